@@ -1,0 +1,75 @@
+# Needs python3 (3.11 or newer), git and make. Everything else is brought into .tools and .venv.
+PYTHON ?= python3
+UV := .tools/bin/uv
+RUN := .venv/bin
+# uv does not read pip's setting for a folder of local wheels.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+INSTALL := $(UV) pip install --quiet --python .venv --constraints constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test test-fast check fix migrate migration client torch bench constraints
+
+help: ## List these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+demo: .venv/.ok ## Make one video from nothing: out/demo.mp4
+	@$(RUN)/python scripts/demo.py
+
+up: .venv/.ok ## Run the service (API and one worker) on port 8787
+	@$(RUN)/rushes up
+
+test: .venv/.test ## Install what the tests need and run all of them
+	$(RUN)/pytest -q -n 2 --dist loadgroup
+
+test-fast: .venv/.test ## The inner loop: no processes, no torch
+	$(RUN)/pytest -q -x -m 'not slow'
+
+check: .venv/.test ## Format, lint, types, import contracts
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+
+fix: .venv/.test ## Format and mend what can be mended
+	$(RUN)/ruff format .
+	$(RUN)/ruff check --fix .
+
+migrate: .venv/.ok ## Bring the database up to date
+	$(RUN)/rushes migrate
+
+migration: .venv/.test ## New migration from the tables: make migration name=add_x
+	$(RUN)/alembic revision --autogenerate -m '$(name)'
+
+client: .venv/.test ## Write clients/openapi.json, docs/models.md and .env.example anew
+	$(RUN)/python -m tests.contract.write
+
+torch: .venv/.torch ## Install torch and diffusers, for the real models
+
+bench: .venv/.test ## Measure: API, queue, encoder
+	$(RUN)/python -m benchmarks.api
+	$(RUN)/python -m benchmarks.queue
+	$(RUN)/python -m benchmarks.encode
+
+constraints: $(UV) ## Pin every version anew
+	UV_FIND_LINKS= $(UV) pip compile -q --universal --all-extras --group test --group lint --no-emit-index-url \
+	  --no-annotate --no-header pyproject.toml -o constraints.txt
+
+$(UV):
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action ignore \
+	  --target .tools uv
+
+.venv/.ok: pyproject.toml constraints.txt | $(UV)
+	@$(UV) venv --quiet --allow-existing --python '>=3.11' .venv
+	@$(INSTALL) -e .
+	@touch $@
+
+# A wheel in UV_FIND_LINKS wins; else uv asks PyTorch's own index for the build that fits.
+.venv/.torch: .venv/.ok
+	@if ls $(UV_FIND_LINKS)/torch-*.whl >/dev/null 2>&1; then $(INSTALL) -e '.[torch]'; \
+	  else $(INSTALL) --torch-backend=$${TORCH_BACKEND:-auto} -e '.[torch]'; fi
+	@touch $@
+
+.venv/.test: .venv/.ok
+	@TORCH_BACKEND=cpu $(MAKE) --no-print-directory .venv/.torch
+	@$(INSTALL) -e '.[torch]' --group test --group lint
+	@touch $@

@@ -1,0 +1,1 @@
+"""Rushes: text in, video out, on your own GPUs."""

@@ -1,0 +1,1 @@
+"""Bytes: finished artifacts under a key."""

@@ -1,0 +1,123 @@
+"""One numbered try at a job: what a worker is handed, what it says, and how it ends."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.domain.card import ModelCard
+from service.domain.request import VideoRequest
+
+
+class Stage(StrEnum):
+    """What a worker is doing."""
+
+    PREPROCESS = "preprocess"
+    LOAD = "load"
+    GENERATE = "generate"
+    DECODE = "decode"
+    ENCODE = "encode"
+    UPLOAD = "upload"
+
+
+class FailureKind(StrEnum):
+    """Who must act on a failure; the retry policy hangs on this word alone (domain/retry.py)."""
+
+    USER = "user"  # the request itself: never again
+    TRANSIENT = "transient"  # the same attempt may work later
+    OOM = "oom"  # does not fit this GPU
+    TIMEOUT = "timeout"  # ran past its deadline
+    CANCELED = "canceled"  # the worker stopped because it was asked to
+    LOST = "lost"  # the worker fell silent; said by rescue, never by a worker
+    INTERNAL = "internal"  # our fault
+
+
+class AttemptFailed(Exception):
+    """An attempt ends without a video. `code` is stable, `message` is for the job's owner."""
+
+    def __init__(self, kind: FailureKind, code: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.code = code
+        self.message = message
+
+
+class Ticket(BaseModel):
+    """All that a worker needs for one attempt; whoever holds `token` may report on it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    attempt: int
+    fence: int
+    token: str
+    request: VideoRequest
+    card: ModelCard
+    api_url: str
+    traceparent: str | None = None
+
+    @property
+    def attempt_id(self) -> str:
+        return f"{self.job_id}.{self.attempt}"
+
+
+class Progress(BaseModel):
+    """Where an attempt stands. `fraction` counts the whole attempt, 0 to 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: Stage
+    fraction: float = Field(ge=0, le=1, allow_inf_nan=False)
+    detail: str | None = Field(default=None, max_length=200)
+
+
+class Artifact(BaseModel):
+    """Finished bytes: their key, type, size and SHA-256 (hex)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str = Field(max_length=300)
+    media_type: str = Field(max_length=64)
+    size_bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class VideoFacts(BaseModel):
+    """What was really made, read back from the finished file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    video: Artifact
+    thumbnail: Artifact
+    last_frame: Artifact
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    fps: int = Field(gt=0)
+    num_frames: int = Field(gt=0)
+    has_audio: bool = False
+    sandbox: bool = False
+
+    @property
+    def duration_seconds(self) -> float:
+        return self.num_frames / self.fps
+
+
+class Outcome(BaseModel):
+    """A finished attempt; also the manifest that lies beside the bytes, written last."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    facts: VideoFacts
+    timings_ms: dict[str, int] = Field(max_length=16)
+    gpu: str | None = Field(default=None, max_length=64)
+    gpu_seconds: float = Field(default=0.0, ge=0, le=1e7, allow_inf_nan=False)
+
+
+class Failure(BaseModel):
+    """A failed attempt, as the worker reports it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: FailureKind
+    code: str = Field(max_length=64)
+    message: str = Field(max_length=2000)
+    stage: Stage | None = None

@@ -1,0 +1,98 @@
+"""A model's plain facts: what it can make, what it needs, what it costs, who may use it."""
+
+from math import floor
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class IntRange(_Facts):
+    """Whole numbers from `low` to `high`, both included, in steps of `step` counted from `low`."""
+
+    low: int
+    high: int
+    step: int = 1
+
+    def __contains__(self, value: int) -> bool:
+        return self.low <= value <= self.high and (value - self.low) % self.step == 0
+
+    def nearest(self, value: float) -> int:
+        """The member nearest to `value`; a tie goes to the larger one."""
+        return self._member(floor((value - self.low) / self.step + 0.5))
+
+    def nearest_below(self, value: int) -> int:
+        """The largest member that is not above `value`, or `low`."""
+        return self._member((value - self.low) // self.step)
+
+    def neighbours(self, value: int) -> tuple[int, ...]:
+        """The members on either side of a `value` that is not one: one or two numbers, sorted."""
+        index = (value - self.low) // self.step
+        return tuple(sorted({self._member(index), self._member(index + 1)}))
+
+    def _member(self, index: int) -> int:
+        return self.low + self.step * max(0, min(index, (self.high - self.low) // self.step))
+
+
+class FloatRange(_Facts):
+    low: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    def nearest(self, value: float) -> float:
+        return max(self.low, min(value, self.high))
+
+
+class Weights(_Facts):
+    """Where the weights come from, pinned. `files` are patterns within the repository."""
+
+    repo: str
+    revision: str
+    files: tuple[str, ...] = ()
+
+
+class ModelCard(_Facts):
+    """One model. The API validates against this; no weights and no torch are needed for that."""
+
+    name: str
+    title: str
+    sandbox: bool = False  # draws a placeholder and generates nothing
+    description: str
+    licence: str
+    licence_url: str | None = None
+
+    side: IntRange  # width and height, pixels
+    max_pixels: int  # width x height
+    frames: IntRange  # number of frames
+    fps: IntRange
+    max_seconds: float
+    steps: IntRange  # denoising steps
+    guidance: FloatRange
+    negative_prompt: bool  # whether one has any effect
+    max_prompt_chars: int = 4000
+
+    default_width: int
+    default_height: int
+    default_fps: int
+    default_seconds: float
+    default_steps: int
+    default_guidance: float
+
+    features: tuple[str, ...] = ("text-to-video",)
+    gpu: str | None = None  # the smallest that runs it well; None: needs none
+    gpu_memory_gb: float | None = None
+    weights: tuple[Weights, ...] = ()
+
+    # Seconds an attempt takes on a warm worker: fixed part, and per million pixel-frames.
+    seconds_fixed: float
+    seconds_per_megapixel_frame: float
+    speed_source: str
+
+    def expected_seconds(self, *, width: int, height: int, num_frames: int) -> float:
+        """A first guess at the seconds from begin to finish, warm."""
+        megapixel_frames = width * height * num_frames / 1e6
+        return self.seconds_fixed + self.seconds_per_megapixel_frame * megapixel_frames

@@ -1,0 +1,88 @@
+"""Every error the service raises on purpose, in one tree.
+
+    ServiceError
+    ├── RequestRefused     the caller must change the request; names every field that is wrong
+    ├── Unauthenticated    no key, or not one of ours
+    ├── Forbidden          a good key that may not do this
+    ├── NotFound           no such thing for this key
+    ├── Conflict           the thing exists, but not in a state that allows this
+    │   └── Lost           a worker holds a fence that is no longer the job's
+    ├── TooLarge           more bytes than the service takes or sends
+    ├── QueueFull          come back later
+    └── Unavailable        the service cannot answer just now
+
+An error says who must act. Whatever is not in this tree is our own fault and answers 500.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One wrong field: where it is (JSON pointer, RFC 6901), what would be right, a stable word."""
+
+    pointer: str
+    detail: str
+    code: str
+
+
+class ServiceError(Exception):
+    """Root of the tree. `code` is the stable word that clients may switch on."""
+
+    code = "service_error"
+    retryable = False
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.code
+
+
+class RequestRefused(ServiceError):
+    code = "invalid_request"
+
+    def __init__(self, errors: Sequence[FieldError], *, code: str | None = None) -> None:
+        super().__init__("; ".join(error.detail for error in errors), code=code)
+        self.errors = tuple(errors)
+
+
+class Unauthenticated(ServiceError):
+    code = "unauthenticated"
+
+
+class Forbidden(ServiceError):
+    code = "forbidden"
+
+
+class NotFound(ServiceError):
+    code = "not_found"
+
+
+class Conflict(ServiceError):
+    code = "conflict"
+
+
+class Lost(Conflict):
+    code = "lost"
+
+    def __init__(self, message: str = "this attempt no longer owns the job; stop at once") -> None:
+        super().__init__(message)
+
+
+class TooLarge(ServiceError):
+    code = "too_large"
+
+
+class QueueFull(ServiceError):
+    code = "queue_full"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Unavailable(ServiceError):
+    code = "unavailable"
+    retryable = True

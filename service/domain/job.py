@@ -1,0 +1,120 @@
+"""What a job is, and which moves between its states are legal."""
+
+from enum import StrEnum
+from typing import Literal, NewType
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from service.domain.attempt import FailureKind, Stage, VideoFacts
+from service.domain.request import VideoRequest
+
+JobId = NewType("JobId", str)
+KeyId = NewType("KeyId", str)
+
+Priority = Literal["low", "normal", "high"]
+
+
+class JobState(StrEnum):
+    """Who acts next: a dispatcher (queued), a worker (starting, running), or nobody."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def final(self) -> bool:
+        return not MOVES[self]
+
+
+# The whole life of a job. The store guards every UPDATE with `sources(target)`, so a move that is
+# not listed here cannot happen, whoever asks for it and however late.
+MOVES: dict[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.STARTING, JobState.CANCELED, JobState.EXPIRED}),
+    JobState.STARTING: frozenset(
+        {JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.CANCELED}
+    ),
+    JobState.RUNNING: frozenset(
+        {JobState.SUCCEEDED, JobState.QUEUED, JobState.FAILED, JobState.CANCELED}
+    ),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELED: frozenset(),
+    JobState.EXPIRED: frozenset(),
+}
+
+ACTIVE = frozenset({JobState.STARTING, JobState.RUNNING})
+FINAL = frozenset(state for state, targets in MOVES.items() if not targets)
+
+
+def sources(target: JobState) -> frozenset[JobState]:
+    """The states from which `target` may be entered."""
+    return frozenset(state for state, targets in MOVES.items() if target in targets)
+
+
+class JobError(BaseModel):
+    """Why a job failed, in words that its owner may read."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str
+    kind: FailureKind
+    message: str
+    retryable: bool
+    stage: Stage | None = None
+    attempt: int
+
+
+class Job(BaseModel):
+    """A job as the rest of the house sees it: a copy, never a live row."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: JobId
+    key_id: KeyId
+    state: JobState
+    priority: Priority
+    request: VideoRequest
+    metadata: dict[str, str]
+
+    stage: Stage | None = None
+    stage_detail: str | None = None
+    progress: float = 0.0  # 0 to 1, never falls
+    attempt: int = 0  # number of the newest attempt; 0 before the first claim
+    max_attempts: int = 3
+    fence: int = 0
+    cancel_requested_at: AwareDatetime | None = None
+
+    created_at: AwareDatetime
+    run_at: AwareDatetime  # not claimed before this
+    start_deadline_at: AwareDatetime | None = None  # queued past this: expired
+    timeout_seconds: int  # running longer than this: failed, kind timeout
+    run_deadline_at: AwareDatetime | None = None  # set by begin
+    started_at: AwareDatetime | None = None
+    finished_at: AwareDatetime | None = None
+    expires_at: AwareDatetime | None = None  # until when the bytes are kept
+    lease_until: AwareDatetime | None = None
+
+    result: VideoFacts | None = None
+    timings_ms: dict[str, int] | None = None
+    gpu: str | None = None
+    gpu_seconds: float = 0.0
+    estimated_usd: float = 0.0
+    actual_usd: float | None = None
+    rate_source: str | None = None
+    error: JobError | None = None
+
+    retry_of: JobId | None = None
+    traceparent: str | None = None
+
+    @property
+    def artifact_prefix(self) -> str:
+        """Where the running attempt's bytes lie: a late worker writes under its own fence."""
+        return artifact_prefix(self.id, self.fence)
+
+
+def artifact_prefix(job_id: JobId, fence: int) -> str:
+    return f"jobs/{job_id}/{fence}"

@@ -1,0 +1,26 @@
+"""The bounds a service keeps: how much is taken in, how long anything may take."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Every bound in one place; the roots fill it from the settings."""
+
+    max_body_bytes: int = 1_000_000
+    max_queued: int = 10_000  # in all
+    max_queued_per_key: int = 1_000
+    max_inline_bytes: int = 20_000_000  # of an MP4 inside a JSON answer, before base64
+    max_wait: timedelta = timedelta(seconds=60)
+    default_timeout: timedelta = timedelta(minutes=30)  # of one attempt
+    keep_bytes: timedelta = timedelta(days=7)
+    keep_idempotency: timedelta = timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class Leases:
+    """How long a worker may stay silent before its job is given to another."""
+
+    starting: timedelta = timedelta(seconds=30)  # claimed, `begin` not yet called
+    running: timedelta = timedelta(seconds=30)

@@ -1,0 +1,37 @@
+"""What the floors below are asked to provide, as Protocols."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from service.domain.attempt import Artifact
+
+
+class Clock(Protocol):
+    """Where the time comes from; tests hand in one that they can move."""
+
+    def __call__(self) -> datetime: ...
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class ArtifactStore(Protocol):
+    """Keeps finished bytes under a key such as `jobs/<job>/<fence>/video.mp4`.
+
+    Keys are built from ids, never from what a user wrote. A key once put is never overwritten by
+    another attempt, because the fence is part of it.
+    """
+
+    def put(self, key: str, source: Path, media_type: str) -> Artifact:
+        """Take over the file at `source`. Durable when it returns."""
+        ...
+
+    def path(self, key: str) -> Path | None:
+        """A local file with these bytes, or None when there are none under this key."""
+        ...
+
+    def delete(self, prefix: str) -> None:
+        """Remove every key below `prefix`; no error when there are none."""
+        ...

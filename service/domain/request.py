@@ -1,0 +1,110 @@
+"""What a caller may ask for, and what a job is asked for once every choice is made."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+MAX_SEED = 2**32 - 1  # the largest that every generator (numpy, torch, JavaScript) takes exactly
+
+
+def _no_nul(text: str) -> str:
+    # Postgres text and process arguments cannot carry it.
+    if "\x00" in text:
+        raise ValueError("must not contain the NUL character")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_no_nul)]
+Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_no_nul)]
+Value = Annotated[str, Field(max_length=500), AfterValidator(_no_nul)]
+
+
+class VideoAsk(BaseModel):
+    """The body of `POST /generate-video`. Only `prompt` is required.
+
+    What is left out is filled in from the model's card; what a model cannot make is refused with
+    the nearest that it can. `null` means the same as leaving a field out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    prompt: Annotated[Text, Field(min_length=1, max_length=4000)] = Field(
+        description="What to show.",
+        examples=["A serene mountain landscape with flowing water"],
+    )
+    negative_prompt: Annotated[Text, Field(max_length=4000)] | None = Field(
+        default=None, description="What to avoid. Refused by models on which it has no effect."
+    )
+    model: Label | None = Field(
+        default=None,
+        description="A name from `GET /v1/models`. Default: the service's own default.",
+    )
+    duration_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="Resolved to the model's nearest frame count; the answer says which.",
+    )
+    num_frames: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="Instead of `duration_seconds`: an exact number of frames."
+    )
+    fps: Annotated[int, Field(ge=1, le=240)] | None = Field(
+        default=None, description="Frames per second."
+    )
+    width: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        default=None, description="Pixels."
+    )
+    height: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        default=None, description="Pixels."
+    )
+    num_inference_steps: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None, description="Denoising steps."
+    )
+    guidance_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = Field(
+        default=None, description="How strongly the prompt steers."
+    )
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(
+        default=None,
+        description="The same seed and request give the same video. Default: a random one.",
+    )
+    priority: Literal["low", "normal", "high"] | None = Field(
+        default=None, description="Order within the queue. Default: normal."
+    )
+    timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = Field(
+        default=None, description="Fail an attempt that runs longer than this."
+    )
+    start_timeout_seconds: Annotated[int, Field(ge=1, le=604_800)] | None = Field(
+        default=None, description="Expire the job if no worker has taken it by then."
+    )
+    metadata: Annotated[dict[Label, Value], Field(max_length=16)] | None = Field(
+        default=None, description="Up to 16 names and texts of your own, kept on the job."
+    )
+    response_format: Literal["url", "b64_json"] | None = Field(
+        default=None,
+        description="`b64_json`: a wait that sees the job finish answers with the MP4 itself.",
+    )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.duration_seconds is not None and self.num_frames is not None:
+            raise ValueError("give duration_seconds or num_frames, not both")
+        return self
+
+
+class VideoRequest(BaseModel):
+    """The validated ask inside a job: every choice is made and nothing is left to a worker."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    prompt: str
+    negative_prompt: str | None = None
+    width: int
+    height: int
+    num_frames: int
+    fps: int
+    num_inference_steps: int
+    guidance_scale: float
+    seed: int
+
+    @property
+    def duration_seconds(self) -> float:
+        return self.num_frames / self.fps

@@ -1,0 +1,1 @@
+"""What runs beside the GPU: it knows neither the database nor who sent the work."""

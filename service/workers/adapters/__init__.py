@@ -1,0 +1,1 @@
+"""The code that drives each video model."""

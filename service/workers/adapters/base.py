@@ -1,0 +1,48 @@
+"""What every video model's code looks like from outside."""
+
+from collections.abc import Iterator
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.domain.attempt import Stage
+from service.domain.request import VideoRequest
+
+# One picture: uint8, shape (height, width, 3), RGB.
+Frame: TypeAlias = NDArray[np.uint8]
+
+
+class OnStep(Protocol):
+    """Called after every step of a stage, with steps done and steps in all.
+
+    Raises AttemptFailed when the job was canceled and Lost when the attempt is no longer ours;
+    an adapter lets both pass, so that a cancel takes hold within one step.
+    """
+
+    def __call__(self, stage: Stage, done: int, of: int) -> None: ...
+
+
+class Adapter(Protocol):
+    """Drives one model. Made once a worker process, loaded once, used for many jobs.
+
+    Adapters are built as `Adapter(card, weights)`: the model's card, and a local folder to load
+    the weights from, or None to fetch those that the card names.
+    """
+
+    @property
+    def gpu(self) -> str | None:
+        """The accelerator in use, as its maker names it; None on a CPU. Known after `load`."""
+        ...
+
+    def load(self) -> None:
+        """Bring the model to where it runs. Raises AttemptFailed when that cannot be done."""
+        ...
+
+    def generate(self, request: VideoRequest, on_step: OnStep) -> Iterator[Frame]:
+        """Yield exactly `request.num_frames` frames of `request.width` x `request.height`.
+
+        The same request, seed included, gives the same frames on the same device. Raises
+        AttemptFailed (kind user, oom, …). After an exception the adapter can be used again.
+        """
+        ...

@@ -1,0 +1,19 @@
+"""Which adapter drives which model; nothing is imported until a worker asks for it."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from service.domain.card import ModelCard
+from service.workers.adapters.base import Adapter
+
+ADAPTERS: dict[str, str] = {
+    "slate": "service.workers.adapters.slate:Slate",
+    "ltx-2b": "service.workers.adapters.ltx:Ltx",
+}
+
+
+def make_adapter(card: ModelCard, weights: Path | None = None) -> Adapter:
+    """The adapter of `card`, not yet loaded."""
+    module, _, name = ADAPTERS[card.name].partition(":")
+    return cast("Adapter", getattr(import_module(module), name)(card, weights))

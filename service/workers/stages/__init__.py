@@ -1,0 +1,1 @@
+"""The steps of an attempt, one function each."""
