@@ -17,10 +17,6 @@ class Limits:
     keep_bytes: timedelta = timedelta(days=7)
     keep_idempotency: timedelta = timedelta(hours=24)
 
-
-@dataclass(frozen=True)
-class Leases:
-    """How long a worker may stay silent before its job is given to another."""
-
-    starting: timedelta = timedelta(seconds=30)  # claimed, `begin` not yet called
-    running: timedelta = timedelta(seconds=30)
+    # How long a worker may stay silent before its job is given to another.
+    starting_lease: timedelta = timedelta(seconds=30)  # claimed, `begin` not yet called
+    running_lease: timedelta = timedelta(seconds=30)

@@ -18,13 +18,18 @@ class Retry:
 
     def wait(self, attempt: int) -> timedelta:
         """Doubles with every attempt; `attempt` counts from 1."""
-        return self.first_wait * 2 ** (attempt - 1)
+        return self.first_wait * (1 << (attempt - 1))
 
 
 RETRIES: dict[FailureKind, Retry] = {
     FailureKind.TRANSIENT: Retry(limit=MAX_ATTEMPTS - 1, first_wait=timedelta(seconds=5)),
     FailureKind.LOST: Retry(limit=MAX_LOST - 1),
 }
+
+# What a person may sensibly try again as a new job, unchanged.
+RETRYABLE = frozenset(
+    {FailureKind.TRANSIENT, FailureKind.LOST, FailureKind.TIMEOUT, FailureKind.INTERNAL}
+)
 
 
 def retry_wait(kind: FailureKind, *, attempt: int, earlier: int) -> timedelta | None:

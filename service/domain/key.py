@@ -1,0 +1,60 @@
+"""API keys: how one is made, and how one that is shown is compared with what is stored."""
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+from service.domain import ids
+from service.domain.job import KeyId
+
+_OURS = re.compile(r"rsh_[0-9a-f]{8}_[A-Za-z0-9_-]{43}")
+_PREFIX_LENGTH = len("rsh_01234567")
+
+
+@dataclass(frozen=True)
+class Key:
+    """An API key as the house sees it; the secret itself is not here."""
+
+    id: KeyId
+    name: str
+    prefix: str
+    secret_hash: bytes
+    admin: bool
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+def new_secret() -> str:
+    """`rsh_<public prefix>_<32 random bytes>`; the prefix finds the row, the rest opens it."""
+    return f"rsh_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
+
+
+def new_key(secret: str, *, name: str, admin: bool, now: datetime) -> Key:
+    return Key(
+        id=KeyId(ids.new("key")),
+        name=name,
+        prefix=prefix_of(secret),
+        secret_hash=hash_secret(secret),
+        admin=admin,
+        created_at=now,
+    )
+
+
+def prefix_of(secret: str) -> str:
+    """What a key is found by. One that its owner chose gets a prefix from its hash."""
+    if _OURS.fullmatch(secret):
+        return secret[:_PREFIX_LENGTH]
+    return "own_" + hash_secret(secret).hex()[:8]
+
+
+def hash_secret(secret: str) -> bytes:
+    """SHA-256: a fast hash is right for a secret that nobody can guess."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def opens(secret: str, secret_hash: bytes) -> bool:
+    """Whether `secret` is the one that was hashed, compared in constant time."""
+    return hmac.compare_digest(hash_secret(secret), secret_hash)

@@ -1,0 +1,56 @@
+"""What arrives at the door to become a job."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from service.domain import ids
+from service.domain.job import Job, JobId, JobState, KeyId, Priority
+from service.domain.request import VideoRequest
+from service.domain.retry import MAX_ATTEMPTS
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """A caller's own name for a request, and the SHA-256 of what it asked."""
+
+    name: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A resolved request with everything about it that is not the video itself."""
+
+    key_id: KeyId
+    request: VideoRequest
+    timeout: timedelta
+    start_timeout: timedelta | None = None
+    priority: Priority = "normal"
+    metadata: dict[str, str] = field(default_factory=dict)
+    estimated_usd: float = 0.0
+    rate_source: str | None = None
+    retry_of: JobId | None = None
+    traceparent: str | None = None
+    idempotency: Idempotency | None = None
+
+
+def new_job(submission: Submission, now: datetime) -> Job:
+    """The queued job that a submission becomes."""
+    wait = submission.start_timeout
+    return Job(
+        id=JobId(ids.new("job")),
+        key_id=submission.key_id,
+        state=JobState.QUEUED,
+        priority=submission.priority,
+        request=submission.request,
+        metadata=submission.metadata,
+        max_attempts=MAX_ATTEMPTS,
+        created_at=now,
+        run_at=now,
+        start_deadline_at=None if wait is None else now + wait,
+        timeout_seconds=round(submission.timeout.total_seconds()),
+        estimated_usd=submission.estimated_usd,
+        rate_source=submission.rate_source,
+        retry_of=submission.retry_of,
+        traceparent=submission.traceparent,
+    )

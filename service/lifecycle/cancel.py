@@ -1,0 +1,25 @@
+"""Record the wish to cancel, and end the job at once where no worker has begun it."""
+
+from datetime import datetime
+
+from service.domain.job import Job, JobId, JobState, KeyId
+from service.lifecycle.find import find
+from service.store import attempts, jobs
+from service.store.engine import Transaction
+
+
+def cancel(tx: Transaction, job_id: JobId, key_id: KeyId, now: datetime) -> Job:
+    """The job afterwards: canceled, or running with a wish, or final as it was.
+
+    A running worker learns of the wish in the answer to its next report. What it finishes before
+    that is kept: the GPU time is spent. Raises NotFound for a job that is not this key's.
+    """
+    job = find(tx, job_id, key_id)
+    if job.state.final:
+        return job
+    if job.state is JobState.RUNNING:
+        return jobs.wish_cancel(tx, job, now=now) or job
+    canceled = jobs.cancel(tx, job, now=now)
+    assert canceled is not None, "read and changed in one transaction"
+    attempts.end(tx, canceled, outcome="canceled", now=now)
+    return canceled

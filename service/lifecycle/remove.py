@@ -1,0 +1,22 @@
+"""Delete a final job: its bytes first, then its row."""
+
+from service.domain.errors import Conflict
+from service.domain.job import Job, JobId, KeyId
+from service.domain.ports import ArtifactStore
+from service.lifecycle.find import find
+from service.store import jobs
+from service.store.engine import Database
+
+
+def remove(db: Database, artifacts: ArtifactStore, job_id: JobId, key_id: KeyId) -> Job:
+    """The job that is gone. Raises NotFound, or Conflict while it is not final.
+
+    A crash in between leaves a row whose bytes are gone, which a second delete mends; the other
+    order would leave bytes that nothing points to.
+    """
+    job = db.read(lambda tx: find(tx, job_id, key_id))
+    if not job.state.final:
+        raise Conflict(f"the job is {job.state}; cancel it first", code="not_final")
+    artifacts.delete(f"jobs/{job.id}")
+    db.write(lambda tx: jobs.delete(tx, job)).result()
+    return job

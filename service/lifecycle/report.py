@@ -1,0 +1,149 @@
+"""A worker's word comes in here: begin, progress, finish, fail. A stale fence changes nothing."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from service.domain.attempt import Failure, Outcome, Progress
+from service.domain.errors import FieldError, Lost, NotFound, RequestRefused
+from service.domain.job import Job, JobId, JobState
+from service.domain.key import opens
+from service.domain.price import Terms, cost_usd
+from service.lifecycle.settle import settle
+from service.store import attempts, jobs
+from service.store.attempts import Attempt
+from service.store.engine import Transaction
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Which attempt a report is about, and the token that only its worker was given."""
+
+    job_id: JobId
+    number: int
+    token: str
+
+
+def begin(
+    tx: Transaction, credentials: Credentials, *, call_id: str, lease: timedelta, now: datetime
+) -> Job:
+    """A worker's first act. Answers the running job with the fence that all reports must carry.
+
+    The same `call_id` may begin again, for its answer may have been lost or its container
+    restarted; that bumps the fence, so an older copy of it is the one that loses. Raises Lost
+    when another call holds the attempt or the job has moved on.
+    """
+    attempt, job = _open(tx, credentials)
+    if job.state is JobState.STARTING and job.fence == attempt.fence:
+        begun = jobs.begin(tx, job, now=now, lease=lease)
+        if begun is not None:
+            attempts.begin(tx, begun, call_id=call_id, now=now)
+            return begun
+    elif job.state is JobState.RUNNING and attempt.call_id == call_id:
+        again = jobs.rebegin(tx, job, now=now, lease=lease)
+        if again is not None:
+            attempts.restart(tx, again, now=now)
+            return again
+    raise Lost
+
+
+def progress(
+    tx: Transaction,
+    credentials: Credentials,
+    *,
+    fence: int,
+    told: Progress,
+    lease: timedelta,
+    now: datetime,
+) -> Job:
+    """Extend the lease and show where the attempt stands. The answer carries a wish to cancel."""
+    job = _running(tx, credentials, fence)
+    beaten = jobs.beat(tx, job, told, now=now, lease=lease)
+    if beaten is None:
+        raise Lost
+    attempts.beat(tx, beaten, now=now)
+    return beaten
+
+
+def finish(
+    tx: Transaction,
+    credentials: Credentials,
+    *,
+    fence: int,
+    outcome: Outcome,
+    terms: Terms,
+    now: datetime,
+) -> Job:
+    """The video is there. Told twice it is answered twice: the first answer may have been lost."""
+    done = _finished_before(tx, credentials, fence)
+    if done is not None:
+        return done
+    job = _running(tx, credentials, fence)
+    _check_keys(job, outcome)
+    return succeed(tx, job, outcome, terms=terms, now=now)
+
+
+def succeed(tx: Transaction, job: Job, outcome: Outcome, *, terms: Terms, now: datetime) -> Job:
+    """Make a running job succeeded and close its attempt. Raises Lost when `job` is stale."""
+    finished = jobs.succeed(
+        tx,
+        job,
+        outcome,
+        now=now,
+        expires_at=now + terms.keep_bytes,
+        usd=cost_usd(outcome.gpu_seconds, terms.rate),
+    )
+    if finished is None:
+        raise Lost
+    attempts.end(tx, finished, outcome="succeeded", now=now)
+    return finished
+
+
+def fail(
+    tx: Transaction, credentials: Credentials, *, fence: int, failure: Failure, now: datetime
+) -> Job:
+    """No video. The job is queued again, canceled or failed, by the kind of failure alone."""
+    job = _running(tx, credentials, fence)
+    moved = settle(tx, job, failure, now)
+    if moved is None:
+        raise Lost
+    return moved
+
+
+def _open(tx: Transaction, credentials: Credentials) -> tuple[Attempt, Job]:
+    """The attempt these credentials open, still open, with its job."""
+    attempt = attempts.get(tx, credentials.job_id, credentials.number)
+    if attempt is None or not opens(credentials.token, attempt.token_hash):
+        raise NotFound("no such attempt")
+    if attempt.ended_at is not None:
+        raise Lost
+    job = jobs.get(tx, credentials.job_id)
+    assert job is not None, "an attempt goes with its job"
+    return attempt, job
+
+
+def _running(tx: Transaction, credentials: Credentials, fence: int) -> Job:
+    _, job = _open(tx, credentials)
+    if job.state is not JobState.RUNNING or job.fence != fence:
+        raise Lost
+    return job
+
+
+def _finished_before(tx: Transaction, credentials: Credentials, fence: int) -> Job | None:
+    attempt = attempts.get(tx, credentials.job_id, credentials.number)
+    job = jobs.get(tx, credentials.job_id)
+    if attempt is None or job is None or not opens(credentials.token, attempt.token_hash):
+        return None
+    return job if attempt.outcome == "succeeded" and job.fence == fence else None
+
+
+def _check_keys(job: Job, outcome: Outcome) -> None:
+    """A worker may only name bytes that lie under its own fence."""
+    facts = outcome.facts
+    for name, artifact in (
+        ("video", facts.video),
+        ("thumbnail", facts.thumbnail),
+        ("last_frame", facts.last_frame),
+    ):
+        if artifact.key.rpartition("/")[0] != job.artifact_prefix:
+            detail = f"must lie directly under {job.artifact_prefix}/"
+            raise RequestRefused([FieldError(f"/facts/{name}/key", detail, "foreign_key")])

@@ -1,0 +1,93 @@
+"""What time alone brings about: silent workers, passed deadlines, wishes that were not heard."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+
+from service.domain.attempt import Failure, FailureKind, Outcome
+from service.domain.job import Job, JobState
+from service.domain.ports import ArtifactStore
+from service.domain.price import Terms
+from service.lifecycle.report import succeed
+from service.lifecycle.settle import settle
+from service.store import jobs
+from service.store.engine import Database, Transaction
+
+log = logging.getLogger(__name__)
+
+# How long a running worker may ignore a wish to cancel before the job is taken from it: longer
+# than one denoising step of the largest model.
+CANCEL_GRACE = timedelta(seconds=60)
+
+
+Work = Callable[[Transaction], Job | None]
+Due = Callable[[Transaction], list[Job]]
+Move = Callable[[Job], Work]
+
+
+@dataclass(frozen=True)
+class Rescuer:
+    """The ticks that need no caller. Each job is moved in a transaction of its own."""
+
+    db: Database
+    artifacts: ArtifactStore
+    terms: Terms
+
+    def tick(self, now: datetime) -> int:
+        """Do all that is due; answers how many jobs were moved."""
+        rules: list[tuple[Due, Move]] = [
+            (lambda tx: jobs.lapsed(tx, now), lambda job: self._lapsed(job, now)),
+            (lambda tx: jobs.overdue(tx, now), lambda job: _fail(job, _timeout(job), now)),
+            (lambda tx: jobs.unheard(tx, now - CANCEL_GRACE), lambda job: _fail(job, _LOST, now)),
+            (lambda tx: jobs.never_started(tx, now), lambda job: _expire(job, now)),
+        ]
+        return sum(self._move(job, move(job)) for due, move in rules for job in self.db.read(due))
+
+    def _move(self, job: Job, work: Work) -> bool:
+        """Do `work` unless the job is no longer what was judged, say by a heartbeat since."""
+        moved = self.db.write(lambda tx: work(tx) if jobs.get(tx, job.id) == job else None).result()
+        if moved is not None:
+            log.warning("job moved by time", extra={"job": job.id, "state": moved.state})
+        return moved is not None
+
+    def _lapsed(self, job: Job, now: datetime) -> Work:
+        """Adopt what the silent worker finished; only else is the job generated again."""
+        outcome = self._finished_outcome(job)
+        if outcome is None:
+            return _fail(job, _LOST, now)
+        return lambda tx: succeed(tx, job, outcome, terms=self.terms, now=now)
+
+    def _finished_outcome(self, job: Job) -> Outcome | None:
+        """The manifest beside the bytes: written last, so where it is, the bytes are whole."""
+        path = self.artifacts.path(f"{job.artifact_prefix}/manifest.json")
+        if job.state is not JobState.RUNNING or path is None:
+            return None
+        try:
+            return Outcome.model_validate_json(path.read_bytes())
+        except ValidationError:
+            log.exception("unreadable manifest", extra={"job": job.id})
+            return None
+
+
+_LOST = Failure(
+    kind=FailureKind.LOST, code="worker_lost", message="the worker fell silent and was given up"
+)
+
+
+def _timeout(job: Job) -> Failure:
+    return Failure(
+        kind=FailureKind.TIMEOUT,
+        code="timeout",
+        message=f"the attempt ran longer than {job.timeout_seconds} s",
+    )
+
+
+def _fail(job: Job, failure: Failure, now: datetime) -> Work:
+    return lambda tx: settle(tx, job, failure, now)
+
+
+def _expire(job: Job, now: datetime) -> Work:
+    return lambda tx: jobs.expire(tx, job, now=now)

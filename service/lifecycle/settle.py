@@ -1,0 +1,35 @@
+"""What a failed attempt means for its job: canceled, queued again, or failed."""
+
+from datetime import datetime
+
+from service.domain.attempt import Failure, FailureKind
+from service.domain.job import Job
+from service.domain.retry import retry_wait
+from service.store import attempts, jobs
+from service.store.engine import Transaction
+
+
+def settle(tx: Transaction, job: Job, failure: Failure, now: datetime) -> Job | None:
+    """End the running attempt of `job` and move the job. None when `job` is stale."""
+    earlier = attempts.count_failed(tx, job, failure.kind)
+    moved = _move(tx, job, failure, earlier, now)
+    if moved is not None:
+        attempts.end(
+            tx,
+            job,
+            outcome="canceled" if failure.kind is FailureKind.CANCELED else "failed",
+            kind=failure.kind,
+            detail=failure.message,
+            now=now,
+        )
+    return moved
+
+
+def _move(tx: Transaction, job: Job, failure: Failure, earlier: int, now: datetime) -> Job | None:
+    if job.cancel_requested_at is not None:
+        # Nobody wants it any more: not worth another attempt, and not a failure either.
+        return jobs.cancel(tx, job, now=now)
+    wait = retry_wait(failure.kind, attempt=job.attempt, earlier=earlier)
+    if wait is not None:
+        return jobs.requeue(tx, job, run_at=now + wait)
+    return jobs.fail(tx, job, failure, now=now)

@@ -1,0 +1,72 @@
+"""Accept a job: the row, and what its Idempotency-Key made, in one transaction."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from service.domain.errors import FieldError, QueueFull, RequestRefused
+from service.domain.job import Job
+from service.domain.limits import Limits
+from service.domain.submission import Idempotency, Submission, new_job
+from service.store import idempotency, jobs
+from service.store.engine import Transaction
+
+_RETRY_AFTER_SECONDS = 30  # a guess at when a full queue has room again
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The job, and whether an earlier request with the same Idempotency-Key made it."""
+
+    job: Job
+    replayed: bool = False
+
+
+def submit(tx: Transaction, submission: Submission, limits: Limits, now: datetime) -> Accepted:
+    """Insert a queued job, or answer the one that the same Idempotency-Key made before.
+
+    Raises RequestRefused when that key came with another request, QueueFull over a cap.
+    """
+    named = submission.idempotency
+    if named is not None and (earlier := _earlier(tx, submission, named, now)) is not None:
+        return Accepted(earlier, replayed=True)
+    _check_room(tx, submission, limits)
+    job = new_job(submission, now)
+    jobs.insert(tx, job)
+    if named is not None:
+        idempotency.remember(tx, job, named, expires_at=now + limits.keep_idempotency)
+    return Accepted(job)
+
+
+def _earlier(
+    tx: Transaction, submission: Submission, named: Idempotency, now: datetime
+) -> Job | None:
+    remembered = idempotency.find(tx, submission.key_id, named.name, now=now)
+    if remembered is None:
+        return None
+    if remembered.fingerprint != named.fingerprint:
+        raise RequestRefused(
+            [
+                FieldError(
+                    "",
+                    "this Idempotency-Key was already used with another request; "
+                    "use a new one for every new video",
+                    "idempotency_key_reused",
+                )
+            ],
+            code="idempotency_key_reused",
+        )
+    return remembered.accepted
+
+
+def _check_room(tx: Transaction, submission: Submission, limits: Limits) -> None:
+    mine = jobs.count_queued(tx, limit=limits.max_queued_per_key, key_id=submission.key_id)
+    if mine >= limits.max_queued_per_key:
+        raise QueueFull(
+            f"{limits.max_queued_per_key} of your jobs are already waiting; "
+            "submit more once some have started",
+            retry_after_seconds=_RETRY_AFTER_SECONDS,
+        )
+    if jobs.count_queued(tx, limit=limits.max_queued) >= limits.max_queued:
+        raise QueueFull(
+            "the queue is full; try again later", retry_after_seconds=_RETRY_AFTER_SECONDS
+        )

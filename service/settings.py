@@ -1,0 +1,60 @@
+"""The environment, as a type: read once, wrong settings stop the start and name the field."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default. Each is read from `RUSHES_<NAME>` or from `.env`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RUSHES_", env_file=".env", extra="ignore", env_ignore_empty=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8787, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    data_dir: Path = Field(Path(".rushes"), description="Where the database and clips are kept.")
+    database_url: str = Field(
+        "", description="SQLAlchemy URL. Default: SQLite in the data directory."
+    )
+    public_url: str = Field(
+        "", description="How clients reach the service. Default: the address a request came to."
+    )
+    bootstrap_key: SecretStr | None = Field(
+        None, min_length=24, description="The first API key. Default: one is made and shown once."
+    )
+    worker_token: SecretStr | None = Field(
+        None, min_length=24, description="What workers show. Default: made anew at each start."
+    )
+    secret: SecretStr | None = Field(
+        None,
+        min_length=24,
+        description="Signs clip URLs. Default: made once, in the data directory.",
+    )
+
+    workers: int = Field(1, ge=0, le=64, description="Local worker processes.")
+    models: list[str] = Field(
+        [], description='Models to serve, first is the default, as JSON: ["slate"]. Default: found.'
+    )
+    weights: dict[str, Path] = Field(
+        {}, description='Local weights by model, as JSON: {"ltx-2b": "/weights/ltx"}.'
+    )
+
+    max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest request body.")
+    max_queued: int = Field(10_000, ge=1, description="Jobs that may wait, in all.")
+    max_queued_per_key: int = Field(1_000, ge=1, description="Jobs that may wait, for one key.")
+    job_timeout_seconds: int = Field(1800, ge=1, description="Longest run of one attempt.")
+    keep_days: float = Field(7.0, gt=0, description="How long clip URLs stay valid.")
+    cors_origins: list[str] = Field(["*"], description="Browser origins that may call the API.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level."
+    )
+
+    @model_validator(mode="after")
+    def _fill_in(self) -> "Settings":
+        if not self.database_url:
+            self.database_url = f"sqlite:///{self.data_dir.resolve() / 'rushes.db'}"
+        return self

@@ -1,0 +1,105 @@
+"""The attempts table: who tried a job, when, and how it ended."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from service.domain.attempt import FailureKind
+from service.domain.job import Job, JobId
+from service.store.engine import Transaction
+from service.store.tables import AttemptRow
+
+_attempts: sa.Table = AttemptRow.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try, as the lifecycle needs it."""
+
+    job_id: JobId
+    number: int
+    fence: int
+    token_hash: bytes
+    worker: str
+    call_id: str | None
+    ended_at: datetime | None
+    outcome: str | None
+
+
+def open_attempt(
+    tx: Transaction, job: Job, *, token_hash: bytes, worker: str, now: datetime
+) -> None:
+    tx.execute(
+        sa.insert(_attempts),
+        {
+            "job_id": job.id,
+            "number": job.attempt,
+            "fence": job.fence,
+            "token_hash": token_hash,
+            "worker": worker,
+            "created_at": now,
+        },
+    )
+
+
+def get(tx: Transaction, job_id: JobId, number: int) -> Attempt | None:
+    columns = [_attempts.c[name] for name in Attempt.__dataclass_fields__]
+    statement = sa.select(*columns).where(_is(job_id, number))
+    row = tx.execute(statement).mappings().first()
+    return None if row is None else Attempt(**row)
+
+
+def begin(tx: Transaction, job: Job, *, call_id: str, now: datetime) -> None:
+    _set(tx, job, call_id=call_id, fence=job.fence, started_at=now, heartbeat_at=now)
+
+
+def restart(tx: Transaction, job: Job, *, now: datetime) -> None:
+    _set(tx, job, fence=job.fence, heartbeat_at=now, restarts=_attempts.c.restarts + 1)
+
+
+def beat(tx: Transaction, job: Job, *, now: datetime) -> None:
+    _set(tx, job, heartbeat_at=now)
+
+
+def end(
+    tx: Transaction,
+    job: Job,
+    *,
+    outcome: str,
+    now: datetime,
+    kind: FailureKind | None = None,
+    detail: str | None = None,
+) -> None:
+    """Close the job's open attempt; nothing happens when it has none."""
+    tx.execute(
+        sa.update(_attempts)
+        .where(_attempts.c.job_id == job.id, _attempts.c.ended_at.is_(None))
+        .values(
+            ended_at=now,
+            outcome=outcome,
+            error_kind=kind,
+            error_detail=detail,
+            gpu_ms=round(job.gpu_seconds * 1000),
+            cost_microusd=round((job.actual_usd or 0.0) * 1e6),
+        )
+    )
+
+
+def count_failed(tx: Transaction, job: Job, kind: FailureKind) -> int:
+    """Earlier attempts of this job that ended with `kind`."""
+    statement = (
+        sa.select(sa.func.count())
+        .select_from(_attempts)
+        .where(_attempts.c.job_id == job.id, _attempts.c.error_kind == kind)
+    )
+    return int(tx.execute(statement).scalar_one())
+
+
+def _set(tx: Transaction, job: Job, **values: Any) -> None:
+    tx.execute(sa.update(_attempts).where(_is(job.id, job.attempt)).values(**values))
+
+
+def _is(job_id: JobId, number: int) -> sa.ColumnElement[bool]:
+    return sa.and_(_attempts.c.job_id == job_id, _attempts.c.number == number)

@@ -1,0 +1,54 @@
+"""The idempotency table: which Idempotency-Key already made which job."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from service.domain.job import Job, KeyId
+from service.domain.submission import Idempotency
+from service.store.engine import Transaction
+from service.store.tables import IdempotencyRow
+
+_idempotency: sa.Table = IdempotencyRow.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Remembered:
+    fingerprint: bytes
+    accepted: Job  # as it was answered the first time
+
+
+def find(tx: Transaction, key_id: KeyId, name: str, *, now: datetime) -> Remembered | None:
+    """What this name made, unless it was forgotten in the meantime."""
+    statement = sa.select(_idempotency.c.fingerprint, _idempotency.c.accepted).where(
+        _idempotency.c.key_id == key_id,
+        _idempotency.c.name == name,
+        _idempotency.c.expires_at > now,
+    )
+    row = tx.execute(statement).mappings().first()
+    if row is None:
+        return None
+    return Remembered(row["fingerprint"], Job.model_validate(row["accepted"]))
+
+
+def remember(tx: Transaction, job: Job, idempotency: Idempotency, *, expires_at: datetime) -> None:
+    _forget(tx, job.key_id, idempotency.name)
+    tx.execute(
+        sa.insert(_idempotency),
+        {
+            "key_id": job.key_id,
+            "name": idempotency.name,
+            "fingerprint": idempotency.fingerprint,
+            "job_id": job.id,
+            "accepted": job.model_dump(mode="json"),
+            "expires_at": expires_at,
+        },
+    )
+
+
+def _forget(tx: Transaction, key_id: KeyId, name: str) -> None:
+    """An expired row of the same name makes room."""
+    tx.execute(
+        sa.delete(_idempotency).where(_idempotency.c.key_id == key_id, _idempotency.c.name == name)
+    )

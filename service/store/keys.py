@@ -1,0 +1,52 @@
+"""The keys table."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from service.domain.job import KeyId
+from service.domain.key import Key
+from service.store.engine import Transaction
+from service.store.tables import KeyRow
+
+_keys: sa.Table = KeyRow.__table__  # type: ignore[attr-defined]
+
+
+def insert(tx: Transaction, key: Key) -> None:
+    tx.execute(sa.insert(_keys), asdict(key))
+
+
+def find(tx: Transaction, prefix: str) -> Key | None:
+    """The key with this public prefix, revoked or not."""
+    row = tx.execute(_BY_PREFIX, {"prefix": prefix}).mappings().first()
+    return None if row is None else _to_key(row)
+
+
+_BY_PREFIX = sa.select(_keys).where(_keys.c.prefix == sa.bindparam("prefix"))
+
+
+def every(tx: Transaction) -> list[Key]:
+    return [_to_key(row) for row in tx.execute(sa.select(_keys).order_by(_keys.c.id)).mappings()]
+
+
+def revoke(tx: Transaction, key_id: KeyId, *, now: datetime) -> Key | None:
+    """Revoke once; a second time changes nothing. None when there is no such key."""
+    statement = (
+        sa.update(_keys)
+        .where(_keys.c.id == key_id)
+        .values(
+            revoked_at=sa.func.coalesce(
+                _keys.c.revoked_at, sa.literal(now, _keys.c.revoked_at.type)
+            )
+        )
+        .returning(_keys)
+    )
+    row = tx.execute(statement).mappings().first()
+    return None if row is None else _to_key(row)
+
+
+def _to_key(row: Mapping[Any, Any]) -> Key:
+    return Key(**row)

@@ -1,0 +1,212 @@
+"""The tables. What must never be true of a row is a CHECK or an index here, not only a rule above.
+
+Only plain columns are indexed: alembic leaves expression indexes out of a SQLite migration.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+
+from service.domain.attempt import FailureKind, Stage
+from service.domain.job import ACTIVE, FINAL, JobState
+from service.store.columns import Instant, Json, PublicId, words
+
+SQLModel.metadata.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def _in(states: frozenset[JobState]) -> str:
+    return "state IN (" + ", ".join(f"'{state}'" for state in sorted(states)) + ")"
+
+
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
+    condition = sa.text(where)
+    return sa.Index(
+        name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition
+    )
+
+
+class KeyRow(SQLModel, table=True):
+    """An API key: what is stored opens nothing."""
+
+    __tablename__ = "keys"
+
+    id: str = Field(sa_type=PublicId("key"), primary_key=True)
+    name: str = Field(max_length=120)
+    prefix: str = Field(max_length=16, unique=True)
+    secret_hash: bytes = Field(sa_type=sa.LargeBinary(32))
+    admin: bool = False
+    created_at: datetime = Field(sa_type=Instant)
+    revoked_at: datetime | None = Field(default=None, sa_type=Instant)
+
+
+class JobRow(SQLModel, table=True):
+    """One video someone asked for."""
+
+    __tablename__ = "jobs"
+
+    id: str = Field(sa_type=PublicId("job"), primary_key=True)
+    key_id: str = Field(sa_type=PublicId("key"), foreign_key="keys.id")
+    state: JobState = Field(sa_type=words(JobState, "state"))
+    priority: int = 1  # 0 is first
+    model: str = Field(max_length=64)
+    request: dict[str, Any] = Field(sa_type=Json)
+    user_metadata: dict[str, Any] = Field(sa_type=Json)
+
+    stage: Stage | None = Field(default=None, sa_type=words(Stage, "stage"))
+    stage_detail: str | None = Field(default=None, max_length=200)
+    progress: float = 0.0
+    attempt: int = 0
+    max_attempts: int = 3
+    fence: int = Field(default=0, sa_type=sa.BigInteger)
+    lease_until: datetime | None = Field(default=None, sa_type=Instant)
+    cancel_requested_at: datetime | None = Field(default=None, sa_type=Instant)
+
+    created_at: datetime = Field(sa_type=Instant)
+    run_at: datetime = Field(sa_type=Instant)
+    start_deadline_at: datetime | None = Field(default=None, sa_type=Instant)
+    timeout_seconds: int
+    run_deadline_at: datetime | None = Field(default=None, sa_type=Instant)
+    started_at: datetime | None = Field(default=None, sa_type=Instant)
+    finished_at: datetime | None = Field(default=None, sa_type=Instant)
+    expires_at: datetime | None = Field(default=None, sa_type=Instant)
+    purge_at: datetime | None = Field(default=None, sa_type=Instant)
+
+    result: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    timings_ms: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    gpu: str | None = Field(default=None, max_length=64)
+    gpu_ms: int = Field(default=0, sa_type=sa.BigInteger)
+    estimated_microusd: int = Field(default=0, sa_type=sa.BigInteger)
+    actual_microusd: int | None = Field(default=None, sa_type=sa.BigInteger)
+    rate_source: str | None = Field(default=None, max_length=120)
+    error_kind: FailureKind | None = Field(default=None, sa_type=words(FailureKind, "error_kind"))
+    error_code: str | None = Field(default=None, max_length=64)
+    error_message: str | None = Field(default=None, max_length=2000)
+
+    webhook_url: str | None = Field(default=None, max_length=2048)
+    retry_of: str | None = Field(
+        default=None, sa_type=PublicId("job"), foreign_key="jobs.id", ondelete="SET NULL"
+    )
+    traceparent: str | None = Field(default=None, max_length=55)
+
+    __table_args__ = (
+        sa.CheckConstraint(
+            f"(finished_at IS NOT NULL) = ({_in(FINAL)})", name="finished_iff_final"
+        ),
+        sa.CheckConstraint(f"(lease_until IS NOT NULL) = ({_in(ACTIVE)})", name="lease_iff_active"),
+        sa.CheckConstraint("progress >= 0 AND progress <= 1", name="progress_range"),
+        sa.CheckConstraint(
+            "attempt >= 0 AND attempt <= max_attempts AND fence >= attempt", name="attempt_range"
+        ),
+        sa.CheckConstraint("state <> 'succeeded' OR result IS NOT NULL", name="success_has_result"),
+        sa.CheckConstraint("state <> 'failed' OR error_kind IS NOT NULL", name="failure_has_kind"),
+        _partial("ix_jobs_claim", "priority", "run_at", "id", where="state = 'queued'"),
+        _partial("ix_jobs_lease", "lease_until", where=_in(ACTIVE)),
+        _partial("ix_jobs_queued_by_key", "key_id", where="state = 'queued'"),
+        _partial("ix_jobs_active_by_key", "key_id", where=_in(ACTIVE)),
+        _partial(
+            "ix_jobs_start_deadline", "start_deadline_at", where="start_deadline_at IS NOT NULL"
+        ),
+        _partial("ix_jobs_purge", "purge_at", where="purge_at IS NOT NULL"),
+        sa.Index("ix_jobs_owner", "key_id", "id"),
+    )
+
+
+class AttemptRow(SQLModel, table=True):
+    """One numbered try. The database itself forbids two open ones for a job."""
+
+    __tablename__ = "attempts"
+
+    job_id: str = Field(
+        sa_type=PublicId("job"), primary_key=True, foreign_key="jobs.id", ondelete="CASCADE"
+    )
+    number: int = Field(primary_key=True)
+    fence: int = Field(sa_type=sa.BigInteger)
+    token_hash: bytes = Field(sa_type=sa.LargeBinary(32))
+    worker: str = Field(max_length=80)
+    call_id: str | None = Field(default=None, max_length=120)
+    restarts: int = 0
+    created_at: datetime = Field(sa_type=Instant)
+    started_at: datetime | None = Field(default=None, sa_type=Instant)
+    heartbeat_at: datetime | None = Field(default=None, sa_type=Instant)
+    ended_at: datetime | None = Field(default=None, sa_type=Instant)
+    outcome: str | None = Field(default=None, max_length=16)
+    error_kind: FailureKind | None = Field(default=None, sa_type=words(FailureKind, "error_kind"))
+    error_detail: str | None = Field(default=None, max_length=2000)
+    gpu_ms: int = Field(default=0, sa_type=sa.BigInteger)
+    cost_microusd: int = Field(default=0, sa_type=sa.BigInteger)
+
+    __table_args__ = (
+        sa.CheckConstraint(
+            "(outcome IS NOT NULL) = (ended_at IS NOT NULL)", name="outcome_iff_ended"
+        ),
+        _partial("uq_attempts_open", "job_id", where="ended_at IS NULL", unique=True),
+        _partial("uq_attempts_call", "call_id", where="call_id IS NOT NULL", unique=True),
+    )
+
+
+class IdempotencyRow(SQLModel, table=True):
+    """A caller's Idempotency-Key and the job it made, written in that job's own transaction."""
+
+    __tablename__ = "idempotency"
+
+    key_id: str = Field(sa_type=PublicId("key"), primary_key=True, foreign_key="keys.id")
+    name: str = Field(primary_key=True, max_length=255)
+    fingerprint: bytes = Field(sa_type=sa.LargeBinary(32))
+    job_id: str = Field(
+        sa_type=PublicId("job"), foreign_key="jobs.id", ondelete="CASCADE", index=True
+    )
+    accepted: dict[str, Any] = Field(sa_type=Json)
+    expires_at: datetime = Field(sa_type=Instant, index=True)
+
+
+class EndpointRow(SQLModel, table=True):
+    """A URL that a customer registered for events."""
+
+    __tablename__ = "endpoints"
+
+    id: str = Field(sa_type=PublicId("end"), primary_key=True)
+    key_id: str = Field(sa_type=PublicId("key"), foreign_key="keys.id", index=True)
+    url: str = Field(max_length=2048)
+    secret: bytes = Field(sa_type=sa.LargeBinary)
+    created_at: datetime = Field(sa_type=Instant)
+    disabled_at: datetime | None = Field(default=None, sa_type=Instant)
+
+
+class DeliveryRow(SQLModel, table=True):
+    """One event owed to one URL; its id is the `webhook-id`, the same on every try."""
+
+    __tablename__ = "deliveries"
+
+    id: str = Field(sa_type=PublicId("msg"), primary_key=True)
+    job_id: str = Field(sa_type=PublicId("job"), foreign_key="jobs.id", ondelete="CASCADE")
+    endpoint_id: str | None = Field(
+        default=None, sa_type=PublicId("end"), foreign_key="endpoints.id", ondelete="CASCADE"
+    )
+    event: str = Field(max_length=40)
+    url: str = Field(max_length=2048)
+    body: bytes = Field(sa_type=sa.LargeBinary)
+    state: str = Field(max_length=12)
+    attempt: int = 0
+    fence: int = Field(default=0, sa_type=sa.BigInteger)
+    next_at: datetime | None = Field(default=None, sa_type=Instant)
+    lease_until: datetime | None = Field(default=None, sa_type=Instant)
+    last_status: int | None = None
+    last_error: str | None = Field(default=None, max_length=300)
+    created_at: datetime = Field(sa_type=Instant)
+    delivered_at: datetime | None = Field(default=None, sa_type=Instant)
+
+    __table_args__ = (
+        sa.CheckConstraint(
+            "state IN ('pending', 'delivered', 'dead', 'disabled')", name="known_state"
+        ),
+        sa.UniqueConstraint("job_id", "event", "url"),
+        _partial("ix_deliveries_due", "next_at", where="state = 'pending'"),
+    )
