@@ -1,5 +1,7 @@
 """The environment, as a type: read once, wrong settings stop the start and name the field."""
 
+import json
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -58,3 +60,21 @@ class Settings(BaseSettings):
         if not self.database_url:
             self.database_url = f"sqlite:///{self.data_dir.resolve() / 'rushes.db'}"
         return self
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """The environment for a process that is to find these very settings."""
+    return {**os.environ, **{f"RUSHES_{k.upper()}": v for k, v in _texts(settings).items()}}
+
+
+def _texts(settings: Settings) -> dict[str, str]:
+    """Every setting as text; one that is not set is empty, which reads as not set."""
+    texts = {}
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        if isinstance(value, list | dict):
+            value = json.dumps(value, default=str)
+        texts[name] = "" if value is None else str(value)
+    return texts

@@ -53,16 +53,24 @@ LTX_2B = ModelCard(
     default_guidance=1.0,
     gpu="A10G",
     gpu_memory_gb=24.0,
+    # The commits that other public projects pin for these very files (looked up 2026-11, not fetched).
     weights=(
         Weights(
             repo="Lightricks/LTX-Video",
-            revision="REVISION",
+            revision="8984fa25007f376c1a299016d0957a37a2f797bb",
             files=("ltxv-2b-0.9.8-distilled.safetensors",),
         ),
         Weights(
             repo="Lightricks/LTX-Video-0.9.5",
-            revision="REVISION",
-            files=("tokenizer/*", "text_encoder/*", "scheduler/*", "*/config.json", "*.json"),
+            revision="e58e28c39631af4d1468ee57a853764e11c1d37e",
+            files=(
+                "model_index.json",
+                "tokenizer/*",
+                "text_encoder/*.json",
+                "text_encoder/*.safetensors",
+                "transformer/config.json",
+                "vae/config.json",
+            ),
         ),
     ),
     seconds_fixed=0.5,

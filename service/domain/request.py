@@ -19,16 +19,19 @@ Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_no_nu
 Value = Annotated[str, Field(max_length=500), AfterValidator(_no_nul)]
 
 
-class VideoAsk(BaseModel):
-    """The body of `POST /generate-video`. Only `prompt` is required.
+Prompt = Annotated[Text, Field(min_length=1, max_length=4000)]
 
-    What is left out is filled in from the model's card; what a model cannot make is refused with
-    the nearest that it can. `null` means the same as leaving a field out.
+
+class Choices(BaseModel):
+    """All that may be chosen about a video, each of it optional.
+
+    `null` means the same as leaving a field out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    prompt: Annotated[Text, Field(min_length=1, max_length=4000)] = Field(
+    prompt: Prompt | None = Field(
+        default=None,
         description="What to show.",
         examples=["A serene mountain landscape with flowing water"],
     )
@@ -87,6 +90,19 @@ class VideoAsk(BaseModel):
         if self.duration_seconds is not None and self.num_frames is not None:
             raise ValueError("give duration_seconds or num_frames, not both")
         return self
+
+
+class VideoAsk(Choices):
+    """The body of `POST /generate-video`. Only `prompt` is required.
+
+    What is left out is filled in from the model's card; what a model cannot make is refused with
+    the nearest that it can.
+    """
+
+    prompt: Prompt = Field(
+        description="What to show.",
+        examples=["A serene mountain landscape with flowing water"],
+    )
 
 
 class VideoRequest(BaseModel):

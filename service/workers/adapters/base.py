@@ -36,7 +36,10 @@ class Adapter(Protocol):
         ...
 
     def load(self) -> None:
-        """Bring the model to where it runs. Raises AttemptFailed when that cannot be done."""
+        """Bring the model to where it runs; once it is there, do nothing.
+
+        Raises AttemptFailed when that cannot be done; it may then be tried again.
+        """
         ...
 
     def generate(self, request: VideoRequest, on_step: OnStep) -> Iterator[Frame]:

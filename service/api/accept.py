@@ -1,0 +1,111 @@
+"""From a body to an accepted job and its answer; `generate` and `retry` share it."""
+
+import hashlib
+import random
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import Header, Request, Response
+
+from service.api.answers import inline_answer, json_answer, view, wait_final
+from service.api.deps import Parts
+from service.api.links import Links
+from service.domain.errors import FieldError, RequestRefused
+from service.domain.job import JobId, JobState
+from service.domain.key import Key
+from service.domain.price import cost_usd
+from service.domain.request import MAX_SEED, VideoAsk
+from service.domain.resolve import resolve
+from service.domain.submission import Idempotency, Submission
+from service.lifecycle.submit import submit
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="Send the same one again to get the same job, not a second video. Kept 24 h.",
+    ),
+]
+Prefer = Annotated[
+    str | None, Header(description="`wait=N`: answer when the job is final, within N ≤ 60 seconds.")
+]
+
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,9})(?:$|[,;\s])")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def submission(
+    parts: Parts, key: Key, ask: VideoAsk, request: Request, retry_of: JobId | None = None
+) -> Submission:
+    """Resolve `ask` against its model's card; raises RequestRefused naming each wrong field."""
+    card = parts.card(ask.model)
+    resolved = resolve(ask, card, seed=random.randint(0, MAX_SEED))  # noqa: S311 - not a secret
+    expected = card.expected_seconds(
+        width=resolved.width, height=resolved.height, num_frames=resolved.num_frames
+    )
+    limit = parts.limits.default_timeout
+    return Submission(
+        key_id=key.id,
+        request=resolved,
+        timeout=limit if ask.timeout_seconds is None else timedelta(seconds=ask.timeout_seconds),
+        start_timeout=_seconds(ask.start_timeout_seconds),
+        priority=ask.priority or "normal",
+        metadata=ask.metadata or {},
+        estimated_usd=cost_usd(expected, parts.terms.rate),
+        rate_source=parts.terms.rate.source,
+        retry_of=retry_of,
+        traceparent=_traceparent(request),
+        idempotency=_idempotency(request, ask),
+    )
+
+
+async def accept(
+    parts: Parts, links: Links, asked: Submission, *, prefer: str | None, inline: bool
+) -> Response:
+    """Make the job durable, wait for it where that was asked for, and answer.
+
+    202 with the job; 200 when it became final within the wait, which `inline` answers with the
+    video itself.
+    """
+    accepted = await parts.write(lambda tx: submit(tx, asked, parts.limits, parts.clock()))
+    job, wait = accepted.job, _wait(prefer, parts.limits.max_wait)
+    headers = {"Location": links.job(job.id)}
+    if accepted.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    if wait is not None:
+        headers["Preference-Applied"] = f"wait={int(wait.total_seconds())}"
+        job = await wait_final(parts, job, wait)
+    if inline and job.state is JobState.SUCCEEDED:
+        answer = await inline_answer(parts, job)
+    else:
+        answer = json_answer(await view(parts, links, job), 200 if job.state.final else 202)
+    answer.headers.update(headers)
+    return answer
+
+
+def _seconds(number: int | None) -> timedelta | None:
+    return None if number is None else timedelta(seconds=number)
+
+
+def _wait(prefer: str | None, longest: timedelta) -> timedelta | None:
+    """RFC 7240: a preference that cannot be met is met as far as it can be."""
+    found = _WAIT.search(prefer or "")
+    return None if found is None else min(timedelta(seconds=int(found[1])), longest)
+
+
+def _traceparent(request: Request) -> str | None:
+    given = request.headers.get("traceparent", "")
+    return given if _TRACEPARENT.fullmatch(given) else None
+
+
+def _idempotency(request: Request, ask: VideoAsk) -> Idempotency | None:
+    name = request.headers.get("idempotency-key")
+    if name is None:
+        return None
+    if not _IDEMPOTENCY_KEY.fullmatch(name):
+        detail = "must be 1 to 255 visible ASCII characters"
+        raise RequestRefused([FieldError("Idempotency-Key:", detail, "invalid_header")])
+    asked = f"{request.method} {request.url.path}\n{ask.model_dump_json(exclude_none=True)}"
+    return Idempotency(name, hashlib.sha256(asked.encode()).digest())

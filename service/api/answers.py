@@ -1,0 +1,99 @@
+"""How a job is answered: as JSON with an ETag, after a wait, or as the video itself."""
+
+import base64
+import hashlib
+from datetime import timedelta
+
+from fastapi import Response
+from starlette.concurrency import run_in_threadpool
+
+from service.api.bell import heard
+from service.api.deps import Parts
+from service.api.links import Links
+from service.api.schemas import InlineVideo, JobOut, duration_ms, generation_time_ms
+from service.domain.errors import NotFound, TooLarge
+from service.domain.job import Job, JobId, JobState, KeyId
+from service.store import jobs
+from service.store.engine import Transaction
+
+
+async def view(parts: Parts, links: Links, job: Job) -> JobOut:
+    """The job as its owner sees it, with its place in the queue and a guess at the time left."""
+    position = None
+    if job.state is JobState.QUEUED:
+        position = await parts.read(lambda tx: jobs.queue_position(tx, job))
+    return JobOut.from_domain(
+        job,
+        links,
+        card=parts.cards.get(job.request.model),
+        position=position,
+        eta_seconds=_eta_seconds(parts, job, position),
+    )
+
+
+def _eta_seconds(parts: Parts, job: Job, position: int | None) -> float | None:
+    card = parts.cards.get(job.request.model)
+    workers = parts.fleet.serving(job.request.model, parts.clock())
+    if card is None or job.state.final or workers == 0:
+        return None
+    request = job.request
+    expected = card.expected_seconds(
+        width=request.width, height=request.height, num_frames=request.num_frames
+    )
+    if job.state is JobState.QUEUED:
+        return None if position is None else round(expected * (1 + position / workers), 1)
+    return round(expected * (1 - job.progress), 1)
+
+
+def json_answer(body: JobOut, status: int = 200, etag: str | None = None) -> Response:
+    """The ETag is a hash of the body: whatever changes in it, changes the tag."""
+    content = body.model_dump_json().encode()
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if not body.status.final:
+        headers["Retry-After"] = "1"
+    if etag == tag:
+        return Response(status_code=304, headers=headers)
+    return Response(content, status, headers=headers, media_type="application/json")
+
+
+async def wait_final(parts: Parts, job: Job, wait: timedelta) -> Job:
+    """The job as soon as it is final, or as it is when the wait is over."""
+    deadline = parts.clock() + wait
+    with parts.bell.listen(job.id) as rung:
+        while True:
+            rung.clear()
+            now = await parts.read(lambda tx: _again(tx, job.id, job.key_id))
+            left = (deadline - parts.clock()).total_seconds()
+            if now.state.final or left <= 0 or parts.bell.closed:
+                return now
+            await heard(rung, left)
+
+
+def _again(tx: Transaction, job_id: JobId, key_id: KeyId) -> Job:
+    job = jobs.get(tx, job_id, key_id=key_id)
+    if job is None:
+        raise NotFound(f"job {job_id} was deleted while it was waited for")
+    return job
+
+
+async def inline_answer(parts: Parts, job: Job) -> Response:
+    """The video itself in base64. Raises TooLarge where it is too big for that."""
+    assert job.result is not None, "only a success has a video"
+    video = job.result.video
+    if video.size_bytes > parts.limits.max_inline_bytes:
+        raise TooLarge(
+            f"the video of job {job.id} is there, but has {video.size_bytes:,} bytes; at most "
+            f"{parts.limits.max_inline_bytes:,} are sent inline: fetch it from its video_url",
+            code="too_large_inline",
+        )
+    path = parts.artifacts.path(video.key)
+    if path is None:
+        raise NotFound(f"the bytes of job {job.id} are gone")
+    content = await run_in_threadpool(path.read_bytes)
+    body = InlineVideo(
+        video=base64.b64encode(content).decode(),
+        duration_ms=duration_ms(job),
+        generation_time_ms=generation_time_ms(job) or 0,
+    )
+    return Response(body.model_dump_json(), media_type="application/json")

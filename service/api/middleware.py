@@ -1,0 +1,50 @@
+"""Every request gets an id, which every answer, problem and log line carries."""
+
+import logging
+import re
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.domain import ids
+
+log = logging.getLogger("rushes.access")
+
+_SOUND = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class RequestId:
+    """Takes `X-Request-Id` over where it is sound, makes one else, and logs one line a request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _SOUND.fullmatch(given) else ids.new("req")
+        scope["request_id"] = request_id
+        began = time.perf_counter()
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+                if log.isEnabledFor(logging.DEBUG):
+                    _log(scope, message["status"], time.perf_counter() - began)
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)
+
+
+def _log(scope: Scope, status: int, seconds: float) -> None:
+    log.debug(
+        "%s %s %d %.1f ms %s",
+        scope["method"],
+        scope["path"],
+        status,
+        seconds * 1000,
+        scope["request_id"],
+    )

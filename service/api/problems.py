@@ -1,0 +1,173 @@
+"""Errors become HTTP here and nowhere else: `application/problem+json` (RFC 9457)."""
+
+import difflib
+import http
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from service.domain import errors
+from service.domain.errors import FieldError, ServiceError
+from service.domain.request import VideoAsk
+
+log = logging.getLogger(__name__)
+
+_STATUS: dict[type[ServiceError], int] = {
+    errors.RequestRefused: 422,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+    errors.QueueFull: 429,
+    errors.Unavailable: 503,
+}
+
+
+class FieldProblem(BaseModel):
+    """One wrong field."""
+
+    pointer: str = Field(
+        description="JSON pointer into the body; `?name`: a query parameter; `name:`: a header."
+    )
+    detail: str
+    code: str
+
+
+class Problem(BaseModel):
+    """What every error looks like (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="A stable word to switch on.")
+    request_id: str
+    retryable: bool = Field(default=False, description="Whether the same request may work later.")
+    errors: list[FieldProblem] = Field(default_factory=list)
+
+
+class ProblemResponse(JSONResponse):
+    media_type = "application/problem+json"
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer with these problems."""
+    return {
+        status: {
+            "description": http.HTTPStatus(status).phrase,
+            "model": Problem,
+            "content": {"application/problem+json": {}},
+        }
+        for status in statuses
+    }
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(ServiceError, _on_service_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_unplanned)
+
+
+async def _on_service_error(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, ServiceError)
+    problem = _problem(
+        request,
+        next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS),
+        error.code,
+        error.message,
+        error.errors if isinstance(error, errors.RequestRefused) else (),
+    )
+    problem.retryable = error.retryable
+    headers: dict[str, str] = {}
+    if isinstance(error, errors.QueueFull):
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    return _answer(problem, headers)
+
+
+async def _on_invalid(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, RequestValidationError)
+    fields = [_field(found) for found in error.errors()]
+    if any(field.code == "json_invalid" for field in fields):
+        return _answer(_problem(request, 400, "invalid_json", _NOT_JSON, fields))
+    detail = "; ".join(field.detail for field in fields[:5])
+    return _answer(_problem(request, 422, "invalid_request", detail, fields))
+
+
+_NOT_JSON = "the body is not valid JSON"
+# Starlette's and FastAPI's own refusals, in our words.
+_HTTP = {
+    400: ("invalid_json", _NOT_JSON),
+    404: ("not_found", "no such route"),
+    405: ("method_not_allowed", "this route does not take this method"),
+    413: ("too_large", "the body is larger than this service takes"),
+}
+
+
+async def _on_http(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, HTTPException)
+    code, detail = _HTTP.get(error.status_code, ("http_error", str(error.detail)))
+    return _answer(_problem(request, error.status_code, code, detail), error.headers)
+
+
+async def _on_unplanned(request: Request, error: Exception) -> ProblemResponse:
+    log.error("unplanned error", exc_info=error, extra={"request_id": _request_id(request)})
+    detail = "our fault; please report it with the request id"
+    return _answer(_problem(request, 500, "internal_error", detail))
+
+
+def _problem(
+    request: Request, status: int, code: str, detail: str, fields: Sequence[FieldError] = ()
+) -> Problem:
+    return Problem(
+        title=http.HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        request_id=_request_id(request),
+        errors=[FieldProblem(**vars(field)) for field in fields],
+    )
+
+
+def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> ProblemResponse:
+    return ProblemResponse(problem.model_dump(), problem.status, headers=dict(headers or {}))
+
+
+def _request_id(request: Request) -> str:
+    return str(request.scope.get("request_id", ""))
+
+
+def _field(found: Mapping[str, Any]) -> FieldError:
+    """One of pydantic's findings, in our words and without an echo of what was sent."""
+    kind, location = found["type"], found["loc"]
+    message = found["msg"].removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        kind, message = "unknown_field", _unknown(str(location[-1]))
+    elif kind == "missing":
+        message = "is required"
+    name = location[-1] if len(location) > 1 else "the request"
+    return FieldError(_pointer(location), f"{name}: {message}", kind)
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, VideoAsk.model_fields, n=1)
+    return "no such field" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _pointer(location: Iterable[Any]) -> str:
+    place, *path = location
+    if place == "query":
+        return f"?{path[0]}" if path else "?"
+    if place == "header":
+        return f"{path[0]}:"
+    steps = [str(step).replace("~", "~0").replace("/", "~1") for step in path if step != "[key]"]
+    return "".join(f"/{step}" for step in steps)

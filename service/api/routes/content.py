@@ -1,0 +1,104 @@
+"""The bytes: whole or by range, with a key or by a signed link."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse
+
+from service.api.deps import LinksDep, Parts, PartsDep, Shown, authenticate
+from service.api.links import Links, Variant
+from service.api.problems import documented
+from service.api.routes.jobs import JobPath, job_id_of
+from service.domain.attempt import Artifact, VideoFacts
+from service.domain.errors import Conflict, NotFound, Unauthenticated
+from service.domain.job import Job, JobId
+from service.lifecycle.find import find
+from service.store import jobs
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+
+
+@router.api_route(
+    "/{job_id}/content",
+    methods=["GET", "HEAD"],
+    operation_id="get_content",
+    response_class=FileResponse,
+    responses={
+        200: {"content": {"video/mp4": _BYTES, "image/jpeg": _BYTES, "image/png": _BYTES}},
+        206: {"description": "The range that was asked for."},
+        304: {"description": "Unchanged since `If-None-Match`."},
+        416: {"description": "No such range."},
+        **documented(401, 404, 409, 422),
+    },
+)
+async def get_content(
+    job_id: JobPath,
+    parts: PartsDep,
+    links: LinksDep,
+    shown: Shown,
+    variant: Variant = "video",
+    expires: Annotated[int | None, Query(description="Part of a signed link.")] = None,
+    signature: Annotated[str | None, Query(max_length=64)] = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """The video, its thumbnail or its last frame. Answers ranges, as players and renders want."""
+    known = job_id_of(job_id)
+    if expires is not None and signature is not None:
+        job = await _by_link(parts, links, known, variant, expires, signature)
+    elif shown is not None and (key := await authenticate(parts, shown.credentials)) is not None:
+        job = await parts.read(lambda tx: find(tx, known, key.id))
+    else:
+        raise Unauthenticated("send an API key, or use the signed link of the job's result")
+    return await _bytes(parts, job, variant, if_none_match)
+
+
+async def _by_link(
+    parts: Parts, links: Links, job_id: JobId, variant: Variant, expires: int, signature: str
+) -> Job:
+    if not links.opens(job_id, variant, expires, signature, parts.clock()):
+        raise Unauthenticated("this link is not one of ours, or has expired; get the job anew")
+    job = await parts.read(lambda tx: jobs.get(tx, job_id))
+    if job is None:
+        raise NotFound(f"no job {job_id}")
+    return job
+
+
+async def _bytes(parts: Parts, job: Job, variant: Variant, known: str | None) -> Response:
+    artifact = _artifact(job, variant)
+    headers = {
+        "ETag": f'"{artifact.sha256}"',
+        "Cache-Control": "private, max-age=86400, immutable",
+        "Cross-Origin-Resource-Policy": "cross-origin",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if known == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    path = await run_in_threadpool(parts.artifacts.path, artifact.key)
+    if path is None:
+        raise NotFound(f"the {variant} of {job.id} is gone")
+    name = f"{job.id}-{path.name}"
+    return FileResponse(
+        path,
+        headers=headers,
+        media_type=artifact.media_type,
+        filename=name,
+        content_disposition_type="inline",
+    )
+
+
+def _artifact(job: Job, variant: Variant) -> Artifact:
+    if job.result is None:
+        why = "has no video" if job.state.final else "is not finished yet"
+        raise Conflict(f"job {job.id} is {job.state} and {why}", code="no_content")
+    return _VARIANTS[variant](job.result)
+
+
+_VARIANTS: dict[Variant, Callable[[VideoFacts], Artifact]] = {
+    "video": lambda facts: facts.video,
+    "thumbnail": lambda facts: facts.thumbnail,
+    "last_frame": lambda facts: facts.last_frame,
+}

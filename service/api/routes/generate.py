@@ -1,0 +1,73 @@
+"""Submit a video, or ask what it would become."""
+
+from fastapi import APIRouter, Request, Response
+
+from service.api.accept import IdempotencyKey, Prefer, accept, submission
+from service.api.deps import Caller, LinksDep, PartsDep
+from service.api.problems import documented
+from service.api.schemas import Cost, Estimate, InlineVideo, JobOut
+from service.domain.card import ModelCard
+from service.domain.request import VideoAsk
+from service.domain.resolve import resolve
+
+router = APIRouter(tags=["videos"])
+
+
+@router.post(
+    "/generate-video",
+    status_code=202,
+    response_model=JobOut,
+    responses={
+        200: {"model": JobOut | InlineVideo, "description": "Final within the wait."},
+        **documented(400, 401, 413, 422, 429, 503),
+    },
+)
+async def generate_video(
+    ask: VideoAsk,
+    request: Request,
+    parts: PartsDep,
+    links: LinksDep,
+    key: Caller,
+    prefer: Prefer = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Accept a video job. It is durable when this answers."""
+    asked = submission(parts, key, ask, request)
+    inline = ask.response_format == "b64_json"
+    return await accept(parts, links, asked, prefer=prefer, inline=inline)
+
+
+@router.post("/v1/estimate", responses=documented(400, 401, 413, 422))
+async def estimate(ask: VideoAsk, request: Request, parts: PartsDep, key: Caller) -> Estimate:
+    """Resolve a request without starting anything: parameters, cost, seconds, warnings."""
+    asked = submission(parts, key, ask, request)
+    card, made = parts.card(ask.model), asked.request
+    return Estimate(
+        model=card.name,
+        sandbox=card.sandbox,
+        input=made,
+        duration_seconds=round(made.duration_seconds, 6),
+        expected_seconds=round(
+            card.expected_seconds(width=made.width, height=made.height, num_frames=made.num_frames),
+            2,
+        ),
+        cost=Cost(estimated_usd=asked.estimated_usd, rate_source=asked.rate_source),
+        warnings=_warnings(parts, ask, card),
+    )
+
+
+def _warnings(parts: PartsDep, ask: VideoAsk, card: ModelCard) -> list[str]:
+    found = []
+    made = resolve(ask, card, seed=0)
+    if card.sandbox:
+        found.append(f"{card.name} is a sandbox: it draws a placeholder and generates no video")
+    if ask.duration_seconds not in (None, made.duration_seconds):
+        found.append(
+            f"{ask.duration_seconds:g} s becomes {made.num_frames} frames at {made.fps} fps, "
+            f"which is {made.duration_seconds:.3f} s"
+        )
+    if ask.seed is None:
+        found.append("no seed was given: every job gets a random one of its own")
+    if parts.fleet.serving(card.name, parts.clock()) == 0:
+        found.append(f"no worker serves {card.name} just now: a job would wait for one")
+    return found

@@ -1,0 +1,93 @@
+"""Is it up? Answers from memory and one read; never wakes a GPU."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.api.deps import Parts, PartsDep
+from service.api.problems import documented
+from service.domain.errors import Unavailable
+from service.store import jobs
+
+router = APIRouter(tags=["health"])
+
+
+class Queue(BaseModel):
+    queued: int
+    running: int
+
+
+class ModelHealth(BaseModel):
+    id: str
+    gpu: str | None
+    warm: bool
+    workers: int
+
+
+class Health(BaseModel):
+    """`degraded`: jobs are accepted, but no worker is there. `unhealthy`: the database is away."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    model: str
+    gpu: str | None
+    warm: bool
+    version: str
+    queue: Queue | None
+    models: list[ModelHealth]
+
+
+@router.get("/health", responses={503: {"model": Health, "description": "The database is away."}})
+async def health(response: Response, parts: PartsDep) -> Health:
+    """How the service is."""
+    models = _models(parts)
+    try:
+        queue = await parts.read(
+            lambda tx: Queue(
+                queued=jobs.count_queued(tx, limit=parts.limits.max_queued),
+                running=jobs.count_running(tx),
+            )
+        )
+    except SQLAlchemyError:
+        queue = None
+        response.status_code = 503
+    status: Literal["healthy", "degraded"] = "healthy" if models[0].workers else "degraded"
+    return Health(
+        status="unhealthy" if queue is None else status,
+        model=models[0].id,
+        gpu=models[0].gpu,
+        warm=models[0].warm,
+        version=parts.version,
+        queue=queue,
+        models=models,
+    )
+
+
+def _models(parts: Parts) -> list[ModelHealth]:
+    present = parts.fleet.present(parts.clock())
+    return [
+        ModelHealth(
+            id=name,
+            gpu=next((w.gpu for w in present if name in w.models and w.gpu), None),
+            warm=any(w.warm == name for w in present),
+            workers=sum(name in w.models for w in present),
+        )
+        for name in parts.cards
+    ]
+
+
+@router.get("/livez")
+async def livez() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", responses=documented(503))
+async def readyz(parts: PartsDep) -> dict[str, str]:
+    """Requests can be served: the database is there."""
+    try:
+        await parts.read(jobs.count_running)
+    except SQLAlchemyError as error:
+        raise Unavailable("the database cannot be read") from error
+    return {"status": "ok"}

@@ -1,0 +1,204 @@
+"""The worker protocol: claim, begin, progress, finish, fail."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.api.bell import heard
+from service.api.deps import Parts, PartsDep, Shown, WorkerOnly
+from service.api.fleet import Worker
+from service.api.problems import documented
+from service.api.routes.jobs import job_id_of
+from service.domain.attempt import Failure, Outcome, Progress, Ticket
+from service.domain.errors import NotFound, Unauthenticated
+from service.domain.request import Label, Text
+from service.lifecycle import dispatch, report
+from service.lifecycle.report import Credentials
+from service.store import jobs
+
+router = APIRouter(prefix="/internal", tags=["workers"])
+
+# A retry falls due without a ring, so a waiting worker looks again this often.
+_LOOK_AGAIN_SECONDS = 1.0
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ClaimAsk(_Body):
+    """A worker asks for work that it can do."""
+
+    worker: Label
+    models: Annotated[list[Label], Field(min_length=1, max_length=32)]
+    warm: Label | None = None
+    gpu: Annotated[Text, Field(max_length=64)] | None = None
+    wait_seconds: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 20.0
+
+
+class BeginAsk(_Body):
+    """`call_id` names this start of a worker; the same one may begin again."""
+
+    call_id: Annotated[Text, Field(min_length=1, max_length=120)]
+
+
+class Begun(BaseModel):
+    fence: int
+    artifact_prefix: str
+
+
+class ProgressAsk(_Body):
+    fence: int
+    progress: Progress
+
+
+class Heard(BaseModel):
+    cancel_requested: bool
+
+
+class FinishAsk(_Body):
+    fence: int
+    outcome: Outcome
+
+
+class FailAsk(_Body):
+    fence: int
+    failure: Failure
+
+
+class Ended(BaseModel):
+    status: str
+
+
+@router.post(
+    "/claims",
+    response_model=Ticket,
+    responses={204: {"description": "Nothing to do."}, **documented(400, 401, 413, 422, 503)},
+    dependencies=[WorkerOnly],
+)
+async def claim_work(ask: ClaimAsk, request: Request, parts: PartsDep) -> Response:
+    """Wait for work: a ticket, or 204 when there was none for `wait_seconds`."""
+    parts.fleet.saw(
+        Worker(ask.worker, tuple(ask.models), ask.warm, ask.gpu, heard_at=parts.clock())
+    )
+    claimed = await _wait_for_work(ask, request, parts)
+    if claimed is None:
+        return Response(status_code=204)
+    job = claimed.job
+    ticket = Ticket(
+        job_id=job.id,
+        attempt=job.attempt,
+        fence=job.fence,
+        token=claimed.token,
+        request=job.request,
+        card=parts.cards[job.request.model],
+        api_url=str(request.base_url).rstrip("/"),
+        traceparent=job.traceparent,
+    )
+    return Response(ticket.model_dump_json(), media_type="application/json")
+
+
+async def _wait_for_work(ask: ClaimAsk, request: Request, parts: Parts) -> dispatch.Claim | None:
+    deadline = parts.clock() + timedelta(seconds=ask.wait_seconds)
+    models = [name for name in ask.models if name in parts.cards]
+    with parts.bell.listen(*(f"queue:{name}" for name in models)) as rung:
+        while not parts.bell.closed:
+            rung.clear()
+            # Work claimed for a worker that hung up would be lost for one lease.
+            if await request.is_disconnected():
+                return None
+            if (claimed := await _claim(ask.worker, models, parts)) is not None:
+                return claimed
+            left = (deadline - parts.clock()).total_seconds()
+            if left <= 0:
+                return None
+            await heard(rung, min(left, _LOOK_AGAIN_SECONDS))
+    return None
+
+
+async def _claim(worker: str, models: list[str], parts: Parts) -> dispatch.Claim | None:
+    """Look first: the writer is bothered only when there is something to take."""
+    if await parts.read(lambda tx: jobs.next_queued(tx, models, parts.clock())) is None:
+        return None
+    lease = parts.limits.starting_lease
+    return await parts.write(
+        lambda tx: dispatch.claim(tx, models, worker=worker, lease=lease, now=parts.clock())
+    )
+
+
+AttemptPath = Annotated[str, Path(description="`<job id>.<number>`")]
+_attempt = documented(400, 401, 404, 409, 413, 422, 503)
+
+
+@router.post("/attempts/{attempt_id}/begin", responses=_attempt)
+async def begin_attempt(
+    attempt_id: AttemptPath, ask: BeginAsk, parts: PartsDep, shown: Shown
+) -> Begun:
+    """A worker's first act; 409 `lost` when the attempt is another's or over."""
+    credentials = _credentials(attempt_id, shown)
+    lease = parts.limits.running_lease
+    job = await parts.write(
+        lambda tx: report.begin(
+            tx, credentials, call_id=ask.call_id, lease=lease, now=parts.clock()
+        )
+    )
+    return Begun(fence=job.fence, artifact_prefix=job.artifact_prefix)
+
+
+@router.post("/attempts/{attempt_id}/progress", responses=_attempt)
+async def report_progress(
+    attempt_id: AttemptPath, ask: ProgressAsk, parts: PartsDep, shown: Shown
+) -> Heard:
+    """Show progress and stay alive; the answer tells whether to stop."""
+    credentials = _credentials(attempt_id, shown)
+    lease = parts.limits.running_lease
+    job = await parts.write(
+        lambda tx: report.progress(
+            tx, credentials, fence=ask.fence, told=ask.progress, lease=lease, now=parts.clock()
+        )
+    )
+    return Heard(cancel_requested=job.cancel_requested_at is not None)
+
+
+@router.post("/attempts/{attempt_id}/finish", responses=_attempt)
+async def finish_attempt(
+    attempt_id: AttemptPath, ask: FinishAsk, parts: PartsDep, shown: Shown
+) -> Ended:
+    """The bytes are in place: the job has succeeded."""
+    credentials = _credentials(attempt_id, shown)
+    job = await parts.write(
+        lambda tx: report.finish(
+            tx,
+            credentials,
+            fence=ask.fence,
+            outcome=ask.outcome,
+            terms=parts.terms,
+            now=parts.clock(),
+        )
+    )
+    return Ended(status=job.state)
+
+
+@router.post("/attempts/{attempt_id}/fail", responses=_attempt)
+async def fail_attempt(
+    attempt_id: AttemptPath, ask: FailAsk, parts: PartsDep, shown: Shown
+) -> Ended:
+    """No video: the job is queued again, canceled or failed, by the kind of failure."""
+    credentials = _credentials(attempt_id, shown)
+    job = await parts.write(
+        lambda tx: report.fail(
+            tx, credentials, fence=ask.fence, failure=ask.failure, now=parts.clock()
+        )
+    )
+    return Ended(status=job.state)
+
+
+def _credentials(attempt_id: str, shown: Shown) -> Credentials:
+    if shown is None:
+        raise Unauthenticated("this needs the attempt's token")
+    job_id, _, number = attempt_id.rpartition(".")
+    if not (number.isascii() and number.isdigit() and len(number) < 4):
+        raise NotFound("no such attempt")
+    return Credentials(job_id_of(job_id), int(number), shown.credentials)

@@ -1,0 +1,217 @@
+"""Look at jobs, wait for them, cancel, retry, delete."""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from starlette.concurrency import run_in_threadpool
+
+from service.api.accept import IdempotencyKey, Prefer, accept, submission
+from service.api.answers import json_answer, view, wait_final
+from service.api.deps import Caller, LinksDep, PartsDep
+from service.api.problems import documented
+from service.api.schemas import Deleted, InlineVideo, JobList, JobOut
+from service.domain import ids
+from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
+from service.domain.job import Job, JobId, JobState
+from service.domain.request import Choices, VideoAsk
+from service.lifecycle.cancel import cancel
+from service.lifecycle.find import find
+from service.lifecycle.remove import remove
+from service.store import jobs
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+JobPath = Annotated[str, Path(description="A job's id.", examples=["job_06hm3c…"])]
+_METADATA = re.compile(r"metadata\[(.{1,64})\]")
+
+
+class ListQuery(BaseModel):
+    """Which jobs to list; `metadata[name]=text` may be given any number of times."""
+
+    model_config = ConfigDict(extra="allow")
+
+    limit: int = Field(default=20, ge=1, le=100)
+    after: str | None = Field(default=None, description="The `last_id` of the page before.")
+    order: Literal["asc", "desc"] = "desc"
+    status: str | None = Field(default=None, description="One state, or several: `queued,running`.")
+    kind: Literal["video"] | None = None
+    model: str | None = Field(default=None, max_length=64)
+    ids: str | None = Field(default=None, description="Up to 100 job ids, separated by commas.")
+
+    @model_validator(mode="after")
+    def _only_metadata_besides(self) -> Self:
+        for name in self.model_extra or {}:
+            if not _METADATA.fullmatch(name):
+                raise ValueError(f"no such parameter: {name}")
+        return self
+
+    def conditions(self) -> dict[str, object]:
+        """As the store takes them. Raises RequestRefused for a state or id that cannot be."""
+        extra = self.model_extra or {}
+        labels = {_METADATA.fullmatch(name)[1]: text for name, text in extra.items()}  # type: ignore[index]
+        return {
+            "states": [_state(word) for word in _split(self.status)],
+            "models": [self.model] if self.model else [],
+            "ids": [_listed(word) for word in _split(self.ids)],
+            "metadata": labels,
+        }
+
+
+@router.get("", responses=documented(401, 422))
+async def list_jobs(
+    query: Annotated[ListQuery, Query()], parts: PartsDep, links: LinksDep, key: Caller
+) -> JobList:
+    """Your jobs, newest first, a page at a time."""
+    conditions = query.conditions()
+    after = None if query.after is None else _listed(query.after, "?after")
+    found = await run_in_threadpool(
+        parts.db.read,
+        lambda tx: jobs.page(
+            tx,
+            key.id,
+            size=query.limit + 1,
+            after=after,
+            newest_first=query.order == "desc",
+            conditions=conditions,
+        ),
+    )
+    shown = [await view(parts, links, job) for job in found[: query.limit]]
+    return JobList(
+        data=shown,
+        first_id=shown[0].id if shown else None,
+        last_id=shown[-1].id if shown else None,
+        has_more=len(found) > query.limit,
+    )
+
+
+@router.get(
+    "/{job_id}",
+    response_model=JobOut,
+    responses={
+        304: {"description": "Unchanged since `If-None-Match`."},
+        **documented(401, 404, 422),
+    },
+)
+async def get_job(
+    job_id: JobPath,
+    parts: PartsDep,
+    links: LinksDep,
+    key: Caller,
+    wait: Annotated[
+        int, Query(ge=0, le=60, description="Answer when the job is final, or after these seconds.")
+    ] = 0,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """One job. Poll it with `If-None-Match`, or let the service do the waiting with `?wait=30`."""
+    known = job_id_of(job_id)
+    job = await parts.read(lambda tx: find(tx, known, key.id))
+    if wait and not job.state.final:
+        job = await wait_final(parts, job, timedelta(seconds=wait))
+    return json_answer(await view(parts, links, job), etag=if_none_match)
+
+
+@router.post(
+    "/{job_id}/cancel",
+    response_model=JobOut,
+    responses={
+        202: {"model": JobOut, "description": "A worker has been asked to stop."},
+        **documented(401, 404),
+    },
+)
+async def cancel_job(job_id: JobPath, parts: PartsDep, links: LinksDep, key: Caller) -> Response:
+    """Cancel. Doing it twice is the same as once; a final job is answered as it is."""
+    known = job_id_of(job_id)
+    job = await parts.write(lambda tx: cancel(tx, known, key.id, parts.clock()))
+    return json_answer(await view(parts, links, job), 200 if job.state.final else 202)
+
+
+@router.post(
+    "/{job_id}/retry",
+    status_code=202,
+    response_model=JobOut,
+    responses={
+        200: {"model": JobOut | InlineVideo, "description": "Final within the wait."},
+        **documented(400, 401, 404, 409, 413, 422, 429, 503),
+    },
+)
+async def retry_job(
+    job_id: JobPath,
+    request: Request,
+    parts: PartsDep,
+    links: LinksDep,
+    key: Caller,
+    changes: Choices | None = None,
+    prefer: Prefer = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """A new job with the input and seed of a final one; what the body names is changed."""
+    old = await parts.read(lambda tx: find(tx, job_id_of(job_id), key.id))
+    if not old.state.final:
+        raise Conflict(f"the job is {old.state}; only a final job can be retried", code="not_final")
+    ask = _asked_again(old, changes or Choices())
+    asked = submission(parts, key, ask, request, retry_of=old.id)
+    return await accept(
+        parts, links, asked, prefer=prefer, inline=ask.response_format == "b64_json"
+    )
+
+
+@router.delete("/{job_id}", responses=documented(401, 404, 409))
+async def delete_job(job_id: JobPath, parts: PartsDep, key: Caller) -> Deleted:
+    """Delete a final job and its video."""
+    known = job_id_of(job_id)
+    await run_in_threadpool(remove, parts.db, parts.artifacts, known, key.id)
+    return Deleted(id=known)
+
+
+def job_id_of(text: str) -> JobId:
+    """A text that cannot be a job's id names a job that does not exist."""
+    try:
+        ids.decode("job", text)
+    except ValueError:
+        raise NotFound(f"no job {text[:64]}") from None
+    return JobId(text)
+
+
+def _listed(text: str, pointer: str = "?ids") -> JobId:
+    try:
+        return job_id_of(text)
+    except NotFound:
+        raise RequestRefused(
+            [FieldError(pointer, f"{text[:64]!r} is no job id", "invalid_id")]
+        ) from None
+
+
+def _state(word: str) -> JobState:
+    if word not in list(JobState):
+        detail = f"no state {word[:32]!r}; there is: {', '.join(JobState)}"
+        raise RequestRefused([FieldError("?status", detail, "unknown_state")])
+    return JobState(word)
+
+
+def _split(text: str | None) -> list[str]:
+    words = (text or "").split(",")[:101]
+    if len(words) > 100:
+        raise RequestRefused([FieldError("?ids", "at most 100 at a time", "too_many")])
+    return [word for word in words if word]
+
+
+def _asked_again(old: Job, changes: Choices) -> VideoAsk:
+    """The old request as an ask, with `changes` on top; a new model brings its own defaults."""
+    given = changes.model_dump(exclude_none=True)
+    kept = old.request.model_dump(exclude_none=True)
+    if given.get("model", kept["model"]) != kept["model"]:
+        kept = {name: kept[name] for name in ("prompt", "seed")}
+    if "duration_seconds" in given:
+        kept.pop("num_frames", None)
+    return VideoAsk(
+        **{
+            "metadata": old.metadata,
+            "priority": old.priority,
+            "timeout_seconds": old.timeout_seconds,
+            **kept,
+            **given,
+        }
+    )

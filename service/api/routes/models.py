@@ -1,0 +1,26 @@
+"""Which models this service serves, and what each can make."""
+
+from fastapi import APIRouter
+
+from service.api.deps import Caller, PartsDep
+from service.api.problems import documented
+from service.api.schemas import ModelList, ModelOut
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+@router.get("", responses=documented(401))
+async def list_models(parts: PartsDep, key: Caller) -> ModelList:
+    """The cards, the default first."""
+    now = parts.clock()
+    return ModelList(
+        data=[
+            ModelOut(
+                **card.model_dump(),
+                id=card.name,
+                default=card is parts.default_card,
+                workers=parts.fleet.serving(card.name, now),
+            )
+            for card in parts.cards.values()
+        ]
+    )

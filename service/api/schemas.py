@@ -1,0 +1,258 @@
+"""Wire shapes: what the API's answers look like. `from_domain` builds each from domain words."""
+
+from datetime import datetime
+from typing import Literal, Self
+
+from pydantic import BaseModel, Field
+
+from service.api.links import Links
+from service.domain.card import ModelCard
+from service.domain.job import Job, JobError, JobState, Priority
+from service.domain.key import Key
+from service.domain.request import VideoRequest
+
+
+class Cost(BaseModel):
+    """US dollars."""
+
+    estimated_usd: float
+    actual_usd: float | None = None
+    gpu_seconds: float = 0.0
+    rate_source: str | None = None
+
+
+class Result(BaseModel):
+    """The finished video. The URLs need no key and work until `expires_at`."""
+
+    video_url: str
+    thumbnail_url: str
+    last_frame_url: str
+    expires_at: datetime
+    content_type: str
+    width: int
+    height: int
+    fps: int
+    num_frames: int
+    duration_seconds: float
+    duration_ms: int
+    has_audio: bool
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def from_domain(cls, job: Job, links: Links) -> Self | None:
+        facts = job.result
+        if facts is None or job.expires_at is None:
+            return None
+        return cls(
+            video_url=links.content(job, "video"),
+            thumbnail_url=links.content(job, "thumbnail"),
+            last_frame_url=links.content(job, "last_frame"),
+            expires_at=job.expires_at,
+            content_type=facts.video.media_type,
+            width=facts.width,
+            height=facts.height,
+            fps=facts.fps,
+            num_frames=facts.num_frames,
+            duration_seconds=round(facts.duration_seconds, 6),
+            duration_ms=duration_ms(job),
+            has_audio=facts.has_audio,
+            bytes=facts.video.size_bytes,
+            sha256=facts.video.sha256,
+        )
+
+
+class Urls(BaseModel):
+    """Where to go from here; do not build these yourself."""
+
+    self: str
+    cancel: str
+    retry: str
+    content: str
+    thumbnail: str
+
+
+class JobOut(BaseModel):
+    """A job. States: queued, starting, running, then one of the final ones."""
+
+    id: str
+    object: Literal["job"] = "job"
+    job_id: str = Field(description="The same as `id`.")
+    kind: Literal["video"] = "video"
+    model: str
+    sandbox: bool = Field(description="True when the model draws a placeholder and makes no video.")
+    status: JobState
+    stage: str | None = Field(description="What a worker is doing.")
+    stage_detail: str | None
+    progress: int = Field(ge=0, le=100, description="Never falls; 100 only for a success.")
+    queue_position: int | None = Field(
+        description="Jobs ahead of this queued one; null when not queued or behind 1000 others."
+    )
+    eta_seconds: float | None = Field(
+        description="A guess at the seconds until the video is there."
+    )
+    priority: Priority
+    attempts: int
+    cancel_requested_at: datetime | None
+    input: VideoRequest = Field(description="The request as it was resolved.")
+    seed: int
+    result: Result | None
+    generation_time_ms: int | None = Field(description="From a worker's begin to its finish.")
+    timings_ms: dict[str, int] | None
+    gpu: str | None
+    cost: Cost
+    error: JobError | None
+    retry_of: str | None
+    metadata: dict[str, str]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime | None = Field(description="Until when the video is kept.")
+    urls: Urls
+
+    @classmethod
+    def from_domain(
+        cls,
+        job: Job,
+        links: Links,
+        *,
+        card: ModelCard | None,
+        position: int | None = None,
+        eta_seconds: float | None = None,
+    ) -> Self:
+        return cls(
+            id=job.id,
+            job_id=job.id,
+            model=job.request.model,
+            sandbox=card is not None and card.sandbox,
+            status=job.state,
+            stage=job.stage,
+            stage_detail=job.stage_detail,
+            progress=int(job.progress * 100),
+            queue_position=position,
+            eta_seconds=eta_seconds,
+            priority=job.priority,
+            attempts=job.attempt,
+            cancel_requested_at=job.cancel_requested_at,
+            input=job.request,
+            seed=job.request.seed,
+            result=Result.from_domain(job, links),
+            generation_time_ms=generation_time_ms(job),
+            timings_ms=job.timings_ms,
+            gpu=job.gpu,
+            cost=Cost(
+                estimated_usd=job.estimated_usd,
+                actual_usd=job.actual_usd,
+                gpu_seconds=job.gpu_seconds,
+                rate_source=job.rate_source,
+            ),
+            error=job.error,
+            retry_of=job.retry_of,
+            metadata=job.metadata,
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            expires_at=job.expires_at,
+            urls=Urls(
+                self=links.job(job.id),
+                cancel=links.job(job.id, "/cancel"),
+                retry=links.job(job.id, "/retry"),
+                content=links.job(job.id, "/content"),
+                thumbnail=links.job(job.id, "/content?variant=thumbnail"),
+            ),
+        )
+
+
+def duration_ms(job: Job) -> int:
+    """Length of the finished video, rounded to a millisecond."""
+    assert job.result is not None, "only a finished job has a length"
+    return round(job.result.duration_seconds * 1000)
+
+
+def generation_time_ms(job: Job) -> int | None:
+    return None if job.timings_ms is None else job.timings_ms.get("total")
+
+
+class InlineVideo(BaseModel):
+    """The answer to `response_format: b64_json` when the job finished within the wait."""
+
+    video: str = Field(description="The MP4 in base64.")
+    duration_ms: int
+    generation_time_ms: int
+
+
+class JobList(BaseModel):
+    """A page; go on with `?after=<last_id>` while `has_more`."""
+
+    object: Literal["list"] = "list"
+    data: list[JobOut]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class Deleted(BaseModel):
+    id: str
+    object: Literal["job"] = "job"
+    deleted: Literal[True] = True
+
+
+class Estimate(BaseModel):
+    """What a request would become; nothing was started."""
+
+    model: str
+    sandbox: bool
+    input: VideoRequest
+    duration_seconds: float
+    expected_seconds: float = Field(description="On a warm worker, from begin to finish.")
+    cost: Cost
+    warnings: list[str]
+
+
+class ModelOut(ModelCard):
+    """A model's card, and whether it is the default and has a worker just now."""
+
+    id: str
+    object: Literal["model"] = "model"
+    default: bool
+    workers: int
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ModelOut]
+
+
+class KeyOut(BaseModel):
+    """An API key without its secret."""
+
+    id: str
+    object: Literal["key"] = "key"
+    name: str
+    prefix: str
+    admin: bool
+    created_at: datetime
+    revoked_at: datetime | None
+
+    @classmethod
+    def from_domain(cls, key: Key) -> Self:
+        return cls(
+            id=key.id,
+            name=key.name,
+            prefix=key.prefix,
+            admin=key.admin,
+            created_at=key.created_at,
+            revoked_at=key.revoked_at,
+        )
+
+
+class NewKeyOut(BaseModel):
+    """A new API key; `secret` is shown this once."""
+
+    key: KeyOut
+    secret: str
+
+
+class KeyList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[KeyOut]

@@ -1,0 +1,100 @@
+"""Builds the web process: settings in, FastAPI out. Importing it does nothing."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
+
+from service import wiring
+from service.api import problems
+from service.api.bell import Bell
+from service.api.deps import Parts
+from service.api.fleet import Fleet
+from service.api.middleware import RequestId
+from service.api.routes import content, generate, health, internal, jobs, keys, models
+from service.background import Ticker
+from service.domain.ports import Clock, utc_now
+from service.lifecycle.rescue import Rescuer
+from service.settings import Settings
+from service.store.schema import check_schema
+
+_TICK_SECONDS = 1.0
+
+
+def build(settings: Settings, clock: Clock = utc_now) -> FastAPI:
+    """The service as an ASGI app. The database is opened when it starts, not before."""
+    bell = Bell()
+    app = FastAPI(
+        title="Rushes",
+        version=wiring.VERSION,
+        summary="Text in, video out, on your own GPUs.",
+        lifespan=lambda app: _life(app, settings, bell, clock),
+        generate_unique_id_function=_operation_id,
+        max_body_size=settings.max_body_bytes,
+        separate_input_output_schemas=False,
+    )
+    app.state.bell = bell
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=_EXPOSED,
+    )
+    app.add_middleware(RequestId)
+    problems.install(app)
+    for room in (generate, jobs, content, models, keys, health, internal):
+        app.include_router(room.router)
+    return app
+
+
+# What a browser lets a page read; `@remotion/media` needs the range headers.
+_EXPOSED = [
+    "Content-Range", "Accept-Ranges", "Content-Length", "ETag", "Location", "Retry-After",
+    "X-Request-Id", "Idempotency-Replayed", "Preference-Applied",
+]  # fmt: skip
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+@asynccontextmanager
+async def _life(app: FastAPI, settings: Settings, bell: Bell, clock: Clock) -> AsyncIterator[None]:
+    check_schema(settings.database_url)
+    bell.attach(asyncio.get_running_loop())
+    parts = _parts(settings, bell, clock)
+    wiring.first_key(settings, parts.db, clock())
+    rescuer = Rescuer(parts.db, parts.artifacts, parts.terms)
+    grace = parts.limits.running_lease.total_seconds()
+    ticker = Ticker(rescuer, clock, seconds=_TICK_SECONDS, grace=grace)
+    app.state.parts = parts
+    ticker.start()
+    try:
+        yield
+    finally:
+        bell.close()
+        ticker.stop()
+        parts.db.close()
+
+
+def _parts(settings: Settings, bell: Bell, clock: Clock) -> Parts:
+    token = settings.worker_token
+    return Parts(
+        db=wiring.database(settings, bell.ring),
+        artifacts=wiring.artifacts(settings),
+        cards=wiring.cards(settings),
+        limits=wiring.limits(settings),
+        terms=wiring.terms(settings),
+        clock=clock,
+        bell=bell,
+        fleet=Fleet(),
+        link_secret=wiring.link_secret(settings),
+        worker_token=token.get_secret_value() if token else secrets.token_urlsafe(32),
+        public_url=settings.public_url or None,
+        version=wiring.VERSION,
+    )

@@ -1,0 +1,56 @@
+"""Artifacts as files in a folder: durable when put, never outside the folder."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from service.domain.attempt import Artifact
+
+
+class Files:
+    """An ArtifactStore over `root`; the folder is made when the first artifact comes."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+
+    def put(self, key: str, source: Path, media_type: str) -> Artifact:
+        """Move `source` to `key`. Readers see all of it or nothing, a power cut included."""
+        target = self._place(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.part")
+        shutil.move(source, part)
+        with part.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        part.replace(target)
+        _sync_folder(target.parent)
+        return Artifact(
+            key=key, media_type=media_type, size_bytes=target.stat().st_size, sha256=sha256
+        )
+
+    def path(self, key: str) -> Path | None:
+        place = self._place(key)
+        return place if place.is_file() else None
+
+    def delete(self, prefix: str) -> None:
+        place = self._place(prefix)
+        if place.is_dir():
+            shutil.rmtree(place)
+        else:
+            place.unlink(missing_ok=True)
+
+    def _place(self, key: str) -> Path:
+        place = (self._root / key).resolve()
+        if place == self._root or not place.is_relative_to(self._root):
+            raise ValueError(f"not an artifact key: {key!r}")
+        return place
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is durable only once its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,12 @@
+"""How the processes log: one line an event, to standard error."""
+
+import logging
+
+
+def configure(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # These tell of every request at the level at which we tell of every job.
+    for chatty in ("httpx", "httpcore", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -1,0 +1,188 @@
+"""`rushes up`: the API and its workers as child processes, started again when they die."""
+
+import fcntl
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import IO
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from pydantic import SecretStr
+
+from service.settings import Settings, child_environment
+from service.store.schema import migrate
+
+_READY_SECONDS = 60.0
+_STOP_SECONDS = 12.0  # a worker hands its attempt back within one step
+_QUICK_DEATH_SECONDS = 5.0
+_LONGEST_PAUSE_SECONDS = 30.0
+
+
+class CannotStart(Exception):
+    """Something outside is in the way; the message says what, and what to do."""
+
+
+@dataclass
+class _Child:
+    """A process that must run. One that dies young is started again after a growing pause."""
+
+    arguments: list[str]
+    environment: dict[str, str]
+    descriptors: tuple[int, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+    _started: float = 0.0
+    _pause: float = 0.0
+
+    def start(self) -> None:
+        self._started = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "service.cli.main", *self.arguments],
+            env=self.environment,
+            pass_fds=self.descriptors,
+            stdin=subprocess.PIPE,  # its lifeline: closes when we end
+            start_new_session=True,  # Ctrl-C is for us; we stop them in order
+        )
+
+    @property
+    def ended(self) -> int | None:
+        return None if self.process is None else self.process.poll()
+
+    def start_again(self, stop: Event) -> None:
+        quick = time.monotonic() - self._started < _QUICK_DEATH_SECONDS
+        self._pause = min(max(1.0, self._pause * 2), _LONGEST_PAUSE_SECONDS) if quick else 0.0
+        if not stop.wait(self._pause):
+            self.start()
+
+    def end(self, seconds: float) -> None:
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@dataclass
+class Supervisor:
+    """Runs the service until SIGTERM or SIGINT. `say` prints a line for the person watching."""
+
+    settings: Settings
+    say: Callable[[str], None]
+    _stop: Event = field(default_factory=Event)
+    _children: list[_Child] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Raises CannotStart when the port or the data directory is taken, or the API fails."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.set())
+        with _hold(self.settings.data_dir), _listen(self.settings) as listener:
+            if self.settings.database_url.startswith("sqlite"):
+                migrate(self.settings.database_url)
+            url = _url(self.settings.host, listener.getsockname()[1])
+            try:
+                self._start(listener, url)
+                self.say(f"ready {url}")
+                self._watch()
+            finally:
+                self._end()
+
+    def _start(self, listener: socket.socket, url: str) -> None:
+        settings = self.settings.model_copy(
+            update={
+                "port": listener.getsockname()[1],
+                "worker_token": self.settings.worker_token or SecretStr(secrets.token_urlsafe(32)),
+            }
+        )
+        environment = child_environment(settings)
+        descriptor = listener.fileno()
+        api = _Child(["api", "--socket-fd", str(descriptor)], environment, (descriptor,))
+        api.start()
+        self._children.append(api)
+        self._wait_until_ready(api, url)
+        for number in range(1, settings.workers + 1):
+            name = f"local-{number}"
+            worker = _Child(["worker", "--url", url, "--name", name, "--child"], environment)
+            worker.start()
+            self._children.append(worker)
+
+    def _wait_until_ready(self, api: _Child, url: str) -> None:
+        deadline = time.monotonic() + _READY_SECONDS
+        while not self._stop.is_set() and not _answers(f"{url}/readyz"):
+            if api.ended is not None:
+                raise CannotStart("the API did not start; the lines above say why")
+            if time.monotonic() > deadline:
+                raise CannotStart(f"the API did not answer within {_READY_SECONDS:.0f} s")
+            self._stop.wait(0.05)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.2):
+            for child in self._children:
+                if child.ended is not None:
+                    self.say(f"{child.arguments[0]} ended with {child.ended}; starting it again")
+                    child.start_again(self._stop)
+
+    def _end(self) -> None:
+        """Workers first, so that they can hand their attempts back to a living API."""
+        for child in self._children[1:]:
+            if child.process is not None:
+                child.process.terminate()
+        for child in reversed(self._children):
+            child.end(_STOP_SECONDS)
+
+
+def _hold(folder: Path) -> IO[str]:
+    """Keep a second service away from this data directory: SQLite has one writing process."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise CannotStart(f"cannot use {folder} as data directory: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise CannotStart(
+            f"another service runs on {folder}; stop it, or use another --data-dir"
+        ) from None
+    return lock
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise CannotStart(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
+            "stop what runs there, or use another --port"
+        ) from error
+    listener.listen(1024)
+    listener.set_inheritable(True)
+    return listener
+
+
+def _url(host: str, port: int) -> str:
+    """Where the children and the reader find the API; a wildcard address is reached on loopback."""
+    known = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host)  # noqa: S104 - not bound to here
+    return f"http://{known or (f'[{host}]' if ':' in host else host)}:{port}"
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=2) as answer:  # noqa: S310 - our own address
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False

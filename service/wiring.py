@@ -1,0 +1,84 @@
+"""Settings become concrete parts here and nowhere else."""
+
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+
+from service.artifacts.files import Files
+from service.domain.card import ModelCard
+from service.domain.catalog import CARDS, SLATE
+from service.domain.errors import Unavailable
+from service.domain.key import new_secret
+from service.domain.limits import Limits
+from service.domain.ports import ArtifactStore
+from service.domain.price import OWN_HARDWARE, Terms
+from service.lifecycle.admit import admit
+from service.settings import Settings
+from service.store import keys
+from service.store.engine import Database
+
+VERSION = version("rushes")
+KEY_FILE = "api-key"  # in the data directory: the key that was made at the first start
+
+
+def database(settings: Settings, on_commit: Callable[[Sequence[str]], None]) -> Database:
+    return Database(settings.database_url, on_commit)
+
+
+def artifacts(settings: Settings) -> ArtifactStore:
+    return Files(settings.data_dir / "artifacts")
+
+
+def cards(settings: Settings) -> dict[str, ModelCard]:
+    """The cards of the models that are served, the default first."""
+    names = settings.models or [SLATE.name]
+    unknown = [name for name in names if name not in CARDS]
+    if unknown:
+        raise Unavailable(f"RUSHES_MODELS names {unknown[0]!r}; there is: {', '.join(CARDS)}")
+    return {name: CARDS[name] for name in names}
+
+
+def limits(settings: Settings) -> Limits:
+    return Limits(
+        max_body_bytes=settings.max_body_bytes,
+        max_queued=settings.max_queued,
+        max_queued_per_key=settings.max_queued_per_key,
+        default_timeout=timedelta(seconds=settings.job_timeout_seconds),
+        keep_bytes=timedelta(days=settings.keep_days),
+    )
+
+
+def terms(settings: Settings) -> Terms:
+    return Terms(rate=OWN_HARDWARE, keep_bytes=limits(settings).keep_bytes)
+
+
+def link_secret(settings: Settings) -> bytes:
+    """What signs the clip URLs: given, or made once, so that links outlive a restart."""
+    if settings.secret is not None:
+        return settings.secret.get_secret_value().encode()
+    return kept_secret(settings.data_dir / "link-secret", secrets.token_urlsafe(32)).encode()
+
+
+def kept_secret(path: Path, fresh: str) -> str:
+    """The secret in `path`, or `fresh`, then kept there and readable by its owner only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text()
+    with os.fdopen(descriptor, "w") as file:
+        file.write(fresh)
+    return fresh
+
+
+def first_key(settings: Settings, db: Database, now: datetime) -> None:
+    """See to it that somebody can come in: the owner's chosen key, or else one made and kept."""
+    chosen = settings.bootstrap_key
+    if chosen is not None:
+        db.write(lambda tx: admit(tx, chosen.get_secret_value(), now)).result()
+    elif not db.read(keys.every):
+        secret = kept_secret(settings.data_dir / KEY_FILE, new_secret())
+        db.write(lambda tx: admit(tx, secret, now)).result()

@@ -1,0 +1,64 @@
+"""Where everything on the slate goes, in pixels."""
+
+from dataclasses import dataclass
+from math import ceil, radians, sin
+
+from service.workers.adapters.slate_art.stick import OPEN_DEGREES
+
+SMALLEST_PRINT = 9  # below this the font is no longer legible
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The board in the frame, and its rows counted from the board's own upper edge."""
+
+    left: int
+    top: int
+    wide: int
+    tall: int
+    stick: int  # the thickness of one; the lower one is the upper part of the board
+    em: int  # the size of small print
+    shade: int  # how far the shadow reaches
+    roomy: bool  # there is room for labels and for the row of fields
+
+    @property
+    def pad(self) -> int:
+        return max(3, min(round(self.em * 1.2), self.wide // 18))
+
+    @property
+    def radius(self) -> int:
+        return max(2, self.wide // 70)
+
+    @property
+    def banner(self) -> int:
+        return self.tall - round(self.em * (2.2 if self.roomy else 1.7))
+
+    @property
+    def dials(self) -> int:
+        return self.banner - round(self.em * (4.2 if self.roomy else 1.9))
+
+    @property
+    def fields(self) -> int:
+        return self.dials - round(self.em * 4.0) * self.roomy
+
+
+def lay_out(width: int, height: int) -> Layout:
+    """The largest slate whose stick, wide open, stays inside the frame."""
+    side = min(width, height)
+    margin = max(3, round(side * 0.05))
+    room = height - 2 * margin
+    wide = min(width - 2 * margin, round(room * 1.42))
+    stick = max(5, round(wide * 0.06))
+    above = ceil(sin(radians(OPEN_DEGREES)) * wide) + stick
+    tall = min(room - above, round(wide * 1.15))
+    em = max(SMALLEST_PRINT, round(min((wide * tall) ** 0.5 * 0.031, wide / 32)))
+    return Layout(
+        left=(width - wide) // 2,
+        top=(height - tall - above) // 2 + above,
+        wide=wide,
+        tall=tall,
+        stick=stick,
+        em=em,
+        shade=min(margin, wide // 18),
+        roomy=tall - stick >= 17 * em and wide >= 30 * em,
+    )

@@ -1,0 +1,67 @@
+"""What torch runs on here: which accelerator there is, and what it means to run out of its memory.
+
+Torch is imported inside, so that a worker of the sandbox needs none.
+"""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from service.domain.attempt import AttemptFailed, FailureKind
+
+if TYPE_CHECKING:
+    import torch
+
+
+def find_device() -> "torch.device":
+    """CUDA before Apple's MPS before the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def best_dtype(device: "torch.device") -> "torch.dtype":
+    """Never float16, which T5 overflows. A CPU gains nothing from bfloat16 but its rounding."""
+    import torch
+
+    return torch.float32 if device.type == "cpu" else torch.bfloat16
+
+
+def gpu_name(device: "torch.device") -> str | None:
+    """As its maker calls it; None on a CPU."""
+    import torch
+
+    names = {"cuda": torch.cuda.get_device_name, "mps": torch.backends.mps.get_name}
+    return str(names[device.type]()) if device.type in names else None
+
+
+def wait_for(device: "torch.device") -> None:
+    """A GPU runs behind Python; come back when it has done what it was given."""
+    import torch
+
+    torch.get_device_module(device).synchronize()
+
+
+@contextmanager
+def out_of_memory(message: str) -> Iterator[None]:
+    """Running out of the device's memory within raises AttemptFailed with `message`."""
+    try:
+        yield
+    except RuntimeError as exc:
+        if not _is_out_of_memory(exc):
+            raise
+        # The traceback holds every tensor that was alive inside the model: let go of them now,
+        # not when the failure has been reported.
+        traceback.clear_frames(exc.__traceback__)
+        raise AttemptFailed(FailureKind.OOM, "out_of_memory", message) from exc
+
+
+def _is_out_of_memory(exc: RuntimeError) -> bool:
+    import torch
+
+    # CUDA has a type for it; MPS and the CPU say it in words.
+    words = ("MPS backend out of memory", "DefaultCPUAllocator: ")
+    return isinstance(exc, torch.OutOfMemoryError) or any(word in str(exc) for word in words)

@@ -1,0 +1,114 @@
+"""The local worker: asks for a ticket, runs it, and keeps its model warm for the next."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import httpx
+
+from service.domain.attempt import AttemptFailed, Failure, FailureKind, Ticket
+from service.domain.card import ModelCard
+from service.domain.errors import Lost, Unauthenticated
+from service.domain.ports import ArtifactStore
+from service.workers.adapters.base import Adapter
+from service.workers.reporter import HttpReporter
+from service.workers.run import make_video
+
+log = logging.getLogger(__name__)
+
+_WAIT_SECONDS = 20.0
+_AWAY_SECONDS = 1.0
+
+
+@dataclass
+class Puller:
+    """One worker process. `client` knows the API's address and carries the worker token."""
+
+    client: httpx.Client
+    name: str
+    models: list[str]
+    artifacts: ArtifactStore
+    make_adapter: Callable[[ModelCard], Adapter]
+    stopping: threading.Event = field(default_factory=threading.Event)
+    idle: bool = True
+    _warm: tuple[ModelCard, Adapter] | None = None
+
+    def work(self) -> None:
+        """Until told to stop. Raises Unauthenticated when the API does not know this worker."""
+        while not self.stopping.is_set():
+            try:
+                ticket = self._claim()
+            except httpx.HTTPError as error:
+                log.debug("no answer from the API: %s", error)
+                self.stopping.wait(_AWAY_SECONDS)
+                continue
+            if ticket is not None:
+                self.idle = False
+                self._run(ticket)
+                self.idle = True
+
+    def _claim(self) -> Ticket | None:
+        card, adapter = self._warm or (None, None)
+        answer = self.client.post(
+            "/internal/claims",
+            json={
+                "worker": self.name,
+                "models": self.models,
+                "warm": card.name if card else None,
+                "gpu": adapter.gpu if adapter else None,
+                "wait_seconds": _WAIT_SECONDS,
+            },
+            timeout=_WAIT_SECONDS + 10,
+        )
+        if answer.status_code == 401:
+            raise Unauthenticated("the API does not know this worker's token")
+        answer.raise_for_status()
+        return None if answer.status_code == 204 else Ticket.model_validate_json(answer.content)
+
+    def _run(self, ticket: Ticket) -> None:
+        log.info("attempt %s begins", ticket.attempt_id)
+        reporter = HttpReporter(self.client, ticket, self.stopping)
+        try:
+            prefix = reporter.begin()
+            with reporter:
+                self._attempt(ticket, reporter, prefix)
+        except Lost as lost:
+            log.warning("attempt %s is lost: %s", ticket.attempt_id, lost)
+
+    def _attempt(self, ticket: Ticket, reporter: HttpReporter, prefix: str) -> None:
+        try:
+            adapter = self._adapter(ticket.card)
+            outcome = make_video(ticket, adapter, self.artifacts, prefix, reporter.step)
+        except AttemptFailed as failed:
+            log.info("attempt %s: %s, %s", ticket.attempt_id, failed.code, failed)
+            reporter.fail(_failure(failed, reporter))
+        except Lost:
+            raise
+        except Exception:
+            log.exception("attempt %s failed", ticket.attempt_id)
+            reporter.fail(_failure(_UNPLANNED, reporter))
+        else:
+            reporter.finish(outcome)
+            log.info("attempt %s finished", ticket.attempt_id)
+
+    def _adapter(self, card: ModelCard) -> Adapter:
+        """The adapter of `card`; one model is kept, for two do not share a GPU well."""
+        if self._warm is None or self._warm[0] != card:
+            self._warm = None
+            self._warm = (card, self.make_adapter(card))
+        return self._warm[1]
+
+
+_UNPLANNED = AttemptFailed(
+    FailureKind.INTERNAL, "worker_error", "the worker failed; its log says why"
+)
+
+
+def _failure(failed: AttemptFailed, reporter: HttpReporter) -> Failure:
+    return Failure(
+        kind=failed.kind,
+        code=failed.code,
+        message=failed.message[:2000],
+        stage=reporter.stage,
+    )

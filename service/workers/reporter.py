@@ -1,0 +1,168 @@
+"""A worker's side of the protocol: begin, progress, finish and fail over HTTP."""
+
+import logging
+import os
+import threading
+import time
+import uuid
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from service.domain.attempt import (
+    AttemptFailed,
+    Failure,
+    FailureKind,
+    Outcome,
+    Progress,
+    Stage,
+    Ticket,
+)
+from service.domain.errors import Lost
+
+log = logging.getLogger(__name__)
+
+_NEWS_SECONDS = 0.25  # progress is told at most this often
+_HEARTBEAT_SECONDS = 5.0  # and at least this often
+_GIVE_UP_SECONDS = 15 * 60.0  # how long begin, finish and fail are tried while the API is away
+_STUCK_SECONDS = 10.0  # a step that ignores `lost` for this long hangs in native code
+
+# Where each stage lies within the whole attempt.
+_SPANS: dict[Stage, tuple[float, float]] = {
+    Stage.PREPROCESS: (0.0, 0.01),
+    Stage.LOAD: (0.01, 0.06),
+    Stage.GENERATE: (0.06, 0.86),
+    Stage.DECODE: (0.86, 0.9),
+    Stage.ENCODE: (0.9, 0.97),
+    Stage.UPLOAD: (0.97, 0.99),
+}
+
+
+class HttpReporter:
+    """Speaks for one attempt. Within `with`, a thread of its own keeps the lease alive.
+
+    That thread is also where a wish to cancel arrives; `step` raises it in the thread that
+    generates, at its next step.
+    """
+
+    def __init__(self, client: httpx.Client, ticket: Ticket, stopping: threading.Event) -> None:
+        self._client = client
+        self._ticket = ticket
+        self._stopping = stopping
+        self._call_id = f"local:{os.getpid()}:{uuid.uuid4().hex}"
+        self._fence = ticket.fence
+        self._news = threading.Condition()
+        self._progress = Progress(stage=Stage.PREPROCESS, fraction=0.0)
+        self._told: Progress | None = None
+        self._ended = False
+        self._stop: Exception | None = None
+        self._thread = threading.Thread(target=self._keep_telling, name="reporter", daemon=True)
+
+    def begin(self) -> str:
+        """Take the attempt; answers the prefix for its artifacts. Raises Lost."""
+        begun = self._insist("begin", {"call_id": self._call_id})
+        self._fence = begun["fence"]
+        return str(begun["artifact_prefix"])
+
+    def step(self, stage: Stage, done: int, of: int) -> None:
+        """Note where the attempt stands; raises whatever there is that tells it to stop."""
+        if self._stop is not None:
+            raise self._stop
+        if self._stopping.is_set():
+            raise AttemptFailed(
+                FailureKind.TRANSIENT, "worker_stopping", "the worker was told to stop"
+            )
+        low, high = _SPANS[stage]
+        detail = f"step {done} of {of}" if of > 1 else None
+        fraction = low + (high - low) * min(1.0, done / max(1, of))
+        with self._news:
+            self._progress = Progress(stage=stage, fraction=fraction, detail=detail)
+            self._news.notify()
+
+    @property
+    def stage(self) -> Stage:
+        return self._progress.stage
+
+    def finish(self, outcome: Outcome) -> None:
+        self._insist("finish", self._fenced(outcome=outcome.model_dump(mode="json")))
+
+    def fail(self, failure: Failure) -> None:
+        self._insist("fail", self._fenced(failure=failure.model_dump(mode="json")))
+
+    def __enter__(self) -> "HttpReporter":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._news:
+            self._ended = True
+            self._news.notify()
+        self._thread.join()
+
+    def _keep_telling(self) -> None:
+        while self._wait_for_news():
+            told = self._progress
+            try:
+                answer = self._post("progress", self._fenced(progress=told.model_dump(mode="json")))
+            except Lost as lost:
+                self._stop = lost
+                self._leave_if_stuck()
+                return
+            except httpx.HTTPError as error:
+                log.warning("progress was not heard: %s", error)
+                continue
+            self._told = told
+            if answer["cancel_requested"]:
+                self._stop = AttemptFailed(FailureKind.CANCELED, "canceled", "canceled on request")
+
+    def _wait_for_news(self) -> bool:
+        """Sleep until there is something to tell or a heartbeat is due; False at the end."""
+        with self._news:
+            if self._told is not None:
+                self._news.wait_for(lambda: self._ended, timeout=_NEWS_SECONDS)
+            self._news.wait_for(
+                lambda: self._ended or self._progress != self._told, timeout=_HEARTBEAT_SECONDS
+            )
+            return not self._ended
+
+    def _leave_if_stuck(self) -> None:
+        """The job is another's now. A step that cannot be interrupted dies with its process."""
+        with self._news:
+            if not self._news.wait_for(lambda: self._ended, timeout=_STUCK_SECONDS):
+                log.error("lost the job and cannot stop its step; leaving")
+                os._exit(70)
+
+    def _fenced(self, **values: Any) -> dict[str, Any]:
+        return {"fence": self._fence, **values}
+
+    def _insist(self, act: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Post until it is answered: each of these acts may be told twice without harm."""
+        deadline = time.monotonic() + _GIVE_UP_SECONDS
+        wait = 0.1
+        while True:
+            try:
+                return self._post(act, body)
+            except httpx.HTTPError as error:
+                if time.monotonic() + wait > deadline:
+                    raise Lost("the API did not answer in time") from error
+                log.warning("%s was not heard, trying again: %s", act, error)
+            time.sleep(wait)
+            wait = min(wait * 2, 5.0)
+
+    def _post(self, act: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = self._client.post(
+            f"/internal/attempts/{self._ticket.attempt_id}/{act}",
+            json=body,
+            headers={"Authorization": f"Bearer {self._ticket.token}"},
+        )
+        if answer.status_code in (401, 404, 409, 422):
+            raise Lost(f"{act} was refused: {answer.json().get('detail')}")
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found

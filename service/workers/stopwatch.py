@@ -1,0 +1,48 @@
+"""How long each stage took; stages may overlap, for frames are encoded while they are made."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Stopwatch:
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._spent: dict[str, float] = {}
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Count the time inside the block to `stage`."""
+        before = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._add(stage, time.perf_counter() - before)
+
+    def timed(self, stage: str, items: Iterator[T]) -> Iterator[T]:
+        """Count only the time that making the items takes, not what is done with them."""
+        while True:
+            before = time.perf_counter()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            finally:
+                self._add(stage, time.perf_counter() - before)
+            yield item
+
+    def total(self) -> float:
+        """Seconds since this stopwatch was made."""
+        return time.perf_counter() - self._began
+
+    def milliseconds(self) -> dict[str, int]:
+        """By stage, and `total`; `encode` without the making of the frames it waited for."""
+        spent = dict(self._spent)
+        spent["encode"] = max(0.0, spent.get("encode", 0.0) - spent.get("generate", 0.0))
+        return {stage: round(s * 1000) for stage, s in {**spent, "total": self.total()}.items()}
+
+    def _add(self, stage: str, seconds: float) -> None:
+        self._spent[stage] = self._spent.get(stage, 0.0) + seconds

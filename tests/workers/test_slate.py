@@ -1,0 +1,230 @@
+"""The sandbox model: its frames are exact, repeatable and all different, whatever is asked."""
+
+from itertools import islice, pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.domain.attempt import AttemptFailed, FailureKind, Stage
+from service.domain.catalog import SLATE
+from service.domain.request import MAX_SEED, VideoRequest
+from service.workers.adapters.base import Frame
+from service.workers.adapters.registry import make_adapter
+from service.workers.adapters.slate import CYCLE, SHUT, Slate, flash, openness
+from service.workers.adapters.slate_art.dials import timecode
+from service.workers.adapters.slate_art.text import elided, legible, length, paragraph
+
+SIZES = [
+    (64, 64),
+    (66, 64),
+    (96, 64),
+    (64, 98),
+    (256, 160),
+    (322, 242),
+    (768, 512),
+    (704, 1280),
+    (1920, 64),
+    (64, 1920),
+    (1920, 1920),
+]
+
+PROMPTS = [
+    " ",
+    "\n\n\t\r\n",
+    "one line\nand another\x07\x1b[0m",
+    "\U0001f3ac\U0001f468\u200d\U0001f469\u200d\U0001f467 a family of emoji",
+    "\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627 \u202eturned round",
+    "\u5bcc\u58eb\u5c71\u306e\u65e5\u306e\u51fa\ud55c\uad6d\uc5b4" * 300,
+    "Z\u0351\u036b\u0343a\u0300\u0301lgo" * 200,
+    "\ufdfa" * 4000,
+    "\ud800 half a character",
+    "x" * 4000,
+    "i" * 4000,
+    "word " * 800,
+]
+
+
+def ask(**changes: Any) -> VideoRequest:
+    fields: dict[str, Any] = {
+        "model": "slate",
+        "prompt": "A cat on a bicycle",
+        "width": 128,
+        "height": 96,
+        "num_frames": 3,
+        "fps": 24,
+        "num_inference_steps": 30,
+        "guidance_scale": 5.0,
+        "seed": 7,
+    }
+    return VideoRequest.model_construct(**(fields | {"negative_prompt": None} | changes))
+
+
+def ignore(stage: Stage, done: int, of: int) -> None:
+    """An OnStep for tests that do not look at the steps."""
+
+
+def draw(**changes: Any) -> list[Frame]:
+    return list(Slate(SLATE).generate(ask(**changes), ignore))
+
+
+def same(one: list[Frame], other: list[Frame]) -> bool:
+    return len(one) == len(other) and all(map(np.array_equal, one, other))
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_frames_have_the_size_that_was_asked_for(width: int, height: int) -> None:
+    frames = draw(width=width, height=height, num_frames=2, seed=MAX_SEED, negative_prompt="fog")
+
+    for frame in frames:
+        assert frame.shape == (height, width, 3)
+        assert frame.dtype == np.uint8
+        assert frame.flags.c_contiguous
+        assert frame.flags.owndata
+    assert not np.array_equal(frames[0], frames[1])
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 120])
+def test_there_are_exactly_as_many_frames_as_were_asked_for(count: int) -> None:
+    assert len(draw(num_frames=count)) == count
+
+
+def test_the_longest_video_is_drawn_one_frame_at_a_time() -> None:
+    steps: list[int] = []
+    frames = Slate(SLATE).generate(
+        ask(num_frames=7200, fps=60), lambda _stage, done, _of: steps.append(done)
+    )
+
+    next(frames)
+
+    assert steps == [1]
+
+
+def test_the_same_request_gives_the_same_frames() -> None:
+    assert same(draw(), draw())
+
+
+def test_an_adapter_remembers_nothing_of_an_earlier_job() -> None:
+    slate = Slate(SLATE)
+    list(slate.generate(ask(prompt="something else", seed=1, width=64), ignore))
+
+    assert same(list(slate.generate(ask(), ignore)), draw())
+
+
+@pytest.mark.parametrize("size", [64, 360])
+@pytest.mark.parametrize("change", [{"seed": 8}, {"prompt": "A cat on a bicycle."}])
+def test_another_seed_or_prompt_changes_every_frame(size: int, change: dict[str, Any]) -> None:
+    frames, others = draw(width=size, height=size), draw(width=size, height=size, **change)
+
+    assert not any(map(np.array_equal, frames, others))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"num_inference_steps": 31}, {"guidance_scale": 5.5}, {"negative_prompt": "fog"}, {"fps": 25}],
+)
+def test_whatever_else_is_asked_is_shown_where_there_is_room(change: dict[str, Any]) -> None:
+    frame, other = (draw(width=480, height=320, num_frames=1, **more)[0] for more in ({}, change))
+
+    assert not np.array_equal(frame, other)
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (1920, 64), (64, 1920), (256, 160)])
+@pytest.mark.parametrize("fps", [1, 60])
+def test_no_frame_equals_its_neighbour(width: int, height: int, fps: int) -> None:
+    frames = draw(width=width, height=height, fps=fps, num_frames=30)
+
+    assert not any(np.array_equal(one, two) for one, two in pairwise(frames))
+
+
+def test_a_frame_once_handed_over_is_never_drawn_on_again() -> None:
+    frames = Slate(SLATE).generate(ask(), ignore)
+    first = next(frames)
+    before = first.copy()
+
+    next(frames)
+
+    assert np.array_equal(first, before)
+
+
+def test_every_frame_is_a_step_of_generating() -> None:
+    steps: list[tuple[Stage, int, int]] = []
+
+    list(Slate(SLATE).generate(ask(), lambda *step: steps.append(step)))
+
+    assert steps == [(Stage.GENERATE, done, 3) for done in (1, 2, 3)]
+
+
+def test_a_cancel_takes_hold_within_one_frame() -> None:
+    def cancel(stage: Stage, done: int, of: int) -> None:
+        if done > 3:
+            raise AttemptFailed(FailureKind.CANCELED, "canceled", "the job was canceled")
+
+    frames = Slate(SLATE).generate(ask(num_frames=100), cancel)
+    handed_over = list(islice(frames, 3))
+
+    with pytest.raises(AttemptFailed, match="canceled"):
+        next(frames)
+    assert len(handed_over) == 3
+    assert not list(frames)
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (480, 320)])
+def test_any_prompt_can_be_drawn(prompt: str, width: int, height: int) -> None:
+    frames = draw(prompt=prompt, negative_prompt=prompt, width=width, height=height, num_frames=1)
+
+    assert len(frames) == 1
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_text_is_wrapped_within_its_box(prompt: str) -> None:
+    lines, whole = paragraph(legible(prompt), 14, 300, 4)
+
+    assert len(lines) <= 4
+    assert all(length(line, 14) <= 300 for line in lines)
+    assert whole or lines[-1].endswith("…")
+
+
+def test_wrapping_breaks_between_words_and_loses_none() -> None:
+    text = "the quick brown fox jumps over the lazy dog"
+
+    lines, whole = paragraph(text, 20, 120, 9)
+
+    assert whole
+    assert len(lines) > 2
+    assert " ".join(lines) == text
+
+
+def test_text_that_is_too_long_ends_in_an_ellipsis() -> None:
+    assert elided("short", 20, 300) == "short"
+    assert elided("far too long for so little room", 20, 120) == "far too long…"
+
+
+def test_accents_dashes_and_line_breaks_are_made_plain() -> None:
+    assert legible("  Caf\u00e9\n\u2014 na\u00efve\t\u00d7 2 ") == "Cafe - naive x 2"
+
+
+@pytest.mark.parametrize(
+    ("index", "fps", "text"),
+    [(0, 24, "00:00:00:00"), (23, 24, "00:00:00:23"), (24, 24, "00:00:01:00"),
+     (7199, 60, "00:01:59:59"), (119, 1, "00:01:59:00"), (86_399, 24, "00:59:59:23")],
+)  # fmt: skip
+def test_timecode_counts_frames_seconds_and_minutes(index: int, fps: int, text: str) -> None:
+    assert timecode(index, fps) == text
+
+
+def test_the_stick_claps_once_in_every_cycle() -> None:
+    assert openness(0) == openness(CYCLE) == openness(CYCLE - 0.01) == 1
+    assert openness(SHUT) == openness(CYCLE + SHUT + 0.1) == 0
+    assert flash(SHUT - 0.01) == 0
+    assert flash(SHUT) == 1
+
+
+def test_the_registry_makes_a_slate_that_needs_no_gpu() -> None:
+    slate = make_adapter(SLATE)
+
+    slate.load()
+
+    assert isinstance(slate, Slate)
+    assert slate.gpu is None
