@@ -14,6 +14,8 @@ from service.api import problems
 from service.api.bell import Bell
 from service.api.deps import Parts
 from service.api.fleet import Fleet
+from service.api.keyring import Keyring
+from service.api.line import Line
 from service.api.middleware import RequestId
 from service.api.routes import content, generate, health, internal, jobs, keys, models
 from service.background import Ticker
@@ -47,7 +49,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> FastAPI:
     )
     app.add_middleware(RequestId)
     problems.install(app)
-    for room in (generate, jobs, content, models, keys, health, internal):
+    for room in (jobs, generate, internal, content, models, keys, health):
         app.include_router(room.router)
     return app
 
@@ -84,8 +86,9 @@ async def _life(app: FastAPI, settings: Settings, bell: Bell, clock: Clock) -> A
 
 def _parts(settings: Settings, bell: Bell, clock: Clock) -> Parts:
     token = settings.worker_token
+    db = wiring.database(settings, bell.ring)
     return Parts(
-        db=wiring.database(settings, bell.ring),
+        db=db,
         artifacts=wiring.artifacts(settings),
         cards=wiring.cards(settings),
         limits=wiring.limits(settings),
@@ -93,6 +96,8 @@ def _parts(settings: Settings, bell: Bell, clock: Clock) -> Parts:
         clock=clock,
         bell=bell,
         fleet=Fleet(),
+        keyring=Keyring(),
+        line=Line(db),
         link_secret=wiring.link_secret(settings),
         worker_token=token.get_secret_value() if token else secrets.token_urlsafe(32),
         public_url=settings.public_url or None,

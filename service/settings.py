@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+KEY_FILE = "api-key"  # in the data directory: the key that was made at the first start
+
 
 class Settings(BaseSettings):
     """Every setting, with its default. Each is read from `RUSHES_<NAME>` or from `.env`."""
@@ -46,7 +48,6 @@ class Settings(BaseSettings):
     )
 
     max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest request body.")
-    max_queued: int = Field(10_000, ge=1, description="Jobs that may wait, in all.")
     max_queued_per_key: int = Field(1_000, ge=1, description="Jobs that may wait, for one key.")
     job_timeout_seconds: int = Field(1800, ge=1, description="Longest run of one attempt.")
     keep_days: float = Field(7.0, gt=0, description="How long clip URLs stay valid.")
@@ -60,6 +61,17 @@ class Settings(BaseSettings):
         if not self.database_url:
             self.database_url = f"sqlite:///{self.data_dir.resolve() / 'rushes.db'}"
         return self
+
+
+class ClientSettings(BaseSettings):
+    """What the commands that talk to a service need besides; a flag beats each of these."""
+
+    model_config = Settings.model_config
+
+    url: str = Field("", description="The service's address. Default: this machine's.")
+    api_key: SecretStr | None = Field(
+        None, description="The key to show. Default: the one kept in the data directory."
+    )
 
 
 def child_environment(settings: Settings) -> dict[str, str]:

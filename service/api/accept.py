@@ -9,11 +9,9 @@ from typing import Annotated
 from fastapi import Header, Request, Response
 
 from service.api.answers import inline_answer, json_answer, view, wait_final
-from service.api.deps import Parts
-from service.api.links import Links
+from service.api.deps import Visit
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.job import JobId, JobState
-from service.domain.key import Key
 from service.domain.price import cost_usd
 from service.domain.request import MAX_SEED, VideoAsk
 from service.domain.resolve import resolve
@@ -37,9 +35,10 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def submission(
-    parts: Parts, key: Key, ask: VideoAsk, request: Request, retry_of: JobId | None = None
+    visit: Visit, ask: VideoAsk, request: Request, retry_of: JobId | None = None
 ) -> Submission:
     """Resolve `ask` against its model's card; raises RequestRefused naming each wrong field."""
+    parts = visit.parts
     card = parts.card(ask.model)
     resolved = resolve(ask, card, seed=random.randint(0, MAX_SEED))  # noqa: S311 - not a secret
     expected = card.expected_seconds(
@@ -47,7 +46,7 @@ def submission(
     )
     limit = parts.limits.default_timeout
     return Submission(
-        key_id=key.id,
+        key_id=visit.key.id,
         request=resolved,
         timeout=limit if ask.timeout_seconds is None else timedelta(seconds=ask.timeout_seconds),
         start_timeout=_seconds(ask.start_timeout_seconds),
@@ -61,14 +60,13 @@ def submission(
     )
 
 
-async def accept(
-    parts: Parts, links: Links, asked: Submission, *, prefer: str | None, inline: bool
-) -> Response:
+async def accept(visit: Visit, asked: Submission, *, prefer: str | None, inline: bool) -> Response:
     """Make the job durable, wait for it where that was asked for, and answer.
 
     202 with the job; 200 when it became final within the wait, which `inline` answers with the
     video itself.
     """
+    parts, links = visit.parts, visit.links
     accepted = await parts.write(lambda tx: submit(tx, asked, parts.limits, parts.clock()))
     job, wait = accepted.job, _wait(prefer, parts.limits.max_wait)
     headers = {"Location": links.job(job.id)}
@@ -80,7 +78,7 @@ async def accept(
     if inline and job.state is JobState.SUCCEEDED:
         answer = await inline_answer(parts, job)
     else:
-        answer = json_answer(await view(parts, links, job), 200 if job.state.final else 202)
+        answer = json_answer(await view(visit, job), 200 if job.state.final else 202)
     answer.headers.update(headers)
     return answer
 

@@ -8,8 +8,7 @@ from fastapi import Response
 from starlette.concurrency import run_in_threadpool
 
 from service.api.bell import heard
-from service.api.deps import Parts
-from service.api.links import Links
+from service.api.deps import Parts, Visit
 from service.api.schemas import InlineVideo, JobOut, duration_ms, generation_time_ms
 from service.domain.errors import NotFound, TooLarge
 from service.domain.job import Job, JobId, JobState, KeyId
@@ -17,14 +16,14 @@ from service.store import jobs
 from service.store.engine import Transaction
 
 
-async def view(parts: Parts, links: Links, job: Job) -> JobOut:
+async def view(visit: Visit, job: Job) -> JobOut:
     """The job as its owner sees it, with its place in the queue and a guess at the time left."""
-    position = None
+    parts, position = visit.parts, None
     if job.state is JobState.QUEUED:
-        position = await parts.read(lambda tx: jobs.queue_position(tx, job))
+        position = parts.line.position(job)
     return JobOut.from_domain(
         job,
-        links,
+        visit.links,
         card=parts.cards.get(job.request.model),
         position=position,
         eta_seconds=_eta_seconds(parts, job, position),

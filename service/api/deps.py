@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
+from fastapi.security.base import SecurityBase
 from starlette.concurrency import run_in_threadpool
 
 from service.api.bell import Bell
 from service.api.fleet import Fleet
+from service.api.keyring import Keyring
+from service.api.line import Line
 from service.api.links import Links
 from service.domain.card import ModelCard
 from service.domain.errors import FieldError, Forbidden, RequestRefused, Unauthenticated
@@ -38,6 +41,8 @@ class Parts:
     clock: Clock
     bell: Bell
     fleet: Fleet
+    keyring: Keyring
+    line: Line
     link_secret: bytes
     worker_token: str
     public_url: str | None
@@ -69,7 +74,9 @@ class Parts:
         return await asyncio.wrap_future(future)
 
 
-def parts(request: Request) -> Parts:
+# These are coroutines because FastAPI sends plain functions to a thread, which costs more than
+# all that they do.
+async def parts(request: Request) -> Parts:
     found: Parts = request.app.state.parts
     return found
 
@@ -77,53 +84,91 @@ def parts(request: Request) -> Parts:
 PartsDep = Annotated[Parts, Depends(parts)]
 
 
-def links(request: Request, parts: PartsDep) -> Links:
-    base = parts.public_url or str(request.base_url)
-    return Links(parts.link_secret, base.rstrip("/"))
+@dataclass(frozen=True)
+class Visit:
+    """One request with a good API key."""
+
+    parts: Parts
+    key: Key
+    links: Links
 
 
-LinksDep = Annotated[Links, Depends(links)]
+class _Bearer(SecurityBase):
+    """`Authorization: Bearer …`, shown as a scheme in the API's description."""
 
-_bearer = HTTPBearer(
-    auto_error=False, scheme_name="API key", description="`Authorization: Bearer rsh_…`"
-)
-Shown = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    def __init__(self, scheme_name: str, description: str) -> None:
+        self.model = HTTPBearerModel(description=description)
+        self.scheme_name = scheme_name
 
 
-async def caller(shown: Shown, parts: PartsDep) -> Key:
-    """The key that came with the request. An unknown one costs the same work as a wrong one."""
-    if shown is None:
-        raise Unauthenticated("send your API key as `Authorization: Bearer …`")
-    key = await authenticate(parts, shown.credentials)
-    if key is None:
-        raise Unauthenticated("this API key is not known here, or was revoked")
-    return key
+class _ApiKey(_Bearer):
+    async def __call__(self, request: Request) -> Visit:
+        parts: Parts = request.app.state.parts
+        secret = bearer(request)
+        if secret is None:
+            raise Unauthenticated("send your API key as `Authorization: Bearer …`")
+        key = await authenticate(parts, secret)
+        if key is None:
+            raise Unauthenticated("this API key is not known here, or was revoked")
+        return Visit(parts, key, links(request, parts))
+
+
+class _AdminKey(_ApiKey):
+    async def __call__(self, request: Request) -> Visit:
+        visit = await super().__call__(request)
+        if not visit.key.admin:
+            raise Forbidden("this needs an admin key")
+        return visit
+
+
+class _WorkerToken(_Bearer):
+    """Only a worker of this service may ask for work."""
+
+    async def __call__(self, request: Request) -> Parts:
+        parts: Parts = request.app.state.parts
+        secret = bearer(request) or ""
+        if not hmac.compare_digest(secret.encode(), parts.worker_token.encode()):
+            raise Unauthenticated("this needs the worker token")
+        return parts
+
+
+class _AttemptToken(_Bearer):
+    """Handed to one worker for one attempt; the lifecycle compares it."""
+
+    async def __call__(self, request: Request) -> str:
+        secret = bearer(request)
+        if secret is None:
+            raise Unauthenticated("this needs the attempt's token")
+        return secret
+
+
+_KEY_WORDS = "An API key: `Authorization: Bearer rsh_…`"
+VisitDep = Annotated[Visit, Depends(_ApiKey("API key", _KEY_WORDS))]
+AdminDep = Annotated[Visit, Depends(_AdminKey("API key", _KEY_WORDS))]
+WorkerDep = Annotated[
+    Parts, Depends(_WorkerToken("Worker token", "What workers ask for work with."))
+]
+AttemptToken = Annotated[str, Depends(_AttemptToken("Attempt token", "Came with the ticket."))]
+
+
+def bearer(request: Request) -> str | None:
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None
 
 
 async def authenticate(parts: Parts, secret: str) -> Key | None:
+    """The key with this secret. An unknown one costs the same work as a wrong one."""
+    if (known := parts.keyring.find(secret)) is not None:
+        return known
     prefix = prefix_of(secret)
     key = await parts.read(lambda tx: keys.find(tx, prefix))
     good = opens(secret, key.secret_hash if key is not None else bytes(32))
-    return key if key is not None and good and key.revoked_at is None else None
-
-
-Caller = Annotated[Key, Depends(caller)]
-
-
-async def admin(key: Caller) -> Key:
-    if not key.admin:
-        raise Forbidden("this needs an admin key")
+    if key is None or not good or key.revoked_at is not None:
+        return None
+    parts.keyring.remember(key)
     return key
 
 
-Admin = Annotated[Key, Depends(admin)]
-
-
-def worker(shown: Shown, parts: PartsDep) -> None:
-    """Only a worker of this service may ask for work."""
-    secret = "" if shown is None else shown.credentials
-    if not hmac.compare_digest(secret.encode(), parts.worker_token.encode()):
-        raise Unauthenticated("this needs the worker token")
-
-
-WorkerOnly = Depends(worker)
+def links(request: Request, parts: Parts) -> Links:
+    base = parts.public_url or str(request.base_url)
+    return Links(parts.link_secret, base.rstrip("/"))

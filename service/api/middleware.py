@@ -2,12 +2,11 @@
 
 import logging
 import re
+import secrets
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from service.domain import ids
 
 log = logging.getLogger("rushes.access")
 
@@ -25,7 +24,7 @@ class RequestId:
             await self.app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _SOUND.fullmatch(given) else ids.new("req")
+        request_id = given if _SOUND.fullmatch(given) else f"req_{secrets.token_hex(12)}"
         scope["request_id"] = request_id
         began = time.perf_counter()
 

@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field
 
 from service.api.links import Links
+from service.domain.attempt import Stage
 from service.domain.card import ModelCard
 from service.domain.job import Job, JobError, JobState, Priority
 from service.domain.key import Key
@@ -82,11 +83,11 @@ class JobOut(BaseModel):
     model: str
     sandbox: bool = Field(description="True when the model draws a placeholder and makes no video.")
     status: JobState
-    stage: str | None = Field(description="What a worker is doing.")
+    stage: Stage | None = Field(description="What a worker is doing.")
     stage_detail: str | None
     progress: int = Field(ge=0, le=100, description="Never falls; 100 only for a success.")
     queue_position: int | None = Field(
-        description="Jobs ahead of this queued one; null when not queued or behind 1000 others."
+        description="Jobs ahead of this one; null when it is not queued."
     )
     eta_seconds: float | None = Field(
         description="A guess at the seconds until the video is there."
@@ -126,8 +127,8 @@ class JobOut(BaseModel):
             model=job.request.model,
             sandbox=card is not None and card.sandbox,
             status=job.state,
-            stage=job.stage,
-            stage_detail=job.stage_detail,
+            stage=None if job.state.final else job.stage,
+            stage_detail=None if job.state.final else job.stage_detail,
             progress=int(job.progress * 100),
             queue_position=position,
             eta_seconds=eta_seconds,

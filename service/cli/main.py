@@ -1,17 +1,47 @@
 """The command line: `rushes …`. Heavy imports wait inside the commands, so that help is quick."""
 
+import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from service.cli import keys
+from service.cli.doctor import doctor
+from service.cli.jobs import cancel, download, jobs, retry, status
+from service.cli.models import models
+from service.cli.stop import EPILOG, Stop
+from service.cli.video import video
+
 app = typer.Typer(
     name="rushes",
     help="Text in, video out, on your own GPUs.",
+    epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+# Of a command that another process runs: end when that one does.
+Child = Annotated[bool, typer.Option("--child", hidden=True)]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"rushes {version('rushes')}")
+        raise typer.Exit
+
+
+@app.callback()
+def rushes(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit.")
+    ] = False,
+) -> None:
+    """Text in, video out, on your own GPUs."""
 
 
 @app.command()
@@ -20,11 +50,21 @@ def up(
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Database and clips.")] = None,
     workers: Annotated[int | None, typer.Option(help="Local worker processes.")] = None,
+    child: Child = False,
 ) -> None:
     """Run the service: the API and its local workers."""
+    from service.cli.lifeline import hold_on
     from service.cli.up import run_up
 
-    run_up({"host": host, "port": port, "data_dir": data_dir, "workers": workers})
+    if child:
+        hold_on()
+    run_up(host=host, port=port, data_dir=data_dir, workers=workers)
+
+
+for command in (video, jobs, status, cancel, retry, download, models):
+    app.command()(command)
+app.add_typer(keys.app, name="keys")
+app.command()(doctor)
 
 
 @app.command(hidden=True)
@@ -32,10 +72,10 @@ def api(socket_fd: int | None = None) -> None:
     """The API process alone; `up` starts it."""
     from service.cli.lifeline import hold_on
     from service.cli.logs import configure
+    from service.cli.read import read_settings
     from service.cli.serve import serve
-    from service.settings import Settings
 
-    settings = Settings()
+    settings = read_settings()
     configure(settings.log_level)
     if socket_fd is not None:
         hold_on()
@@ -44,35 +84,43 @@ def api(socket_fd: int | None = None) -> None:
 
 @app.command()
 def worker(
-    url: Annotated[str, typer.Option(help="The API's address.")] = "http://127.0.0.1:8787",
+    url: Annotated[str | None, typer.Option(help="The API's address.")] = None,
     name: Annotated[str, typer.Option(help="What to call this worker.")] = "worker",
-    child: Annotated[bool, typer.Option("--child", hidden=True)] = False,
+    child: Child = False,
 ) -> None:
     """Run one more worker; it needs the service's RUSHES_WORKER_TOKEN and data directory."""
     from service.cli.lifeline import hold_on
     from service.cli.logs import configure
+    from service.cli.read import read_address, read_settings
     from service.cli.work import work
-    from service.settings import Settings
 
-    settings = Settings()
+    settings = read_settings()
     configure(settings.log_level)
     if child:
         hold_on()
-    work(settings, url, name)
+    work(settings, read_address(url), name)
 
 
 @app.command()
 def migrate() -> None:
     """Bring the database up to date."""
-    from service.settings import Settings
-    from service.store.schema import migrate as apply
+    from service.cli.read import read_settings
+    from service.cli.upgrade import upgrade
 
-    apply(Settings().database_url)
+    upgrade(read_settings())
     typer.echo("the database is up to date")
 
 
 def main() -> None:
-    app()
+    """Run a command; one that stops says why on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no ✓ still shows the rest
+    try:
+        app()
+    except Stop as stop:
+        typer.echo(str(stop), err=True)
+        raise SystemExit(stop.exit_code) from None
 
 
 if __name__ == "__main__":

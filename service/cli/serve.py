@@ -1,5 +1,6 @@
 """The API process: one uvicorn server, on a socket that its supervisor opened or on its own."""
 
+import gc
 import socket
 from types import FrameType
 
@@ -21,6 +22,9 @@ def serve(settings: Settings, socket_fd: int | None = None) -> None:
         access_log=False,
         timeout_graceful_shutdown=5,
     )
+    # What was made so far lives as long as the process: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
     sockets = None if socket_fd is None else [socket.socket(fileno=socket_fd)]
     _Server(config, app.state.bell).run(sockets=sockets)
 

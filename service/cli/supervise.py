@@ -17,8 +17,10 @@ from urllib.request import urlopen
 
 from pydantic import SecretStr
 
+from service.cli.read import address
+from service.cli.stop import Exit, Stop
+from service.cli.upgrade import make_ready
 from service.settings import Settings, child_environment
-from service.store.schema import migrate
 
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 12.0  # a worker hands its attempt back within one step
@@ -26,8 +28,11 @@ _QUICK_DEATH_SECONDS = 5.0
 _LONGEST_PAUSE_SECONDS = 30.0
 
 
-class CannotStart(Exception):
+class CannotStart(Stop):
     """Something outside is in the way; the message says what, and what to do."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(Exit.IN_THE_WAY, f"rushes cannot start: {reason}")
 
 
 @dataclass
@@ -85,18 +90,17 @@ class Supervisor:
         """Raises CannotStart when the port or the data directory is taken, or the API fails."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
-        with _hold(self.settings.data_dir), _listen(self.settings) as listener:
-            if self.settings.database_url.startswith("sqlite"):
-                migrate(self.settings.database_url)
-            url = _url(self.settings.host, listener.getsockname()[1])
+        with _hold(self.settings.data_dir) as lock, _listen(self.settings) as listener:
+            make_ready(self.settings)
+            url = address(self.settings.host, listener.getsockname()[1])
             try:
-                self._start(listener, url)
+                self._start(listener, lock, url)
                 self.say(f"ready {url}")
                 self._watch()
             finally:
                 self._end()
 
-    def _start(self, listener: socket.socket, url: str) -> None:
+    def _start(self, listener: socket.socket, lock: IO[str], url: str) -> None:
         settings = self.settings.model_copy(
             update={
                 "port": listener.getsockname()[1],
@@ -105,7 +109,9 @@ class Supervisor:
         )
         environment = child_environment(settings)
         descriptor = listener.fileno()
-        api = _Child(["api", "--socket-fd", str(descriptor)], environment, (descriptor,))
+        # The API holds the lock too: were we killed, it still is the one that writes, to its end.
+        inherited = (descriptor, lock.fileno())
+        api = _Child(["api", "--socket-fd", str(descriptor)], environment, inherited)
         api.start()
         self._children.append(api)
         self._wait_until_ready(api, url)
@@ -172,12 +178,6 @@ def _listen(settings: Settings) -> socket.socket:
     listener.listen(1024)
     listener.set_inheritable(True)
     return listener
-
-
-def _url(host: str, port: int) -> str:
-    """Where the children and the reader find the API; a wildcard address is reached on loopback."""
-    known = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host)  # noqa: S104 - not bound to here
-    return f"http://{known or (f'[{host}]' if ':' in host else host)}:{port}"
 
 
 def _answers(url: str) -> bool:

@@ -3,24 +3,19 @@
 from typing import Any
 
 import typer
-from pydantic import ValidationError
 
+from service import wiring
 from service.cli.detect import models_to_serve
-from service.cli.supervise import CannotStart, Supervisor
-from service.settings import Settings
-from service.wiring import KEY_FILE
+from service.cli.read import read_settings
+from service.cli.stop import Exit, Stop
+from service.cli.supervise import Supervisor
+from service.domain.errors import Unavailable
+from service.settings import KEY_FILE, Settings
 
 
-def run_up(flags: dict[str, Any]) -> None:
-    """Settle what to serve, then supervise. Exits 1 with a plain word when it cannot."""
-    given = {name: value for name, value in flags.items() if value is not None}
-    try:
-        settings = Settings(**given)
-    except ValidationError as error:
-        for found in error.errors():
-            typer.echo(f"setting {'.'.join(map(str, found['loc']))}: {found['msg']}", err=True)
-        raise typer.Exit(2) from None
-    settings.models = settings.models or models_to_serve()
+def run_up(**flags: Any) -> None:
+    """Settle what to serve, then supervise. Stops the command when something is in the way."""
+    settings = settle(read_settings(**flags))
     key_file = settings.data_dir / KEY_FILE
     known = key_file.exists()
 
@@ -32,8 +27,14 @@ def run_up(flags: dict[str, Any]) -> None:
             typer.echo(f"  {key_file.read_text()}")
         typer.echo(line)
 
+    Supervisor(settings, say).run()
+
+
+def settle(settings: Settings) -> Settings:
+    """The same, with the models to serve named, each of them one that there is."""
+    found = settings.model_copy(update={"models": settings.models or models_to_serve()})
     try:
-        Supervisor(settings, say).run()
-    except CannotStart as error:
-        typer.echo(f"rushes cannot start: {error}", err=True)
-        raise typer.Exit(1) from None
+        wiring.cards(found)
+    except Unavailable as error:
+        raise Stop(Exit.REFUSED, error.message) from None
+    return found

@@ -1,5 +1,6 @@
 """The worker process: pulls tickets from an API until it is told to stop."""
 
+import logging
 import signal
 from functools import partial
 from types import FrameType
@@ -7,17 +8,29 @@ from types import FrameType
 import httpx
 
 from service import wiring
+from service.cli.stop import Exit, Stop
+from service.cli.up import settle
 from service.domain.card import ModelCard
+from service.domain.errors import Unauthenticated
 from service.settings import Settings
 from service.workers.adapters.base import Adapter
 from service.workers.adapters.registry import make_adapter
 from service.workers.pull import Puller
 
+log = logging.getLogger(__name__)
+
 
 def work(settings: Settings, api_url: str, name: str) -> None:
     """Work until SIGTERM; an attempt under way is handed back at its next step."""
-    assert settings.worker_token is not None, "the caller sees to the token"
-    headers = {"Authorization": f"Bearer {settings.worker_token.get_secret_value()}"}
+    token = settings.worker_token
+    if token is None:
+        raise Stop(
+            Exit.REFUSED,
+            "RUSHES_WORKER_TOKEN is not set: a worker needs the one its service was started with",
+            "`rushes up` runs workers of its own, which need none; see its --workers",
+        )
+    settings = settle(settings)
+    headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
     with httpx.Client(base_url=api_url, headers=headers, timeout=10, trust_env=False) as client:
         puller = Puller(
             client=client,
@@ -26,15 +39,35 @@ def work(settings: Settings, api_url: str, name: str) -> None:
             artifacts=wiring.artifacts(settings),
             make_adapter=partial(_make_adapter, settings),
         )
+        _stop_on_signals(puller)
+        _greet(client, puller)
+        try:
+            puller.work()
+        except Unauthenticated:
+            raise Stop(
+                Exit.KEY,
+                f"{api_url} refuses this worker's token: "
+                "RUSHES_WORKER_TOKEN must be the one that the service was started with",
+            ) from None
 
-        def stop(_number: int, _frame: FrameType | None) -> None:
-            puller.stopping.set()
-            if puller.idle:
-                raise SystemExit(0)  # asleep in a long poll: nothing to hand back
 
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, stop)
-        puller.work()
+def _stop_on_signals(puller: Puller) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        puller.stopping.set()
+        if puller.idle:
+            raise SystemExit(0)  # asleep in a long poll: nothing to hand back
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+def _greet(client: httpx.Client, puller: Puller) -> None:
+    """Whoever started this worker sees whether it found its service; it goes on trying anyway."""
+    log.info("worker %s asks %s for work for %s", puller.name, client.base_url, puller.models)
+    try:
+        client.get("/livez")
+    except httpx.HTTPError as error:
+        log.warning("nothing answers at %s yet (%s); trying again", client.base_url, error)
 
 
 def _make_adapter(settings: Settings, card: ModelCard) -> Adapter:

@@ -26,8 +26,8 @@ SLATE = ModelCard(
     default_seconds=5.0,
     default_steps=30,
     default_guidance=5.0,
-    seconds_fixed=0.5,
-    seconds_per_megapixel_frame=0.06,
+    seconds_fixed=0.3,
+    seconds_per_megapixel_frame=0.015,
     speed_source="measured on two CPU cores, 2026-11",
 )
 
@@ -53,7 +53,7 @@ LTX_2B = ModelCard(
     default_guidance=1.0,
     gpu="A10G",
     gpu_memory_gb=24.0,
-    # The commits that other public projects pin for these very files (looked up 2026-11, not fetched).
+    # The commits that other public projects pin for these very files (as of 2026-11; not fetched).
     weights=(
         Weights(
             repo="Lightricks/LTX-Video",

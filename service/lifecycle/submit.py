@@ -59,14 +59,10 @@ def _earlier(
 
 
 def _check_room(tx: Transaction, submission: Submission, limits: Limits) -> None:
-    mine = jobs.count_queued(tx, limit=limits.max_queued_per_key, key_id=submission.key_id)
+    mine = jobs.count_queued_of(tx, submission.key_id, limit=limits.max_queued_per_key)
     if mine >= limits.max_queued_per_key:
         raise QueueFull(
             f"{limits.max_queued_per_key} of your jobs are already waiting; "
             "submit more once some have started",
             retry_after_seconds=_RETRY_AFTER_SECONDS,
-        )
-    if jobs.count_queued(tx, limit=limits.max_queued) >= limits.max_queued:
-        raise QueueFull(
-            "the queue is full; try again later", retry_after_seconds=_RETRY_AFTER_SECONDS
         )

@@ -3,12 +3,9 @@
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
-
-from service.domain import ids
 
 # A Python None is SQL NULL, not the JSON word null, so that CHECKs can see it.
 Json = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
@@ -31,21 +28,8 @@ class Instant(sa.types.TypeDecorator[datetime]):
         return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
 
 
-class PublicId(sa.types.TypeDecorator[str]):
-    """`job_…` outside, a native UUID (Postgres) or 32 hex letters (SQLite) inside."""
-
-    impl = sa.Uuid
-    cache_ok = True
-
-    def __init__(self, prefix: str) -> None:
-        super().__init__()
-        self.prefix = prefix
-
-    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> UUID | None:
-        return None if value is None else ids.decode(self.prefix, value)
-
-    def process_result_value(self, value: UUID | None, dialect: sa.Dialect) -> str | None:
-        return None if value is None else ids.encode(self.prefix, value)
+# `job_06h0c…`, as everybody sees it. Compared byte by byte everywhere, so that ids sort by time.
+Id = sa.String(30).with_variant(sa.String(30, collation="C"), "postgresql")
 
 
 def words(enum: type[StrEnum], name: str) -> sa.Enum:

@@ -1,11 +1,13 @@
 """One writer with group commit, readers that never wait for it: the whole use of a connection."""
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -17,6 +19,7 @@ T = TypeVar("T")
 _PRAGMAS = """
     PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;
     PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 1000; PRAGMA temp_store = MEMORY;
+    PRAGMA cache_size = -32768;
 """
 _MAX_BATCH = 64
 
@@ -27,8 +30,10 @@ class Transaction:
 
     connection: sa.Connection
     topics: list[str] = field(default_factory=list)
+    wrote: bool = False
 
     def execute(self, statement: Executable, values: Any = None) -> sa.CursorResult[Any]:
+        self.wrote = self.wrote or not statement.is_select
         return self.connection.execute(statement, values)
 
     def ring(self, topic: str) -> None:
@@ -41,21 +46,44 @@ class _Work(Generic[T]):
     future: Future[T] = field(default_factory=Future)
 
 
+class _Readers:
+    """A connection a thread, kept open: taking one from a pool costs as much as a query."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = make_engine(url, read_only=True)
+        self._mine = threading.local()
+        self._all: WeakSet[sa.Connection] = WeakSet()  # one that ends with its thread is let go
+
+    def connection(self) -> sa.Connection:
+        kept: sa.Connection | None = getattr(self._mine, "connection", None)
+        if kept is None or kept.invalidated:
+            kept = self._mine.connection = self._engine.connect()
+            self._all.add(kept)
+        return kept
+
+    def close(self) -> None:
+        for connection in list(self._all):
+            connection.close()
+        self._engine.dispose()
+
+
 class Database:
     """Reads run at once on the caller's thread; writes queue for one thread that owns the file.
 
-    That thread commits whatever waits (64 at most) as one transaction, each piece of work in a
-    savepoint of its own: one fsync serves many callers, and one caller's error is its own.
+    That thread commits whatever waits (64 at most) as one transaction: one fsync serves many
+    callers. A piece of work that fails is its own caller's error alone; where it had already
+    written, the transaction is undone and each piece is run again by itself. So work may run
+    twice, and must touch nothing but its transaction.
     `on_commit` is handed the rung topics, on the writer's thread, after the commit.
     """
 
     def __init__(self, url: str, on_commit: Callable[[Sequence[str]], None]) -> None:
         self.local = sa.make_url(url).get_backend_name() == "sqlite"
         self._writes = make_engine(url)
-        self._reads = make_engine(url, read_only=True)
+        self._readers = _Readers(url)
         self._on_commit = on_commit
         self._queue: SimpleQueue[_Work[Any] | None] = SimpleQueue()
-        self._thread = Thread(target=self._write_loop, name="writer", daemon=True)
+        self._thread = threading.Thread(target=self._write_loop, name="writer", daemon=True)
         self._thread.start()
 
     def write(self, run: Callable[[Transaction], T]) -> Future[T]:
@@ -66,15 +94,14 @@ class Database:
 
     def read(self, run: Callable[[Transaction], T]) -> T:
         """Run now, against what is committed; writing fails."""
-        with self._reads.connect() as connection:
-            return run(Transaction(connection))
+        return run(Transaction(self._readers.connection()))
 
     def close(self) -> None:
         """Finish what was asked for, then let go of the file."""
         self._queue.put(None)
         self._thread.join()
+        self._readers.close()
         self._writes.dispose()
-        self._reads.dispose()
 
     def _write_loop(self) -> None:
         with self._writes.connect() as connection:
@@ -99,11 +126,16 @@ class Database:
         return batch
 
     def _commit(self, connection: sa.Connection, batch: list[_Work[Any]]) -> None:
+        """One transaction for all of `batch`; where one of them spoils it, one for each."""
         topics: list[str] = []
         try:
             with connection.begin():
-                answers = [self._attempt(connection, work, topics) for work in batch]
-        except Exception as error:  # noqa: BLE001 - the commit failed: nobody's work happened
+                answers = [self._attempt(connection, work, batch, topics) for work in batch]
+        except _Spoiled:
+            for work in batch:
+                self._commit(connection, [work])
+            return
+        except Exception as error:  # noqa: BLE001 - rolled back: nobody's work happened
             for work in batch:
                 work.future.set_exception(error)
             return
@@ -112,27 +144,38 @@ class Database:
         self._on_commit(topics)
 
     def _attempt(
-        self, connection: sa.Connection, work: _Work[Any], topics: list[str]
+        self,
+        connection: sa.Connection,
+        work: _Work[Any],
+        batch: list[_Work[Any]],
+        topics: list[str],
     ) -> Callable[[], None]:
+        """Run one piece; the answer is given once the transaction is committed."""
         transaction = Transaction(connection)
         try:
-            with connection.begin_nested():
-                result = work.run(transaction)
-        except sa.exc.OperationalError:
-            raise  # the disk or the server: SQLite may have rolled the whole batch back
-        except Exception as error:  # noqa: BLE001 - handed to whoever asked
-            failure = error
-            return lambda: work.future.set_exception(failure)
+            result = work.run(transaction)
+        except sa.exc.DBAPIError:
+            raise  # the disk or the server: what is left of the transaction is not known
+        except Exception as error:
+            if transaction.wrote:
+                raise error if len(batch) == 1 else _Spoiled from error
+            return partial(work.future.set_exception, error)
         topics += transaction.topics
-        return lambda: work.future.set_result(result)
+        return partial(work.future.set_result, result)
+
+
+class _Spoiled(Exception):
+    """A piece of work failed after it had written: its batch cannot be committed."""
 
 
 def make_engine(url: str, *, read_only: bool = False) -> sa.Engine:
     """An engine for SQLite or Postgres; all of SQLite's own settings are made here."""
     parsed = sa.make_url(url)
-    options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"} if read_only else {}
+    options: dict[str, Any] = {}
+    if read_only:
+        options = {"isolation_level": "AUTOCOMMIT", "poolclass": sa.NullPool}
     if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, pool_pre_ping=True, **options)
+        return sa.create_engine(parsed, **options)
     engine = sa.create_engine(parsed, **options)
 
     @event.listens_for(engine, "connect")

@@ -8,7 +8,6 @@ import sqlalchemy as sa
 
 from service.domain.attempt import Failure, Outcome, Progress
 from service.domain.job import (
-    ACTIVE,
     Job,
     JobError,
     JobId,
@@ -19,18 +18,47 @@ from service.domain.job import (
 )
 from service.domain.retry import RETRYABLE
 from service.store.engine import Transaction
-from service.store.tables import JobRow
+from service.store.tables import ACTIVE_STATES, QUEUED, JobRow
 
 _jobs: sa.Table = JobRow.__table__  # type: ignore[attr-defined]
 _PRIORITIES: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}
 _PRIORITY_WORDS = {number: word for word, number in _PRIORITIES.items()}
 
-# What `queue_position` counts up to; further back it is not worth the reading.
-POSITION_LIMIT = 1000
+_MANY = 1_000_000
+
+
+_QUEUED: sa.ColumnElement[bool] = sa.literal_column(QUEUED, sa.Boolean)
+_ACTIVE_NOW: sa.ColumnElement[bool] = sa.literal_column(ACTIVE_STATES, sa.Boolean)
+
+# The statements of the busiest paths are built once: building one costs more than running it.
+
+
+def _bound(name: str, column: str) -> sa.BindParameter[Any]:
+    return sa.bindparam(name, type_=_jobs.c[column].type)
+
+
+def _count(*conditions: sa.ColumnElement[bool]) -> sa.Select[int]:
+    """How many jobs meet the conditions, counted up to the parameter `limit`."""
+    limit = sa.bindparam("limit", type_=sa.Integer)
+    found = sa.select(_jobs.c.key_id).where(*conditions).limit(limit).subquery()
+    return sa.select(sa.func.count()).select_from(found)
+
+
+_BY_ID = sa.select(_jobs).where(_jobs.c.id == _bound("job_id", "id"))
+_BY_ID_AND_KEY = _BY_ID.where(_jobs.c.key_id == _bound("owner", "key_id"))
+_WAITING = _count(_QUEUED)
+_WAITING_OF_KEY = _count(_QUEUED, _jobs.c.key_id == _bound("owner", "key_id"))
+_ACTIVE = _count(_ACTIVE_NOW)
+_LINE = (
+    sa.select(_jobs.c.priority, sa.type_coerce(_jobs.c.run_at, sa.BigInteger), _jobs.c.id)
+    .where(_QUEUED)
+    .order_by(_jobs.c.priority, _jobs.c.run_at, _jobs.c.id)
+)
+_INSERT = sa.insert(_jobs)
 
 
 def insert(tx: Transaction, job: Job) -> None:
-    tx.execute(sa.insert(_jobs), _to_row(job))
+    tx.execute(_INSERT, _to_row(job))
     tx.ring(f"queue:{job.request.model}")
 
 
@@ -39,10 +67,6 @@ def get(tx: Transaction, job_id: JobId, *, key_id: KeyId | None = None) -> Job |
     statement = _BY_ID if key_id is None else _BY_ID_AND_KEY
     row = tx.execute(statement, {"job_id": job_id, "owner": key_id}).mappings().first()
     return None if row is None else _to_job(row)
-
-
-_BY_ID = sa.select(_jobs).where(_jobs.c.id == sa.bindparam("job_id", type_=_jobs.c.id.type))
-_BY_ID_AND_KEY = _BY_ID.where(_jobs.c.key_id == sa.bindparam("owner", type_=_jobs.c.key_id.type))
 
 
 def page(
@@ -70,29 +94,31 @@ def page(
     return [_to_job(row) for row in tx.execute(statement).mappings()]
 
 
-def count_queued(tx: Transaction, *, limit: int, key_id: KeyId | None = None) -> int:
-    """Jobs that wait, of one key or of all, counted up to `limit`."""
-    waiting = sa.select(_jobs.c.key_id).where(_jobs.c.state == JobState.QUEUED)
-    if key_id is not None:
-        waiting = waiting.where(_jobs.c.key_id == key_id)
-    return _count(tx, waiting.limit(limit))
+def count_queued(tx: Transaction) -> int:
+    """All jobs that wait."""
+    return int(tx.execute(_WAITING, {"limit": _MANY}).scalar_one())
+
+
+def count_queued_of(tx: Transaction, key_id: KeyId, *, limit: int) -> int:
+    """Jobs of one key that wait, counted up to `limit`."""
+    return int(tx.execute(_WAITING_OF_KEY, {"limit": limit, "owner": key_id}).scalar_one())
 
 
 def count_running(tx: Transaction) -> int:
-    return _count(tx, sa.select(_jobs.c.id).where(_jobs.c.state.in_(ACTIVE)))
+    return int(tx.execute(_ACTIVE, {"limit": _MANY}).scalar_one())
 
 
-def queue_position(tx: Transaction, job: Job) -> int | None:
-    """How many jobs are claimed before this queued one; None when more than POSITION_LIMIT."""
-    mine = sa.tuple_(
-        sa.literal(_PRIORITIES[job.priority]),
-        sa.literal(job.run_at, _jobs.c.run_at.type),
-        sa.literal(job.id, _jobs.c.id.type),
-    )
-    theirs = sa.tuple_(_jobs.c.priority, _jobs.c.run_at, _jobs.c.id)
-    ahead = sa.select(_jobs.c.id).where(_jobs.c.state == JobState.QUEUED, theirs < mine)
-    count = _count(tx, ahead.limit(POSITION_LIMIT + 1))
-    return None if count > POSITION_LIMIT else count
+# A job's place among those that wait, in the order in which they are claimed.
+Place = tuple[int, int, str]
+
+
+def line(tx: Transaction) -> list[Place]:
+    """The places of all queued jobs, first to last."""
+    return [tuple(row) for row in tx.execute(_LINE)]
+
+
+def place(job: Job) -> Place:
+    return _PRIORITIES[job.priority], round(job.run_at.timestamp() * 1_000_000), job.id
 
 
 def next_queued(tx: Transaction, models: list[str], now: datetime) -> Job | None:
@@ -104,7 +130,7 @@ def next_queued(tx: Transaction, models: list[str], now: datetime) -> Job | None
 def _due(models: list[str], now: datetime) -> sa.Select[Any]:
     return (
         sa.select(_jobs)
-        .where(_jobs.c.state == JobState.QUEUED, _jobs.c.run_at <= now, _jobs.c.model.in_(models))
+        .where(_QUEUED, _jobs.c.run_at <= now, _jobs.c.model.in_(models))
         .order_by(_jobs.c.priority, _jobs.c.run_at, _jobs.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -113,24 +139,29 @@ def _due(models: list[str], now: datetime) -> sa.Select[Any]:
 
 def lapsed(tx: Transaction, now: datetime) -> list[Job]:
     """Jobs whose worker has been silent for longer than its lease."""
-    return _all(tx, _jobs.c.state.in_(ACTIVE), _jobs.c.lease_until < now)
+    return _all(tx, _ACTIVE_NOW, _jobs.c.lease_until < now)
 
 
 def overdue(tx: Transaction, now: datetime) -> list[Job]:
     """Jobs that have run for longer than their timeout."""
-    return _all(tx, _jobs.c.state == JobState.RUNNING, _jobs.c.run_deadline_at < now)
+    return _all(tx, _ACTIVE_NOW, _jobs.c.state == JobState.RUNNING, _jobs.c.run_deadline_at < now)
 
 
 def unheard(tx: Transaction, asked_before: datetime) -> list[Job]:
     """Running jobs whose worker was asked to stop before that moment and has not."""
-    return _all(tx, _jobs.c.state == JobState.RUNNING, _jobs.c.cancel_requested_at < asked_before)
+    return _all(
+        tx,
+        _ACTIVE_NOW,
+        _jobs.c.state == JobState.RUNNING,
+        _jobs.c.cancel_requested_at < asked_before,
+    )
 
 
 def never_started(tx: Transaction, now: datetime) -> list[Job]:
     """Queued jobs that no worker took in time."""
     return _all(
         tx,
-        _jobs.c.state == JobState.QUEUED,
+        _QUEUED,
         _jobs.c.start_deadline_at.is_not(None),
         _jobs.c.start_deadline_at < now,
     )
@@ -278,10 +309,6 @@ def _update(
 def _all(tx: Transaction, *conditions: sa.ColumnElement[bool]) -> list[Job]:
     statement = sa.select(_jobs).where(*conditions).order_by(_jobs.c.id).limit(500)
     return [_to_job(row) for row in tx.execute(statement).mappings()]
-
-
-def _count(tx: Transaction, rows: sa.Select[Any]) -> int:
-    return int(tx.execute(sa.select(sa.func.count()).select_from(rows.subquery())).scalar_one())
 
 
 def _to_row(job: Job) -> dict[str, Any]:

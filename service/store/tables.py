@@ -11,7 +11,7 @@ from sqlmodel import Field, SQLModel
 
 from service.domain.attempt import FailureKind, Stage
 from service.domain.job import ACTIVE, FINAL, JobState
-from service.store.columns import Instant, Json, PublicId, words
+from service.store.columns import Id, Instant, Json, words
 
 SQLModel.metadata.naming_convention = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -26,6 +26,12 @@ def _in(states: frozenset[JobState]) -> str:
     return "state IN (" + ", ".join(f"'{state}'" for state in sorted(states)) + ")"
 
 
+# Word for word the same in the indexes and in the queries that use them: SQLite takes a partial
+# index only where it can see its condition, which it cannot in a bound parameter.
+QUEUED = "state = 'queued'"
+ACTIVE_STATES = _in(ACTIVE)
+
+
 def _partial(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
     condition = sa.text(where)
     return sa.Index(
@@ -38,7 +44,7 @@ class KeyRow(SQLModel, table=True):
 
     __tablename__ = "keys"
 
-    id: str = Field(sa_type=PublicId("key"), primary_key=True)
+    id: str = Field(sa_type=Id, primary_key=True)
     name: str = Field(max_length=120)
     prefix: str = Field(max_length=16, unique=True)
     secret_hash: bytes = Field(sa_type=sa.LargeBinary(32))
@@ -52,8 +58,8 @@ class JobRow(SQLModel, table=True):
 
     __tablename__ = "jobs"
 
-    id: str = Field(sa_type=PublicId("job"), primary_key=True)
-    key_id: str = Field(sa_type=PublicId("key"), foreign_key="keys.id")
+    id: str = Field(sa_type=Id, primary_key=True)
+    key_id: str = Field(sa_type=Id, foreign_key="keys.id")
     state: JobState = Field(sa_type=words(JobState, "state"))
     priority: int = 1  # 0 is first
     model: str = Field(max_length=64)
@@ -92,7 +98,7 @@ class JobRow(SQLModel, table=True):
 
     webhook_url: str | None = Field(default=None, max_length=2048)
     retry_of: str | None = Field(
-        default=None, sa_type=PublicId("job"), foreign_key="jobs.id", ondelete="SET NULL"
+        default=None, sa_type=Id, foreign_key="jobs.id", ondelete="SET NULL"
     )
     traceparent: str | None = Field(default=None, max_length=55)
 
@@ -107,10 +113,11 @@ class JobRow(SQLModel, table=True):
         ),
         sa.CheckConstraint("state <> 'succeeded' OR result IS NOT NULL", name="success_has_result"),
         sa.CheckConstraint("state <> 'failed' OR error_kind IS NOT NULL", name="failure_has_kind"),
-        _partial("ix_jobs_claim", "priority", "run_at", "id", where="state = 'queued'"),
-        _partial("ix_jobs_lease", "lease_until", where=_in(ACTIVE)),
-        _partial("ix_jobs_queued_by_key", "key_id", where="state = 'queued'"),
-        _partial("ix_jobs_active_by_key", "key_id", where=_in(ACTIVE)),
+        # `state` is in these so that SQLite, which checks it again, finds it without the row.
+        _partial("ix_jobs_claim", "priority", "run_at", "id", "state", where=QUEUED),
+        _partial("ix_jobs_lease", "lease_until", where=ACTIVE_STATES),
+        _partial("ix_jobs_queued_by_key", "key_id", "state", where=QUEUED),
+        _partial("ix_jobs_active_by_key", "key_id", where=ACTIVE_STATES),
         _partial(
             "ix_jobs_start_deadline", "start_deadline_at", where="start_deadline_at IS NOT NULL"
         ),
@@ -124,9 +131,7 @@ class AttemptRow(SQLModel, table=True):
 
     __tablename__ = "attempts"
 
-    job_id: str = Field(
-        sa_type=PublicId("job"), primary_key=True, foreign_key="jobs.id", ondelete="CASCADE"
-    )
+    job_id: str = Field(sa_type=Id, primary_key=True, foreign_key="jobs.id", ondelete="CASCADE")
     number: int = Field(primary_key=True)
     fence: int = Field(sa_type=sa.BigInteger)
     token_hash: bytes = Field(sa_type=sa.LargeBinary(32))
@@ -157,12 +162,10 @@ class IdempotencyRow(SQLModel, table=True):
 
     __tablename__ = "idempotency"
 
-    key_id: str = Field(sa_type=PublicId("key"), primary_key=True, foreign_key="keys.id")
+    key_id: str = Field(sa_type=Id, primary_key=True, foreign_key="keys.id")
     name: str = Field(primary_key=True, max_length=255)
     fingerprint: bytes = Field(sa_type=sa.LargeBinary(32))
-    job_id: str = Field(
-        sa_type=PublicId("job"), foreign_key="jobs.id", ondelete="CASCADE", index=True
-    )
+    job_id: str = Field(sa_type=Id, foreign_key="jobs.id", ondelete="CASCADE", index=True)
     accepted: dict[str, Any] = Field(sa_type=Json)
     expires_at: datetime = Field(sa_type=Instant, index=True)
 
@@ -172,8 +175,8 @@ class EndpointRow(SQLModel, table=True):
 
     __tablename__ = "endpoints"
 
-    id: str = Field(sa_type=PublicId("end"), primary_key=True)
-    key_id: str = Field(sa_type=PublicId("key"), foreign_key="keys.id", index=True)
+    id: str = Field(sa_type=Id, primary_key=True)
+    key_id: str = Field(sa_type=Id, foreign_key="keys.id", index=True)
     url: str = Field(max_length=2048)
     secret: bytes = Field(sa_type=sa.LargeBinary)
     created_at: datetime = Field(sa_type=Instant)
@@ -185,10 +188,10 @@ class DeliveryRow(SQLModel, table=True):
 
     __tablename__ = "deliveries"
 
-    id: str = Field(sa_type=PublicId("msg"), primary_key=True)
-    job_id: str = Field(sa_type=PublicId("job"), foreign_key="jobs.id", ondelete="CASCADE")
+    id: str = Field(sa_type=Id, primary_key=True)
+    job_id: str = Field(sa_type=Id, foreign_key="jobs.id", ondelete="CASCADE")
     endpoint_id: str | None = Field(
-        default=None, sa_type=PublicId("end"), foreign_key="endpoints.id", ondelete="CASCADE"
+        default=None, sa_type=Id, foreign_key="endpoints.id", ondelete="CASCADE"
     )
     event: str = Field(max_length=40)
     url: str = Field(max_length=2048)

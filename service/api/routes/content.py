@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
-from service.api.deps import LinksDep, Parts, PartsDep, Shown, authenticate
+from service.api.deps import Parts, PartsDep, authenticate, bearer, links
 from service.api.links import Links, Variant
 from service.api.problems import documented
 from service.api.routes.jobs import JobPath, job_id_of
@@ -37,9 +37,8 @@ _BYTES = {"schema": {"type": "string", "format": "binary"}}
 )
 async def get_content(
     job_id: JobPath,
+    request: Request,
     parts: PartsDep,
-    links: LinksDep,
-    shown: Shown,
     variant: Variant = "video",
     expires: Annotated[int | None, Query(description="Part of a signed link.")] = None,
     signature: Annotated[str | None, Query(max_length=64)] = None,
@@ -48,18 +47,19 @@ async def get_content(
     """The video, its thumbnail or its last frame. Answers ranges, as players and renders want."""
     known = job_id_of(job_id)
     if expires is not None and signature is not None:
-        job = await _by_link(parts, links, known, variant, expires, signature)
-    elif shown is not None and (key := await authenticate(parts, shown.credentials)) is not None:
-        job = await parts.read(lambda tx: find(tx, known, key.id))
+        job = await _by_link(parts, links(request, parts), known, variant, expires, signature)
     else:
-        raise Unauthenticated("send an API key, or use the signed link of the job's result")
+        key = await authenticate(parts, bearer(request) or "")
+        if key is None:
+            raise Unauthenticated("send an API key, or use the signed link of the job's result")
+        job = await parts.read(lambda tx: find(tx, known, key.id))
     return await _bytes(parts, job, variant, if_none_match)
 
 
 async def _by_link(
-    parts: Parts, links: Links, job_id: JobId, variant: Variant, expires: int, signature: str
+    parts: Parts, known: Links, job_id: JobId, variant: Variant, expires: int, signature: str
 ) -> Job:
-    if not links.opens(job_id, variant, expires, signature, parts.clock()):
+    if not known.opens(job_id, variant, expires, signature, parts.clock()):
         raise Unauthenticated("this link is not one of ours, or has expired; get the job anew")
     job = await parts.read(lambda tx: jobs.get(tx, job_id))
     if job is None:

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from service.api.accept import IdempotencyKey, Prefer, accept, submission
-from service.api.deps import Caller, LinksDep, PartsDep
+from service.api.deps import Parts, VisitDep
 from service.api.problems import documented
 from service.api.schemas import Cost, Estimate, InlineVideo, JobOut
 from service.domain.card import ModelCard
@@ -25,22 +25,21 @@ router = APIRouter(tags=["videos"])
 async def generate_video(
     ask: VideoAsk,
     request: Request,
-    parts: PartsDep,
-    links: LinksDep,
-    key: Caller,
+    visit: VisitDep,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Accept a video job. It is durable when this answers."""
-    asked = submission(parts, key, ask, request)
+    asked = submission(visit, ask, request)
     inline = ask.response_format == "b64_json"
-    return await accept(parts, links, asked, prefer=prefer, inline=inline)
+    return await accept(visit, asked, prefer=prefer, inline=inline)
 
 
 @router.post("/v1/estimate", responses=documented(400, 401, 413, 422))
-async def estimate(ask: VideoAsk, request: Request, parts: PartsDep, key: Caller) -> Estimate:
+async def estimate(ask: VideoAsk, request: Request, visit: VisitDep) -> Estimate:
     """Resolve a request without starting anything: parameters, cost, seconds, warnings."""
-    asked = submission(parts, key, ask, request)
+    asked = submission(visit, ask, request)
+    parts = visit.parts
     card, made = parts.card(ask.model), asked.request
     return Estimate(
         model=card.name,
@@ -56,7 +55,7 @@ async def estimate(ask: VideoAsk, request: Request, parts: PartsDep, key: Caller
     )
 
 
-def _warnings(parts: PartsDep, ask: VideoAsk, card: ModelCard) -> list[str]:
+def _warnings(parts: Parts, ask: VideoAsk, card: ModelCard) -> list[str]:
     found = []
     made = resolve(ask, card, seed=0)
     if card.sandbox:

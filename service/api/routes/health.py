@@ -44,10 +44,7 @@ async def health(response: Response, parts: PartsDep) -> Health:
     models = _models(parts)
     try:
         queue = await parts.read(
-            lambda tx: Queue(
-                queued=jobs.count_queued(tx, limit=parts.limits.max_queued),
-                running=jobs.count_running(tx),
-            )
+            lambda tx: Queue(queued=jobs.count_queued(tx), running=jobs.count_running(tx))
         )
     except SQLAlchemyError:
         queue = None

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.bell import heard
-from service.api.deps import Parts, PartsDep, Shown, WorkerOnly
+from service.api.deps import AttemptToken, Parts, PartsDep, WorkerDep
 from service.api.fleet import Worker
 from service.api.problems import documented
 from service.api.routes.jobs import job_id_of
 from service.domain.attempt import Failure, Outcome, Progress, Ticket
-from service.domain.errors import NotFound, Unauthenticated
+from service.domain.errors import NotFound
 from service.domain.request import Label, Text
 from service.lifecycle import dispatch, report
 from service.lifecycle.report import Credentials
@@ -76,9 +76,8 @@ class Ended(BaseModel):
     "/claims",
     response_model=Ticket,
     responses={204: {"description": "Nothing to do."}, **documented(400, 401, 413, 422, 503)},
-    dependencies=[WorkerOnly],
 )
-async def claim_work(ask: ClaimAsk, request: Request, parts: PartsDep) -> Response:
+async def claim_work(ask: ClaimAsk, request: Request, parts: WorkerDep) -> Response:
     """Wait for work: a ticket, or 204 when there was none for `wait_seconds`."""
     parts.fleet.saw(
         Worker(ask.worker, tuple(ask.models), ask.warm, ask.gpu, heard_at=parts.clock())
@@ -134,10 +133,10 @@ _attempt = documented(400, 401, 404, 409, 413, 422, 503)
 
 @router.post("/attempts/{attempt_id}/begin", responses=_attempt)
 async def begin_attempt(
-    attempt_id: AttemptPath, ask: BeginAsk, parts: PartsDep, shown: Shown
+    attempt_id: AttemptPath, ask: BeginAsk, parts: PartsDep, token: AttemptToken
 ) -> Begun:
     """A worker's first act; 409 `lost` when the attempt is another's or over."""
-    credentials = _credentials(attempt_id, shown)
+    credentials = _credentials(attempt_id, token)
     lease = parts.limits.running_lease
     job = await parts.write(
         lambda tx: report.begin(
@@ -149,10 +148,10 @@ async def begin_attempt(
 
 @router.post("/attempts/{attempt_id}/progress", responses=_attempt)
 async def report_progress(
-    attempt_id: AttemptPath, ask: ProgressAsk, parts: PartsDep, shown: Shown
+    attempt_id: AttemptPath, ask: ProgressAsk, parts: PartsDep, token: AttemptToken
 ) -> Heard:
     """Show progress and stay alive; the answer tells whether to stop."""
-    credentials = _credentials(attempt_id, shown)
+    credentials = _credentials(attempt_id, token)
     lease = parts.limits.running_lease
     job = await parts.write(
         lambda tx: report.progress(
@@ -164,10 +163,10 @@ async def report_progress(
 
 @router.post("/attempts/{attempt_id}/finish", responses=_attempt)
 async def finish_attempt(
-    attempt_id: AttemptPath, ask: FinishAsk, parts: PartsDep, shown: Shown
+    attempt_id: AttemptPath, ask: FinishAsk, parts: PartsDep, token: AttemptToken
 ) -> Ended:
     """The bytes are in place: the job has succeeded."""
-    credentials = _credentials(attempt_id, shown)
+    credentials = _credentials(attempt_id, token)
     job = await parts.write(
         lambda tx: report.finish(
             tx,
@@ -183,10 +182,10 @@ async def finish_attempt(
 
 @router.post("/attempts/{attempt_id}/fail", responses=_attempt)
 async def fail_attempt(
-    attempt_id: AttemptPath, ask: FailAsk, parts: PartsDep, shown: Shown
+    attempt_id: AttemptPath, ask: FailAsk, parts: PartsDep, token: AttemptToken
 ) -> Ended:
     """No video: the job is queued again, canceled or failed, by the kind of failure."""
-    credentials = _credentials(attempt_id, shown)
+    credentials = _credentials(attempt_id, token)
     job = await parts.write(
         lambda tx: report.fail(
             tx, credentials, fence=ask.fence, failure=ask.failure, now=parts.clock()
@@ -195,10 +194,8 @@ async def fail_attempt(
     return Ended(status=job.state)
 
 
-def _credentials(attempt_id: str, shown: Shown) -> Credentials:
-    if shown is None:
-        raise Unauthenticated("this needs the attempt's token")
+def _credentials(attempt_id: str, token: str) -> Credentials:
     job_id, _, number = attempt_id.rpartition(".")
     if not (number.isascii() and number.isdigit() and len(number) < 4):
         raise NotFound("no such attempt")
-    return Credentials(job_id_of(job_id), int(number), shown.credentials)
+    return Credentials(job_id_of(job_id), int(number), token)

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.accept import IdempotencyKey, Prefer, accept, submission
 from service.api.answers import json_answer, view, wait_final
-from service.api.deps import Caller, LinksDep, PartsDep
+from service.api.deps import VisitDep
 from service.api.problems import documented
 from service.api.schemas import Deleted, InlineVideo, JobList, JobOut
 from service.domain import ids
@@ -61,24 +61,22 @@ class ListQuery(BaseModel):
 
 
 @router.get("", responses=documented(401, 422))
-async def list_jobs(
-    query: Annotated[ListQuery, Query()], parts: PartsDep, links: LinksDep, key: Caller
-) -> JobList:
+async def list_jobs(query: Annotated[ListQuery, Query()], visit: VisitDep) -> JobList:
     """Your jobs, newest first, a page at a time."""
     conditions = query.conditions()
     after = None if query.after is None else _listed(query.after, "?after")
     found = await run_in_threadpool(
-        parts.db.read,
+        visit.parts.db.read,
         lambda tx: jobs.page(
             tx,
-            key.id,
+            visit.key.id,
             size=query.limit + 1,
             after=after,
             newest_first=query.order == "desc",
             conditions=conditions,
         ),
     )
-    shown = [await view(parts, links, job) for job in found[: query.limit]]
+    shown = [await view(visit, job) for job in found[: query.limit]]
     return JobList(
         data=shown,
         first_id=shown[0].id if shown else None,
@@ -97,9 +95,7 @@ async def list_jobs(
 )
 async def get_job(
     job_id: JobPath,
-    parts: PartsDep,
-    links: LinksDep,
-    key: Caller,
+    visit: VisitDep,
     wait: Annotated[
         int, Query(ge=0, le=60, description="Answer when the job is final, or after these seconds.")
     ] = 0,
@@ -107,10 +103,10 @@ async def get_job(
 ) -> Response:
     """One job. Poll it with `If-None-Match`, or let the service do the waiting with `?wait=30`."""
     known = job_id_of(job_id)
-    job = await parts.read(lambda tx: find(tx, known, key.id))
+    job = await visit.parts.read(lambda tx: find(tx, known, visit.key.id))
     if wait and not job.state.final:
-        job = await wait_final(parts, job, timedelta(seconds=wait))
-    return json_answer(await view(parts, links, job), etag=if_none_match)
+        job = await wait_final(visit.parts, job, timedelta(seconds=wait))
+    return json_answer(await view(visit, job), etag=if_none_match)
 
 
 @router.post(
@@ -121,11 +117,12 @@ async def get_job(
         **documented(401, 404),
     },
 )
-async def cancel_job(job_id: JobPath, parts: PartsDep, links: LinksDep, key: Caller) -> Response:
+async def cancel_job(job_id: JobPath, visit: VisitDep) -> Response:
     """Cancel. Doing it twice is the same as once; a final job is answered as it is."""
     known = job_id_of(job_id)
-    job = await parts.write(lambda tx: cancel(tx, known, key.id, parts.clock()))
-    return json_answer(await view(parts, links, job), 200 if job.state.final else 202)
+    parts, key_id = visit.parts, visit.key.id
+    job = await parts.write(lambda tx: cancel(tx, known, key_id, parts.clock()))
+    return json_answer(await view(visit, job), 200 if job.state.final else 202)
 
 
 @router.post(
@@ -140,38 +137,33 @@ async def cancel_job(job_id: JobPath, parts: PartsDep, links: LinksDep, key: Cal
 async def retry_job(
     job_id: JobPath,
     request: Request,
-    parts: PartsDep,
-    links: LinksDep,
-    key: Caller,
+    visit: VisitDep,
     changes: Choices | None = None,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """A new job with the input and seed of a final one; what the body names is changed."""
-    old = await parts.read(lambda tx: find(tx, job_id_of(job_id), key.id))
+    known = job_id_of(job_id)
+    old = await visit.parts.read(lambda tx: find(tx, known, visit.key.id))
     if not old.state.final:
         raise Conflict(f"the job is {old.state}; only a final job can be retried", code="not_final")
     ask = _asked_again(old, changes or Choices())
-    asked = submission(parts, key, ask, request, retry_of=old.id)
-    return await accept(
-        parts, links, asked, prefer=prefer, inline=ask.response_format == "b64_json"
-    )
+    asked = submission(visit, ask, request, retry_of=old.id)
+    return await accept(visit, asked, prefer=prefer, inline=ask.response_format == "b64_json")
 
 
 @router.delete("/{job_id}", responses=documented(401, 404, 409))
-async def delete_job(job_id: JobPath, parts: PartsDep, key: Caller) -> Deleted:
+async def delete_job(job_id: JobPath, visit: VisitDep) -> Deleted:
     """Delete a final job and its video."""
     known = job_id_of(job_id)
-    await run_in_threadpool(remove, parts.db, parts.artifacts, known, key.id)
+    await run_in_threadpool(remove, visit.parts.db, visit.parts.artifacts, known, visit.key.id)
     return Deleted(id=known)
 
 
 def job_id_of(text: str) -> JobId:
     """A text that cannot be a job's id names a job that does not exist."""
-    try:
-        ids.decode("job", text)
-    except ValueError:
-        raise NotFound(f"no job {text[:64]}") from None
+    if not ids.is_id("job", text):
+        raise NotFound(f"no job {text[:64]}")
     return JobId(text)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.deps import Admin, PartsDep
+from service.api.deps import AdminDep
 from service.api.problems import documented
 from service.api.schemas import KeyList, KeyOut, NewKeyOut
 from service.domain import ids
@@ -28,28 +28,29 @@ class KeyAsk(BaseModel):
 
 
 @router.post("", status_code=201, responses=documented(400, 401, 403, 413, 422, 503))
-async def create_key(ask: KeyAsk, parts: PartsDep, admin: Admin) -> NewKeyOut:
+async def create_key(ask: KeyAsk, visit: AdminDep) -> NewKeyOut:
     """Make a key. Its secret is in this answer and nowhere else."""
     secret = new_secret()
-    key = new_key(secret, name=ask.name, admin=ask.admin, now=parts.clock())
-    await parts.write(lambda tx: keys.insert(tx, key))
+    key = new_key(secret, name=ask.name, admin=ask.admin, now=visit.parts.clock())
+    await visit.parts.write(lambda tx: keys.insert(tx, key))
     return NewKeyOut(key=KeyOut.from_domain(key), secret=secret)
 
 
 @router.get("", responses=documented(401, 403))
-async def list_keys(parts: PartsDep, admin: Admin) -> KeyList:
+async def list_keys(visit: AdminDep) -> KeyList:
     """All keys, without their secrets."""
-    return KeyList(data=[KeyOut.from_domain(key) for key in await parts.read(keys.every)])
+    return KeyList(data=[KeyOut.from_domain(key) for key in await visit.parts.read(keys.every)])
 
 
 @router.delete("/{key_id}", responses=documented(401, 403, 404))
-async def revoke_key(key_id: str, parts: PartsDep, admin: Admin) -> KeyOut:
+async def revoke_key(key_id: str, visit: AdminDep) -> KeyOut:
     """Revoke a key: the next request with it is refused. Its jobs stay."""
-    try:
-        ids.decode("key", key_id)
-    except ValueError:
-        raise NotFound(f"no key {key_id[:64]}") from None
-    key = await parts.write(lambda tx: keys.revoke(tx, KeyId(key_id), now=parts.clock()))
+    if not ids.is_id("key", key_id):
+        raise NotFound(f"no key {key_id[:64]}")
+    key = await visit.parts.write(
+        lambda tx: keys.revoke(tx, KeyId(key_id), now=visit.parts.clock())
+    )
+    visit.parts.keyring.forget()
     if key is None:
         raise NotFound(f"no key {key_id}")
     return KeyOut.from_domain(key)

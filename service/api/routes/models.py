@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from service.api.deps import Caller, PartsDep
+from service.api.deps import VisitDep
 from service.api.problems import documented
 from service.api.schemas import ModelList, ModelOut
 
@@ -10,8 +10,9 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 @router.get("", responses=documented(401))
-async def list_models(parts: PartsDep, key: Caller) -> ModelList:
+async def list_models(visit: VisitDep) -> ModelList:
     """The cards, the default first."""
+    parts = visit.parts
     now = parts.clock()
     return ModelList(
         data=[

@@ -97,8 +97,8 @@ def _command(request: VideoRequest, target: Path, provenance: dict[str, Any]) ->
     source = f"-f rawvideo -pix_fmt rgb24 -video_size {size} -framerate {request.fps} -i pipe:0"
     group = _KEYFRAME_SECONDS * request.fps
     video = (
-        "-an -vf scale=out_color_matrix=bt709:out_range=tv,format=yuv420p "
-        "-colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv "
+        "-an -vf scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,"
+        "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv "
         "-c:v libx264 -profile:v high -preset veryfast -crf 18 "
         f"-g {group} -flags +cgop -fps_mode cfr -movflags +faststart"
     )

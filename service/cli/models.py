@@ -1,0 +1,43 @@
+"""`rushes models`: what the service can make, and whether a worker is there to make it."""
+
+from typing import Any
+
+from service.cli.flags import Connection, spread
+
+
+@spread
+def models(connection: Connection) -> None:
+    """List the models: sizes, lengths, GPU, licence, workers."""
+    from service.cli import show
+    from service.cli.client import connect
+
+    with connect(connection) as client:
+        body = client.get("/v1/models")
+    if connection.as_json:
+        show.as_json(body)
+        return
+    columns = ("model", "size", "frames", "fps", "longest", "GPU", "workers", "licence")
+    show.table(columns, map(_row, body["data"]))
+
+
+def _row(card: dict[str, Any]) -> tuple[str, ...]:
+    memory = f" ({card['gpu_memory_gb']:g} GB)" if card["gpu_memory_gb"] else ""
+    notes = [word for word in ("default", "sandbox") if card[word]]
+    return (
+        card["id"] + (f" ({', '.join(notes)})" if notes else ""),
+        f"{_range(card['side'])}, at most {card['max_pixels'] / 1e6:.1f} MP",
+        _range(card["frames"]),
+        _range(card["fps"]),
+        f"{card['max_seconds']:.4g} s",
+        f"{card['gpu']}{memory}" if card["gpu"] else "none",
+        str(card["workers"]) if card["workers"] else "none",
+        card["licence"],
+    )
+
+
+def _range(numbers: dict[str, int]) -> str:
+    """`64-1280 by 32`; a low end that is no multiple of the step shows as `9-257, 8n+1`."""
+    low, high, step = numbers["low"], numbers["high"], numbers["step"]
+    if step == 1:
+        return f"{low}-{high}"
+    return f"{low}-{high} by {step}" if low % step == 0 else f"{low}-{high}, {step}n+{low % step}"

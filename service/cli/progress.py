@@ -1,0 +1,112 @@
+"""Shows how a job is coming along: a live bar on a terminal, plain lines elsewhere, or nothing."""
+
+import sys
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from service.cli import show, words
+from service.cli.words import Json
+
+_LINE_EVERY = 25  # percent
+
+
+class Meter(Protocol):
+    """Told of a job at every look. `still`: it shows no movement, so fewer looks will do."""
+
+    still: bool
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    def show(self, job: Json) -> None: ...
+
+    def away(self, trouble: str) -> None: ...
+
+
+def meter(*, as_json: bool) -> Meter:
+    """Progress goes to standard error, so that standard output is the answer alone."""
+    if sys.stderr.isatty():
+        return Bar()
+    return Nothing() if as_json else Lines()
+
+
+class Nothing:
+    still = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def show(self, job: Json) -> None:
+        """Nobody looks."""
+
+    def away(self, trouble: str) -> None:
+        """Nobody looks."""
+
+
+class Lines(Nothing):
+    """A line whenever the stage changes or a quarter is done."""
+
+    still = False
+
+    def __init__(self) -> None:
+        self._said: object = None
+
+    def show(self, job: Json) -> None:
+        news = (job["status"], job["stage"], job["attempts"], job["progress"] // _LINE_EVERY)
+        if news != self._said:
+            self._said = news
+            ahead = words.ahead(job)
+            show.aside(
+                f"{job['progress']:>3} %  {words.doing(job)}" + (f"  ({ahead})" if ahead else "")
+            )
+
+    def away(self, trouble: str) -> None:
+        if self._said != trouble:
+            self._said = trouble
+            show.aside(f"lost sight of the service, looking again: {trouble}")
+
+
+class Bar:
+    """One line that is drawn anew; it may be left for a question and entered again."""
+
+    still = False
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            BarColumn(bar_width=28),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            TextColumn("{task.fields[ahead]}"),
+            console=show.console(stderr=True),
+        )
+        self._task = self._bar.add_task("submitted", total=100, ahead="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, job: Json) -> None:
+        self._bar.update(
+            self._task,
+            completed=job["progress"],
+            description=words.doing(job),
+            ahead=words.ahead(job),
+        )
+
+    def away(self, trouble: str) -> None:
+        self._bar.update(self._task, ahead=f"lost sight of the service, looking again ({trouble})")

@@ -1,0 +1,41 @@
+"""Brings the database to this release, or says in plain words why that cannot be."""
+
+from alembic.util import CommandError
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.cli.stop import Exit, Stop
+from service.domain.errors import Unavailable
+from service.settings import Settings
+from service.store.schema import check_schema, migrate
+
+
+def make_ready(settings: Settings) -> None:
+    """A SQLite file is ours alone, so it is upgraded; a shared database is only looked at."""
+    if settings.database_url.startswith("sqlite"):
+        upgrade(settings)
+        return
+    try:
+        check_schema(settings.database_url)
+    except Unavailable as error:
+        raise Stop(Exit.IN_THE_WAY, error.message) from error
+    except (SQLAlchemyError, ImportError) as error:
+        reason = str(error).partition("\n")[0]
+        raise Stop(Exit.IN_THE_WAY, f"the database cannot be read: {reason}") from error
+
+
+def upgrade(settings: Settings) -> None:
+    """Stops the command when the database is away, broken, or of a newer release."""
+    try:
+        if settings.database_url.startswith("sqlite"):
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+        migrate(settings.database_url)
+    except CommandError as error:
+        raise Stop(
+            Exit.IN_THE_WAY,
+            f"the database was made by another release of Rushes: {error}; upgrade Rushes",
+        ) from error
+    except (SQLAlchemyError, ImportError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise Stop(
+            Exit.IN_THE_WAY, f"the database cannot be brought up to date: {reason}"
+        ) from error

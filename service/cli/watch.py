@@ -1,0 +1,87 @@
+"""Stays with a job until it is final, through lost connections and Ctrl-C."""
+
+import sys
+import time
+from typing import Literal
+
+import typer
+
+from service.cli.client import Client, Problem, Unreachable, job_path
+from service.cli.progress import Meter, meter
+from service.cli.stop import Exit, Stop
+from service.cli.words import Json, final
+
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 0.5  # so that the bar moves
+_STILL_WAIT_SECONDS = 30  # the service answers earlier when the job is final, but only then
+_PATIENCE_SECONDS = 60.0
+
+
+def watch(client: Client, job: Json, *, as_json: bool) -> Json:
+    """The job once it is final. Stops the command when a person leaves or the service is gone."""
+    shown = meter(as_json=as_json)
+    while True:
+        try:
+            with shown:
+                return _until_final(client, job, shown)
+        except KeyboardInterrupt:
+            choice = _ask(job["id"])
+        if choice != "watch":
+            _leave(client, job["id"], choice)
+
+
+def _until_final(client: Client, job: Json, shown: Meter) -> Json:
+    pause = _FIRST_PAUSE_SECONDS
+    shown.show(job)
+    while not final(job):
+        if not shown.still:
+            time.sleep(pause)
+            pause = min(pause * 1.2, _LONGEST_PAUSE_SECONDS)
+        job = _look(client, job["id"], shown)
+        shown.show(job)
+    return job
+
+
+def _look(client: Client, job_id: str, shown: Meter) -> Json:
+    """The job as it is now; a service that restarts is waited for."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    query = {"wait": _STILL_WAIT_SECONDS} if shown.still else {}
+    while True:
+        try:
+            return client.get(job_path(job_id), **query)
+        except (Unreachable, Problem) as trouble:
+            if isinstance(trouble, Problem) and trouble.status < 500:
+                raise
+            if time.monotonic() > deadline:
+                raise Stop(trouble.exit_code, str(trouble), _how_to_go_on(job_id)) from None
+            shown.away(str(trouble).partition("\n")[0])
+            time.sleep(1)
+
+
+def _ask(job_id: str) -> Literal["cancel", "leave", "watch"]:
+    if not sys.stdin.isatty():
+        return "leave"
+    question = f"Cancel job {job_id}? [y/N/keep watching]"
+    try:
+        answer = typer.prompt(question, default="n", show_default=False, err=True).strip().lower()
+    except typer.Abort:  # Ctrl-C again: in a hurry
+        typer.echo(err=True)
+        return "leave"
+    if answer.startswith("k"):
+        return "watch"
+    return "cancel" if answer.startswith("y") else "leave"
+
+
+def _leave(client: Client, job_id: str, choice: Literal["cancel", "leave"]) -> None:
+    if choice == "leave":
+        raise Stop(Exit.INTERRUPTED, f"job {job_id} goes on", _how_to_go_on(job_id))
+    job = client.post(job_path(job_id, "/cancel"))
+    if job["status"] == "succeeded":
+        raise Stop(Exit.INTERRUPTED, f"job {job_id} was done already", _how_to_go_on(job_id))
+    raise Stop(
+        Exit.INTERRUPTED, f"job {job_id} " + ("is canceled" if final(job) else "is stopping")
+    )
+
+
+def _how_to_go_on(job_id: str) -> str:
+    return f"go on with `rushes status {job_id}` and `rushes download {job_id}`"

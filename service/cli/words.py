@@ -1,0 +1,87 @@
+"""What the API answers, in the words of a person; no printing here."""
+
+from datetime import datetime
+from typing import Any
+
+from service.domain.job import FINAL
+
+Json = dict[str, Any]
+
+
+def final(job: Json) -> bool:
+    return job["status"] in FINAL
+
+
+def doing(job: Json) -> str:
+    """`generate, step 3 of 8`; the state where no worker has said more."""
+    if job["cancel_requested_at"] and not final(job):
+        return "stopping"
+    if job["status"] != "running" or not job["stage"]:
+        again = job["status"] == "queued" and job["attempts"]
+        return f"queued again after attempt {job['attempts']}" if again else str(job["status"])
+    return ", ".join(filter(None, [job["stage"], job["stage_detail"]]))
+
+
+def ahead(job: Json) -> str:
+    """What there is to wait for: `2 jobs ahead, about 40 s left`."""
+    position, eta = job["queue_position"], job["eta_seconds"]
+    parts = []
+    if position:
+        parts.append(f"{position} job{'s' if position > 1 else ''} ahead")
+    if eta is not None:
+        parts.append(f"about {seconds(eta)} left")
+    elif position is not None:
+        parts.append("no worker is there for it yet")
+    return ", ".join(parts)
+
+
+def seconds(number: float) -> str:
+    if number < 100:
+        return f"{max(1, round(number))} s"
+    return f"{round(number / 60)} min" if number < 7200 else f"{number / 3600:.1f} h"
+
+
+def why(job: Json) -> str:
+    """A final job without a video, in a sentence."""
+    error = job["error"] or {}
+    if job["status"] == "expired":
+        return f"job {job['id']} expired: no worker took it in time"
+    if not error:
+        return f"job {job['id']} was canceled"
+    place = f" during {error['stage']}" if error["stage"] else ""
+    again = f"; try `rushes retry {job['id']}`" if error["retryable"] else ""
+    return f"job {job['id']} failed{place}: {error['message']} ({error['code']}){again}"
+
+
+def clip(result: Json) -> str:
+    """`768x512, 121 frames at 24 fps, 5.04 s, 1.3 MB`."""
+    return (
+        f"{result['width']}x{result['height']}, {result['num_frames']} frames at "
+        f"{result['fps']} fps, {result['duration_seconds']:.2f} s, {size(result['bytes'])}"
+    )
+
+
+def made_by(job: Json) -> str:
+    if job["sandbox"]:
+        return (
+            f"{job['model']}, the sandbox: a placeholder with your prompt on it, nothing generated"
+        )
+    return str(job["model"])
+
+
+def size(size_bytes: int) -> str:
+    if size_bytes < 1_000_000:
+        return f"{size_bytes / 1e3:.0f} kB"
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes < 1e9 else f"{size_bytes / 1e9:.1f} GB"
+
+
+def when(timestamp: str | None) -> str:
+    """In the reader's own time zone."""
+    if timestamp is None:
+        return ""
+    return f"{datetime.fromisoformat(timestamp).astimezone():%Y-%m-%d %H:%M}"
+
+
+def one_line(text: str) -> str:
+    """Somebody's prompt must not move the cursor or recolour the terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
