@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -18,6 +18,7 @@ from service.api.keyring import Keyring
 from service.api.line import Line
 from service.api.middleware import RequestId
 from service.api.routes import content, generate, health, internal, jobs, keys, models
+from service.api.seen import Seen
 from service.background import Ticker
 from service.domain.ports import Clock, utc_now
 from service.lifecycle.rescue import Rescuer
@@ -86,7 +87,13 @@ async def _life(app: FastAPI, settings: Settings, bell: Bell, clock: Clock) -> A
 
 def _parts(settings: Settings, bell: Bell, clock: Clock) -> Parts:
     token = settings.worker_token
-    db = wiring.database(settings, bell.ring)
+    seen = Seen()
+
+    def on_commit(topics: Sequence[str]) -> None:
+        seen.forget(topics)
+        bell.ring(topics)
+
+    db = wiring.database(settings, on_commit)
     return Parts(
         db=db,
         artifacts=wiring.artifacts(settings),
@@ -98,8 +105,9 @@ def _parts(settings: Settings, bell: Bell, clock: Clock) -> Parts:
         fleet=Fleet(),
         keyring=Keyring(),
         line=Line(db),
+        seen=seen,
         link_secret=wiring.link_secret(settings),
         worker_token=token.get_secret_value() if token else secrets.token_urlsafe(32),
-        public_url=settings.public_url or None,
+        public_url=settings.public_url.rstrip("/") or None,
         version=wiring.VERSION,
     )

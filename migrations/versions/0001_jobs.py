@@ -24,8 +24,10 @@ def upgrade() -> None:
         sa.Column("prefix", sa.String(length=16), nullable=False),
         sa.Column("secret_hash", sa.LargeBinary(length=32), nullable=False),
         sa.Column("admin", sa.Boolean(), nullable=False),
+        sa.Column("queued", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("queued >= 0", name=op.f("ck_keys_queued_range")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_keys")),
         sa.UniqueConstraint("prefix", name=op.f("uq_keys_prefix")),
     )
@@ -227,13 +229,6 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("purge_at IS NOT NULL"),
             postgresql_where=sa.text("purge_at IS NOT NULL"),
-        )
-        batch_op.create_index(
-            "ix_jobs_queued_by_key",
-            ["key_id", "state"],
-            unique=False,
-            sqlite_where=sa.text("state = 'queued'"),
-            postgresql_where=sa.text("state = 'queued'"),
         )
         batch_op.create_index(
             "ix_jobs_start_deadline",

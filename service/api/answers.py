@@ -11,9 +11,7 @@ from service.api.bell import heard
 from service.api.deps import Parts, Visit
 from service.api.schemas import InlineVideo, JobOut, duration_ms, generation_time_ms
 from service.domain.errors import NotFound, TooLarge
-from service.domain.job import Job, JobId, JobState, KeyId
-from service.store import jobs
-from service.store.engine import Transaction
+from service.domain.job import Job, JobState
 
 
 async def view(visit: Visit, job: Job) -> JobOut:
@@ -62,18 +60,11 @@ async def wait_final(parts: Parts, job: Job, wait: timedelta) -> Job:
     with parts.bell.listen(job.id) as rung:
         while True:
             rung.clear()
-            now = await parts.read(lambda tx: _again(tx, job.id, job.key_id))
+            now = await parts.find_job(job.id, job.key_id)
             left = (deadline - parts.clock()).total_seconds()
             if now.state.final or left <= 0 or parts.bell.closed:
                 return now
             await heard(rung, left)
-
-
-def _again(tx: Transaction, job_id: JobId, key_id: KeyId) -> Job:
-    job = jobs.get(tx, job_id, key_id=key_id)
-    if job is None:
-        raise NotFound(f"job {job_id} was deleted while it was waited for")
-    return job
 
 
 async def inline_answer(parts: Parts, job: Job) -> Response:

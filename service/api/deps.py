@@ -17,12 +17,15 @@ from service.api.fleet import Fleet
 from service.api.keyring import Keyring
 from service.api.line import Line
 from service.api.links import Links
+from service.api.seen import Seen
 from service.domain.card import ModelCard
 from service.domain.errors import FieldError, Forbidden, RequestRefused, Unauthenticated
+from service.domain.job import Job, JobId, KeyId
 from service.domain.key import Key, opens, prefix_of
 from service.domain.limits import Limits
 from service.domain.ports import ArtifactStore, Clock
 from service.domain.price import Terms
+from service.lifecycle.find import find
 from service.store import keys
 from service.store.engine import Database, Transaction
 
@@ -43,6 +46,7 @@ class Parts:
     fleet: Fleet
     keyring: Keyring
     line: Line
+    seen: Seen
     link_secret: bytes
     worker_token: str
     public_url: str | None
@@ -67,6 +71,12 @@ class Parts:
         if self.db.local:
             return self.db.read(run)
         return await run_in_threadpool(self.db.read, run)
+
+    async def find_job(self, job_id: JobId, key_id: KeyId) -> Job:
+        """Raises NotFound for a job that is not there or not this key's."""
+        if self.db.local:
+            return self.seen.find(self.db, job_id, key_id)
+        return await self.read(lambda tx: find(tx, job_id, key_id))
 
     async def write(self, run: Callable[[Transaction], T]) -> T:
         """Answers once the change is durable; many requests share one fsync."""
@@ -170,5 +180,6 @@ async def authenticate(parts: Parts, secret: str) -> Key | None:
 
 
 def links(request: Request, parts: Parts) -> Links:
-    base = parts.public_url or str(request.base_url)
-    return Links(parts.link_secret, base.rstrip("/"))
+    """Links to the address that the request came to, unless the settings name a public one."""
+    host = request.headers.get("host", "localhost")
+    return Links(parts.link_secret, parts.public_url or f"{request.scope['scheme']}://{host}")

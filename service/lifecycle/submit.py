@@ -7,7 +7,7 @@ from service.domain.errors import FieldError, QueueFull, RequestRefused
 from service.domain.job import Job
 from service.domain.limits import Limits
 from service.domain.submission import Idempotency, Submission, new_job
-from service.store import idempotency, jobs
+from service.store import idempotency, jobs, keys
 from service.store.engine import Transaction
 
 _RETRY_AFTER_SECONDS = 30  # a guess at when a full queue has room again
@@ -29,7 +29,7 @@ def submit(tx: Transaction, submission: Submission, limits: Limits, now: datetim
     named = submission.idempotency
     if named is not None and (earlier := _earlier(tx, submission, named, now)) is not None:
         return Accepted(earlier, replayed=True)
-    _check_room(tx, submission, limits)
+    _take_place(tx, submission, limits)
     job = new_job(submission, now)
     jobs.insert(tx, job)
     if named is not None:
@@ -58,9 +58,8 @@ def _earlier(
     return remembered.accepted
 
 
-def _check_room(tx: Transaction, submission: Submission, limits: Limits) -> None:
-    mine = jobs.count_queued_of(tx, submission.key_id, limit=limits.max_queued_per_key)
-    if mine >= limits.max_queued_per_key:
+def _take_place(tx: Transaction, submission: Submission, limits: Limits) -> None:
+    if not keys.enter_queue(tx, submission.key_id, limit=limits.max_queued_per_key):
         raise QueueFull(
             f"{limits.max_queued_per_key} of your jobs are already waiting; "
             "submit more once some have started",

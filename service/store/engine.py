@@ -74,7 +74,8 @@ class Database:
     callers. A piece of work that fails is its own caller's error alone; where it had already
     written, the transaction is undone and each piece is run again by itself. So work may run
     twice, and must touch nothing but its transaction.
-    `on_commit` is handed the rung topics, on the writer's thread, after the commit.
+    `on_commit` is handed the rung topics on the writer's thread, after the commit and before the
+    callers have their answers.
     """
 
     def __init__(self, url: str, on_commit: Callable[[Sequence[str]], None]) -> None:
@@ -139,9 +140,9 @@ class Database:
             for work in batch:
                 work.future.set_exception(error)
             return
+        self._on_commit(topics)
         for answer in answers:
             answer()
-        self._on_commit(topics)
 
     def _attempt(
         self,

@@ -17,14 +17,13 @@ from service.domain.job import (
     sources,
 )
 from service.domain.retry import RETRYABLE
+from service.store import keys
 from service.store.engine import Transaction
 from service.store.tables import ACTIVE_STATES, QUEUED, JobRow
 
 _jobs: sa.Table = JobRow.__table__  # type: ignore[attr-defined]
 _PRIORITIES: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}
 _PRIORITY_WORDS = {number: word for word, number in _PRIORITIES.items()}
-
-_MANY = 1_000_000
 
 
 _QUEUED: sa.ColumnElement[bool] = sa.literal_column(QUEUED, sa.Boolean)
@@ -37,18 +36,9 @@ def _bound(name: str, column: str) -> sa.BindParameter[Any]:
     return sa.bindparam(name, type_=_jobs.c[column].type)
 
 
-def _count(*conditions: sa.ColumnElement[bool]) -> sa.Select[int]:
-    """How many jobs meet the conditions, counted up to the parameter `limit`."""
-    limit = sa.bindparam("limit", type_=sa.Integer)
-    found = sa.select(_jobs.c.key_id).where(*conditions).limit(limit).subquery()
-    return sa.select(sa.func.count()).select_from(found)
-
-
 _BY_ID = sa.select(_jobs).where(_jobs.c.id == _bound("job_id", "id"))
 _BY_ID_AND_KEY = _BY_ID.where(_jobs.c.key_id == _bound("owner", "key_id"))
-_WAITING = _count(_QUEUED)
-_WAITING_OF_KEY = _count(_QUEUED, _jobs.c.key_id == _bound("owner", "key_id"))
-_ACTIVE = _count(_ACTIVE_NOW)
+_ACTIVE = sa.select(sa.func.count()).select_from(_jobs).where(_ACTIVE_NOW)
 _LINE = (
     sa.select(_jobs.c.priority, sa.type_coerce(_jobs.c.run_at, sa.BigInteger), _jobs.c.id)
     .where(_QUEUED)
@@ -58,6 +48,7 @@ _INSERT = sa.insert(_jobs)
 
 
 def insert(tx: Transaction, job: Job) -> None:
+    """A new queued job; its place in its key's queue is already counted."""
     tx.execute(_INSERT, _to_row(job))
     tx.ring(f"queue:{job.request.model}")
 
@@ -94,18 +85,8 @@ def page(
     return [_to_job(row) for row in tx.execute(statement).mappings()]
 
 
-def count_queued(tx: Transaction) -> int:
-    """All jobs that wait."""
-    return int(tx.execute(_WAITING, {"limit": _MANY}).scalar_one())
-
-
-def count_queued_of(tx: Transaction, key_id: KeyId, *, limit: int) -> int:
-    """Jobs of one key that wait, counted up to `limit`."""
-    return int(tx.execute(_WAITING_OF_KEY, {"limit": limit, "owner": key_id}).scalar_one())
-
-
 def count_running(tx: Transaction) -> int:
-    return int(tx.execute(_ACTIVE, {"limit": _MANY}).scalar_one())
+    return int(tx.execute(_ACTIVE).scalar_one())
 
 
 # A job's place among those that wait, in the order in which they are claimed.
@@ -167,6 +148,8 @@ def never_started(tx: Transaction, now: datetime) -> list[Job]:
     )
 
 
+_NO_LIMIT = 2**31 - 1  # what was accepted once is not turned away
+
 # Moves. Each answers the job as it is now, or None when the guard did not hold: somebody else
 # moved it first, and the caller's knowledge is stale.
 
@@ -200,6 +183,7 @@ def requeue(tx: Transaction, job: Job, *, run_at: datetime) -> Job | None:
         stage_detail=None,
     )
     if moved is not None:
+        keys.enter_queue(tx, job.key_id, limit=_NO_LIMIT)
         tx.ring(f"queue:{job.request.model}")
     return moved
 
@@ -256,7 +240,10 @@ def _move(tx: Transaction, job: Job, to: JobState, **values: Any) -> Job | None:
     Success keeps the fence, for it names the folder in which the finished bytes lie.
     """
     fence = job.fence if to is JobState.SUCCEEDED else job.fence + 1
-    return _update(tx, job, sources(to), state=to, fence=fence, **values)
+    moved = _update(tx, job, sources(to), state=to, fence=fence, **values)
+    if moved is not None and job.state is JobState.QUEUED:
+        keys.leave_queue(tx, job.key_id)
+    return moved
 
 
 # Changes within a state.
@@ -288,6 +275,7 @@ def wish_cancel(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
 
 def delete(tx: Transaction, job: Job) -> None:
     tx.execute(sa.delete(_jobs).where(_jobs.c.id == job.id))
+    tx.ring(job.id)
 
 
 def _update(

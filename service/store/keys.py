@@ -19,6 +19,30 @@ def insert(tx: Transaction, key: Key) -> None:
     tx.execute(sa.insert(_keys), asdict(key))
 
 
+def enter_queue(tx: Transaction, key_id: KeyId, *, limit: int) -> bool:
+    """Count one more queued job of this key, unless it has `limit` of them already."""
+    return tx.execute(_ENTER, {"owner": key_id, "limit": limit}).rowcount == 1
+
+
+def leave_queue(tx: Transaction, key_id: KeyId) -> None:
+    """Count one queued job less."""
+    tx.execute(_LEAVE, {"owner": key_id})
+
+
+def count_queued(tx: Transaction) -> int:
+    """Queued jobs of all keys."""
+    return int(tx.execute(sa.select(sa.func.coalesce(sa.func.sum(_keys.c.queued), 0))).scalar_one())
+
+
+_OWNER = _keys.c.id == sa.bindparam("owner")
+_ENTER = (
+    sa.update(_keys)
+    .where(_OWNER, _keys.c.queued < sa.bindparam("limit"))
+    .values(queued=_keys.c.queued + 1)
+)
+_LEAVE = sa.update(_keys).where(_OWNER).values(queued=_keys.c.queued - 1)
+
+
 def find(tx: Transaction, prefix: str) -> Key | None:
     """The key with this public prefix, revoked or not."""
     row = tx.execute(_BY_PREFIX, {"prefix": prefix}).mappings().first()
@@ -49,4 +73,4 @@ def revoke(tx: Transaction, key_id: KeyId, *, now: datetime) -> Key | None:
 
 
 def _to_key(row: Mapping[Any, Any]) -> Key:
-    return Key(**row)
+    return Key(**{name: row[name] for name in Key.__dataclass_fields__})

@@ -14,7 +14,6 @@ from service.api.routes.jobs import JobPath, job_id_of
 from service.domain.attempt import Artifact, VideoFacts
 from service.domain.errors import Conflict, NotFound, Unauthenticated
 from service.domain.job import Job, JobId
-from service.lifecycle.find import find
 from service.store import jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -52,7 +51,7 @@ async def get_content(
         key = await authenticate(parts, bearer(request) or "")
         if key is None:
             raise Unauthenticated("send an API key, or use the signed link of the job's result")
-        job = await parts.read(lambda tx: find(tx, known, key.id))
+        job = await parts.find_job(known, key.id)
     return await _bytes(parts, job, variant, if_none_match)
 
 

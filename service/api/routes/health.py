@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.api.deps import Parts, PartsDep
 from service.api.problems import documented
 from service.domain.errors import Unavailable
-from service.store import jobs
+from service.store import jobs, keys
 
 router = APIRouter(tags=["health"])
 
@@ -44,7 +44,7 @@ async def health(response: Response, parts: PartsDep) -> Health:
     models = _models(parts)
     try:
         queue = await parts.read(
-            lambda tx: Queue(queued=jobs.count_queued(tx), running=jobs.count_running(tx))
+            lambda tx: Queue(queued=keys.count_queued(tx), running=jobs.count_running(tx))
         )
     except SQLAlchemyError:
         queue = None

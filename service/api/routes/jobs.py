@@ -18,7 +18,6 @@ from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
 from service.domain.job import Job, JobId, JobState
 from service.domain.request import Choices, VideoAsk
 from service.lifecycle.cancel import cancel
-from service.lifecycle.find import find
 from service.lifecycle.remove import remove
 from service.store import jobs
 
@@ -103,7 +102,7 @@ async def get_job(
 ) -> Response:
     """One job. Poll it with `If-None-Match`, or let the service do the waiting with `?wait=30`."""
     known = job_id_of(job_id)
-    job = await visit.parts.read(lambda tx: find(tx, known, visit.key.id))
+    job = await visit.parts.find_job(known, visit.key.id)
     if wait and not job.state.final:
         job = await wait_final(visit.parts, job, timedelta(seconds=wait))
     return json_answer(await view(visit, job), etag=if_none_match)
@@ -144,7 +143,7 @@ async def retry_job(
 ) -> Response:
     """A new job with the input and seed of a final one; what the body names is changed."""
     known = job_id_of(job_id)
-    old = await visit.parts.read(lambda tx: find(tx, known, visit.key.id))
+    old = await visit.parts.find_job(known, visit.key.id)
     if not old.state.final:
         raise Conflict(f"the job is {old.state}; only a final job can be retried", code="not_final")
     ask = _asked_again(old, changes or Choices())
