@@ -11,7 +11,7 @@ _MOST = 10_000
 
 
 class Seen:
-    """Good only where this process is the one that writes: it hears of each change at its commit."""
+    """Good only where this process is the one that writes: it hears of every commit."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}

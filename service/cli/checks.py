@@ -14,9 +14,10 @@ from typing import Literal
 import sqlalchemy as sa
 
 from service.cli.detect import accelerator
+from service.cli.upgrade import reason
 from service.domain.errors import Unavailable
 from service.settings import Settings
-from service.store.schema import check_schema, current_revision
+from service.store.schema import check_schema
 
 _LOW_SPACE_GB = 5.0
 _OLDEST_SQLITE = (3, 35)  # the first with RETURNING
@@ -65,7 +66,10 @@ def data_directory(settings: Settings) -> Finding:
 
 
 def database(settings: Settings) -> Finding:
-    url = sa.make_url(settings.database_url)
+    try:
+        url = sa.make_url(settings.database_url)
+    except sa.exc.ArgumentError:
+        return Finding("database", "fault", "RUSHES_DATABASE_URL is not a database URL")
     local = url.get_backend_name() == "sqlite"
     kind = f"SQLite {sqlite3.sqlite_version}" if local else url.render_as_string()
     if local and sqlite3.sqlite_version_info < _OLDEST_SQLITE:
@@ -76,21 +80,10 @@ def database(settings: Settings) -> Finding:
     try:
         check_schema(settings.database_url)
     except Unavailable as error:
-        return _schema(settings.database_url, kind, local, error)
+        return Finding("database", "fault", f"{kind}: {error.message}")
     except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
-        return Finding("database", "fault", f"{kind} cannot be read: {_first_line(error)}")
+        return Finding("database", "fault", f"{kind} cannot be read: {reason(error)}")
     return Finding("database", "ok", f"{kind}, up to date")
-
-
-def _schema(url: str, kind: str, local: bool, error: Unavailable) -> Finding:
-    """An empty or older SQLite file is brought up to date by `rushes up` itself."""
-    newer = "newer release" in error.message
-    if local and not newer:
-        word = "empty" if current_revision(url) is None else "of an older release"
-        return Finding(
-            "database", "ok", f"{kind}, {word}; the next `rushes up` brings it up to date"
-        )
-    return Finding("database", "fault", f"{kind}: {error.message}")
 
 
 def gpu() -> Finding:
@@ -113,7 +106,3 @@ def torch() -> Finding:
         )
         return Finding("torch", "warning", words)
     return Finding("torch", "ok", f"torch {version('torch')}, diffusers {version('diffusers')}")
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]

@@ -16,8 +16,7 @@ from service.cli.stop import Exit, Stop
 
 Json = dict[str, Any]
 
-_CONNECT_SECONDS = 5.0
-_ANSWER_SECONDS = 30.0  # besides what the request itself asks the service to wait
+_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0)  # pauses before a lost answer is asked for again
 _EXITS = {401: Exit.KEY, 403: Exit.KEY, 404: Exit.NOT_FOUND, 429: Exit.IN_THE_WAY}
 
@@ -60,7 +59,7 @@ class Client:
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         # A proxy of the environment is for the world outside, not for this machine.
         local = httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
-        self._http = httpx.Client(timeout=_ANSWER_SECONDS, trust_env=not local)
+        self._http = httpx.Client(timeout=_TIMEOUT, trust_env=not local)
         self._seen: dict[str, tuple[str, Json]] = {}
 
     def __enter__(self) -> Self:
@@ -128,12 +127,8 @@ class Client:
 
     def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
         headers = self._headers | more.pop("headers", {})
-        wait = float(more.get("params", {}).get("wait", 0))
-        timeout = httpx.Timeout(_ANSWER_SECONDS + wait, connect=_CONNECT_SECONDS)
         try:
-            answer = self._http.request(
-                method, self.url + path, headers=headers, timeout=timeout, **more
-            )
+            answer = self._http.request(method, self.url + path, headers=headers, **more)
         except httpx.HTTPError as error:
             raise Unreachable(self.url, error) from error
         if answer.is_error:

@@ -12,5 +12,7 @@ def hold_on() -> None:
 
 
 def _watch() -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: a thread that waits in there holds its lock, and Python aborts at exit.
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)

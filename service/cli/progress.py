@@ -1,4 +1,4 @@
-"""Shows how a job is coming along: a live bar on a terminal, plain lines elsewhere, or nothing."""
+"""Shows how a job is coming along: a live bar on a terminal, plain lines elsewhere."""
 
 import sys
 from types import TracebackType
@@ -13,9 +13,7 @@ _LINE_EVERY = 25  # percent
 
 
 class Meter(Protocol):
-    """Told of a job at every look. `still`: it shows no movement, so fewer looks will do."""
-
-    still: bool
+    """Told of a job at every look; may be left for a question and entered again."""
 
     def __enter__(self) -> Self: ...
 
@@ -31,15 +29,16 @@ class Meter(Protocol):
     def away(self, trouble: str) -> None: ...
 
 
-def meter(*, as_json: bool) -> Meter:
+def meter() -> Meter:
     """Progress goes to standard error, so that standard output is the answer alone."""
-    if sys.stderr.isatty():
-        return Bar()
-    return Nothing() if as_json else Lines()
+    return Bar() if sys.stderr.isatty() else Lines()
 
 
-class Nothing:
-    still = True
+class Lines:
+    """A line whenever the stage changes or another quarter is done."""
+
+    def __init__(self) -> None:
+        self._said: object = None
 
     def __enter__(self) -> Self:
         return self
@@ -48,28 +47,12 @@ class Nothing:
         return None
 
     def show(self, job: Json) -> None:
-        """Nobody looks."""
-
-    def away(self, trouble: str) -> None:
-        """Nobody looks."""
-
-
-class Lines(Nothing):
-    """A line whenever the stage changes or a quarter is done."""
-
-    still = False
-
-    def __init__(self) -> None:
-        self._said: object = None
-
-    def show(self, job: Json) -> None:
         news = (job["status"], job["stage"], job["attempts"], job["progress"] // _LINE_EVERY)
         if news != self._said:
             self._said = news
             ahead = words.ahead(job)
-            show.aside(
-                f"{job['progress']:>3} %  {words.doing(job)}" + (f"  ({ahead})" if ahead else "")
-            )
+            end = f"  ({ahead})" if ahead else ""
+            show.aside(f"{job['progress']:>3} %  {words.doing(job)}{end}")
 
     def away(self, trouble: str) -> None:
         if self._said != trouble:
@@ -78,9 +61,7 @@ class Lines(Nothing):
 
 
 class Bar:
-    """One line that is drawn anew; it may be left for a question and entered again."""
-
-    still = False
+    """One line, drawn anew at every look."""
 
     def __init__(self) -> None:
         self._bar = Progress(

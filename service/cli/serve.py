@@ -21,6 +21,7 @@ def serve(settings: Settings, socket_fd: int | None = None) -> None:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,
+        server_header=False,
     )
     # What was made so far lives as long as the process: the collector need not look at it again.
     gc.collect()

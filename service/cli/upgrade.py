@@ -19,8 +19,7 @@ def make_ready(settings: Settings) -> None:
     except Unavailable as error:
         raise Stop(Exit.IN_THE_WAY, error.message) from error
     except (SQLAlchemyError, ImportError) as error:
-        reason = str(error).partition("\n")[0]
-        raise Stop(Exit.IN_THE_WAY, f"the database cannot be read: {reason}") from error
+        raise Stop(Exit.IN_THE_WAY, f"the database cannot be read: {reason(error)}") from error
 
 
 def upgrade(settings: Settings) -> None:
@@ -30,12 +29,15 @@ def upgrade(settings: Settings) -> None:
             settings.data_dir.mkdir(parents=True, exist_ok=True)
         migrate(settings.database_url)
     except CommandError as error:
-        raise Stop(
-            Exit.IN_THE_WAY,
-            f"the database was made by another release of Rushes: {error}; upgrade Rushes",
-        ) from error
+        why = f"it was made by another release of Rushes ({error}); upgrade Rushes"
     except (SQLAlchemyError, ImportError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise Stop(
-            Exit.IN_THE_WAY, f"the database cannot be brought up to date: {reason}"
-        ) from error
+        why = reason(error)
+    else:
+        return
+    raise Stop(Exit.IN_THE_WAY, f"the database cannot be brought up to date: {why}")
+
+
+def reason(error: Exception) -> str:
+    """In one line; SQLAlchemy adds the statement and a link to what the driver says."""
+    first = str(error).partition("\n")[0]
+    return f"{first}; install rushes[postgres]" if "psycopg" in first else first

@@ -78,9 +78,8 @@ def video(
         if no_wait:
             show.as_json(job) if connection.as_json else show.line(job["id"])
             return
-        if not connection.as_json:
-            show.aside(f"job {job['id']}")
-        job = watch(client, job, as_json=connection.as_json)
+        show.aside(f"job {job['id']}")
+        job = watch(client, job)
         if connection.as_json:
             show.as_json(job)
         if job["result"] is None:

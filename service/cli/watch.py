@@ -11,15 +11,16 @@ from service.cli.progress import Meter, meter
 from service.cli.stop import Exit, Stop
 from service.cli.words import Json, final
 
+# No `?wait`: it holds the answer back until the job is final, and the bar would stand still.
 _FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 0.5  # so that the bar moves
-_STILL_WAIT_SECONDS = 30  # the service answers earlier when the job is final, but only then
+_LONGEST_PAUSE_SECONDS = 0.5
+_QUEUED_PAUSE_SECONDS = 2.0  # there is little to see in a queue
 _PATIENCE_SECONDS = 60.0
 
 
-def watch(client: Client, job: Json, *, as_json: bool) -> Json:
+def watch(client: Client, job: Json) -> Json:
     """The job once it is final. Stops the command when a person leaves or the service is gone."""
-    shown = meter(as_json=as_json)
+    shown = meter()
     while True:
         try:
             with shown:
@@ -34,9 +35,9 @@ def _until_final(client: Client, job: Json, shown: Meter) -> Json:
     pause = _FIRST_PAUSE_SECONDS
     shown.show(job)
     while not final(job):
-        if not shown.still:
-            time.sleep(pause)
-            pause = min(pause * 1.2, _LONGEST_PAUSE_SECONDS)
+        time.sleep(pause)
+        queued = job["status"] == "queued"
+        pause = min(pause * 1.2, _QUEUED_PAUSE_SECONDS if queued else _LONGEST_PAUSE_SECONDS)
         job = _look(client, job["id"], shown)
         shown.show(job)
     return job
@@ -45,10 +46,9 @@ def _until_final(client: Client, job: Json, shown: Meter) -> Json:
 def _look(client: Client, job_id: str, shown: Meter) -> Json:
     """The job as it is now; a service that restarts is waited for."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    query = {"wait": _STILL_WAIT_SECONDS} if shown.still else {}
     while True:
         try:
-            return client.get(job_path(job_id), **query)
+            return client.get(job_path(job_id))
         except (Unreachable, Problem) as trouble:
             if isinstance(trouble, Problem) and trouble.status < 500:
                 raise

@@ -26,8 +26,8 @@ _PRIORITIES: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}
 _PRIORITY_WORDS = {number: word for word, number in _PRIORITIES.items()}
 
 
-_QUEUED: sa.ColumnElement[bool] = sa.literal_column(QUEUED, sa.Boolean)
-_ACTIVE_NOW: sa.ColumnElement[bool] = sa.literal_column(ACTIVE_STATES, sa.Boolean)
+_QUEUED = sa.text(QUEUED)
+_ACTIVE_NOW = sa.text(ACTIVE_STATES)
 
 # The statements of the busiest paths are built once: building one costs more than running it.
 
@@ -294,7 +294,7 @@ def _update(
     return _to_job(row)
 
 
-def _all(tx: Transaction, *conditions: sa.ColumnElement[bool]) -> list[Job]:
+def _all(tx: Transaction, *conditions: sa.ColumnElement[bool] | sa.TextClause) -> list[Job]:
     statement = sa.select(_jobs).where(*conditions).order_by(_jobs.c.id).limit(500)
     return [_to_job(row) for row in tx.execute(statement).mappings()]
 

@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
@@ -94,18 +94,18 @@ async def list_jobs(query: Annotated[ListQuery, Query()], visit: VisitDep) -> Jo
 )
 async def get_job(
     job_id: JobPath,
+    request: Request,
     visit: VisitDep,
     wait: Annotated[
         int, Query(ge=0, le=60, description="Answer when the job is final, or after these seconds.")
     ] = 0,
-    if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """One job. Poll it with `If-None-Match`, or let the service do the waiting with `?wait=30`."""
     known = job_id_of(job_id)
     job = await visit.parts.find_job(known, visit.key.id)
     if wait and not job.state.final:
         job = await wait_final(visit.parts, job, timedelta(seconds=wait))
-    return json_answer(await view(visit, job), etag=if_none_match)
+    return json_answer(await view(visit, job), etag=request.headers.get("if-none-match"))
 
 
 @router.post(

@@ -1,0 +1,201 @@
+"""The client against a service that misbehaves: lost answers, strangers, wrong bytes."""
+
+import json
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from service.cli import client as client_module
+from service.cli import download, words
+from service.cli.client import Client, Problem, Unreachable
+from service.cli.flags import Output
+from service.cli.stop import Exit, Stop
+
+JOB: dict[str, Any] = {
+    "id": "job_1", "status": "running", "stage": "generate", "stage_detail": "step 3 of 8",
+    "attempts": 1, "queue_position": None, "eta_seconds": None, "cancel_requested_at": None,
+    "error": None, "result": None,
+}  # fmt: skip
+
+
+class Fake(ThreadingHTTPServer):
+    """Does with each request what the test says; remembers the headers."""
+
+    daemon_threads = True
+
+    def __init__(self, act: Callable[[BaseHTTPRequestHandler, int], None]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.act = act
+        self.heard: list[dict[str, str]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Fake
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.heard.append(dict(self.headers))
+        self.server.act(self, len(self.server.heard))
+
+    do_POST = do_GET  # noqa: N815 - http.server's name
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+def answer(handler: BaseHTTPRequestHandler, status: int, body: bytes, **headers: str) -> None:
+    handler.send_response(status)
+    handler.send_header("Content-Length", str(len(body)))
+    for name, text in headers.items():
+        handler.send_header(name, text)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Fake]]:
+    """Start a fake service; all of them end with the test."""
+    fakes: list[Fake] = []
+
+    def start(act: Callable[[BaseHTTPRequestHandler, int], None]) -> Fake:
+        fakes.append(Fake(act))
+        Thread(target=fakes[-1].serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return fakes[-1]
+
+    yield start
+    for fake in fakes:
+        fake.shutdown()
+        fake.server_close()
+
+
+def test_a_lost_answer_is_asked_for_again_with_the_same_idempotency_key(
+    serve: Callable[..., Fake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "_AGAIN_SECONDS", (0.01, 0.01, 0.01))
+
+    def lose_two(handler: BaseHTTPRequestHandler, number: int) -> None:
+        if number > 2:
+            answer(handler, 202, b'{"id": "job_1"}')
+
+    fake = serve(lose_two)
+
+    with Client(fake.url, "secret") as client:
+        job = client.submit("/generate-video", {"prompt": "x"})
+
+    keys = [headers["Idempotency-Key"] for headers in fake.heard]
+    assert job == {"id": "job_1"}
+    assert (len(keys), len(set(keys))) == (3, 1)
+
+
+def test_what_nobody_can_have_heard_is_not_asked_for_again() -> None:
+    with Client("http://127.0.0.1:9", None) as client, pytest.raises(Unreachable) as caught:
+        client.submit("/generate-video", {"prompt": "x"})
+
+    assert not caught.value.heard
+
+
+def test_a_job_that_has_not_changed_is_not_sent_again(serve: Callable[..., Fake]) -> None:
+    def etag(handler: BaseHTTPRequestHandler, number: int) -> None:
+        if handler.headers.get("If-None-Match") == '"a"':
+            answer(handler, 304, b"")
+        else:
+            answer(handler, 200, b'{"id": "job_1"}', ETag='"a"')
+
+    fake = serve(etag)
+
+    with Client(fake.url, None) as client:
+        looks = [client.get("/v1/jobs/job_1") for _ in range(2)]
+
+    assert looks == [{"id": "job_1"}] * 2
+    assert "If-None-Match" in fake.heard[1]
+
+
+def test_a_problem_carries_what_the_service_said(serve: Callable[..., Fake]) -> None:
+    body = {"code": "invalid_request", "detail": "d", "errors": [{"detail": "a"}, {"detail": "b"}]}
+    fake = serve(lambda handler, _number: answer(handler, 422, json.dumps(body).encode()))
+
+    with Client(fake.url, None) as client, pytest.raises(Problem) as caught:
+        client.get("/")
+
+    problem = caught.value
+    assert (problem.status, problem.code, problem.detail) == (422, "invalid_request", "d")
+    assert (problem.exit_code, str(problem)) == (Exit.REFUSED, "a\nb")
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, Exit.UNREACHABLE), (404, Exit.NOT_FOUND)])
+def test_another_web_server_is_told_from_the_service(
+    serve: Callable[..., Fake], status: int, code: Exit
+) -> None:
+    fake = serve(lambda handler, _number: answer(handler, status, b"<html>"))
+
+    with Client(fake.url, None) as client, pytest.raises(Stop) as caught:
+        client.get("/")
+
+    assert caught.value.exit_code is code
+    assert "Rushes service" in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_wrong_bytes_leave_no_file_and_the_key_stays_here(
+    serve: Callable[..., Fake], tmp_path: Path, status: int
+) -> None:
+    fake = serve(lambda handler, _number: answer(handler, status, b"not the video"))
+    job = JOB | {"result": {"video_url": f"{fake.url}/content", "sha256": "0" * 64}}
+
+    with Client(fake.url, "secret") as client, pytest.raises(Stop) as caught:
+        download.download(client, job, Output(tmp_path / "clip.mp4"))
+
+    assert caught.value.exit_code is Exit.IN_THE_WAY
+    assert list(tmp_path.iterdir()) == []
+    assert "Authorization" not in fake.heard[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {
+                "status": "failed",
+                "error": {
+                    "code": "oom", "message": "too big", "stage": "decode", "retryable": True,
+                },
+            },
+            "job job_1 failed during decode: too big (oom); try `rushes retry job_1`",
+        ),
+        ({"status": "canceled"}, "job job_1 was canceled"),
+        ({"status": "expired"}, "job job_1 expired: no worker took it in time"),
+    ],
+)  # fmt: skip
+def test_the_end_of_a_job_is_told_in_a_sentence(changes: dict[str, Any], sentence: str) -> None:
+    assert words.why(JOB | changes) == sentence
+
+
+@pytest.mark.parametrize(
+    ("changes", "doing", "ahead"),
+    [
+        ({"eta_seconds": 200.0}, "generate, step 3 of 8", "about 3 min left"),
+        ({"cancel_requested_at": "2026-01-01T00:00:00Z"}, "stopping", ""),
+        (
+            {"status": "queued", "queue_position": 2, "eta_seconds": 40.2},
+            "queued again after attempt 1",
+            "2 jobs ahead, about 40 s left",
+        ),
+        (
+            {"status": "queued", "attempts": 0, "queue_position": 0},
+            "queued",
+            "no worker is there for it yet",
+        ),
+    ],
+)
+def test_progress_is_told_in_words(changes: dict[str, Any], doing: str, ahead: str) -> None:
+    job = JOB | changes
+
+    assert (words.doing(job), words.ahead(job)) == (doing, ahead)

@@ -1,0 +1,91 @@
+"""Commands without a service, or with wrong settings: plain words and the right exit code."""
+
+import json
+import sqlite3
+
+import pytest
+
+from service.cli.stop import MEANING
+from service.settings import KEY_FILE
+from service.wiring import KEY_FILE as WRITTEN
+from tests.cli.conftest import Rushes
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cli")]
+
+
+def test_help_names_every_exit_code(alone: Rushes) -> None:
+    told = alone("--help")
+
+    assert told.returncode == 0
+    for code, words in MEANING.items():
+        assert f"{code.value}  {words}" in told.stdout
+
+
+@pytest.mark.parametrize("words", ["video hello", "jobs", "keys list"])
+def test_without_a_service_it_ends_with_6_and_says_how_to_start_one(
+    alone: Rushes, words: str
+) -> None:
+    lost = alone(*words.split())
+
+    assert (lost.returncode, lost.stdout) == (6, "")
+    assert "`rushes up`" in lost.stderr
+
+
+@pytest.mark.parametrize("words", ["up", "api", "worker", "migrate", "jobs", "doctor"])
+def test_a_wrong_setting_is_named_by_every_command(alone: Rushes, words: str) -> None:
+    refused = alone(words, port="eighty")
+
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("setting port (RUSHES_PORT): ")
+    assert refused.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("models", ["slate", '["nope"]'])
+def test_models_that_cannot_be_are_told_in_one_line(alone: Rushes, models: str) -> None:
+    refused = alone("up", models=models)
+
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+
+
+def test_a_worker_without_a_token_says_so(alone: Rushes) -> None:
+    refused = alone("worker")
+
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("RUSHES_WORKER_TOKEN is not set")
+
+
+def test_an_address_without_a_scheme_is_refused(alone: Rushes) -> None:
+    refused = alone("jobs", "--url", "localhost:8787")
+
+    assert refused.returncode == 2
+    assert "http://" in refused.stderr
+
+
+def test_the_doctor_looks_and_makes_nothing(alone: Rushes) -> None:
+    told = alone("doctor")
+
+    assert told.returncode == 0, told.stderr
+    assert "not yet made" in told.stdout
+    assert "! service: not running" in told.stdout
+    assert list(alone.folder.iterdir()) == []
+
+
+def test_the_doctor_finds_a_database_of_a_newer_release(alone: Rushes) -> None:
+    assert alone("migrate").returncode == 0
+    with sqlite3.connect(alone.folder / ".rushes" / "rushes.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = 'from_tomorrow'")
+    database.close()
+
+    told, started = alone("doctor", "--json"), alone("up", "--port", "0")
+
+    faults = [each for each in json.loads(told.stdout)["checks"] if each["status"] == "fault"]
+    assert told.returncode == 1
+    assert [fault["name"] for fault in faults] == ["database"]
+    assert "upgrade Rushes" in faults[0]["detail"]
+    assert started.returncode == 1
+    assert "upgrade Rushes" in started.stderr
+
+
+def test_the_key_is_looked_for_where_it_is_written() -> None:
+    assert KEY_FILE == WRITTEN

@@ -1,0 +1,119 @@
+"""The other commands against a real service: jobs, models, keys, doctor, and their exit codes."""
+
+import json
+from hashlib import sha256
+
+import pytest
+
+from tests.cli.conftest import TINY, Rushes
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cli")]
+
+
+def test_a_job_is_listed_shown_downloaded_and_retried(rushes: Rushes) -> None:
+    job_id = rushes("video", "A \x1b[31mred cat", *TINY, "--seed", "7", "--no-wait").stdout.strip()
+    late = rushes("retry", job_id)
+    if late.returncode != 0:
+        assert (late.returncode, "only a final job can be retried" in late.stderr) == (2, True)
+    made = json.loads(rushes("video", "Another", *TINY, "--json").stdout)  # the first is done then
+
+    listed = rushes("jobs", "--limit", "1", "--status", "succeeded", "--model", "slate", "--json")
+    table = rushes("jobs")
+    shown = rushes("status", job_id)
+    again = rushes("retry", job_id, "--steps", "3", "--json")
+    saved = rushes("download", made["id"], "-o", "again.mp4")
+    still = rushes("download", made["id"], "--variant", "thumbnail", "--json")
+
+    page = json.loads(listed.stdout)
+    assert (page["object"], len(page["data"])) == ("list", 1)
+    assert job_id in table.stdout
+    assert "[31mred cat" in table.stdout
+    assert "\x1b" not in table.stdout + shown.stdout
+    assert shown.stdout.startswith(f"{job_id}  succeeded\n")
+    retried = json.loads(again.stdout)
+    assert (retried["retry_of"], retried["seed"]) == (job_id, 7)
+    assert retried["input"]["num_inference_steps"] == 3
+    video = (rushes.folder / "again.mp4").read_bytes()
+    assert (saved.stdout, sha256(video).hexdigest()) == (
+        "saved again.mp4\n",
+        made["result"]["sha256"],
+    )
+    assert json.loads(still.stdout)["id"] == made["id"]
+    assert (rushes.folder / f"{made['id']}-thumbnail.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
+
+
+def test_a_download_overwrites_nothing(rushes: Rushes) -> None:
+    job = json.loads(rushes("video", "A cat", *TINY, "--json").stdout)
+
+    refused = rushes("download", job["id"])
+
+    assert refused.returncode == 2
+    assert "--force" in refused.stderr
+    assert rushes("download", job["id"], "--force").returncode == 0
+
+
+def test_models_are_shown_with_what_they_can_make(rushes: Rushes) -> None:
+    table, body = rushes("models"), json.loads(rushes("models", "--json").stdout)
+
+    assert "slate (default, sandbox)  64-1920 by 2" in table.stdout
+    assert (body["data"][0]["id"], body["data"][0]["default"]) == ("slate", True)
+
+
+def test_a_key_is_made_used_listed_and_revoked(rushes: Rushes) -> None:
+    secret = rushes("keys", "create", "for a test").stdout.strip()
+    made = json.loads(rushes("keys", "create", "another", "--admin", "--json").stdout)
+
+    forbidden = rushes("keys", "list", api_key=secret)
+    listed = rushes("keys", "list", "--json", "--api-key", made["secret"])
+    revoked = rushes("keys", "revoke", made["key"]["id"])
+    refused = rushes("jobs", api_key=made["secret"])
+
+    assert secret.startswith("rsh_")
+    assert (forbidden.returncode, forbidden.stderr) == (3, "this needs an admin key\n")
+    assert made["key"]["id"] in [key["id"] for key in json.loads(listed.stdout)["data"]]
+    assert revoked.stdout == f"{made['key']['id']} is revoked\n"
+    assert refused.returncode == 3
+    assert "for a test" in rushes("keys", "list").stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["status job_nope", "cancel job_nope", "download ../../livez", "keys revoke key_nope"],
+)
+def test_what_is_not_there_ends_with_4(rushes: Rushes, words: str) -> None:
+    missing = rushes(*words.split())
+
+    assert (missing.returncode, missing.stdout) == (4, "")
+    assert missing.stderr.startswith("no ")
+
+
+def test_without_a_key_it_ends_with_3_and_says_where_one_may_be(rushes: Rushes) -> None:
+    refused = rushes("jobs", data_dir=rushes.folder)
+
+    assert refused.returncode == 3
+    assert "--api-key" in refused.stderr
+
+
+def test_the_doctor_finds_a_running_service_healthy(rushes: Rushes) -> None:
+    told = rushes("doctor")
+
+    assert told.returncode == 0, told.stderr
+    lines = told.stdout.splitlines()
+    assert [line for line in lines if not line.startswith(("✓ ", "! "))] == []
+    assert any(line.startswith("✓ API key: known at http://127.0.0.1:") for line in lines)
+    assert any("is healthy" in line for line in lines)
+
+
+def test_the_doctor_finds_a_key_that_the_service_refuses(rushes: Rushes) -> None:
+    told = rushes("doctor", "--json", "--api-key", "wrong")
+
+    body = json.loads(told.stdout)
+    assert (told.returncode, body["ok"]) == (1, False)
+    assert [each["name"] for each in body["checks"] if each["status"] == "fault"] == ["API key"]
+
+
+def test_a_worker_with_a_wrong_token_ends_with_3(rushes: Rushes) -> None:
+    refused = rushes("worker", worker_token="x" * 24)
+
+    assert refused.returncode == 3
+    assert "refuses this worker's token" in refused.stderr.splitlines()[-1]

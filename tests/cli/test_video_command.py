@@ -1,0 +1,158 @@
+"""`rushes video` against a real service: the file, the flags, what it refuses, how it is left."""
+
+import json
+import os
+import signal
+import subprocess
+from hashlib import sha256
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from tests.cli.conftest import LONG, TINY, Rushes
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cli")]
+
+
+def wait_for(stream: IO[str] | None, word: str) -> str:
+    assert stream is not None
+    return next(line for line in stream if word in line)
+
+
+def test_a_prompt_becomes_a_file(rushes: Rushes) -> None:
+    made = rushes("video", "A cat", *TINY, "-o", "new/clip.mp4")
+
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.startswith("saved new/clip.mp4  (64x64, 4 frames at 24 fps")
+    assert "the sandbox" in made.stdout
+    assert "100 %  succeeded" in made.stderr
+    assert [path.name for path in (rushes.folder / "new").iterdir()] == ["clip.mp4"]
+
+
+def test_every_flag_arrives_and_json_is_the_job_alone(rushes: Rushes) -> None:
+    flags = (
+        "--model slate --fps 12 --steps 9 --guidance 2.5 --negative fog --seed 7 --priority high "
+        "--timeout 99 --start-timeout 999 --metadata scene=3 --metadata note=a=b --json"
+    )
+
+    made = rushes("video", "A cat", *TINY, *flags.split())
+
+    job = json.loads(made.stdout)
+    assert job["input"] == {
+        "model": "slate", "prompt": "A cat", "negative_prompt": "fog", "width": 64, "height": 64,
+        "num_frames": 4, "fps": 12, "num_inference_steps": 9, "guidance_scale": 2.5, "seed": 7,
+    }  # fmt: skip
+    assert (job["status"], job["priority"]) == ("succeeded", "high")
+    assert job["metadata"] == {"scene": "3", "note": "a=b"}
+    file = rushes.folder / f"{job['id']}.mp4"
+    assert sha256(file.read_bytes()).hexdigest() == job["result"]["sha256"]
+
+
+def test_a_file_that_is_there_is_refused_before_anything_is_submitted(rushes: Rushes) -> None:
+    kept = rushes.folder / "clip.mp4"
+    kept.write_text("mine")
+    submit = ("video", "A cat", *TINY, "-o", "clip.mp4", "--metadata", "test=overwrite")
+    before = rushes("jobs", "--json").stdout
+
+    refused = rushes(*submit)
+
+    assert refused.returncode == 2
+    assert refused.stderr == "clip.mp4 is there already; --force overwrites it\n"
+    assert kept.read_text() == "mine"
+    assert json.loads(rushes("jobs", "--json").stdout)["first_id"] == json.loads(before)["first_id"]
+    assert rushes(*submit, "--force").returncode == 0
+    assert kept.read_bytes()[4:8] == b"ftyp"
+
+
+def test_a_refused_request_tells_of_each_field_on_a_line(rushes: Rushes) -> None:
+    refused = rushes("video", "A cat", "--width", "65", "--height", "3000")
+
+    assert refused.returncode == 2
+    first, second = refused.stderr.splitlines()
+    assert "width" in first
+    assert "height" in second
+    assert refused.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "word"),
+    [
+        (["--model", "nope"], 4, "nope"),
+        (["--metadata", "nope"], 2, "NAME=TEXT"),
+        (["--no-wait", "-o", "clip.mp4"], 2, "--no-wait"),
+    ],
+)
+def test_wrong_flags_are_told_apart(rushes: Rushes, flags: list[str], code: int, word: str) -> None:
+    refused = rushes("video", "A cat", *flags)
+
+    assert (refused.returncode, refused.stdout) == (code, "")
+    assert word in refused.stderr
+
+
+def test_ctrl_c_without_a_terminal_leaves_the_job_running(rushes: Rushes) -> None:
+    with rushes.start("video", "Long", *LONG) as video:
+        job_id = wait_for(video.stderr, "job ").split()[1]
+        wait_for(video.stderr, "0 %")
+
+        video.send_signal(signal.SIGINT)
+
+        _, told = video.communicate(timeout=20)
+    assert video.returncode == 130
+    assert f"rushes status {job_id}" in told
+    assert f"rushes download {job_id}" in told
+    assert json.loads(rushes("cancel", job_id, "--json").stdout)["cancel_requested_at"]
+
+
+def test_a_job_that_is_canceled_meanwhile_ends_the_command_with_5(rushes: Rushes) -> None:
+    with rushes.start("video", "Long", *LONG, "--json") as video:
+        job_id = wait_for(video.stderr, "job ").split()[1]
+
+        canceled = rushes("cancel", job_id)
+
+        answer, told = video.communicate(timeout=20)
+    assert canceled.returncode == 0
+    assert (video.returncode, json.loads(answer)["status"]) == (5, "canceled")
+    assert f"job {job_id} was canceled" in told
+    assert rushes("download", job_id).returncode == 5
+    assert list(rushes.folder.iterdir()) == []
+
+
+def test_ctrl_c_on_a_terminal_asks_and_may_be_taken_back(rushes: Rushes) -> None:
+    ours, theirs = os.openpty()
+    with rushes.start("video", "Long", *LONG, stdin=theirs, stderr=theirs) as video:
+        os.close(theirs)
+        _answer(video, ours, b"keep\n")
+        shown = _read_until(ours, b"generate, step")
+
+        _answer(video, ours, b"y\n")
+        told = _read_until(ours, b"is stopping")
+        video.communicate(timeout=20)
+    os.close(ours)
+    assert b"%" in shown
+    assert b"goes on" not in told
+    assert video.returncode == 130
+
+
+def _answer(video: subprocess.Popen[str], terminal: int, answer: bytes) -> None:
+    _read_until(terminal, b"%")
+    video.send_signal(signal.SIGINT)
+    _read_until(terminal, b"[y/N/keep watching]")
+    os.write(terminal, answer)
+
+
+def _read_until(terminal: int, word: bytes) -> bytes:
+    seen = b""
+    while word not in seen:
+        seen += os.read(terminal, 1024)
+    return seen
+
+
+def test_the_part_file_is_gone_when_the_disk_refuses(rushes: Rushes) -> None:
+    (rushes.folder / "clip.mp4.part").mkdir()
+
+    refused = rushes("video", "A cat", *TINY, "-o", "clip.mp4")
+
+    assert refused.returncode == 1
+    assert "cannot write clip.mp4" in refused.stderr
+    assert not Path(rushes.folder / "clip.mp4").exists()

@@ -1,0 +1,25 @@
+from itertools import product
+
+import pytest
+
+from service.domain.job import ACTIVE, FINAL, MOVES, JobState, sources
+
+
+@pytest.mark.parametrize(("current", "target"), list(product(JobState, JobState)))
+def test_sources_and_moves_tell_the_same_story(current: JobState, target: JobState) -> None:
+    assert (current in sources(target)) == (target in MOVES[current])
+
+
+def test_every_state_is_reachable_from_queued() -> None:
+    reached, edge = {JobState.QUEUED}, {JobState.QUEUED}
+    while edge:
+        edge = {target for state in edge for target in MOVES[state]} - reached
+        reached |= edge
+
+    assert reached == set(JobState)
+
+
+def test_final_states_lead_nowhere_and_active_ones_have_a_worker() -> None:
+    assert {"succeeded", "failed", "canceled", "expired"} == FINAL
+    assert {"starting", "running"} == ACTIVE
+    assert all(state.final == (state in FINAL) for state in JobState)

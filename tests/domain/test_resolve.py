@@ -1,0 +1,92 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain.catalog import CARDS, LTX_2B, SLATE
+from service.domain.errors import RequestRefused
+from service.domain.request import VideoAsk
+from service.domain.resolve import resolve
+
+
+def refusal(card: Any, **ask: Any) -> dict[str, str]:
+    """Pointer -> detail of what is refused."""
+    with pytest.raises(RequestRefused) as caught:
+        resolve(VideoAsk(prompt="x", **ask), card, seed=0)
+    return {error.pointer: error.detail for error in caught.value.errors}
+
+
+def test_what_is_left_out_comes_from_the_card() -> None:
+    made = resolve(VideoAsk(prompt="x"), LTX_2B, seed=5)
+
+    assert (made.width, made.height, made.fps, made.num_frames) == (768, 512, 24, 121)
+    assert (made.num_inference_steps, made.guidance_scale, made.seed) == (7, 1.0, 5)
+
+
+def test_a_duration_becomes_the_nearest_frame_count() -> None:
+    assert resolve(VideoAsk(prompt="x", duration_seconds=5.0), LTX_2B, seed=0).num_frames == 121
+    assert resolve(VideoAsk(prompt="x", duration_seconds=5.0), SLATE, seed=0).num_frames == 120
+    assert resolve(VideoAsk(prompt="x", duration_seconds=0.05), SLATE, seed=0).num_frames == 1
+
+
+def test_an_impossible_frame_count_is_refused_with_both_neighbours() -> None:
+    detail = refusal(LTX_2B, num_frames=120)["/num_frames"]
+
+    assert "113" in detail
+    assert "121" in detail
+
+
+def test_a_width_between_two_steps_is_refused_with_both_neighbours() -> None:
+    detail = refusal(LTX_2B, width=770)["/width"]
+
+    assert "768" in detail
+    assert "800" in detail
+
+
+def test_every_wrong_field_is_named_at_once() -> None:
+    named = refusal(LTX_2B, width=100, height=99, num_inference_steps=30, guidance_scale=7.0)
+
+    assert set(named) == {"/width", "/height", "/num_inference_steps", "/guidance_scale"}
+
+
+def test_too_many_pixels_are_refused_with_a_height_that_fits() -> None:
+    assert "704" in refusal(LTX_2B, width=1280, height=1280)["/height"]
+
+
+def test_too_long_a_video_is_refused_with_the_longest() -> None:
+    assert "10.708 s" in refusal(LTX_2B, duration_seconds=20.0)["/duration_seconds"]
+    assert "120.000 s" in refusal(SLATE, duration_seconds=121.0)["/duration_seconds"]
+    assert "1200 frames" in refusal(SLATE, num_frames=1201, fps=10)["/num_frames"]
+
+
+def test_a_prompt_to_avoid_is_refused_where_it_has_no_effect() -> None:
+    assert "/negative_prompt" in refusal(LTX_2B, negative_prompt="fog")
+    assert resolve(VideoAsk(prompt="x", negative_prompt="fog"), SLATE, seed=0).negative_prompt
+
+
+@given(
+    card=st.sampled_from(list(CARDS.values())),
+    ask=st.fixed_dictionaries(
+        {},
+        optional={
+            "width": st.integers(1, 2500),
+            "height": st.integers(1, 2500),
+            "fps": st.integers(1, 240),
+            "num_frames": st.integers(1, 10_000),
+            "num_inference_steps": st.integers(1, 200),
+            "guidance_scale": st.floats(0, 100),
+        },
+    ),
+)
+def test_what_is_accepted_is_made_as_asked_and_possible(card: Any, ask: dict[str, Any]) -> None:
+    try:
+        made = resolve(VideoAsk(prompt="x", **ask), card, seed=0)
+    except RequestRefused:
+        return
+
+    assert all(getattr(made, name) == value for name, value in ask.items())
+    assert made.width in card.side
+    assert made.height in card.side
+    assert made.num_frames in card.frames
+    assert made.duration_seconds <= card.max_seconds

@@ -1,0 +1,214 @@
+import pytest
+
+from service.domain.attempt import Failure, FailureKind, Progress
+from service.domain.errors import Lost, NotFound, RequestRefused
+from service.domain.job import Job, JobState, KeyId
+from service.domain.limits import Limits
+from service.lifecycle import dispatch, report
+from service.lifecycle.cancel import cancel
+from service.lifecycle.report import Credentials
+from service.lifecycle.submit import submit
+from service.store import attempts, jobs
+from service.store.engine import Database
+from tests import make
+
+NOW = make.START
+
+
+@pytest.fixture
+def claimed(db: Database, key_id: KeyId) -> dispatch.Claim:
+    make.do(db, lambda tx: submit(tx, make.submission(key_id), Limits(), NOW))
+    found: dispatch.Claim = make.claim(db, NOW)
+    return found
+
+
+def progress(db: Database, claimed: dispatch.Claim, fence: int) -> Job:
+    told = Progress(stage="generate", fraction=0.5)
+    job: Job = make.do(
+        db,
+        lambda tx: report.progress(
+            tx, make.credentials(claimed), fence=fence, told=told, lease=make.LEASE, now=NOW
+        ),
+    )
+    return job
+
+
+def finish(db: Database, claimed: dispatch.Claim, job: Job) -> Job:
+    said = make.outcome(job)
+    done: Job = make.do(
+        db,
+        lambda tx: report.finish(
+            tx,
+            make.credentials(claimed),
+            fence=job.fence,
+            outcome=said,
+            terms=make.TERMS,
+            now=NOW,
+        ),
+    )
+    return done
+
+
+def fail(db: Database, claimed: dispatch.Claim, fence: int, kind: FailureKind) -> Job:
+    failure = Failure(kind=kind, code="x", message="y")
+    job: Job = make.do(
+        db,
+        lambda tx: report.fail(
+            tx, make.credentials(claimed), fence=fence, failure=failure, now=NOW
+        ),
+    )
+    return job
+
+
+def test_the_straight_way(db: Database, claimed: dispatch.Claim) -> None:
+    assert claimed.job.state is JobState.STARTING
+    begun = make.begin(db, claimed, NOW)
+    assert (begun.state, begun.fence) == (JobState.RUNNING, claimed.job.fence + 1)
+    assert progress(db, claimed, begun.fence).progress == 0.5
+
+    done = finish(db, claimed, begun)
+
+    assert (done.state, done.progress, done.fence) == (JobState.SUCCEEDED, 1.0, begun.fence)
+    assert done.expires_at == NOW + make.TERMS.keep_bytes
+    ended = db.read(lambda tx: attempts.get(tx, done.id, 1))
+    assert ended.outcome == "succeeded"
+
+
+def test_a_begin_whose_answer_was_lost_may_be_said_again(
+    db: Database, claimed: dispatch.Claim
+) -> None:
+    first = make.begin(db, claimed, NOW)
+    again = make.begin(db, claimed, NOW)
+
+    assert again.fence == first.fence + 1
+    with pytest.raises(Lost):
+        progress(db, claimed, first.fence)
+    assert progress(db, claimed, again.fence)
+
+
+def test_another_call_cannot_begin_a_taken_attempt(db: Database, claimed: dispatch.Claim) -> None:
+    make.begin(db, claimed, NOW, call_id="call-1")
+
+    with pytest.raises(Lost):
+        make.begin(db, claimed, NOW, call_id="call-2")
+
+
+def test_a_finish_whose_answer_was_lost_may_be_said_again(
+    db: Database, claimed: dispatch.Claim
+) -> None:
+    begun = make.begin(db, claimed, NOW)
+
+    assert finish(db, claimed, begun) == finish(db, claimed, begun)
+
+
+def test_only_the_right_token_may_report(db: Database, claimed: dispatch.Claim) -> None:
+    wrong = Credentials(claimed.job.id, 1, "guess")
+
+    with pytest.raises(NotFound):
+        make.do(db, lambda tx: report.begin(tx, wrong, call_id="c", lease=make.LEASE, now=NOW))
+
+
+def test_a_zombie_can_change_nothing(db: Database, claimed: dispatch.Claim) -> None:
+    old = make.begin(db, claimed, NOW)
+    make.do(db, lambda tx: jobs.requeue(tx, old, run_at=NOW))  # as if rescued
+    make.do(db, lambda tx: attempts.end(tx, old, outcome="failed", now=NOW))
+    newer = make.claim(db, NOW)
+    make.begin(db, newer, NOW, call_id="call-2")
+    before = db.read(lambda tx: jobs.get(tx, old.id))
+
+    for act in (
+        lambda: make.begin(db, claimed, NOW),
+        lambda: progress(db, claimed, old.fence),
+        lambda: finish(db, claimed, old),
+        lambda: fail(db, claimed, old.fence, FailureKind.INTERNAL),
+    ):
+        with pytest.raises(Lost):
+            act()
+
+    assert db.read(lambda tx: jobs.get(tx, old.id)) == before
+
+
+def test_a_worker_cannot_name_bytes_of_another_fence(db: Database, claimed: dispatch.Claim) -> None:
+    begun = make.begin(db, claimed, NOW)
+    foreign = make.outcome(begun.model_copy(update={"fence": 1}))
+
+    with pytest.raises(RequestRefused, match="must lie"):
+        make.do(
+            db,
+            lambda tx: report.finish(
+                tx,
+                make.credentials(claimed),
+                fence=begun.fence,
+                outcome=foreign,
+                terms=make.TERMS,
+                now=NOW,
+            ),
+        )
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [
+        (FailureKind.USER, JobState.FAILED),
+        (FailureKind.INTERNAL, JobState.FAILED),
+        (FailureKind.OOM, JobState.FAILED),
+        (FailureKind.TRANSIENT, JobState.QUEUED),
+    ],
+)
+def test_the_kind_of_a_failure_decides(
+    db: Database, claimed: dispatch.Claim, kind: FailureKind, state: JobState
+) -> None:
+    begun = make.begin(db, claimed, NOW)
+
+    assert fail(db, claimed, begun.fence, kind).state is state
+
+
+def test_a_transient_failure_is_tried_three_times(db: Database, claimed: dispatch.Claim) -> None:
+    states = []
+    now = NOW
+    for _ in range(3):
+        begun = make.begin(db, claimed, now, call_id=f"call-{claimed.job.attempt}")
+        job = fail(db, claimed, begun.fence, FailureKind.TRANSIENT)
+        states.append(job.state)
+        now = job.run_at
+        claimed = make.claim(db, now) or claimed
+
+    assert states == [JobState.QUEUED, JobState.QUEUED, JobState.FAILED]
+    assert job.error is not None
+    assert job.error.attempt == 3
+
+
+def test_a_running_job_hears_of_a_wish_to_cancel_at_its_next_report(
+    db: Database, claimed: dispatch.Claim, key_id: KeyId
+) -> None:
+    begun = make.begin(db, claimed, NOW)
+
+    wished = make.do(db, lambda tx: cancel(tx, begun.id, key_id, NOW))
+    heard = progress(db, claimed, begun.fence)
+    ended = fail(db, claimed, begun.fence, FailureKind.CANCELED)
+
+    assert wished.state is JobState.RUNNING
+    assert heard.cancel_requested_at == NOW
+    assert ended.state is JobState.CANCELED
+
+
+def test_what_is_finished_before_the_cancel_is_heard_is_kept(
+    db: Database, claimed: dispatch.Claim, key_id: KeyId
+) -> None:
+    begun = make.begin(db, claimed, NOW)
+    make.do(db, lambda tx: cancel(tx, begun.id, key_id, NOW))
+
+    done = finish(db, claimed, begun)
+
+    assert done.state is JobState.SUCCEEDED
+    assert done.cancel_requested_at == NOW
+
+
+def test_a_canceled_start_is_lost_to_its_worker(
+    db: Database, claimed: dispatch.Claim, key_id: KeyId
+) -> None:
+    canceled = make.do(db, lambda tx: cancel(tx, claimed.job.id, key_id, NOW))
+
+    assert canceled.state is JobState.CANCELED
+    with pytest.raises(Lost):
+        make.begin(db, claimed, NOW)

@@ -1,0 +1,188 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from service.artifacts.files import Files
+from service.domain.job import Job, JobState, KeyId
+from service.domain.limits import Limits
+from service.lifecycle import dispatch
+from service.lifecycle.cancel import cancel
+from service.lifecycle.rescue import Rescuer
+from service.lifecycle.submit import submit
+from service.store import jobs
+from service.store.engine import Database
+from tests import make
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Files:
+    return Files(tmp_path / "artifacts")
+
+
+@pytest.fixture
+def rescuer(db: Database, artifacts: Files) -> Rescuer:
+    return Rescuer(db, artifacts, make.TERMS)
+
+
+@pytest.fixture
+def running(db: Database, key_id: KeyId) -> Job:
+    send(db, key_id)
+    return make.begin(db, make.claim(db, make.START), make.START)
+
+
+def send(db: Database, key_id: KeyId, **changes: object) -> Job:
+    asked = make.submission(key_id, **changes)
+    job: Job = make.do(db, lambda tx: submit(tx, asked, Limits(), make.START)).job
+    return job
+
+
+def now_of(db: Database, job: Job) -> Job:
+    found = db.read(lambda tx: jobs.get(tx, job.id))
+    assert found is not None
+    return found
+
+
+def test_a_worker_within_its_lease_is_left_alone(
+    rescuer: Rescuer, running: Job, clock: make.FakeClock
+) -> None:
+    assert rescuer.tick(clock.advance(29)) == 0
+
+
+def test_a_silent_workers_job_is_queued_again(
+    db: Database, rescuer: Rescuer, running: Job, clock: make.FakeClock
+) -> None:
+    assert rescuer.tick(clock.advance(31)) == 1
+
+    rescued = now_of(db, running)
+    assert (rescued.state, rescued.attempt) == (JobState.QUEUED, 1)
+    assert rescued.fence > running.fence
+
+
+def test_a_job_that_kills_two_workers_fails(
+    db: Database, rescuer: Rescuer, running: Job, clock: make.FakeClock
+) -> None:
+    rescuer.tick(clock.advance(31))
+    make.begin(db, make.claim(db, clock()), clock(), call_id="call-2")
+    rescuer.tick(clock.advance(31))
+
+    failed = now_of(db, running)
+    assert failed.state is JobState.FAILED
+    assert failed.error is not None
+    assert failed.error.code == "worker_lost"
+
+
+def test_what_a_silent_worker_finished_is_adopted(
+    db: Database,
+    rescuer: Rescuer,
+    artifacts: Files,
+    running: Job,
+    clock: make.FakeClock,
+    tmp_path: Path,
+) -> None:
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(make.outcome(running).model_dump_json())
+    artifacts.put(f"{running.artifact_prefix}/manifest.json", manifest, "application/json")
+
+    rescuer.tick(clock.advance(31))
+
+    adopted = now_of(db, running)
+    assert adopted.state is JobState.SUCCEEDED
+    assert adopted.result == make.outcome(running).facts
+
+
+def test_half_a_manifest_is_not_adopted(
+    db: Database,
+    rescuer: Rescuer,
+    artifacts: Files,
+    running: Job,
+    clock: make.FakeClock,
+    tmp_path: Path,
+) -> None:
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(make.outcome(running).model_dump_json()[:50])
+    artifacts.put(f"{running.artifact_prefix}/manifest.json", manifest, "application/json")
+
+    rescuer.tick(clock.advance(31))
+
+    assert now_of(db, running).state is JobState.QUEUED
+
+
+def test_a_start_that_never_came_is_queued_again(
+    db: Database, rescuer: Rescuer, key_id: KeyId, clock: make.FakeClock
+) -> None:
+    job = send(db, key_id)
+    claimed: dispatch.Claim = make.claim(db, clock())
+
+    rescuer.tick(clock.advance(31))
+
+    assert now_of(db, job).state is JobState.QUEUED
+    assert make.claim(db, clock()).job.attempt == claimed.job.attempt + 1
+
+
+def test_an_attempt_past_its_timeout_fails_though_its_worker_is_alive(
+    db: Database, rescuer: Rescuer, key_id: KeyId, clock: make.FakeClock
+) -> None:
+    job = send(db, key_id, timeout=timedelta(seconds=20))
+    make.begin(db, make.claim(db, clock()), clock())
+
+    rescuer.tick(clock.advance(21))
+
+    failed = now_of(db, job)
+    assert failed.state is JobState.FAILED
+    assert failed.error is not None
+    assert failed.error.kind == "timeout"
+
+
+def test_a_job_that_nobody_took_in_time_expires(
+    db: Database, rescuer: Rescuer, key_id: KeyId, clock: make.FakeClock
+) -> None:
+    job = send(db, key_id, start_timeout=timedelta(seconds=5))
+    patient = send(db, key_id)
+
+    rescuer.tick(clock.advance(6))
+
+    assert now_of(db, job).state is JobState.EXPIRED
+    assert now_of(db, patient).state is JobState.QUEUED
+
+
+def test_a_wish_that_is_not_heard_becomes_a_cancel(
+    db: Database, rescuer: Rescuer, running: Job, key_id: KeyId, clock: make.FakeClock
+) -> None:
+    make.do(db, lambda tx: cancel(tx, running.id, key_id, clock()))
+    heard = now_of(db, running)
+    for _ in range(4):  # alive, and deaf
+        clock.advance(16)
+        told = jobs.Progress(stage="generate", fraction=0.1)
+        heard = make.do(
+            db,
+            lambda tx, job=heard, told=told: jobs.beat(
+                tx, job, told, now=clock(), lease=make.LEASE
+            ),
+        )
+
+    rescuer.tick(clock())
+
+    assert now_of(db, running).state is JobState.CANCELED
+
+
+def test_a_lost_worker_of_an_unwanted_job_ends_it(
+    db: Database, rescuer: Rescuer, running: Job, key_id: KeyId, clock: make.FakeClock
+) -> None:
+    make.do(db, lambda tx: cancel(tx, running.id, key_id, clock()))
+
+    rescuer.tick(clock.advance(31))
+
+    assert now_of(db, running).state is JobState.CANCELED
+
+
+def test_a_heartbeat_between_judgement_and_sentence_saves_the_job(
+    db: Database, rescuer: Rescuer, running: Job, clock: make.FakeClock
+) -> None:
+    judged = now_of(db, running)
+    told = jobs.Progress(stage="generate", fraction=0.1)
+    later = clock.advance(31)
+    make.do(db, lambda tx: jobs.beat(tx, judged, told, now=later, lease=make.LEASE))
+
+    assert rescuer._move(judged, rescuer._lapsed(judged, later)) is False
+    assert now_of(db, running).state is JobState.RUNNING

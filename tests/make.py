@@ -1,0 +1,121 @@
+"""Test objects with good defaults."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from service.domain.attempt import Artifact, Outcome, Ticket, VideoFacts
+from service.domain.catalog import SLATE
+from service.domain.job import Job, KeyId
+from service.domain.key import new_key as new_key
+from service.domain.key import new_secret
+from service.domain.price import OWN_HARDWARE, Terms
+from service.domain.request import VideoRequest
+from service.domain.submission import Submission
+from service.lifecycle import dispatch, report
+from service.lifecycle.report import Credentials
+from service.store import keys
+from service.store.engine import Database, Transaction
+
+START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+LEASE = timedelta(seconds=30)
+TERMS = Terms(rate=OWN_HARDWARE, keep_bytes=timedelta(days=7))
+
+
+class FakeClock:
+    """Time that moves only when a test moves it."""
+
+    def __init__(self, now: datetime = START) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> datetime:
+        self.now += timedelta(seconds=seconds)
+        return self.now
+
+
+def request(**changes: Any) -> VideoRequest:
+    values: dict[str, Any] = {
+        "model": "slate",
+        "prompt": "a red ball",
+        "width": 64,
+        "height": 64,
+        "num_frames": 3,
+        "fps": 12,
+        "num_inference_steps": 30,
+        "guidance_scale": 5.0,
+        "seed": 7,
+    }
+    return VideoRequest(**{**values, **changes})
+
+
+def submission(key_id: KeyId, **changes: Any) -> Submission:
+    values: dict[str, Any] = {
+        "key_id": key_id,
+        "request": request(),
+        "timeout": timedelta(minutes=30),
+    }
+    return Submission(**{**values, **changes})
+
+
+def key(db: Database, *, admin: bool = False) -> tuple[KeyId, str]:
+    """A key that is in the database, and its secret."""
+    secret = new_secret()
+    made = new_key(secret, name="test", admin=admin, now=START)
+    db.write(lambda tx: keys.insert(tx, made)).result()
+    return made.id, secret
+
+
+def do(db: Database, work: Callable[[Transaction], Any]) -> Any:
+    """Run `work` in a transaction and wait until it is durable."""
+    return db.write(work).result()
+
+
+def claim(db: Database, now: datetime, models: tuple[str, ...] = ("slate",)) -> Any:
+    return do(db, lambda tx: dispatch.claim(tx, list(models), worker="w", lease=LEASE, now=now))
+
+
+def credentials(claimed: dispatch.Claim) -> Credentials:
+    return Credentials(claimed.job.id, claimed.job.attempt, claimed.token)
+
+
+def begin(db: Database, claimed: dispatch.Claim, now: datetime, call_id: str = "call-1") -> Job:
+    told = credentials(claimed)
+    job: Job = do(db, lambda tx: report.begin(tx, told, call_id=call_id, lease=LEASE, now=now))
+    return job
+
+
+def outcome(job: Job) -> Outcome:
+    """What a worker would say after finishing `job` under its present fence."""
+
+    def artifact(name: str, media_type: str) -> Artifact:
+        key = f"{job.artifact_prefix}/{name}"
+        return Artifact(key=key, media_type=media_type, size_bytes=3, sha256="0" * 64)
+
+    return Outcome(
+        facts=VideoFacts(
+            video=artifact("video.mp4", "video/mp4"),
+            thumbnail=artifact("thumbnail.jpg", "image/jpeg"),
+            last_frame=artifact("last_frame.png", "image/png"),
+            width=job.request.width,
+            height=job.request.height,
+            fps=job.request.fps,
+            num_frames=job.request.num_frames,
+        ),
+        timings_ms={"total": 12},
+    )
+
+
+def ticket(**changes: Any) -> Ticket:
+    values: dict[str, Any] = {
+        "job_id": "job_06h0cqct31vp78ap2nmi51uars",
+        "attempt": 1,
+        "fence": 1,
+        "token": "token",
+        "request": request(),
+        "card": SLATE,
+        "api_url": "http://127.0.0.1:1",
+    }
+    return Ticket(**{**values, **changes})

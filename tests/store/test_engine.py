@@ -1,0 +1,119 @@
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from service.domain.errors import NotFound
+from service.store import keys
+from service.store.engine import Database, Transaction, make_engine
+from tests import make
+
+
+def test_the_file_is_durable_at_every_commit(db: Database) -> None:
+    found = make.do(
+        db,
+        lambda tx: [
+            tx.connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        ],
+    )
+
+    assert found == ["wal", 2, 1]  # 2 is FULL
+
+
+def test_a_read_sees_what_was_written_before(db: Database) -> None:
+    key_id, _ = make.key(db)
+
+    assert [key.id for key in db.read(keys.every)] == [key_id]
+
+
+def test_a_read_cannot_write(db: Database) -> None:
+    key = make.new_key("s" * 30, name="n", admin=False, now=make.START)
+
+    with pytest.raises(sa.exc.OperationalError, match="readonly"):
+        db.read(lambda tx: keys.insert(tx, key))
+
+
+def test_a_failing_piece_of_work_harms_only_its_own_caller(db: Database) -> None:
+    gate = threading.Event()
+    blocker = db.write(lambda tx: gate.wait(5))  # so that the rest shares one batch
+
+    def fail_after_writing(tx: Transaction) -> None:
+        keys.insert(tx, make.new_key("bad" * 10, name="bad", admin=False, now=make.START))
+        raise NotFound("as planned")
+
+    good = [
+        make.new_key(f"good-{n}-" * 5, name=f"good {n}", admin=False, now=make.START)
+        for n in range(3)
+    ]
+    futures = [db.write(lambda tx, key=key: keys.insert(tx, key)) for key in good]
+    futures.insert(1, db.write(fail_after_writing))
+    gate.set()
+    blocker.result()
+
+    errors = [future.exception() for future in futures]
+    assert [type(error) for error in errors] == [type(None), NotFound, type(None), type(None)]
+    assert [key.name for key in db.read(keys.every)] == ["good 0", "good 1", "good 2"]
+
+
+def test_work_that_waits_is_committed_together(db: Database, tmp_path: Path) -> None:
+    gate = threading.Event()
+    blocker = db.write(lambda tx: gate.wait(5))
+    commits: list[int] = []
+    sa.event.listen(db._writes, "commit", lambda connection: commits.append(1))
+    futures = [db.write(lambda tx: tx.ring("x")) for _ in range(40)]
+    gate.set()
+
+    blocker.result()
+    for future in futures:
+        future.result()
+
+    assert len(commits) <= 3
+
+
+def test_topics_are_rung_after_the_commit_and_only_for_work_that_held(migrated: Path) -> None:
+    heard: list[str] = []
+    database = Database(f"sqlite:///{migrated}", heard.extend)
+
+    def refuse(tx: Transaction) -> None:
+        tx.ring("never")
+        raise NotFound("as planned")
+
+    database.write(lambda tx: tx.ring("job")).result()
+    with pytest.raises(NotFound):
+        database.write(refuse).result()
+    database.close()
+
+    assert heard == ["job"]
+
+
+def test_closing_finishes_what_was_asked_for(migrated: Path, tmp_path: Path) -> None:
+    path = tmp_path / "close.db"
+    path.write_bytes(migrated.read_bytes())
+    database = Database(f"sqlite:///{path}", lambda topics: None)
+    made = [
+        make.new_key(f"key-{n}-" * 5, name=str(n), admin=False, now=make.START) for n in range(50)
+    ]
+    futures = [database.write(lambda tx, key=key: keys.insert(tx, key)) for key in made]
+
+    database.close()
+
+    assert all(future.done() and future.exception() is None for future in futures)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT count(*) FROM keys").fetchone() == (50,)
+
+
+def test_a_write_transaction_takes_the_lock_at_once(migrated: Path, tmp_path: Path) -> None:
+    path = tmp_path / "lock.db"
+    path.write_bytes(migrated.read_bytes())
+    engine = make_engine(f"sqlite:///{path}")
+
+    with engine.connect() as connection, connection.begin():
+        connection.execute(sa.text("SELECT 1"))
+        other = sqlite3.connect(path, timeout=0, isolation_level=None)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        other.close()
+    engine.dispose()

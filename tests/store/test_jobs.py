@@ -1,0 +1,191 @@
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from service.domain.attempt import Failure, FailureKind
+from service.domain.job import Job, JobState, KeyId
+from service.domain.limits import Limits
+from service.lifecycle.submit import submit
+from service.store import jobs, keys
+from service.store.engine import Database
+from tests import make
+
+TROUBLE = Failure(kind=FailureKind.INTERNAL, code="x", message="y")
+
+
+def submitted(db: Database, key_id: KeyId, **changes: object) -> Job:
+    asked = make.submission(key_id, **changes)
+    job: Job = make.do(db, lambda tx: submit(tx, asked, Limits(), make.START)).job
+    return job
+
+
+def test_a_job_comes_back_as_it_went_in(db: Database, key_id: KeyId) -> None:
+    job = submitted(db, key_id, metadata={"a": "b"}, priority="high", traceparent="00-" + "0" * 52)
+
+    assert db.read(lambda tx: jobs.get(tx, job.id)) == job
+
+
+def test_another_keys_job_is_not_there(db: Database, key_id: KeyId) -> None:
+    job = submitted(db, key_id)
+    stranger, _ = make.key(db)
+
+    assert db.read(lambda tx: jobs.get(tx, job.id, key_id=stranger)) is None
+
+
+def test_a_stale_fence_moves_nothing(db: Database, key_id: KeyId) -> None:
+    old = submitted(db, key_id)
+    claimed = make.claim(db, make.START)
+    now = make.START
+
+    assert claimed.job.fence == old.fence + 1
+    assert make.do(db, lambda tx: jobs.cancel(tx, old, now=now)) is None
+    assert make.do(db, lambda tx: jobs.expire(tx, old, now=now)) is None
+
+
+def test_a_final_job_never_moves_again(db: Database, key_id: KeyId) -> None:
+    job = submitted(db, key_id)
+    done = make.do(db, lambda tx: jobs.cancel(tx, job, now=make.START))
+
+    assert done.state is JobState.CANCELED
+    for move in (
+        lambda tx: jobs.claim(tx, done, lease_until=make.START),
+        lambda tx: jobs.begin(tx, done, now=make.START, lease=make.LEASE),
+        lambda tx: jobs.requeue(tx, done, run_at=make.START),
+        lambda tx: jobs.fail(tx, done, TROUBLE, now=make.START),
+        lambda tx: jobs.expire(tx, done, now=make.START),
+    ):
+        assert make.do(db, move) is None
+
+
+def test_jobs_are_claimed_by_priority_then_age(db: Database, key_id: KeyId) -> None:
+    low = submitted(db, key_id, priority="low")
+    first, second = submitted(db, key_id), submitted(db, key_id)
+    high = submitted(db, key_id, priority="high")
+
+    order = [make.claim(db, make.START).job.id for _ in range(4)]
+
+    assert order == [high.id, first.id, second.id, low.id]
+    assert make.claim(db, make.START) is None
+
+
+def test_a_worker_is_given_only_models_that_it_has(db: Database, key_id: KeyId) -> None:
+    submitted(db, key_id)
+
+    assert make.claim(db, make.START, models=("ltx-2b",)) is None
+
+
+def test_a_job_is_not_claimed_before_its_time(db: Database, key_id: KeyId) -> None:
+    job = submitted(db, key_id)
+    claimed = make.claim(db, make.START)
+    later = make.START + timedelta(seconds=10)
+    make.do(db, lambda tx: jobs.requeue(tx, claimed.job, run_at=later))
+
+    assert make.claim(db, make.START) is None
+    assert db.read(lambda tx: jobs.next_queued(tx, ["slate"], later)).id == job.id
+
+
+def test_progress_never_falls_and_is_whole_only_at_the_end(db: Database, key_id: KeyId) -> None:
+    submitted(db, key_id)
+    job = make.begin(db, make.claim(db, make.START), make.START)
+    shown = []
+    for fraction in (0.5, 0.2, 1.0):
+        told = jobs.Progress(stage="generate", fraction=fraction)
+        job = make.do(
+            db,
+            lambda tx, job=job, told=told: jobs.beat(
+                tx, job, told, now=make.START, lease=make.LEASE
+            ),
+        )
+        shown.append(job.progress)
+
+    assert shown == [0.5, 0.5, 0.99]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "state = 'succeeded', finished_at = 1",  # no result
+        "state = 'failed', finished_at = 1",  # no kind
+        "state = 'canceled'",  # no finished_at
+        "state = 'running'",  # no lease
+        "state = 'paused'",
+        "lease_until = 1",
+        "progress = 1.5",
+        "attempt = 4",
+        "attempt = 1",  # above the fence
+        "key_id = 'key_nobody'",
+    ],
+)
+def test_the_database_itself_refuses_an_impossible_row(
+    db: Database, key_id: KeyId, change: str
+) -> None:
+    submitted(db, key_id)
+
+    with pytest.raises(sa.exc.IntegrityError):
+        make.do(db, lambda tx: tx.execute(sa.text(f"UPDATE jobs SET {change}")))
+
+
+def test_the_database_itself_refuses_a_second_open_attempt(db: Database, key_id: KeyId) -> None:
+    submitted(db, key_id)
+    make.claim(db, make.START)
+    columns = "fence, token_hash, worker, restarts, created_at, gpu_ms, cost_microusd"
+    into = f"INSERT INTO attempts (job_id, number, {columns})"
+    twin = f"{into} SELECT job_id, 2, {columns} FROM attempts"
+
+    with pytest.raises(sa.exc.IntegrityError):
+        make.do(db, lambda tx: tx.execute(sa.text(twin)))
+
+
+def test_a_pages_conditions_hold_together(db: Database, key_id: KeyId) -> None:
+    made = [submitted(db, key_id, metadata={"n": str(n % 2)}) for n in range(6)]
+    conditions = {"metadata": {"n": "1"}, "states": [JobState.QUEUED], "models": ["slate"]}
+
+    def page(**more: object) -> list[str]:
+        return [
+            job.id
+            for job in db.read(
+                lambda tx: jobs.page(tx, key_id, size=2, conditions=conditions, **more)  # type: ignore[arg-type]
+            )
+        ]
+
+    assert page() == [made[5].id, made[3].id]
+    assert page(after=made[3].id) == [made[1].id]
+    assert page(newest_first=False) == [made[1].id, made[3].id]
+
+
+def test_the_count_of_queued_jobs_follows_every_move(db: Database, key_id: KeyId) -> None:
+    def counted() -> int:
+        return db.read(keys.count_queued)
+
+    first, _ = submitted(db, key_id), submitted(db, key_id)
+    assert counted() == 2
+    claimed = make.claim(db, make.START)
+    assert counted() == 1
+    make.do(db, lambda tx: jobs.requeue(tx, claimed.job, run_at=make.START))
+    assert counted() == 2
+    again = db.read(lambda tx: jobs.get(tx, first.id))
+    make.do(db, lambda tx: jobs.cancel(tx, again, now=make.START))
+    assert counted() == 1
+
+
+_all = sa.select(jobs._jobs)
+
+
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [
+        (jobs._due(["slate"], make.START), "ix_jobs_claim"),
+        (jobs._LINE, "COVERING INDEX ix_jobs_claim"),
+        (_all.where(jobs._ACTIVE_NOW, jobs._jobs.c.lease_until < make.START), "ix_jobs_lease"),
+        (_all.where(jobs._jobs.c.key_id == "k").order_by(jobs._jobs.c.id), "ix_jobs_owner"),
+    ],
+    ids=["claim", "line", "lapsed", "list"],
+)
+def test_the_busy_queries_use_their_index(db: Database, statement: sa.Select, index: str) -> None:
+    compiled = statement.compile(dialect=db._writes.dialect, compile_kwargs={"literal_binds": True})
+
+    plan = db.read(lambda tx: tx.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}").all())
+
+    assert index in plan[0][3]
+    assert not any("TEMP B-TREE" in step[3] for step in plan)
