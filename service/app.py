@@ -16,7 +16,7 @@ from service.api.deps import Parts
 from service.api.fleet import Fleet
 from service.api.keyring import Keyring
 from service.api.line import Line
-from service.api.middleware import RequestId
+from service.api.middleware import BodyLimit, RequestId
 from service.api.routes import content, generate, health, internal, jobs, keys, models
 from service.api.seen import Seen
 from service.background import Ticker
@@ -37,10 +37,10 @@ def build(settings: Settings, clock: Clock = utc_now) -> FastAPI:
         summary="Text in, video out, on your own GPUs.",
         lifespan=lambda app: _life(app, settings, bell, clock),
         generate_unique_id_function=_operation_id,
-        max_body_size=settings.max_body_bytes,
         separate_input_output_schemas=False,
     )
     app.state.bell = bell
+    app.add_middleware(BodyLimit, most=settings.max_body_bytes)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,

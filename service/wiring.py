@@ -43,7 +43,6 @@ def cards(settings: Settings) -> dict[str, ModelCard]:
 
 def limits(settings: Settings) -> Limits:
     return Limits(
-        max_body_bytes=settings.max_body_bytes,
         max_queued_per_key=settings.max_queued_per_key,
         default_timeout=timedelta(seconds=settings.job_timeout_seconds),
         keep_bytes=timedelta(days=settings.keep_days),

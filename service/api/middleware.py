@@ -1,4 +1,4 @@
-"""Every request gets an id, which every answer, problem and log line carries."""
+"""What every request goes through: it gets an id, and its body has a limit."""
 
 import logging
 import re
@@ -6,6 +6,7 @@ import secrets
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger("rushes.access")
@@ -47,3 +48,35 @@ def _log(scope: Scope, status: int, seconds: float) -> None:
         seconds * 1000,
         scope["request_id"],
     )
+
+
+class BodyLimit:
+    """Ends the reading of a body, declared or in chunks, that is larger than `most` bytes.
+
+    Raised where the route reads, so that the answer is a problem like any other.
+    """
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self.app = app
+        self.most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            await self.app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "")
+        seen = int(declared) if declared.isdecimal() else 0
+        too_large = HTTPException(413)
+        counted = 0
+
+        async def limited() -> Message:
+            nonlocal counted
+            if seen > self.most:
+                raise too_large
+            message = await receive()
+            counted += len(message.get("body", b""))
+            if counted > self.most:
+                raise too_large
+            return message
+
+        await self.app(scope, limited, send)

@@ -2,6 +2,7 @@
 
 import difflib
 import http
+import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -55,6 +56,10 @@ class Problem(BaseModel):
 
 class ProblemResponse(JSONResponse):
     media_type = "application/problem+json"
+
+    def render(self, content: Any) -> bytes:
+        """In ASCII: a problem may have to name what cannot be encoded."""
+        return json.dumps(content).encode()
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -44,14 +44,14 @@ def list_keys(connection: Connection) -> None:
         show.as_json(body)
         return
     show.table(
-        ("id", "name", "begins with", "admin", "created", "revoked"),
+        ("id", "name", "prefix", "admin", "age", "revoked"),
         [
             (
                 key["id"],
                 words.one_line(key["name"]),
                 key["prefix"],
                 "yes" if key["admin"] else "",
-                words.when(key["created_at"]),
+                words.age(key["created_at"]),
                 words.when(key["revoked_at"]),
             )
             for key in body["data"]

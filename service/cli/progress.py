@@ -65,7 +65,7 @@ class Bar:
 
     def __init__(self) -> None:
         self._bar = Progress(
-            BarColumn(bar_width=28),
+            BarColumn(bar_width=24),
             TaskProgressColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.description}"),
@@ -90,4 +90,4 @@ class Bar:
         )
 
     def away(self, trouble: str) -> None:
-        self._bar.update(self._task, ahead=f"lost sight of the service, looking again ({trouble})")
+        self._bar.update(self._task, ahead="no answer, looking again")

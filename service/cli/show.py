@@ -2,6 +2,7 @@
 
 import json
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from service.cli.words import Json
 
 # Where nobody looks, nothing is wrapped: a row stays a line.
 _WIDE = 250
+_NEVER_CUT = ("id", "status", "age", "prompt", "prefix")  # an id that is cut is of no use
+_BESIDE_PROMPT = 66  # columns that a row of the jobs takes without it
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -38,8 +41,7 @@ def aside(text: str) -> None:
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        # An id that is cut cannot be used again.
-        shown.add_column(name, no_wrap=name in ("id", "prompt"), overflow="ellipsis")
+        shown.add_column(name, no_wrap=name in _NEVER_CUT)
     for row in rows:
         shown.add_row(*row)
     console().print(shown)
@@ -47,7 +49,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def fields(pairs: Iterable[tuple[str, str]]) -> None:
     for name, text in pairs:
-        line(f"  {name:<10} {text}")
+        line(f"  {name:<10} {words.one_line(text)}")
 
 
 def job(body: Json) -> None:
@@ -57,7 +59,7 @@ def job(body: Json) -> None:
     line(f"{body['id']}  {words.doing(body)}{progress}" + (f", {ahead}" if ahead else ""))
     rows = [
         ("model", words.made_by(body)),
-        ("prompt", words.one_line(wanted["prompt"])),
+        ("prompt", wanted["prompt"]),
         (
             "asked for",
             f"{wanted['width']}x{wanted['height']}, {wanted['num_frames']} frames at "
@@ -80,21 +82,18 @@ def jobs(body: Json) -> None:
     if not body["data"]:
         line('no such jobs; make one with: rushes video "…"')
         return
-    table(
-        ("id", "status", "%", "model", "size", "seconds", "created", "prompt"),
-        [
-            (
-                each["id"],
-                each["status"],
-                str(each["progress"]),
-                each["model"],
-                f"{each['input']['width']}x{each['input']['height']}",
-                f"{each['input']['num_frames'] / each['input']['fps']:.1f}",
-                words.when(each["created_at"]),
-                words.one_line(each["input"]["prompt"])[:60],
-            )
-            for each in body["data"]
-        ],
-    )
+    room = max(12, console().width - _BESIDE_PROMPT)
+    rows = [
+        (
+            each["id"],
+            each["status"],
+            str(each["progress"]),
+            each["model"],
+            words.age(each["created_at"]),
+            textwrap.shorten(words.one_line(each["input"]["prompt"]), room, placeholder="…"),
+        )
+        for each in body["data"]
+    ]
+    table(("id", "status", "%", "model", "age", "prompt"), rows)
     if body["has_more"]:
         aside("there are more; --limit shows up to 100")

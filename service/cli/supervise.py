@@ -95,7 +95,8 @@ class Supervisor:
             url = address(self.settings.host, listener.getsockname()[1])
             try:
                 self._start(listener, lock, url)
-                self.say(f"ready {url}")
+                if not self._stop.is_set():
+                    self.say(f"ready {url}")
                 self._watch()
             finally:
                 self._end()

@@ -1,6 +1,6 @@
 """What the API answers, in the words of a person; no printing here."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from service.domain.job import FINAL
@@ -80,6 +80,17 @@ def when(timestamp: str | None) -> str:
     if timestamp is None:
         return ""
     return f"{datetime.fromisoformat(timestamp).astimezone():%Y-%m-%d %H:%M}"
+
+
+def age(timestamp: str | None) -> str:
+    """How long ago that was, as short as can be."""
+    if timestamp is None:
+        return ""
+    gone = (datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds()
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if gone >= length:
+            return f"{gone / length:.0f} {unit}"
+    return f"{max(0.0, gone):.0f} s"
 
 
 def one_line(text: str) -> str:

@@ -8,7 +8,6 @@ from datetime import timedelta
 class Limits:
     """Every bound in one place; the roots fill it from the settings."""
 
-    max_body_bytes: int = 1_000_000
     max_queued_per_key: int = 1_000
     max_inline_bytes: int = 20_000_000  # of an MP4 inside a JSON answer, before base64
     max_wait: timedelta = timedelta(seconds=60)

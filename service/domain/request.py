@@ -7,16 +7,20 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 MAX_SEED = 2**32 - 1  # the largest that every generator (numpy, torch, JavaScript) takes exactly
 
 
-def _no_nul(text: str) -> str:
-    # Postgres text and process arguments cannot carry it.
+def _storable(text: str) -> str:
+    # Postgres text and process arguments cannot carry NUL; half a surrogate pair is no character.
     if "\x00" in text:
         raise ValueError("must not contain the NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not contain half of a surrogate pair") from None
     return text
 
 
-Text = Annotated[str, AfterValidator(_no_nul)]
-Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_no_nul)]
-Value = Annotated[str, Field(max_length=500), AfterValidator(_no_nul)]
+Text = Annotated[str, AfterValidator(_storable)]
+Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_storable)]
+Value = Annotated[str, Field(max_length=500), AfterValidator(_storable)]
 
 
 Prompt = Annotated[Text, Field(min_length=1, max_length=4000)]

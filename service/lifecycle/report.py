@@ -34,6 +34,8 @@ def begin(
     """
     attempt, job = _open(tx, credentials)
     if job.state is JobState.STARTING and job.fence == attempt.fence:
+        if attempts.knows_call(tx, call_id):
+            raise Lost("this call has already begun another attempt")
         begun = jobs.begin(tx, job, now=now, lease=lease)
         if begun is not None:
             attempts.begin(tx, begun, call_id=call_id, now=now)

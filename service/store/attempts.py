@@ -51,6 +51,12 @@ def get(tx: Transaction, job_id: JobId, number: int) -> Attempt | None:
     return None if row is None else Attempt(**row)
 
 
+def knows_call(tx: Transaction, call_id: str) -> bool:
+    """Whether any attempt was begun by this call."""
+    statement = sa.select(_attempts.c.number).where(_attempts.c.call_id == call_id)
+    return tx.execute(statement).first() is not None
+
+
 def begin(tx: Transaction, job: Job, *, call_id: str, now: datetime) -> None:
     _set(tx, job, call_id=call_id, fence=job.fence, started_at=now, heartbeat_at=now)
 

@@ -31,7 +31,7 @@ def test_without_a_service_it_ends_with_6_and_says_how_to_start_one(
     assert "`rushes up`" in lost.stderr
 
 
-@pytest.mark.parametrize("words", ["up", "api", "worker", "migrate", "jobs", "doctor"])
+@pytest.mark.parametrize("words", ["up", "worker", "jobs", "doctor"])
 def test_a_wrong_setting_is_named_by_every_command(alone: Rushes, words: str) -> None:
     refused = alone(words, port="eighty")
 

@@ -21,10 +21,9 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 
 
-@router.api_route(
+@router.head("/{job_id}/content", include_in_schema=False)
+@router.get(
     "/{job_id}/content",
-    methods=["GET", "HEAD"],
-    operation_id="get_content",
     response_class=FileResponse,
     responses={
         200: {"content": {"video/mp4": _BYTES, "image/jpeg": _BYTES, "image/png": _BYTES}},

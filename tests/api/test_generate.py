@@ -1,0 +1,141 @@
+import base64
+import threading
+import time
+
+import pytest
+
+from tests.api.world import VIDEO, World
+
+
+def test_a_submitted_job_is_answered_whole(world: World) -> None:
+    answer = world.client.post(
+        "/generate-video",
+        json={"prompt": "A serene mountain landscape with flowing water", "metadata": {"a": "b"}},
+    )
+
+    job = answer.json()
+    assert answer.status_code == 202
+    assert answer.headers["location"] == job["urls"]["self"]
+    assert answer.headers["location"].startswith("http://rushes.test/v1/jobs/job_")
+    assert job["status"] == "queued"
+    assert job["job_id"] == job["id"]
+    assert job["sandbox"] is True
+    assert job["queue_position"] == 0
+    assert job["progress"] == 0
+    assert job["metadata"] == {"a": "b"}
+    assert job["input"]["num_frames"] == 120
+    assert job["seed"] == job["input"]["seed"]
+    assert job["result"] is None
+
+
+def test_the_place_in_the_queue_is_shown(world: World) -> None:
+    jobs = [world.submit() for _ in range(3)]
+    urgent = world.submit(priority="high")
+
+    assert [world.job(job["id"])["queue_position"] for job in [urgent, *jobs]] == [0, 1, 2, 3]
+
+
+def test_the_same_idempotency_key_makes_one_job(world: World) -> None:
+    headers = {"Idempotency-Key": "order-17"}
+    body = {"prompt": "x"}
+
+    first = world.client.post("/generate-video", json=body, headers=headers)
+    again = world.client.post("/generate-video", json=body, headers=headers)
+    other = world.client.post("/generate-video", json={"prompt": "y"}, headers=headers)
+
+    assert again.json()["id"] == first.json()["id"]
+    assert again.status_code == 202
+    assert "idempotency-replayed" not in first.headers
+    assert again.headers["idempotency-replayed"] == "true"
+    assert other.status_code == 422
+    assert other.json()["code"] == "idempotency_key_reused"
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 256, "with space"])
+def test_an_unusable_idempotency_key_is_refused(world: World, name: str) -> None:
+    answer = world.client.post(
+        "/generate-video", json={"prompt": "x"}, headers={"Idempotency-Key": name}
+    )
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "Idempotency-Key:"
+
+
+def finish_soon(world: World) -> threading.Thread:
+    def work() -> None:
+        while world.parts.db.read(lambda tx: tx.connection.exec_driver_sql(
+            "SELECT count(*) FROM jobs WHERE state = 'queued'"
+        ).scalar()) == 0:  # fmt: skip
+            time.sleep(0.01)
+        world.finish()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_a_wait_ends_as_soon_as_the_job_does(world: World) -> None:
+    worker = finish_soon(world)
+
+    answer = world.client.post(
+        "/generate-video", json={"prompt": "x"}, headers={"Prefer": "wait=30"}
+    )
+    worker.join()
+
+    assert answer.status_code == 200
+    assert answer.headers["preference-applied"] == "wait=30"
+    assert answer.json()["status"] == "succeeded"
+
+
+def test_an_inline_answer_is_the_video_and_nothing_else(world: World) -> None:
+    worker = finish_soon(world)
+
+    answer = world.client.post(
+        "/generate-video",
+        json={"prompt": "x", "response_format": "b64_json"},
+        headers={"Prefer": "wait=30"},
+    )
+    worker.join()
+
+    body = answer.json()
+    assert answer.status_code == 200
+    assert set(body) == {"video", "duration_ms", "generation_time_ms"}
+    assert base64.b64decode(body["video"]) == VIDEO
+    assert (body["duration_ms"], body["generation_time_ms"]) == (5000, 1234)
+
+
+def test_a_wait_that_is_too_short_answers_with_the_job(world: World) -> None:
+    answer = world.client.post(
+        "/generate-video",
+        json={"prompt": "x", "response_format": "b64_json"},
+        headers={"Prefer": "respond-async, wait=0"},
+    )
+
+    assert answer.status_code == 202
+    assert answer.json()["status"] == "queued"
+
+
+def test_an_estimate_starts_nothing_and_tells_what_would_be(world: World) -> None:
+    answer = world.client.post(
+        "/v1/estimate", json={"prompt": "x", "model": "ltx-2b", "duration_seconds": 5}
+    )
+
+    body = answer.json()
+    assert answer.status_code == 200
+    assert body["input"]["num_frames"] == 121
+    assert body["duration_seconds"] == pytest.approx(121 / 24, abs=1e-6)
+    assert body["expected_seconds"] > 0
+    assert any("121 frames" in warning for warning in body["warnings"])
+    assert any("no worker" in warning for warning in body["warnings"])
+    assert world.client.get("/v1/jobs").json()["data"] == []
+
+
+def test_a_full_queue_answers_429_and_when_to_come_back(world: World) -> None:
+    object.__setattr__(world.parts.limits, "max_queued_per_key", 1)
+    world.submit()
+
+    answer = world.client.post("/generate-video", json={"prompt": "x"})
+
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.json()["retryable"] is True

@@ -1,0 +1,47 @@
+from tests.api.world import World
+
+
+def test_health_tells_queue_and_workers(world: World) -> None:
+    before = world.client.get("/health").json()
+    world.submit()
+    world.submit()
+    world.claim(warm="slate", gpu="Test GPU")
+
+    after = world.client.get("/health").json()
+
+    assert (before["status"], before["warm"]) == ("degraded", False)
+    assert after["status"] == "healthy"
+    assert (after["model"], after["gpu"], after["warm"]) == ("slate", "Test GPU", True)
+    assert after["queue"] == {"queued": 1, "running": 1}
+
+
+def test_health_says_when_the_database_is_away(world: World) -> None:
+    world.parts.db.read(lambda tx: tx.connection.exec_driver_sql("SELECT 1").scalar())
+    broken = world.parts.db._readers
+    object.__setattr__(world.parts.db, "_readers", _Gone())
+
+    health, ready = world.client.get("/health"), world.client.get("/readyz")
+    object.__setattr__(world.parts.db, "_readers", broken)
+
+    assert (health.status_code, health.json()["status"]) == (503, "unhealthy")
+    assert (ready.status_code, ready.json()["code"]) == (503, "unavailable")
+    assert world.client.get("/readyz").status_code == 200
+    assert world.client.get("/livez").json() == {"status": "ok"}
+
+
+class _Gone:
+    def connection(self) -> None:
+        from sqlalchemy.exc import OperationalError
+
+        raise OperationalError("SELECT 1", {}, Exception("gone"))
+
+
+def test_models_are_listed_with_the_default_first(world: World) -> None:
+    world.claim()
+
+    cards = world.client.get("/v1/models").json()["data"]
+
+    assert [card["id"] for card in cards] == ["slate", "ltx-2b"]
+    assert (cards[0]["default"], cards[0]["sandbox"], cards[0]["workers"]) == (True, True, 1)
+    assert cards[1]["frames"] == {"low": 9, "high": 257, "step": 8}
+    assert (cards[1]["sandbox"], cards[1]["workers"]) == (False, 0)

@@ -1,0 +1,86 @@
+import pytest
+
+from tests.api.world import KEY, World
+
+
+def test_no_key_or_a_wrong_one_is_401(world: World) -> None:
+    for value in (None, "Bearer ", "Bearer nonsense", "Basic abc", f"Bearer {KEY}x"):
+        world.client.headers.pop("Authorization", None)
+        headers = {} if value is None else {"Authorization": value}
+        answer = world.client.get("/v1/jobs", headers=headers)
+
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.json()["code"] == "unauthenticated"
+
+
+def test_a_new_key_works_until_it_is_revoked(world: World) -> None:
+    made = world.client.post("/v1/keys", json={"name": "render farm"}).json()
+    headers = {"Authorization": f"Bearer {made['secret']}"}
+    assert world.client.get("/v1/jobs", headers=headers).status_code == 200
+
+    revoked = world.client.delete(f"/v1/keys/{made['key']['id']}")
+
+    assert revoked.json()["revoked_at"]
+    assert world.client.get("/v1/jobs", headers=headers).status_code == 401
+
+
+def test_a_secret_is_shown_once_and_stored_nowhere(world: World) -> None:
+    secret = world.other_key()
+
+    listed = world.client.get("/v1/keys").text
+
+    assert secret not in listed
+    assert (
+        secret.split("_")[2].encode()
+        not in (
+            world.parts.artifacts._root.parent / "rushes.db"  # type: ignore[attr-defined]
+        ).read_bytes()
+    )
+
+
+def test_only_an_admin_may_handle_keys(world: World) -> None:
+    headers = {"Authorization": f"Bearer {world.other_key()}"}
+
+    assert world.client.get("/v1/keys", headers=headers).status_code == 403
+    assert world.client.post("/v1/keys", json={"name": "x"}, headers=headers).status_code == 403
+
+
+def test_another_keys_job_is_404_on_every_route(world: World) -> None:
+    world.submit()
+    job_id = world.finish()
+    headers = {"Authorization": f"Bearer {world.other_key()}"}
+    routes = [
+        (method, path.format(job_id=job_id))
+        for path, operations in world.client.app.openapi()["paths"].items()  # type: ignore[attr-defined]
+        for method in operations
+        if "{job_id}" in path
+    ]
+
+    answers = {
+        (method, path): world.client.request(method, path, headers=headers).status_code
+        for method, path in routes
+    }
+
+    assert len(routes) >= 5
+    assert set(answers.values()) == {404}
+    assert world.client.get("/v1/jobs", headers=headers).json()["data"] == []
+
+
+@pytest.mark.parametrize("job_id", ["nonsense", "job_", "job_" + "0" * 26, "..%2f..", "%00"])
+def test_a_job_that_cannot_be_is_404(world: World, job_id: str) -> None:
+    assert world.client.get(f"/v1/jobs/{job_id}").status_code == 404
+
+
+def test_only_these_routes_answer_without_a_key(world: World) -> None:
+    del world.client.headers["Authorization"]
+    open_routes = set()
+    for path, operations in world.client.app.openapi()["paths"].items():  # type: ignore[attr-defined]
+        for method in operations:
+            filled = path.replace("{job_id}", "job_" + "0" * 26)
+            filled = filled.replace("{attempt_id}", f"job_{'0' * 26}.1").replace("{key_id}", "k")
+            answer = world.client.request(method, filled, json={})
+            if answer.status_code not in (401, 422):
+                open_routes.add(path)
+
+    assert open_routes == {"/health", "/livez", "/readyz"}
