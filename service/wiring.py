@@ -46,6 +46,7 @@ def limits(settings: Settings) -> Limits:
         max_queued_per_key=settings.max_queued_per_key,
         default_timeout=timedelta(seconds=settings.job_timeout_seconds),
         keep_bytes=timedelta(days=settings.keep_days),
+        running_lease=timedelta(seconds=settings.running_lease_seconds),
     )
 
 

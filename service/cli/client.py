@@ -45,6 +45,8 @@ class Problem(Stop):
         exit_code = _EXITS.get(status, Exit.REFUSED if status < 500 else Exit.IN_THE_WAY)
         if any(error.get("code") == "unknown_model" for error in self.errors):
             exit_code = Exit.NOT_FOUND
+        if "code" not in body:
+            exit_code, hint = Exit.UNREACHABLE, hint or "is that a Rushes service?"
         lines = [str(error.get("detail")) for error in self.errors] or [self.detail]
         if status >= 500 and body.get("request_id"):
             lines.append(f"request id: {body['request_id']}")
@@ -144,16 +146,18 @@ class Client:
         try:
             body = answer.json()
         except ValueError:
-            body, hint = {}, f"is {self.url} a Rushes service?"
-        return Problem(answer.status_code, body if isinstance(body, dict) else {}, hint)
+            body = None
+        if not isinstance(body, dict):
+            body = {"detail": f"{self.url} answers {answer.status_code} {answer.reason_phrase}"}
+        return Problem(answer.status_code, body, hint)
 
     def _json(self, answer: httpx.Response) -> Json:
         try:
-            body: Json = answer.json()
+            body = answer.json()
         except ValueError:
-            raise Stop(
-                Exit.UNREACHABLE, f"what answers at {self.url} is not a Rushes service"
-            ) from None
+            body = None
+        if not isinstance(body, dict):
+            raise Stop(Exit.UNREACHABLE, f"what answers at {self.url} is not a Rushes service")
         return body
 
 

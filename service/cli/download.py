@@ -1,5 +1,6 @@
 """Brings a finished video to a file: whole and checked, or not at all."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from service.cli import words
@@ -13,19 +14,14 @@ SUFFIX = {"video": ".mp4", "thumbnail": "-thumbnail.jpg", "last_frame": "-last_f
 
 def check_output(to: Output) -> None:
     """Find out before a GPU works for it that the file has no place. Stops the command."""
-    if to.output is not None and not _is_folder(to.output):
+    if to.output is not None and not to.output.is_dir():
         _check_file(to.output, to.force)
         _make_folder(to.output.parent)
 
 
 def download(client: Client, job: Json, to: Output, variant: str = "video") -> Path:
     """Where the file is now. Stops the command when the job has none, or the bytes are wrong."""
-    if job["result"] is None:
-        raise (
-            Stop(Exit.NO_VIDEO, words.why(job))
-            if words.final(job)
-            else Stop(Exit.IN_THE_WAY, f"job {job['id']} is {job['status']}: there is no video yet")
-        )
+    _check_result(job)
     file = _file(to.output, job["id"] + SUFFIX[variant])
     _check_file(file, to.force)
     _make_folder(file.parent)
@@ -38,18 +34,23 @@ def download(client: Client, job: Json, to: Output, variant: str = "video") -> P
     except OSError as error:
         raise Stop(Exit.IN_THE_WAY, f"cannot write {file}: {error.strerror}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
     return file
+
+
+def _check_result(job: Json) -> None:
+    if not words.final(job):
+        detail = f"job {job['id']} is {job['status']}: there is no video yet"
+        raise Stop(Exit.IN_THE_WAY, detail)
+    if job["result"] is None:
+        raise Stop(Exit.NO_VIDEO, words.why(job))
 
 
 def _file(output: Path | None, name: str) -> Path:
     if output is None:
         return Path(name)
-    return output / name if _is_folder(output) else output
-
-
-def _is_folder(output: Path) -> bool:
-    return output.is_dir()
+    return output / name if output.is_dir() else output
 
 
 def _check_file(file: Path, force: bool) -> None:

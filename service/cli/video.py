@@ -67,7 +67,6 @@ def video(
     from service.cli import show, words
     from service.cli.client import connect
     from service.cli.download import check_output, download
-    from service.cli.stop import Exit, Stop
     from service.cli.watch import watch
 
     if no_wait and to.output is not None:
@@ -82,8 +81,6 @@ def video(
         job = watch(client, job)
         if connection.as_json:
             show.as_json(job)
-        if job["result"] is None:
-            raise Stop(Exit.NO_VIDEO, words.why(job))
         file = download(client, job, to)
     if not connection.as_json:
         show.line(f"saved {file}  ({words.clip(job['result'])})")

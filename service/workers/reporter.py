@@ -24,7 +24,7 @@ from service.domain.errors import Lost
 log = logging.getLogger(__name__)
 
 _NEWS_SECONDS = 0.25  # progress is told at most this often
-_HEARTBEAT_SECONDS = 5.0  # and at least this often
+_HEARTBEATS_A_LEASE = 6  # and at least this often: five of them may go astray
 _GIVE_UP_SECONDS = 15 * 60.0  # how long begin, finish and fail are tried while the API is away
 _STUCK_SECONDS = 10.0  # a step that ignores `lost` for this long hangs in native code
 
@@ -52,6 +52,7 @@ class HttpReporter:
         self._stopping = stopping
         self._call_id = f"local:{os.getpid()}:{uuid.uuid4().hex}"
         self._fence = ticket.fence
+        self._heartbeat_seconds = 1.0
         self._news = threading.Condition()
         self._progress = Progress(stage=Stage.PREPROCESS, fraction=0.0)
         self._told: Progress | None = None
@@ -63,6 +64,7 @@ class HttpReporter:
         """Take the attempt; answers the prefix for its artifacts. Raises Lost."""
         begun = self._insist("begin", {"call_id": self._call_id})
         self._fence = begun["fence"]
+        self._heartbeat_seconds = begun["lease_seconds"] / _HEARTBEATS_A_LEASE
         return str(begun["artifact_prefix"])
 
     def step(self, stage: Stage, done: int, of: int) -> None:
@@ -127,7 +129,7 @@ class HttpReporter:
             if self._told is not None:
                 self._news.wait_for(lambda: self._ended, timeout=_NEWS_SECONDS)
             self._news.wait_for(
-                lambda: self._ended or self._progress != self._told, timeout=_HEARTBEAT_SECONDS
+                lambda: self._ended or self._progress != self._told, timeout=self._heartbeat_seconds
             )
             return not self._ended
 

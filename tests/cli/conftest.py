@@ -14,7 +14,7 @@ import pytest
 
 RUSHES = [sys.executable, "-m", "service.cli.main"]
 TINY = "--width 64 --height 64 --frames 4".split()
-LONG = "--width 512 --height 512 --seconds 120".split()  # many seconds: never waited for
+LONG = "--width 1280 --height 720 --seconds 120 --fps 60".split()  # minutes: never waited for
 
 
 def clean_environment(**settings: Any) -> dict[str, str]:

@@ -10,7 +10,7 @@ from service.settings import KEY_FILE
 from service.wiring import KEY_FILE as WRITTEN
 from tests.cli.conftest import Rushes
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cli")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cli-alone")]
 
 
 def test_help_names_every_exit_code(alone: Rushes) -> None:
@@ -21,7 +21,7 @@ def test_help_names_every_exit_code(alone: Rushes) -> None:
         assert f"{code.value}  {words}" in told.stdout
 
 
-@pytest.mark.parametrize("words", ["video hello", "jobs", "keys list"])
+@pytest.mark.parametrize("words", ["video hello", "keys list"])
 def test_without_a_service_it_ends_with_6_and_says_how_to_start_one(
     alone: Rushes, words: str
 ) -> None:
@@ -31,7 +31,7 @@ def test_without_a_service_it_ends_with_6_and_says_how_to_start_one(
     assert "`rushes up`" in lost.stderr
 
 
-@pytest.mark.parametrize("words", ["up", "worker", "jobs", "doctor"])
+@pytest.mark.parametrize("words", ["migrate", "jobs"])
 def test_a_wrong_setting_is_named_by_every_command(alone: Rushes, words: str) -> None:
     refused = alone(words, port="eighty")
 

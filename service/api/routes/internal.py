@@ -47,6 +47,7 @@ class BeginAsk(_Body):
 class Begun(BaseModel):
     fence: int
     artifact_prefix: str
+    lease_seconds: float
 
 
 class ProgressAsk(_Body):
@@ -143,7 +144,11 @@ async def begin_attempt(
             tx, credentials, call_id=ask.call_id, lease=lease, now=parts.clock()
         )
     )
-    return Begun(fence=job.fence, artifact_prefix=job.artifact_prefix)
+    return Begun(
+        fence=job.fence,
+        artifact_prefix=job.artifact_prefix,
+        lease_seconds=lease.total_seconds(),
+    )
 
 
 @router.post("/attempts/{attempt_id}/progress", responses=_attempt)

@@ -1,0 +1,68 @@
+import subprocess
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+
+from service.domain.attempt import AttemptFailed
+from service.workers.stages.boxes import read_track
+from service.workers.stages.check import check
+from service.workers.stages.encode import encode
+from tests import make
+from tests.workers.test_encode import frames
+
+ASKED = make.request(num_frames=12)
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    return encode(frames(ASKED), ASKED, tmp_path / "v.mp4", {}).path
+
+
+def test_a_good_file_passes(video: Path) -> None:
+    check(video, ASKED)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"num_frames": 13}, "12 frames instead of 13"),
+        ({"fps": 24}, "1.000 s instead of 0.500 s"),
+        ({"width": 66}, "not 66x64"),
+    ],
+)
+def test_a_file_that_is_not_as_asked_is_refused(
+    video: Path, change: dict[str, int], words: str
+) -> None:
+    with pytest.raises(AttemptFailed, match=words):
+        check(video, make.request(**{"num_frames": 12, **change}))
+
+
+@pytest.mark.parametrize("keep", [0, 10, 40, 600])
+def test_a_file_that_was_cut_off_is_refused(video: Path, keep: int) -> None:
+    video.write_bytes(video.read_bytes()[:keep])
+
+    with pytest.raises(AttemptFailed):
+        check(video, ASKED)
+
+
+def test_pictures_that_do_not_decode_are_refused(video: Path) -> None:
+    content = bytearray(video.read_bytes())
+    start = content.index(b"mdat") + 4
+    content[start : start + 2000] = b"\x00" * min(2000, len(content) - start)
+    video.write_bytes(bytes(content))
+
+    with pytest.raises(AttemptFailed):
+        check(video, ASKED)
+
+
+def test_an_index_at_the_end_is_seen(video: Path, tmp_path: Path) -> None:
+
+    late = tmp_path / "late.mp4"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(video), "-c", "copy",
+               str(late)]  # fmt: skip
+    subprocess.run(command, check=True)
+
+    assert not read_track(late).index_first
+    with pytest.raises(AttemptFailed, match="index comes after"):
+        check(late, ASKED)

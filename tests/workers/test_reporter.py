@@ -1,0 +1,174 @@
+"""The reporter against a small HTTP server that is told how to answer."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import pytest
+
+from service.domain.attempt import AttemptFailed, Failure, FailureKind, Stage
+from service.domain.errors import Lost
+from service.domain.job import KeyId
+from service.domain.submission import new_job
+from service.workers.reporter import HttpReporter
+from tests import make
+
+
+class Api(ThreadingHTTPServer):
+    """Answers 200 unless `script` holds something else for the next call of an act."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.heard: list[tuple[str, dict[str, Any]]] = []
+        self.script: dict[str, list[int]] = {}
+        self.cancel = False
+        self.told = threading.Event()
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Api
+
+    def do_POST(self) -> None:
+        act = self.path.rsplit("/", 1)[1]
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.heard.append((act, body))
+        scripted = self.server.script.get(act)
+        status = scripted.pop(0) if scripted else 200
+        answers = {
+            "begin": {"fence": 5, "artifact_prefix": "jobs/j/5", "lease_seconds": 1.2},
+            "progress": {"cancel_requested": self.server.cancel},
+        }
+        answer = answers.get(act, {"status": "x"}) if status == 200 else {"detail": "as planned"}
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        if act == "progress":
+            self.server.told.set()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    server = Api()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def reporter(api: Api) -> Iterator[HttpReporter]:
+    with httpx.Client(base_url=f"http://127.0.0.1:{api.server_address[1]}") as client:
+        yield HttpReporter(client, make.ticket(), threading.Event())
+
+
+def until_it_raises(reporter: HttpReporter, api: Api) -> Exception:
+    """Step on, as a model does, until a step raises."""
+    for done in range(1, 100):
+        try:
+            reporter.step(Stage.GENERATE, done, 100)
+        except (AttemptFailed, Lost) as error:
+            return error
+        api.told.clear()
+        api.told.wait(5)
+    raise AssertionError("no step raised")
+
+
+def test_reports_carry_the_fence_that_begin_gave(reporter: HttpReporter, api: Api) -> None:
+    assert reporter.begin() == "jobs/j/5"
+    with reporter:
+        reporter.step(Stage.GENERATE, 1, 2)
+        api.told.wait(5)
+        reporter.fail(Failure(kind=FailureKind.USER, code="x", message="y"))
+
+    assert next(act for act, _ in api.heard) == "begin"
+    assert all(body["fence"] == 5 for act, body in api.heard if act != "begin")
+    assert api.heard[-1][0] == "fail"
+
+
+def test_a_wish_to_cancel_raises_in_the_next_step(reporter: HttpReporter, api: Api) -> None:
+    reporter.begin()
+    api.cancel = True
+    with reporter:
+        error = until_it_raises(reporter, api)
+
+    assert isinstance(error, AttemptFailed)
+    assert error.kind is FailureKind.CANCELED
+
+
+def test_a_lost_attempt_raises_in_the_next_step(reporter: HttpReporter, api: Api) -> None:
+    reporter.begin()
+    api.script["progress"] = [409] * 5
+    with reporter:
+        error = until_it_raises(reporter, api)
+
+    assert isinstance(error, Lost)
+
+
+def test_a_silent_step_is_bridged_by_heartbeats(reporter: HttpReporter, api: Api) -> None:
+    reporter.begin()
+    with reporter:
+        reporter.step(Stage.GENERATE, 1, 2)
+        for _ in range(4):
+            api.told.clear()
+            assert api.told.wait(5)
+
+    reports = [body["progress"]["fraction"] for act, body in api.heard if act == "progress"]
+    assert len(reports) >= 4
+    assert len(set(reports)) <= 2
+
+
+def test_progress_that_is_not_heard_does_not_stop_the_work(
+    reporter: HttpReporter, api: Api
+) -> None:
+    reporter.begin()
+    api.script["progress"] = [503, 503]
+    with reporter:
+        for done in (1, 2, 3):
+            api.told.clear()
+            reporter.step(Stage.GENERATE, done, 3)
+            assert api.told.wait(5)
+
+
+def test_begin_and_finish_are_said_until_they_are_heard(reporter: HttpReporter, api: Api) -> None:
+    api.script["begin"] = [503, 500]
+    api.script["finish"] = [502]
+
+    reporter.begin()
+    reporter.finish(make.outcome(_job()))
+
+    acts = [act for act, _ in api.heard]
+    assert acts == ["begin"] * 3 + ["finish"] * 2
+    assert len({body["call_id"] for act, body in api.heard if act == "begin"}) == 1
+
+
+def test_a_refused_begin_is_lost(reporter: HttpReporter, api: Api) -> None:
+    api.script["begin"] = [409]
+
+    with pytest.raises(Lost, match="as planned"):
+        reporter.begin()
+
+
+def test_a_worker_that_is_told_to_stop_hands_its_attempt_back(api: Api) -> None:
+    stopping = threading.Event()
+    with httpx.Client(base_url=f"http://127.0.0.1:{api.server_address[1]}") as client:
+        reporter = HttpReporter(client, make.ticket(), stopping)
+        stopping.set()
+
+        with pytest.raises(AttemptFailed) as caught:
+            reporter.step(Stage.GENERATE, 1, 2)
+
+    assert caught.value.kind is FailureKind.TRANSIENT
+
+
+def _job():  # type: ignore[no-untyped-def]
+    return new_job(make.submission(KeyId("key_x")), make.START)
