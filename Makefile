@@ -4,6 +4,8 @@ UV := .tools/bin/uv
 RUN := .venv/bin
 # uv does not read pip's setting for a folder of local wheels.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+# Compiled modules are worth keeping: the tests start many processes.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(UV) pip install --quiet --python .venv --constraints constraints.txt
 
 .DEFAULT_GOAL := help
@@ -22,7 +24,7 @@ test: .venv/.test ## Install what the tests need and run all of them
 	$(RUN)/pytest -q -n 2 --dist loadgroup
 
 test-fast: .venv/.test ## The inner loop: no processes, no torch
-	$(RUN)/pytest -q -x -m 'not slow'
+	$(RUN)/pytest -q -x -n 2 -m 'not slow'
 
 check: .venv/.test ## Format, lint, types, import contracts
 	$(RUN)/ruff format --check .
