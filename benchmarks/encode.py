@@ -1,0 +1,185 @@
+"""Our pipe to ffmpeg against ffmpeg alone, and the memory of a long clip against a short one.
+
+Ffmpeg alone reads the same frames from a file in memory, which leaves out the pipe as well as
+Python. Both go once in each round, and the median of the rounds' ratios is printed:
+`python -m benchmarks.encode [--rounds 7]`.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+
+from service.artifacts.files import Files
+from service.domain.attempt import Ticket
+from service.domain.catalog import SLATE
+from service.domain.request import VideoRequest
+from service.workers.adapters.base import Frame
+from service.workers.adapters.slate import Slate
+from service.workers.run import make_video
+from service.workers.stages import encode
+
+SIZES = ((768, 512), (1216, 704))
+CLIP_FRAMES = 121
+# Drawn beforehand and used in turn, so that making frames costs nothing. A slate's are quick to
+# encode; a film's keep ffmpeg busy for longer, and what we add to it shows less.
+DRAWN_FRAMES = 48
+SECONDS = (5, 60)
+# What must hold, from the issue.
+MOST_RATIO = 1.15
+MOST_GROWTH_MB = 100.0
+
+
+def main() -> int:
+    options = argparse.ArgumentParser()
+    options.add_argument("--rounds", type=int, default=7)
+    options.add_argument("--only-clip", type=int, help="seconds: make it and tell the memory")
+    chosen = options.parse_args()
+    if chosen.only_clip:
+        print(json.dumps(_memory_of(chosen.only_clip)))
+        return 0
+    # Memory first: a new process counts that of its parent as its own peak, and the frames of
+    # the speed test would be in it.
+    memory = {seconds: _memory(seconds) for seconds in SECONDS}
+    speeds = {size: _speed(_request(*size, CLIP_FRAMES), chosen.rounds) for size in SIZES}
+    print(f"{os.cpu_count()} cores, Python {platform.python_version()}, {chosen.rounds} rounds")
+    missed = _print_speeds(speeds) + _print_memory(memory)
+    print("all bounds hold" if not missed else f"{missed} bounds missed")
+    return 1 if missed else 0
+
+
+def _request(width: int, height: int, num_frames: int) -> VideoRequest:
+    return VideoRequest(
+        model=SLATE.name,
+        prompt="A quiet harbour at dawn; gulls circle above the masts",
+        width=width,
+        height=height,
+        num_frames=num_frames,
+        fps=24,
+        num_inference_steps=30,
+        guidance_scale=5.0,
+        seed=7,
+    )
+
+
+@dataclass(frozen=True)
+class Round:
+    """Seconds that each took."""
+
+    ours: float
+    alone: float
+
+
+def _speed(request: VideoRequest, rounds: int) -> list[Round]:
+    drawn = list(islice(Slate(SLATE).generate(request, lambda *_: None), DRAWN_FRAMES))
+    with tempfile.TemporaryDirectory(prefix="rushes-bench-", dir=_in_memory()) as folder:
+        work = _Work(request, drawn, Path(folder))
+        work.check_same()
+        return [work.once(ours_first=number % 2 == 0) for number in range(rounds)]
+
+
+def _in_memory() -> Path | None:
+    """Where files lie in memory, if there is room; otherwise the page cache has to do."""
+    shared = Path("/dev/shm")
+    return shared if shared.is_dir() and shutil.disk_usage(shared).free > 1 << 30 else None
+
+
+class _Work:
+    """The same frames to the same MP4, in two ways."""
+
+    def __init__(self, request: VideoRequest, drawn: list[Frame], folder: Path) -> None:
+        self._request, self._drawn = request, drawn
+        self._raw, self._mp4 = folder / "frames.rgb", folder / "video.mp4"
+        with self._raw.open("wb") as file:
+            file.writelines(frame.data for frame in islice(cycle(drawn), request.num_frames))
+
+    def ours(self) -> None:
+        frames = islice(cycle(self._drawn), self._request.num_frames)
+        encode.encode(frames, self._request, self._mp4, {})
+
+    def alone(self) -> None:
+        # Our very command, but for where it reads.
+        command = encode._command(self._request, self._mp4, {})
+        command[command.index("pipe:0")] = f"file:{self._raw}"
+        subprocess.run(command, check=True)
+
+    def once(self, *, ours_first: bool) -> Round:
+        if ours_first:
+            return Round(ours=_timed(self.ours), alone=_timed(self.alone))
+        alone = _timed(self.alone)
+        return Round(ours=_timed(self.ours), alone=alone)
+
+    def check_same(self) -> None:
+        """Also warms both up."""
+        self.ours()
+        ours = self._mp4.read_bytes()
+        self.alone()
+        if ours != self._mp4.read_bytes():
+            raise SystemExit("the two did not make the same file")
+
+
+def _timed(act: Callable[[], None]) -> float:
+    before = time.perf_counter()
+    act()
+    return time.perf_counter() - before
+
+
+def _memory(seconds: int) -> dict[str, float]:
+    """Of a process of its own, for a peak never falls again."""
+    command = [sys.executable, "-m", "benchmarks.encode", "--only-clip", str(seconds)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def _memory_of(seconds: int) -> dict[str, float]:
+    """Make a clip by the whole recipe; peaks of this process and of its largest child, in MB."""
+    request = _request(768, 512, seconds * 24)
+    told = Ticket(
+        job_id="job", attempt=1, fence=1, token="t", request=request, card=SLATE, api_url=""
+    )
+    with tempfile.TemporaryDirectory(prefix="rushes-bench-") as folder:
+        make_video(told, Slate(SLATE), Files(Path(folder)), "job/1", lambda *_: None)
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes on Linux
+    peaks = {"python": resource.RUSAGE_SELF, "ffmpeg": resource.RUSAGE_CHILDREN}
+    return {name: resource.getrusage(who).ru_maxrss * unit / 1e6 for name, who in peaks.items()}
+
+
+def _print_speeds(speeds: dict[tuple[int, int], list[Round]]) -> int:
+    print(f"{'seconds':16}{'ours':>10}{'ffmpeg alone':>15}{'ratio':>8}{'least':>8}{'most':>8}")
+    missed = 0
+    for (width, height), rounds in speeds.items():
+        ratios = sorted(r.ours / r.alone for r in rounds)
+        ratio = statistics.median(ratios)
+        missed += ratio > MOST_RATIO
+        print(
+            f"{f'{width}x{height}x{CLIP_FRAMES}':16}"
+            f"{statistics.median(r.ours for r in rounds):10.2f}"
+            f"{statistics.median(r.alone for r in rounds):15.2f}"
+            f"{ratio:8.2f}{ratios[0]:8.2f}{ratios[-1]:8.2f}"
+        )
+    return missed
+
+
+def _print_memory(memory: dict[int, dict[str, float]]) -> int:
+    short, long = (memory[seconds] for seconds in SECONDS)
+    print(f"{'peak MB':16}{f'{SECONDS[0]} s clip':>10}{f'{SECONDS[1]} s clip':>15}{'growth':>8}")
+    for name in short:
+        growth = long[name] - short[name]
+        print(f"{name:16}{short[name]:10.1f}{long[name]:15.1f}{growth:8.1f}")
+    return int(sum(long.values()) - sum(short.values()) > MOST_GROWTH_MB)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
