@@ -118,3 +118,14 @@ class Job(BaseModel):
 
 def artifact_prefix(job_id: JobId, fence: int) -> str:
     return f"jobs/{job_id}/{fence}"
+
+
+class JobFilter(BaseModel):
+    """Which jobs are wanted: any of each that is not empty, and all of `metadata`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    states: tuple[JobState, ...] = ()
+    models: tuple[str, ...] = ()
+    ids: tuple[JobId, ...] = ()
+    metadata: dict[str, str] = {}

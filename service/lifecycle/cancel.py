@@ -4,7 +4,7 @@ from datetime import datetime
 
 from service.domain.job import Job, JobId, JobState, KeyId
 from service.lifecycle.find import find
-from service.store import attempts, jobs
+from service.store import attempts, moves
 from service.store.engine import Transaction
 
 
@@ -18,8 +18,8 @@ def cancel(tx: Transaction, job_id: JobId, key_id: KeyId, now: datetime) -> Job:
     if job.state.final:
         return job
     if job.state is JobState.RUNNING:
-        return jobs.wish_cancel(tx, job, now=now) or job
-    canceled = jobs.cancel(tx, job, now=now)
+        return moves.wish_cancel(tx, job, now=now) or job
+    canceled = moves.cancel(tx, job, now=now)
     assert canceled is not None, "read and changed in one transaction"
     attempts.end(tx, canceled, outcome="canceled", now=now)
     return canceled

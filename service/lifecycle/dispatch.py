@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from service.domain.job import Job
 from service.domain.key import hash_secret
-from service.store import attempts, jobs
+from service.store import attempts, jobs, moves
 from service.store.engine import Transaction
 
 
@@ -25,7 +25,7 @@ def claim(
     due = jobs.next_queued(tx, models, now)
     if due is None:
         return None
-    job = jobs.claim(tx, due, lease_until=now + lease)
+    job = moves.claim(tx, due, lease_until=now + lease)
     if job is None:
         return None
     token = secrets.token_urlsafe(32)

@@ -9,7 +9,7 @@ from service.domain.job import Job, JobId, JobState
 from service.domain.key import opens
 from service.domain.price import Terms, cost_usd
 from service.lifecycle.settle import settle
-from service.store import attempts, jobs
+from service.store import attempts, jobs, moves
 from service.store.attempts import Attempt
 from service.store.engine import Transaction
 
@@ -36,12 +36,12 @@ def begin(
     if job.state is JobState.STARTING and job.fence == attempt.fence:
         if attempts.knows_call(tx, call_id):
             raise Lost("this call has already begun another attempt")
-        begun = jobs.begin(tx, job, now=now, lease=lease)
+        begun = moves.begin(tx, job, now=now, lease=lease)
         if begun is not None:
             attempts.begin(tx, begun, call_id=call_id, now=now)
             return begun
     elif job.state is JobState.RUNNING and attempt.call_id == call_id:
-        again = jobs.rebegin(tx, job, now=now, lease=lease)
+        again = moves.rebegin(tx, job, now=now, lease=lease)
         if again is not None:
             attempts.restart(tx, again, now=now)
             return again
@@ -59,7 +59,7 @@ def progress(
 ) -> Job:
     """Extend the lease and show where the attempt stands. The answer carries a wish to cancel."""
     job = _running(tx, credentials, fence)
-    beaten = jobs.beat(tx, job, told, now=now, lease=lease)
+    beaten = moves.beat(tx, job, told, now=now, lease=lease)
     if beaten is None:
         raise Lost
     attempts.beat(tx, beaten, now=now)
@@ -86,7 +86,7 @@ def finish(
 
 def succeed(tx: Transaction, job: Job, outcome: Outcome, *, terms: Terms, now: datetime) -> Job:
     """Make a running job succeeded and close its attempt. Raises Lost when `job` is stale."""
-    finished = jobs.succeed(
+    finished = moves.succeed(
         tx,
         job,
         outcome,

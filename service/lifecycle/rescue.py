@@ -13,7 +13,7 @@ from service.domain.ports import ArtifactStore
 from service.domain.price import Terms
 from service.lifecycle.report import succeed
 from service.lifecycle.settle import settle
-from service.store import jobs
+from service.store import jobs, moves
 from service.store.engine import Database, Transaction
 
 log = logging.getLogger(__name__)
@@ -90,4 +90,4 @@ def _fail(job: Job, failure: Failure, now: datetime) -> Work:
 
 
 def _expire(job: Job, now: datetime) -> Work:
-    return lambda tx: jobs.expire(tx, job, now=now)
+    return lambda tx: moves.expire(tx, job, now=now)

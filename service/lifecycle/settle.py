@@ -5,7 +5,7 @@ from datetime import datetime
 from service.domain.attempt import Failure, FailureKind
 from service.domain.job import Job
 from service.domain.retry import retry_wait
-from service.store import attempts, jobs
+from service.store import attempts, moves
 from service.store.engine import Transaction
 
 
@@ -28,8 +28,8 @@ def settle(tx: Transaction, job: Job, failure: Failure, now: datetime) -> Job | 
 def _move(tx: Transaction, job: Job, failure: Failure, earlier: int, now: datetime) -> Job | None:
     if job.cancel_requested_at is not None:
         # Nobody wants it any more: not worth another attempt, and not a failure either.
-        return jobs.cancel(tx, job, now=now)
+        return moves.cancel(tx, job, now=now)
     wait = retry_wait(failure.kind, attempt=job.attempt, earlier=earlier)
     if wait is not None:
-        return jobs.requeue(tx, job, run_at=now + wait)
-    return jobs.fail(tx, job, failure, now=now)
+        return moves.requeue(tx, job, run_at=now + wait)
+    return moves.fail(tx, job, failure, now=now)

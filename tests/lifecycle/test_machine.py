@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from service.artifacts.files import Files
 from service.domain.attempt import Failure, FailureKind, Progress
 from service.domain.errors import Lost
-from service.domain.job import MOVES, Job, JobState, KeyId
+from service.domain.job import MOVES, Job, JobFilter, JobState, KeyId
 from service.domain.limits import Limits
 from service.lifecycle import dispatch, report
 from service.lifecycle.cancel import cancel
@@ -141,7 +141,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 5))
     def cancel(self, number: int) -> None:
-        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, conditions={}))
+        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, wanted=JobFilter()))
         if page:
             job = page[number % len(page)]
             make.do(self.db, lambda tx: cancel(tx, job.id, self.key_id, self.clock()))
@@ -155,7 +155,7 @@ class Machine(RuleBasedStateMachine):
     def every_move_was_legal_and_final_is_final(self) -> None:
         if not hasattr(self, "key_id"):
             return
-        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, conditions={}))
+        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, wanted=JobFilter()))
         for job in page:
             before = self.seen.get(job.id, JobState.QUEUED)
             # Between two looks a job may have made several moves, but none out of a final state.
@@ -170,7 +170,7 @@ class Machine(RuleBasedStateMachine):
     def the_queue_is_counted_right(self) -> None:
         if not hasattr(self, "key_id"):
             return
-        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, conditions={}))
+        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, wanted=JobFilter()))
         states = Counter(job.state for job in page)
         assert self.db.read(keys.count_queued) == states[JobState.QUEUED]
 

@@ -8,7 +8,7 @@ from service.lifecycle import dispatch, report
 from service.lifecycle.cancel import cancel
 from service.lifecycle.report import Credentials
 from service.lifecycle.submit import submit
-from service.store import attempts, jobs
+from service.store import attempts, jobs, moves
 from service.store.engine import Database
 from tests import make
 
@@ -110,7 +110,7 @@ def test_only_the_right_token_may_report(db: Database, claimed: dispatch.Claim) 
 
 def test_a_zombie_can_change_nothing(db: Database, claimed: dispatch.Claim) -> None:
     old = make.begin(db, claimed, NOW)
-    make.do(db, lambda tx: jobs.requeue(tx, old, run_at=NOW))  # as if rescued
+    make.do(db, lambda tx: moves.requeue(tx, old, run_at=NOW))  # as if rescued
     make.do(db, lambda tx: attempts.end(tx, old, outcome="failed", now=NOW))
     newer = make.claim(db, NOW)
     make.begin(db, newer, NOW, call_id="call-2")

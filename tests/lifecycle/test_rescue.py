@@ -4,13 +4,14 @@ from pathlib import Path
 import pytest
 
 from service.artifacts.files import Files
+from service.domain.attempt import Progress
 from service.domain.job import Job, JobState, KeyId
 from service.domain.limits import Limits
 from service.lifecycle import dispatch
 from service.lifecycle.cancel import cancel
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.submit import submit
-from service.store import jobs
+from service.store import jobs, moves
 from service.store.engine import Database
 from tests import make
 
@@ -153,10 +154,10 @@ def test_a_wish_that_is_not_heard_becomes_a_cancel(
     heard = now_of(db, running)
     for _ in range(4):  # alive, and deaf
         clock.advance(16)
-        told = jobs.Progress(stage="generate", fraction=0.1)
+        told = Progress(stage="generate", fraction=0.1)
         heard = make.do(
             db,
-            lambda tx, job=heard, told=told: jobs.beat(
+            lambda tx, job=heard, told=told: moves.beat(
                 tx, job, told, now=clock(), lease=make.LEASE
             ),
         )
@@ -180,9 +181,9 @@ def test_a_heartbeat_between_judgement_and_sentence_saves_the_job(
     db: Database, rescuer: Rescuer, running: Job, clock: make.FakeClock
 ) -> None:
     judged = now_of(db, running)
-    told = jobs.Progress(stage="generate", fraction=0.1)
+    told = Progress(stage="generate", fraction=0.1)
     later = clock.advance(31)
-    make.do(db, lambda tx: jobs.beat(tx, judged, told, now=later, lease=make.LEASE))
+    make.do(db, lambda tx: moves.beat(tx, judged, told, now=later, lease=make.LEASE))
 
     assert rescuer._move(judged, rescuer._lapsed(judged, later)) is False
     assert now_of(db, running).state is JobState.RUNNING

@@ -3,12 +3,13 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from service.domain.attempt import Failure, FailureKind
-from service.domain.job import Job, JobState, KeyId
+from service.domain.attempt import Failure, FailureKind, Progress
+from service.domain.job import Job, JobFilter, JobState, KeyId
 from service.domain.limits import Limits
 from service.lifecycle.submit import submit
-from service.store import jobs, keys
+from service.store import jobs, keys, moves
 from service.store.engine import Database
+from service.store.job_rows import job_table
 from tests import make
 
 TROUBLE = Failure(kind=FailureKind.INTERNAL, code="x", message="y")
@@ -39,21 +40,21 @@ def test_a_stale_fence_moves_nothing(db: Database, key_id: KeyId) -> None:
     now = make.START
 
     assert claimed.job.fence == old.fence + 1
-    assert make.do(db, lambda tx: jobs.cancel(tx, old, now=now)) is None
-    assert make.do(db, lambda tx: jobs.expire(tx, old, now=now)) is None
+    assert make.do(db, lambda tx: moves.cancel(tx, old, now=now)) is None
+    assert make.do(db, lambda tx: moves.expire(tx, old, now=now)) is None
 
 
 def test_a_final_job_never_moves_again(db: Database, key_id: KeyId) -> None:
     job = submitted(db, key_id)
-    done = make.do(db, lambda tx: jobs.cancel(tx, job, now=make.START))
+    done = make.do(db, lambda tx: moves.cancel(tx, job, now=make.START))
 
     assert done.state is JobState.CANCELED
     for move in (
-        lambda tx: jobs.claim(tx, done, lease_until=make.START),
-        lambda tx: jobs.begin(tx, done, now=make.START, lease=make.LEASE),
-        lambda tx: jobs.requeue(tx, done, run_at=make.START),
-        lambda tx: jobs.fail(tx, done, TROUBLE, now=make.START),
-        lambda tx: jobs.expire(tx, done, now=make.START),
+        lambda tx: moves.claim(tx, done, lease_until=make.START),
+        lambda tx: moves.begin(tx, done, now=make.START, lease=make.LEASE),
+        lambda tx: moves.requeue(tx, done, run_at=make.START),
+        lambda tx: moves.fail(tx, done, TROUBLE, now=make.START),
+        lambda tx: moves.expire(tx, done, now=make.START),
     ):
         assert make.do(db, move) is None
 
@@ -79,7 +80,7 @@ def test_a_job_is_not_claimed_before_its_time(db: Database, key_id: KeyId) -> No
     job = submitted(db, key_id)
     claimed = make.claim(db, make.START)
     later = make.START + timedelta(seconds=10)
-    make.do(db, lambda tx: jobs.requeue(tx, claimed.job, run_at=later))
+    make.do(db, lambda tx: moves.requeue(tx, claimed.job, run_at=later))
 
     assert make.claim(db, make.START) is None
     assert db.read(lambda tx: jobs.next_queued(tx, ["slate"], later)).id == job.id
@@ -90,10 +91,10 @@ def test_progress_never_falls_and_is_whole_only_at_the_end(db: Database, key_id:
     job = make.begin(db, make.claim(db, make.START), make.START)
     shown = []
     for fraction in (0.5, 0.2, 1.0):
-        told = jobs.Progress(stage="generate", fraction=fraction)
+        told = Progress(stage="generate", fraction=fraction)
         job = make.do(
             db,
-            lambda tx, job=job, told=told: jobs.beat(
+            lambda tx, job=job, told=told: moves.beat(
                 tx, job, told, now=make.START, lease=make.LEASE
             ),
         )
@@ -139,13 +140,13 @@ def test_the_database_itself_refuses_a_second_open_attempt(db: Database, key_id:
 
 def test_a_pages_conditions_hold_together(db: Database, key_id: KeyId) -> None:
     made = [submitted(db, key_id, metadata={"n": str(n % 2)}) for n in range(6)]
-    conditions = {"metadata": {"n": "1"}, "states": [JobState.QUEUED], "models": ["slate"]}
+    wanted = JobFilter(metadata={"n": "1"}, states=(JobState.QUEUED,), models=("slate",))
 
     def page(**more: object) -> list[str]:
         return [
             job.id
             for job in db.read(
-                lambda tx: jobs.page(tx, key_id, size=2, conditions=conditions, **more)  # type: ignore[arg-type]
+                lambda tx: jobs.page(tx, key_id, size=2, wanted=wanted, **more)  # type: ignore[arg-type]
             )
         ]
 
@@ -162,14 +163,14 @@ def test_the_count_of_queued_jobs_follows_every_move(db: Database, key_id: KeyId
     assert counted() == 2
     claimed = make.claim(db, make.START)
     assert counted() == 1
-    make.do(db, lambda tx: jobs.requeue(tx, claimed.job, run_at=make.START))
+    make.do(db, lambda tx: moves.requeue(tx, claimed.job, run_at=make.START))
     assert counted() == 2
     again = db.read(lambda tx: jobs.get(tx, first.id))
-    make.do(db, lambda tx: jobs.cancel(tx, again, now=make.START))
+    make.do(db, lambda tx: moves.cancel(tx, again, now=make.START))
     assert counted() == 1
 
 
-_all = sa.select(jobs._jobs)
+_all = sa.select(job_table)
 
 
 @pytest.mark.parametrize(
@@ -177,8 +178,8 @@ _all = sa.select(jobs._jobs)
     [
         (jobs._due(["slate"], make.START), "ix_jobs_claim"),
         (jobs._LINE, "COVERING INDEX ix_jobs_claim"),
-        (_all.where(jobs._ACTIVE_NOW, jobs._jobs.c.lease_until < make.START), "ix_jobs_lease"),
-        (_all.where(jobs._jobs.c.key_id == "k").order_by(jobs._jobs.c.id), "ix_jobs_owner"),
+        (_all.where(jobs._ACTIVE_NOW, job_table.c.lease_until < make.START), "ix_jobs_lease"),
+        (_all.where(job_table.c.key_id == "k").order_by(job_table.c.id), "ix_jobs_owner"),
     ],
     ids=["claim", "line", "lapsed", "list"],
 )

@@ -15,7 +15,7 @@ from service.api.problems import documented
 from service.api.schemas import Deleted, InlineVideo, JobList, JobOut
 from service.domain import ids
 from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
-from service.domain.job import Job, JobId, JobState
+from service.domain.job import Job, JobFilter, JobId, JobState
 from service.domain.request import Choices, VideoAsk
 from service.lifecycle.cancel import cancel
 from service.lifecycle.remove import remove
@@ -47,22 +47,21 @@ class ListQuery(BaseModel):
                 raise ValueError(f"no such parameter: {name}")
         return self
 
-    def conditions(self) -> dict[str, object]:
-        """As the store takes them. Raises RequestRefused for a state or id that cannot be."""
+    def wanted(self) -> JobFilter:
+        """As the store takes it. Raises RequestRefused for a state or id that cannot be."""
         extra = self.model_extra or {}
-        labels = {_METADATA.fullmatch(name)[1]: text for name, text in extra.items()}  # type: ignore[index]
-        return {
-            "states": [_state(word) for word in _split(self.status)],
-            "models": [self.model] if self.model else [],
-            "ids": [_listed(word) for word in _split(self.ids)],
-            "metadata": labels,
-        }
+        return JobFilter(
+            states=tuple(_state(word) for word in _split(self.status)),
+            models=(self.model,) if self.model else (),
+            ids=tuple(_listed(word) for word in _split(self.ids)),
+            metadata={name[len("metadata[") : -1]: text for name, text in extra.items()},
+        )
 
 
 @router.get("", responses=documented(401, 422))
 async def list_jobs(query: Annotated[ListQuery, Query()], visit: VisitDep) -> JobList:
     """Your jobs, newest first, a page at a time."""
-    conditions = query.conditions()
+    wanted = query.wanted()
     after = None if query.after is None else _listed(query.after, "?after")
     found = await run_in_threadpool(
         visit.parts.db.read,
@@ -72,7 +71,7 @@ async def list_jobs(query: Annotated[ListQuery, Query()], visit: VisitDep) -> Jo
             size=query.limit + 1,
             after=after,
             newest_first=query.order == "desc",
-            conditions=conditions,
+            wanted=wanted,
         ),
     )
     shown = [await view(visit, job) for job in found[: query.limit]]

@@ -1,0 +1,67 @@
+"""Between a row of the jobs table and the Job that the rest of the house knows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from service.domain.job import Job, JobError, Priority
+from service.domain.retry import RETRYABLE
+from service.store.tables import JobRow
+
+job_table: sa.Table = JobRow.__table__  # type: ignore[attr-defined]
+PRIORITIES: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}  # the first is claimed first
+_PRIORITY_WORDS = {number: word for word, number in PRIORITIES.items()}
+
+
+def to_row(job: Job) -> dict[str, Any]:
+    """The columns of a job as it is submitted; what only a worker fills is left to its default."""
+    return {
+        "id": job.id,
+        "key_id": job.key_id,
+        "state": job.state,
+        "priority": PRIORITIES[job.priority],
+        "model": job.request.model,
+        "request": job.request.model_dump(),
+        "user_metadata": job.metadata,
+        "created_at": job.created_at,
+        "run_at": job.run_at,
+        "start_deadline_at": job.start_deadline_at,
+        "timeout_seconds": job.timeout_seconds,
+        "max_attempts": job.max_attempts,
+        "estimated_microusd": round(job.estimated_usd * 1e6),
+        "rate_source": job.rate_source,
+        "retry_of": job.retry_of,
+        "traceparent": job.traceparent,
+    }
+
+
+def to_job(row: Mapping[Any, Any]) -> Job:
+    values = {name: row[name] for name in _SAME}
+    actual = row["actual_microusd"]
+    return Job(
+        **values,
+        priority=_PRIORITY_WORDS[row["priority"]],
+        metadata=row["user_metadata"],
+        gpu_seconds=row["gpu_ms"] / 1000,
+        estimated_usd=row["estimated_microusd"] / 1e6,
+        actual_usd=None if actual is None else actual / 1e6,
+        error=_to_error(row),
+    )
+
+
+# Columns that a Job carries under the same name and in the same unit.
+_SAME = tuple(name for name in Job.model_fields if name in job_table.c and name != "priority")
+
+
+def _to_error(row: Mapping[Any, Any]) -> JobError | None:
+    if row["error_kind"] is None:
+        return None
+    return JobError(
+        code=row["error_code"],
+        kind=row["error_kind"],
+        message=row["error_message"],
+        retryable=row["error_kind"] in RETRYABLE,
+        stage=row["stage"],
+        attempt=row["attempt"],
+    )

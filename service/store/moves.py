@@ -1,0 +1,155 @@
+"""Every change to a job: one UPDATE, guarded by its state and by its fence.
+
+Each answers the job as it is now, or None when the guard did not hold: somebody else changed it
+first, and the caller's knowledge is stale.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from service.domain.attempt import Failure, Outcome, Progress
+from service.domain.job import Job, JobState, sources
+from service.store import keys
+from service.store.engine import Transaction
+from service.store.job_rows import job_table, to_job
+
+_NO_LIMIT = 2**31 - 1  # what was accepted once is not turned away
+
+
+def claim(tx: Transaction, job: Job, *, lease_until: datetime) -> Job | None:
+    return _move(
+        tx, job, JobState.STARTING, attempt=job.attempt + 1, lease_until=lease_until, stage=None
+    )
+
+
+def begin(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job | None:
+    return _move(
+        tx,
+        job,
+        JobState.RUNNING,
+        started_at=now,
+        lease_until=now + lease,
+        run_deadline_at=now + timedelta(seconds=job.timeout_seconds),
+    )
+
+
+def requeue(tx: Transaction, job: Job, *, run_at: datetime) -> Job | None:
+    moved = _move(
+        tx,
+        job,
+        JobState.QUEUED,
+        run_at=run_at,
+        lease_until=None,
+        run_deadline_at=None,
+        stage=None,
+        stage_detail=None,
+    )
+    if moved is not None:
+        keys.enter_queue(tx, job.key_id, limit=_NO_LIMIT)
+        tx.ring(f"queue:{job.request.model}")
+    return moved
+
+
+def succeed(
+    tx: Transaction, job: Job, outcome: Outcome, *, now: datetime, expires_at: datetime, usd: float
+) -> Job | None:
+    return _finish(
+        tx,
+        job,
+        JobState.SUCCEEDED,
+        now,
+        result=outcome.facts.model_dump(mode="json"),
+        timings_ms=outcome.timings_ms,
+        gpu=outcome.gpu,
+        gpu_ms=round(outcome.gpu_seconds * 1000),
+        actual_microusd=round(usd * 1e6),
+        expires_at=expires_at,
+        progress=1.0,
+    )
+
+
+def fail(tx: Transaction, job: Job, failure: Failure, *, now: datetime) -> Job | None:
+    return _finish(
+        tx,
+        job,
+        JobState.FAILED,
+        now,
+        stage=failure.stage or job.stage,
+        error_kind=failure.kind,
+        error_code=failure.code,
+        error_message=failure.message,
+    )
+
+
+def cancel(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
+    return _finish(
+        tx, job, JobState.CANCELED, now, cancel_requested_at=job.cancel_requested_at or now
+    )
+
+
+def expire(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
+    return _finish(tx, job, JobState.EXPIRED, now)
+
+
+def _finish(tx: Transaction, job: Job, to: JobState, now: datetime, **values: Any) -> Job | None:
+    return _move(tx, job, to, finished_at=now, lease_until=None, run_deadline_at=None, **values)
+
+
+def _move(tx: Transaction, job: Job, to: JobState, **values: Any) -> Job | None:
+    """The one door between states: guarded by the state, and by the fence, which it bumps.
+
+    The bump is what tells a late worker apart: whatever it still believes, its fence is old.
+    Success keeps the fence, for it names the folder in which the finished bytes lie.
+    """
+    fence = job.fence if to is JobState.SUCCEEDED else job.fence + 1
+    moved = _update(tx, job, sources(to), state=to, fence=fence, **values)
+    if moved is not None and job.state is JobState.QUEUED:
+        keys.leave_queue(tx, job.key_id)
+    return moved
+
+
+# Changes within a state.
+
+
+def rebegin(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job | None:
+    """The same call began twice: the newer container goes on, the older one's fence is stale."""
+    return _update(tx, job, {JobState.RUNNING}, fence=job.fence + 1, lease_until=now + lease)
+
+
+def beat(
+    tx: Transaction, job: Job, progress: Progress, *, now: datetime, lease: timedelta
+) -> Job | None:
+    """Extend the lease; the fraction shown never falls, and is 1 only for a finished job."""
+    return _update(
+        tx,
+        job,
+        {JobState.RUNNING},
+        stage=progress.stage,
+        stage_detail=progress.detail,
+        progress=max(job.progress, min(progress.fraction, 0.99)),
+        lease_until=now + lease,
+    )
+
+
+def wish_cancel(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
+    return _update(tx, job, {JobState.RUNNING}, cancel_requested_at=job.cancel_requested_at or now)
+
+
+def _update(
+    tx: Transaction, job: Job, states: set[JobState] | frozenset[JobState], **values: Any
+) -> Job | None:
+    statement = (
+        sa.update(job_table)
+        .where(
+            job_table.c.id == job.id, job_table.c.state.in_(states), job_table.c.fence == job.fence
+        )
+        .values(**values)
+        .returning(job_table)
+    )
+    row = tx.execute(statement).mappings().first()
+    if row is None:
+        return None
+    tx.ring(job.id)
+    return to_job(row)
