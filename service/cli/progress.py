@@ -1,8 +1,7 @@
 """Shows how a job is coming along: a live bar on a terminal, plain lines elsewhere."""
 
 import sys
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -13,16 +12,11 @@ _LINE_EVERY = 25  # percent
 
 
 class Meter(Protocol):
-    """Told of a job at every look; may be left for a question and entered again."""
+    """Told of a job at every look; may be stopped for a question and started again."""
 
-    def __enter__(self) -> Self: ...
+    def start(self) -> None: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    def stop(self) -> None: ...
 
     def show(self, job: Json) -> None: ...
 
@@ -40,11 +34,11 @@ class Lines:
     def __init__(self) -> None:
         self._said: object = None
 
-    def __enter__(self) -> Self:
-        return self
+    def start(self) -> None:
+        """There is nothing to draw yet."""
 
-    def __exit__(self, *_: object) -> None:
-        return None
+    def stop(self) -> None:
+        """Lines stay."""
 
     def show(self, job: Json) -> None:
         news = (job["status"], job["stage"], job["attempts"], job["progress"] // _LINE_EVERY)
@@ -74,11 +68,10 @@ class Bar:
         )
         self._task = self._bar.add_task("submitted", total=100, ahead="")
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         self._bar.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
         self._bar.stop()
 
     def show(self, job: Json) -> None:

@@ -23,8 +23,7 @@ def watch(client: Client, job: Json) -> Json:
     shown = meter()
     while True:
         try:
-            with shown:
-                return _until_final(client, job, shown)
+            return _until_final(client, job, shown)
         except KeyboardInterrupt:
             choice = _ask(job["id"])
         if choice != "watch":
@@ -33,14 +32,18 @@ def watch(client: Client, job: Json) -> Json:
 
 def _until_final(client: Client, job: Json, shown: Meter) -> Json:
     pause = _FIRST_PAUSE_SECONDS
-    shown.show(job)
-    while not final(job):
-        time.sleep(pause)
-        queued = job["status"] == "queued"
-        pause = min(pause * 1.2, _QUEUED_PAUSE_SECONDS if queued else _LONGEST_PAUSE_SECONDS)
-        job = _look(client, job["id"], shown)
+    try:
+        shown.start()  # in here: Ctrl-C may come while it starts, and half a bar must stop too
         shown.show(job)
-    return job
+        while not final(job):
+            time.sleep(pause)
+            queued = job["status"] == "queued"
+            pause = min(pause * 1.2, _QUEUED_PAUSE_SECONDS if queued else _LONGEST_PAUSE_SECONDS)
+            job = _look(client, job["id"], shown)
+            shown.show(job)
+        return job
+    finally:
+        shown.stop()
 
 
 def _look(client: Client, job_id: str, shown: Meter) -> Json:

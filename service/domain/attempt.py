@@ -41,6 +41,10 @@ class AttemptFailed(Exception):
         self.message = message
 
 
+class WorkerStopping(Exception):
+    """The worker was told to stop: it gives its attempt back, and that is nobody's failure."""
+
+
 class Ticket(BaseModel):
     """All that a worker needs for one attempt; whoever holds `token` may report on it."""
 

@@ -1,4 +1,4 @@
-"""A worker's word comes in here: begin, progress, finish, fail. A stale fence changes nothing."""
+"""A worker's word comes in here: begin, progress, finish, fail, release. A stale fence is Lost."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -108,6 +108,19 @@ def fail(
     moved = settle(tx, job, failure, now)
     if moved is None:
         raise Lost
+    return moved
+
+
+def release(tx: Transaction, credentials: Credentials, *, fence: int, now: datetime) -> Job:
+    """The worker stops and gives the attempt back; the job waits for another, or is canceled."""
+    job = _running(tx, credentials, fence)
+    if job.cancel_requested_at is not None:
+        moved = moves.cancel(tx, job, now=now)
+    else:
+        moved = moves.release(tx, job, now=now)
+    if moved is None:
+        raise Lost
+    attempts.end(tx, job, outcome="released", now=now)
     return moved
 
 

@@ -41,6 +41,7 @@ def requeue(tx: Transaction, job: Job, *, run_at: datetime) -> Job | None:
         job,
         JobState.QUEUED,
         run_at=run_at,
+        max_attempts=job.max_attempts,
         lease_until=None,
         run_deadline_at=None,
         stage=None,
@@ -50,6 +51,12 @@ def requeue(tx: Transaction, job: Job, *, run_at: datetime) -> Job | None:
         keys.enter_queue(tx, job.key_id, limit=_NO_LIMIT)
         tx.ring(f"queue:{job.request.model}")
     return moved
+
+
+def release(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
+    """Queue again an attempt that its worker gave back: it does not count as one of the few."""
+    spared = job.model_copy(update={"max_attempts": job.max_attempts + 1})
+    return requeue(tx, spared, run_at=now)
 
 
 def succeed(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from service.domain.attempt import AttemptFailed, Failure, FailureKind, Ticket
+from service.domain.attempt import AttemptFailed, Failure, FailureKind, Ticket, WorkerStopping
 from service.domain.card import ModelCard
 from service.domain.errors import Lost, Unauthenticated
 from service.domain.ports import ArtifactStore
@@ -83,6 +83,9 @@ class Puller:
         except AttemptFailed as failed:
             log.info("attempt %s: %s, %s", ticket.attempt_id, failed.code, failed)
             reporter.fail(_failure(failed, reporter))
+        except WorkerStopping:
+            log.info("attempt %s is given back", ticket.attempt_id)
+            reporter.release()
         except Lost:
             raise
         except Exception:

@@ -1,4 +1,4 @@
-"""A worker's side of the protocol: begin, progress, finish and fail over HTTP."""
+"""A worker's side of the protocol: begin, progress, finish, fail and release over HTTP."""
 
 import logging
 import os
@@ -18,6 +18,7 @@ from service.domain.attempt import (
     Progress,
     Stage,
     Ticket,
+    WorkerStopping,
 )
 from service.domain.errors import Lost
 
@@ -72,9 +73,7 @@ class HttpReporter:
         if self._stop is not None:
             raise self._stop
         if self._stopping.is_set():
-            raise AttemptFailed(
-                FailureKind.TRANSIENT, "worker_stopping", "the worker was told to stop"
-            )
+            raise WorkerStopping
         low, high = _SPANS[stage]
         detail = f"step {done} of {of}" if of > 1 else None
         fraction = low + (high - low) * min(1.0, done / max(1, of))
@@ -91,6 +90,9 @@ class HttpReporter:
 
     def fail(self, failure: Failure) -> None:
         self._insist("fail", self._fenced(failure=failure.model_dump(mode="json")))
+
+    def release(self) -> None:
+        self._insist("release", self._fenced())
 
     def __enter__(self) -> "HttpReporter":
         self._thread.start()

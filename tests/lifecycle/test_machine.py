@@ -125,6 +125,17 @@ class Machine(RuleBasedStateMachine):
             ),
         )
 
+    @rule(held=begun)
+    def release(self, held: tuple[dispatch.Claim, Job] | None) -> None:
+        if held is None:
+            return
+        self.report(
+            held,
+            lambda tx: report.release(
+                tx, make.credentials(held[0]), fence=held[1].fence, now=self.clock()
+            ),
+        )
+
     def report(self, held, act, again: JobState | None = None) -> None:  # type: ignore[no-untyped-def]
         """A report holds exactly if its fence is the running job's (or said the same before)."""
         before = self.db.read(lambda tx: jobs.get(tx, held[1].id))

@@ -178,6 +178,32 @@ def test_a_transient_failure_is_tried_three_times(db: Database, claimed: dispatc
     assert job.error.attempt == 3
 
 
+def release(db: Database, claimed: dispatch.Claim, fence: int) -> Job:
+    told = make.credentials(claimed)
+    job: Job = make.do(db, lambda tx: report.release(tx, told, fence=fence, now=NOW))
+    return job
+
+
+def test_an_attempt_that_is_given_back_is_not_counted(
+    db: Database, claimed: dispatch.Claim
+) -> None:
+    for round_ in range(5):  # more often than attempts may fail
+        begun = make.begin(db, claimed, NOW, call_id=f"call-{round_}")
+        assert release(db, claimed, begun.fence).state is JobState.QUEUED
+        with pytest.raises(Lost):
+            release(db, claimed, begun.fence)
+        claimed = make.claim(db, NOW)
+
+
+def test_an_unwanted_attempt_that_is_given_back_is_canceled(
+    db: Database, claimed: dispatch.Claim, key_id: KeyId
+) -> None:
+    begun = make.begin(db, claimed, NOW)
+    make.do(db, lambda tx: cancel(tx, begun.id, key_id, NOW))
+
+    assert release(db, claimed, begun.fence).state is JobState.CANCELED
+
+
 def test_a_running_job_hears_of_a_wish_to_cancel_at_its_next_report(
     db: Database, claimed: dispatch.Claim, key_id: KeyId
 ) -> None:

@@ -29,6 +29,22 @@ def test_a_read_sees_what_was_written_before(db: Database) -> None:
     assert [key.id for key in db.read(keys.every)] == [key_id]
 
 
+def test_a_read_does_not_wait_for_a_write(db: Database) -> None:
+    gate = threading.Event()
+
+    def write(tx: Transaction) -> None:
+        keys.insert(tx, make.new_key("k" * 30, name="n", admin=False, now=make.START))
+        gate.wait(5)
+
+    writing = db.write(write)
+    seen = db.read(keys.every)
+    gate.set()
+    writing.result()
+
+    assert seen == []
+    assert len(db.read(keys.every)) == 1
+
+
 def test_a_read_cannot_write(db: Database) -> None:
     key = make.new_key("s" * 30, name="n", admin=False, now=make.START)
 

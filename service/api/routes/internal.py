@@ -1,4 +1,4 @@
-"""The worker protocol: claim, begin, progress, finish, fail."""
+"""The worker protocol: claim, begin, progress, then finish, fail or release."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -67,6 +67,10 @@ class FinishAsk(_Body):
 class FailAsk(_Body):
     fence: int
     failure: Failure
+
+
+class ReleaseAsk(_Body):
+    fence: int
 
 
 class Ended(BaseModel):
@@ -195,6 +199,18 @@ async def fail_attempt(
         lambda tx: report.fail(
             tx, credentials, fence=ask.fence, failure=ask.failure, now=parts.clock()
         )
+    )
+    return Ended(status=job.state)
+
+
+@router.post("/attempts/{attempt_id}/release", responses=_attempt)
+async def release_attempt(
+    attempt_id: AttemptPath, ask: ReleaseAsk, parts: PartsDep, token: AttemptToken
+) -> Ended:
+    """The worker was told to stop: the job is queued again at once and no attempt is counted."""
+    credentials = _credentials(attempt_id, token)
+    job = await parts.write(
+        lambda tx: report.release(tx, credentials, fence=ask.fence, now=parts.clock())
     )
     return Ended(status=job.state)
 

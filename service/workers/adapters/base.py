@@ -16,8 +16,9 @@ Frame: TypeAlias = NDArray[np.uint8]
 class OnStep(Protocol):
     """Called after every step of a stage, with steps done and steps in all.
 
-    Raises AttemptFailed when the job was canceled and Lost when the attempt is no longer ours;
-    an adapter lets both pass, so that a cancel takes hold within one step.
+    Raises AttemptFailed when the job was canceled, Lost when the attempt is no longer ours and
+    WorkerStopping when the worker is to end; an adapter lets each of them pass, so that they take
+    hold within one step.
     """
 
     def __call__(self, stage: Stage, done: int, of: int) -> None: ...
