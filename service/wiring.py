@@ -16,12 +16,11 @@ from service.domain.limits import Limits
 from service.domain.ports import ArtifactStore
 from service.domain.price import OWN_HARDWARE, Terms
 from service.lifecycle.admit import admit
-from service.settings import Settings
+from service.settings import KEY_FILE, Settings
 from service.store import keys
 from service.store.engine import Database
 
 VERSION = version("rushes")
-KEY_FILE = "api-key"  # in the data directory: the key that was made at the first start
 
 
 def database(settings: Settings, on_commit: Callable[[Sequence[str]], None]) -> Database:

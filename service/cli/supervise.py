@@ -9,11 +9,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Event
 from typing import IO
-from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -45,9 +46,11 @@ class _Child:
     process: subprocess.Popen[bytes] | None = None
     _started: float = 0.0
     _pause: float = 0.0
+    _again_at: float | None = None
 
     def start(self) -> None:
         self._started = time.monotonic()
+        self._again_at = None
         self.process = subprocess.Popen(
             [sys.executable, "-m", "service.cli.main", *self.arguments],
             env=self.environment,
@@ -60,11 +63,19 @@ class _Child:
     def ended(self) -> int | None:
         return None if self.process is None else self.process.poll()
 
-    def start_again(self, stop: Event) -> None:
-        quick = time.monotonic() - self._started < _QUICK_DEATH_SECONDS
-        self._pause = min(max(1.0, self._pause * 2), _LONGEST_PAUSE_SECONDS) if quick else 0.0
-        if not stop.wait(self._pause):
+    def mind(self) -> str | None:
+        """Start it again if it ended, once its pause is over; answers news for the watcher."""
+        now = time.monotonic()
+        if self.ended is None:
+            return None
+        if self._again_at is None:
+            quick = now - self._started < _QUICK_DEATH_SECONDS
+            self._pause = min(max(1.0, self._pause * 2), _LONGEST_PAUSE_SECONDS) if quick else 0.0
+            self._again_at = now + self._pause
+            return f"{self.arguments[0]} ended with {self.ended}; starting it again"
+        if now >= self._again_at:
             self.start()
+        return None
 
     def end(self, seconds: float) -> None:
         if self.process is None:
@@ -134,9 +145,8 @@ class Supervisor:
     def _watch(self) -> None:
         while not self._stop.wait(0.2):
             for child in self._children:
-                if child.ended is not None:
-                    self.say(f"{child.arguments[0]} ended with {child.ended}; starting it again")
-                    child.start_again(self._stop)
+                if (news := child.mind()) is not None:
+                    self.say(news)
 
     def _end(self) -> None:
         """Workers first, so that they can hand their attempts back to a living API."""
@@ -182,8 +192,14 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def _answers(url: str) -> bool:
+    """Asked without urllib, which would send even this through a proxy of the environment."""
+    parsed = urlsplit(url)
+    assert parsed.hostname is not None, "our own address"
+    connection = HTTPConnection(parsed.hostname, parsed.port, timeout=2)
     try:
-        with urlopen(url, timeout=2) as answer:  # noqa: S310 - our own address
-            return bool(answer.status == 200)
-    except (URLError, OSError):
+        connection.request("GET", parsed.path)
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
         return False
+    finally:
+        connection.close()

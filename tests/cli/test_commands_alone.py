@@ -6,8 +6,6 @@ import sqlite3
 import pytest
 
 from service.cli.stop import MEANING
-from service.settings import KEY_FILE
-from service.wiring import KEY_FILE as WRITTEN
 from tests.cli.conftest import Rushes
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cli-alone")]
@@ -85,7 +83,3 @@ def test_the_doctor_finds_a_database_of_a_newer_release(alone: Rushes) -> None:
     assert "upgrade Rushes" in faults[0]["detail"]
     assert started.returncode == 1
     assert "upgrade Rushes" in started.stderr
-
-
-def test_the_key_is_looked_for_where_it_is_written() -> None:
-    assert KEY_FILE == WRITTEN
