@@ -29,6 +29,12 @@ from service.workers.pull import Puller
 
 KEY = "benchmark-key-benchmark-key"
 TOKEN = "benchmark-token-benchmark-token"
+SETTINGS = {
+    "RUSHES_BOOTSTRAP_KEY": KEY,
+    "RUSHES_WORKER_TOKEN": TOKEN,
+    "RUSHES_MODELS": '["slate"]',
+    "RUSHES_LOG_LEVEL": "warning",
+}
 JOB = {"prompt": "a red ball", "width": 64, "height": 64, "num_frames": 1}
 POLL_SECONDS = 0.25
 RARE_POLL_SECONDS = 1.0
@@ -93,17 +99,11 @@ def _service(*, workers: int) -> Iterator[tuple[str, Path]]:
     """`rushes up`, new and empty, as a user starts it: its address and its data directory."""
     with tempfile.TemporaryDirectory(prefix="rushes-bench-") as folder:
         kept = {name: text for name, text in os.environ.items() if not name.startswith("RUSHES_")}
-        settings = {
-            "RUSHES_BOOTSTRAP_KEY": KEY,
-            "RUSHES_WORKER_TOKEN": TOKEN,
-            "RUSHES_MODELS": '["slate"]',
-            "RUSHES_LOG_LEVEL": "warning",
-        }
         command = [sys.executable, "-m", "service.cli.main", "up", "--child", "--port", "0"]
         process = subprocess.Popen(
             [*command, "--workers", str(workers), "--data-dir", folder],
             cwd=folder,  # away from anybody's .env
-            env=kept | settings,
+            env=kept | SETTINGS,
             stdin=subprocess.PIPE,  # its lifeline: it ends with us, however we end
             stdout=subprocess.PIPE,
             text=True,
@@ -140,7 +140,7 @@ def _polling_worker(url: str, folder: Path) -> Iterator[None]:
 class _Polls(httpx.Client):
     """Asks for work without waiting for it, and sleeps when there is none."""
 
-    def post(self, url: str, **values: Any) -> httpx.Response:
+    def post(self, url: str, **values: Any) -> httpx.Response:  # type: ignore[override]
         if url != "/internal/claims":
             return super().post(url, **values)
         values["json"]["wait_seconds"] = 0

@@ -128,7 +128,9 @@ def _longest(card: ModelCard) -> str:
     usual = min(card.frames.high / card.default_fps, card.max_seconds)
     if usual == card.max_seconds:
         return f"{usual:g} s"
-    return f"{usual:.1f} s at {card.default_fps} fps, {card.max_seconds:.1f} s at {card.fps.low} fps"
+    return (
+        f"{usual:.1f} s at {card.default_fps} fps, {card.max_seconds:.1f} s at {card.fps.low} fps"
+    )
 
 
 def _default_frames(card: ModelCard) -> int:

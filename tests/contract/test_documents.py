@@ -1,0 +1,145 @@
+"""The documents say what the code does."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+
+from service.api import problems
+from service.api.routes import content, generate, health, internal, jobs, keys, models
+from service.app import build
+from service.domain.attempt import FailureKind
+from service.domain.catalog import CARDS
+from service.domain.errors import ServiceError
+from service.domain.job import MOVES
+from service.domain.request import VideoAsk
+from service.settings import ClientSettings, Settings
+from service.workers.adapters.registry import ADAPTERS
+from tests.contract.documents import read, section, words_in_column
+from tests.contract.write import ROOT, WRITTEN, env_example
+
+ROOMS = (content, generate, health, internal, jobs, keys, models)
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in build(Settings(_env_file=None)).openapi()["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_is_generated_is_up_to_date(name: str) -> None:
+    assert read(name) == WRITTEN[name](), f"{name} is stale: run `make client`"
+
+
+def test_the_state_diagram_has_the_arrows_of_moves() -> None:
+    diagram = read("docs/state-machine.md")
+    arrows = re.findall(r"^ +(\w+) --> (\w+)", diagram, re.MULTILINE)
+
+    assert sorted(arrows) == sorted((a, b) for a, targets in MOVES.items() for b in targets)
+
+
+def test_every_arrow_is_explained() -> None:
+    rows = re.findall(r"^\| (\w+) → (\w+) \|", read("docs/state-machine.md"), re.MULTILINE)
+
+    assert sorted(rows) == sorted((a, b) for a, targets in MOVES.items() for b in targets)
+
+
+def test_every_model_has_a_card_and_an_adapter() -> None:
+    assert CARDS.keys() == ADAPTERS.keys()
+    assert all(name == card.name for name, card in CARDS.items())
+
+
+def test_every_route_is_in_the_api_document() -> None:
+    documented = read("docs/api.md")
+
+    missing = [f"{m} {path}" for m, path, _ in operations() if f"`{m} {path}`" not in documented]
+
+    assert missing == []
+
+
+def test_operation_ids_are_the_names_of_the_functions() -> None:
+    ids = Counter(operation["operationId"] for _, _, operation in operations())
+    routes = [route for room in ROOMS for route in room.router.routes]
+    shown = [r for r in routes if isinstance(r, APIRoute) and r.include_in_schema]
+
+    assert max(ids.values()) == 1
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", name) for name in ids)
+    assert ids.keys() == {route.endpoint.__name__ for route in shown}
+
+
+def test_every_field_of_a_submit_is_in_the_api_document() -> None:
+    table = section(read("docs/api.md"), "## Make a video")
+
+    assert words_in_column(table, 0) == set(VideoAsk.model_fields)
+
+
+def test_every_error_code_is_in_the_api_document() -> None:
+    kinds = {kind.code for kind in _tree(ServiceError)} - {"service_error", "conflict"}  # its root;
+    # and the one that says each time what is in the way
+    of_http = {code for code, _ in problems._HTTP.values()} | {"internal_error"}
+
+    table = section(read("docs/api.md"), "## Errors")
+
+    assert words_in_column(table, 1) == kinds | of_http | _given_on_the_spot()
+
+
+def _tree(kind: type[ServiceError]) -> Iterator[type[ServiceError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _tree(child)
+
+
+def _given_on_the_spot() -> set[str]:
+    """As in `Conflict(…, code="not_final")`; rescue.py gives codes to jobs instead."""
+    rooms = (ROOT / "service" / room for room in ("api", "lifecycle"))
+    files = [path for room in rooms for path in room.rglob("*.py") if path.stem != "rescue"]
+    return {code for path in files for code in re.findall(r'\bcode="(\w+)"', path.read_text())}
+
+
+def test_every_kind_of_failure_is_in_the_api_document() -> None:
+    table = section(read("docs/api.md"), "### When a job fails")
+
+    assert words_in_column(table, 0) == set(FailureKind)
+
+
+def test_the_example_environment_is_what_there_is_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (*Settings.model_fields, *ClientSettings.model_fields):
+        monkeypatch.delenv(f"RUSHES_{name.upper()}", raising=False)
+    example = tmp_path / "example"
+    example.write_text(env_example())
+
+    for settings in (Settings, ClientSettings):
+        assert settings(_env_file=example) == settings(_env_file=None)
+
+
+DOCUMENTS = [
+    "README.md",
+    "CHANGELOG.md",
+    *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/**/*.md")),
+]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_between_documents_lead_somewhere(name: str) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", read(name))
+
+    broken = [link for link in links if "://" not in link and not _leads(ROOT / name, link)]
+
+    assert broken == []
+
+
+def _leads(document: Path, link: str) -> bool:
+    place, _, anchor = link.partition("#")
+    target = document.parent / place if place else document
+    if not anchor:
+        return target.exists()
+    headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+    return anchor in {re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings}
