@@ -12,11 +12,11 @@ from starlette.middleware.cors import CORSMiddleware
 from service import wiring
 from service.api import problems
 from service.api.bell import Bell
-from service.api.deps import Parts
 from service.api.fleet import Fleet
 from service.api.keyring import Keyring
 from service.api.line import Line
 from service.api.middleware import BodyLimit, RequestId
+from service.api.parts import Parts
 from service.api.routes import content, generate, health, internal, jobs, keys, models
 from service.api.seen import Seen
 from service.background import Ticker
@@ -41,6 +41,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> FastAPI:
     )
     app.state.bell = bell
     app.add_middleware(BodyLimit, most=settings.max_body_bytes)
+    app.add_middleware(RequestId)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
@@ -48,7 +49,6 @@ def build(settings: Settings, clock: Clock = utc_now) -> FastAPI:
         allow_headers=["*"],
         expose_headers=_EXPOSED,
     )
-    app.add_middleware(RequestId)
     problems.install(app)
     for room in (jobs, generate, internal, content, models, keys, health):
         app.include_router(room.router)

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+MIN_SECRET = 24  # characters
 KEY_FILE = "api-key"  # in the data directory: the key that was made at the first start
 
 
@@ -28,14 +29,18 @@ class Settings(BaseSettings):
         "", description="How clients reach the service. Default: the address a request came to."
     )
     bootstrap_key: SecretStr | None = Field(
-        None, min_length=24, description="The first API key. Default: one is made and shown once."
+        None,
+        min_length=MIN_SECRET,
+        description="The first API key. Default: one is made and shown once.",
     )
     worker_token: SecretStr | None = Field(
-        None, min_length=24, description="What workers show. Default: made anew at each start."
+        None,
+        min_length=MIN_SECRET,
+        description="What workers show. Default: made anew at each start.",
     )
     secret: SecretStr | None = Field(
         None,
-        min_length=24,
+        min_length=MIN_SECRET,
         description="Signs clip URLs. Default: made once, in the data directory.",
     )
 
@@ -80,6 +85,20 @@ class ClientSettings(BaseSettings):
 def child_environment(settings: Settings) -> dict[str, str]:
     """The environment for a process that is to find these very settings."""
     return {**os.environ, **{f"RUSHES_{k.upper()}": v for k, v in _texts(settings).items()}}
+
+
+# What a worker needs to know. It runs the models' code, so that it is told no secret but its own.
+_FOR_WORKERS = {"data_dir", "models", "weights", "worker_token", "log_level"}
+
+
+def worker_environment(settings: Settings) -> dict[str, str]:
+    """The environment for a worker process: without the database, keys and secrets."""
+    known = {f"RUSHES_{name.upper()}" for name in _FOR_WORKERS}
+    return {
+        name: text
+        for name, text in child_environment(settings).items()
+        if name in known or not name.startswith("RUSHES_")
+    }
 
 
 def _texts(settings: Settings) -> dict[str, str]:

@@ -3,9 +3,11 @@
 import os
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from service.artifacts.files import Files
 from service.domain.card import ModelCard
@@ -15,10 +17,10 @@ from service.domain.key import new_secret
 from service.domain.limits import Limits
 from service.domain.ports import ArtifactStore
 from service.domain.price import OWN_HARDWARE, Terms
-from service.lifecycle.admit import admit
-from service.settings import KEY_FILE, Settings
+from service.lifecycle.access import admit
+from service.settings import KEY_FILE, MIN_SECRET, Settings
 from service.store import keys
-from service.store.engine import Database
+from service.store.database import Database
 
 VERSION = version("rushes")
 
@@ -61,15 +63,22 @@ def link_secret(settings: Settings) -> bytes:
 
 
 def kept_secret(path: Path, fresh: str) -> str:
-    """The secret in `path`, or `fresh`, then kept there and readable by its owner only."""
+    """The secret in `path`, or `fresh`, then kept there and readable by its owner only.
+
+    Whoever reads it, reads all of it: the file appears with its content, or not at all.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text()
-    with os.fdopen(descriptor, "w") as file:
-        file.write(fresh)
-    return fresh
+    if not path.exists():
+        with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-") as scratch:
+            scratch.write(fresh)
+            scratch.flush()
+            os.fsync(scratch.fileno())
+            with suppress(FileExistsError):  # another process was quicker: its secret counts
+                os.link(scratch.name, path)
+    secret = path.read_text().strip()
+    if len(secret) < MIN_SECRET:
+        raise Unavailable(f"{path} holds no secret; remove it, and a new one is made")
+    return secret
 
 
 def first_key(settings: Settings, db: Database, now: datetime) -> None:
@@ -77,6 +86,6 @@ def first_key(settings: Settings, db: Database, now: datetime) -> None:
     chosen = settings.bootstrap_key
     if chosen is not None:
         db.write(lambda tx: admit(tx, chosen.get_secret_value(), now)).result()
-    elif not db.read(keys.every):
+    elif not any(key.admin and key.revoked_at is None for key in db.read(keys.every)):
         secret = kept_secret(settings.data_dir / KEY_FILE, new_secret())
         db.write(lambda tx: admit(tx, secret, now)).result()

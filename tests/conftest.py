@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from service.domain.job import KeyId
-from service.store.engine import Database
+from service.store.database import Database
 from service.store.schema import migrate
 from tests import make
 

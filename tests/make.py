@@ -15,7 +15,7 @@ from service.domain.submission import Submission
 from service.lifecycle import dispatch, report
 from service.lifecycle.report import Credentials
 from service.store import keys
-from service.store.engine import Database, Transaction
+from service.store.database import Database, Transaction
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=30)

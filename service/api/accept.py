@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Header, Request, Response
 
 from service.api.answers import inline_answer, json_answer, view, wait_final
-from service.api.deps import Visit
+from service.api.auth import Visit
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.job import JobId, JobState
 from service.domain.price import cost_usd
@@ -41,9 +41,7 @@ def submission(
     parts = visit.parts
     card = parts.card(ask.model)
     resolved = resolve(ask, card, seed=random.randint(0, MAX_SEED))  # noqa: S311 - not a secret
-    expected = card.expected_seconds(
-        width=resolved.width, height=resolved.height, num_frames=resolved.num_frames
-    )
+    expected = card.expected_seconds(resolved)
     limit = parts.limits.default_timeout
     return Submission(
         key_id=visit.key.id,

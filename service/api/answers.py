@@ -7,9 +7,11 @@ from datetime import timedelta
 from fastapi import Response
 from starlette.concurrency import run_in_threadpool
 
+from service.api.auth import Visit
 from service.api.bell import heard
-from service.api.deps import Parts, Visit
+from service.api.parts import Parts
 from service.api.schemas import InlineVideo, JobOut, duration_ms, generation_time_ms
+from service.domain.catalog import CARDS
 from service.domain.errors import NotFound, TooLarge
 from service.domain.job import Job, JobState
 
@@ -18,11 +20,11 @@ async def view(visit: Visit, job: Job) -> JobOut:
     """The job as its owner sees it, with its place in the queue and a guess at the time left."""
     parts, position = visit.parts, None
     if job.state is JobState.QUEUED:
-        position = parts.line.position(job)
+        position = await parts.position(job)
     return JobOut.from_domain(
         job,
         visit.links,
-        card=parts.cards.get(job.request.model),
+        card=CARDS.get(job.request.model),
         position=position,
         eta_seconds=_eta_seconds(parts, job, position),
     )
@@ -34,9 +36,7 @@ def _eta_seconds(parts: Parts, job: Job, position: int | None) -> float | None:
     if card is None or job.state.final or workers == 0:
         return None
     request = job.request
-    expected = card.expected_seconds(
-        width=request.width, height=request.height, num_frames=request.num_frames
-    )
+    expected = card.expected_seconds(request)
     if job.state is JobState.QUEUED:
         return None if position is None else round(expected * (1 + position / workers), 1)
     return round(expected * (1 - job.progress), 1)

@@ -1,6 +1,6 @@
 """Which workers there are, as far as they have been heard of lately. Never written down."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 # A worker asks for work at least every 20 s and reports every few seconds while it has some.
@@ -21,17 +21,21 @@ class Fleet:
 
     def __init__(self) -> None:
         self._workers: dict[str, Worker] = {}
+        self._holders: dict[str, str] = {}  # attempt id -> worker's name
 
-    def saw(self, worker: Worker) -> None:
+    def asked(self, worker: Worker) -> None:
+        """It wants work, so that it holds none."""
         self._workers[worker.name] = worker
+        self._holders = {held: name for held, name in self._holders.items() if name != worker.name}
 
-    def heard(self, name: str, now: datetime) -> None:
-        """A report of a worker that is busy, so that it does not look gone."""
-        known = self._workers.get(name)
-        if known is not None:
-            self._workers[name] = Worker(
-                known.name, known.models, known.warm, known.gpu, heard_at=now
-            )
+    def took(self, name: str, attempt_id: str) -> None:
+        self._holders[attempt_id] = name
+
+    def reported(self, attempt_id: str, now: datetime) -> None:
+        """A worker that is busy is not gone."""
+        worker = self._workers.get(self._holders.get(attempt_id, ""))
+        if worker is not None:
+            self._workers[worker.name] = replace(worker, heard_at=now)
 
     def present(self, now: datetime) -> list[Worker]:
         alive = [w for w in self._workers.values() if now - w.heard_at < _FORGET_AFTER]

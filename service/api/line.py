@@ -5,7 +5,7 @@ from bisect import bisect_left
 
 from service.domain.job import Job
 from service.store import jobs
-from service.store.engine import Database
+from service.store.database import Database
 
 # A look costs in proportion to the queue; at most this share of the time is spent on looking, so
 # a short queue is seen as it is and one of ten thousand as it was some tenths of a second ago.

@@ -9,13 +9,15 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.problems import unplanned
+
 log = logging.getLogger("rushes.access")
 
 _SOUND = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestId:
-    """Takes `X-Request-Id` over where it is sound, makes one else, and logs one line a request."""
+    """Takes a sound `X-Request-Id` over and makes one else; faults are logged by it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -27,16 +29,26 @@ class RequestId:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _SOUND.fullmatch(given) else f"req_{secrets.token_hex(12)}"
         scope["request_id"] = request_id
-        began = time.perf_counter()
+        arrived = time.perf_counter()
+
+        began = False
 
         async def send_with_id(message: Message) -> None:
+            nonlocal began
             if message["type"] == "http.response.start":
+                began = True
                 MutableHeaders(scope=message)["x-request-id"] = request_id
                 if log.isEnabledFor(logging.DEBUG):
-                    _log(scope, message["status"], time.perf_counter() - began)
+                    _log(scope, message["status"], time.perf_counter() - arrived)
             await send(message)
 
-        await self.app(scope, receive, send_with_id)
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("request %s: %s %s", request_id, scope["method"], scope["path"])
+            if began:
+                raise  # too late for another answer: the server cuts the connection
+            await unplanned(request_id)(scope, receive, send_with_id)
 
 
 def _log(scope: Scope, status: int, seconds: float) -> None:

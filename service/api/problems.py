@@ -3,7 +3,6 @@
 import difflib
 import http
 import json
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +15,6 @@ from starlette.exceptions import HTTPException
 from service.domain import errors
 from service.domain.errors import FieldError, ServiceError
 from service.domain.request import VideoAsk
-
-log = logging.getLogger(__name__)
 
 _STATUS: dict[type[ServiceError], int] = {
     errors.RequestRefused: 422,
@@ -78,7 +75,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ServiceError, _on_service_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(Exception, _on_unplanned)
 
 
 async def _on_service_error(request: Request, error: Exception) -> ProblemResponse:
@@ -124,10 +120,16 @@ async def _on_http(request: Request, error: Exception) -> ProblemResponse:
     return _answer(_problem(request, error.status_code, code, detail), error.headers)
 
 
-async def _on_unplanned(request: Request, error: Exception) -> ProblemResponse:
-    log.error("unplanned error", exc_info=error, extra={"request_id": _request_id(request)})
-    detail = "our fault; please report it with the request id"
-    return _answer(_problem(request, 500, "internal_error", detail))
+def unplanned(request_id: str) -> ProblemResponse:
+    """The answer to an error that is our own fault; what it was is for the log alone."""
+    problem = Problem(
+        title="Internal Server Error",
+        status=500,
+        detail="our fault; please report it with the request id",
+        code="internal_error",
+        request_id=request_id,
+    )
+    return _answer(problem)
 
 
 def _problem(

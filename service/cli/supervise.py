@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from service.cli.read import address
 from service.cli.stop import Exit, Stop
 from service.cli.upgrade import make_ready
-from service.settings import Settings, child_environment
+from service.settings import Settings, child_environment, worker_environment
 
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 12.0  # a worker hands its attempt back within one step
@@ -127,9 +127,10 @@ class Supervisor:
         api.start()
         self._children.append(api)
         self._wait_until_ready(api, url)
+        told = worker_environment(settings)
         for number in range(1, settings.workers + 1):
             name = f"local-{number}"
-            worker = _Child(["worker", "--url", url, "--name", name, "--child"], environment)
+            worker = _Child(["worker", "--url", url, "--name", name, "--child"], told)
             worker.start()
             self._children.append(worker)
 

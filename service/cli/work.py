@@ -11,7 +11,7 @@ from service import wiring
 from service.cli.stop import Exit, Stop
 from service.cli.up import settle
 from service.domain.card import ModelCard
-from service.domain.errors import Unauthenticated
+from service.domain.errors import RequestRefused, Unauthenticated
 from service.settings import Settings
 from service.workers.adapters.base import Adapter
 from service.workers.adapters.registry import make_adapter
@@ -49,6 +49,8 @@ def work(settings: Settings, api_url: str, name: str) -> None:
                 f"{api_url} refuses this worker's token: "
                 "RUSHES_WORKER_TOKEN must be the one that the service was started with",
             ) from None
+        except RequestRefused as refused:
+            raise Stop(Exit.REFUSED, f"{api_url} has no use for this worker: {refused}") from None
 
 
 def _stop_on_signals(puller: Puller) -> None:

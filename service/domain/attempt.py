@@ -77,7 +77,7 @@ class Progress(BaseModel):
 class Artifact(BaseModel):
     """Finished bytes: their key, type, size and SHA-256 (hex)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
     key: str = Field(max_length=300)
     media_type: str = Field(max_length=64)
@@ -88,7 +88,7 @@ class Artifact(BaseModel):
 class VideoFacts(BaseModel):
     """What was really made, read back from the finished file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
     video: Artifact
     thumbnail: Artifact
@@ -105,10 +105,14 @@ class VideoFacts(BaseModel):
         return self.num_frames / self.fps
 
 
-class Outcome(BaseModel):
-    """A finished attempt; also the manifest that lies beside the bytes, written last."""
+# The outcome beside the bytes, written last: where it is, the attempt was finished.
+MANIFEST = "manifest.json"
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+class Outcome(BaseModel):
+    """A finished attempt; what its manifest holds and what `finish` reports."""
+
+    model_config = ConfigDict(frozen=True)
 
     facts: VideoFacts
     timings_ms: dict[str, int] = Field(max_length=16)

@@ -4,6 +4,8 @@ from math import floor
 
 from pydantic import BaseModel, ConfigDict
 
+from service.domain.request import VideoRequest
+
 
 class _Facts(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -73,7 +75,6 @@ class ModelCard(_Facts):
     steps: IntRange  # denoising steps
     guidance: FloatRange
     negative_prompt: bool  # whether one has any effect
-    max_prompt_chars: int = 4000
 
     default_width: int
     default_height: int
@@ -92,7 +93,7 @@ class ModelCard(_Facts):
     seconds_per_megapixel_frame: float
     speed_source: str
 
-    def expected_seconds(self, *, width: int, height: int, num_frames: int) -> float:
+    def expected_seconds(self, request: VideoRequest) -> float:
         """A first guess at the seconds from begin to finish, warm."""
-        megapixel_frames = width * height * num_frames / 1e6
+        megapixel_frames = request.width * request.height * request.num_frames / 1e6
         return self.seconds_fixed + self.seconds_per_megapixel_frame * megapixel_frames

@@ -116,8 +116,13 @@ class Job(BaseModel):
         return artifact_prefix(self.id, self.fence)
 
 
+def job_folder(job_id: JobId) -> str:
+    """The prefix of everything that attempts at a job have kept."""
+    return f"jobs/{job_id}"
+
+
 def artifact_prefix(job_id: JobId, fence: int) -> str:
-    return f"jobs/{job_id}/{fence}"
+    return f"{job_folder(job_id)}/{fence}"
 
 
 class JobFilter(BaseModel):

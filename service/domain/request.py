@@ -20,6 +20,8 @@ def _storable(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_storable)]
 Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_storable)]
+# Within double quotes it must be able to stand in a query of the database (`metadata[label]=…`).
+MetadataLabel = Annotated[Label, Field(pattern=r'^[^"\[\]\\]+$')]
 Value = Annotated[str, Field(max_length=500), AfterValidator(_storable)]
 
 
@@ -81,7 +83,7 @@ class Choices(BaseModel):
     start_timeout_seconds: Annotated[int, Field(ge=1, le=604_800)] | None = Field(
         default=None, description="Expire the job if no worker has taken it by then."
     )
-    metadata: Annotated[dict[Label, Value], Field(max_length=16)] | None = Field(
+    metadata: Annotated[dict[MetadataLabel, Value], Field(max_length=16)] | None = Field(
         default=None, description="Up to 16 names and texts of your own, kept on the job."
     )
     response_format: Literal["url", "b64_json"] | None = Field(
@@ -112,7 +114,8 @@ class VideoAsk(Choices):
 class VideoRequest(BaseModel):
     """The validated ask inside a job: every choice is made and nothing is left to a worker."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Rows of an older or newer release are read too: what is not known is passed over.
+    model_config = ConfigDict(frozen=True)
 
     model: str
     prompt: str

@@ -16,9 +16,9 @@ class Retry:
     limit: int
     first_wait: timedelta = timedelta(0)
 
-    def wait(self, attempt: int) -> timedelta:
-        """Doubles with every attempt; `attempt` counts from 1."""
-        return self.first_wait * (1 << (attempt - 1))
+    def wait(self, earlier: int) -> timedelta:
+        """Doubles with every failure that came before."""
+        return self.first_wait * (1 << earlier)
 
 
 RETRIES: dict[FailureKind, Retry] = {
@@ -32,13 +32,13 @@ RETRYABLE = frozenset(
 )
 
 
-def retry_wait(kind: FailureKind, *, attempt: int, earlier: int) -> timedelta | None:
+def retry_wait(kind: FailureKind, *, left: int, earlier: int) -> timedelta | None:
     """How long to wait before the next attempt, or None when there is to be none.
 
-    `attempt` is the number of the failed attempt; `earlier` counts the attempts before it that
-    ended with the same kind.
+    `left` is how many attempts the job still has; `earlier` counts those that ended with the same
+    kind before this one.
     """
     retry = RETRIES.get(kind)
-    if retry is None or attempt >= MAX_ATTEMPTS or earlier >= retry.limit:
+    if retry is None or left <= 0 or earlier >= retry.limit:
         return None
-    return retry.wait(attempt)
+    return retry.wait(earlier)

@@ -2,10 +2,11 @@
 
 from datetime import datetime
 
+from service.domain.errors import Conflict
 from service.domain.job import Job, JobId, JobState, KeyId
 from service.lifecycle.find import find
 from service.store import attempts, moves
-from service.store.engine import Transaction
+from service.store.database import Transaction
 
 
 def cancel(tx: Transaction, job_id: JobId, key_id: KeyId, now: datetime) -> Job:
@@ -20,6 +21,7 @@ def cancel(tx: Transaction, job_id: JobId, key_id: KeyId, now: datetime) -> Job:
     if job.state is JobState.RUNNING:
         return moves.wish_cancel(tx, job, now=now) or job
     canceled = moves.cancel(tx, job, now=now)
-    assert canceled is not None, "read and changed in one transaction"
+    if canceled is None:
+        raise Conflict("the job changed at this very moment; look at it again", code="changed")
     attempts.end(tx, canceled, outcome="canceled", now=now)
     return canceled

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from service.domain.job import Job
 from service.domain.key import hash_secret
 from service.store import attempts, jobs, moves
-from service.store.engine import Transaction
+from service.store.database import Transaction
 
 
 @dataclass(frozen=True)

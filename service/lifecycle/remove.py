@@ -1,11 +1,11 @@
 """Delete a final job: its bytes first, then its row."""
 
 from service.domain.errors import Conflict
-from service.domain.job import Job, JobId, KeyId
+from service.domain.job import Job, JobId, KeyId, job_folder
 from service.domain.ports import ArtifactStore
 from service.lifecycle.find import find
 from service.store import jobs
-from service.store.engine import Database
+from service.store.database import Database
 
 
 def remove(db: Database, artifacts: ArtifactStore, job_id: JobId, key_id: KeyId) -> Job:
@@ -17,6 +17,6 @@ def remove(db: Database, artifacts: ArtifactStore, job_id: JobId, key_id: KeyId)
     job = db.read(lambda tx: find(tx, job_id, key_id))
     if not job.state.final:
         raise Conflict(f"the job is {job.state}; cancel it first", code="not_final")
-    artifacts.delete(f"jobs/{job.id}")
+    artifacts.delete(job_folder(job.id))
     db.write(lambda tx: jobs.delete(tx, job)).result()
     return job

@@ -11,7 +11,7 @@ from service.domain.price import Terms, cost_usd
 from service.lifecycle.settle import settle
 from service.store import attempts, jobs, moves
 from service.store.attempts import Attempt
-from service.store.engine import Transaction
+from service.store.database import Transaction
 
 
 @dataclass(frozen=True)
@@ -113,14 +113,20 @@ def fail(
 
 def release(tx: Transaction, credentials: Credentials, *, fence: int, now: datetime) -> Job:
     """The worker stops and gives the attempt back; the job waits for another, or is canceled."""
-    job = _running(tx, credentials, fence)
+    moved = give_back(tx, _running(tx, credentials, fence), now)
+    if moved is None:
+        raise Lost
+    return moved
+
+
+def give_back(tx: Transaction, job: Job, now: datetime) -> Job | None:
+    """End an attempt that nobody is to blame for. None when `job` is stale."""
     if job.cancel_requested_at is not None:
         moved = moves.cancel(tx, job, now=now)
     else:
         moved = moves.release(tx, job, now=now)
-    if moved is None:
-        raise Lost
-    attempts.end(tx, job, outcome="released", now=now)
+    if moved is not None:
+        attempts.end(tx, job, outcome="released", now=now)
     return moved
 
 

@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from service.domain.attempt import Failure, FailureKind, Outcome
+from service.domain.attempt import MANIFEST, Failure, FailureKind, Outcome
 from service.domain.job import Job, JobState
 from service.domain.ports import ArtifactStore
 from service.domain.price import Terms
-from service.lifecycle.report import succeed
+from service.lifecycle.report import give_back, succeed
 from service.lifecycle.settle import settle
 from service.store import jobs, moves
-from service.store.engine import Database, Transaction
+from service.store.database import Database, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -44,17 +44,27 @@ class Rescuer:
             (lambda tx: jobs.unheard(tx, now - CANCEL_GRACE), lambda job: _fail(job, _LOST, now)),
             (lambda tx: jobs.never_started(tx, now), lambda job: _expire(job, now)),
         ]
-        return sum(self._move(job, move(job)) for due, move in rules for job in self.db.read(due))
+        return sum(self._try(job, move) for due, move in rules for job in self.db.read(due))
+
+    def _try(self, job: Job, move: Move) -> bool:
+        """One job that cannot be moved holds up no other."""
+        try:
+            return self._move(job, move(job))
+        except Exception:
+            log.exception("job %s could not be moved by time", job.id)
+            return False
 
     def _move(self, job: Job, work: Work) -> bool:
         """Do `work` unless the job is no longer what was judged, say by a heartbeat since."""
         moved = self.db.write(lambda tx: work(tx) if jobs.get(tx, job.id) == job else None).result()
         if moved is not None:
-            log.warning("job moved by time", extra={"job": job.id, "state": moved.state})
+            log.warning("job %s was %s and is now %s", job.id, job.state, moved.state)
         return moved is not None
 
     def _lapsed(self, job: Job, now: datetime) -> Work:
         """Adopt what the silent worker finished; only else is the job generated again."""
+        if job.state is JobState.STARTING:
+            return lambda tx: give_back(tx, job, now)  # never begun: nothing can have failed
         outcome = self._finished_outcome(job)
         if outcome is None:
             return _fail(job, _LOST, now)
@@ -62,13 +72,13 @@ class Rescuer:
 
     def _finished_outcome(self, job: Job) -> Outcome | None:
         """The manifest beside the bytes: written last, so where it is, the bytes are whole."""
-        path = self.artifacts.path(f"{job.artifact_prefix}/manifest.json")
-        if job.state is not JobState.RUNNING or path is None:
+        path = self.artifacts.path(f"{job.artifact_prefix}/{MANIFEST}")
+        if path is None:
             return None
         try:
             return Outcome.model_validate_json(path.read_bytes())
         except ValidationError:
-            log.exception("unreadable manifest", extra={"job": job.id})
+            log.exception("the manifest of job %s cannot be read", job.id)
             return None
 
 

@@ -2,11 +2,11 @@
 
 from datetime import datetime
 
-from service.domain.attempt import Failure, FailureKind
-from service.domain.job import Job
+from service.domain.attempt import Failure
+from service.domain.job import Job, JobState
 from service.domain.retry import retry_wait
 from service.store import attempts, moves
-from service.store.engine import Transaction
+from service.store.database import Transaction
 
 
 def settle(tx: Transaction, job: Job, failure: Failure, now: datetime) -> Job | None:
@@ -17,7 +17,7 @@ def settle(tx: Transaction, job: Job, failure: Failure, now: datetime) -> Job | 
         attempts.end(
             tx,
             job,
-            outcome="canceled" if failure.kind is FailureKind.CANCELED else "failed",
+            outcome="canceled" if moved.state is JobState.CANCELED else "failed",
             kind=failure.kind,
             detail=failure.message,
             now=now,
@@ -29,7 +29,8 @@ def _move(tx: Transaction, job: Job, failure: Failure, earlier: int, now: dateti
     if job.cancel_requested_at is not None:
         # Nobody wants it any more: not worth another attempt, and not a failure either.
         return moves.cancel(tx, job, now=now)
-    wait = retry_wait(failure.kind, attempt=job.attempt, earlier=earlier)
+    left = job.max_attempts - job.attempt
+    wait = retry_wait(failure.kind, left=left, earlier=earlier)
     if wait is not None:
         return moves.requeue(tx, job, run_at=now + wait)
     return moves.fail(tx, job, failure, now=now)

@@ -8,7 +8,7 @@ from service.domain.job import Job
 from service.domain.limits import Limits
 from service.domain.submission import Idempotency, Submission, new_job
 from service.store import idempotency, jobs, keys
-from service.store.engine import Transaction
+from service.store.database import Transaction
 
 _RETRY_AFTER_SECONDS = 30  # a guess at when a full queue has room again
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from service.domain.attempt import FailureKind
 from service.domain.job import Job, JobId
-from service.store.engine import Transaction
+from service.store.database import Transaction
 from service.store.tables import AttemptRow
 
 _attempts: sa.Table = AttemptRow.__table__  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from service.domain.job import Job, KeyId
 from service.domain.submission import Idempotency
-from service.store.engine import Transaction
+from service.store.database import Transaction
 from service.store.tables import IdempotencyRow
 
 _idempotency: sa.Table = IdempotencyRow.__table__  # type: ignore[attr-defined]

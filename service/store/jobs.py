@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.domain.job import Job, JobFilter, JobId, JobState, KeyId
-from service.store.engine import Transaction
+from service.store.database import Transaction
 from service.store.job_rows import PRIORITIES, job_table, to_job, to_row
 from service.store.tables import ACTIVE_STATES, QUEUED
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from service.domain.job import KeyId
 from service.domain.key import Key
-from service.store.engine import Transaction
+from service.store.database import Transaction
 from service.store.tables import KeyRow
 
 _keys: sa.Table = KeyRow.__table__  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from service.domain.attempt import Failure, Outcome, Progress
 from service.domain.job import Job, JobState, sources
 from service.store import keys
-from service.store.engine import Transaction
+from service.store.database import Transaction
 from service.store.job_rows import job_table, to_job
 
 _NO_LIMIT = 2**31 - 1  # what was accepted once is not turned away

@@ -9,7 +9,7 @@ import httpx
 
 from service.domain.attempt import AttemptFailed, Failure, FailureKind, Ticket, WorkerStopping
 from service.domain.card import ModelCard
-from service.domain.errors import Lost, Unauthenticated
+from service.domain.errors import FieldError, Lost, RequestRefused, Unauthenticated
 from service.domain.ports import ArtifactStore
 from service.workers.adapters.base import Adapter
 from service.workers.reporter import HttpReporter
@@ -35,14 +35,20 @@ class Puller:
     _warm: tuple[ModelCard, Adapter] | None = None
 
     def work(self) -> None:
-        """Until told to stop. Raises Unauthenticated when the API does not know this worker."""
+        """Until told to stop. Raises Unauthenticated when the API does not know this worker, and
+        RequestRefused when it cannot make use of it."""
+        away = False
         while not self.stopping.is_set():
             try:
                 ticket = self._claim()
             except httpx.HTTPError as error:
-                log.debug("no answer from the API: %s", error)
+                log.log(
+                    logging.DEBUG if away else logging.WARNING, "no work from the API: %s", error
+                )
+                away = True
                 self.stopping.wait(_AWAY_SECONDS)
                 continue
+            away = False
             if ticket is not None:
                 self.idle = False
                 self._run(ticket)
@@ -63,6 +69,8 @@ class Puller:
         )
         if answer.status_code == 401:
             raise Unauthenticated("the API does not know this worker's token")
+        if 400 <= answer.status_code < 500:
+            raise RequestRefused([FieldError("", answer.text[:500], "claim_refused")])
         answer.raise_for_status()
         return None if answer.status_code == 204 else Ticket.model_validate_json(answer.content)
 

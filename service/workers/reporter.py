@@ -5,7 +5,6 @@ import os
 import threading
 import time
 import uuid
-from types import TracebackType
 from typing import Any
 
 import httpx
@@ -44,7 +43,7 @@ class HttpReporter:
     """Speaks for one attempt. Within `with`, a thread of its own keeps the lease alive.
 
     That thread is also where a wish to cancel arrives; `step` raises it in the thread that
-    generates, at its next step.
+    generates, at its next step. Once the attempt's end is being told, the thread is silent.
     """
 
     def __init__(self, client: httpx.Client, ticket: Ticket, stopping: threading.Event) -> None:
@@ -56,8 +55,7 @@ class HttpReporter:
         self._heartbeat_seconds = 1.0
         self._news = threading.Condition()
         self._progress = Progress(stage=Stage.PREPROCESS, fraction=0.0)
-        self._told: Progress | None = None
-        self._ended = False
+        self._ending = False
         self._stop: Exception | None = None
         self._thread = threading.Thread(target=self._keep_telling, name="reporter", daemon=True)
 
@@ -86,59 +84,66 @@ class HttpReporter:
         return self._progress.stage
 
     def finish(self, outcome: Outcome) -> None:
-        self._insist("finish", self._fenced(outcome=outcome.model_dump(mode="json")))
+        self._end("finish", outcome=outcome.model_dump(mode="json"))
 
     def fail(self, failure: Failure) -> None:
-        self._insist("fail", self._fenced(failure=failure.model_dump(mode="json")))
+        self._end("fail", failure=failure.model_dump(mode="json"))
 
     def release(self) -> None:
-        self._insist("release", self._fenced())
+        self._end("release")
 
     def __enter__(self) -> "HttpReporter":
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        with self._news:
-            self._ended = True
-            self._news.notify()
+    def __exit__(self, *_: object) -> None:
+        self._fall_silent()
         self._thread.join()
 
+    def _end(self, act: str, **values: Any) -> None:
+        """The last word. From here on a fence that has moved means no more than that we ended."""
+        self._fall_silent()
+        self._insist(act, self._fenced(**values))
+
+    def _fall_silent(self) -> None:
+        with self._news:
+            self._ending = True
+            self._news.notify()
+
     def _keep_telling(self) -> None:
-        while self._wait_for_news():
-            told = self._progress
+        told: Progress | None = None
+        while self._wait_for_news(told):
+            now = self._progress
             try:
-                answer = self._post("progress", self._fenced(progress=told.model_dump(mode="json")))
+                answer = self._post("progress", self._fenced(progress=now.model_dump(mode="json")))
             except Lost as lost:
                 self._stop = lost
                 self._leave_if_stuck()
                 return
             except httpx.HTTPError as error:
                 log.warning("progress was not heard: %s", error)
-                continue
-            self._told = told
-            if answer["cancel_requested"]:
-                self._stop = AttemptFailed(FailureKind.CANCELED, "canceled", "canceled on request")
+            else:
+                told = now
+                if answer["cancel_requested"]:
+                    self._stop = _CANCELED
+            self._pause()
 
-    def _wait_for_news(self) -> bool:
+    def _wait_for_news(self, told: Progress | None) -> bool:
         """Sleep until there is something to tell or a heartbeat is due; False at the end."""
         with self._news:
-            if self._told is not None:
-                self._news.wait_for(lambda: self._ended, timeout=_NEWS_SECONDS)
             self._news.wait_for(
-                lambda: self._ended or self._progress != self._told, timeout=self._heartbeat_seconds
+                lambda: self._ending or self._progress != told, timeout=self._heartbeat_seconds
             )
-            return not self._ended
+            return not self._ending
+
+    def _pause(self) -> None:
+        with self._news:
+            self._news.wait_for(lambda: self._ending, timeout=_NEWS_SECONDS)
 
     def _leave_if_stuck(self) -> None:
         """The job is another's now. A step that cannot be interrupted dies with its process."""
         with self._news:
-            if not self._news.wait_for(lambda: self._ended, timeout=_STUCK_SECONDS):
+            if not self._news.wait_for(lambda: self._ending, timeout=_STUCK_SECONDS):
                 log.error("lost the job and cannot stop its step; leaving")
                 os._exit(70)
 
@@ -153,20 +158,26 @@ class HttpReporter:
             try:
                 return self._post(act, body)
             except httpx.HTTPError as error:
-                if time.monotonic() + wait > deadline:
-                    raise Lost("the API did not answer in time") from error
                 log.warning("%s was not heard, trying again: %s", act, error)
-            time.sleep(wait)
+                if self._stopping.wait(wait) or time.monotonic() > deadline:
+                    raise Lost("the API did not answer in time") from error
             wait = min(wait * 2, 5.0)
 
     def _post(self, act: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Raises Lost when the API refuses, httpx.HTTPError when it did not answer properly."""
         answer = self._client.post(
             f"/internal/attempts/{self._ticket.attempt_id}/{act}",
             json=body,
             headers={"Authorization": f"Bearer {self._ticket.token}"},
         )
         if answer.status_code in (401, 404, 409, 422):
-            raise Lost(f"{act} was refused: {answer.json().get('detail')}")
+            raise Lost(f"{act} was refused: {answer.text[:200]}")
         answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
+        try:
+            found: dict[str, Any] = answer.json()
+        except ValueError as error:
+            raise httpx.DecodingError("not the API's answer", request=answer.request) from error
         return found
+
+
+_CANCELED = AttemptFailed(FailureKind.CANCELED, "canceled", "canceled on request")

@@ -1,3 +1,5 @@
+from sqlalchemy.exc import OperationalError
+
 from tests.api.world import World
 
 
@@ -31,8 +33,6 @@ def test_health_says_when_the_database_is_away(world: World) -> None:
 
 class _Gone:
     def connection(self) -> None:
-        from sqlalchemy.exc import OperationalError
-
         raise OperationalError("SELECT 1", {}, Exception("gone"))
 
 

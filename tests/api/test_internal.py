@@ -1,4 +1,5 @@
 import threading
+from datetime import timedelta
 
 import pytest
 
@@ -129,3 +130,16 @@ def test_a_new_deadline_starts_with_the_attempt(world: World) -> None:
 
     assert tuple(stored) == (60_000_000, 5_000_000)
     assert job["status"] == "queued"
+
+
+def test_a_worker_that_is_busy_is_not_called_gone(world: World) -> None:
+    fleet = world.parts.fleet
+    world.submit()
+    ticket, begun = world.begin()
+    now = world.parts.clock()
+    told = {"stage": "generate", "fraction": 0.4}
+
+    fleet.reported(f"{ticket['job_id']}.1", now + timedelta(seconds=40))
+    assert fleet.serving("slate", now + timedelta(seconds=60)) == 1
+    assert world.report(ticket, "progress", fence=begun["fence"], progress=told).status_code == 200
+    assert fleet.serving("slate", now + timedelta(seconds=100)) == 0

@@ -39,6 +39,15 @@ def test_a_secret_is_shown_once_and_stored_nowhere(world: World) -> None:
     )
 
 
+def test_the_last_admin_key_cannot_be_revoked(world: World) -> None:
+    first = world.client.get("/v1/keys").json()["data"][0]
+    assert world.client.delete(f"/v1/keys/{first['id']}").json()["code"] == "last_admin_key"
+
+    world.other_key(admin=True)
+
+    assert world.client.delete(f"/v1/keys/{first['id']}").status_code == 200
+
+
 def test_only_an_admin_may_handle_keys(world: World) -> None:
     headers = {"Authorization": f"Bearer {world.other_key()}"}
 

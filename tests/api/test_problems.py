@@ -166,7 +166,9 @@ def test_unknown_routes_and_methods_are_problems_too(world: World) -> None:
     assert world.client.put("/generate-video").json()["code"] == "method_not_allowed"
 
 
-def test_our_own_faults_say_so_and_nothing_more(world: World) -> None:
+def test_our_own_faults_say_so_and_nothing_more(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     db = world.parts.db
     object.__setattr__(world.parts, "db", None)
 
@@ -176,3 +178,5 @@ def test_our_own_faults_say_so_and_nothing_more(world: World) -> None:
     assert answer.status_code == 500
     assert answer.json()["code"] == "internal_error"
     assert "NoneType" not in answer.text
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert answer.headers["x-request-id"] in caplog.text

@@ -79,8 +79,8 @@ def test_every_field_of_a_submit_is_in_the_api_document() -> None:
 
 
 def test_every_error_code_is_in_the_api_document() -> None:
-    kinds = {kind.code for kind in _tree(ServiceError)} - {"service_error", "conflict"}  # its root;
-    # and the one that says each time what is in the way
+    # The tree's root is never raised, and a conflict always says which.
+    kinds = {kind.code for kind in _tree(ServiceError)} - {"service_error", "conflict"}
     of_http = {code for code, _ in problems._HTTP.values()} | {"internal_error"}
 
     table = section(read("docs/api.md"), "## Errors")

@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings
 from service.app import build
 from service.domain.card import IntRange, ModelCard, Weights
 from service.domain.catalog import CARDS
+from service.domain.request import VideoAsk, VideoRequest
+from service.domain.resolve import resolve
 from service.settings import ClientSettings, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,13 +135,14 @@ def _longest(card: ModelCard) -> str:
     )
 
 
-def _default_frames(card: ModelCard) -> int:
-    return card.frames.nearest(card.default_seconds * card.default_fps)
+def _default(card: ModelCard) -> VideoRequest:
+    """What a request becomes that says nothing but its prompt."""
+    return resolve(VideoAsk(prompt="…"), card, seed=0)
 
 
 def _default_clip(card: ModelCard) -> str:
-    size = f"{card.default_width}x{card.default_height}"
-    return f"{size}, {_default_frames(card)} frames at {card.default_fps} fps"
+    made = _default(card)
+    return f"{made.width}x{made.height}, {made.num_frames} frames at {made.fps} fps"
 
 
 def _gpu(card: ModelCard) -> str:
@@ -152,12 +155,7 @@ def _licence(card: ModelCard) -> str:
 
 
 def _expected(card: ModelCard) -> str:
-    seconds = card.expected_seconds(
-        width=card.default_width,
-        height=card.default_height,
-        num_frames=_default_frames(card),
-    )
-    return f"{seconds:.1f} s"
+    return f"{card.expected_seconds(_default(card)):.1f} s"
 
 
 def _rate(card: ModelCard) -> str:
@@ -192,8 +190,8 @@ _MAKES: list[Column] = [
 _DEFAULTS: list[Column] = [
     _NAME,
     ("clip", _default_clip),
-    ("steps", lambda card: str(card.default_steps)),
-    ("guidance", lambda card: f"{card.default_guidance:g}"),
+    ("steps", lambda card: str(_default(card).num_inference_steps)),
+    ("guidance", lambda card: f"{_default(card).guidance_scale:g}"),
 ]
 _NEEDS: list[Column] = [_NAME, ("smallest GPU", _gpu), ("licence", _licence)]
 _SPEED: list[Column] = [

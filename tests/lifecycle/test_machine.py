@@ -26,7 +26,7 @@ from service.lifecycle.cancel import cancel
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.submit import submit
 from service.store import jobs, keys
-from service.store.engine import Database
+from service.store.database import Database
 from tests import make
 
 pytestmark = pytest.mark.slow

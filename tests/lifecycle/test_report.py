@@ -9,7 +9,7 @@ from service.lifecycle.cancel import cancel
 from service.lifecycle.report import Credentials
 from service.lifecycle.submit import submit
 from service.store import attempts, jobs, moves
-from service.store.engine import Database
+from service.store.database import Database
 from tests import make
 
 NOW = make.START
@@ -193,6 +193,9 @@ def test_an_attempt_that_is_given_back_is_not_counted(
         with pytest.raises(Lost):
             release(db, claimed, begun.fence)
         claimed = make.claim(db, NOW)
+
+    begun = make.begin(db, claimed, NOW, call_id="last")
+    assert fail(db, claimed, begun.fence, FailureKind.TRANSIENT).state is JobState.QUEUED
 
 
 def test_an_unwanted_attempt_that_is_given_back_is_canceled(

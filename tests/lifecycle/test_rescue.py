@@ -12,7 +12,7 @@ from service.lifecycle.cancel import cancel
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.submit import submit
 from service.store import jobs, moves
-from service.store.engine import Database
+from service.store.database import Database
 from tests import make
 
 
@@ -119,6 +119,37 @@ def test_a_start_that_never_came_is_queued_again(
 
     assert now_of(db, job).state is JobState.QUEUED
     assert make.claim(db, clock()).job.attempt == claimed.job.attempt + 1
+
+
+def test_starts_that_never_came_are_not_counted_against_the_job(
+    db: Database, rescuer: Rescuer, key_id: KeyId, clock: make.FakeClock
+) -> None:
+    job = send(db, key_id)
+    for _ in range(5):
+        make.claim(db, clock())
+        rescuer.tick(clock.advance(31))
+
+    assert now_of(db, job).state is JobState.QUEUED
+
+
+def test_one_job_that_cannot_be_moved_holds_up_no_other(
+    db: Database, rescuer: Rescuer, key_id: KeyId, clock: make.FakeClock, tmp_path: Path
+) -> None:
+    jobs_running = []
+    for number in range(2):
+        send(db, key_id)
+        claimed = make.claim(db, clock())
+        jobs_running.append(make.begin(db, claimed, clock(), call_id=f"call-{number}"))
+    # Where the first one's manifest should be read there is a folder.
+    (tmp_path / "artifacts" / jobs_running[0].artifact_prefix / "manifest.json").mkdir(parents=True)
+    rescuer.artifacts.path = lambda key: (
+        tmp_path / "artifacts" / key if jobs_running[0].id in key else None
+    )  # type: ignore[method-assign]
+
+    rescuer.tick(clock.advance(31))
+
+    assert now_of(db, jobs_running[0]).state is JobState.RUNNING
+    assert now_of(db, jobs_running[1]).state is JobState.QUEUED
 
 
 def test_an_attempt_past_its_timeout_fails_though_its_worker_is_alive(

@@ -8,7 +8,7 @@ from service.domain.job import KeyId
 from service.domain.limits import Limits
 from service.domain.submission import Idempotency
 from service.lifecycle.submit import Accepted, submit
-from service.store.engine import Database
+from service.store.database import Database
 from tests import make
 
 NAMED = Idempotency("order-1", b"a" * 32)

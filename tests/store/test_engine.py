@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from service.domain.errors import NotFound
+from service.domain.errors import NotFound, Unavailable
 from service.store import keys
-from service.store.engine import Database, Transaction, make_engine
+from service.store.database import Database, Transaction
+from service.store.engine import make_engine
 from tests import make
 
 
@@ -48,7 +49,7 @@ def test_a_read_does_not_wait_for_a_write(db: Database) -> None:
 def test_a_read_cannot_write(db: Database) -> None:
     key = make.new_key("s" * 30, name="n", admin=False, now=make.START)
 
-    with pytest.raises(sa.exc.OperationalError, match="readonly"):
+    with pytest.raises(Unavailable, match="readonly"):
         db.read(lambda tx: keys.insert(tx, key))
 
 
@@ -133,3 +134,51 @@ def test_a_write_transaction_takes_the_lock_at_once(migrated: Path, tmp_path: Pa
             other.execute("BEGIN IMMEDIATE")
         other.close()
     engine.dispose()
+
+
+def test_a_refusal_of_the_database_harms_only_its_own_caller(db: Database) -> None:
+    gate = threading.Event()
+    blocker = db.write(lambda tx: gate.wait(5))
+    twin = make.new_key("twin" * 10, name="twin", admin=False, now=make.START)
+    futures = [db.write(lambda tx: keys.insert(tx, twin)) for _ in range(3)]
+    gate.set()
+    blocker.result()
+
+    errors = [type(future.exception()) for future in futures]
+
+    assert errors == [type(None), sa.exc.IntegrityError, sa.exc.IntegrityError]
+    assert len(db.read(keys.every)) == 1
+
+
+def test_the_writer_outlives_a_listener_that_fails(
+    migrated: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "x.db"
+    path.write_bytes(migrated.read_bytes())
+
+    def fail(topics: object) -> None:
+        raise RuntimeError("as planned")
+
+    database = Database(f"sqlite:///{path}", fail)
+    assert database.write(lambda tx: 1).result(5) == 1
+    assert database.write(lambda tx: 2).result(5) == 2
+    database.close()
+
+    assert "could not be told" in caplog.text
+
+
+def test_a_write_after_the_close_is_answered(db: Database) -> None:
+    db.close()
+
+    with pytest.raises(Unavailable, match="stopping"):
+        db.write(lambda tx: 1).result(5)
+
+
+def test_a_lost_disk_is_unavailable_and_not_our_fault(migrated: Path, tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/no/such/folder/x.db", lambda topics: None)
+
+    with pytest.raises(Unavailable, match="does not answer"):
+        database.read(keys.every)
+    with pytest.raises(Unavailable, match="does not answer"):
+        database.write(keys.every).result(5)
+    database.close()

@@ -8,7 +8,7 @@ from service.domain.job import Job, JobFilter, JobState, KeyId
 from service.domain.limits import Limits
 from service.lifecycle.submit import submit
 from service.store import jobs, keys, moves
-from service.store.engine import Database
+from service.store.database import Database
 from service.store.job_rows import job_table
 from tests import make
 

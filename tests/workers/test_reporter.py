@@ -139,6 +139,19 @@ def test_progress_that_is_not_heard_does_not_stop_the_work(
             assert api.told.wait(5)
 
 
+def test_an_api_that_is_away_is_not_flooded(reporter: HttpReporter, api: Api) -> None:
+    reporter.begin()
+    api.script["progress"] = [503] * 1000
+    with reporter:
+        reporter.step(Stage.GENERATE, 1, 2)
+        for _ in range(3):
+            api.told.clear()
+            api.told.wait(5)
+        count = len(api.heard)
+
+    assert count <= 8
+
+
 def test_begin_and_finish_are_said_until_they_are_heard(reporter: HttpReporter, api: Api) -> None:
     api.script["begin"] = [503, 500]
     api.script["finish"] = [502]

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
-from service.api.deps import Parts, PartsDep, authenticate, bearer, links
+from service.api.auth import authenticate, bearer, links
 from service.api.links import Links, Variant
+from service.api.parts import Parts, PartsDep
+from service.api.paths import JobPath, job_id_of
 from service.api.problems import documented
-from service.api.routes.jobs import JobPath, job_id_of
 from service.domain.attempt import Artifact, VideoFacts
 from service.domain.errors import Conflict, NotFound, Unauthenticated
 from service.domain.job import Job, JobId

@@ -3,12 +3,11 @@
 from fastapi import APIRouter, Request, Response
 
 from service.api.accept import IdempotencyKey, Prefer, accept, submission
-from service.api.deps import Parts, VisitDep
+from service.api.auth import VisitDep
+from service.api.parts import Parts
 from service.api.problems import documented
 from service.api.schemas import Cost, Estimate, InlineVideo, JobOut
-from service.domain.card import ModelCard
-from service.domain.request import VideoAsk
-from service.domain.resolve import resolve
+from service.domain.request import VideoAsk, VideoRequest
 
 router = APIRouter(tags=["videos"])
 
@@ -46,18 +45,14 @@ async def estimate(ask: VideoAsk, request: Request, visit: VisitDep) -> Estimate
         sandbox=card.sandbox,
         input=made,
         duration_seconds=round(made.duration_seconds, 6),
-        expected_seconds=round(
-            card.expected_seconds(width=made.width, height=made.height, num_frames=made.num_frames),
-            2,
-        ),
+        expected_seconds=round(card.expected_seconds(made), 2),
         cost=Cost(estimated_usd=asked.estimated_usd, rate_source=asked.rate_source),
-        warnings=_warnings(parts, ask, card),
+        warnings=_warnings(parts, ask, made),
     )
 
 
-def _warnings(parts: Parts, ask: VideoAsk, card: ModelCard) -> list[str]:
-    found = []
-    made = resolve(ask, card, seed=0)
+def _warnings(parts: Parts, ask: VideoAsk, made: VideoRequest) -> list[str]:
+    found, card = [], parts.cards[made.model]
     if card.sandbox:
         found.append(f"{card.name} is a sandbox: it draws a placeholder and generates no video")
     if ask.duration_seconds not in (None, made.duration_seconds):

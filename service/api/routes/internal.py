@@ -6,11 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.api.auth import AttemptToken, WorkerDep
 from service.api.bell import heard
-from service.api.deps import AttemptToken, Parts, PartsDep, WorkerDep
 from service.api.fleet import Worker
+from service.api.parts import Parts, PartsDep
+from service.api.paths import job_id_of
 from service.api.problems import documented
-from service.api.routes.jobs import job_id_of
 from service.domain.attempt import Failure, Outcome, Progress, Ticket
 from service.domain.errors import NotFound
 from service.domain.request import Label, Text
@@ -84,7 +85,7 @@ class Ended(BaseModel):
 )
 async def claim_work(ask: ClaimAsk, request: Request, parts: WorkerDep) -> Response:
     """Wait for work: a ticket, or 204 when there was none for `wait_seconds`."""
-    parts.fleet.saw(
+    parts.fleet.asked(
         Worker(ask.worker, tuple(ask.models), ask.warm, ask.gpu, heard_at=parts.clock())
     )
     claimed = await _wait_for_work(ask, request, parts)
@@ -101,6 +102,7 @@ async def claim_work(ask: ClaimAsk, request: Request, parts: WorkerDep) -> Respo
         api_url=str(request.base_url).rstrip("/"),
         traceparent=job.traceparent,
     )
+    parts.fleet.took(ask.worker, ticket.attempt_id)
     return Response(ticket.model_dump_json(), media_type="application/json")
 
 
@@ -167,6 +169,7 @@ async def report_progress(
             tx, credentials, fence=ask.fence, told=ask.progress, lease=lease, now=parts.clock()
         )
     )
+    parts.fleet.reported(attempt_id, parts.clock())
     return Heard(cancel_requested=job.cancel_requested_at is not None)
 
 

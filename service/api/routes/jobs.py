@@ -4,16 +4,16 @@ import re
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
 from service.api.accept import IdempotencyKey, Prefer, accept, submission
 from service.api.answers import json_answer, view, wait_final
-from service.api.deps import VisitDep
+from service.api.auth import VisitDep
+from service.api.paths import JobPath, job_id_of
 from service.api.problems import documented
 from service.api.schemas import Deleted, InlineVideo, JobList, JobOut
-from service.domain import ids
 from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
 from service.domain.job import Job, JobFilter, JobId, JobState
 from service.domain.request import Choices, VideoAsk
@@ -23,7 +23,6 @@ from service.store import jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-JobPath = Annotated[str, Path(description="A job's id.", examples=["job_06hm3c…"])]
 _METADATA = re.compile(r"metadata\[(.{1,64})\]")
 
 
@@ -112,7 +111,7 @@ async def get_job(
     response_model=JobOut,
     responses={
         202: {"model": JobOut, "description": "A worker has been asked to stop."},
-        **documented(401, 404),
+        **documented(401, 404, 409, 503),
     },
 )
 async def cancel_job(job_id: JobPath, visit: VisitDep) -> Response:
@@ -156,13 +155,6 @@ async def delete_job(job_id: JobPath, visit: VisitDep) -> Deleted:
     known = job_id_of(job_id)
     await run_in_threadpool(remove, visit.parts.db, visit.parts.artifacts, known, visit.key.id)
     return Deleted(id=known)
-
-
-def job_id_of(text: str) -> JobId:
-    """A text that cannot be a job's id names a job that does not exist."""
-    if not ids.is_id("job", text):
-        raise NotFound(f"no job {text[:64]}")
-    return JobId(text)
 
 
 def _listed(text: str, pointer: str = "?ids") -> JobId:

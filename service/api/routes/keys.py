@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.deps import AdminDep
+from service.api.auth import AdminDep
 from service.api.problems import documented
 from service.api.schemas import KeyList, KeyOut, NewKeyOut
 from service.domain import ids
@@ -13,6 +13,7 @@ from service.domain.errors import NotFound
 from service.domain.job import KeyId
 from service.domain.key import new_key, new_secret
 from service.domain.request import Text
+from service.lifecycle.access import revoke
 from service.store import keys
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
@@ -42,15 +43,12 @@ async def list_keys(visit: AdminDep) -> KeyList:
     return KeyList(data=[KeyOut.from_domain(key) for key in await visit.parts.read(keys.every)])
 
 
-@router.delete("/{key_id}", responses=documented(401, 403, 404))
+@router.delete("/{key_id}", responses=documented(401, 403, 404, 409, 503))
 async def revoke_key(key_id: str, visit: AdminDep) -> KeyOut:
     """Revoke a key: the next request with it is refused. Its jobs stay."""
     if not ids.is_id("key", key_id):
         raise NotFound(f"no key {key_id[:64]}")
-    key = await visit.parts.write(
-        lambda tx: keys.revoke(tx, KeyId(key_id), now=visit.parts.clock())
-    )
-    visit.parts.keyring.forget()
-    if key is None:
-        raise NotFound(f"no key {key_id}")
+    parts = visit.parts
+    key = await parts.write(lambda tx: revoke(tx, KeyId(key_id), parts.clock()))
+    parts.keyring.forget()
     return KeyOut.from_domain(key)

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from service.api.deps import VisitDep
+from service.api.auth import VisitDep
 from service.api.problems import documented
 from service.api.schemas import ModelList, ModelOut
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from service.domain.attempt import Artifact, Outcome
+from service.domain.attempt import MANIFEST, Artifact, Outcome
 from service.domain.ports import ArtifactStore
 
 _MEDIA_TYPES = {".mp4": "video/mp4", ".jpg": "image/jpeg", ".png": "image/png"}
@@ -16,6 +16,6 @@ def upload(artifacts: ArtifactStore, prefix: str, source: Path) -> Artifact:
 def upload_manifest(artifacts: ArtifactStore, prefix: str, outcome: Outcome, scratch: Path) -> None:
     """The outcome beside the bytes: with it a job can be finished even if its worker cannot say
     so any more."""
-    manifest = scratch / "manifest.json"
+    manifest = scratch / MANIFEST
     manifest.write_text(outcome.model_dump_json(indent=2))
     artifacts.put(f"{prefix}/{manifest.name}", manifest, "application/json")

@@ -1,97 +1,18 @@
-"""What a route is handed: the service's parts, and who is calling."""
+"""Who is calling: API keys, admin keys, the worker token, and the token of one attempt."""
 
-import asyncio
 import hmac
-from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.security.base import SecurityBase
-from starlette.concurrency import run_in_threadpool
 
-from service.api.bell import Bell
-from service.api.fleet import Fleet
-from service.api.keyring import Keyring
-from service.api.line import Line
 from service.api.links import Links
-from service.api.seen import Seen
-from service.domain.card import ModelCard
-from service.domain.errors import FieldError, Forbidden, RequestRefused, Unauthenticated
-from service.domain.job import Job, JobId, KeyId
+from service.api.parts import Parts
+from service.domain.errors import Forbidden, Unauthenticated
 from service.domain.key import Key, opens, prefix_of
-from service.domain.limits import Limits
-from service.domain.ports import ArtifactStore, Clock
-from service.domain.price import Terms
-from service.lifecycle.find import find
 from service.store import keys
-from service.store.engine import Database, Transaction
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Everything the routes need, put together once by the root."""
-
-    db: Database
-    artifacts: ArtifactStore
-    cards: dict[str, ModelCard]  # those this service serves; the first is the default
-    limits: Limits
-    terms: Terms
-    clock: Clock
-    bell: Bell
-    fleet: Fleet
-    keyring: Keyring
-    line: Line
-    seen: Seen
-    link_secret: bytes
-    worker_token: str
-    public_url: str | None
-    version: str
-
-    @property
-    def default_card(self) -> ModelCard:
-        return next(iter(self.cards.values()))
-
-    def card(self, name: str | None) -> ModelCard:
-        """The card of a model that is served here. Raises RequestRefused naming those that are."""
-        if name is None:
-            return self.default_card
-        card = self.cards.get(name)
-        if card is None:
-            detail = f"no model {name!r} here; there is: {', '.join(self.cards)}"
-            raise RequestRefused([FieldError("/model", detail, "unknown_model")])
-        return card
-
-    async def read(self, run: Callable[[Transaction], T]) -> T:
-        """A read of the local file takes microseconds and no thread; one over a network does."""
-        if self.db.local:
-            return self.db.read(run)
-        return await run_in_threadpool(self.db.read, run)
-
-    async def find_job(self, job_id: JobId, key_id: KeyId) -> Job:
-        """Raises NotFound for a job that is not there or not this key's."""
-        if self.db.local:
-            return self.seen.find(self.db, job_id, key_id)
-        return await self.read(lambda tx: find(tx, job_id, key_id))
-
-    async def write(self, run: Callable[[Transaction], T]) -> T:
-        """Answers once the change is durable; many requests share one fsync."""
-        future: Future[T] = self.db.write(run)
-        return await asyncio.wrap_future(future)
-
-
-# These are coroutines because FastAPI sends plain functions to a thread, which costs more than
-# all that they do.
-async def parts(request: Request) -> Parts:
-    found: Parts = request.app.state.parts
-    return found
-
-
-PartsDep = Annotated[Parts, Depends(parts)]
 
 
 @dataclass(frozen=True)
