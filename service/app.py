@@ -38,6 +38,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> FastAPI:
         lifespan=lambda app: _life(app, settings, bell, clock),
         generate_unique_id_function=_operation_id,
         separate_input_output_schemas=False,
+        redirect_slashes=False,
     )
     app.state.bell = bell
     app.add_middleware(BodyLimit, most=settings.max_body_bytes)

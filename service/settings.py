@@ -52,13 +52,18 @@ class Settings(BaseSettings):
         {}, description='Local weights by model, as JSON: {"ltx-2b": "/weights/ltx"}.'
     )
 
-    max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest request body.")
+    max_body_bytes: int = Field(262_144, ge=1_000, description="Largest request body.")
     max_queued_per_key: int = Field(1_000, ge=1, description="Jobs that may wait, for one key.")
-    job_timeout_seconds: int = Field(1800, ge=1, description="Longest run of one attempt.")
-    running_lease_seconds: float = Field(
-        30.0, ge=1, description="How long a worker may be silent before its job is given up."
+    job_timeout_seconds: int = Field(
+        1800, ge=1, le=86_400, description="Longest run of one attempt."
     )
-    keep_days: float = Field(7.0, gt=0, description="How long clip URLs stay valid.")
+    running_lease_seconds: float = Field(
+        30.0,
+        ge=1,
+        le=3600,
+        description="How long a worker may be silent until it is given up.",
+    )
+    keep_days: float = Field(7.0, gt=0, le=3650, description="How long clip URLs stay valid.")
     cors_origins: list[str] = Field(["*"], description="Browser origins that may call the API.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level."

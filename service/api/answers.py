@@ -49,9 +49,15 @@ def json_answer(body: JobOut, status: int = 200, etag: str | None = None) -> Res
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if not body.status.final:
         headers["Retry-After"] = "1"
-    if etag == tag:
+    if etag_matches(etag, tag):
         return Response(status_code=304, headers=headers)
     return Response(content, status, headers=headers, media_type="application/json")
+
+
+def etag_matches(known: str | None, tag: str) -> bool:
+    """Whether an `If-None-Match` names this tag: one, several, weak ones, or `*` (RFC 9110)."""
+    tags = [word.strip().removeprefix("W/") for word in (known or "").split(",")]
+    return "*" in tags or tag in tags
 
 
 async def wait_final(parts: Parts, job: Job, wait: timedelta) -> Job:

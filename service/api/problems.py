@@ -28,6 +28,10 @@ _STATUS: dict[type[ServiceError], int] = {
 }
 
 
+_MOST_ERRORS = 20
+_LONGEST_NAME = 64
+
+
 class FieldProblem(BaseModel):
     """One wrong field."""
 
@@ -97,7 +101,8 @@ async def _on_service_error(request: Request, error: Exception) -> ProblemRespon
 
 async def _on_invalid(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, RequestValidationError)
-    fields = [_field(found) for found in error.errors()]
+    # A body can be wrong in tens of thousands of places; naming them all would take seconds.
+    fields = [_field(found) for found in error.errors()[:_MOST_ERRORS]]
     if any(field.code == "json_invalid" for field in fields):
         return _answer(_problem(request, 400, "invalid_json", _NOT_JSON, fields))
     detail = "; ".join(field.detail for field in fields[:5])
@@ -161,11 +166,13 @@ def _field(found: Mapping[str, Any]) -> FieldError:
         kind, message = "unknown_field", _unknown(str(location[-1]))
     elif kind == "missing":
         message = "is required"
-    name = location[-1] if len(location) > 1 else "the request"
+    name = str(location[-1])[:_LONGEST_NAME] if len(location) > 1 else "the request"
     return FieldError(_pointer(location), f"{name}: {message}", kind)
 
 
 def _unknown(name: str) -> str:
+    if len(name) > _LONGEST_NAME:
+        return "no such field"
     near = difflib.get_close_matches(name, VideoAsk.model_fields, n=1)
     return "no such field" + (f"; did you mean {near[0]}?" if near else "")
 
@@ -176,5 +183,9 @@ def _pointer(location: Iterable[Any]) -> str:
         return f"?{path[0]}" if path else "?"
     if place == "header":
         return f"{path[0]}:"
-    steps = [str(step).replace("~", "~0").replace("/", "~1") for step in path if step != "[key]"]
+    steps = [
+        str(step)[:_LONGEST_NAME].replace("~", "~0").replace("/", "~1")
+        for step in path
+        if step != "[key]"
+    ]
     return "".join(f"/{step}" for step in steps)

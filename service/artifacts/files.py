@@ -36,7 +36,7 @@ class Files:
     def delete(self, prefix: str) -> None:
         place = self._place(prefix)
         if place.is_dir():
-            shutil.rmtree(place)
+            shutil.rmtree(place, onerror=_gone_is_fine)
         else:
             place.unlink(missing_ok=True)
 
@@ -54,3 +54,11 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _gone_is_fine(
+    _function: object, _path: object, failure: tuple[object, BaseException, object]
+) -> None:
+    """Another delete of the same folder was quicker."""
+    if not isinstance(failure[1], FileNotFoundError):
+        raise failure[1]

@@ -5,7 +5,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from service.domain.catalog import LTX_2B, SLATE
+from service.domain.catalog import CARDS, SLATE
 
 _PROBE = (
     "import torch; print('cuda' if torch.cuda.is_available() "
@@ -31,7 +31,9 @@ def accelerator() -> str | None:
 
 
 def models_to_serve() -> list[str]:
-    """The real model first where there is a GPU and its code is installed; else the sandbox."""
-    if find_spec("diffusers") is not None and accelerator() is not None:
-        return [LTX_2B.name, SLATE.name]
-    return [SLATE.name]
+    """The first real model, then the sandbox, where a GPU and the code for it are; else the
+    sandbox alone."""
+    if find_spec("diffusers") is None or accelerator() is None:
+        return [SLATE.name]
+    real = next(card for card in CARDS.values() if not card.sandbox)
+    return [real.name, SLATE.name]

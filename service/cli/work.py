@@ -1,8 +1,10 @@
 """The worker process: pulls tickets from an API until it is told to stop."""
 
 import logging
+import shutil
 import signal
 from functools import partial
+from pathlib import Path
 from types import FrameType
 
 import httpx
@@ -16,6 +18,7 @@ from service.settings import Settings
 from service.workers.adapters.base import Adapter
 from service.workers.adapters.registry import make_adapter
 from service.workers.pull import Puller
+from service.workers.run import Bench
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +39,7 @@ def work(settings: Settings, api_url: str, name: str) -> None:
             client=client,
             name=name,
             models=list(wiring.cards(settings)),
-            artifacts=wiring.artifacts(settings),
+            bench=Bench(wiring.artifacts(settings), _fresh(settings.data_dir / "scratch" / name)),
             make_adapter=partial(_make_adapter, settings),
         )
         _stop_on_signals(puller)
@@ -70,6 +73,13 @@ def _greet(client: httpx.Client, puller: Puller) -> None:
         client.get("/livez")
     except httpx.HTTPError as error:
         log.warning("nothing answers at %s yet (%s); trying again", client.base_url, error)
+
+
+def _fresh(folder: Path) -> Path:
+    """An empty folder: what a worker of this name left when it was killed is nobody's."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _make_adapter(settings: Settings, card: ModelCard) -> Adapter:

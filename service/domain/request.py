@@ -20,12 +20,19 @@ def _storable(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_storable)]
 Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_storable)]
-# Within double quotes it must be able to stand in a query of the database (`metadata[label]=…`).
-MetadataLabel = Annotated[Label, Field(pattern=r'^[^"\[\]\\]+$')]
+# What every database finds again by `metadata[label]=…`.
+METADATA_LABEL = r"[A-Za-z0-9 _.:/@-]{1,64}"
+MetadataLabel = Annotated[str, Field(pattern=f"^{METADATA_LABEL}$")]
 Value = Annotated[str, Field(max_length=500), AfterValidator(_storable)]
 
 
-Prompt = Annotated[Text, Field(min_length=1, max_length=4000)]
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+Prompt = Annotated[Text, Field(min_length=1, max_length=4000), AfterValidator(_not_blank)]
 
 
 class Choices(BaseModel):
@@ -84,7 +91,8 @@ class Choices(BaseModel):
         default=None, description="Expire the job if no worker has taken it by then."
     )
     metadata: Annotated[dict[MetadataLabel, Value], Field(max_length=16)] | None = Field(
-        default=None, description="Up to 16 names and texts of your own, kept on the job."
+        default=None,
+        description="Up to 16 labels (letters, digits, space, `_.:/@-`) with texts of your own.",
     )
     response_format: Literal["url", "b64_json"] | None = Field(
         default=None,

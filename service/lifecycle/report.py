@@ -80,7 +80,7 @@ def finish(
     if done is not None:
         return done
     job = _running(tx, credentials, fence)
-    _check_keys(job, outcome)
+    _check(job, outcome)
     return succeed(tx, job, outcome, terms=terms, now=now)
 
 
@@ -157,14 +157,20 @@ def _finished_before(tx: Transaction, credentials: Credentials, fence: int) -> J
     return job if attempt.outcome == "succeeded" and job.fence == fence else None
 
 
-def _check_keys(job: Job, outcome: Outcome) -> None:
-    """A worker may only name bytes that lie under its own fence."""
-    facts = outcome.facts
-    for name, artifact in (
-        ("video", facts.video),
-        ("thumbnail", facts.thumbnail),
-        ("last_frame", facts.last_frame),
-    ):
-        if artifact.key.rpartition("/")[0] != job.artifact_prefix:
-            detail = f"must lie directly under {job.artifact_prefix}/"
-            raise RequestRefused([FieldError(f"/facts/{name}/key", detail, "foreign_key")])
+def _check(job: Job, outcome: Outcome) -> None:
+    """A worker may only report what was asked for, and bytes that lie under its own fence."""
+    facts, asked = outcome.facts, job.request
+    errors = [
+        FieldError(
+            f"/facts/{name}/key", f"must lie directly under {job.artifact_prefix}/", "foreign"
+        )
+        for name in ("video", "thumbnail", "last_frame")
+        if getattr(facts, name).key.rpartition("/")[0] != job.artifact_prefix
+    ]
+    errors += [
+        FieldError(f"/facts/{name}", f"the job asks for {getattr(asked, name)}", "not_as_asked")
+        for name in ("width", "height", "fps", "num_frames")
+        if getattr(facts, name) != getattr(asked, name)
+    ]
+    if errors:
+        raise RequestRefused(errors)

@@ -10,10 +10,9 @@ import httpx
 from service.domain.attempt import AttemptFailed, Failure, FailureKind, Ticket, WorkerStopping
 from service.domain.card import ModelCard
 from service.domain.errors import FieldError, Lost, RequestRefused, Unauthenticated
-from service.domain.ports import ArtifactStore
 from service.workers.adapters.base import Adapter
 from service.workers.reporter import HttpReporter
-from service.workers.run import make_video
+from service.workers.run import Bench, make_video
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ class Puller:
     client: httpx.Client
     name: str
     models: list[str]
-    artifacts: ArtifactStore
+    bench: Bench
     make_adapter: Callable[[ModelCard], Adapter]
     stopping: threading.Event = field(default_factory=threading.Event)
     idle: bool = True
@@ -87,7 +86,7 @@ class Puller:
     def _attempt(self, ticket: Ticket, reporter: HttpReporter, prefix: str) -> None:
         try:
             adapter = self._adapter(ticket.card)
-            outcome = make_video(ticket, adapter, self.artifacts, prefix, reporter.step)
+            outcome = make_video(ticket, adapter, self.bench, prefix, reporter.step)
         except AttemptFailed as failed:
             log.info("attempt %s: %s, %s", ticket.attempt_id, failed.code, failed)
             reporter.fail(_failure(failed, reporter))

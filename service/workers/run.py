@@ -1,6 +1,7 @@
 """One attempt from ticket to finished video: the recipe, and nothing of how each step is done."""
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,24 @@ from service.workers.stages.upload import upload, upload_manifest
 from service.workers.stopwatch import Stopwatch
 
 
+@dataclass(frozen=True)
+class Bench:
+    """Where a worker works: what it finishes is kept in one place, what it tries in another."""
+
+    artifacts: ArtifactStore
+    scratch: Path
+
+
 def make_video(
-    ticket: Ticket, adapter: Adapter, artifacts: ArtifactStore, prefix: str, on_step: OnStep
+    ticket: Ticket, adapter: Adapter, bench: Bench, prefix: str, on_step: OnStep
 ) -> Outcome:
     """Load, generate, encode, check and keep one video under `prefix`.
 
     Raises AttemptFailed when there is no video, Lost when the attempt is no longer ours.
     """
     watch = Stopwatch()
-    with tempfile.TemporaryDirectory(prefix="rushes-") as folder:
+    artifacts = bench.artifacts
+    with tempfile.TemporaryDirectory(prefix="attempt-", dir=bench.scratch) as folder:
         scratch = Path(folder)
         with watch.time("load"):
             on_step(Stage.LOAD, 0, 1)

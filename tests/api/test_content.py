@@ -1,3 +1,4 @@
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
@@ -70,15 +71,39 @@ def test_a_browser_may_read_what_a_player_needs(world: World, link: str) -> None
     [
         ("signature=", "signature=0"),
         ("variant=video", "variant=thumbnail"),
+        ("variant=video", "variant=last_frame"),
         ("expires=1", "expires=2"),
     ],
 )
 def test_a_tampered_link_opens_nothing(world: World, link: str, old: str, new: str) -> None:
     anonymous(world)
-    tampered = link.replace(old, new)[: len(link)]
+    tampered = link.replace(old, new)
+    if old == "signature=":
+        tampered = tampered[: len(link)]
     assert tampered != link
 
     assert world.client.get(tampered).status_code == 401
+
+
+def test_a_link_ends_with_the_bytes(world: World, link: str) -> None:
+    anonymous(world)
+    expires = int(link.split("expires=")[1].split("&")[0])
+    at = datetime.fromtimestamp(expires, UTC)
+    object.__setattr__(world.parts, "clock", lambda: at - timedelta(seconds=1))
+    assert world.client.get(link).status_code == 200
+
+    object.__setattr__(world.parts, "clock", lambda: at)
+
+    assert world.client.get(link).status_code == 401
+
+
+@pytest.mark.parametrize("known", ["W/{tag}", '"x", {tag}', "*"])
+def test_every_form_of_if_none_match_is_understood(world: World, link: str, known: str) -> None:
+    tag = world.client.head(link).headers["etag"]
+
+    answer = world.client.get(link, headers={"If-None-Match": known.format(tag=tag)})
+
+    assert answer.status_code == 304
 
 
 def test_a_link_is_for_one_job_only(world: World, link: str) -> None:

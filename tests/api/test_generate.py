@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from service.store import keys
 from tests.api.world import VIDEO, World
 
 
@@ -139,3 +140,39 @@ def test_a_full_queue_answers_429_and_when_to_come_back(world: World) -> None:
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) > 0
     assert answer.json()["retryable"] is True
+
+
+def test_a_video_too_large_for_json_is_not_sent_in_it(world: World) -> None:
+    object.__setattr__(world.parts.limits, "max_inline_bytes", 10)
+    worker = finish_soon(world)
+
+    answer = world.client.post(
+        "/generate-video",
+        json={"prompt": "x", "response_format": "b64_json"},
+        headers={"prefer": "Wait = 30"},
+    )
+    worker.join()
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large_inline")
+    assert "video_url" in answer.json()["detail"]
+
+
+def test_a_retry_is_another_request_than_a_submit(world: World) -> None:
+    headers = {"Idempotency-Key": "one"}
+    body = {"prompt": "x", "seed": 1}
+    job = world.client.post("/generate-video", json=body, headers=headers).json()
+    world.client.post(f"/v1/jobs/{job['id']}/cancel")
+
+    answer = world.client.post(f"/v1/jobs/{job['id']}/retry", headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+
+
+def test_retrying_a_job_that_is_being_deleted_is_404(world: World) -> None:
+    job = world.submit()
+    world.client.post(f"/v1/jobs/{job['id']}/cancel")
+    cached = world.parts.seen.find(world.parts.db, job["id"], world.parts.db.read(keys.every)[0].id)
+    world.client.delete(f"/v1/jobs/{job['id']}")
+    world.parts.seen._jobs[job["id"]] = cached  # as if it was deleted after the look
+
+    assert world.client.post(f"/v1/jobs/{job['id']}/retry").status_code == 404

@@ -1,4 +1,5 @@
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -158,6 +159,9 @@ def test_the_list_is_filtered(world: World) -> None:
         ("after=nonsense", "?after"),
         ("order=up", "?order"),
         ("colour=red", "?"),
+        ("metadata[a]=1&metadata[a]=2", "?"),
+        ("metadata[%00]=1", "?"),
+        ("&".join(f"metadata[{n}]=1" for n in range(17)), "?"),
     ],
 )
 def test_a_wrong_filter_is_refused_by_name(world: World, query: str, pointer: str) -> None:
@@ -165,3 +169,14 @@ def test_a_wrong_filter_is_refused_by_name(world: World, query: str, pointer: st
 
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"] == pointer
+
+
+def test_deleting_at_once_and_many_times_is_no_fault(world: World) -> None:
+    world.submit()
+    job_id = world.finish()
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: world.client.delete(f"/v1/jobs/{job_id}"), range(8)))
+
+    assert {answer.status_code for answer in answers} <= {200, 404}
+    assert any(answer.status_code == 200 for answer in answers)

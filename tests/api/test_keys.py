@@ -14,6 +14,16 @@ def test_no_key_or_a_wrong_one_is_401(world: World) -> None:
         assert answer.json()["code"] == "unauthenticated"
 
 
+def test_knowing_a_keys_prefix_opens_nothing(world: World) -> None:
+    secret = world.other_key()
+    assert world.client.get("/v1/jobs", headers={"Authorization": f"Bearer {secret}"}).is_success
+    forged = secret[:-1] + ("A" if secret[-1] != "A" else "B")
+
+    answer = world.client.get("/v1/jobs", headers={"Authorization": f"Bearer {forged}"})
+
+    assert answer.status_code == 401
+
+
 def test_a_new_key_works_until_it_is_revoked(world: World) -> None:
     made = world.client.post("/v1/keys", json={"name": "render farm"}).json()
     headers = {"Authorization": f"Bearer {made['secret']}"}

@@ -62,6 +62,9 @@ def test_what_the_model_cannot_make_is_refused_with_the_nearest(
         ("priority", "urgent"),
         ("metadata", {"a": 1}),
         ("metadata", {"": "x"}),
+        ("metadata", {"é": "x"}),
+        ("metadata", {'a"b': "x"}),
+        ("prompt", "  \n"),
         ("metadata", {f"k{n}": "v" for n in range(17)}),
         ("metadata", "x"),
         ("timeout_seconds", 0),
@@ -180,3 +183,12 @@ def test_our_own_faults_say_so_and_nothing_more(
     assert "NoneType" not in answer.text
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
     assert answer.headers["x-request-id"] in caplog.text
+
+
+def test_a_body_of_nonsense_is_refused_quickly_and_briefly(world: World) -> None:
+    body = {f"promp{n}": n for n in range(10_000)}
+
+    answer = world.client.post("/generate-video", json={"prompt": "x", **body})
+
+    assert answer.status_code == 422
+    assert len(answer.json()["errors"]) <= 20

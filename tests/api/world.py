@@ -65,7 +65,10 @@ class World:
             "thumbnail": ("thumbnail.jpg", "image/jpeg"),
             "last_frame": ("last_frame.png", "image/png"),
         }
-        facts: dict[str, Any] = {"width": 768, "height": 512, "fps": 24, "num_frames": 120}
+        asked = ticket["request"]
+        facts: dict[str, Any] = {
+            name: asked[name] for name in ("width", "height", "fps", "num_frames")
+        }
         for variant, (name, media_type) in names.items():
             # Where the artifacts of this world lie is its own business; a scratch file will do.
             scratch = artifacts._root.parent / name  # type: ignore[attr-defined]

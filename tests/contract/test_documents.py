@@ -107,6 +107,15 @@ def test_every_kind_of_failure_is_in_the_api_document() -> None:
     assert words_in_column(table, 0) == set(FailureKind)
 
 
+def test_the_limits_in_the_api_document_are_those_of_the_settings() -> None:
+    table = section(read("docs/api.md"), "## Limits")
+    rows = re.findall(r"\| ([\d,]+)[^|]*\| `RUSHES_(\w+)` \|", table)
+    defaults = {name.upper(): field.default for name, field in Settings.model_fields.items()}
+
+    assert rows
+    assert all(int(number.replace(",", "")) == defaults[name] for number, name in rows)
+
+
 def test_the_example_environment_is_what_there_is_without_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +132,7 @@ def test_the_example_environment_is_what_there_is_without_one(
 DOCUMENTS = [
     "README.md",
     "CHANGELOG.md",
-    *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/**/*.md")),
+    *(str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("docs/**/*.md"))),
 ]
 
 
@@ -134,6 +143,13 @@ def test_links_between_documents_lead_somewhere(name: str) -> None:
     broken = [link for link in links if "://" not in link and not _leads(ROOT / name, link)]
 
     assert broken == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_files_that_documents_name_are_there(name: str) -> None:
+    named = re.findall(r"`((?:service|tests|docs|clients|benchmarks)/[\w/.]+)`", read(name))
+
+    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 def _leads(document: Path, link: str) -> bool:

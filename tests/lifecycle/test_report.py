@@ -101,6 +101,31 @@ def test_a_finish_whose_answer_was_lost_may_be_said_again(
     assert finish(db, claimed, begun) == finish(db, claimed, begun)
 
 
+def test_a_finish_is_answered_again_only_to_the_worker_that_finished(
+    db: Database, claimed: dispatch.Claim
+) -> None:
+    begun = make.begin(db, claimed, NOW)
+    finish(db, claimed, begun)
+    stranger = dispatch.Claim(claimed.job, "guess")
+    stale = begun.model_copy(update={"fence": begun.fence - 1})
+
+    with pytest.raises(NotFound):
+        finish(db, stranger, begun)
+    with pytest.raises(Lost):
+        finish(db, claimed, stale)
+
+
+@pytest.mark.parametrize("change", [{"num_frames": 10**6}, {"width": 66}, {"fps": 13}])
+def test_a_worker_cannot_report_what_was_not_asked_for(
+    db: Database, claimed: dispatch.Claim, change: dict[str, int]
+) -> None:
+    begun = make.begin(db, claimed, NOW)
+    other = begun.model_copy(update={"request": make.request(**change)})
+
+    with pytest.raises(RequestRefused, match="the job asks for"):
+        finish(db, claimed, other)
+
+
 def test_only_the_right_token_may_report(db: Database, claimed: dispatch.Claim) -> None:
     wrong = Credentials(claimed.job.id, 1, "guess")
 

@@ -9,13 +9,20 @@ from service.artifacts.files import Files
 from service.domain.attempt import AttemptFailed, FailureKind, Outcome, Stage
 from service.domain.catalog import CARDS, LTX_2B, SLATE
 from service.workers.adapters.registry import ADAPTERS, make_adapter
-from service.workers.run import make_video, provenance
+from service.workers.adapters.slate import Slate
+from service.workers.run import Bench, make_video, provenance
 from tests import make
 
 
 @pytest.fixture
 def artifacts(tmp_path: Path) -> Files:
     return Files(tmp_path / "artifacts")
+
+
+def bench(artifacts: Files) -> Bench:
+    scratch = artifacts._root.parent / "scratch"
+    scratch.mkdir(exist_ok=True)
+    return Bench(artifacts, scratch)
 
 
 def picture_size(path: Path | None) -> tuple[int, int]:
@@ -31,7 +38,7 @@ def test_a_ticket_becomes_a_video_with_its_stills_and_manifest(artifacts: Files)
     outcome = make_video(
         make.ticket(request=asked),
         make_adapter(SLATE),
-        artifacts,
+        bench(artifacts),
         "jobs/j/2",
         lambda *step: steps.append(step),
     )
@@ -59,10 +66,29 @@ def test_a_cancel_in_the_middle_leaves_nothing_behind(artifacts: Files) -> None:
             raise AttemptFailed(FailureKind.CANCELED, "canceled", "canceled on request")
 
     with pytest.raises(AttemptFailed, match="canceled on request"):
-        make_video(make.ticket(), make_adapter(SLATE), artifacts, "jobs/j/2", stop)
+        make_video(make.ticket(), make_adapter(SLATE), bench(artifacts), "jobs/j/2", stop)
 
     assert artifacts.path("jobs/j/2/video.mp4") is None
     assert artifacts.path("jobs/j/2/manifest.json") is None
+    assert list((artifacts._root.parent / "scratch").iterdir()) == []
+
+
+def test_a_file_that_is_not_as_asked_is_never_kept(artifacts: Files) -> None:
+    class Late:
+        """Asks for another rate after ffmpeg was told the first."""
+
+        gpu = None
+
+        def load(self) -> None: ...
+
+        def generate(self, request, on_step):  # type: ignore[no-untyped-def]
+            yield from Slate(SLATE, None).generate(request, on_step)
+            object.__setattr__(request, "fps", 24)
+
+    with pytest.raises(AttemptFailed, match="lasts"):
+        make_video(make.ticket(), Late(), bench(artifacts), "jobs/j/2", lambda *_: None)
+
+    assert artifacts.path("jobs/j/2/video.mp4") is None
 
 
 def test_a_file_says_what_made_it(artifacts: Files) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
+from service.api.answers import etag_matches
 from service.api.auth import authenticate, bearer, links
 from service.api.links import Links, Variant
 from service.api.parts import Parts, PartsDep
@@ -74,15 +74,20 @@ async def _bytes(parts: Parts, job: Job, variant: Variant, known: str | None) ->
         "Cross-Origin-Resource-Policy": "cross-origin",
         "X-Content-Type-Options": "nosniff",
     }
-    if known == headers["ETag"]:
+    if etag_matches(known, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    path = await run_in_threadpool(parts.artifacts.path, artifact.key)
-    if path is None:
+    path = parts.artifacts.path(artifact.key)
+    try:
+        found = None if path is None else path.stat()
+    except FileNotFoundError:
+        found = None  # deleted at this very moment
+    if path is None or found is None:
         raise NotFound(f"the {variant} of {job.id} is gone")
     name = f"{job.id}-{path.name}"
     return FileResponse(
         path,
         headers=headers,
+        stat_result=found,
         media_type=artifact.media_type,
         filename=name,
         content_disposition_type="inline",

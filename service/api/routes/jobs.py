@@ -16,14 +16,15 @@ from service.api.problems import documented
 from service.api.schemas import Deleted, InlineVideo, JobList, JobOut
 from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
 from service.domain.job import Job, JobFilter, JobId, JobState
-from service.domain.request import Choices, VideoAsk
+from service.domain.request import METADATA_LABEL, Choices, VideoAsk
 from service.lifecycle.cancel import cancel
 from service.lifecycle.remove import remove
 from service.store import jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-_METADATA = re.compile(r"metadata\[(.{1,64})\]")
+_METADATA = re.compile(rf"metadata\[({METADATA_LABEL})\]")
+_MOST_LABELS = 16
 
 
 class ListQuery(BaseModel):
@@ -41,9 +42,14 @@ class ListQuery(BaseModel):
 
     @model_validator(mode="after")
     def _only_metadata_besides(self) -> Self:
-        for name in self.model_extra or {}:
+        extra = self.model_extra or {}
+        for name, text in extra.items():
             if not _METADATA.fullmatch(name):
-                raise ValueError(f"no such parameter: {name}")
+                raise ValueError(f"no such parameter: {name[:80]!r}")
+            if not isinstance(text, str) or len(text) > 500:
+                raise ValueError(f"{name} must be one text of at most 500 characters")
+        if len(extra) > _MOST_LABELS:
+            raise ValueError(f"at most {_MOST_LABELS} labels at a time")
         return self
 
     def wanted(self) -> JobFilter:
