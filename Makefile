@@ -39,8 +39,9 @@ fix: .venv/.test ## Format and mend what can be mended
 migrate: .venv/.ok ## Bring the database up to date
 	$(RUN)/rushes migrate
 
-migration: .venv/.test ## New migration from the tables: make migration name=add_x
-	$(RUN)/alembic revision --autogenerate -m '$(name)'
+migration: .venv/.test migrate ## New migration from the tables: make migration name=add_x
+	$(RUN)/alembic revision --autogenerate -m '$(name)' \
+	  --rev-id $$(printf '%04d' $$(($$(ls migrations/versions/*.py | wc -l) + 1)))
 
 client: .venv/.test ## Write clients/openapi.json, docs/models.md and .env.example anew
 	$(RUN)/python -m tests.contract.write

@@ -26,6 +26,7 @@ from service.artifacts.files import Files
 from service.cli.lifeline import hold_on
 from service.workers.adapters.registry import make_adapter
 from service.workers.pull import Puller
+from service.workers.run import Bench
 
 KEY = "benchmark-key-benchmark-key"
 TOKEN = "benchmark-token-benchmark-token"
@@ -154,8 +155,9 @@ def _poll(url: str, folder: Path) -> None:
     """Our worker in all else, until it is terminated."""
     hold_on()
     headers = {"Authorization": f"Bearer {TOKEN}"}
+    bench = Bench(Files(folder / "artifacts"), scratch=folder)
     with _Polls(base_url=url, headers=headers, timeout=10, trust_env=False) as client:
-        Puller(client, "polling", ["slate"], Files(folder / "artifacts"), make_adapter).work()
+        Puller(client, "polling", ["slate"], bench, make_adapter).work()
 
 
 def _print(ours: list[Start], polling: list[Start]) -> int:

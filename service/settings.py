@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(262_144, ge=1_000, description="Largest request body.")
     max_queued_per_key: int = Field(1_000, ge=1, description="Jobs that may wait, for one key.")
     job_timeout_seconds: int = Field(
-        1800, ge=1, le=86_400, description="Longest run of one attempt."
+        1800, ge=1, le=86_400, description="Longest run of an attempt whose request names no other."
     )
     running_lease_seconds: float = Field(
         30.0,

@@ -166,6 +166,8 @@ def _field(found: Mapping[str, Any]) -> FieldError:
         kind, message = "unknown_field", _unknown(str(location[-1]))
     elif kind == "missing":
         message = "is required"
+    elif kind == "model_attributes_type":
+        message = "must be a JSON object, sent with `Content-Type: application/json`"
     name = str(location[-1])[:_LONGEST_NAME] if len(location) > 1 else "the request"
     return FieldError(_pointer(location), f"{name}: {message}", kind)
 

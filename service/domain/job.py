@@ -34,9 +34,7 @@ class JobState(StrEnum):
 # not listed here cannot happen, whoever asks for it and however late.
 MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.STARTING, JobState.CANCELED, JobState.EXPIRED}),
-    JobState.STARTING: frozenset(
-        {JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.CANCELED}
-    ),
+    JobState.STARTING: frozenset({JobState.RUNNING, JobState.QUEUED, JobState.CANCELED}),
     JobState.RUNNING: frozenset(
         {JobState.SUCCEEDED, JobState.QUEUED, JobState.FAILED, JobState.CANCELED}
     ),

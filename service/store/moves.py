@@ -30,6 +30,7 @@ def begin(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job 
         job,
         JobState.RUNNING,
         started_at=now,
+        start_deadline_at=None,  # it was taken in time: a later attempt may wait longer
         lease_until=now + lease,
         run_deadline_at=now + timedelta(seconds=job.timeout_seconds),
     )

@@ -192,3 +192,10 @@ def test_a_body_of_nonsense_is_refused_quickly_and_briefly(world: World) -> None
 
     assert answer.status_code == 422
     assert len(answer.json()["errors"]) <= 20
+
+
+def test_a_body_that_is_not_said_to_be_json_is_told_so(world: World) -> None:
+    answer = world.client.post("/generate-video", content=b'{"prompt": "x"}')
+
+    assert answer.status_code == 422
+    assert "Content-Type: application/json" in answer.json()["detail"]

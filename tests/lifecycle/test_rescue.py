@@ -178,6 +178,18 @@ def test_a_job_that_nobody_took_in_time_expires(
     assert now_of(db, patient).state is JobState.QUEUED
 
 
+def test_a_job_that_was_taken_in_time_does_not_expire_later(
+    db: Database, rescuer: Rescuer, key_id: KeyId, clock: make.FakeClock
+) -> None:
+    job = send(db, key_id, start_timeout=timedelta(seconds=5))
+    begun = make.begin(db, make.claim(db, clock()), clock())
+    make.do(db, lambda tx: moves.requeue(tx, begun, run_at=clock()))
+
+    rescuer.tick(clock.advance(6))
+
+    assert now_of(db, job).state is JobState.QUEUED
+
+
 def test_a_wish_that_is_not_heard_becomes_a_cancel(
     db: Database, rescuer: Rescuer, running: Job, key_id: KeyId, clock: make.FakeClock
 ) -> None:

@@ -220,6 +220,6 @@ async def release_attempt(
 
 def _credentials(attempt_id: str, token: str) -> Credentials:
     job_id, _, number = attempt_id.rpartition(".")
-    if not (number.isascii() and number.isdigit() and len(number) < 4):
+    if not (number.isascii() and number.isdigit() and len(number) < 7):
         raise NotFound("no such attempt")
     return Credentials(job_id_of(job_id), int(number), token)
