@@ -79,7 +79,7 @@ class Choices(BaseModel):
     )
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(
         default=None,
-        description="The same seed and request give the same video. Default: a random one.",
+        description="The same seed and request give the same frames on the same device. Default: random.",
     )
     priority: Literal["low", "normal", "high"] | None = Field(
         default=None, description="Order within the queue. Default: normal."
