@@ -2,9 +2,11 @@
 
 import json
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -90,6 +92,15 @@ class ClientSettings(BaseSettings):
 def child_environment(settings: Settings) -> dict[str, str]:
     """The environment for a process that is to find these very settings."""
     return {**os.environ, **{f"RUSHES_{k.upper()}": v for k, v in _texts(settings).items()}}
+
+
+def unknown_settings() -> dict[str, str]:
+    """Names in the environment or in `.env` that look like settings and are none, each with the
+    nearest that is one, or an empty text."""
+    known = [f"RUSHES_{n.upper()}" for n in (*Settings.model_fields, *ClientSettings.model_fields)]
+    given = {*os.environ, *dotenv_values(".env")}
+    strange = sorted(name for name in given if name.startswith("RUSHES_") and name not in known)
+    return {name: next(iter(get_close_matches(name, known, n=1)), "") for name in strange}
 
 
 # What a worker needs to know. It runs the models' code, so that it is told no secret but its own.

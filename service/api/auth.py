@@ -37,7 +37,7 @@ class _ApiKey(_Bearer):
         parts: Parts = request.app.state.parts
         secret = bearer(request)
         if secret is None:
-            raise Unauthenticated("send your API key as `Authorization: Bearer …`")
+            raise Unauthenticated("send your API key as `Authorization: Bearer <key>`")
         key = await authenticate(parts, secret)
         if key is None:
             raise Unauthenticated("this API key is not known here, or was revoked")

@@ -59,8 +59,9 @@ class ProblemResponse(JSONResponse):
     media_type = "application/problem+json"
 
     def render(self, content: Any) -> bytes:
-        """In ASCII: a problem may have to name what cannot be encoded."""
-        return json.dumps(content).encode()
+        """A problem may have to name what cannot be encoded: half a surrogate pair."""
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        return text.encode(errors="backslashreplace")
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -104,7 +105,7 @@ async def _on_invalid(request: Request, error: Exception) -> ProblemResponse:
     # A body can be wrong in tens of thousands of places; naming them all would take seconds.
     fields = [_field(found) for found in error.errors()[:_MOST_ERRORS]]
     if any(field.code == "json_invalid" for field in fields):
-        return _answer(_problem(request, 400, "invalid_json", _NOT_JSON, fields))
+        return _answer(_problem(request, 400, "invalid_json", fields[0].detail, fields))
     detail = "; ".join(field.detail for field in fields[:5])
     return _answer(_problem(request, 422, "invalid_request", detail, fields))
 
@@ -161,6 +162,8 @@ def _request_id(request: Request) -> str:
 def _field(found: Mapping[str, Any]) -> FieldError:
     """One of pydantic's findings, in our words and without an echo of what was sent."""
     kind, location = found["type"], found["loc"]
+    if kind == "json_invalid":
+        return FieldError("", f"{_NOT_JSON}: it breaks off at character {location[-1]}", kind)
     message = found["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
         kind, message = "unknown_field", _unknown(str(location[-1]))

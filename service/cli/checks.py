@@ -37,6 +37,14 @@ def python() -> Finding:
     return Finding("Python", "ok" if good else "fault", sys.version.split()[0])
 
 
+def settings_names() -> Finding:
+    """Whether every RUSHES_… is a setting; what is none is passed over by everybody else."""
+    from service.cli.read import strange_settings
+
+    strange = strange_settings()
+    return Finding("settings", "warning" if strange else "ok", "; ".join(strange) or "understood")
+
+
 def ffmpeg() -> Finding:
     from imageio_ffmpeg import get_ffmpeg_exe
 

@@ -17,6 +17,7 @@ def doctor(connection: Connection) -> None:
     settings = read_settings()
     found = [
         checks.python(),
+        checks.settings_names(),
         checks.ffmpeg(),
         checks.data_directory(settings),
         checks.database(settings),

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsError
 
 from service.cli.stop import Exit, Stop
-from service.settings import KEY_FILE, ClientSettings, Settings
+from service.settings import KEY_FILE, ClientSettings, Settings, unknown_settings
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -36,6 +36,14 @@ def read_key(api_key: str | None) -> str | None:
         return (read_settings().data_dir / KEY_FILE).read_text().strip() or None
     except OSError:
         return None
+
+
+def strange_settings() -> list[str]:
+    """A line for every RUSHES_… that is no setting, most likely a slip of the pen."""
+    return [
+        f"no such setting: {name}" + (f"; did you mean {near}?" if near else "")
+        for name, near in unknown_settings().items()
+    ]
 
 
 def address(host: str, port: int) -> str:

@@ -32,7 +32,12 @@ def _not_blank(text: str) -> str:
     return text
 
 
-Prompt = Annotated[Text, Field(min_length=1, max_length=4000), AfterValidator(_not_blank)]
+Prompt = Annotated[
+    str,
+    Field(min_length=1, max_length=4000),
+    AfterValidator(_storable),
+    AfterValidator(_not_blank),
+]
 
 
 class Choices(BaseModel):
@@ -48,8 +53,10 @@ class Choices(BaseModel):
         description="What to show.",
         examples=["A serene mountain landscape with flowing water"],
     )
-    negative_prompt: Annotated[Text, Field(max_length=4000)] | None = Field(
-        default=None, description="What to avoid. Refused by models on which it has no effect."
+    negative_prompt: Annotated[str, Field(max_length=4000), AfterValidator(_storable)] | None = (
+        Field(
+            default=None, description="What to avoid. Refused by models on which it has no effect."
+        )
     )
     model: Label | None = Field(
         default=None,
@@ -79,7 +86,7 @@ class Choices(BaseModel):
     )
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(
         default=None,
-        description="The same seed and request give the same frames on the same device. Default: random.",
+        description="Same seed, request and device: same frames. Default: a random one.",
     )
     priority: Literal["low", "normal", "high"] | None = Field(
         default=None, description="Order within the queue. Default: normal."
@@ -88,7 +95,7 @@ class Choices(BaseModel):
         default=None, description="Fail an attempt that runs longer than this."
     )
     start_timeout_seconds: Annotated[int, Field(ge=1, le=604_800)] | None = Field(
-        default=None, description="Expire the job if no worker has taken it by then."
+        default=None, description="Expire the job if no worker has begun it by then."
     )
     metadata: Annotated[dict[MetadataLabel, Value], Field(max_length=16)] | None = Field(
         default=None,

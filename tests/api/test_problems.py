@@ -199,3 +199,26 @@ def test_a_body_that_is_not_said_to_be_json_is_told_so(world: World) -> None:
 
     assert answer.status_code == 422
     assert "Content-Type: application/json" in answer.json()["detail"]
+
+
+def test_broken_json_is_told_where_it_breaks_off(world: World) -> None:
+    answer = world.client.post(
+        "/generate-video",
+        content='{"prompt": "x",}',
+        headers={"Content-Type": "application/json"},
+    )
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["pointer"] == ""
+    assert "at character 15" in answer.json()["detail"]
+
+
+def test_a_field_whose_name_cannot_be_encoded_is_refused(world: World) -> None:
+    answer = world.client.post(
+        "/generate-video",
+        content=b'{"prompt": "x", "\\ud800": 1}',
+        headers={"Content-Type": "application/json"},
+    )
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"]

@@ -38,6 +38,12 @@ def test_a_wrong_setting_is_named_by_every_command(alone: Rushes, words: str) ->
     assert refused.stderr.count("\n") == 1
 
 
+def test_a_slip_in_a_settings_name_is_told_with_the_right_one(alone: Rushes) -> None:
+    told = alone("doctor", model="slate")
+
+    assert "! settings: no such setting: RUSHES_MODEL; did you mean RUSHES_MODELS?" in told.stdout
+
+
 @pytest.mark.parametrize("models", ["slate", '["nope"]'])
 def test_models_that_cannot_be_are_told_in_one_line(alone: Rushes, models: str) -> None:
     refused = alone("up", models=models)
