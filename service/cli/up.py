@@ -1,6 +1,5 @@
 """`rushes up`, from the flags to a running service."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -17,33 +16,34 @@ from service.settings import KEY_FILE, Settings
 
 def run_up(**flags: Any) -> None:
     """Settle what to serve, then supervise. Stops the command when something is in the way."""
-    settings = settle(read_settings(**flags))
-    for line in _remarks(settings):
+    for line in strange_settings():
         typer.echo(line, err=True)
+    settings = settle(read_settings(**flags))
     key_file = settings.data_dir / KEY_FILE
-    known = key_file.exists()
+    first_start = not key_file.exists()
+    greeted = False
 
     def say(line: str) -> None:
-        nonlocal known
-        if not known and key_file.exists():
-            known = True
-            typer.echo(f"your API key, shown this once and kept in {key_file}:")
-            typer.echo(f"  {key_file.read_text()}")
+        nonlocal greeted
+        if not greeted:
+            greeted = True
+            typer.echo(_default_model(settings))
+            if first_start and key_file.exists():
+                typer.echo(f"your API key, shown this once and kept in {key_file}:")
+                typer.echo(f"  {key_file.read_text()}")
         typer.echo(line)
 
     Supervisor(settings, say).run()
 
 
-def _remarks(settings: Settings) -> Iterator[str]:
+def _default_model(settings: Settings) -> str:
     """What an owner should know before the first job shows it."""
-    yield from strange_settings()
-    default = CARDS[settings.models[0]]
-    if default.sandbox:
-        yield f"default model: {default.name}, the sandbox: it draws a placeholder, no video"
-    elif accelerator() is None:
-        yield f"default model: {default.name}; no GPU was found: it will be very slow, or fail"
-    else:
-        yield f"default model: {default.name}"
+    card = CARDS[settings.models[0]]
+    if card.sandbox:
+        return f"default model: {card.name}, the sandbox: it draws a placeholder, no video"
+    if accelerator() is None:
+        return f"default model: {card.name}; no GPU was found: it will be very slow, or fail"
+    return f"default model: {card.name}"
 
 
 def settle(settings: Settings) -> Settings:

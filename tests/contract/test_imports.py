@@ -12,6 +12,8 @@ import pytest
 
 from tests.contract.write import ROOT
 
+pytestmark = pytest.mark.slow
+
 HEAVY = {"torch", "diffusers", "transformers", "modal", "boto3"}
 
 
@@ -107,12 +109,10 @@ def lint_imports(folder: Path) -> dict[str, str]:
     return dict(verdicts)
 
 
-@pytest.mark.slow
 def test_the_import_contracts_hold() -> None:
     assert lint_imports(ROOT) == dict.fromkeys(contracts(), "KEPT")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.contract)
 def test_a_planted_import_breaks_its_contract(plant: Plant, tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)

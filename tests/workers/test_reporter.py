@@ -57,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def api() -> Iterator[Api]:
     server = Api()
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
     server.shutdown()
@@ -79,7 +79,7 @@ def until_it_raises(reporter: HttpReporter, api: Api) -> Exception:
         except (AttemptFailed, Lost) as error:
             return error
         api.told.clear()
-        api.told.wait(5)
+        api.told.wait(0.3)
     raise AssertionError("no step raised")
 
 
