@@ -32,7 +32,7 @@ BODY = json.dumps(
         "metadata": {"scene": "12", "project": "launch film"},
     }
 ).encode()
-# What must hold, from the issue; POST p99 in milliseconds.
+# What must hold; POST p99 in milliseconds.
 LEAST = {"POST": 0.15, "GET": 0.40}
 MOST_P99 = 100.0
 

@@ -36,7 +36,7 @@ CLIP_FRAMES = 121
 # encode; a film's keep ffmpeg busy for longer, and what we add to it shows less.
 DRAWN_FRAMES = 48
 SECONDS = (5, 60)
-# What must hold, from the issue.
+# What must hold.
 MOST_RATIO = 1.15
 MOST_GROWTH_MB = 100.0
 

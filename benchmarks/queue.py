@@ -41,7 +41,7 @@ POLL_SECONDS = 0.25
 RARE_POLL_SECONDS = 1.0
 # They span one poll, so that the polling worker is met at every place of its sleep alike.
 GAP_SECONDS = (0.02, 0.02 + POLL_SECONDS)
-# What must hold, from the issue; created_at to started_at.
+# What must hold; created_at to started_at.
 MOST_P50_MS = 25.0
 
 

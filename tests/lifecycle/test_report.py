@@ -86,6 +86,17 @@ def test_a_begin_whose_answer_was_lost_may_be_said_again(
     assert progress(db, claimed, again.fence)
 
 
+def test_a_claim_that_was_given_up_cannot_begin_the_next_one(
+    db: Database, claimed: dispatch.Claim
+) -> None:
+    moved = make.do(db, lambda tx: moves.release(tx, claimed.job, now=NOW))
+    again = make.do(db, lambda tx: moves.claim(tx, moved, lease_until=NOW + make.LEASE))
+
+    assert (again.state, again.attempt) == (JobState.STARTING, 2)
+    with pytest.raises(Lost):
+        make.begin(db, claimed, NOW)  # its attempt is still open, but its fence is old
+
+
 def test_another_call_cannot_begin_a_taken_attempt(db: Database, claimed: dispatch.Claim) -> None:
     make.begin(db, claimed, NOW, call_id="call-1")
 
