@@ -46,13 +46,12 @@ def limits(settings: Settings) -> Limits:
     return Limits(
         max_queued_per_key=settings.max_queued_per_key,
         default_timeout=timedelta(seconds=settings.job_timeout_seconds),
-        keep_bytes=timedelta(days=settings.keep_days),
         running_lease=timedelta(seconds=settings.running_lease_seconds),
     )
 
 
 def terms(settings: Settings) -> Terms:
-    return Terms(rate=OWN_HARDWARE, keep_bytes=limits(settings).keep_bytes)
+    return Terms(rate=OWN_HARDWARE, keep_bytes=timedelta(days=settings.keep_days))
 
 
 def link_secret(settings: Settings) -> bytes:

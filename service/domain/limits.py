@@ -12,7 +12,6 @@ class Limits:
     max_inline_bytes: int = 20_000_000  # of an MP4 inside a JSON answer, before base64
     max_wait: timedelta = timedelta(seconds=60)
     default_timeout: timedelta = timedelta(minutes=30)  # of one attempt
-    keep_bytes: timedelta = timedelta(days=7)
     keep_idempotency: timedelta = timedelta(hours=24)
 
     # How long a worker may stay silent before its job is given to another.
