@@ -54,7 +54,7 @@ bench: .venv/.test ## Measure: API, queue, encoder
 	$(RUN)/python -m benchmarks.encode
 
 constraints: $(UV) ## Pin every version anew
-	UV_FIND_LINKS= $(UV) pip compile -q --universal --all-extras --group test --group lint --no-emit-index-url \
+	UV_FIND_LINKS= $(UV) pip compile -q --universal --all-extras --group test --group lint --group bench --no-emit-index-url \
 	  --no-annotate --no-header pyproject.toml -o constraints.txt
 
 $(UV):
@@ -74,5 +74,5 @@ $(UV):
 
 .venv/.test: .venv/.ok
 	@TORCH_BACKEND=cpu $(MAKE) --no-print-directory .venv/.torch
-	@$(INSTALL) -e '.[torch]' --group test --group lint
+	@$(INSTALL) -e '.[torch,postgres]' --group test --group lint
 	@touch $@
