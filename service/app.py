@@ -22,7 +22,10 @@ from service.api.seen import Seen
 from service.background import Ticker
 from service.domain.ports import Clock, utc_now
 from service.lifecycle.rescue import Rescuer
+from service.lifecycle.turn import Turn
 from service.settings import Settings
+from service.store import keys as key_rows
+from service.store.engine import check_durable
 from service.store.schema import check_schema
 
 _TICK_SECONDS = 1.0
@@ -70,12 +73,14 @@ def _operation_id(route: APIRoute) -> str:
 @asynccontextmanager
 async def _life(app: FastAPI, settings: Settings, bell: Bell, clock: Clock) -> AsyncIterator[None]:
     check_schema(settings.database_url)
+    check_durable(settings.database_url)
     bell.attach(asyncio.get_running_loop())
     parts = _parts(settings, bell, clock)
     wiring.first_key(settings, parts.db, clock())
     rescuer = Rescuer(parts.db, parts.artifacts, parts.terms)
     grace = parts.limits.running_lease.total_seconds()
-    ticker = Ticker(rescuer, clock, seconds=_TICK_SECONDS, grace=grace)
+    turn = Turn(parts.db)
+    ticker = Ticker([rescuer.tick], turn.ours, clock, seconds=_TICK_SECONDS, grace=grace)
     app.state.parts = parts
     ticker.start()
     try:
@@ -83,15 +88,18 @@ async def _life(app: FastAPI, settings: Settings, bell: Bell, clock: Clock) -> A
     finally:
         bell.close()
         ticker.stop()
+        turn.leave()
         parts.db.close()
 
 
 def _parts(settings: Settings, bell: Bell, clock: Clock) -> Parts:
     token = settings.worker_token
-    seen = Seen()
+    seen, keyring = Seen(), Keyring()
 
     def on_commit(topics: Sequence[str]) -> None:
         seen.forget(topics)
+        if key_rows.TOPIC in topics:
+            keyring.forget()
         bell.ring(topics)
 
     db = wiring.database(settings, on_commit)
@@ -104,7 +112,7 @@ def _parts(settings: Settings, bell: Bell, clock: Clock) -> Parts:
         clock=clock,
         bell=bell,
         fleet=Fleet(),
-        keyring=Keyring(),
+        keyring=keyring,
         line=Line(db),
         seen=seen,
         link_secret=wiring.link_secret(settings),

@@ -2,29 +2,47 @@
 
 import logging
 import time
+from collections.abc import Callable
+from datetime import datetime
 from threading import Event, Thread
 
 from service.domain.ports import Clock
-from service.lifecycle.rescue import Rescuer
 
 log = logging.getLogger(__name__)
 
+Tick = Callable[[datetime], object]
+
 
 class Ticker:
-    """Runs the rescuer every `seconds`, but not before a `grace`: while the service was away no
+    """Runs the ticks every `seconds`, but not before a `grace`: while the service was away no
     worker could be heard, and to call them all dead would generate every running job twice. The
-    same after a jump of the clock, say when a laptop's lid was closed."""
+    same after a jump of the clock, say when a laptop's lid was closed.
 
-    def __init__(self, rescuer: Rescuer, clock: Clock, *, seconds: float, grace: float) -> None:
-        self._rescuer = rescuer
+    `our_turn` says whether this process is the one that ticks: of several, one does at a time. A
+    turn that comes after another process had it begins with a grace as well: perhaps none had it.
+    """
+
+    def __init__(
+        self,
+        ticks: list[Tick],
+        our_turn: Callable[[datetime], bool],
+        clock: Clock,
+        *,
+        seconds: float,
+        grace: float,
+    ) -> None:
+        self._ticks = ticks
+        self._our_turn = our_turn
         self._clock = clock
         self._seconds = seconds
         self._grace = grace
         self._offset = self._clock_offset()
+        self._ready_at = 0.0
         self._stop = Event()
         self._thread = Thread(target=self._run, name="ticker", daemon=True)
 
     def start(self) -> None:
+        self._wait_a_grace()
         self._thread.start()
 
     def stop(self) -> None:
@@ -32,17 +50,31 @@ class Ticker:
         self._thread.join()
 
     def _run(self) -> None:
-        wait = self._grace
-        while not self._stop.wait(wait):
-            wait = self._grace if self._clock_jumped() else self._tick()
+        while not self._stop.wait(self._seconds):
+            try:
+                self._tick()
+            except Exception:
+                log.exception("a tick failed; the next one tries again")
 
-    def _tick(self) -> float:
-        """Seconds until the next one."""
+    def _tick(self) -> None:
+        if self._clock_jumped() or not self._our_turn(self._clock()):
+            self._wait_a_grace()
+        elif time.monotonic() >= self._ready_at:
+            self._do_all()
+
+    def _do_all(self) -> None:
+        for tick in self._ticks:
+            self._try(tick)
+
+    def _try(self, tick: Tick) -> None:
+        """One that fails holds up no other."""
         try:
-            self._rescuer.tick(self._clock())
+            tick(self._clock())
         except Exception:
             log.exception("a tick failed; the next one tries again")
-        return self._seconds
+
+    def _wait_a_grace(self) -> None:
+        self._ready_at = time.monotonic() + self._grace
 
     def _clock_jumped(self) -> bool:
         """Whether the clock and the time that really passed have come apart since the last look."""

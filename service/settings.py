@@ -56,6 +56,9 @@ class Settings(BaseSettings):
 
     max_body_bytes: int = Field(262_144, ge=1_000, description="Largest request body.")
     max_queued_per_key: int = Field(1_000, ge=1, description="Jobs that may wait, for one key.")
+    max_active_per_key: int = Field(
+        1_000, ge=1, description="Jobs that may be generated at the same time, for one key."
+    )
     job_timeout_seconds: int = Field(
         1800, ge=1, le=86_400, description="Longest run of an attempt whose request names no other."
     )
@@ -65,7 +68,12 @@ class Settings(BaseSettings):
         le=3600,
         description="How long a worker may be silent until it is given up.",
     )
-    keep_days: float = Field(7.0, gt=0, le=3650, description="How long clip URLs stay valid.")
+    keep_days: float = Field(
+        7.0, gt=0, le=3650, description="How long clips are kept, and their URLs valid."
+    )
+    keep_jobs_days: float = Field(
+        30.0, gt=0, le=3650, description="How long final jobs and webhook deliveries are listed."
+    )
     cors_origins: list[str] = Field(["*"], description="Browser origins that may call the API.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level."
@@ -73,6 +81,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fill_in(self) -> "Settings":
+        if self.keep_jobs_days < self.keep_days:
+            raise ValueError("keep_jobs_days must not be less than keep_days: bytes go first")
         if not self.database_url:
             self.database_url = f"sqlite:///{self.data_dir.resolve() / 'rushes.db'}"
         return self

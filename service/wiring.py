@@ -13,6 +13,7 @@ from service.artifacts.files import Files
 from service.domain.card import ModelCard
 from service.domain.catalog import CARDS, SLATE
 from service.domain.errors import Unavailable
+from service.domain.keeping import Keeping
 from service.domain.key import new_secret
 from service.domain.limits import Limits
 from service.domain.ports import ArtifactStore
@@ -45,13 +46,22 @@ def cards(settings: Settings) -> dict[str, ModelCard]:
 def limits(settings: Settings) -> Limits:
     return Limits(
         max_queued_per_key=settings.max_queued_per_key,
+        max_active_per_key=settings.max_active_per_key,
         default_timeout=timedelta(seconds=settings.job_timeout_seconds),
         running_lease=timedelta(seconds=settings.running_lease_seconds),
     )
 
 
 def terms(settings: Settings) -> Terms:
-    return Terms(rate=OWN_HARDWARE, keep_bytes=timedelta(days=settings.keep_days))
+    return Terms(rate=OWN_HARDWARE, keeping=keeping(settings))
+
+
+def keeping(settings: Settings) -> Keeping:
+    return Keeping(
+        clips=timedelta(days=settings.keep_days),
+        jobs=timedelta(days=settings.keep_jobs_days),
+        deliveries=timedelta(days=settings.keep_jobs_days),
+    )
 
 
 def link_secret(settings: Settings) -> bytes:

@@ -1,12 +1,19 @@
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 
 from service.domain.job import KeyId
 from service.store.database import Database
 from service.store.schema import migrate
 from tests import make
+from tests.servers import postgres_server
+
+DATABASES = ("sqlite", "postgres")
 
 
 @pytest.fixture
@@ -22,11 +29,63 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[sa.URL]:
+    """A real Postgres server of this test process."""
+    folder = tempfile.TemporaryDirectory(prefix="rpg", dir="/tmp")
+    with folder as name, postgres_server(Path(name)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def kept_postgres_url(postgres: sa.URL) -> str:
+    url = new_database(postgres)
+    migrate(url)
+    return url
+
+
 @pytest.fixture
-def db(migrated: Path, tmp_path: Path) -> Iterator[Database]:
+def postgres_url(kept_postgres_url: str) -> Iterator[str]:
+    """A migrated, empty database; the same one for every test of this process, emptied after."""
+    yield kept_postgres_url
+    with connected(kept_postgres_url) as connection:
+        connection.exec_driver_sql(
+            "TRUNCATE keys, jobs, attempts, idempotency, endpoints, deliveries, turns"
+        )
+
+
+def new_database(server: sa.URL) -> str:
+    """The URL of a new database without tables."""
+    name = f"t{uuid4().hex}"
+    with connected(server) as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    return server.set(database=name).render_as_string(hide_password=False)
+
+
+@contextmanager
+def connected(url: str | sa.URL) -> Iterator[sa.Connection]:
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        yield connection
+
+
+@pytest.fixture
+def sqlite_url(migrated: Path, tmp_path: Path) -> str:
     path = tmp_path / "rushes.db"
     path.write_bytes(migrated.read_bytes())
-    database = Database(f"sqlite:///{path}", lambda topics: None)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Each of the two kinds of database, migrated and empty."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    database = Database(database_url, lambda topics: None)
     yield database
     database.close()
 

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from service.domain.attempt import Artifact, Outcome, Ticket, VideoFacts
+from service.domain.attempt import Artifact, Failure, FailureKind, Outcome, Ticket, VideoFacts
 from service.domain.catalog import SLATE
 from service.domain.job import Job, KeyId
+from service.domain.keeping import Keeping
 from service.domain.key import new_key as new_key
 from service.domain.key import new_secret
 from service.domain.price import OWN_HARDWARE, Terms
@@ -19,7 +20,7 @@ from service.store.database import Database, Transaction
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
-TERMS = Terms(rate=OWN_HARDWARE, keep_bytes=timedelta(days=7))
+TERMS = Terms(rate=OWN_HARDWARE, keeping=Keeping())
 
 
 class FakeClock:
@@ -73,8 +74,15 @@ def do(db: Database, work: Callable[[Transaction], Any]) -> Any:
     return db.write(work).result()
 
 
-def claim(db: Database, now: datetime, models: tuple[str, ...] = ("slate",)) -> Any:
-    return do(db, lambda tx: dispatch.claim(tx, list(models), worker="w", lease=LEASE, now=now))
+def claim(
+    db: Database, now: datetime, models: tuple[str, ...] = ("slate",), *, max_active: int = 1000
+) -> Any:
+    return do(
+        db,
+        lambda tx: dispatch.claim(
+            tx, list(models), worker="w", lease=LEASE, max_active=max_active, now=now
+        ),
+    )
 
 
 def credentials(claimed: dispatch.Claim) -> Credentials:
@@ -85,6 +93,10 @@ def begin(db: Database, claimed: dispatch.Claim, now: datetime, call_id: str = "
     told = credentials(claimed)
     job: Job = do(db, lambda tx: report.begin(tx, told, call_id=call_id, lease=LEASE, now=now))
     return job
+
+
+def failure(kind: FailureKind) -> Failure:
+    return Failure(kind=kind, code="x", message="y")
 
 
 def outcome(job: Job) -> Outcome:

@@ -1,50 +1,85 @@
 import threading
 from datetime import UTC, datetime, timedelta
 
-from service.background import Ticker
+import pytest
+
+from service.background import Tick, Ticker
 
 
 class Counting:
-    """A rescuer that counts its ticks."""
+    """A tick that counts itself."""
 
     def __init__(self) -> None:
         self.ticks = 0
         self.ticked = threading.Event()
 
-    def tick(self, now: datetime) -> int:
+    def __call__(self, now: datetime) -> None:
         self.ticks += 1
         self.ticked.set()
-        return 0
 
 
-def test_ticks_begin_after_the_grace_and_survive_a_failure() -> None:
-    class Failing(Counting):
-        def tick(self, now: datetime) -> int:
-            super().tick(now)
-            raise RuntimeError("as planned")
-
-    rescuer = Failing()
-    ticker = Ticker(rescuer, lambda: datetime.now(UTC), seconds=0.01, grace=0.05)  # type: ignore[arg-type]
-    ticker.start()
-    assert rescuer.ticked.wait(5)
-    rescuer.ticked.clear()
-    assert rescuer.ticked.wait(5)
-    ticker.stop()
-
-    assert rescuer.ticks >= 2
+def fail(now: datetime) -> None:
+    raise RuntimeError("as planned")
 
 
-def test_a_jump_of_the_clock_is_followed_by_another_grace() -> None:
+def ticker(*ticks: Tick, ours: bool = True, grace: float = 0.05) -> Ticker:
+    return Ticker(
+        list(ticks), lambda now: ours, lambda: datetime.now(UTC), seconds=0.01, grace=grace
+    )
+
+
+def test_a_tick_that_fails_holds_up_no_other_and_not_the_next() -> None:
+    after = Counting()
+    running = ticker(fail, after)
+    running.start()
+    assert after.ticked.wait(5)
+    after.ticked.clear()
+    assert after.ticked.wait(5)
+    running.stop()
+
+
+def test_nothing_ticks_within_the_grace() -> None:
+    tick = Counting()
+    patient = ticker(tick, grace=3600)
+    patient.start()
+
+    patient._tick()
+    patient.stop()
+
+    assert tick.ticks == 0
+
+
+def test_nothing_ticks_while_it_is_another_processs_turn() -> None:
+    tick = Counting()
+    waiting = ticker(tick, ours=False, grace=30)
+
+    waiting._tick()
+    assert tick.ticks == 0
+    waiting._our_turn = lambda now: True
+    waiting._tick()
+    assert tick.ticks == 0  # perhaps nobody had it: no worker was heard for a while
+    waiting._ready_at = 0.0  # as if the grace were over
+    waiting._tick()
+
+    assert tick.ticks == 1
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_jump_of_the_clock_is_followed_by_another_grace(hours: int) -> None:
     jump = timedelta(0)
-    ticker = Ticker(
-        Counting(),  # type: ignore[arg-type]
+    tick = Counting()
+    jumpy = Ticker(
+        [tick],
+        lambda now: True,
         lambda: datetime.now(UTC) + jump,
         seconds=1,
         grace=30,
     )
-    assert not ticker._clock_jumped()
+    jumpy._tick()
+    assert tick.ticks == 1
 
-    jump = timedelta(hours=1)
+    jump = timedelta(hours=hours)
+    jumpy._tick()
 
-    assert ticker._clock_jumped()
-    assert not ticker._clock_jumped()
+    assert tick.ticks == 1
+    assert not jumpy._clock_jumped()

@@ -52,6 +52,8 @@ def submission(
         metadata=ask.metadata or {},
         estimated_usd=cost_usd(expected, parts.terms.rate),
         rate_source=parts.terms.rate.source,
+        api_url=visit.links.base[:300],
+        expected=timedelta(seconds=expected),
         retry_of=retry_of,
         traceparent=_traceparent(request),
         idempotency=_idempotency(request, ask),

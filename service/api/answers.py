@@ -13,33 +13,34 @@ from service.api.parts import Parts
 from service.api.schemas import InlineVideo, JobOut, duration_ms, generation_time_ms
 from service.domain.catalog import CARDS
 from service.domain.errors import NotFound, TooLarge
-from service.domain.job import Job, JobState
+from service.domain.job import ACTIVE, Job, JobState
+from service.domain.line import Forecast
+
+# Where several processes share a database, a ring may be missed while one of them reconnects.
+_LOOK_AGAIN_SECONDS = 2.0
 
 
 async def view(visit: Visit, job: Job) -> JobOut:
     """The job as its owner sees it, with its place in the queue and a guess at the time left."""
-    parts, position = visit.parts, None
+    parts, place = visit.parts, None
     if job.state is JobState.QUEUED:
-        position = await parts.position(job)
+        place = await parts.place(job)
     return JobOut.from_domain(
         job,
         visit.links,
         card=CARDS.get(job.request.model),
-        position=position,
-        eta_seconds=_eta_seconds(parts, job, position),
+        position=None if place is None else place.position,
+        eta_seconds=_eta_seconds(job, place),
     )
 
 
-def _eta_seconds(parts: Parts, job: Job, position: int | None) -> float | None:
-    card = parts.cards.get(job.request.model)
-    workers = parts.fleet.serving(job.request.model, parts.clock())
-    if card is None or job.state.final or workers == 0:
+def _eta_seconds(job: Job, place: Forecast | None) -> float | None:
+    """Until the video is there; None where nobody can tell, say because no worker is there."""
+    if job.state in ACTIVE:
+        return round(job.expected_ms * (1 - job.progress) / 1000, 1)
+    if place is None or place.starts_in_ms is None:
         return None
-    request = job.request
-    expected = card.expected_seconds(request)
-    if job.state is JobState.QUEUED:
-        return None if position is None else round(expected * (1 + position / workers), 1)
-    return round(expected * (1 - job.progress), 1)
+    return round((place.starts_in_ms + job.expected_ms) / 1000, 1)
 
 
 def json_answer(body: JobOut, status: int = 200, etag: str | None = None) -> Response:
@@ -70,7 +71,7 @@ async def wait_final(parts: Parts, job: Job, wait: timedelta) -> Job:
             left = (deadline - parts.clock()).total_seconds()
             if now.state.final or left <= 0 or parts.bell.closed:
                 return now
-            await heard(rung, left)
+            await heard(rung, min(left, _LOOK_AGAIN_SECONDS))
 
 
 async def inline_answer(parts: Parts, job: Job) -> Response:

@@ -45,3 +45,9 @@ class Fleet:
     def serving(self, model: str, now: datetime) -> int:
         """How many workers can make videos with `model`."""
         return sum(model in worker.models for worker in self.present(now))
+
+    def competing(self, model: str, now: datetime) -> tuple[frozenset[str], int]:
+        """The models whose jobs go to the same workers as those of `model`, and how many workers
+        that are."""
+        able = [worker for worker in self.present(now) if model in worker.models]
+        return frozenset({model}.union(*(worker.models for worker in able))), len(able)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from service.domain.key import Key, opens, prefix_of
 
-# Another process on the same database may revoke a key; this one learns of it after so long.
+# Another process on the same database may revoke a key. It says so, but may not be heard while
+# the connection to the database is broken: then this one learns of it after so long.
 _REMEMBER_SECONDS = 1.0
 _MOST = 1000
 
@@ -17,7 +18,7 @@ class _Known:
 
 
 class Keyring:
-    """Good keys by their prefix. A change made by this process is forgotten at once."""
+    """Good keys by their prefix, forgotten when one of them is revoked."""
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}

@@ -18,6 +18,7 @@ from service.domain.card import ModelCard
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.job import Job, JobId, KeyId
 from service.domain.limits import Limits
+from service.domain.line import Forecast
 from service.domain.ports import ArtifactStore, Clock
 from service.domain.price import Terms
 from service.lifecycle.find import find
@@ -72,11 +73,13 @@ class Parts:
             return self.seen.find(self.db, job_id, key_id)
         return await self.read(lambda tx: find(tx, job_id, key_id))
 
-    async def position(self, job: Job) -> int:
-        """How many jobs will be claimed before this queued one."""
+    async def place(self, job: Job) -> Forecast:
+        """How many jobs will be claimed before this queued one, and in how long it will be."""
+        now = self.clock()
+        models, workers = self.fleet.competing(job.request.model, now)
         if self.db.local:
-            return self.line.position(job)
-        return await run_in_threadpool(self.line.position, job)
+            return self.line.place(job, models, workers, now)
+        return await run_in_threadpool(self.line.place, job, models, workers, now)
 
     async def write(self, run: Callable[[Transaction], T]) -> T:
         """Answers once the change is durable; many requests share one fsync."""

@@ -12,6 +12,7 @@ JobId = NewType("JobId", str)
 KeyId = NewType("KeyId", str)
 
 Priority = Literal["low", "normal", "high"]
+RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}  # the lowest is claimed first
 
 
 class JobState(StrEnum):
@@ -105,6 +106,10 @@ class Job(BaseModel):
     rate_source: str | None = None
     error: JobError | None = None
 
+    webhook_url: str | None = None
+    webhook_events: list[str] | None = None
+    api_url: str | None = None  # by which its submitter reached the service
+    expected_ms: int = 0  # a guess at its generation, for those who wait
     retry_of: JobId | None = None
     traceparent: str | None = None
 

@@ -9,6 +9,7 @@ class Limits:
     """Every bound in one place; the roots fill it from the settings."""
 
     max_queued_per_key: int = 1_000
+    max_active_per_key: int = 1_000  # starting or running at the same time
     max_inline_bytes: int = 20_000_000  # of an MP4 inside a JSON answer, before base64
     max_wait: timedelta = timedelta(seconds=60)
     default_timeout: timedelta = timedelta(minutes=30)  # of one attempt

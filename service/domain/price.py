@@ -1,7 +1,8 @@
 """What GPU seconds cost."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+
+from service.domain.keeping import Keeping
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ def cost_usd(seconds: float, rate: Rate) -> float:
 
 @dataclass(frozen=True)
 class Terms:
-    """On what terms a finished job is kept: what its GPU seconds cost, how long its bytes stay."""
+    """On what terms a finished job is kept: what its GPU seconds cost, how long what stays."""
 
     rate: Rate
-    keep_bytes: timedelta
+    keeping: Keeping

@@ -29,6 +29,10 @@ class Submission:
     metadata: dict[str, str] = field(default_factory=dict)
     estimated_usd: float = 0.0
     rate_source: str | None = None
+    webhook_url: str | None = None
+    webhook_events: list[str] | None = None
+    api_url: str | None = None
+    expected: timedelta = timedelta(0)
     retry_of: JobId | None = None
     traceparent: str | None = None
     idempotency: Idempotency | None = None
@@ -51,6 +55,10 @@ def new_job(submission: Submission, now: datetime) -> Job:
         timeout_seconds=round(submission.timeout.total_seconds()),
         estimated_usd=submission.estimated_usd,
         rate_source=submission.rate_source,
+        webhook_url=submission.webhook_url,
+        webhook_events=submission.webhook_events,
+        api_url=submission.api_url,
+        expected_ms=round(submission.expected.total_seconds() * 1000),
         retry_of=submission.retry_of,
         traceparent=submission.traceparent,
     )

@@ -2,9 +2,8 @@
 
 from datetime import datetime
 
-from service.domain.errors import Conflict
 from service.domain.job import Job, JobId, JobState, KeyId
-from service.lifecycle.find import find
+from service.lifecycle.find import hold
 from service.store import attempts, moves
 from service.store.database import Transaction
 
@@ -15,13 +14,12 @@ def cancel(tx: Transaction, job_id: JobId, key_id: KeyId, now: datetime) -> Job:
     A running worker learns of the wish in the answer to its next report. What it finishes before
     that is kept: the GPU time is spent. Raises NotFound for a job that is not this key's.
     """
-    job = find(tx, job_id, key_id)
+    job = hold(tx, job_id, key_id)
     if job.state.final:
         return job
     if job.state is JobState.RUNNING:
         return moves.wish_cancel(tx, job, now=now) or job
     canceled = moves.cancel(tx, job, now=now)
-    if canceled is None:
-        raise Conflict("the job changed at this very moment; look at it again", code="changed")
+    assert canceled is not None, "a job that is held is not moved by others"
     attempts.end(tx, canceled, outcome="canceled", now=now)
     return canceled

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from service.domain.job import Job
 from service.domain.key import hash_secret
-from service.store import attempts, jobs, moves
+from service.store import attempts, jobs, keys, moves
 from service.store.database import Transaction
 
 
@@ -19,15 +19,30 @@ class Claim:
 
 
 def claim(
-    tx: Transaction, models: list[str], *, worker: str, lease: timedelta, now: datetime
+    tx: Transaction,
+    models: list[str],
+    *,
+    worker: str,
+    lease: timedelta,
+    max_active: int,
+    now: datetime,
 ) -> Claim | None:
-    """Open an attempt on the job that is due first among those of `models`."""
-    due = jobs.next_queued(tx, models, now)
-    if due is None:
-        return None
+    """Open an attempt on the job whose turn it is among those of `models`.
+
+    The highest priority goes first; within it the keys take turns. A key that has `max_active`
+    jobs starting or running is passed over.
+    """
+    for candidate in jobs.candidates(tx, models, now, limit=max_active):
+        due = jobs.take_first(tx, candidate, now)
+        # Another claim may have taken the job, or the key's last place, since the look.
+        if due is not None and keys.enter_active(tx, due.key_id, limit=max_active):
+            return _open(tx, due, worker, lease, now)
+    return None
+
+
+def _open(tx: Transaction, due: Job, worker: str, lease: timedelta, now: datetime) -> Claim:
     job = moves.claim(tx, due, lease_until=now + lease)
-    if job is None:
-        return None
+    assert job is not None, "a job that is held is not moved by others"
     token = secrets.token_urlsafe(32)
     attempts.open_attempt(tx, job, token_hash=hash_secret(token), worker=worker, now=now)
     return Claim(job, token)

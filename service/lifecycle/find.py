@@ -12,3 +12,11 @@ def find(tx: Transaction, job_id: JobId, key_id: KeyId) -> Job:
     if job is None:
         raise NotFound(f"no job {job_id}")
     return job
+
+
+def hold(tx: Transaction, job_id: JobId, key_id: KeyId) -> Job:
+    """The same, and nobody else changes it until this transaction ends."""
+    job = jobs.hold(tx, job_id, key_id=key_id)
+    if job is None:
+        raise NotFound(f"no job {job_id}")
+    return job

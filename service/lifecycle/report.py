@@ -91,7 +91,7 @@ def succeed(tx: Transaction, job: Job, outcome: Outcome, *, terms: Terms, now: d
         job,
         outcome,
         now=now,
-        expires_at=now + terms.keep_bytes,
+        expires_at=now + terms.keeping.clips,
         usd=cost_usd(outcome.gpu_seconds, terms.rate),
     )
     if finished is None:
@@ -132,13 +132,12 @@ def give_back(tx: Transaction, job: Job, now: datetime) -> Job | None:
 
 def _open(tx: Transaction, credentials: Credentials) -> tuple[Attempt, Job]:
     """The attempt these credentials open, still open, with its job."""
+    job = jobs.hold(tx, credentials.job_id)
     attempt = attempts.get(tx, credentials.job_id, credentials.number)
-    if attempt is None or not opens(credentials.token, attempt.token_hash):
+    if job is None or attempt is None or not opens(credentials.token, attempt.token_hash):
         raise NotFound("no such attempt")
     if attempt.ended_at is not None:
         raise Lost
-    job = jobs.get(tx, credentials.job_id)
-    assert job is not None, "an attempt goes with its job"
     return attempt, job
 
 

@@ -56,7 +56,9 @@ class Rescuer:
 
     def _move(self, job: Job, work: Work) -> bool:
         """Do `work` unless the job is no longer what was judged, say by a heartbeat since."""
-        moved = self.db.write(lambda tx: work(tx) if jobs.get(tx, job.id) == job else None).result()
+        moved = self.db.write(
+            lambda tx: work(tx) if jobs.hold(tx, job.id) == job else None
+        ).result()
         if moved is not None:
             log.warning("job %s was %s and is now %s", job.id, job.state, moved.state)
         return moved is not None

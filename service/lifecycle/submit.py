@@ -7,7 +7,7 @@ from service.domain.errors import FieldError, QueueFull, RequestRefused
 from service.domain.job import Job
 from service.domain.limits import Limits
 from service.domain.submission import Idempotency, Submission, new_job
-from service.lifecycle.find import find
+from service.lifecycle.find import hold
 from service.store import idempotency, jobs, keys
 from service.store.database import Transaction
 
@@ -32,7 +32,7 @@ def submit(tx: Transaction, submission: Submission, limits: Limits, now: datetim
     if named is not None and (earlier := _earlier(tx, submission, named, now)) is not None:
         return Accepted(earlier, replayed=True)
     if submission.retry_of is not None:
-        find(tx, submission.retry_of, submission.key_id)  # it may have been deleted meanwhile
+        hold(tx, submission.retry_of, submission.key_id)  # it may have been deleted meanwhile
     _take_place(tx, submission, limits)
     job = new_job(submission, now)
     jobs.insert(tx, job)

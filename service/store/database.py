@@ -8,20 +8,22 @@ from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
-from weakref import WeakSet
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.sql.base import Executable
 
 from service.domain.errors import Unavailable
-from service.store.engine import make_engine
+from service.store.ear import Ear, shout
+from service.store.engine import make_engine, parse
+from service.store.readers import PooledReaders, Readers, ThreadReaders, unavailable
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _MAX_BATCH = 64
+_MOST_RUNS = 4
 
 
 @dataclass
@@ -47,22 +49,26 @@ class _Work(Generic[T]):
 
 
 class Database:
-    """Reads run at once on the caller's thread; writes queue for one thread that owns the file.
+    """Reads run at once on the caller's thread; writes queue for one thread.
 
     That thread commits whatever waits (64 at most) as one transaction: one fsync serves many
     callers. A piece of work that fails is its own caller's error alone; where it may have spoiled
-    the transaction, that is undone and each piece is run again by itself. So work may run twice,
-    and must touch nothing but its transaction.
+    the transaction, that is undone and each piece is run again by itself. So work may run more
+    than once, and must touch nothing but its transaction.
 
-    `on_commit` is handed the rung topics on the writer's thread, after the commit and before the
-    callers have their answers. A disk or server that fails is Unavailable, to readers and writers.
+    `on_commit` is handed the rung topics after the commit and before the callers have their
+    answers; on Postgres also those that other processes rang, soon after they did. A disk or
+    server that fails is Unavailable, to readers and writers. Where a connection to Postgres broke
+    in the very commit, nobody knows whether it happened: that too is Unavailable, and the caller
+    asks again by its Idempotency-Key.
     """
 
     def __init__(self, url: str, on_commit: Callable[[Sequence[str]], None]) -> None:
-        self.local = sa.make_url(url).get_backend_name() == "sqlite"
+        self.local = parse(url).get_backend_name() == "sqlite"
         self._writes = make_engine(url)
-        self._readers = _Readers(url)
+        self._readers: Readers = ThreadReaders(url) if self.local else PooledReaders(url)
         self._on_commit = on_commit
+        self._ear = None if self.local else Ear(url, self._tell)
         self._queue: SimpleQueue[_Work[Any] | None] = SimpleQueue()
         self._door = threading.Lock()
         self._closed = False
@@ -81,17 +87,16 @@ class Database:
 
     def read(self, run: Callable[[Transaction], T]) -> T:
         """Run now, against what is committed. On SQLite, a write is refused."""
-        try:
-            return run(Transaction(self._readers.connection()))
-        except (OperationalError, InterfaceError) as error:
-            raise _unavailable(error) from error
+        return self._readers.read(lambda connection: run(Transaction(connection)))
 
     def close(self) -> None:
-        """Finish what was asked for, then let go of the file."""
+        """Finish what was asked for, then let go of the database."""
         with self._door:
             self._closed = True
             self._queue.put(None)
         self._thread.join()
+        if self._ear is not None:
+            self._ear.close()
         self._readers.close()
         self._writes.dispose()
 
@@ -116,22 +121,43 @@ class Database:
             self._queue.put(None)  # close after this batch
         return batch
 
-    def _commit(self, batch: list[_Work[Any]]) -> None:
+    def _commit(self, batch: list[_Work[Any]], run: int = 1) -> None:
         """One transaction for all of `batch`; where one of them spoils it, one for each."""
         topics: list[str] = []
         try:
-            with self._writes.begin() as connection:
-                answers = [self._attempt(connection, work, topics) for work in batch]
+            answers = self._transact(batch, topics)
+        except _Unsure as error:
+            _fail(batch, error)
         except Exception as error:  # noqa: BLE001 - undone: nobody's work happened
-            if len(batch) == 1:
-                batch[0].future.set_exception(_told(error))
-                return
-            for work in batch:
-                self._commit([work])
-            return
-        self._tell(topics)
-        for answer in answers:
-            answer()
+            if len(batch) > 1:
+                for work in batch:
+                    self._commit([work])
+            elif run < _MOST_RUNS and self._crossed(error):
+                self._commit(batch, run + 1)
+            else:
+                _fail(batch, error)
+        else:
+            self._tell(topics)
+            for answer in answers:
+                answer()
+
+    def _transact(self, batch: list[_Work[Any]], topics: list[str]) -> list[Callable[[], None]]:
+        """Raises _Unsure where the commit itself failed and may have happened."""
+        with self._writes.connect() as connection:
+            if len(batch) > 1 and not self.local:
+                # Two processes that group their work may lock the same rows crosswise. Alone, no
+                # piece of work can: so the group gives way soon, and its pieces run one by one.
+                connection.execute(_GIVE_WAY)
+            answers = [self._attempt(connection, work, topics) for work in batch]
+            if not self.local:
+                shout(connection, topics)
+            try:
+                connection.commit()
+            except DBAPIError as error:
+                if self.local:
+                    raise
+                raise _Unsure(f"the database broke off: {error.orig}") from error
+            return answers
 
     def _attempt(
         self, connection: sa.Connection, work: _Work[Any], topics: list[str]
@@ -150,7 +176,12 @@ class Database:
         topics += transaction.topics
         return partial(work.future.set_result, result)
 
-    def _tell(self, topics: list[str]) -> None:
+    def _crossed(self, error: Exception) -> bool:
+        """Whether another process was in the way, or the connection had gone stale: the work was
+        undone, and may well succeed now."""
+        return not self.local and isinstance(error, IntegrityError | OperationalError)
+
+    def _tell(self, topics: Sequence[str]) -> None:
         """The work is done, whatever becomes of the telling."""
         try:
             self._on_commit(topics)
@@ -158,32 +189,14 @@ class Database:
             log.exception("a commit could not be told")
 
 
-class _Readers:
-    """A connection a thread, kept open: taking one from a pool costs as much as a query."""
-
-    def __init__(self, url: str) -> None:
-        self._engine = make_engine(url, read_only=True)
-        self._mine = threading.local()
-        self._all: WeakSet[sa.Connection] = WeakSet()  # one that ends with its thread is let go
-
-    def connection(self) -> sa.Connection:
-        kept: sa.Connection | None = getattr(self._mine, "connection", None)
-        if kept is None or kept.invalidated:
-            kept = self._mine.connection = self._engine.connect()
-            self._all.add(kept)
-        return kept
-
-    def close(self) -> None:
-        for connection in list(self._all):
-            connection.close()
-        self._engine.dispose()
+_GIVE_WAY = sa.text("SET LOCAL lock_timeout = '100ms'")
 
 
-def _told(error: Exception) -> Exception:
-    return _unavailable(error) if isinstance(error, OperationalError | InterfaceError) else error
+class _Unsure(Unavailable):
+    """The answer to a commit was lost."""
 
 
-def _unavailable(error: DBAPIError) -> Unavailable:
-    unavailable = Unavailable(f"the database does not answer: {error.orig}")
-    unavailable.__cause__ = error
-    return unavailable
+def _fail(batch: list[_Work[Any]], error: Exception) -> None:
+    told = unavailable(error) if isinstance(error, DBAPIError) else error
+    for work in batch:
+        work.future.set_exception(told)

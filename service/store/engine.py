@@ -5,28 +5,38 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from service.domain.errors import Unavailable
+
 # FULL, because an answered 202 must outlive a power cut: NORMAL loses acknowledged rows.
-_PRAGMAS = """
+PRAGMAS = """
     PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;
     PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 1000; PRAGMA temp_store = MEMORY;
     PRAGMA cache_size = -32768;
 """
 
 
+def parse(url: str) -> sa.URL:
+    """`postgres://` and `postgresql://` mean psycopg, the driver that is installed."""
+    parsed = sa.make_url(url)
+    if parsed.drivername in ("postgres", "postgresql"):
+        return parsed.set(drivername="postgresql+psycopg")
+    return parsed
+
+
 def make_engine(url: str, *, read_only: bool = False) -> sa.Engine:
     """An engine for SQLite or Postgres; all of SQLite's own settings are made here."""
-    parsed = sa.make_url(url)
+    parsed = parse(url)
+    if parsed.get_backend_name() != "sqlite":
+        return _postgres(parsed, read_only=read_only)
     options: dict[str, Any] = {}
     if read_only:
         options = {"isolation_level": "AUTOCOMMIT", "poolclass": sa.NullPool}
-    if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, **options)
     engine = sa.create_engine(parsed, **options)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # Python's sqlite3 must not begin on its own
-        connection.executescript(_PRAGMAS)
+        connection.executescript(PRAGMAS)
         if read_only:
             connection.execute("PRAGMA query_only = ON")
 
@@ -38,3 +48,43 @@ def make_engine(url: str, *, read_only: bool = False) -> sa.Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+_MOST_READERS = 10
+
+
+def _postgres(url: sa.URL, *, read_only: bool) -> sa.Engine:
+    if not read_only:
+        return sa.create_engine(url)
+    engine = sa.create_engine(
+        url,
+        isolation_level="AUTOCOMMIT",
+        pool_size=_MOST_READERS,
+        max_overflow=0,
+        pool_reset_on_return=None,  # nothing is left open to roll back
+    )
+
+    @event.listens_for(engine, "connect")
+    def _only_read(connection: Any, _record: object) -> None:
+        connection.execute("SET default_transaction_read_only = on")
+
+    return engine
+
+
+def check_durable(url: str) -> None:
+    """Raise Unavailable unless what this database has committed outlives a power cut.
+
+    SQLite is made so by the pragmas above; on Postgres it is the owner's settings that decide, and
+    a mere crash of a server with `synchronous_commit = off` loses what was acknowledged.
+    """
+    parsed = parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        return
+    engine = sa.create_engine(parsed, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            value = connection.exec_driver_sql(f"SHOW {setting}").scalar_one()
+            if value == "off":
+                raise Unavailable(
+                    f"this Postgres has {setting} = off: a crash would lose jobs; turn it on"
+                )

@@ -5,13 +5,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.domain.job import Job, JobError, Priority
+from service.domain.job import RANKS, Job, JobError
 from service.domain.retry import RETRYABLE
 from service.store.tables import JobRow
 
 job_table: sa.Table = JobRow.__table__  # type: ignore[attr-defined]
-PRIORITIES: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}  # the first is claimed first
-_PRIORITY_WORDS = {number: word for word, number in PRIORITIES.items()}
+_PRIORITY_WORDS = {number: word for word, number in RANKS.items()}
 
 
 def to_row(job: Job) -> dict[str, Any]:
@@ -20,7 +19,7 @@ def to_row(job: Job) -> dict[str, Any]:
         "id": job.id,
         "key_id": job.key_id,
         "state": job.state,
-        "priority": PRIORITIES[job.priority],
+        "priority": RANKS[job.priority],
         "model": job.request.model,
         "request": job.request.model_dump(),
         "user_metadata": job.metadata,
@@ -31,6 +30,10 @@ def to_row(job: Job) -> dict[str, Any]:
         "max_attempts": job.max_attempts,
         "estimated_microusd": round(job.estimated_usd * 1e6),
         "rate_source": job.rate_source,
+        "webhook_url": job.webhook_url,
+        "webhook_events": job.webhook_events,
+        "api_url": job.api_url,
+        "expected_ms": job.expected_ms,
         "retry_of": job.retry_of,
         "traceparent": job.traceparent,
     }

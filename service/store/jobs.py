@@ -1,17 +1,30 @@
 """The jobs table: what is put in and looked up. What changes a job is in moves.py."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from service.domain.job import Job, JobFilter, JobId, JobState, KeyId
+from service.domain.line import Waiting
 from service.store.database import Transaction
-from service.store.job_rows import PRIORITIES, job_table, to_job, to_row
-from service.store.tables import ACTIVE_STATES, QUEUED
+from service.store.job_rows import job_table, to_job, to_row
+from service.store.tables import ACTIVE_STATES, QUEUED, KeyRow
 
 _QUEUED = sa.text(QUEUED)
 _ACTIVE_NOW = sa.text(ACTIVE_STATES)
+
+
+class Candidate(NamedTuple):
+    """What a claim may take, in the order of its fields."""
+
+    priority: int
+    served: int
+    run_at: datetime
+    id: str
+    key_id: str
+    model: str
+
 
 # The statements of the busiest paths are built once: building one costs more than running it.
 
@@ -23,12 +36,9 @@ def _bound(name: str, column: str) -> sa.BindParameter[Any]:
 _BY_ID = sa.select(job_table).where(job_table.c.id == _bound("job_id", "id"))
 _BY_ID_AND_KEY = _BY_ID.where(job_table.c.key_id == _bound("owner", "key_id"))
 _ACTIVE = sa.select(sa.func.count()).select_from(job_table).where(_ACTIVE_NOW)
-_LINE = (
-    sa.select(
-        job_table.c.priority, sa.type_coerce(job_table.c.run_at, sa.BigInteger), job_table.c.id
-    )
-    .where(_QUEUED)
-    .order_by(job_table.c.priority, job_table.c.run_at, job_table.c.id)
+_WAITING = sa.select(*(job_table.c[name] for name in Waiting._fields)).where(_QUEUED)
+_BUSY = sa.select(job_table.c.model, job_table.c.expected_ms, job_table.c.progress).where(
+    _ACTIVE_NOW
 )
 _INSERT = sa.insert(job_table)
 
@@ -78,33 +88,81 @@ def count_running(tx: Transaction) -> int:
     return int(tx.execute(_ACTIVE).scalar_one())
 
 
-# A job's place among those that wait, in the order in which they are claimed.
-Place = tuple[int, int, str]
-
-
-def line(tx: Transaction) -> list[Place]:
-    """The places of all queued jobs, first to last."""
-    return [tuple(row) for row in tx.execute(_LINE)]
-
-
-def place(job: Job) -> Place:
-    return PRIORITIES[job.priority], round(job.run_at.timestamp() * 1_000_000), job.id
-
-
-def next_queued(tx: Transaction, models: list[str], now: datetime) -> Job | None:
-    """The job that is due first among those of `models`, left where it is."""
-    row = tx.execute(_due(models, now)).mappings().first()
+def hold(tx: Transaction, job_id: JobId, *, key_id: KeyId | None = None) -> Job | None:
+    """The same as `get`, and nobody else changes it until this transaction ends."""
+    statement = _BY_ID if key_id is None else _BY_ID_AND_KEY
+    values = {"job_id": job_id, "owner": key_id}
+    row = tx.execute(statement.with_for_update(), values).mappings().first()
     return None if row is None else to_job(row)
 
 
-def _due(models: list[str], now: datetime) -> sa.Select[Any]:
-    return (
-        sa.select(job_table)
-        .where(_QUEUED, job_table.c.run_at <= now, job_table.c.model.in_(models))
-        .order_by(job_table.c.priority, job_table.c.run_at, job_table.c.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
+def waiting(tx: Transaction) -> list[Waiting]:
+    """All queued jobs, in no order."""
+    return [Waiting._make(row) for row in tx.execute(_WAITING)]
+
+
+def busy(tx: Transaction) -> list[tuple[str, float]]:
+    """The model of each active job, and the milliseconds that it may still take."""
+    return [(row.model, row.expected_ms * (1 - row.progress)) for row in tx.execute(_BUSY)]
+
+
+def candidates(tx: Transaction, models: list[str], now: datetime, *, limit: int) -> list[Candidate]:
+    """The first due job of every key that has one and fewer than `limit` active ones, best first.
+
+    Best is the highest priority, and within it the key whose last turn is longest ago.
+    """
+    found = [
+        Candidate(row.priority, row.served, row.run_at, row.id, row.key_id, model)
+        for model in models
+        for row in tx.execute(_CANDIDATES, {"model": model, "now": now, "limit": limit})
+    ]
+    return sorted(found)
+
+
+def take_first(tx: Transaction, candidate: Candidate, now: datetime) -> Job | None:
+    """The key's first due job of that priority and model that no other claim holds."""
+    values = {"model": candidate.model, "now": now, "owner": candidate.key_id}
+    values["priority"] = candidate.priority
+    row = tx.execute(_TAKE_FIRST, values).mappings().first()
+    return None if row is None else to_job(row)
+
+
+_first = job_table.alias("first")
+_keys: sa.Table = KeyRow.__table__  # type: ignore[attr-defined]
+_FIRST_OF_KEY = (
+    sa.select(_first.c.id)
+    .where(
+        sa.text(f"first.{QUEUED}"),
+        _first.c.model == sa.bindparam("model"),
+        _first.c.key_id == _keys.c.id,
+        _first.c.run_at <= _bound("now", "run_at"),
     )
+    .order_by(_first.c.priority, _first.c.run_at, _first.c.id)
+    .limit(1)
+    .correlate(_keys)
+    .scalar_subquery()
+)
+_CANDIDATES = (
+    sa.select(
+        job_table.c.priority, _keys.c.served, job_table.c.run_at, job_table.c.id, job_table.c.key_id
+    )
+    .select_from(_keys)
+    .join(job_table, job_table.c.id == _FIRST_OF_KEY)
+    .where(_keys.c.queued > 0, _keys.c.active < sa.bindparam("limit", type_=sa.BigInteger))
+)
+_TAKE_FIRST = (
+    sa.select(job_table)
+    .where(
+        _QUEUED,
+        job_table.c.model == sa.bindparam("model"),
+        job_table.c.key_id == _bound("owner", "key_id"),
+        job_table.c.priority == sa.bindparam("priority"),
+        job_table.c.run_at <= _bound("now", "run_at"),
+    )
+    .order_by(job_table.c.run_at, job_table.c.id)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
 
 
 def lapsed(tx: Transaction, now: datetime) -> list[Job]:

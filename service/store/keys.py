@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from service.domain.event import Secrets
 from service.domain.job import KeyId
 from service.domain.key import Key
 from service.store.database import Transaction
@@ -15,18 +16,31 @@ from service.store.tables import KeyRow
 _keys: sa.Table = KeyRow.__table__  # type: ignore[attr-defined]
 
 
+TOPIC = "keys"  # rung when a key was revoked
+
+
 def insert(tx: Transaction, key: Key) -> None:
     tx.execute(sa.insert(_keys), asdict(key))
 
 
 def enter_queue(tx: Transaction, key_id: KeyId, *, limit: int) -> bool:
     """Count one more queued job of this key, unless it has `limit` of them already."""
-    return tx.execute(_ENTER, {"owner": key_id, "limit": limit}).rowcount == 1
+    return tx.execute(_ENTER_QUEUE, {"owner": key_id, "limit": limit}).rowcount == 1
 
 
 def leave_queue(tx: Transaction, key_id: KeyId) -> None:
     """Count one queued job less."""
-    tx.execute(_LEAVE, {"owner": key_id})
+    tx.execute(_LEAVE_QUEUE, {"owner": key_id})
+
+
+def enter_active(tx: Transaction, key_id: KeyId, *, limit: int) -> bool:
+    """Give this key its turn and count one more active job, unless it has `limit` already."""
+    return tx.execute(_ENTER_ACTIVE, {"owner": key_id, "limit": limit}).rowcount == 1
+
+
+def leave_active(tx: Transaction, key_id: KeyId) -> None:
+    """Count one active job less."""
+    tx.execute(_LEAVE_ACTIVE, {"owner": key_id})
 
 
 def count_queued(tx: Transaction) -> int:
@@ -34,13 +48,45 @@ def count_queued(tx: Transaction) -> int:
     return int(tx.execute(sa.select(sa.func.coalesce(sa.func.sum(_keys.c.queued), 0))).scalar_one())
 
 
+def served(tx: Transaction) -> dict[KeyId, int]:
+    """When the keys with queued jobs had their last turn: the higher, the later."""
+    statement = sa.select(_keys.c.id, _keys.c.served).where(_keys.c.queued > 0)
+    return {KeyId(row.id): int(row.served) for row in tx.execute(statement)}
+
+
 _OWNER = _keys.c.id == sa.bindparam("owner")
-_ENTER = (
-    sa.update(_keys)
-    .where(_OWNER, _keys.c.queued < sa.bindparam("limit"))
-    .values(queued=_keys.c.queued + 1)
+_LIMIT = sa.bindparam("limit", type_=sa.BigInteger)
+_ENTER_QUEUE = (
+    sa.update(_keys).where(_OWNER, _keys.c.queued < _LIMIT).values(queued=_keys.c.queued + 1)
 )
-_LEAVE = sa.update(_keys).where(_OWNER).values(queued=_keys.c.queued - 1)
+_LEAVE_QUEUE = sa.update(_keys).where(_OWNER).values(queued=_keys.c.queued - 1)
+_others = _keys.alias()
+_ENTER_ACTIVE = (
+    sa.update(_keys)
+    .where(_OWNER, _keys.c.active < _LIMIT)
+    .values(
+        active=_keys.c.active + 1,
+        served=sa.select(sa.func.max(_others.c.served) + 1).scalar_subquery(),
+    )
+)
+_LEAVE_ACTIVE = sa.update(_keys).where(_OWNER).values(active=_keys.c.active - 1)
+
+
+def secrets(tx: Transaction, key_id: KeyId) -> Secrets | None:
+    """What signs the webhooks of this key's jobs, if it was ever asked for."""
+    statement = sa.select(_keys.c.secret, _keys.c.old_secret, _keys.c.old_secret_until).where(
+        _keys.c.id == key_id
+    )
+    row = tx.execute(statement).one()
+    return None if row.secret is None else Secrets(row.secret, row.old_secret, row.old_secret_until)
+
+
+def keep_secrets(tx: Transaction, key_id: KeyId, kept: Secrets) -> None:
+    tx.execute(
+        sa.update(_keys)
+        .where(_keys.c.id == key_id)
+        .values(secret=kept.present, old_secret=kept.old, old_secret_until=kept.old_until)
+    )
 
 
 def find(tx: Transaction, prefix: str) -> Key | None:
@@ -69,6 +115,7 @@ def revoke(tx: Transaction, key_id: KeyId, *, now: datetime) -> Key | None:
         .returning(_keys)
     )
     row = tx.execute(statement).mappings().first()
+    tx.ring(TOPIC)
     return None if row is None else _to_key(row)
 
 

@@ -10,22 +10,25 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.domain.attempt import Failure, Outcome, Progress
-from service.domain.job import Job, JobState, sources
-from service.store import keys
+from service.domain.event import EVENT_OF
+from service.domain.job import ACTIVE, Job, JobState, sources
+from service.domain.keeping import SETTLE
+from service.store import keys, outbox
 from service.store.database import Transaction
 from service.store.job_rows import job_table, to_job
 
-_NO_LIMIT = 2**31 - 1  # what was accepted once is not turned away
+NO_LIMIT = 2**31 - 1  # what was accepted once is not turned away
 
 
 def claim(tx: Transaction, job: Job, *, lease_until: datetime) -> Job | None:
+    """Its key's turn is already counted (keys.enter_active)."""
     return _move(
         tx, job, JobState.STARTING, attempt=job.attempt + 1, lease_until=lease_until, stage=None
     )
 
 
 def begin(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job | None:
-    return _move(
+    begun = _move(
         tx,
         job,
         JobState.RUNNING,
@@ -34,6 +37,9 @@ def begin(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job 
         lease_until=now + lease,
         run_deadline_at=now + timedelta(seconds=job.timeout_seconds),
     )
+    if begun is not None and job.started_at is None:
+        outbox.owe(tx, EVENT_OF[begun.state], begun, now)
+    return begun
 
 
 def requeue(tx: Transaction, job: Job, *, run_at: datetime) -> Job | None:
@@ -49,7 +55,7 @@ def requeue(tx: Transaction, job: Job, *, run_at: datetime) -> Job | None:
         stage_detail=None,
     )
     if moved is not None:
-        keys.enter_queue(tx, job.key_id, limit=_NO_LIMIT)
+        keys.enter_queue(tx, job.key_id, limit=NO_LIMIT)
         tx.ring(f"queue:{job.request.model}")
     return moved
 
@@ -102,7 +108,19 @@ def expire(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
 
 
 def _finish(tx: Transaction, job: Job, to: JobState, now: datetime, **values: Any) -> Job | None:
-    return _move(tx, job, to, finished_at=now, lease_until=None, run_deadline_at=None, **values)
+    finished = _move(
+        tx,
+        job,
+        to,
+        finished_at=now,
+        purge_at=now + SETTLE,
+        lease_until=None,
+        run_deadline_at=None,
+        **values,
+    )
+    if finished is not None:
+        outbox.owe(tx, EVENT_OF[to], finished, now)
+    return finished
 
 
 def _move(tx: Transaction, job: Job, to: JobState, **values: Any) -> Job | None:
@@ -113,9 +131,17 @@ def _move(tx: Transaction, job: Job, to: JobState, **values: Any) -> Job | None:
     """
     fence = job.fence if to is JobState.SUCCEEDED else job.fence + 1
     moved = _update(tx, job, sources(to), state=to, fence=fence, **values)
-    if moved is not None and job.state is JobState.QUEUED:
-        keys.leave_queue(tx, job.key_id)
+    if moved is not None:
+        _count(tx, job, to)
     return moved
+
+
+def _count(tx: Transaction, job: Job, to: JobState) -> None:
+    """Keep what the keys table says of its queued and active jobs true."""
+    if job.state is JobState.QUEUED:
+        keys.leave_queue(tx, job.key_id)
+    if job.state in ACTIVE and to not in ACTIVE:
+        keys.leave_active(tx, job.key_id)
 
 
 # Changes within a state.
@@ -130,7 +156,7 @@ def beat(
     tx: Transaction, job: Job, progress: Progress, *, now: datetime, lease: timedelta
 ) -> Job | None:
     """Extend the lease; the fraction shown never falls, and is 1 only for a finished job."""
-    return _update(
+    beaten = _update(
         tx,
         job,
         {JobState.RUNNING},
@@ -139,6 +165,14 @@ def beat(
         progress=max(job.progress, min(progress.fraction, 0.99)),
         lease_until=now + lease,
     )
+    if beaten is not None and _news(job, beaten):
+        outbox.owe_latest(tx, "job.progress", beaten, now)
+    return beaten
+
+
+def _news(before: Job, after: Job) -> bool:
+    """Whether a heartbeat brought something worth an event: another stage, or 5 % more."""
+    return before.stage is not after.stage or int(before.progress * 20) < int(after.progress * 20)
 
 
 def wish_cancel(tx: Transaction, job: Job, *, now: datetime) -> Job | None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
 from service.domain.attempt import FailureKind, Stage
+from service.domain.event import DeliveryState
 from service.domain.job import ACTIVE, FINAL, JobState
 from service.store.columns import Id, Instant, Json, words
 
@@ -30,6 +31,7 @@ def _in(states: frozenset[JobState]) -> str:
 # index only where it can see its condition, which it cannot in a bound parameter.
 QUEUED = "state = 'queued'"
 ACTIVE_STATES = _in(ACTIVE)
+PENDING = "state = 'pending'"
 
 
 def _partial(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
@@ -50,10 +52,19 @@ class KeyRow(SQLModel, table=True):
     secret_hash: bytes = Field(sa_type=sa.LargeBinary(32))
     admin: bool = False
     queued: int = 0  # how many of its jobs are queued: kept, because every submit asks
+    active: int = 0  # how many are starting or running: kept, because every claim asks
+    served: int = Field(default=0, sa_type=sa.BigInteger)  # higher: had its turn more lately
     created_at: datetime = Field(sa_type=Instant)
     revoked_at: datetime | None = Field(default=None, sa_type=Instant)
+    # Signs what is sent to the `webhook_url` of its jobs; made when one is first asked for.
+    secret: bytes | None = Field(default=None, sa_type=sa.LargeBinary)
+    old_secret: bytes | None = Field(default=None, sa_type=sa.LargeBinary)
+    old_secret_until: datetime | None = Field(default=None, sa_type=Instant)
 
-    __table_args__ = (sa.CheckConstraint("queued >= 0", name="queued_range"),)
+    __table_args__ = (
+        sa.CheckConstraint("queued >= 0", name="queued_range"),
+        sa.CheckConstraint("active >= 0", name="active_range"),
+    )
 
 
 class JobRow(SQLModel, table=True):
@@ -100,6 +111,9 @@ class JobRow(SQLModel, table=True):
     error_message: str | None = Field(default=None, max_length=2000)
 
     webhook_url: str | None = Field(default=None, max_length=2048)
+    webhook_events: list[str] | None = Field(default=None, sa_type=Json)
+    api_url: str | None = Field(default=None, max_length=300)
+    expected_ms: int = Field(default=0, sa_type=sa.BigInteger)
     retry_of: str | None = Field(
         default=None, sa_type=Id, foreign_key="jobs.id", ondelete="SET NULL"
     )
@@ -117,7 +131,9 @@ class JobRow(SQLModel, table=True):
         sa.CheckConstraint("state <> 'succeeded' OR result IS NOT NULL", name="success_has_result"),
         sa.CheckConstraint("state <> 'failed' OR error_kind IS NOT NULL", name="failure_has_kind"),
         # `state` is in it so that SQLite, which checks it again, finds it without the row.
-        _partial("ix_jobs_claim", "priority", "run_at", "id", "state", where=QUEUED),
+        _partial(
+            "ix_jobs_claim", "model", "key_id", "priority", "run_at", "id", "state", where=QUEUED
+        ),
         _partial("ix_jobs_lease", "lease_until", where=ACTIVE_STATES),
         _partial("ix_jobs_active_by_key", "key_id", where=ACTIVE_STATES),
         _partial(
@@ -180,9 +196,14 @@ class EndpointRow(SQLModel, table=True):
     id: str = Field(sa_type=Id, primary_key=True)
     key_id: str = Field(sa_type=Id, foreign_key="keys.id", index=True)
     url: str = Field(max_length=2048)
+    events: list[str] = Field(sa_type=Json)
     secret: bytes = Field(sa_type=sa.LargeBinary)
+    old_secret: bytes | None = Field(default=None, sa_type=sa.LargeBinary)
+    old_secret_until: datetime | None = Field(default=None, sa_type=Instant)
     created_at: datetime = Field(sa_type=Instant)
+    failing_since: datetime | None = Field(default=None, sa_type=Instant)
     disabled_at: datetime | None = Field(default=None, sa_type=Instant)
+    disabled_reason: str | None = Field(default=None, max_length=200)
 
 
 class DeliveryRow(SQLModel, table=True):
@@ -191,27 +212,39 @@ class DeliveryRow(SQLModel, table=True):
     __tablename__ = "deliveries"
 
     id: str = Field(sa_type=Id, primary_key=True)
-    job_id: str = Field(sa_type=Id, foreign_key="jobs.id", ondelete="CASCADE")
+    key_id: str = Field(sa_type=Id, foreign_key="keys.id")
+    job_id: str | None = Field(default=None, sa_type=Id, foreign_key="jobs.id", ondelete="CASCADE")
     endpoint_id: str | None = Field(
-        default=None, sa_type=Id, foreign_key="endpoints.id", ondelete="CASCADE"
+        default=None, sa_type=Id, foreign_key="endpoints.id", ondelete="CASCADE", index=True
     )
     event: str = Field(max_length=40)
+    sequence: int = 0  # tells apart the events of one job that may happen more than once
     url: str = Field(max_length=2048)
-    body: bytes = Field(sa_type=sa.LargeBinary)
-    state: str = Field(max_length=12)
+    host: str = Field(max_length=300)  # of the URL: so that a slow one holds up nobody else
+    snapshot: dict[str, Any] | None = Field(default=None, sa_type=Json)  # the job when it happened
+    body: bytes | None = Field(default=None, sa_type=sa.LargeBinary)  # as sent, from the first try
+    state: DeliveryState = Field(sa_type=words(DeliveryState, "state"))
     attempt: int = 0
     fence: int = Field(default=0, sa_type=sa.BigInteger)
     next_at: datetime | None = Field(default=None, sa_type=Instant)
     lease_until: datetime | None = Field(default=None, sa_type=Instant)
-    last_status: int | None = None
-    last_error: str | None = Field(default=None, max_length=300)
+    tries: list[dict[str, Any]] = Field(sa_type=Json)
     created_at: datetime = Field(sa_type=Instant)
     delivered_at: datetime | None = Field(default=None, sa_type=Instant)
 
     __table_args__ = (
-        sa.CheckConstraint(
-            "state IN ('pending', 'delivered', 'dead', 'disabled')", name="known_state"
-        ),
-        sa.UniqueConstraint("job_id", "event", "url"),
-        _partial("ix_deliveries_due", "next_at", where="state = 'pending'"),
+        sa.CheckConstraint("(next_at IS NOT NULL) = (state = 'pending')", name="next_iff_pending"),
+        sa.UniqueConstraint("job_id", "event", "sequence", "url"),
+        _partial("ix_deliveries_due", "next_at", where=PENDING),
+        sa.Index("ix_deliveries_owner", "key_id", "id"),
     )
+
+
+class TurnRow(SQLModel, table=True):
+    """What one process at a time does, and until when it is whose turn."""
+
+    __tablename__ = "turns"
+
+    name: str = Field(max_length=40, primary_key=True)
+    holder: str = Field(max_length=80)
+    until: datetime = Field(sa_type=Instant)

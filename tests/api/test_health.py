@@ -1,5 +1,6 @@
 from sqlalchemy.exc import OperationalError
 
+from service.store.readers import unavailable
 from tests.api.world import World
 
 
@@ -32,8 +33,8 @@ def test_health_says_when_the_database_is_away(world: World) -> None:
 
 
 class _Gone:
-    def connection(self) -> None:
-        raise OperationalError("SELECT 1", {}, Exception("gone"))
+    def read(self, run: object) -> None:
+        raise unavailable(OperationalError("SELECT 1", {}, Exception("gone")))
 
 
 def test_models_are_listed_with_the_default_first(world: World) -> None:

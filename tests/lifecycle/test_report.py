@@ -69,7 +69,7 @@ def test_the_straight_way(db: Database, claimed: dispatch.Claim) -> None:
     done = finish(db, claimed, begun)
 
     assert (done.state, done.progress, done.fence) == (JobState.SUCCEEDED, 1.0, begun.fence)
-    assert done.expires_at == NOW + make.TERMS.keep_bytes
+    assert done.expires_at == NOW + make.TERMS.keeping.clips
     ended = db.read(lambda tx: attempts.get(tx, done.id, 1))
     assert ended.outcome == "succeeded"
 

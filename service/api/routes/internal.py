@@ -126,11 +126,19 @@ async def _wait_for_work(ask: ClaimAsk, request: Request, parts: Parts) -> dispa
 
 async def _claim(worker: str, models: list[str], parts: Parts) -> dispatch.Claim | None:
     """Look first: the writer is bothered only when there is something to take."""
-    if await parts.read(lambda tx: jobs.next_queued(tx, models, parts.clock())) is None:
+    limits = parts.limits
+    most = limits.max_active_per_key
+    if not await parts.read(lambda tx: jobs.candidates(tx, models, parts.clock(), limit=most)):
         return None
-    lease = parts.limits.starting_lease
     return await parts.write(
-        lambda tx: dispatch.claim(tx, models, worker=worker, lease=lease, now=parts.clock())
+        lambda tx: dispatch.claim(
+            tx,
+            models,
+            worker=worker,
+            lease=limits.starting_lease,
+            max_active=most,
+            now=parts.clock(),
+        )
     )
 
 

@@ -50,5 +50,4 @@ async def revoke_key(key_id: str, visit: AdminDep) -> KeyOut:
         raise NotFound(f"no key {key_id[:64]}")
     parts = visit.parts
     key = await parts.write(lambda tx: revoke(tx, KeyId(key_id), parts.clock()))
-    parts.keyring.forget()
     return KeyOut.from_domain(key)

@@ -1,0 +1,240 @@
+"""The deliveries table: events that are owed, and how their tries went."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from service.domain.event import (
+    Delivery,
+    DeliveryFilter,
+    DeliveryId,
+    DeliveryState,
+    EndpointId,
+    Try,
+)
+from service.domain.job import Job, JobId, KeyId
+from service.store.database import Transaction
+from service.store.tables import PENDING, DeliveryRow
+
+_deliveries: sa.Table = DeliveryRow.__table__  # type: ignore[attr-defined]
+_PENDING = sa.text(PENDING)
+TOPIC = "deliveries"  # rung when something is owed that was not before
+
+
+def insert(tx: Transaction, delivery: Delivery, *, host: str, sequence: int = 0) -> None:
+    tx.execute(
+        sa.insert(_deliveries),
+        {
+            "id": delivery.id,
+            "key_id": delivery.key_id,
+            "job_id": delivery.job_id,
+            "endpoint_id": delivery.endpoint_id,
+            "event": delivery.event,
+            "sequence": sequence,
+            "url": delivery.url,
+            "host": host,
+            "snapshot": _snapshot(delivery.snapshot),
+            "body": delivery.body,
+            "state": delivery.state,
+            "next_at": delivery.next_at,
+            "tries": [],
+            "created_at": delivery.created_at,
+        },
+    )
+    tx.ring(TOPIC)
+
+
+def refresh(tx: Transaction, job: Job, event: str, url: str) -> bool:
+    """Let one that was never tried tell of `job` as it is now; False when there is none such."""
+    statement = (
+        sa.update(_deliveries)
+        .where(
+            _deliveries.c.job_id == job.id,
+            _deliveries.c.event == event,
+            _deliveries.c.url == url,
+            _PENDING,
+            _deliveries.c.attempt == 0,
+        )
+        .values(snapshot=_snapshot(job))
+    )
+    return tx.execute(statement).rowcount > 0
+
+
+def count(tx: Transaction, job_id: JobId, event: str, url: str) -> int:
+    """How many of this event the job has made for this URL."""
+    statement = (
+        sa.select(sa.func.count())
+        .select_from(_deliveries)
+        .where(
+            _deliveries.c.job_id == job_id, _deliveries.c.event == event, _deliveries.c.url == url
+        )
+    )
+    return int(tx.execute(statement).scalar_one())
+
+
+def due(
+    tx: Transaction, now: datetime, *, busy_hosts: list[str], size: int
+) -> list[tuple[DeliveryId, str]]:
+    """What is to be tried now and by nobody else, longest due first: ids and hosts."""
+    statement = (
+        sa.select(_deliveries.c.id, _deliveries.c.host)
+        .where(_PENDING, _deliveries.c.next_at <= now, _unheld(now))
+        .order_by(_deliveries.c.next_at, _deliveries.c.id)
+        .limit(size)
+    )
+    if busy_hosts:
+        statement = statement.where(_deliveries.c.host.not_in(busy_hosts))
+    return [(DeliveryId(row.id), str(row.host)) for row in tx.execute(statement)]
+
+
+def take(
+    tx: Transaction, delivery_id: DeliveryId, *, now: datetime, lease: timedelta
+) -> Delivery | None:
+    """Begin a try, fenced: None when it is not due any more, or another sender's."""
+    statement = (
+        sa.update(_deliveries)
+        .where(
+            _deliveries.c.id == delivery_id, _PENDING, _deliveries.c.next_at <= now, _unheld(now)
+        )
+        .values(
+            attempt=_deliveries.c.attempt + 1,
+            fence=_deliveries.c.fence + 1,
+            lease_until=now + lease,
+        )
+        .returning(_deliveries)
+    )
+    row = tx.execute(statement).mappings().first()
+    return None if row is None else _to_delivery(row)
+
+
+def fix_body(tx: Transaction, delivery: Delivery, body: bytes) -> None:
+    """From here on every try sends these very bytes."""
+    tx.execute(_mine(delivery).values(body=body))
+
+
+def settle(
+    tx: Transaction,
+    delivery: Delivery,
+    made: Try,
+    *,
+    state: DeliveryState,
+    next_at: datetime | None,
+) -> bool:
+    """Record a try; False when the delivery was taken by another since."""
+    statement = _mine(delivery).values(
+        state=state,
+        next_at=next_at,
+        lease_until=None,
+        tries=[one.model_dump(mode="json") for one in (*delivery.tries, made)],
+        delivered_at=made.at if state is DeliveryState.DELIVERED else None,
+    )
+    return tx.execute(statement).rowcount == 1
+
+
+def replay(tx: Transaction, delivery: Delivery, *, now: datetime) -> Delivery:
+    """Owe it anew, with the same id and body; whoever is trying it now is fenced off."""
+    statement = (
+        sa.update(_deliveries)
+        .where(_deliveries.c.id == delivery.id)
+        .values(
+            state=DeliveryState.PENDING,
+            attempt=0,
+            fence=_deliveries.c.fence + 1,
+            next_at=now,
+            lease_until=None,
+            delivered_at=None,
+        )
+        .returning(_deliveries)
+    )
+    tx.ring(TOPIC)
+    return _to_delivery(tx.execute(statement).mappings().one())
+
+
+def give_up(tx: Transaction, endpoint_id: EndpointId) -> None:
+    """Nothing more is owed to an endpoint that is disabled."""
+    tx.execute(
+        sa.update(_deliveries)
+        .where(_deliveries.c.endpoint_id == endpoint_id, _PENDING)
+        .values(state=DeliveryState.DISABLED, next_at=None, lease_until=None)
+    )
+
+
+def get(tx: Transaction, delivery_id: DeliveryId, *, key_id: KeyId) -> Delivery | None:
+    statement = sa.select(_deliveries).where(
+        _deliveries.c.id == delivery_id, _deliveries.c.key_id == key_id
+    )
+    row = tx.execute(statement).mappings().first()
+    return None if row is None else _to_delivery(row)
+
+
+def page(
+    tx: Transaction,
+    key_id: KeyId,
+    *,
+    size: int,
+    after: DeliveryId | None = None,
+    wanted: DeliveryFilter,
+) -> list[Delivery]:
+    """A key's deliveries, newest first, beginning behind `after`."""
+    conditions = [_deliveries.c.key_id == key_id]
+    if after is not None:
+        conditions.append(_deliveries.c.id < after)
+    for column, value in (
+        (_deliveries.c.job_id, wanted.job_id),
+        (_deliveries.c.endpoint_id, wanted.endpoint_id),
+        (_deliveries.c.state, wanted.state),
+    ):
+        if value is not None:
+            conditions.append(column == value)
+    statement = (
+        sa.select(_deliveries).where(*conditions).order_by(sa.desc(_deliveries.c.id)).limit(size)
+    )
+    return [_to_delivery(row) for row in tx.execute(statement).mappings()]
+
+
+def forget(tx: Transaction, before: datetime, *, size: int) -> int:
+    """Delete up to `size` settled deliveries made before that moment."""
+    old = (
+        sa.select(_deliveries.c.id)
+        .where(_deliveries.c.created_at < before, _deliveries.c.state != DeliveryState.PENDING)
+        .limit(size)
+    )
+    return tx.execute(sa.delete(_deliveries).where(_deliveries.c.id.in_(old))).rowcount
+
+
+def _unheld(now: datetime) -> sa.ColumnElement[bool]:
+    """No sender has it, or the one that had it died."""
+    return sa.or_(_deliveries.c.lease_until.is_(None), _deliveries.c.lease_until < now)
+
+
+def _mine(delivery: Delivery) -> sa.Update:
+    """Guarded by the fence: a sender that was given up writes nothing."""
+    return sa.update(_deliveries).where(
+        _deliveries.c.id == delivery.id, _PENDING, _deliveries.c.fence == delivery.fence
+    )
+
+
+def _snapshot(job: Job | None) -> dict[str, Any] | None:
+    return None if job is None else job.model_dump(mode="json")
+
+
+def _to_delivery(row: Mapping[Any, Any]) -> Delivery:
+    return Delivery(
+        id=row["id"],
+        key_id=row["key_id"],
+        event=row["event"],
+        url=row["url"],
+        state=row["state"],
+        created_at=row["created_at"],
+        job_id=row["job_id"],
+        endpoint_id=row["endpoint_id"],
+        snapshot=None if row["snapshot"] is None else Job.model_validate(row["snapshot"]),
+        body=row["body"],
+        attempt=row["attempt"],
+        fence=row["fence"],
+        next_at=row["next_at"],
+        delivered_at=row["delivered_at"],
+        tries=tuple(Try.model_validate(one) for one in row["tries"]),
+    )

@@ -1,0 +1,84 @@
+"""Connections for looking: one a thread on SQLite, a pool on Postgres."""
+
+import threading
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+from weakref import WeakSet
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from service.domain.errors import Unavailable
+from service.store.engine import make_engine
+
+T = TypeVar("T")
+
+
+class Readers(Protocol):
+    """Runs a look on a connection that sees what is committed. Raises Unavailable."""
+
+    def read(self, run: Callable[[sa.Connection], T]) -> T: ...
+
+    def close(self) -> None: ...
+
+
+class ThreadReaders:
+    """A connection a thread, kept open: taking one from a pool costs as much as a query."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = make_engine(url, read_only=True)
+        self._mine = threading.local()
+        self._all: WeakSet[sa.Connection] = WeakSet()  # one that ends with its thread is let go
+
+    def read(self, run: Callable[[sa.Connection], T]) -> T:
+        try:
+            return run(self._connection())
+        except (OperationalError, InterfaceError) as error:
+            raise unavailable(error) from error
+
+    def close(self) -> None:
+        for connection in list(self._all):
+            connection.close()
+        self._engine.dispose()
+
+    def _connection(self) -> sa.Connection:
+        kept: sa.Connection | None = getattr(self._mine, "connection", None)
+        if kept is None or kept.invalidated:
+            kept = self._mine.connection = self._engine.connect()
+            self._all.add(kept)
+        return kept
+
+
+class PooledReaders:
+    """A few connections for many threads: a server counts them."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = make_engine(url, read_only=True)
+
+    def read(self, run: Callable[[sa.Connection], T]) -> T:
+        """A look at a connection that went stale while nobody used it is tried once more."""
+        try:
+            return self._read(run)
+        except (OperationalError, InterfaceError) as error:
+            if not error.connection_invalidated:
+                raise unavailable(error) from error
+        try:
+            return self._read(run)
+        except (OperationalError, InterfaceError) as error:
+            raise unavailable(error) from error
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _read(self, run: Callable[[sa.Connection], T]) -> T:
+        with self._engine.connect() as connection:
+            return run(connection)
+
+
+def unavailable(error: DBAPIError) -> Exception:
+    """What a failed disk or server is to whoever asked; another error is left as it is."""
+    if not isinstance(error, OperationalError | InterfaceError):
+        return error
+    told = Unavailable(f"the database does not answer: {error.orig}")
+    told.__cause__ = error
+    return told

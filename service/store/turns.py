@@ -1,0 +1,32 @@
+"""The turns table: what only one process at a time may do."""
+
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from service.store.database import Transaction
+from service.store.tables import TurnRow
+
+_turns: sa.Table = TurnRow.__table__  # type: ignore[attr-defined]
+
+
+def take(tx: Transaction, name: str, holder: str, *, now: datetime, lease: timedelta) -> bool:
+    """Whether it is `holder`'s turn, from now for a lease; it takes it again before that ends."""
+    insert = sqlite.insert if tx.connection.dialect.name == "sqlite" else postgresql.insert
+    made = insert(_turns).values(name=name, holder=holder, until=now + lease)
+    statement = made.on_conflict_do_update(
+        index_elements=[_turns.c.name],
+        set_={"holder": made.excluded.holder, "until": made.excluded.until},
+        where=sa.or_(
+            _turns.c.holder == holder,
+            _turns.c.until < now,
+            _turns.c.until > now + 2 * lease,  # no turn is that long: the clock was set back
+        ),
+    ).returning(_turns.c.holder)
+    return tx.execute(statement).first() is not None
+
+
+def leave(tx: Transaction, name: str, holder: str) -> None:
+    """Let another have it at once."""
+    tx.execute(sa.delete(_turns).where(_turns.c.name == name, _turns.c.holder == holder))
