@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from threading import Event
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -12,21 +13,26 @@ from starlette.middleware.cors import CORSMiddleware
 from service import wiring
 from service.api import problems
 from service.api.bell import Bell
+from service.api.events import Bodies
 from service.api.fleet import Fleet
 from service.api.keyring import Keyring
 from service.api.line import Line
 from service.api.middleware import BodyLimit, RequestId
 from service.api.parts import Parts
-from service.api.routes import content, generate, health, internal, jobs, keys, models
+from service.api.routes import content, generate, health, internal, jobs, keys, models, webhooks
 from service.api.seen import Seen
 from service.background import Ticker
 from service.domain.ports import Clock, utc_now
+from service.egress.client import Egress
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.turn import Turn
 from service.settings import Settings
+from service.store import deliveries
 from service.store import keys as key_rows
 from service.store.engine import check_durable
 from service.store.schema import check_schema
+from service.webhooks.courier import Courier
+from service.webhooks.deliver import Sender
 
 _TICK_SECONDS = 1.0
 
@@ -54,7 +60,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> FastAPI:
         expose_headers=_EXPOSED,
     )
     problems.install(app)
-    for room in (jobs, generate, internal, content, models, keys, health):
+    for room in (jobs, generate, internal, content, models, keys, webhooks, health):
         app.include_router(room.router)
     return app
 
@@ -75,24 +81,34 @@ async def _life(app: FastAPI, settings: Settings, bell: Bell, clock: Clock) -> A
     check_schema(settings.database_url)
     check_durable(settings.database_url)
     bell.attach(asyncio.get_running_loop())
-    parts = _parts(settings, bell, clock)
+    owed = Event()
+    parts = _parts(settings, bell, owed, clock)
     wiring.first_key(settings, parts.db, clock())
     rescuer = Rescuer(parts.db, parts.artifacts, parts.terms)
     grace = parts.limits.running_lease.total_seconds()
     turn = Turn(parts.db)
     ticker = Ticker([rescuer.tick], turn.ours, clock, seconds=_TICK_SECONDS, grace=grace)
+    courier = _courier(parts, owed)
     app.state.parts = parts
     ticker.start()
+    courier.start()
     try:
         yield
     finally:
         bell.close()
         ticker.stop()
+        courier.stop()
         turn.leave()
         parts.db.close()
 
 
-def _parts(settings: Settings, bell: Bell, clock: Clock) -> Parts:
+def _courier(parts: Parts, owed: Event) -> Courier:
+    bodies = Bodies(parts.link_secret, parts.public_url)
+    sender = Sender(parts.db, Egress(parts.egress_rules), bodies.render, parts.clock)
+    return Courier(parts.db, sender, parts.clock, owed)
+
+
+def _parts(settings: Settings, bell: Bell, owed: Event, clock: Clock) -> Parts:
     token = settings.worker_token
     seen, keyring = Seen(), Keyring()
 
@@ -100,6 +116,8 @@ def _parts(settings: Settings, bell: Bell, clock: Clock) -> Parts:
         seen.forget(topics)
         if key_rows.TOPIC in topics:
             keyring.forget()
+        if deliveries.TOPIC in topics:
+            owed.set()
         bell.ring(topics)
 
     db = wiring.database(settings, on_commit)
@@ -115,6 +133,7 @@ def _parts(settings: Settings, bell: Bell, clock: Clock) -> Parts:
         keyring=keyring,
         line=Line(db),
         seen=seen,
+        egress_rules=wiring.egress_rules(settings),
         link_secret=wiring.link_secret(settings),
         worker_token=token.get_secret_value() if token else secrets.token_urlsafe(32),
         public_url=settings.public_url.rstrip("/") or None,

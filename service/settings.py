@@ -74,7 +74,14 @@ class Settings(BaseSettings):
     keep_jobs_days: float = Field(
         30.0, gt=0, le=3650, description="How long final jobs and webhook deliveries are listed."
     )
+    webhooks_allow_loopback: bool = Field(
+        False, description="Let webhooks go to http and https on this machine, on any port."
+    )
+    egress_ports: list[int] = Field(
+        [443, 8443], description="Ports of https URLs that customers may name, as JSON."
+    )
     cors_origins: list[str] = Field(["*"], description="Browser origins that may call the API.")
+    failpoint: str = Field("", description="For tests: where the process is to die.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level."
     )

@@ -18,6 +18,7 @@ from service.domain.key import new_secret
 from service.domain.limits import Limits
 from service.domain.ports import ArtifactStore
 from service.domain.price import OWN_HARDWARE, Terms
+from service.egress.client import Rules
 from service.lifecycle.access import admit
 from service.settings import KEY_FILE, MIN_SECRET, Settings
 from service.store import keys
@@ -61,6 +62,12 @@ def keeping(settings: Settings) -> Keeping:
         clips=timedelta(days=settings.keep_days),
         jobs=timedelta(days=settings.keep_jobs_days),
         deliveries=timedelta(days=settings.keep_jobs_days),
+    )
+
+
+def egress_rules(settings: Settings) -> Rules:
+    return Rules(
+        ports=frozenset(settings.egress_ports), allow_loopback=settings.webhooks_allow_loopback
     )
 
 

@@ -10,12 +10,15 @@ from fastapi import Header, Request, Response
 
 from service.api.answers import inline_answer, json_answer, view, wait_final
 from service.api.auth import Visit
+from service.api.parts import Parts
 from service.domain.errors import FieldError, RequestRefused
+from service.domain.failpoint import failpoint
 from service.domain.job import JobId, JobState
 from service.domain.price import cost_usd
 from service.domain.request import MAX_SEED, VideoAsk
 from service.domain.resolve import resolve
 from service.domain.submission import Idempotency, Submission
+from service.egress.client import TargetRefused, check_url
 from service.lifecycle.submit import submit
 
 IdempotencyKey = Annotated[
@@ -41,6 +44,8 @@ def submission(
     parts = visit.parts
     card = parts.card(ask.model)
     resolved = resolve(ask, card, seed=random.randint(0, MAX_SEED))  # noqa: S311 - not a secret
+    if ask.webhook_url is not None:
+        refuse_bad_target(parts, ask.webhook_url, "/webhook_url")
     expected = card.expected_seconds(resolved)
     limit = parts.limits.default_timeout
     return Submission(
@@ -54,6 +59,8 @@ def submission(
         rate_source=parts.terms.rate.source,
         api_url=visit.links.base[:300],
         expected=timedelta(seconds=expected),
+        webhook_url=ask.webhook_url,
+        webhook_events=None if ask.webhook_events is None else list(ask.webhook_events),
         retry_of=retry_of,
         traceparent=_traceparent(request),
         idempotency=_idempotency(request, ask),
@@ -68,6 +75,7 @@ async def accept(visit: Visit, asked: Submission, *, prefer: str | None, inline:
     """
     parts, links = visit.parts, visit.links
     accepted = await parts.write(lambda tx: submit(tx, asked, parts.limits, parts.clock()))
+    failpoint("submit.committed")
     job, wait = accepted.job, _wait(prefer, parts.limits.max_wait)
     headers = {"Location": links.job(job.id)}
     if accepted.replayed:
@@ -81,6 +89,14 @@ async def accept(visit: Visit, asked: Submission, *, prefer: str | None, inline:
         answer = json_answer(await view(visit, job), 200 if job.state.final else 202)
     answer.headers.update(headers)
     return answer
+
+
+def refuse_bad_target(parts: Parts, url: str, pointer: str) -> None:
+    """Raises RequestRefused for a URL to which nothing would ever be sent."""
+    try:
+        check_url(url, parts.egress_rules)
+    except TargetRefused as refused:
+        raise RequestRefused([FieldError(pointer, refused.reason, "refused_url")]) from None
 
 
 def _seconds(number: int | None) -> timedelta | None:

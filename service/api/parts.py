@@ -21,6 +21,7 @@ from service.domain.limits import Limits
 from service.domain.line import Forecast
 from service.domain.ports import ArtifactStore, Clock
 from service.domain.price import Terms
+from service.egress.client import Rules
 from service.lifecycle.find import find
 from service.store.database import Database, Transaction
 
@@ -42,6 +43,7 @@ class Parts:
     keyring: Keyring
     line: Line
     seen: Seen
+    egress_rules: Rules
     link_secret: bytes
     worker_token: str
     public_url: str | None

@@ -8,9 +8,11 @@ from pydantic import BaseModel, Field
 from service.api.links import Links
 from service.domain.attempt import Stage
 from service.domain.card import ModelCard
+from service.domain.event import Delivery, DeliveryState, Endpoint, Secrets, Try
 from service.domain.job import Job, JobError, JobState, Priority
 from service.domain.key import Key
 from service.domain.request import VideoRequest
+from service.webhooks.sign import shown
 
 
 class Cost(BaseModel):
@@ -105,6 +107,7 @@ class JobOut(BaseModel):
     error: JobError | None
     retry_of: str | None
     metadata: dict[str, str]
+    webhook_url: str | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -150,6 +153,7 @@ class JobOut(BaseModel):
             error=job.error,
             retry_of=job.retry_of,
             metadata=job.metadata,
+            webhook_url=job.webhook_url,
             created_at=job.created_at,
             started_at=job.started_at,
             finished_at=job.finished_at,
@@ -194,7 +198,7 @@ class JobList(BaseModel):
 
 class Deleted(BaseModel):
     id: str
-    object: Literal["job"] = "job"
+    object: Literal["job", "webhook_endpoint"] = "job"
     deleted: Literal[True] = True
 
 
@@ -257,3 +261,100 @@ class NewKeyOut(BaseModel):
 class KeyList(BaseModel):
     object: Literal["list"] = "list"
     data: list[KeyOut]
+
+
+class WebhookEndpoint(BaseModel):
+    """A URL that hears of your jobs. `disabled_at` is set when it is given up; enable it again."""
+
+    id: str
+    object: Literal["webhook_endpoint"] = "webhook_endpoint"
+    url: str
+    events: list[str]
+    created_at: datetime
+    failing_since: datetime | None = Field(description="Since when every try has failed.")
+    disabled_at: datetime | None
+    disabled_reason: str | None
+
+    @classmethod
+    def from_domain(cls, endpoint: Endpoint) -> Self:
+        return cls(
+            id=endpoint.id,
+            url=endpoint.url,
+            events=list(endpoint.events),
+            created_at=endpoint.created_at,
+            failing_since=endpoint.failing_since,
+            disabled_at=endpoint.disabled_at,
+            disabled_reason=endpoint.disabled_reason,
+        )
+
+
+class NewWebhookEndpoint(BaseModel):
+    """A new endpoint and the secret that signs what is sent to it."""
+
+    endpoint: WebhookEndpoint
+    secret: str
+
+
+class WebhookEndpointList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[WebhookEndpoint]
+
+
+class WebhookSecret(BaseModel):
+    """What signs. After a rotation `old_secret` signs too, until `old_secret_until`."""
+
+    secret: str
+    old_secret: str | None
+    old_secret_until: datetime | None
+
+    @classmethod
+    def from_domain(cls, secrets: Secrets, now: datetime) -> Self:
+        old = secrets.old if len(secrets.good(now)) > 1 else None
+        return cls(
+            secret=shown(secrets.present),
+            old_secret=None if old is None else shown(old),
+            old_secret_until=None if old is None else secrets.old_until,
+        )
+
+
+class WebhookDelivery(BaseModel):
+    """One event owed to one URL. `id` is the `webhook-id` of every try."""
+
+    id: str
+    object: Literal["webhook_delivery"] = "webhook_delivery"
+    event: str
+    url: str
+    endpoint_id: str | None
+    job_id: str | None
+    status: DeliveryState
+    attempts: int
+    next_attempt_at: datetime | None
+    delivered_at: datetime | None
+    created_at: datetime
+    tries: list[Try]
+
+    @classmethod
+    def from_domain(cls, delivery: Delivery) -> Self:
+        return cls(
+            id=delivery.id,
+            event=delivery.event,
+            url=delivery.url,
+            endpoint_id=delivery.endpoint_id,
+            job_id=delivery.job_id,
+            status=delivery.state,
+            attempts=len(delivery.tries),
+            next_attempt_at=delivery.next_at,
+            delivered_at=delivery.delivered_at,
+            created_at=delivery.created_at,
+            tries=list(delivery.tries),
+        )
+
+
+class WebhookDeliveryList(BaseModel):
+    """A page; go on with `?after=<last_id>` while `has_more`."""
+
+    object: Literal["list"] = "list"
+    data: list[WebhookDelivery]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool

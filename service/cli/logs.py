@@ -2,10 +2,13 @@
 
 import logging
 
+from service.settings import Settings
 
-def configure(level: str) -> None:
+
+def configure(settings: Settings) -> None:
     logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     # These tell of every request at the level at which we tell of every job.
     for chatty in ("httpx", "httpcore", "alembic", "uvicorn.error"):

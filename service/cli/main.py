@@ -76,7 +76,7 @@ def api(socket_fd: int | None = None) -> None:
     from service.cli.serve import serve
 
     settings = read_settings()
-    configure(settings.log_level)
+    configure(settings)
     if socket_fd is not None:
         hold_on()
     serve(settings, socket_fd)
@@ -95,7 +95,7 @@ def worker(
     from service.cli.work import work
 
     settings = read_settings()
-    configure(settings.log_level)
+    configure(settings)
     if child:
         hold_on()
     work(settings, read_address(url), name)

@@ -1,32 +1,19 @@
 """What is told to others: the kinds of events, and one event owed to one URL."""
 
+import secrets
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Literal, NewType
+from typing import NewType
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from service.domain.job import Job, JobId, JobState, KeyId
+from service.domain.request import EventKind
 
 EndpointId = NewType("EndpointId", str)
 DeliveryId = NewType("DeliveryId", str)
 
-# What can be subscribed to; `webhook.test` besides is sent only when asked for.
-EventKind = Literal[
-    "job.started",
-    "job.progress",
-    "job.succeeded",
-    "job.failed",
-    "job.canceled",
-    "job.expired",
-]
-DEFAULT_EVENTS: tuple[EventKind, ...] = (
-    "job.succeeded",
-    "job.failed",
-    "job.canceled",
-    "job.expired",
-)
 TEST_EVENT = "webhook.test"
 
 # The event that a job's arrival in a state is.
@@ -48,6 +35,10 @@ class DeliveryState(StrEnum):
     DISABLED = "disabled"
 
 
+# How long the secret before goes on signing beside a new one.
+OVERLAP = timedelta(hours=24)
+
+
 @dataclass(frozen=True)
 class Secrets:
     """What signs: the present secret and, for a day after a rotation, the one before it."""
@@ -55,6 +46,14 @@ class Secrets:
     present: bytes
     old: bytes | None = None
     old_until: datetime | None = None
+
+    @classmethod
+    def new(cls) -> "Secrets":
+        """32 random bytes; Standard Webhooks wants 24 to 64."""
+        return cls(secrets.token_bytes(32))
+
+    def rotated(self, now: datetime) -> "Secrets":
+        return Secrets(secrets.token_bytes(32), old=self.present, old_until=now + OVERLAP)
 
     def good(self, now: datetime) -> list[bytes]:
         """Those that sign at this moment, the present one first."""

@@ -4,6 +4,22 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+# What can be subscribed to; `webhook.test` besides is sent only when asked for.
+EventKind = Literal[
+    "job.started",
+    "job.progress",
+    "job.succeeded",
+    "job.failed",
+    "job.canceled",
+    "job.expired",
+]
+DEFAULT_EVENTS: tuple[EventKind, ...] = (
+    "job.succeeded",
+    "job.failed",
+    "job.canceled",
+    "job.expired",
+)
+
 MAX_SEED = 2**32 - 1  # the largest that every generator (numpy, torch, JavaScript) takes exactly
 
 
@@ -101,6 +117,12 @@ class Choices(BaseModel):
         default=None,
         description="Up to 16 labels (letters, digits, space, `_.:/@-`) with texts of your own.",
     )
+    webhook_url: Annotated[str, Field(min_length=1, max_length=2048)] | None = Field(
+        default=None, description="An https URL that is told how the job ends, by a signed POST."
+    )
+    webhook_events: Annotated[list[EventKind], Field(min_length=1, max_length=6)] | None = Field(
+        default=None, description="Which events it is told. Default: the four final ones."
+    )
     response_format: Literal["url", "b64_json"] | None = Field(
         default=None,
         description="`b64_json`: a wait that sees the job finish answers with the MP4 itself.",
@@ -110,6 +132,12 @@ class Choices(BaseModel):
     def _one_length(self) -> Self:
         if self.duration_seconds is not None and self.num_frames is not None:
             raise ValueError("give duration_seconds or num_frames, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _events_of_a_url(self) -> Self:
+        if self.webhook_events is not None and self.webhook_url is None:
+            raise ValueError("webhook_events needs a webhook_url")
         return self
 
 

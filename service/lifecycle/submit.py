@@ -36,6 +36,8 @@ def submit(tx: Transaction, submission: Submission, limits: Limits, now: datetim
     _take_place(tx, submission, limits)
     job = new_job(submission, now)
     jobs.insert(tx, job)
+    if job.webhook_url is not None:
+        keys.signing_secrets(tx, job.key_id)  # made now, so that its owner can ask for it
     if named is not None:
         idempotency.remember(tx, job, named, expires_at=now + limits.keep_idempotency)
     return Accepted(job)

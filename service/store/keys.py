@@ -72,13 +72,17 @@ _ENTER_ACTIVE = (
 _LEAVE_ACTIVE = sa.update(_keys).where(_OWNER).values(active=_keys.c.active - 1)
 
 
-def secrets(tx: Transaction, key_id: KeyId) -> Secrets | None:
-    """What signs the webhooks of this key's jobs, if it was ever asked for."""
+def signing_secrets(tx: Transaction, key_id: KeyId) -> Secrets:
+    """What signs for the `webhook_url` of this key's jobs; made when it is first asked for."""
     statement = sa.select(_keys.c.secret, _keys.c.old_secret, _keys.c.old_secret_until).where(
         _keys.c.id == key_id
     )
-    row = tx.execute(statement).one()
-    return None if row.secret is None else Secrets(row.secret, row.old_secret, row.old_secret_until)
+    row = tx.execute(statement.with_for_update()).one()
+    if row.secret is not None:
+        return Secrets(row.secret, row.old_secret, row.old_secret_until)
+    fresh = Secrets.new()
+    keep_secrets(tx, key_id, fresh)
+    return fresh
 
 
 def keep_secrets(tx: Transaction, key_id: KeyId, kept: Secrets) -> None:

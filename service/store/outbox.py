@@ -4,15 +4,9 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from service.domain import ids
-from service.domain.event import (
-    DEFAULT_EVENTS,
-    Delivery,
-    DeliveryId,
-    DeliveryState,
-    EndpointId,
-    EventKind,
-)
+from service.domain.event import Delivery, DeliveryId, DeliveryState, EndpointId
 from service.domain.job import Job
+from service.domain.request import DEFAULT_EVENTS, EventKind
 from service.store import deliveries, endpoints
 from service.store.database import Transaction
 

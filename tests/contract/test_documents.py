@@ -10,7 +10,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from service.api import problems
-from service.api.routes import content, generate, health, internal, jobs, keys, models
+from service.api.routes import content, generate, health, internal, jobs, keys, models, webhooks
 from service.app import build
 from service.domain.attempt import FailureKind
 from service.domain.catalog import CARDS
@@ -22,7 +22,7 @@ from service.workers.adapters.registry import ADAPTERS
 from tests.contract.documents import read, section, words_in_column
 from tests.contract.write import ROOT, WRITTEN, env_example
 
-ROOMS = (content, generate, health, internal, jobs, keys, models)
+ROOMS = (content, generate, health, internal, jobs, keys, models, webhooks)
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -96,7 +96,7 @@ def _tree(kind: type[ServiceError]) -> Iterator[type[ServiceError]]:
 
 def _given_on_the_spot() -> set[str]:
     """As in `Conflict(…, code="not_final")`; rescue.py gives codes to jobs instead."""
-    rooms = (ROOT / "service" / room for room in ("api", "lifecycle"))
+    rooms = (ROOT / "service" / room for room in ("api", "lifecycle", "webhooks"))
     files = [path for room in rooms for path in room.rglob("*.py") if path.stem != "rescue"]
     return {code for path in files for code in re.findall(r'\bcode="(\w+)"', path.read_text())}
 

@@ -199,6 +199,8 @@ def _asked_again(old: Job, changes: Choices) -> VideoAsk:
             "metadata": old.metadata,
             "priority": old.priority,
             "timeout_seconds": old.timeout_seconds,
+            "webhook_url": old.webhook_url,
+            "webhook_events": old.webhook_events,
             **kept,
             **given,
         }

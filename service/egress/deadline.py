@@ -1,0 +1,39 @@
+"""One deadline for a whole call, and the error for all that may go wrong out there."""
+
+import time
+from datetime import timedelta
+from typing import Literal
+
+Reason = Literal["timeout", "dns", "connect", "tls", "protocol", "status", "too_large"]
+
+
+class TargetFailed(Exception):
+    """The network or the other side failed. Nothing that the other side sent is in here.
+
+    `reason`: timeout (the deadline passed, whatever we were at), dns (no such name, or no answer),
+    connect (nobody listens), tls (no trusted certificate for that name), protocol (not HTTP, or
+    broken off), status (see `status`), too_large.
+    """
+
+    def __init__(self, reason: Reason, status: int | None = None) -> None:
+        super().__init__(reason if status is None else f"{reason} {status}")
+        self.reason = reason
+        self.status = status
+
+
+class Deadline:
+    """Starts when it is made."""
+
+    def __init__(self, timeout: timedelta) -> None:
+        self._start = time.monotonic()
+        self._seconds = timeout.total_seconds()
+
+    def spent(self) -> float:
+        return time.monotonic() - self._start
+
+    def left(self) -> float:
+        """Seconds, always more than none: TargetFailed is raised instead."""
+        left = self._seconds - self.spent()
+        if left <= 0:
+            raise TargetFailed("timeout")
+        return left

@@ -1,0 +1,148 @@
+"""Which URLs a customer may name: judged by their text, then by each address they lead to."""
+
+import re
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+from service.egress.addresses import forbidden, loopback
+
+MOST_CHARACTERS = 2048
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+_PLAIN = re.compile(r"[!-\[\]-~]*")  # printable ASCII without the backslash
+_URL = re.compile(r"(?P<scheme>[a-z]+)://(?P<authority>[^/?]*)(?P<path>.*)", re.IGNORECASE)
+_AUTHORITY = re.compile(r"(?:\[(?P<ipv6>[^\[\]]*)\]|(?P<name>[^:\[\]]*))(?::(?P<port>[0-9]*))?")
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+# No public name ends like this: RFC 6762, 7686 and 8375, ICANN's `internal`, and old habits.
+_PRIVATE_NAME = re.compile(r"(?:.*\.)?(?:local|internal|localdomain|home\.arpa|lan|onion)")
+
+
+class TargetRefused(Exception):
+    """Our own rules forbid this target: nothing was sent and no socket was opened.
+
+    `reason` may be shown to whoever named the URL: it never says which address a name led to.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Rules:
+    """https to these ports. Loopback, where allowed, may be http too and may be on any port."""
+
+    ports: frozenset[int] = frozenset({443, 8443})
+    allow_loopback: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """A URL in parts; the host is in lower case, without brackets and without a last dot."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str  # with the query
+    literal: bool  # the host is an address, so that nobody needs to be asked for it
+
+    @property
+    def authority(self) -> str:
+        """As the Host header names it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+def check_url(url: str, rules: Rules) -> None:
+    """Raise TargetRefused, and nothing else, for a URL that can never be called. Asks no DNS."""
+    parse(url, rules)
+
+
+def parse(url: str, rules: Rules) -> Target:
+    """The one reading of a URL: what is judged here is what is called later."""
+    target = _split(url)
+    if target.literal:
+        check_address(target, target.host, rules)
+    elif target.host == "localhost" or target.host.endswith(".localhost"):
+        if not rules.allow_loopback:
+            raise TargetRefused("the host is this machine's own name")
+    else:
+        _check_name(target.host)
+        _check_public(target, rules)
+    return target
+
+
+def check_address(target: Target, address: str, rules: Rules) -> None:
+    """Raise TargetRefused unless `target` may be called at `address`."""
+    if rules.allow_loopback and loopback(address):
+        return
+    kind = forbidden(address)
+    if kind is not None:
+        raise TargetRefused(f"the host is {kind}" if target.literal else f"it leads to {kind}")
+    _check_public(target, rules)
+
+
+def _check_public(target: Target, rules: Rules) -> None:
+    if target.scheme != "https":
+        raise TargetRefused("the URL must begin with https://")
+    if target.port not in rules.ports:
+        ports = ", ".join(str(port) for port in sorted(rules.ports))
+        raise TargetRefused(f"the port must be one of {ports}")
+
+
+def _check_name(host: str) -> None:
+    if not _NAME.fullmatch(host):
+        raise TargetRefused("the host is neither a name nor an address")
+    if "." not in host or _PRIVATE_NAME.fullmatch(host):
+        raise TargetRefused("the host is a name of a private network")
+
+
+def _split(url: str) -> Target:
+    parts = _URL.fullmatch(_plain(url))
+    if parts is None or parts["scheme"].lower() not in _DEFAULT_PORTS:
+        raise TargetRefused("the URL must begin with https://")
+    if "@" in parts["authority"]:
+        raise TargetRefused("the URL must not hold a user or a password")
+    authority = _AUTHORITY.fullmatch(parts["authority"])
+    if authority is None:
+        raise TargetRefused("the host is neither a name nor an address")
+    scheme = parts["scheme"].lower()
+    host, literal = _host(authority["ipv6"], authority["name"])
+    path = parts["path"] if parts["path"].startswith("/") else "/" + parts["path"]
+    return Target(scheme, host, _port(authority["port"], scheme), path, literal)
+
+
+def _plain(url: str) -> str:
+    if len(url) > MOST_CHARACTERS:
+        raise TargetRefused(f"the URL must not be longer than {MOST_CHARACTERS} characters")
+    # A host in another script is refused too: it can be written in its xn-- form.
+    if not _PLAIN.fullmatch(url):
+        raise TargetRefused("the URL must be plain ASCII, without spaces or backslashes")
+    if "#" in url:
+        raise TargetRefused("the URL must not hold a fragment")
+    return url
+
+
+def _port(text: str | None, scheme: str) -> int:
+    if not text:
+        return _DEFAULT_PORTS[scheme]
+    if len(text) > 5 or not 0 < int(text) < 65536:
+        raise TargetRefused("the port is not a number from 1 to 65535")
+    return int(text)
+
+
+def _host(ipv6: str | None, name: str | None) -> tuple[str, bool]:
+    """The host, and whether it is an address."""
+    try:
+        if ipv6 is not None:
+            return str(IPv6Address(ipv6)), True
+        host = (name or "").lower().removesuffix(".")
+        # 0x7f.1, 0177.0.0.1 and 2130706433 are addresses to a resolver: whatever ends in a number
+        # is an address here as well, and then only the usual form will do.
+        if _NUMBER.fullmatch(host.rpartition(".")[2]):
+            return str(IPv4Address(host)), True
+    except AddressValueError:
+        raise TargetRefused("the host is an address in no usual form") from None
+    return host, False

@@ -1,0 +1,1 @@
+"""Tell others what happened to their jobs, until they have heard it."""
