@@ -18,13 +18,16 @@ from service.api.fleet import Fleet
 from service.api.keyring import Keyring
 from service.api.line import Line
 from service.api.middleware import BodyLimit, RequestId
+from service.api.pace import Pace
 from service.api.parts import Parts
+from service.api.room import Room
 from service.api.routes import content, generate, health, internal, jobs, keys, models, webhooks
 from service.api.seen import Seen
 from service.background import Ticker
 from service.domain.ports import Clock, utc_now
 from service.egress.client import Egress
 from service.lifecycle.rescue import Rescuer
+from service.lifecycle.retention import Retention
 from service.lifecycle.turn import Turn
 from service.settings import Settings
 from service.store import deliveries
@@ -87,7 +90,9 @@ async def _life(app: FastAPI, settings: Settings, bell: Bell, clock: Clock) -> A
     rescuer = Rescuer(parts.db, parts.artifacts, parts.terms)
     grace = parts.limits.running_lease.total_seconds()
     turn = Turn(parts.db)
-    ticker = Ticker([rescuer.tick], turn.ours, clock, seconds=_TICK_SECONDS, grace=grace)
+    retention = Retention(parts.db, parts.artifacts, parts.terms.keeping)
+    ticks = [rescuer.tick, retention.tick]
+    ticker = Ticker(ticks, turn.ours, clock, seconds=_TICK_SECONDS, grace=grace)
     courier = _courier(parts, owed)
     app.state.parts = parts
     ticker.start()
@@ -133,6 +138,9 @@ def _parts(settings: Settings, bell: Bell, owed: Event, clock: Clock) -> Parts:
         keyring=keyring,
         line=Line(db),
         seen=seen,
+        room=Room(settings.data_dir, settings.min_free_bytes),
+        requests=Pace(settings.max_requests_per_second, "requests"),
+        submits=Pace(settings.max_submits_per_second, "submits"),
         egress_rules=wiring.egress_rules(settings),
         link_secret=wiring.link_secret(settings),
         worker_token=token.get_secret_value() if token else secrets.token_urlsafe(32),

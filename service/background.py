@@ -1,14 +1,14 @@
 """The ticks that run beside the API, on a thread of their own."""
 
-import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from threading import Event, Thread
 
 from service.domain.ports import Clock
+from service.log import Log
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 Tick = Callable[[datetime], object]
 
@@ -24,7 +24,7 @@ class Ticker:
 
     def __init__(
         self,
-        ticks: list[Tick],
+        ticks: Sequence[Tick],
         our_turn: Callable[[datetime], bool],
         clock: Clock,
         *,
@@ -53,8 +53,8 @@ class Ticker:
         while not self._stop.wait(self._seconds):
             try:
                 self._tick()
-            except Exception:
-                log.exception("a tick failed; the next one tries again")
+            except Exception as fault:  # noqa: BLE001
+                log.error("a tick failed; the next one tries again", fault)
 
     def _tick(self) -> None:
         if self._clock_jumped() or not self._our_turn(self._clock()):
@@ -70,8 +70,8 @@ class Ticker:
         """One that fails holds up no other."""
         try:
             tick(self._clock())
-        except Exception:
-            log.exception("a tick failed; the next one tries again")
+        except Exception as fault:  # noqa: BLE001
+            log.error("a tick failed; the next one tries again", fault)
 
     def _wait_a_grace(self) -> None:
         self._ready_at = time.monotonic() + self._grace

@@ -68,6 +68,15 @@ class Settings(BaseSettings):
         le=3600,
         description="How long a worker may be silent until it is given up.",
     )
+    max_requests_per_second: float = Field(
+        200.0, ge=0, description="Of one key, after 1,000 at once; 0: no limit."
+    )
+    max_submits_per_second: float = Field(
+        50.0, ge=0, description="Of one key, after 1,000 at once; 0: no limit."
+    )
+    min_free_bytes: int = Field(
+        500_000_000, ge=0, description="With less room on the disk no job is accepted or begun."
+    )
     keep_days: float = Field(
         7.0, gt=0, le=3650, description="How long clips are kept, and their URLs valid."
     )
@@ -84,6 +93,9 @@ class Settings(BaseSettings):
     failpoint: str = Field("", description="For tests: where the process is to die.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level."
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="One line an event, either way."
     )
 
     @model_validator(mode="after")
@@ -121,7 +133,9 @@ def unknown_settings() -> dict[str, str]:
 
 
 # What a worker needs to know. It runs the models' code, so that it is told no secret but its own.
-_FOR_WORKERS = {"data_dir", "models", "weights", "worker_token", "log_level"}
+_FOR_WORKERS = {
+    "data_dir", "models", "weights", "worker_token", "log_level", "log_format", "failpoint",
+}  # fmt: skip
 
 
 def worker_environment(settings: Settings) -> dict[str, str]:

@@ -20,6 +20,9 @@ from service.domain.resolve import resolve
 from service.domain.submission import Idempotency, Submission
 from service.egress.client import TargetRefused, check_url
 from service.lifecycle.submit import submit
+from service.log import Log
+
+log = Log(__name__)
 
 IdempotencyKey = Annotated[
     str | None,
@@ -74,9 +77,18 @@ async def accept(visit: Visit, asked: Submission, *, prefer: str | None, inline:
     video itself.
     """
     parts, links = visit.parts, visit.links
+    parts.submits.spend(visit.key.id)
+    parts.room.check()
     accepted = await parts.write(lambda tx: submit(tx, asked, parts.limits, parts.clock()))
     failpoint("submit.committed")
     job, wait = accepted.job, _wait(prefer, parts.limits.max_wait)
+    log.info(
+        "job found again" if accepted.replayed else "job accepted",
+        job=job.id,
+        key=job.key_id,
+        model=job.request.model,
+        retry_of=job.retry_of,
+    )
     headers = {"Location": links.job(job.id)}
     if accepted.replayed:
         headers["Idempotency-Replayed"] = "true"

@@ -41,6 +41,7 @@ class _ApiKey(_Bearer):
         key = await authenticate(parts, secret)
         if key is None:
             raise Unauthenticated("this API key is not known here, or was revoked")
+        parts.requests.spend(key.id)
         return Visit(parts, key, links(request, parts))
 
 

@@ -1,6 +1,5 @@
 """What every request goes through: it gets an id, and its body has a limit."""
 
-import logging
 import re
 import secrets
 import time
@@ -10,8 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import unplanned
+from service.log import Log, during
 
-log = logging.getLogger("rushes.access")
+log = Log("rushes.access")
 
 _SOUND = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -38,28 +38,23 @@ class RequestId:
             if message["type"] == "http.response.start":
                 began = True
                 MutableHeaders(scope=message)["x-request-id"] = request_id
-                if log.isEnabledFor(logging.DEBUG):
-                    _log(scope, message["status"], time.perf_counter() - arrived)
+                log.debug(
+                    "request answered",
+                    method=scope["method"],
+                    path=scope["path"],  # without the query: it may hold a signature
+                    status=message["status"],
+                    duration_ms=round((time.perf_counter() - arrived) * 1000, 1),
+                )
             await send(message)
 
-        try:
-            await self.app(scope, receive, send_with_id)
-        except Exception:
-            log.exception("request %s: %s %s", request_id, scope["method"], scope["path"])
-            if began:
-                raise  # too late for another answer: the server cuts the connection
-            await unplanned(request_id)(scope, receive, send_with_id)
-
-
-def _log(scope: Scope, status: int, seconds: float) -> None:
-    log.debug(
-        "%s %s %d %.1f ms %s",
-        scope["method"],
-        scope["path"],
-        status,
-        seconds * 1000,
-        scope["request_id"],
-    )
+        with during(request_id):
+            try:
+                await self.app(scope, receive, send_with_id)
+            except Exception as fault:
+                log.error("request failed", fault, method=scope["method"], path=scope["path"])
+                if began:
+                    raise  # too late for another answer: the server cuts the connection
+                await unplanned(request_id)(scope, receive, send_with_id)
 
 
 class BodyLimit:

@@ -13,6 +13,8 @@ from service.api.bell import Bell
 from service.api.fleet import Fleet
 from service.api.keyring import Keyring
 from service.api.line import Line
+from service.api.pace import Pace
+from service.api.room import Room
 from service.api.seen import Seen
 from service.domain.card import ModelCard
 from service.domain.errors import FieldError, RequestRefused
@@ -42,6 +44,9 @@ class Parts:
     fleet: Fleet
     keyring: Keyring
     line: Line
+    room: Room
+    requests: Pace
+    submits: Pace
     seen: Seen
     egress_rules: Rules
     link_secret: bytes

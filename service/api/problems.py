@@ -24,6 +24,8 @@ _STATUS: dict[type[ServiceError], int] = {
     errors.Conflict: 409,
     errors.TooLarge: 413,
     errors.QueueFull: 429,
+    errors.RateLimited: 429,
+    errors.StorageFull: 507,
     errors.Unavailable: 503,
 }
 
@@ -93,7 +95,7 @@ async def _on_service_error(request: Request, error: Exception) -> ProblemRespon
     )
     problem.retryable = error.retryable
     headers: dict[str, str] = {}
-    if isinstance(error, errors.QueueFull):
+    if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"

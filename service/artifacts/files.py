@@ -33,6 +33,10 @@ class Files:
         place = self._place(key)
         return place if place.is_file() else None
 
+    def children(self, prefix: str) -> list[str]:
+        place = self._place(prefix)
+        return sorted(child.name for child in place.iterdir()) if place.is_dir() else []
+
     def delete(self, prefix: str) -> None:
         place = self._place(prefix)
         if place.is_dir():

@@ -71,12 +71,15 @@ app.command()(doctor)
 def api(socket_fd: int | None = None) -> None:
     """The API process alone; `up` starts it."""
     from service.cli.lifeline import hold_on
-    from service.cli.logs import configure
     from service.cli.read import read_settings
     from service.cli.serve import serve
+    from service.domain.failpoint import arm
+    from service.log import configure
 
     settings = read_settings()
-    configure(settings)
+    configure(settings.log_level, settings.log_format)
+    if settings.failpoint:
+        arm(settings.failpoint)
     if socket_fd is not None:
         hold_on()
     serve(settings, socket_fd)
@@ -90,12 +93,15 @@ def worker(
 ) -> None:
     """Run one more worker; it needs the service's RUSHES_WORKER_TOKEN and data directory."""
     from service.cli.lifeline import hold_on
-    from service.cli.logs import configure
     from service.cli.read import read_address, read_settings
     from service.cli.work import work
+    from service.domain.failpoint import arm
+    from service.log import configure
 
     settings = read_settings()
-    configure(settings)
+    configure(settings.log_level, settings.log_format)
+    if settings.failpoint:
+        arm(settings.failpoint)
     if child:
         hold_on()
     work(settings, read_address(url), name)

@@ -1,6 +1,5 @@
 """The worker process: pulls tickets from an API until it is told to stop."""
 
-import logging
 import shutil
 import signal
 from functools import partial
@@ -14,13 +13,14 @@ from service.cli.stop import Exit, Stop
 from service.cli.up import settle
 from service.domain.card import ModelCard
 from service.domain.errors import RequestRefused, Unauthenticated
+from service.log import Log
 from service.settings import Settings
 from service.workers.adapters.base import Adapter
 from service.workers.adapters.registry import make_adapter
 from service.workers.pull import Puller
 from service.workers.run import Bench
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 
 def work(settings: Settings, api_url: str, name: str) -> None:
@@ -68,11 +68,16 @@ def _stop_on_signals(puller: Puller) -> None:
 
 def _greet(client: httpx.Client, puller: Puller) -> None:
     """Whoever started this worker sees whether it found its service; it goes on trying anyway."""
-    log.info("worker %s asks %s for work for %s", puller.name, client.base_url, puller.models)
+    log.info(
+        "worker asks for work",
+        worker=puller.name,
+        api=client.base_url,
+        models=",".join(puller.models),
+    )
     try:
         client.get("/livez")
     except httpx.HTTPError as error:
-        log.warning("nothing answers at %s yet (%s); trying again", client.base_url, error)
+        log.warning("nothing answers there yet; trying again", api=client.base_url, error=error)
 
 
 def _fresh(folder: Path) -> Path:

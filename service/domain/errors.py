@@ -8,7 +8,9 @@
     ├── Conflict           the thing exists, but not in a state that allows this
     │   └── Lost           a worker holds a fence that is no longer the job's
     ├── TooLarge           more bytes than the service takes or sends
-    ├── QueueFull          come back later
+    ├── QueueFull          too many of this key's jobs wait: come back later
+    ├── RateLimited        too many requests of this key: come back later
+    ├── StorageFull        no room for another clip
     └── Unavailable        the service cannot answer just now
 
 An error says who must act. Whatever is not in this tree is our own fault and answers 500.
@@ -32,6 +34,7 @@ class ServiceError(Exception):
 
     code = "service_error"
     retryable = False
+    retry_after_seconds: int | None = None
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
         super().__init__(message)
@@ -77,12 +80,25 @@ class TooLarge(ServiceError):
 class QueueFull(ServiceError):
     code = "queue_full"
     retryable = True
+    retry_after_seconds = 30  # a guess at when a full queue has room again
+
+
+class RateLimited(ServiceError):
+    code = "rate_limited"
+    retryable = True
 
     def __init__(self, message: str, *, retry_after_seconds: int) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
 
 
+class StorageFull(ServiceError):
+    code = "storage_full"
+    retryable = True
+    retry_after_seconds = 60
+
+
 class Unavailable(ServiceError):
     code = "unavailable"
     retryable = True
+    retry_after_seconds = 1

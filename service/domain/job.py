@@ -124,7 +124,7 @@ def job_folder(job_id: JobId) -> str:
     return f"jobs/{job_id}"
 
 
-def artifact_prefix(job_id: JobId, fence: int) -> str:
+def artifact_prefix(job_id: JobId, fence: int | str) -> str:
     return f"{job_folder(job_id)}/{fence}"
 
 

@@ -32,6 +32,10 @@ class ArtifactStore(Protocol):
         """A local file with these bytes, or None when there are none under this key."""
         ...
 
+    def children(self, prefix: str) -> list[str]:
+        """The names directly below `prefix`, in order; none where there is nothing."""
+        ...
+
     def delete(self, prefix: str) -> None:
         """Remove every key below `prefix`; no error when there are none."""
         ...

@@ -1,6 +1,5 @@
 """What time alone brings about: silent workers, passed deadlines, wishes that were not heard."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,10 +12,11 @@ from service.domain.ports import ArtifactStore
 from service.domain.price import Terms
 from service.lifecycle.report import give_back, succeed
 from service.lifecycle.settle import settle
+from service.log import Log
 from service.store import jobs, moves
 from service.store.database import Database, Transaction
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 # How long a running worker may ignore a wish to cancel before the job is taken from it: longer
 # than one denoising step of the largest model.
@@ -50,8 +50,8 @@ class Rescuer:
         """One job that cannot be moved holds up no other."""
         try:
             return self._move(job, move(job))
-        except Exception:
-            log.exception("job %s could not be moved by time", job.id)
+        except Exception as fault:  # noqa: BLE001
+            log.error("job could not be moved by time", fault, job=job.id)
             return False
 
     def _move(self, job: Job, work: Work) -> bool:
@@ -60,7 +60,13 @@ class Rescuer:
             lambda tx: work(tx) if jobs.hold(tx, job.id) == job else None
         ).result()
         if moved is not None:
-            log.warning("job %s was %s and is now %s", job.id, job.state, moved.state)
+            log.warning(
+                "job moved by time",
+                job=job.id,
+                attempt=job.attempt,
+                was=job.state,
+                state=moved.state,
+            )
         return moved is not None
 
     def _lapsed(self, job: Job, now: datetime) -> Work:
@@ -79,8 +85,8 @@ class Rescuer:
             return None
         try:
             return Outcome.model_validate_json(path.read_bytes())
-        except ValidationError:
-            log.exception("the manifest of job %s cannot be read", job.id)
+        except ValidationError as fault:
+            log.error("manifest cannot be read", fault, job=job.id)
             return None
 
 

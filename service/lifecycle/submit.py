@@ -11,8 +11,6 @@ from service.lifecycle.find import hold
 from service.store import idempotency, jobs, keys
 from service.store.database import Transaction
 
-_RETRY_AFTER_SECONDS = 30  # a guess at when a full queue has room again
-
 
 @dataclass(frozen=True)
 class Accepted:
@@ -68,6 +66,5 @@ def _take_place(tx: Transaction, submission: Submission, limits: Limits) -> None
     if not keys.enter_queue(tx, submission.key_id, limit=limits.max_queued_per_key):
         raise QueueFull(
             f"{limits.max_queued_per_key} of your jobs are already waiting; "
-            "submit more once some have started",
-            retry_after_seconds=_RETRY_AFTER_SECONDS,
+            "submit more once some have started"
         )

@@ -1,6 +1,5 @@
 """One writer with group commit, readers that never wait for it: the whole use of a connection."""
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -14,11 +13,12 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.sql.base import Executable
 
 from service.domain.errors import Unavailable
+from service.log import Log
 from service.store.ear import Ear, shout
 from service.store.engine import make_engine, parse
 from service.store.readers import PooledReaders, Readers, ThreadReaders, unavailable
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 T = TypeVar("T")
 
@@ -185,8 +185,8 @@ class Database:
         """The work is done, whatever becomes of the telling."""
         try:
             self._on_commit(topics)
-        except Exception:
-            log.exception("a commit could not be told")
+        except Exception as fault:  # noqa: BLE001
+            log.error("a commit could not be told", fault)
 
 
 _GIVE_WAY = sa.text("SET LOCAL lock_timeout = '100ms'")

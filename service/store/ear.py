@@ -1,6 +1,5 @@
 """What other processes on the same Postgres changed: NOTIFY tells it, a thread here listens."""
 
-import logging
 import secrets
 import threading
 from collections.abc import Callable, Sequence
@@ -8,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from service.log import Log
+
 if TYPE_CHECKING:
     import psycopg
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _CHANNEL = "rushes"
 _AGAIN_SECONDS = 1.0
@@ -53,7 +54,7 @@ class Ear:
                     connection.execute(f"LISTEN {_CHANNEL}")
                     self._listen(connection)
             except psycopg.Error as error:
-                log.warning("cannot hear other processes just now: %s", error)
+                log.warning("other processes cannot be heard just now", error=error)
                 self._stop.wait(_AGAIN_SECONDS)
 
     def _listen(self, connection: "psycopg.Connection[tuple[object, ...]]") -> None:

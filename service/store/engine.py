@@ -24,14 +24,17 @@ def parse(url: str) -> sa.URL:
 
 
 def make_engine(url: str, *, read_only: bool = False) -> sa.Engine:
-    """An engine for SQLite or Postgres; all of SQLite's own settings are made here."""
+    """An engine for SQLite or Postgres; all of SQLite's own settings are made here.
+
+    Parameters are hidden in its errors: they are prompts and secrets, and errors are logged.
+    """
     parsed = parse(url)
     if parsed.get_backend_name() != "sqlite":
         return _postgres(parsed, read_only=read_only)
     options: dict[str, Any] = {}
     if read_only:
         options = {"isolation_level": "AUTOCOMMIT", "poolclass": sa.NullPool}
-    engine = sa.create_engine(parsed, **options)
+    engine = sa.create_engine(parsed, hide_parameters=True, **options)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
@@ -55,9 +58,10 @@ _MOST_READERS = 10
 
 def _postgres(url: sa.URL, *, read_only: bool) -> sa.Engine:
     if not read_only:
-        return sa.create_engine(url)
+        return sa.create_engine(url, hide_parameters=True)
     engine = sa.create_engine(
         url,
+        hide_parameters=True,
         isolation_level="AUTOCOMMIT",
         pool_size=_MOST_READERS,
         max_overflow=0,

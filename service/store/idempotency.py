@@ -47,6 +47,16 @@ def remember(tx: Transaction, job: Job, idempotency: Idempotency, *, expires_at:
     )
 
 
+def forget(tx: Transaction, now: datetime, *, size: int) -> int:
+    """Delete up to `size` names whose time is over."""
+    table = _idempotency
+    old = (
+        sa.select(table.c.key_id, table.c.name).where(table.c.expires_at <= now).limit(size)
+    ).subquery()
+    expired = sa.exists().where(old.c.key_id == table.c.key_id, old.c.name == table.c.name)
+    return tx.execute(sa.delete(table).where(expired)).rowcount
+
+
 def _forget(tx: Transaction, key_id: KeyId, name: str) -> None:
     """An expired row of the same name makes room."""
     tx.execute(

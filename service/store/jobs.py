@@ -197,6 +197,26 @@ def never_started(tx: Transaction, now: datetime) -> list[Job]:
     )
 
 
+def to_purge(tx: Transaction, now: datetime, *, size: int) -> list[Job]:
+    """Final jobs of which something is to be thrown away, the longest due first."""
+    statement = (
+        sa.select(job_table)
+        .where(job_table.c.purge_at.is_not(None), job_table.c.purge_at <= now)
+        .order_by(job_table.c.purge_at)
+        .limit(size)
+    )
+    return [to_job(row) for row in tx.execute(statement).mappings()]
+
+
+def purge_again(tx: Transaction, job: Job, at: datetime) -> None:
+    tx.execute(sa.update(job_table).where(job_table.c.id == job.id).values(purge_at=at))
+
+
+def known(tx: Transaction, ids: list[str]) -> set[str]:
+    """Those of `ids` that are jobs."""
+    return set(tx.execute(sa.select(job_table.c.id).where(job_table.c.id.in_(ids))).scalars())
+
+
 def delete(tx: Transaction, job: Job) -> None:
     tx.execute(sa.delete(job_table).where(job_table.c.id == job.id))
     tx.ring(job.id)

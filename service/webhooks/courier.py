@@ -1,17 +1,17 @@
 """Sends what is owed as it falls due, a few at a time, and never too many to one host."""
 
-import logging
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event, Lock, Thread
 
 from service.domain.event import DeliveryId, Try
 from service.domain.ports import Clock
+from service.log import Log
 from service.store import deliveries
 from service.store.database import Database
 from service.webhooks.deliver import Sender
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _SENDERS = 16
 _MOST_PER_HOST = 4  # one that lets every try time out takes no more of the senders than these
@@ -54,8 +54,8 @@ class Courier:
             try:
                 while not self._stopping and self._begin_some():
                     pass
-            except Exception:
-                log.exception("what is owed could not be looked up; trying again")
+            except Exception as fault:  # noqa: BLE001
+                log.error("what is owed could not be looked up; trying again", fault)
                 self._owed.wait(_LOOK_SECONDS)
 
     def _begin_some(self) -> bool:
@@ -93,6 +93,6 @@ class Courier:
             return
         if done.exception() is not None:
             # Its lease ends, and then it is tried again.
-            log.error("delivery %s could not be tried", delivery_id, exc_info=done.exception())
+            log.error("webhook could not be tried", done.exception(), delivery=delivery_id)
         elif (made := done.result()) is not None:
-            log.info("delivery %s: %s", delivery_id, made.status or made.error)
+            log.info("webhook tried", delivery=delivery_id, status=made.status, error=made.error)

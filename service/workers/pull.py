@@ -1,20 +1,22 @@
 """The local worker: asks for a ticket, runs it, and keeps its model warm for the next."""
 
-import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
 from service.domain.attempt import AttemptFailed, Failure, FailureKind, Ticket, WorkerStopping
 from service.domain.card import ModelCard
 from service.domain.errors import FieldError, Lost, RequestRefused, Unauthenticated
+from service.domain.failpoint import failpoint
+from service.log import Log
 from service.workers.adapters.base import Adapter
 from service.workers.reporter import HttpReporter
 from service.workers.run import Bench, make_video
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _WAIT_SECONDS = 20.0
 _AWAY_SECONDS = 1.0
@@ -41,9 +43,7 @@ class Puller:
             try:
                 ticket = self._claim()
             except httpx.HTTPError as error:
-                log.log(
-                    logging.DEBUG if away else logging.WARNING, "no work from the API: %s", error
-                )
+                (log.debug if away else log.warning)("the API gives no work", error=error)
                 away = True
                 self.stopping.wait(_AWAY_SECONDS)
                 continue
@@ -74,33 +74,34 @@ class Puller:
         return None if answer.status_code == 204 else Ticket.model_validate_json(answer.content)
 
     def _run(self, ticket: Ticket) -> None:
-        log.info("attempt %s begins", ticket.attempt_id)
+        log.info("attempt begins", **_named(ticket))
         reporter = HttpReporter(self.client, ticket, self.stopping)
         try:
             prefix = reporter.begin()
             with reporter:
                 self._attempt(ticket, reporter, prefix)
         except Lost as lost:
-            log.warning("attempt %s is lost: %s", ticket.attempt_id, lost)
+            log.warning("attempt is lost", **_named(ticket), error=lost)
 
     def _attempt(self, ticket: Ticket, reporter: HttpReporter, prefix: str) -> None:
         try:
             adapter = self._adapter(ticket.card)
             outcome = make_video(ticket, adapter, self.bench, prefix, reporter.step)
         except AttemptFailed as failed:
-            log.info("attempt %s: %s, %s", ticket.attempt_id, failed.code, failed)
+            log.info("attempt failed", **_named(ticket), kind=failed.kind, code=failed.code)
             reporter.fail(_failure(failed, reporter))
         except WorkerStopping:
-            log.info("attempt %s is given back", ticket.attempt_id)
+            log.info("attempt given back", **_named(ticket))
             reporter.release()
         except Lost:
             raise
-        except Exception:
-            log.exception("attempt %s failed", ticket.attempt_id)
+        except Exception as fault:  # noqa: BLE001
+            log.error("attempt failed", fault, **_named(ticket))
             reporter.fail(_failure(_UNPLANNED, reporter))
         else:
+            failpoint("worker.kept")
             reporter.finish(outcome)
-            log.info("attempt %s finished", ticket.attempt_id)
+            log.info("attempt finished", **_named(ticket))
 
     def _adapter(self, card: ModelCard) -> Adapter:
         """The adapter of `card`; one model is kept, for two do not share a GPU well."""
@@ -113,6 +114,10 @@ class Puller:
 _UNPLANNED = AttemptFailed(
     FailureKind.INTERNAL, "worker_error", "the worker failed; its log says why"
 )
+
+
+def _named(ticket: Ticket) -> dict[str, Any]:
+    return {"job": ticket.job_id, "attempt": ticket.attempt}
 
 
 def _failure(failed: AttemptFailed, reporter: HttpReporter) -> Failure:

@@ -1,6 +1,5 @@
 """A worker's side of the protocol: begin, progress, finish, fail and release over HTTP."""
 
-import logging
 import os
 import threading
 import time
@@ -20,8 +19,9 @@ from service.domain.attempt import (
     WorkerStopping,
 )
 from service.domain.errors import Lost
+from service.log import Log
 
-log = logging.getLogger(__name__)
+log = Log(__name__)
 
 _NEWS_SECONDS = 0.25  # progress is told at most this often
 _HEARTBEATS_A_LEASE = 6  # and at least this often: five of them may go astray
@@ -121,7 +121,7 @@ class HttpReporter:
                 self._leave_if_stuck()
                 return
             except httpx.HTTPError as error:
-                log.warning("progress was not heard: %s", error)
+                log.warning("progress was not heard", job=self._ticket.job_id, error=error)
             else:
                 told = now
                 if answer["cancel_requested"]:
@@ -144,7 +144,9 @@ class HttpReporter:
         """The job is another's now. A step that cannot be interrupted dies with its process."""
         with self._news:
             if not self._news.wait_for(lambda: self._ending, timeout=_STUCK_SECONDS):
-                log.error("lost the job and cannot stop its step; leaving")
+                log.error(
+                    "job is lost and its step cannot be stopped; leaving", job=self._ticket.job_id
+                )
                 os._exit(70)
 
     def _fenced(self, **values: Any) -> dict[str, Any]:
@@ -158,7 +160,12 @@ class HttpReporter:
             try:
                 return self._post(act, body)
             except httpx.HTTPError as error:
-                log.warning("%s was not heard, trying again: %s", act, error)
+                log.warning(
+                    "report was not heard; trying again",
+                    job=self._ticket.job_id,
+                    report=act,
+                    error=error,
+                )
                 if self._stopping.wait(wait) or time.monotonic() > deadline:
                     raise Lost("the API did not answer in time") from error
             wait = min(wait * 2, 5.0)

@@ -182,7 +182,9 @@ def test_our_own_faults_say_so_and_nothing_more(
     assert answer.json()["code"] == "internal_error"
     assert "NoneType" not in answer.text
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
-    assert answer.headers["x-request-id"] in caplog.text
+    assert [record.fields["request"] for record in caplog.records if record.exc_info] == [
+        answer.headers["x-request-id"]
+    ]
 
 
 def test_a_body_of_nonsense_is_refused_quickly_and_briefly(world: World) -> None:

@@ -18,7 +18,7 @@ router = APIRouter(tags=["videos"])
     response_model=JobOut,
     responses={
         200: {"model": JobOut | InlineVideo, "description": "Final within the wait."},
-        **documented(400, 401, 413, 422, 429, 503),
+        **documented(400, 401, 413, 422, 429, 503, 507),
     },
 )
 async def generate_video(
@@ -34,7 +34,7 @@ async def generate_video(
     return await accept(visit, asked, prefer=prefer, inline=inline)
 
 
-@router.post("/v1/estimate", responses=documented(400, 401, 413, 422))
+@router.post("/v1/estimate", responses=documented(400, 401, 413, 422, 429))
 async def estimate(ask: VideoAsk, request: Request, visit: VisitDep) -> Estimate:
     """Resolve a request without starting anything: parameters, cost, seconds, warnings."""
     asked = submission(visit, ask, request)

@@ -14,11 +14,15 @@ from service.api.paths import job_id_of
 from service.api.problems import documented
 from service.domain.attempt import Failure, Outcome, Progress, Ticket
 from service.domain.errors import NotFound
+from service.domain.failpoint import failpoint
+from service.domain.job import Job
 from service.domain.request import Label, Text
 from service.lifecycle import dispatch, report
 from service.lifecycle.report import Credentials
+from service.log import Log
 from service.store import jobs
 
+log = Log(__name__)
 router = APIRouter(prefix="/internal", tags=["workers"])
 
 # A retry falls due without a ring, so a waiting worker looks again this often.
@@ -92,6 +96,8 @@ async def claim_work(ask: ClaimAsk, request: Request, parts: WorkerDep) -> Respo
     if claimed is None:
         return Response(status_code=204)
     job = claimed.job
+    failpoint("claim.committed")
+    log.info("attempt claimed", job=job.id, attempt=job.attempt, worker=ask.worker)
     ticket = Ticket(
         job_id=job.id,
         attempt=job.attempt,
@@ -126,6 +132,8 @@ async def _wait_for_work(ask: ClaimAsk, request: Request, parts: Parts) -> dispa
 
 async def _claim(worker: str, models: list[str], parts: Parts) -> dispatch.Claim | None:
     """Look first: the writer is bothered only when there is something to take."""
+    if not parts.room.enough:
+        return None  # what is made now could not be kept
     limits = parts.limits
     most = limits.max_active_per_key
     if not await parts.read(lambda tx: jobs.candidates(tx, models, parts.clock(), limit=most)):
@@ -158,6 +166,8 @@ async def begin_attempt(
             tx, credentials, call_id=ask.call_id, lease=lease, now=parts.clock()
         )
     )
+    failpoint("begin.committed")
+    log.info("attempt begun", job=job.id, attempt=job.attempt, fence=job.fence)
     return Begun(
         fence=job.fence,
         artifact_prefix=job.artifact_prefix,
@@ -197,7 +207,7 @@ async def finish_attempt(
             now=parts.clock(),
         )
     )
-    return Ended(status=job.state)
+    return _ended(job, credentials)
 
 
 @router.post("/attempts/{attempt_id}/fail", responses=_attempt)
@@ -211,7 +221,7 @@ async def fail_attempt(
             tx, credentials, fence=ask.fence, failure=ask.failure, now=parts.clock()
         )
     )
-    return Ended(status=job.state)
+    return _ended(job, credentials)
 
 
 @router.post("/attempts/{attempt_id}/release", responses=_attempt)
@@ -223,6 +233,12 @@ async def release_attempt(
     job = await parts.write(
         lambda tx: report.release(tx, credentials, fence=ask.fence, now=parts.clock())
     )
+    return _ended(job, credentials)
+
+
+def _ended(job: Job, credentials: Credentials) -> Ended:
+    failpoint("finish.committed")
+    log.info("attempt ended", job=job.id, attempt=credentials.number, state=job.state)
     return Ended(status=job.state)
 
 

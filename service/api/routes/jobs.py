@@ -19,8 +19,10 @@ from service.domain.job import Job, JobFilter, JobId, JobState
 from service.domain.request import METADATA_LABEL, Choices, VideoAsk
 from service.lifecycle.cancel import cancel
 from service.lifecycle.remove import remove
+from service.log import Log
 from service.store import jobs
 
+log = Log(__name__)
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 _METADATA = re.compile(rf"metadata\[({METADATA_LABEL})\]")
@@ -63,7 +65,7 @@ class ListQuery(BaseModel):
         )
 
 
-@router.get("", responses=documented(401, 422))
+@router.get("", responses=documented(401, 422, 429))
 async def list_jobs(query: Annotated[ListQuery, Query()], visit: VisitDep) -> JobList:
     """Your jobs, newest first, a page at a time."""
     wanted = query.wanted()
@@ -93,7 +95,7 @@ async def list_jobs(query: Annotated[ListQuery, Query()], visit: VisitDep) -> Jo
     response_model=JobOut,
     responses={
         304: {"description": "Unchanged since `If-None-Match`."},
-        **documented(401, 404, 422),
+        **documented(401, 404, 422, 429),
     },
 )
 async def get_job(
@@ -117,7 +119,7 @@ async def get_job(
     response_model=JobOut,
     responses={
         202: {"model": JobOut, "description": "A worker has been asked to stop."},
-        **documented(401, 404, 409, 503),
+        **documented(401, 404, 409, 429, 503),
     },
 )
 async def cancel_job(job_id: JobPath, visit: VisitDep) -> Response:
@@ -125,6 +127,7 @@ async def cancel_job(job_id: JobPath, visit: VisitDep) -> Response:
     known = job_id_of(job_id)
     parts, key_id = visit.parts, visit.key.id
     job = await parts.write(lambda tx: cancel(tx, known, key_id, parts.clock()))
+    log.info("cancel asked for", job=job.id, state=job.state)
     return json_answer(await view(visit, job), 200 if job.state.final else 202)
 
 
@@ -134,7 +137,7 @@ async def cancel_job(job_id: JobPath, visit: VisitDep) -> Response:
     response_model=JobOut,
     responses={
         200: {"model": JobOut | InlineVideo, "description": "Final within the wait."},
-        **documented(400, 401, 404, 409, 413, 422, 429, 503),
+        **documented(400, 401, 404, 409, 413, 422, 429, 503, 507),
     },
 )
 async def retry_job(
@@ -155,11 +158,12 @@ async def retry_job(
     return await accept(visit, asked, prefer=prefer, inline=ask.response_format == "b64_json")
 
 
-@router.delete("/{job_id}", responses=documented(401, 404, 409))
+@router.delete("/{job_id}", responses=documented(401, 404, 409, 429))
 async def delete_job(job_id: JobPath, visit: VisitDep) -> Deleted:
     """Delete a final job and its video."""
     known = job_id_of(job_id)
     await run_in_threadpool(remove, visit.parts.db, visit.parts.artifacts, known, visit.key.id)
+    log.info("job deleted", job=known)
     return Deleted(id=known)
 
 

@@ -9,7 +9,7 @@ from service.api.schemas import ModelList, ModelOut
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
-@router.get("", responses=documented(401))
+@router.get("", responses=documented(401, 429))
 async def list_models(visit: VisitDep) -> ModelList:
     """The cards, the default first."""
     parts = visit.parts

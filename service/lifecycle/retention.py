@@ -1,0 +1,85 @@
+"""What is kept no longer: bytes first, rows after, so that a crash in between leaks nothing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from service.domain.failpoint import failpoint
+from service.domain.job import Job, JobState, artifact_prefix, job_folder
+from service.domain.keeping import Keeping, Purge, next_purge_at, purge_of
+from service.domain.ports import ArtifactStore
+from service.log import Log
+from service.store import deliveries, idempotency, jobs
+from service.store.database import Database, Transaction
+
+log = Log(__name__)
+
+_BATCH = 500  # of anything in one go: a purge must not hold up the writer
+_STRAYS_EVERY = timedelta(hours=1)
+
+
+@dataclass
+class Retention:
+    """The tick that throws away. Every act may be done twice: a crash repeats the last one."""
+
+    db: Database
+    artifacts: ArtifactStore
+    keeping: Keeping
+    _strays_at: datetime | None = field(default=None, init=False)
+
+    def tick(self, now: datetime) -> int:
+        """Do what is due; answers how many jobs were touched."""
+        due = self.db.read(lambda tx: jobs.to_purge(tx, now, size=_BATCH))
+        touched = sum(self._try(job, now) for job in due)
+        self._forget(lambda tx: idempotency.forget(tx, now, size=_BATCH))
+        old = now - self.keeping.deliveries
+        self._forget(lambda tx: deliveries.forget(tx, old, size=_BATCH))
+        if self._strays_at is None or now >= self._strays_at:
+            self._strays_at = now + _STRAYS_EVERY
+            self._collect_strays()
+        return touched
+
+    def _try(self, job: Job, now: datetime) -> bool:
+        """One job whose bytes cannot be deleted holds up no other."""
+        try:
+            self._purge(job, now)
+        except Exception as fault:  # noqa: BLE001
+            log.error("job could not be purged", fault, job=job.id)
+            return False
+        return True
+
+    def _purge(self, job: Job, now: datetime) -> None:
+        due = purge_of(job, self.keeping, now)
+        if due is Purge.LEFTOVERS:
+            self._delete_leftovers(job)
+        else:
+            self.artifacts.delete(job_folder(job.id))
+            failpoint("purge.bytes_gone")
+        if due is Purge.ROW:
+            self.db.write(lambda tx: jobs.delete(tx, job)).result()
+        else:
+            again_at = next_purge_at(job, due, self.keeping)
+            self.db.write(lambda tx: jobs.purge_again(tx, job, again_at)).result()
+        log.info("job purged", job=job.id, what=due)
+
+    def _delete_leftovers(self, job: Job) -> None:
+        """What attempts that did not win have left; only a success has a winner."""
+        winner = str(job.fence) if job.state is JobState.SUCCEEDED else None
+        for fence in self.artifacts.children(job_folder(job.id)):
+            if fence != winner:
+                self.artifacts.delete(artifact_prefix(job.id, fence))
+
+    def _collect_strays(self) -> None:
+        """Bytes of jobs that are no more: a worker that was given up wrote after their deletion."""
+        names = self.artifacts.children("jobs")
+        for start in range(0, len(names), _BATCH):
+            some = names[start : start + _BATCH]
+            known = self.db.read(lambda tx, some=some: jobs.known(tx, some))  # type: ignore[misc]
+            for name in some:
+                if name not in known:
+                    self.artifacts.delete(f"jobs/{name}")
+                    log.info("stray bytes deleted", job=name)
+
+    def _forget(self, some: Callable[[Transaction], int]) -> None:
+        while self.db.write(some).result() == _BATCH:
+            pass

@@ -1,0 +1,236 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from service.artifacts.files import Files
+from service.domain.attempt import MANIFEST
+from service.domain.failpoint import arm, disarm
+from service.domain.job import Job, JobId, JobState, KeyId, job_folder
+from service.domain.keeping import SETTLE, Keeping
+from service.domain.limits import Limits
+from service.domain.submission import Idempotency
+from service.lifecycle import report
+from service.lifecycle.cancel import cancel
+from service.lifecycle.retention import Retention
+from service.lifecycle.submit import submit
+from service.store import idempotency, jobs
+from service.store.database import Database
+from tests import make
+
+KEEPING = Keeping(clips=timedelta(days=7), jobs=timedelta(days=30), deliveries=timedelta(days=30))
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Files:
+    return Files(tmp_path / "artifacts")
+
+
+@pytest.fixture
+def retention(db: Database, artifacts: Files) -> Retention:
+    return Retention(db, artifacts, KEEPING)
+
+
+def put(artifacts: Files, key: str, folder: Path) -> None:
+    source = folder / "source"
+    source.write_bytes(b"x")
+    artifacts.put(key, source, "video/mp4")
+
+
+def finished(db: Database, key_id: KeyId, artifacts: Files, folder: Path, now: object) -> Job:
+    """A success whose bytes lie beside those of an attempt that was lost."""
+    make.do(db, lambda tx: submit(tx, make.submission(key_id), Limits(), now))  # type: ignore[arg-type]
+    claimed = make.claim(db, now)  # type: ignore[arg-type]
+    begun = make.begin(db, claimed, now, call_id=claimed.token)  # type: ignore[arg-type]
+    put(artifacts, f"{begun.artifact_prefix}/video.mp4", folder)
+    put(artifacts, f"{begun.artifact_prefix}/{MANIFEST}", folder)
+    put(artifacts, f"{job_folder(begun.id)}/1/video.mp4", folder)
+    done: Job = make.do(
+        db,
+        lambda tx: report.finish(
+            tx,
+            make.credentials(claimed),
+            fence=begun.fence,
+            outcome=make.outcome(begun),
+            terms=make.TERMS,
+            now=now,  # type: ignore[arg-type]
+        ),
+    )
+    return done
+
+
+def now_of(db: Database, job: Job) -> Job | None:
+    return db.read(lambda tx: jobs.get(tx, job.id))
+
+
+def test_bytes_of_attempts_that_did_not_win_go_after_an_hour(
+    db: Database,
+    key_id: KeyId,
+    artifacts: Files,
+    retention: Retention,
+    clock: make.FakeClock,
+    tmp_path: Path,
+) -> None:
+    job = finished(db, key_id, artifacts, tmp_path, clock())
+    retention.tick(clock.advance(SETTLE.total_seconds() - 1))
+    assert artifacts.children(job_folder(job.id)) == ["1", str(job.fence)]
+
+    retention.tick(clock.advance(1))
+
+    assert artifacts.children(job_folder(job.id)) == [str(job.fence)]
+    assert artifacts.path(f"{job.artifact_prefix}/video.mp4") is not None
+
+
+def test_bytes_go_first_and_rows_later(
+    db: Database,
+    key_id: KeyId,
+    artifacts: Files,
+    retention: Retention,
+    clock: make.FakeClock,
+    tmp_path: Path,
+) -> None:
+    job = finished(db, key_id, artifacts, tmp_path, clock())
+    retention.tick(clock.advance(SETTLE.total_seconds()))
+
+    clock.now = make.START + KEEPING.clips
+    retention.tick(clock())
+    assert artifacts.children("jobs") == []
+    assert now_of(db, job) is not None
+
+    clock.now = make.START + KEEPING.jobs
+    assert retention.tick(clock()) == 1
+    assert now_of(db, job) is None
+    assert retention.tick(clock()) == 0
+
+
+def test_a_job_that_ended_without_a_video_keeps_no_bytes(
+    db: Database,
+    key_id: KeyId,
+    artifacts: Files,
+    retention: Retention,
+    clock: make.FakeClock,
+    tmp_path: Path,
+) -> None:
+    accepted = make.do(db, lambda tx: submit(tx, make.submission(key_id), Limits(), clock()))
+    put(artifacts, f"{job_folder(accepted.job.id)}/2/video.mp4", tmp_path)
+    make.do(db, lambda tx: cancel(tx, accepted.job.id, key_id, clock()))
+
+    retention.tick(clock.advance(SETTLE.total_seconds()))
+
+    assert artifacts.children(job_folder(accepted.job.id)) == []
+
+
+def test_a_job_that_is_not_final_is_never_purged(
+    db: Database, key_id: KeyId, retention: Retention, clock: make.FakeClock
+) -> None:
+    accepted = make.do(db, lambda tx: submit(tx, make.submission(key_id), Limits(), clock()))
+    clock.now += timedelta(days=3650)
+
+    assert retention.tick(clock()) == 0
+    assert now_of(db, accepted.job) is not None
+
+
+def test_a_crash_between_bytes_and_row_is_mended_by_the_next_tick(
+    db: Database,
+    key_id: KeyId,
+    artifacts: Files,
+    retention: Retention,
+    clock: make.FakeClock,
+    tmp_path: Path,
+) -> None:
+    class Crash(BaseException):
+        pass
+
+    def crash() -> None:
+        raise Crash
+
+    job = finished(db, key_id, artifacts, tmp_path, clock())
+    clock.now += KEEPING.jobs
+    arm("purge.bytes_gone", crash)
+    with pytest.raises(Crash):
+        retention.tick(clock())
+    disarm()
+    assert now_of(db, job) is not None
+    assert artifacts.children("jobs") == []
+
+    retention.tick(clock())
+
+    assert now_of(db, job) is None
+
+
+def test_one_job_whose_bytes_cannot_be_deleted_holds_up_no_other(
+    db: Database,
+    key_id: KeyId,
+    artifacts: Files,
+    retention: Retention,
+    clock: make.FakeClock,
+    tmp_path: Path,
+) -> None:
+    first, second = (finished(db, key_id, artifacts, tmp_path, clock()) for _ in range(2))
+    delete = artifacts.delete
+
+    def refuse_first(prefix: str) -> None:
+        if first.id in prefix:
+            raise PermissionError(prefix)
+        delete(prefix)
+
+    artifacts.delete = refuse_first  # type: ignore[method-assign]
+    clock.now += KEEPING.jobs
+
+    retention.tick(clock())
+
+    assert now_of(db, first) is not None
+    assert now_of(db, second) is None
+
+
+def test_bytes_of_a_job_that_is_no_more_are_collected(
+    db: Database,
+    key_id: KeyId,
+    artifacts: Files,
+    retention: Retention,
+    clock: make.FakeClock,
+    tmp_path: Path,
+) -> None:
+    job = finished(db, key_id, artifacts, tmp_path, clock())
+    put(artifacts, "jobs/job_00000000000000000000000000/7/video.mp4", tmp_path)
+
+    retention.tick(clock())
+
+    assert artifacts.children("jobs") == [job.id]
+
+
+def test_an_idempotency_key_is_forgotten_after_a_day(
+    db: Database, key_id: KeyId, retention: Retention, clock: make.FakeClock
+) -> None:
+    named = Idempotency("order-1", b"a" * 32)
+    asked = make.submission(key_id, idempotency=named)
+    make.do(db, lambda tx: submit(tx, asked, Limits(), clock()))
+
+    def kept() -> bool:
+        found = db.read(lambda tx: idempotency.find(tx, key_id, "order-1", now=make.START))
+        return found is not None
+
+    retention.tick(clock.advance(86_399))
+    assert kept()
+    retention.tick(clock.advance(1))
+    assert not kept()
+
+
+def test_a_retry_outlives_what_it_is_a_retry_of(
+    db: Database,
+    key_id: KeyId,
+    artifacts: Files,
+    retention: Retention,
+    clock: make.FakeClock,
+    tmp_path: Path,
+) -> None:
+    old = finished(db, key_id, artifacts, tmp_path, clock())
+    asked = make.submission(key_id, retry_of=JobId(old.id))
+    again = make.do(db, lambda tx: submit(tx, asked, Limits(), clock())).job
+    clock.now += KEEPING.jobs
+
+    retention.tick(clock())
+
+    kept = now_of(db, again)
+    assert kept is not None
+    assert (kept.state, kept.retry_of) == (JobState.QUEUED, None)
