@@ -4,6 +4,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import sqlalchemy as sa
+
 from service.domain.attempt import Artifact, Failure, FailureKind, Outcome, Ticket, VideoFacts
 from service.domain.catalog import SLATE
 from service.domain.job import Job, KeyId
@@ -67,6 +69,16 @@ def key(db: Database, *, admin: bool = False) -> tuple[KeyId, str]:
     made = new_key(secret, name="test", admin=admin, now=START)
     db.write(lambda tx: keys.insert(tx, made)).result()
     return made.id, secret
+
+
+def empty(db: Database) -> None:
+    """As after the migrations."""
+
+    def delete(tx: Transaction) -> None:
+        for table in ("deliveries", "endpoints", "idempotency", "attempts", "jobs", "keys"):
+            tx.execute(sa.text(f"DELETE FROM {table}"))
+
+    do(db, delete)
 
 
 def do(db: Database, work: Callable[[Transaction], Any]) -> Any:

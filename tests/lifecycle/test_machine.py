@@ -1,11 +1,16 @@
 """The life of a job under random interleavings, with workers that never forget."""
 
 from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+import sqlalchemy as sa
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -17,17 +22,20 @@ from hypothesis.stateful import (
 )
 
 from service.artifacts.files import Files
-from service.domain.attempt import Failure, FailureKind, Progress
+from service.domain.attempt import MANIFEST, Failure, FailureKind, Progress
 from service.domain.errors import Lost
-from service.domain.job import MOVES, Job, JobFilter, JobState, KeyId
+from service.domain.event import DeliveryFilter
+from service.domain.job import ACTIVE, MOVES, Job, JobFilter, JobState, KeyId
 from service.domain.limits import Limits
+from service.domain.submission import Idempotency
 from service.lifecycle import dispatch, report
 from service.lifecycle.cancel import cancel
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.submit import submit
-from service.store import jobs, keys
-from service.store.database import Database
+from service.store import deliveries, jobs, moves
+from service.store.database import Database, Transaction
 from tests import make
+from tests.chaos.scale import rounds, tell
 
 pytestmark = pytest.mark.slow
 
@@ -37,27 +45,38 @@ class Machine(RuleBasedStateMachine):
 
     claims = Bundle("claims")
     begun = Bundle("begun")
-    template: Path
+    db: Database  # emptied for every run: opening one costs more than a run
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = TemporaryDirectory()
-        path = Path(self.folder.name) / "m.db"
-        path.write_bytes(self.template.read_bytes())
-        self.db = Database(f"sqlite:///{path}", lambda topics: None)
+        make.empty(self.db)
         self.clock = make.FakeClock()
         self.rescuer = Rescuer(self.db, Files(Path(self.folder.name) / "a"), make.TERMS)
         self.seen: dict[str, JobState] = {}
+        self.named: dict[str, str] = {}
         self.calls = 0
 
     @initialize()
     def first_key(self) -> None:
         self.key_id: KeyId = make.key(self.db)[0]
 
-    @rule(priority=st.sampled_from(["low", "normal", "high"]))
-    def submit(self, priority: str) -> None:
-        asked = make.submission(self.key_id, priority=priority)
-        make.do(self.db, lambda tx: submit(tx, asked, Limits(), self.clock()))
+    @rule(
+        priority=st.sampled_from(["low", "normal", "high"]), name=st.sampled_from([None, "a", "b"])
+    )
+    def submit(self, priority: str, name: str | None) -> None:
+        """With or without an Idempotency-Key; the same one always finds the same job."""
+        named = None if name is None else Idempotency(f"{name}-{priority}", b"f" * 32)
+        asked = make.submission(
+            self.key_id,
+            priority=priority,
+            idempotency=named,
+            webhook_url="https://hooks.example.com/",
+            start_timeout=timedelta(seconds=90) if priority == "low" else None,
+        )
+        accepted = make.do(self.db, lambda tx: submit(tx, asked, Limits(), self.clock()))
+        if named is not None:
+            assert self.named.setdefault(named.name, accepted.job.id) == accepted.job.id
 
     @rule(target=claims)
     def claim(self) -> dispatch.Claim | None:
@@ -150,6 +169,23 @@ class Machine(RuleBasedStateMachine):
         else:
             assert owns or repeats
 
+    @rule(claimed=claims)
+    def begin_again(self, claimed: dispatch.Claim | None) -> None:
+        """The answer to a begin was lost: the same call says it once more."""
+        if claimed is None or self.calls == 0:
+            return
+        with suppress(Lost):
+            make.begin(self.db, claimed, self.clock(), call_id=f"c{self.calls}")
+
+    @rule(held=begun)
+    def die_with_the_bytes_kept(self, held: tuple[dispatch.Claim, Job] | None) -> None:
+        """All is written, the manifest last, and nobody will call finish."""
+        if held is not None:
+            outcome = make.outcome(held[1])
+            path = Path(self.folder.name) / "a" / held[1].artifact_prefix / MANIFEST
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(outcome.model_dump_json())
+
     @rule(number=st.integers(0, 5))
     def cancel(self, number: int) -> None:
         page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, wanted=JobFilter()))
@@ -178,28 +214,87 @@ class Machine(RuleBasedStateMachine):
         assert set(self.seen) == {job.id for job in page}
 
     @invariant()
-    def the_queue_is_counted_right(self) -> None:
+    def what_is_kept_of_each_key_is_counted_right(self) -> None:
         if not hasattr(self, "key_id"):
             return
         page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, wanted=JobFilter()))
         states = Counter(job.state for job in page)
-        assert self.db.read(keys.count_queued) == states[JobState.QUEUED]
+        counted = "SELECT queued, active FROM keys"
+        kept = self.db.read(lambda tx: tx.connection.exec_driver_sql(counted).one())
+        assert tuple(kept) == (
+            states[JobState.QUEUED],
+            states[JobState.STARTING] + states[JobState.RUNNING],
+        )
+
+    @invariant()
+    def every_end_is_owed_once_and_no_other(self) -> None:
+        if not hasattr(self, "key_id"):
+            return
+        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, wanted=JobFilter()))
+        every = DeliveryFilter()
+        owed = self.db.read(lambda tx: deliveries.page(tx, self.key_id, size=500, wanted=every))
+        ended = {(job.id, f"job.{job.state}") for job in page if job.state.final}
+        assert sorted((one.job_id, one.event) for one in owed) == sorted(ended)
+
+    @invariant()
+    def no_job_has_two_open_attempts_and_only_an_active_one_has_one(self) -> None:
+        if not hasattr(self, "key_id"):
+            return
+        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, wanted=JobFilter()))
+        opened = "SELECT job_id FROM attempts WHERE ended_at IS NULL"
+        found = self.db.read(lambda tx: tx.connection.exec_driver_sql(opened).scalars().all())
+        assert sorted(found) == sorted(job.id for job in page if job.state in ACTIVE)
 
     def teardown(self) -> None:
-        self.db.close()
         self.folder.cleanup()
 
 
-def test_no_interleaving_breaks_the_promises(migrated: Path) -> None:
-    Machine.template = migrated
-
+def run_machine(db: Database, runs: int, phases: Iterable[Phase] = tuple(Phase)) -> None:
+    Machine.db = db
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=60,
+            max_examples=runs,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             derandomize=True,
+            print_blob=False,
+            phases=phases,
         ),
     )
+
+
+def test_no_interleaving_breaks_the_promises(db: Database) -> None:
+    runs = rounds(short=200, long=1000) if db.local else rounds(short=60, long=200)
+
+    run_machine(db, runs)
+
+    tell("random interleavings", runs=runs, steps=40)
+
+
+def test_without_the_fence_an_interleaving_breaks_them(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or else the test above would prove nothing."""
+    guarded = moves._update
+
+    def unguarded(tx: Transaction, job: Job, *args: Any, **values: Any) -> Job | None:
+        now = jobs.get(tx, job.id)
+        assert now is not None
+        return guarded(tx, job.model_copy(update={"fence": now.fence}), *args, **values)
+
+    def trusting(tx: Transaction, credentials: report.Credentials, fence: int) -> Job:
+        job = jobs.get(tx, credentials.job_id)
+        if job is None or job.state is not JobState.RUNNING:
+            raise Lost
+        return job
+
+    monkeypatch.setattr(moves, "_update", unguarded)
+    monkeypatch.setattr(report, "_running", trusting)
+    db = Database(sqlite_url, lambda topics: None)
+    try:
+        with pytest.raises((AssertionError, sa.exc.IntegrityError)):
+            run_machine(db, 200, phases=[Phase.generate])  # the smallest one is not asked for
+    finally:
+        db.close()
