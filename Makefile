@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(UV) pip install --quiet --python .venv --constraints constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-fast check fix migrate migration client torch bench constraints
+.PHONY: help demo up test test-fast chaos soak check fix migrate migration client torch bench constraints
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,12 @@ test: .venv/.test ## Install what the tests need and run all of them
 
 test-fast: .venv/.test ## The inner loop: starts no service, runs no torch
 	$(RUN)/pytest -q -x -n 2 -m 'not slow'
+
+chaos: .venv/.test ## The chaos tests at full length: kill -9, power loss, storms; half an hour
+	CHAOS=long $(RUN)/pytest -q -rP --timeout 1800 tests/chaos tests/lifecycle/test_machine.py
+
+soak: .venv/.test ## 15 minutes of steady load: no error, memory and files flat
+	$(RUN)/python -m tests.chaos.soak --minutes $${MINUTES:-15}
 
 check: .venv/.test ## Format, lint, types, import contracts
 	$(RUN)/ruff format --check .

@@ -8,7 +8,7 @@ from service.domain.job import Job, JobId, KeyId
 from service.store import jobs
 from service.store.database import Database
 
-_MOST = 10_000
+_MOST = 2_000
 
 
 class Seen:

@@ -14,7 +14,7 @@ from sqlalchemy.sql.base import Executable
 
 from service.domain.errors import Unavailable
 from service.log import Log
-from service.store.ear import Ear, shout
+from service.store.ear import Ear
 from service.store.engine import make_engine, parse
 from service.store.readers import PooledReaders, Readers, ThreadReaders, unavailable
 
@@ -149,8 +149,8 @@ class Database:
                 # piece of work can: so the group gives way soon, and its pieces run one by one.
                 connection.execute(_GIVE_WAY)
             answers = [self._attempt(connection, work, topics) for work in batch]
-            if not self.local:
-                shout(connection, topics)
+            if self._ear is not None:
+                self._ear.shout(connection, topics)
             try:
                 connection.commit()
             except DBAPIError as error:

@@ -18,28 +18,31 @@ _CHANNEL = "rushes"
 _AGAIN_SECONDS = 1.0
 _LOOK_UP_SECONDS = 0.2  # how long a close may have to wait
 _MOST_TOPICS = 150  # of about 40 bytes; Postgres takes at most 8,000 in one payload
-_OURSELVES = secrets.token_hex(8)
 _NOTIFY = sa.text("SELECT pg_notify(:channel, :payload)")
 
 
-def shout(connection: sa.Connection, topics: Sequence[str]) -> None:
-    """Tell the other processes, if and when this transaction commits."""
-    distinct = list(dict.fromkeys(topics))
-    for start in range(0, len(distinct), _MOST_TOPICS):
-        payload = " ".join([_OURSELVES, *distinct[start : start + _MOST_TOPICS]])
-        connection.execute(_NOTIFY, {"channel": _CHANNEL, "payload": payload})
-
-
 class Ear:
-    """Hands on the topics that other processes ring. What is rung while its connection is broken
-    is missed, so that whoever waits for a topic must look by itself now and then."""
+    """Tells other processes of topics, and hands on those that they ring.
+
+    What is rung while its connection is broken is missed, so that whoever waits for a topic must
+    look by itself now and then.
+    """
 
     def __init__(self, url: str, tell: Callable[[Sequence[str]], None]) -> None:
         self._url = sa.make_url(url).set(drivername="postgresql").render_as_string(False)
         self._tell = tell
+        self._name = secrets.token_hex(8)  # so that nobody hears itself
+        self.listening = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ear", daemon=True)
         self._thread.start()
+
+    def shout(self, connection: sa.Connection, topics: Sequence[str]) -> None:
+        """Tell the other processes, if and when this transaction commits."""
+        distinct = list(dict.fromkeys(topics))
+        for start in range(0, len(distinct), _MOST_TOPICS):
+            payload = " ".join([self._name, *distinct[start : start + _MOST_TOPICS]])
+            connection.execute(_NOTIFY, {"channel": _CHANNEL, "payload": payload})
 
     def close(self) -> None:
         self._stop.set()
@@ -52,8 +55,10 @@ class Ear:
             try:
                 with psycopg.connect(self._url, autocommit=True) as connection:
                     connection.execute(f"LISTEN {_CHANNEL}")
+                    self.listening.set()
                     self._listen(connection)
             except psycopg.Error as error:
+                self.listening.clear()
                 log.warning("other processes cannot be heard just now", error=error)
                 self._stop.wait(_AGAIN_SECONDS)
 
@@ -61,5 +66,5 @@ class Ear:
         while not self._stop.is_set():
             for notice in connection.notifies(timeout=_LOOK_UP_SECONDS):
                 who, *topics = notice.payload.split(" ")
-                if who != _OURSELVES:
+                if who != self._name:
                     self._tell(topics)
