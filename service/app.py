@@ -87,7 +87,7 @@ async def _life(app: FastAPI, settings: Settings, bell: Bell, clock: Clock) -> A
     owed = Event()
     parts = _parts(settings, bell, owed, clock)
     wiring.first_key(settings, parts.db, clock())
-    rescuer = Rescuer(parts.db, parts.artifacts, parts.terms)
+    rescuer = Rescuer(parts.db, parts.artifacts, parts.terms, parts.limits.longest_lease)
     grace = parts.limits.running_lease.total_seconds()
     turn = Turn(parts.db)
     retention = Retention(parts.db, parts.artifacts, parts.terms.keeping)

@@ -18,3 +18,7 @@ class Limits:
     # How long a worker may stay silent before its job is given to another.
     starting_lease: timedelta = timedelta(seconds=30)  # claimed, `begin` not yet called
     running_lease: timedelta = timedelta(seconds=30)
+
+    @property
+    def longest_lease(self) -> timedelta:
+        return max(self.starting_lease, self.running_lease)

@@ -1,5 +1,6 @@
 """Which failures are tried again, and when."""
 
+import random
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,14 +18,21 @@ class Retry:
     first_wait: timedelta = timedelta(0)
 
     def wait(self, earlier: int) -> timedelta:
-        """Doubles with every failure that came before."""
-        return self.first_wait * (1 << earlier)
+        """Doubles with every failure that came before, a fifth more or less: what failed together
+        is not tried together."""
+        jitter = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - not a secret
+        return self.first_wait * (1 << earlier) * jitter
 
+
+_JITTER = 0.2
 
 RETRIES: dict[FailureKind, Retry] = {
     FailureKind.TRANSIENT: Retry(limit=MAX_ATTEMPTS - 1, first_wait=timedelta(seconds=5)),
     FailureKind.LOST: Retry(limit=MAX_LOST - 1),
 }
+
+# No wait is longer: a job that is to wait longer was put off by a clock that has been set back.
+LONGEST_WAIT = timedelta(minutes=1)
 
 # What a person may sensibly try again as a new job, unchanged.
 RETRYABLE = frozenset(

@@ -10,6 +10,7 @@ from service.domain.attempt import MANIFEST, Failure, FailureKind, Outcome
 from service.domain.job import Job, JobState
 from service.domain.ports import ArtifactStore
 from service.domain.price import Terms
+from service.domain.retry import LONGEST_WAIT
 from service.lifecycle.report import give_back, succeed
 from service.lifecycle.settle import settle
 from service.log import Log
@@ -35,11 +36,16 @@ class Rescuer:
     db: Database
     artifacts: ArtifactStore
     terms: Terms
+    longest_lease: timedelta = timedelta(seconds=30)
 
     def tick(self, now: datetime) -> int:
         """Do all that is due; answers how many jobs were moved."""
         rules: list[tuple[Due, Move]] = [
-            (lambda tx: jobs.lapsed(tx, now), lambda job: self._lapsed(job, now)),
+            (
+                lambda tx: jobs.lapsed(tx, now, 2 * self.longest_lease),
+                lambda job: self._lapsed(job, now),
+            ),
+            (lambda tx: jobs.put_off(tx, now + LONGEST_WAIT), lambda job: _let_run(job, now)),
             (lambda tx: jobs.overdue(tx, now), lambda job: _fail(job, _timeout(job), now)),
             (lambda tx: jobs.unheard(tx, now - CANCEL_GRACE), lambda job: _fail(job, _LOST, now)),
             (lambda tx: jobs.never_started(tx, now), lambda job: _expire(job, now)),
@@ -105,6 +111,10 @@ def _timeout(job: Job) -> Failure:
 
 def _fail(job: Job, failure: Failure, now: datetime) -> Work:
     return lambda tx: settle(tx, job, failure, now)
+
+
+def _let_run(job: Job, now: datetime) -> Work:
+    return lambda tx: moves.let_run(tx, job, now=now)
 
 
 def _expire(job: Job, now: datetime) -> Work:

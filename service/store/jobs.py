@@ -1,6 +1,6 @@
 """The jobs table: what is put in and looked up. What changes a job is in moves.py."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -165,9 +165,19 @@ _TAKE_FIRST = (
 )
 
 
-def lapsed(tx: Transaction, now: datetime) -> list[Job]:
-    """Jobs whose worker has been silent for longer than its lease."""
-    return _all(tx, _ACTIVE_NOW, job_table.c.lease_until < now)
+def lapsed(tx: Transaction, now: datetime, longest: timedelta) -> list[Job]:
+    """Jobs whose worker has been silent for longer than its lease.
+
+    No lease is longer than `longest`: one that seems so is of before the clock was set back, and
+    no heartbeat has come since.
+    """
+    lease_until = job_table.c.lease_until
+    return _all(tx, _ACTIVE_NOW, sa.or_(lease_until < now, lease_until > now + longest))
+
+
+def put_off(tx: Transaction, after: datetime) -> list[Job]:
+    """Queued jobs that may not run before that moment."""
+    return _all(tx, _QUEUED, job_table.c.run_at > after)
 
 
 def overdue(tx: Transaction, now: datetime) -> list[Job]:

@@ -147,6 +147,14 @@ def _count(tx: Transaction, job: Job, to: JobState) -> None:
 # Changes within a state.
 
 
+def let_run(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
+    """A queued job may run from now on."""
+    moved = _update(tx, job, {JobState.QUEUED}, run_at=now)
+    if moved is not None:
+        tx.ring(f"queue:{job.request.model}")
+    return moved
+
+
 def rebegin(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job | None:
     """The same call began twice: the newer container goes on, the older one's fence is stale."""
     return _update(tx, job, {JobState.RUNNING}, fence=job.fence + 1, lease_until=now + lease)

@@ -7,9 +7,15 @@ from service.domain.retry import retry_wait
 
 
 def test_transient_failures_wait_longer_each_time_and_end() -> None:
-    waits = [retry_wait(FailureKind.TRANSIENT, left=3 - n, earlier=n - 1) for n in (1, 2, 3)]
+    for earlier, seconds in ((0, 5), (1, 10)):
+        waits = [
+            retry_wait(FailureKind.TRANSIENT, left=2 - earlier, earlier=earlier) for _ in range(100)
+        ]
+        assert len(set(waits)) > 50
+        assert all(0.8 <= wait / timedelta(seconds=seconds) <= 1.2 for wait in waits if wait)
+        assert None not in waits
 
-    assert waits == [timedelta(seconds=5), timedelta(seconds=10), None]
+    assert retry_wait(FailureKind.TRANSIENT, left=0, earlier=2) is None
 
 
 def test_a_lost_worker_is_replaced_at_once_but_only_once() -> None:

@@ -230,3 +230,29 @@ def test_a_heartbeat_between_judgement_and_sentence_saves_the_job(
 
     assert rescuer._move(judged, rescuer._lapsed(judged, later)) is False
     assert now_of(db, running).state is JobState.RUNNING
+
+
+def test_a_clock_that_is_set_back_delays_no_claim_and_no_rescue(
+    db: Database, rescuer: Rescuer, running: Job, key_id: KeyId, clock: make.FakeClock
+) -> None:
+    waiting = send(db, key_id)
+    clock.advance(-3600)
+    assert make.claim(db, clock()) is None
+
+    rescuer.tick(clock())  # as after the grace that follows a jump
+
+    assert now_of(db, running).state is JobState.QUEUED
+    claimed = {make.claim(db, clock()).job.id for _ in range(2)}
+    assert claimed == {waiting.id, running.id}
+
+
+def test_a_heartbeat_after_the_clock_was_set_back_keeps_its_job(
+    db: Database, rescuer: Rescuer, running: Job, clock: make.FakeClock
+) -> None:
+    clock.advance(-3600)
+    told = Progress(stage="generate", fraction=0.1)
+    make.do(db, lambda tx: moves.beat(tx, running, told, now=clock(), lease=make.LEASE))
+
+    rescuer.tick(clock())
+
+    assert now_of(db, running).state is JobState.RUNNING
