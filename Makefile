@@ -80,5 +80,5 @@ $(UV):
 
 .venv/.test: .venv/.ok
 	@TORCH_BACKEND=cpu $(MAKE) --no-print-directory .venv/.torch
-	@$(INSTALL) -e '.[torch,postgres]' --group test --group lint
+	@$(INSTALL) -e '.[torch,postgres,s3,modal]' --group test --group lint
 	@touch $@
