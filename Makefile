@@ -21,7 +21,7 @@ up: .venv/.ok ## Run the service (API and one worker) on port 8787
 	@$(RUN)/rushes up
 
 test: .venv/.test ## Install what the tests need and run all of them
-	$(RUN)/pytest -q -n 2 --dist loadgroup
+	$(RUN)/pytest -q -n 2 --dist loadfile
 
 test-fast: .venv/.test ## The inner loop: starts no service, runs no torch
 	$(RUN)/pytest -q -x -n 2 -m 'not slow'

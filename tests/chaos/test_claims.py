@@ -14,7 +14,7 @@ from service.store.database import Database
 from tests import make
 from tests.chaos.scale import rounds, tell
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chaos")]
+pytestmark = pytest.mark.slow
 
 CLAIMERS = 4
 MOST_ACTIVE = 10_000

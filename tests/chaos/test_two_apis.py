@@ -13,7 +13,7 @@ from tests.chaos.api_alone import ApiAlone, api_alone
 from tests.journey.service import KEY
 from tests.webhooks.receiver import Receiver, receiving
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chaos")]
+pytestmark = pytest.mark.slow
 
 TOKEN = "a-token-for-two-a-token-for-two"
 ASK = {"prompt": "a red ball", "width": 64, "height": 64, "num_frames": 2}

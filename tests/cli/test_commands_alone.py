@@ -8,7 +8,7 @@ import pytest
 from service.cli.stop import MEANING
 from tests.cli.conftest import Rushes
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cli-alone")]
+pytestmark = pytest.mark.slow
 
 
 def test_help_names_every_exit_code(alone: Rushes) -> None:

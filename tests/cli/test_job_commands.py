@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli.conftest import TINY, Rushes
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cli")]
+pytestmark = pytest.mark.slow
 
 
 def test_a_job_is_listed_shown_downloaded_and_retried(rushes: Rushes) -> None:

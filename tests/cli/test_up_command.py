@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.conftest import Rushes, running
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cli-alone")]
+pytestmark = pytest.mark.slow
 
 
 def children(parent: int) -> list[int]:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.conftest import LONG, TINY, Rushes
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cli")]
+pytestmark = pytest.mark.slow
 
 
 def wait_for(stream: IO[str] | None, word: str) -> str:

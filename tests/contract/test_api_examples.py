@@ -16,7 +16,6 @@ from tests.journey.service import KEY, running
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("examples"),  # one service for all of them
     pytest.mark.skipif(
         not (shutil.which("curl") and shutil.which("jq")), reason="the documents use curl and jq"
     ),

@@ -8,7 +8,7 @@ import pytest
 from tests.journey.service import Running, running
 from tests.tiny import build_ltx
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("torch")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from tests.journey.service import Running, running
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("journey"),
     pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes in /proc"),
 ]
 

@@ -23,7 +23,7 @@ from service.workers.adapters.ltx import MAX_TOKENS, TIMESTEPS, Ltx
 from service.workers.weights import Fetch, load_ltx
 from tests.tiny import build_ltx, write_original_ltx
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("torch")]
+pytestmark = pytest.mark.slow
 
 REQUEST = VideoRequest(
     model="ltx-2b",
