@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from threading import Event, Thread
 
+from service.domain.errors import Unavailable
 from service.domain.ports import Clock
 from service.log import Log
 
@@ -16,7 +17,8 @@ Tick = Callable[[datetime], object]
 class Ticker:
     """Runs the ticks every `seconds`, but not before a `grace`: while the service was away no
     worker could be heard, and to call them all dead would generate every running job twice. The
-    same after a jump of the clock, say when a laptop's lid was closed.
+    same while the database was away, and after a jump of the clock, say when a laptop's lid was
+    closed.
 
     `our_turn` says whether this process is the one that ticks: of several, one does at a time. A
     turn that comes after another process had it begins with a grace as well: perhaps none had it.
@@ -38,6 +40,7 @@ class Ticker:
         self._grace = grace
         self._offset = self._clock_offset()
         self._ready_at = 0.0
+        self._looked_at = time.monotonic()
         self._stop = Event()
         self._thread = Thread(target=self._run, name="ticker", daemon=True)
 
@@ -54,10 +57,10 @@ class Ticker:
             try:
                 self._tick()
             except Exception as fault:  # noqa: BLE001
-                log.error("a tick failed; the next one tries again", fault)
+                self._failed(fault)
 
     def _tick(self) -> None:
-        if self._clock_jumped() or not self._our_turn(self._clock()):
+        if self._slept() or self._clock_jumped() or not self._our_turn(self._clock()):
             self._wait_a_grace()
         elif time.monotonic() >= self._ready_at:
             self._do_all()
@@ -71,10 +74,20 @@ class Ticker:
         try:
             tick(self._clock())
         except Exception as fault:  # noqa: BLE001
-            log.error("a tick failed; the next one tries again", fault)
+            self._failed(fault)
+
+    def _failed(self, fault: Exception) -> None:
+        log.error("a tick failed; the next one tries again", fault)
+        if isinstance(fault, Unavailable):
+            self._wait_a_grace()
 
     def _wait_a_grace(self) -> None:
         self._ready_at = time.monotonic() + self._grace
+
+    def _slept(self) -> bool:
+        """Whether we were held up since the last look, say by a paused container."""
+        before, self._looked_at = self._looked_at, time.monotonic()
+        return self._looked_at - before > self._seconds + self._grace / 2
 
     def _clock_jumped(self) -> bool:
         """Whether the clock and the time that really passed have come apart since the last look."""

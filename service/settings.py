@@ -27,6 +27,16 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "", description="SQLAlchemy URL. Default: SQLite in the data directory."
     )
+    s3_bucket: str = Field(
+        "", description="Keep clips in this bucket. Default: the data directory."
+    )
+    s3_prefix: str = Field("", description="Before every key in the bucket; ends with a slash.")
+    s3_endpoint_url: str = Field("", description="For R2 and others. Default: Amazon's.")
+    s3_region: str = Field("auto", description="The bucket's region.")
+    s3_access_key_id: SecretStr | None = Field(
+        None, description="Default: where boto3 looks for it, such as AWS_ACCESS_KEY_ID."
+    )
+    s3_secret_access_key: SecretStr | None = Field(None, description="The same.")
     public_url: str = Field(
         "", description="How clients reach the service. Default: the address a request came to."
     )
@@ -134,8 +144,9 @@ def unknown_settings() -> dict[str, str]:
 
 # What a worker needs to know. It runs the models' code, so that it is told no secret but its own.
 _FOR_WORKERS = {
-    "data_dir", "models", "weights", "worker_token", "log_level", "log_format", "failpoint",
-}  # fmt: skip
+    *("data_dir", "models", "weights", "worker_token", "log_level", "log_format", "failpoint"),
+    *(name for name in Settings.model_fields if name.startswith("s3_")),
+}
 
 
 def worker_environment(settings: Settings) -> dict[str, str]:

@@ -8,8 +8,11 @@ from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Any
 
 from service.artifacts.files import Files
+from service.artifacts.s3 import S3
+from service.artifacts.spool import Spool
 from service.domain.card import ModelCard
 from service.domain.catalog import CARDS, SLATE
 from service.domain.errors import Unavailable
@@ -32,7 +35,35 @@ def database(settings: Settings, on_commit: Callable[[Sequence[str]], None]) -> 
 
 
 def artifacts(settings: Settings) -> ArtifactStore:
-    return Files(settings.data_dir / "artifacts")
+    """A bucket where one is named, else files in the data directory."""
+    if not settings.s3_bucket:
+        return Files(settings.data_dir / "artifacts")
+    spool = Spool(settings.data_dir / "spool")
+    return S3(_s3_client(settings), settings.s3_bucket, settings.s3_prefix, spool)
+
+
+def _s3_client(settings: Settings) -> Any:
+    try:
+        import boto3
+        from botocore.config import Config
+    except ImportError:
+        raise Unavailable("RUSHES_S3_BUCKET needs boto3; install rushes[s3]") from None
+    key, secret = settings.s3_access_key_id, settings.s3_secret_access_key
+    return boto3.client(
+        "s3",
+        endpoint_url=settings.s3_endpoint_url or None,
+        region_name=settings.s3_region,
+        aws_access_key_id=key.get_secret_value() if key else None,
+        aws_secret_access_key=secret.get_secret_value() if secret else None,
+        config=Config(
+            signature_version="s3v4",
+            # Others than Amazon seldom have a host name for each bucket.
+            s3={"addressing_style": "path" if settings.s3_endpoint_url else "auto"},
+            retries={"max_attempts": 5, "mode": "standard"},
+            connect_timeout=5,
+            read_timeout=30,
+        ),
+    )
 
 
 def cards(settings: Settings) -> dict[str, ModelCard]:

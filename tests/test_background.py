@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from service.background import Tick, Ticker
+from service.domain.errors import Unavailable
 
 
 class Counting:
@@ -83,3 +84,27 @@ def test_a_jump_of_the_clock_is_followed_by_another_grace(hours: int) -> None:
 
     assert tick.ticks == 1
     assert not jumpy._clock_jumped()
+
+
+def test_while_the_database_was_away_no_worker_could_be_heard() -> None:
+    def away(now: datetime) -> None:
+        raise Unavailable("the database does not answer")
+
+    tick = Counting()
+    back = ticker(away, tick, grace=30)
+    back._tick()
+    assert tick.ticks == 1
+
+    back._tick()
+
+    assert tick.ticks == 1
+
+
+def test_while_this_process_was_held_up_no_worker_could_be_heard() -> None:
+    tick = Counting()
+    paused = ticker(tick, grace=30)
+    paused._looked_at -= 60
+
+    paused._tick()
+
+    assert tick.ticks == 0

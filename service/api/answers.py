@@ -84,7 +84,7 @@ async def inline_answer(parts: Parts, job: Job) -> Response:
             f"{parts.limits.max_inline_bytes:,} are sent inline: fetch it from its video_url",
             code="too_large_inline",
         )
-    path = parts.artifacts.path(video.key)
+    path = await run_in_threadpool(parts.artifacts.path, video.key)
     if path is None:
         raise NotFound(f"the bytes of job {job.id} are gone")
     content = await run_in_threadpool(path.read_bytes)

@@ -1,11 +1,13 @@
 """The parts of the web process, put together once by the root and handed to every route."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, TypeVar
 
+from anyio import to_thread
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
@@ -17,7 +19,7 @@ from service.api.pace import Pace
 from service.api.room import Room
 from service.api.seen import Seen
 from service.domain.card import ModelCard
-from service.domain.errors import FieldError, RequestRefused
+from service.domain.errors import FieldError, RequestRefused, Unavailable
 from service.domain.job import Job, JobId, KeyId
 from service.domain.limits import Limits
 from service.domain.line import Forecast
@@ -28,6 +30,8 @@ from service.lifecycle.find import find
 from service.store.database import Database, Transaction
 
 T = TypeVar("T")
+
+_PATIENCE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,9 @@ class Parts:
         """A read of the local file takes microseconds and no thread; one over a network does."""
         if self.db.local:
             return self.db.read(run)
-        return await run_in_threadpool(self.db.read, run)
+        look = partial(self.db.read, run)
+        # A thread that hangs is left to itself; it ends when its connection does.
+        return await _patiently(to_thread.run_sync(look, abandon_on_cancel=True))
 
     async def find_job(self, job_id: JobId, key_id: KeyId) -> Job:
         """Raises NotFound for a job that is not there or not this key's."""
@@ -91,7 +97,18 @@ class Parts:
     async def write(self, run: Callable[[Transaction], T]) -> T:
         """Answers once the change is durable; many requests share one fsync."""
         future: Future[T] = self.db.write(run)
-        return await asyncio.wrap_future(future)
+        if self.db.local:
+            return await asyncio.wrap_future(future)
+        return await _patiently(asyncio.shield(asyncio.wrap_future(future)))
+
+
+async def _patiently(work: Awaitable[T]) -> T:
+    """Raises Unavailable when a server hangs: whoever asks has a right to an answer."""
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            return await work
+    except TimeoutError:
+        raise Unavailable("the database does not answer in time") from None
 
 
 # A coroutine, because FastAPI sends plain functions to a thread, which costs more than this does.

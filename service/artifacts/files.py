@@ -1,11 +1,15 @@
 """Artifacts as files in a folder: durable when put, never outside the folder."""
 
+import errno
 import hashlib
 import os
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 from service.domain.attempt import Artifact
+from service.domain.errors import StorageFull
+from service.domain.ports import ReadMethod
 
 
 class Files:
@@ -15,11 +19,20 @@ class Files:
         self._root = root.resolve()
 
     def put(self, key: str, source: Path, media_type: str) -> Artifact:
-        """Move `source` to `key`. Readers see all of it or nothing, a power cut included."""
+        """Move `source` to `key`. Readers see all of it or nothing, a power cut included.
+
+        Raises StorageFull.
+        """
         target = self._place(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.part")
-        shutil.move(source, part)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(source, part)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                part.unlink(missing_ok=True)
+                raise StorageFull("no room for another clip") from error
+            raise
         with part.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
@@ -32,6 +45,11 @@ class Files:
     def path(self, key: str) -> Path | None:
         place = self._place(key)
         return place if place.is_file() else None
+
+    def link(
+        self, key: str, *, filename: str, lifetime: timedelta, method: ReadMethod = "GET"
+    ) -> str | None:
+        return None
 
     def children(self, prefix: str) -> list[str]:
         place = self._place(prefix)

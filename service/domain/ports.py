@@ -1,8 +1,8 @@
 """What the floors below are asked to provide, as Protocols."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from service.domain.attempt import Artifact
 
@@ -17,6 +17,9 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+ReadMethod = Literal["GET", "HEAD"]
+
+
 class ArtifactStore(Protocol):
     """Keeps finished bytes under a key such as `jobs/<job>/<fence>/video.mp4`.
 
@@ -29,7 +32,16 @@ class ArtifactStore(Protocol):
         ...
 
     def path(self, key: str) -> Path | None:
-        """A local file with these bytes, or None when there are none under this key."""
+        """A local file with these bytes, fetched if need be; None when there are none."""
+        ...
+
+    def link(
+        self, key: str, *, filename: str, lifetime: timedelta, method: ReadMethod = "GET"
+    ) -> str | None:
+        """A URL at which these bytes can be had without us, or None where there is no such thing.
+
+        Whether there are any under this key is not asked.
+        """
         ...
 
     def children(self, prefix: str) -> list[str]:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pydantic import ValidationError
 
 from service.domain.attempt import MANIFEST, Failure, FailureKind, Outcome
+from service.domain.errors import Unavailable
 from service.domain.job import Job, JobState
 from service.domain.ports import ArtifactStore
 from service.domain.price import Terms
@@ -56,6 +57,8 @@ class Rescuer:
         """One job that cannot be moved holds up no other."""
         try:
             return self._move(job, move(job))
+        except Unavailable:
+            raise  # then no other can be moved either, nor could a worker be heard
         except Exception as fault:  # noqa: BLE001
             log.error("job could not be moved by time", fault, job=job.id)
             return False

@@ -54,14 +54,23 @@ def make_engine(url: str, *, read_only: bool = False) -> sa.Engine:
 
 
 _MOST_READERS = 10
+# A server that is cut off says nothing: so that this is noticed within some ten seconds.
+_NOTICE_SILENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 
 
 def _postgres(url: sa.URL, *, read_only: bool) -> sa.Engine:
     if not read_only:
-        return sa.create_engine(url, hide_parameters=True)
+        return sa.create_engine(url, hide_parameters=True, connect_args=_NOTICE_SILENCE)
     engine = sa.create_engine(
         url,
         hide_parameters=True,
+        connect_args=_NOTICE_SILENCE,
         isolation_level="AUTOCOMMIT",
         pool_size=_MOST_READERS,
         max_overflow=0,

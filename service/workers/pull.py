@@ -9,7 +9,14 @@ import httpx
 
 from service.domain.attempt import AttemptFailed, Failure, FailureKind, Ticket, WorkerStopping
 from service.domain.card import ModelCard
-from service.domain.errors import FieldError, Lost, RequestRefused, Unauthenticated
+from service.domain.errors import (
+    FieldError,
+    Lost,
+    RequestRefused,
+    StorageFull,
+    Unauthenticated,
+    Unavailable,
+)
 from service.domain.failpoint import failpoint
 from service.log import Log
 from service.workers.adapters.base import Adapter
@@ -95,6 +102,9 @@ class Puller:
             reporter.release()
         except Lost:
             raise
+        except (Unavailable, StorageFull) as error:
+            log.warning("clip could not be kept", **_named(ticket), error=error)
+            reporter.fail(_failure(_NOT_KEPT, reporter))
         except Exception as fault:  # noqa: BLE001
             log.error("attempt failed", fault, **_named(ticket))
             reporter.fail(_failure(_UNPLANNED, reporter))
@@ -111,6 +121,9 @@ class Puller:
         return self._warm[1]
 
 
+_NOT_KEPT = AttemptFailed(
+    FailureKind.TRANSIENT, "storage_unavailable", "the video could not be kept just then"
+)
 _UNPLANNED = AttemptFailed(
     FailureKind.INTERNAL, "worker_error", "the worker failed; its log says why"
 )

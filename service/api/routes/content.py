@@ -1,10 +1,12 @@
 """The bytes: whole or by range, with a key or by a signed link."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from starlette.responses import FileResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse, RedirectResponse
 
 from service.api.answers import etag_matches
 from service.api.auth import authenticate, bearer, links
@@ -15,9 +17,12 @@ from service.api.problems import documented
 from service.domain.attempt import Artifact, VideoFacts
 from service.domain.errors import Conflict, NotFound, Unauthenticated
 from service.domain.job import Job, JobId
+from service.domain.ports import ReadMethod
 from service.store import jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+_LINK = timedelta(hours=1)  # of a link into a bucket: long enough for the slowest download
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 
@@ -29,6 +34,7 @@ _BYTES = {"schema": {"type": "string", "format": "binary"}}
     responses={
         200: {"content": {"video/mp4": _BYTES, "image/jpeg": _BYTES, "image/png": _BYTES}},
         206: {"description": "The range that was asked for."},
+        302: {"description": "To a signed link into the bucket, where clips are kept in one."},
         304: {"description": "Unchanged since `If-None-Match`."},
         416: {"description": "No such range."},
         **documented(401, 404, 409, 422),
@@ -52,7 +58,8 @@ async def get_content(
         if key is None:
             raise Unauthenticated("send an API key, or use the signed link of the job's result")
         job = await parts.find_job(known, key.id)
-    return await _bytes(parts, job, variant, if_none_match)
+    method: ReadMethod = "HEAD" if request.method == "HEAD" else "GET"
+    return await _bytes(parts, job, variant, if_none_match, method)
 
 
 async def _by_link(
@@ -66,7 +73,9 @@ async def _by_link(
     return job
 
 
-async def _bytes(parts: Parts, job: Job, variant: Variant, known: str | None) -> Response:
+async def _bytes(
+    parts: Parts, job: Job, variant: Variant, known: str | None, method: ReadMethod
+) -> Response:
     artifact = _artifact(job, variant)
     headers = {
         "ETag": f'"{artifact.sha256}"',
@@ -76,14 +85,18 @@ async def _bytes(parts: Parts, job: Job, variant: Variant, known: str | None) ->
     }
     if etag_matches(known, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    path = parts.artifacts.path(artifact.key)
+    name = f"{job.id}-{artifact.key.rpartition('/')[2]}"
+    link = parts.artifacts.link(artifact.key, filename=name, lifetime=_LINK, method=method)
+    if link is not None:
+        # The link dies before a cache would ask again, so that it must not be kept.
+        return RedirectResponse(link, 302, headers={**headers, "Cache-Control": "no-store"})
+    path = await run_in_threadpool(parts.artifacts.path, artifact.key)
     try:
         found = None if path is None else path.stat()
     except FileNotFoundError:
         found = None  # deleted at this very moment
     if path is None or found is None:
         raise NotFound(f"the {variant} of {job.id} is gone")
-    name = f"{job.id}-{path.name}"
     return FileResponse(
         path,
         headers=headers,
