@@ -1,0 +1,216 @@
+"""A loopback Modal for a test: started, handed over, taken down with all it started."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import httpx
+
+Seen = TypeVar("Seen")
+CHECKOUT = Path(__file__).parents[2]
+UNSHARE = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-mr"]
+
+
+class LoopbackModal:
+    """`env` points Modal's CLI and SDK at it; `http` is the front door; the rest is the admin."""
+
+    def __init__(self, state: Path, told: dict[str, Any]) -> None:
+        self.state = state
+        self.http: str = told["http"]
+        self.pid: int = told["pid"]
+        self.env = clean_environment() | told["env"]
+        self._client = httpx.Client(base_url=self.http + "/__loopback__", timeout=30)
+
+    def modal(self, *args: str, cwd: Path | None = None, check: bool = True) -> str:
+        """What `modal ARGS...` printed. A failure raises with it, unless `check` is off."""
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("modal")), *args],
+            cwd=cwd or CHECKOUT,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"modal {' '.join(args)}: {done.returncode}\n{done.stdout}")
+        return done.stdout
+
+    def deploy(self, script: str | Path, *flags: str, cwd: Path | None = None) -> str:
+        return self.modal("deploy", str(script), *flags, cwd=cwd)
+
+    def functions(self, app: str | None = None) -> dict[str, dict[str, Any]]:
+        """The deployed Functions by name, each with its whole definition."""
+        found = [f for f in self.get("functions") if app in (None, f["app"])]
+        return {f["name"]: f for f in found if not f["bound"]}
+
+    def calls(self, function: str | None = None) -> list[dict[str, Any]]:
+        return [c for c in self.get("calls") if function in (None, c["function"])]
+
+    def call(self, call_id: str) -> dict[str, Any]:
+        """One call: status, attempt, containers, arguments as a repr."""
+        return next(call for call in self.calls() if call["id"] == call_id)
+
+    def containers(self, function: str | None = None) -> list[dict[str, Any]]:
+        """The containers that run, oldest first."""
+        return [c for c in self.get("containers") if function in (None, c["function"])]
+
+    def volumes(self) -> dict[str, dict[str, Any]]:
+        """Each named Volume: `path` on this machine, and `files` with their sizes."""
+        return {volume["name"]: volume for volume in self.get("volumes")}
+
+    def rpcs(self) -> list[dict[str, Any]]:
+        return cast(list[dict[str, Any]], self.get("rpcs"))
+
+    def log(self, task: str) -> str:
+        """What a container printed, also after its end."""
+        return (self.state / "tasks" / task / "log.txt").read_text(errors="replace")
+
+    def tick(self, function: str) -> str:
+        """Runs a scheduled Function now; the call's id."""
+        return cast(str, self.get("tick", function=function)["id"])
+
+    def preempt(self, task: str, grace_s: float = 30) -> None:
+        self.get("preempt", task=task, grace_s=grace_s)
+
+    def crash(self, task: str) -> None:
+        self.get("crash", task=task)
+
+    def redeliver(self, call_id: str) -> None:
+        self.get("redeliver", call=call_id)
+
+    def expire(self, call_id: str) -> None:
+        self.get("expire", call=call_id)
+
+    def lose_next_spawn_answer(self, way: str = "unavailable", times: int = 1) -> None:
+        """`way`: unavailable or reset. Modal's client tries four times in all."""
+        self.get("lose_next_spawn_answer", way=way, times=times)
+
+    def wait(self, see: Callable[[], Seen | None], timeout_s: float = 20, what: str = "it") -> Seen:
+        """The first true thing that `see` gives; asks every 20 ms, fails after the timeout."""
+        end = time.monotonic() + timeout_s
+        while not (seen := see()):
+            if time.monotonic() > end:
+                raise AssertionError(
+                    f"{what} did not come to pass in {timeout_s} s\n{self.story()}"
+                )
+            time.sleep(0.02)
+        return seen
+
+    def finished(self, call_id: str, timeout_s: float = 20) -> dict[str, Any]:
+        """The call, once it is neither pending nor running."""
+
+        def over() -> bool:
+            return self.call(call_id)["status"] not in ("PENDING", "RUNNING")
+
+        self.wait(over, timeout_s, f"the end of {call_id}")
+        return self.call(call_id)
+
+    def running(self, call_id: str, timeout_s: float = 20) -> str:
+        """The container that runs the call, once one does."""
+
+        def tasks() -> list[str]:
+            return list(self.call(call_id)["tasks"])
+
+        return self.wait(tasks, timeout_s, f"the start of {call_id}")[-1]
+
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        """A client for Modal's SDK in this process: `from_name(..., client=client)`."""
+        from modal.client import Client
+        from modal_proto import api_pb2
+
+        credentials = (self.env["MODAL_TOKEN_ID"], self.env["MODAL_TOKEN_SECRET"])
+        url = self.env["MODAL_SERVER_URL"]
+        with Client(url, api_pb2.CLIENT_TYPE_CLIENT, credentials) as client:
+            yield client
+
+    def story(self) -> str:
+        """Calls, containers and the ends of the logs, for the message of a failed test."""
+        logs = sorted(self.state.glob("tasks/*/log.txt"), key=lambda path: path.stat().st_mtime)
+        tails = [f"--- {path.parent.name}\n{path.read_text()[-2000:]}" for path in logs[-4:]]
+        return "\n".join([json.dumps(self.calls()[-8:]), json.dumps(self.containers()), *tails])
+
+    def get(self, action: str, **query: Any) -> Any:
+        answer = self._client.get(f"/{action}", params=query)
+        if answer.is_error:
+            raise AssertionError(f"{action} {query}: {answer.status_code} {answer.text}")
+        return answer.json()
+
+    def close(self) -> None:
+        self._client.close()
+
+
+@contextmanager
+def loopback_modal(state: Path, *flags: str) -> Iterator[LoopbackModal]:
+    """A server with its state in this folder. When the block ends, or this process dies, so do
+    the server, its containers and what these started."""
+    command = [sys.executable, "-m", "dev.loopback_modal", "--state", str(state), "--lifeline"]
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [*command, *flags],
+            cwd=CHECKOUT,
+            env=clean_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+    try:
+        line = server.stdout.readline() if server.stdout else b""
+        if not line:
+            raise RuntimeError((state / "server.log").read_text())
+        cloud = LoopbackModal(state.resolve(), json.loads(line))
+        yield cloud
+        cloud.close()
+    finally:
+        end(server)
+        for pid in leftovers(state):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def end(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(10)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+    for pipe in (server.stdin, server.stdout):
+        if pipe:
+            pipe.close()
+
+
+def leftovers(state: Path) -> list[int]:
+    """Processes that containers of this state folder started and that still run."""
+    mark = f"LOOPBACK_MODAL_STATE={state.resolve()}\0".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if mark in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without anything that tells Modal where to go."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MODAL_")}
+
+
+def why_not() -> str:
+    """Why containers cannot run on this machine; empty when they can."""
+    try:
+        done = subprocess.run([*UNSHARE, "true"], capture_output=True, text=True, timeout=10)
+    except OSError as exc:
+        return f"no unshare: {exc}"
+    return "" if done.returncode == 0 else f"{' '.join(UNSHARE)}: {done.stderr.strip()}"
