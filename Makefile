@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(UV) pip install --quiet --python .venv --constraints constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-fast chaos soak check fix migrate migration client torch bench constraints
+.PHONY: help demo up test test-fast chaos soak check fix migrate migration client torch postgres s3 bench constraints
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -54,7 +54,14 @@ client: .venv/.test ## Write clients/openapi.json, docs/models.md and .env.examp
 
 torch: .venv/.torch ## Install torch and diffusers, for the real models
 
+postgres: .venv/.ok ## Install what a Postgres database needs
+	@$(INSTALL) -e '.[postgres]'
+
+s3: .venv/.ok ## Install what clips in a bucket need
+	@$(INSTALL) -e '.[s3]'
+
 bench: .venv/.test ## Measure: API, queue, encoder
+	@$(INSTALL) --group bench
 	$(RUN)/python -m benchmarks.api
 	$(RUN)/python -m benchmarks.queue
 	$(RUN)/python -m benchmarks.encode

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from threading import Event
 
 from fastapi import FastAPI
@@ -24,6 +24,7 @@ from service.api.room import Room
 from service.api.routes import content, generate, health, internal, jobs, keys, models, webhooks
 from service.api.seen import Seen
 from service.background import Ticker
+from service.domain.errors import Unavailable
 from service.domain.ports import Clock, utc_now
 from service.egress.client import Egress
 from service.lifecycle.rescue import Rescuer
@@ -105,7 +106,8 @@ async def _life(app: FastAPI, settings: Settings, bell: Bell, clock: Clock) -> A
         bell.close()
         ticker.stop()
         courier.stop()
-        turn.leave()
+        with suppress(Unavailable):  # then its time runs out
+            turn.leave()
         parts.db.close()
 
 

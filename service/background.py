@@ -77,9 +77,11 @@ class Ticker:
             self._failed(fault)
 
     def _failed(self, fault: Exception) -> None:
-        log.error("a tick failed; the next one tries again", fault)
         if isinstance(fault, Unavailable):
+            log.warning("a tick failed; the next one tries again", error=fault)
             self._wait_a_grace()
+        else:
+            log.error("a tick failed; the next one tries again", fault)
 
     def _wait_a_grace(self) -> None:
         self._ready_at = time.monotonic() + self._grace

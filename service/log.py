@@ -20,7 +20,9 @@ from typing import Any, Literal
 Format = Literal["text", "json"]
 
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-_PLAIN = re.compile(r"[^\s\"=\\]+")
+_PLAIN = re.compile(r"[\x21-\x7e]+")
+# What Postgres adds to an error: the row that failed, secrets and prompts included.
+_DETAIL = re.compile(r"^DETAIL:.*$", re.MULTILINE)
 
 
 class Log:
@@ -85,7 +87,8 @@ class _Lines(logging.Formatter):
             **getattr(record, "fields", {"logger": record.name}),
         }
         if record.exc_info and record.exc_info[0] is not None:
-            told["fault"] = "".join(traceback.format_exception(*record.exc_info)).strip()
+            fault = "".join(traceback.format_exception(*record.exc_info)).strip()
+            told["fault"] = _DETAIL.sub("", fault)
         if self._form == "json":
             return json.dumps(told, default=str)
         head = " ".join([told.pop("at"), told.pop("level"), _one_line(told.pop("event"))])
@@ -93,10 +96,12 @@ class _Lines(logging.Formatter):
 
 
 def _one_line(text: str) -> str:
-    return text.replace("\r", " ").replace("\n", " ")
+    """Without what would end the line, or move a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _quoted(value: Any) -> str:
     """As it is where that is one plain word, as a JSON string else."""
     text = str(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+    plain = _PLAIN.fullmatch(text) and not set(text) & set('"=\\')
+    return text if plain else json.dumps(text)

@@ -65,7 +65,11 @@ def _jobs() -> None:
         sqlite_where=queued,
         postgresql_where=queued,
     )
-    # Retention counts from here on for what is final already.
+    retried = sa.text("retry_of IS NOT NULL")
+    op.create_index(
+        "ix_jobs_retry_of", "jobs", ["retry_of"], sqlite_where=retried, postgresql_where=retried
+    )
+    # What was final before is purged too; its time counts from its end.
     op.execute(
         f"UPDATE jobs SET purge_at = finished_at + {_HOUR_IN_MICROSECONDS}"  # noqa: S608
         " WHERE finished_at IS NOT NULL"
@@ -129,7 +133,7 @@ def _deliveries() -> None:
             ondelete="CASCADE",
         ),
         sa.ForeignKeyConstraint(
-            ["job_id"], ["jobs.id"], name=op.f("fk_deliveries_job_id_jobs"), ondelete="CASCADE"
+            ["job_id"], ["jobs.id"], name=op.f("fk_deliveries_job_id_jobs"), ondelete="SET NULL"
         ),
         sa.ForeignKeyConstraint(["key_id"], ["keys.id"], name=op.f("fk_deliveries_key_id_keys")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
@@ -150,3 +154,4 @@ def _deliveries() -> None:
         postgresql_where=sa.text("state = 'pending'"),
     )
     op.create_index("ix_deliveries_owner", "deliveries", ["key_id", "id"])
+    op.create_index("ix_deliveries_age", "deliveries", ["created_at"])

@@ -78,8 +78,9 @@ async def accept(visit: Visit, asked: Submission, *, prefer: str | None, inline:
     """
     parts, links = visit.parts, visit.links
     parts.submits.spend(visit.key.id)
-    parts.room.check()
-    accepted = await parts.write(lambda tx: submit(tx, asked, parts.limits, parts.clock()))
+    accepted = await parts.write(
+        lambda tx: submit(tx, asked, parts.limits, parts.clock(), parts.room.check)
+    )
     failpoint("submit.committed")
     job, wait = accepted.job, _wait(prefer, parts.limits.max_wait)
     log.info(

@@ -11,8 +11,9 @@ from service.store import jobs, keys
 from service.store.database import Database, Transaction
 
 # A look costs in proportion to the queue; at most this share of the time is spent on looking, so
-# a short queue is seen as it is and one of ten thousand as it was some tenths of a second ago.
+# a short queue is seen as it is and one of ten thousand as it was some seconds ago.
 _SHARE = 1 / 20
+_QUICK_SECONDS = 0.005
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,13 @@ class Line:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._look: _Look | None = None
+        self._cost = 0.0  # seconds, of the last look
         self._lock = Lock()
+
+    @property
+    def quick(self) -> bool:
+        """Whether a look takes no longer than a request may hold up all others."""
+        return self._cost < _QUICK_SECONDS
 
     def place(self, job: Job, models: frozenset[str], workers: int, now: datetime) -> Forecast:
         """Of a queued job that competes with the jobs of `models` for `workers` workers."""
@@ -47,7 +54,8 @@ class Line:
         waiting, served, busy = self._db.read(_read)
         order = in_turn(waiting, served, now)
         done = time.perf_counter()
-        return _Look(order, busy, now, done + (done - began) / _SHARE, {})
+        self._cost = done - began
+        return _Look(order, busy, now, done + self._cost / _SHARE, {})
 
 
 def _outlook(look: _Look, models: frozenset[str], workers: int) -> Outlook:

@@ -90,7 +90,7 @@ class Parts:
         """How many jobs will be claimed before this queued one, and in how long it will be."""
         now = self.clock()
         models, workers = self.fleet.competing(job.request.model, now)
-        if self.db.local:
+        if self.db.local and self.line.quick:
             return self.line.place(job, models, workers, now)
         return await run_in_threadpool(self.line.place, job, models, workers, now)
 

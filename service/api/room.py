@@ -5,6 +5,9 @@ import time
 from pathlib import Path
 
 from service.domain.errors import StorageFull
+from service.log import Log
+
+log = Log(__name__)
 
 _LOOK_SECONDS = 1.0
 
@@ -15,15 +18,18 @@ class Room:
     def __init__(self, folder: Path, least_bytes: int) -> None:
         self._folder = folder
         self._least_bytes = least_bytes
-        self._free_bytes = 0
+        self._free_bytes = least_bytes
         self._good_until = 0.0
 
     @property
     def enough(self) -> bool:
         now = time.monotonic()
         if now >= self._good_until:
+            was_enough = self._free_bytes >= self._least_bytes
             self._free_bytes = shutil.disk_usage(self._folder).free
             self._good_until = now + _LOOK_SECONDS
+            if was_enough and self._free_bytes < self._least_bytes:
+                log.warning("disk is nearly full: no job is taken", free_bytes=self._free_bytes)
         return self._free_bytes >= self._least_bytes
 
     def check(self) -> None:

@@ -40,4 +40,4 @@ def upgrade(settings: Settings) -> None:
 def reason(error: Exception) -> str:
     """In one line; SQLAlchemy adds the statement and a link to what the driver says."""
     first = str(error).partition("\n")[0]
-    return f"{first}; install rushes[postgres]" if "psycopg" in first else first
+    return f"{first}; `make postgres` installs it" if isinstance(error, ImportError) else first

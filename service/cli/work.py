@@ -17,6 +17,7 @@ from service.log import Log
 from service.settings import Settings
 from service.workers.adapters.base import Adapter
 from service.workers.adapters.registry import make_adapter
+from service.workers.attempt import Warm
 from service.workers.pull import Puller
 from service.workers.run import Bench
 
@@ -40,7 +41,7 @@ def work(settings: Settings, api_url: str, name: str) -> None:
             name=name,
             models=list(wiring.cards(settings)),
             bench=Bench(wiring.artifacts(settings), _fresh(settings.data_dir / "scratch" / name)),
-            make_adapter=partial(_make_adapter, settings),
+            warm=Warm(partial(_make_adapter, settings)),
         )
         _stop_on_signals(puller)
         _greet(client, puller)

@@ -1,11 +1,12 @@
 """One numbered try at a job: what a worker is handed, what it says, and how it ends."""
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.domain.card import ModelCard
-from service.domain.request import VideoRequest
+from service.domain.request import Text, VideoRequest
 
 
 class Stage(StrEnum):
@@ -71,7 +72,7 @@ class Progress(BaseModel):
 
     stage: Stage
     fraction: float = Field(ge=0, le=1, allow_inf_nan=False)
-    detail: str | None = Field(default=None, max_length=200)
+    detail: Annotated[Text, Field(max_length=200)] | None = None
 
 
 class Artifact(BaseModel):
@@ -79,8 +80,8 @@ class Artifact(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    key: str = Field(max_length=300)
-    media_type: str = Field(max_length=64)
+    key: Annotated[Text, Field(max_length=300)]
+    media_type: Annotated[Text, Field(max_length=64)]
     size_bytes: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
@@ -116,7 +117,7 @@ class Outcome(BaseModel):
 
     facts: VideoFacts
     timings_ms: dict[str, int] = Field(max_length=16)
-    gpu: str | None = Field(default=None, max_length=64)
+    gpu: Annotated[Text, Field(max_length=64)] | None = None
     gpu_seconds: float = Field(default=0.0, ge=0, le=1e7, allow_inf_nan=False)
 
 
@@ -126,6 +127,6 @@ class Failure(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: FailureKind
-    code: str = Field(max_length=64)
-    message: str = Field(max_length=2000)
+    code: Annotated[Text, Field(max_length=64)]
+    message: Annotated[Text, Field(max_length=2000)]
     stage: Stage | None = None

@@ -4,6 +4,7 @@ import base64
 import re
 import secrets
 import time
+from datetime import UTC, datetime
 from uuid import UUID
 
 _SHAPE = re.compile(r"[a-z]{3}_[0-9a-v]{26}")  # 26 letters of 5 bits hold the 128 bits
@@ -21,6 +22,12 @@ def new(prefix: str) -> str:
 def is_id(prefix: str, text: str) -> bool:
     """Whether `text` has the shape of an id with this prefix."""
     return text.startswith(f"{prefix}_") and _SHAPE.fullmatch(text) is not None
+
+
+def made_at(id_: str) -> datetime:
+    """When an id was made, to the millisecond; `id_` has the shape of one."""
+    padded = id_.partition("_")[2].upper().ljust(32, "=")
+    return datetime.fromtimestamp(int.from_bytes(base64.b32hexdecode(padded)[:6]) / 1000, tz=UTC)
 
 
 def uuid7() -> UUID:

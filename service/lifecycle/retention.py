@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from service.domain import ids
 from service.domain.failpoint import failpoint
 from service.domain.job import Job, JobState, artifact_prefix, job_folder
 from service.domain.keeping import Keeping, Purge, next_purge_at, purge_of
@@ -31,12 +32,10 @@ class Retention:
         """Do what is due; answers how many jobs were touched."""
         due = self.db.read(lambda tx: jobs.to_purge(tx, now, size=_BATCH))
         touched = sum(self._try(job, now) for job in due)
-        self._forget(lambda tx: idempotency.forget(tx, now, size=_BATCH))
-        old = now - self.keeping.deliveries
-        self._forget(lambda tx: deliveries.forget(tx, old, size=_BATCH))
+        self._forget_rows(now)
         if self._strays_at is None or now >= self._strays_at:
             self._strays_at = now + _STRAYS_EVERY
-            self._collect_strays()
+            self._collect_strays(now - self.keeping.jobs)
         return touched
 
     def _try(self, job: Job, now: datetime) -> bool:
@@ -69,9 +68,12 @@ class Retention:
             if fence != winner:
                 self.artifacts.delete(artifact_prefix(job.id, fence))
 
-    def _collect_strays(self) -> None:
-        """Bytes of jobs that are no more: a worker that was given up wrote after their deletion."""
-        names = self.artifacts.children("jobs")
+    def _collect_strays(self, before: datetime) -> None:
+        """Bytes of jobs that are no more: a worker that was given up wrote after their deletion.
+
+        Only of jobs so old that no database can still have them: this one may be new, or restored.
+        """
+        names = [name for name in self.artifacts.children("jobs") if _made_before(name, before)]
         for start in range(0, len(names), _BATCH):
             some = names[start : start + _BATCH]
             known = self.db.read(lambda tx, some=some: jobs.known(tx, some))  # type: ignore[misc]
@@ -80,6 +82,19 @@ class Retention:
                     self.artifacts.delete(f"jobs/{name}")
                     log.info("stray bytes deleted", job=name)
 
+    def _forget_rows(self, now: datetime) -> None:
+        """The writer is bothered only when there is something to forget."""
+        if self.db.read(lambda tx: idempotency.old(tx, now)):
+            self._forget(lambda tx: idempotency.forget(tx, now, size=_BATCH))
+        before = now - self.keeping.deliveries
+        if self.db.read(lambda tx: deliveries.old(tx, before)):
+            self._forget(lambda tx: deliveries.forget(tx, before, size=_BATCH))
+
     def _forget(self, some: Callable[[Transaction], int]) -> None:
         while self.db.write(some).result() == _BATCH:
             pass
+
+
+def _made_before(name: str, moment: datetime) -> bool:
+    """What is not named after a job is not ours to judge."""
+    return ids.is_id("job", name) and ids.made_at(name) < moment

@@ -1,5 +1,6 @@
 """Accept a job: the row, and what its Idempotency-Key made, in one transaction."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +12,12 @@ from service.lifecycle.find import hold
 from service.store import idempotency, jobs, keys
 from service.store.database import Transaction
 
+Room = Callable[[], None]
+
+
+def no_check() -> None:
+    """There is always room."""
+
 
 @dataclass(frozen=True)
 class Accepted:
@@ -20,15 +27,18 @@ class Accepted:
     replayed: bool = False
 
 
-def submit(tx: Transaction, submission: Submission, limits: Limits, now: datetime) -> Accepted:
+def submit(
+    tx: Transaction, submission: Submission, limits: Limits, now: datetime, room: Room = no_check
+) -> Accepted:
     """Insert a queued job, or answer the one that the same Idempotency-Key made before.
 
     Raises RequestRefused when that key came with another request, QueueFull over a cap, NotFound
-    when the job to retry is gone.
+    when the job to retry is gone, and what `room` raises when there is no room for another clip.
     """
     named = submission.idempotency
     if named is not None and (earlier := _earlier(tx, submission, named, now)) is not None:
         return Accepted(earlier, replayed=True)
+    room()
     if submission.retry_of is not None:
         hold(tx, submission.retry_of, submission.key_id)  # it may have been deleted meanwhile
     _take_place(tx, submission, limits)

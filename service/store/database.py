@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.sql.base import Executable
 
 from service.domain.errors import Unavailable
@@ -35,8 +35,11 @@ class Transaction:
     wrote: bool = False
 
     def execute(self, statement: Executable, values: Any = None) -> sa.CursorResult[Any]:
-        self.wrote = self.wrote or not statement.is_select
-        return self.connection.execute(statement, values)
+        result = self.connection.execute(statement, values)
+        if not statement.is_select:
+            # A guarded UPDATE that matched nothing has spoiled nothing.
+            self.wrote = self.wrote or result.returns_rows or result.rowcount != 0
+        return result
 
     def ring(self, topic: str) -> None:
         self.topics.append(topic)
@@ -65,7 +68,7 @@ class Database:
 
     def __init__(self, url: str, on_commit: Callable[[Sequence[str]], None]) -> None:
         self.local = parse(url).get_backend_name() == "sqlite"
-        self._writes = make_engine(url)
+        self._writes = make_engine(url, bounded=True)
         self._readers: Readers = ThreadReaders(url) if self.local else PooledReaders(url)
         self._on_commit = on_commit
         self._ear = None if self.local else Ear(url, self._tell)
@@ -86,7 +89,7 @@ class Database:
         return work.future
 
     def read(self, run: Callable[[Transaction], T]) -> T:
-        """Run now, against what is committed. On SQLite, a write is refused."""
+        """Run now, against what is committed. A write is refused."""
         return self._readers.read(lambda connection: run(Transaction(connection)))
 
     def close(self) -> None:
@@ -156,7 +159,8 @@ class Database:
             except DBAPIError as error:
                 if self.local:
                     raise
-                raise _Unsure(f"the database broke off: {error.orig}") from error
+                log.warning("database broke off in a commit", error=error.orig)
+                raise _Unsure("the database broke off; whether it was done is not known") from error
             return answers
 
     def _attempt(
@@ -197,6 +201,6 @@ class _Unsure(Unavailable):
 
 
 def _fail(batch: list[_Work[Any]], error: Exception) -> None:
-    told = unavailable(error) if isinstance(error, DBAPIError) else error
+    told = unavailable(error) if isinstance(error, SQLAlchemyError) else error
     for work in batch:
         work.future.set_exception(told)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -20,6 +20,9 @@ from service.store.tables import PENDING, DeliveryRow
 
 _deliveries: sa.Table = DeliveryRow.__table__  # type: ignore[attr-defined]
 _PENDING = sa.text(PENDING)
+LONGEST_WAIT = timedelta(hours=30)
+LONGEST_LEASE = timedelta(minutes=5)
+MOST_TRIES_KEPT = 20
 TOPIC = "deliveries"  # rung when something is owed that was not before
 
 
@@ -55,17 +58,17 @@ def refresh(tx: Transaction, job: Job, event: str, url: str) -> bool:
             _deliveries.c.event == event,
             _deliveries.c.url == url,
             _PENDING,
-            _deliveries.c.attempt == 0,
+            _deliveries.c.body.is_(None),
         )
         .values(snapshot=_snapshot(job))
     )
     return tx.execute(statement).rowcount > 0
 
 
-def count(tx: Transaction, job_id: JobId, event: str, url: str) -> int:
-    """How many of this event the job has made for this URL."""
+def next_sequence(tx: Transaction, job_id: JobId, event: str, url: str) -> int:
+    """A sequence that this event of the job has not had for this URL: rows may be gone again."""
     statement = (
-        sa.select(sa.func.count())
+        sa.select(sa.func.coalesce(sa.func.max(_deliveries.c.sequence) + 1, 0))
         .select_from(_deliveries)
         .where(
             _deliveries.c.job_id == job_id, _deliveries.c.event == event, _deliveries.c.url == url
@@ -74,19 +77,29 @@ def count(tx: Transaction, job_id: JobId, event: str, url: str) -> int:
     return int(tx.execute(statement).scalar_one())
 
 
+class Due(NamedTuple):
+    """What is to be tried, and whom it keeps busy."""
+
+    id: DeliveryId
+    host: str
+    key_id: KeyId
+
+
 def due(
-    tx: Transaction, now: datetime, *, busy_hosts: list[str], size: int
-) -> list[tuple[DeliveryId, str]]:
-    """What is to be tried now and by nobody else, longest due first: ids and hosts."""
+    tx: Transaction, now: datetime, *, busy_hosts: list[str], busy_keys: list[str], size: int
+) -> list[Due]:
+    """What is to be tried now and by nobody else, longest due first."""
     statement = (
-        sa.select(_deliveries.c.id, _deliveries.c.host)
-        .where(_PENDING, _deliveries.c.next_at <= now, _unheld(now))
+        sa.select(_deliveries.c.id, _deliveries.c.host, _deliveries.c.key_id)
+        .where(_PENDING, _is_due(now), _unheld(now))
         .order_by(_deliveries.c.next_at, _deliveries.c.id)
         .limit(size)
     )
     if busy_hosts:
         statement = statement.where(_deliveries.c.host.not_in(busy_hosts))
-    return [(DeliveryId(row.id), str(row.host)) for row in tx.execute(statement)]
+    if busy_keys:
+        statement = statement.where(_deliveries.c.key_id.not_in(busy_keys))
+    return [Due._make(row) for row in tx.execute(statement)]
 
 
 def take(
@@ -95,11 +108,8 @@ def take(
     """Begin a try, fenced: None when it is not due any more, or another sender's."""
     statement = (
         sa.update(_deliveries)
-        .where(
-            _deliveries.c.id == delivery_id, _PENDING, _deliveries.c.next_at <= now, _unheld(now)
-        )
+        .where(_deliveries.c.id == delivery_id, _PENDING, _is_due(now), _unheld(now))
         .values(
-            attempt=_deliveries.c.attempt + 1,
             fence=_deliveries.c.fence + 1,
             lease_until=now + lease,
         )
@@ -111,7 +121,7 @@ def take(
 
 def fix_body(tx: Transaction, delivery: Delivery, body: bytes) -> None:
     """From here on every try sends these very bytes."""
-    tx.execute(_mine(delivery).values(body=body))
+    tx.execute(_mine(delivery).values(body=body, snapshot=None))
 
 
 def settle(
@@ -123,11 +133,14 @@ def settle(
     next_at: datetime | None,
 ) -> bool:
     """Record a try; False when the delivery was taken by another since."""
-    statement = _mine(delivery).values(
+    statement = _mine(
+        delivery
+    ).values(
         state=state,
         next_at=next_at,
         lease_until=None,
-        tries=[one.model_dump(mode="json") for one in (*delivery.tries, made)],
+        attempt=delivery.attempt + 1,  # not when it is taken: a sender that died made no try
+        tries=[one.model_dump(mode="json") for one in (*delivery.tries, made)[-MOST_TRIES_KEPT:]],
         delivered_at=made.at if state is DeliveryState.DELIVERED else None,
     )
     return tx.execute(statement).rowcount == 1
@@ -194,6 +207,23 @@ def page(
     return [_to_delivery(row) for row in tx.execute(statement).mappings()]
 
 
+def forget_of(tx: Transaction, job_id: JobId) -> None:
+    """Delete what was settled of a job; what is still owed of it is sent all the same."""
+    tx.execute(
+        sa.delete(_deliveries).where(
+            _deliveries.c.job_id == job_id, _deliveries.c.state != DeliveryState.PENDING
+        )
+    )
+
+
+def old(tx: Transaction, before: datetime) -> bool:
+    """Whether there are settled deliveries made before that moment."""
+    statement = sa.select(_deliveries.c.id).where(
+        _deliveries.c.created_at < before, _deliveries.c.state != DeliveryState.PENDING
+    )
+    return tx.execute(statement.limit(1)).first() is not None
+
+
 def forget(tx: Transaction, before: datetime, *, size: int) -> int:
     """Delete up to `size` settled deliveries made before that moment."""
     old = (
@@ -204,9 +234,15 @@ def forget(tx: Transaction, before: datetime, *, size: int) -> int:
     return tx.execute(sa.delete(_deliveries).where(_deliveries.c.id.in_(old))).rowcount
 
 
+def _is_due(now: datetime) -> sa.ColumnElement[bool]:
+    """No wait is longer: one that seems so is of before the clock was set back."""
+    return sa.or_(_deliveries.c.next_at <= now, _deliveries.c.next_at > now + LONGEST_WAIT)
+
+
 def _unheld(now: datetime) -> sa.ColumnElement[bool]:
     """No sender has it, or the one that had it died."""
-    return sa.or_(_deliveries.c.lease_until.is_(None), _deliveries.c.lease_until < now)
+    until = _deliveries.c.lease_until
+    return sa.or_(until.is_(None), until < now, until > now + LONGEST_LEASE)
 
 
 def _mine(delivery: Delivery) -> sa.Update:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from service.log import Log
+from service.store.engine import NOTICE_SILENCE
 
 if TYPE_CHECKING:
     import psycopg
@@ -51,9 +52,10 @@ class Ear:
     def _run(self) -> None:
         import psycopg  # only where Postgres is used
 
+        where = psycopg.conninfo.make_conninfo(self._url, **NOTICE_SILENCE)
         while not self._stop.is_set():
             try:
-                with psycopg.connect(self._url, autocommit=True) as connection:
+                with psycopg.connect(where, autocommit=True) as connection:
                     connection.execute(f"LISTEN {_CHANNEL}")
                     self.listening.set()
                     self._listen(connection)

@@ -23,14 +23,15 @@ def parse(url: str) -> sa.URL:
     return parsed
 
 
-def make_engine(url: str, *, read_only: bool = False) -> sa.Engine:
+def make_engine(url: str, *, read_only: bool = False, bounded: bool = False) -> sa.Engine:
     """An engine for SQLite or Postgres; all of SQLite's own settings are made here.
 
+    `bounded` is for the writer of a service: on Postgres nothing of it waits without end.
     Parameters are hidden in its errors: they are prompts and secrets, and errors are logged.
     """
     parsed = parse(url)
     if parsed.get_backend_name() != "sqlite":
-        return _postgres(parsed, read_only=read_only)
+        return _postgres(parsed, read_only=read_only, bounded=bounded)
     options: dict[str, Any] = {}
     if read_only:
         options = {"isolation_level": "AUTOCOMMIT", "poolclass": sa.NullPool}
@@ -55,7 +56,7 @@ def make_engine(url: str, *, read_only: bool = False) -> sa.Engine:
 
 _MOST_READERS = 10
 # A server that is cut off says nothing: so that this is noticed within some ten seconds.
-_NOTICE_SILENCE = {
+NOTICE_SILENCE = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -64,15 +65,31 @@ _NOTICE_SILENCE = {
 }
 
 
-def _postgres(url: sa.URL, *, read_only: bool) -> sa.Engine:
+# What holds a lock for longer than this is stuck; it must not hold up all others.
+_BOUNDS = (
+    "SET lock_timeout = '5s'; SET statement_timeout = '30s'; "
+    "SET idle_in_transaction_session_timeout = '15s'"
+)
+
+
+def _postgres(url: sa.URL, *, read_only: bool, bounded: bool) -> sa.Engine:
     if not read_only:
-        return sa.create_engine(url, hide_parameters=True, connect_args=_NOTICE_SILENCE)
+        engine = sa.create_engine(url, hide_parameters=True, connect_args=NOTICE_SILENCE)
+        if bounded:
+
+            @event.listens_for(engine, "connect")
+            def _bound(connection: Any, _record: object) -> None:
+                connection.execute(_BOUNDS)
+                connection.commit()
+
+        return engine
     engine = sa.create_engine(
         url,
         hide_parameters=True,
-        connect_args=_NOTICE_SILENCE,
+        connect_args=NOTICE_SILENCE,
         isolation_level="AUTOCOMMIT",
         pool_size=_MOST_READERS,
+        pool_timeout=5,
         max_overflow=0,
         pool_reset_on_return=None,  # nothing is left open to roll back
     )
@@ -93,7 +110,7 @@ def check_durable(url: str) -> None:
     parsed = parse(url)
     if parsed.get_backend_name() == "sqlite":
         return
-    engine = sa.create_engine(parsed, poolclass=sa.NullPool)
+    engine = sa.create_engine(parsed, poolclass=sa.NullPool, connect_args=NOTICE_SILENCE)
     with engine.connect() as connection:
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             value = connection.exec_driver_sql(f"SHOW {setting}").scalar_one()

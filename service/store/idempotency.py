@@ -47,6 +47,12 @@ def remember(tx: Transaction, job: Job, idempotency: Idempotency, *, expires_at:
     )
 
 
+def old(tx: Transaction, now: datetime) -> bool:
+    """Whether there are names whose time is over."""
+    statement = sa.select(_idempotency.c.name).where(_idempotency.c.expires_at <= now).limit(1)
+    return tx.execute(statement).first() is not None
+
+
 def forget(tx: Transaction, now: datetime, *, size: int) -> int:
     """Delete up to `size` names whose time is over."""
     table = _idempotency

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from service.domain.job import Job, JobFilter, JobId, JobState, KeyId
 from service.domain.line import Waiting
+from service.store import deliveries
 from service.store.database import Transaction
 from service.store.job_rows import job_table, to_job, to_row
 from service.store.tables import ACTIVE_STATES, QUEUED, KeyRow
@@ -228,6 +229,7 @@ def known(tx: Transaction, ids: list[str]) -> set[str]:
 
 
 def delete(tx: Transaction, job: Job) -> None:
+    deliveries.forget_of(tx, job.id)
     tx.execute(sa.delete(job_table).where(job_table.c.id == job.id))
     tx.ring(job.id)
 

@@ -23,6 +23,11 @@ def insert(tx: Transaction, key: Key) -> None:
     tx.execute(sa.insert(_keys), asdict(key))
 
 
+def hold(tx: Transaction, key_id: KeyId) -> None:
+    """Nobody else changes what belongs to this key's row until this transaction ends."""
+    tx.execute(sa.select(_keys.c.id).where(_keys.c.id == key_id).with_for_update()).first()
+
+
 def enter_queue(tx: Transaction, key_id: KeyId, *, limit: int) -> bool:
     """Count one more queued job of this key, unless it has `limit` of them already."""
     return tx.execute(_ENTER_QUEUE, {"owner": key_id, "limit": limit}).rowcount == 1

@@ -25,13 +25,13 @@ def owe_latest(tx: Transaction, event: EventKind, job: Job, now: datetime) -> No
     for target in _targets(tx, event, job):
         url, _ = target
         if not deliveries.refresh(tx, job, event, url):
-            number = deliveries.count(tx, job.id, event, url)
+            number = deliveries.next_sequence(tx, job.id, event, url)
             _owe(tx, event, job, target, now, sequence=number)
 
 
 def host_of(url: str) -> str:
     """What deliveries are shared out by."""
-    return (urlsplit(url).hostname or "")[:300]
+    return (urlsplit(url).hostname or "").rstrip(".")[:300]
 
 
 def _targets(tx: Transaction, event: EventKind, job: Job) -> list[Target]:

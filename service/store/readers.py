@@ -6,12 +6,18 @@ from typing import Protocol, TypeVar
 from weakref import WeakSet
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
 
 from service.domain.errors import Unavailable
+from service.log import Log
 from service.store.engine import make_engine
 
+log = Log(__name__)
+
 T = TypeVar("T")
+
+# A disk or a server that fails, and a pool whose every connection is in use for too long.
+AWAY = (OperationalError, InterfaceError, TimeoutError)
 
 
 class Readers(Protocol):
@@ -33,7 +39,7 @@ class ThreadReaders:
     def read(self, run: Callable[[sa.Connection], T]) -> T:
         try:
             return run(self._connection())
-        except (OperationalError, InterfaceError) as error:
+        except AWAY as error:
             raise unavailable(error) from error
 
     def close(self) -> None:
@@ -59,12 +65,12 @@ class PooledReaders:
         """A look at a connection that went stale while nobody used it is tried once more."""
         try:
             return self._read(run)
-        except (OperationalError, InterfaceError) as error:
-            if not error.connection_invalidated:
+        except AWAY as error:
+            if not getattr(error, "connection_invalidated", False):
                 raise unavailable(error) from error
         try:
             return self._read(run)
-        except (OperationalError, InterfaceError) as error:
+        except AWAY as error:
             raise unavailable(error) from error
 
     def close(self) -> None:
@@ -75,10 +81,10 @@ class PooledReaders:
             return run(connection)
 
 
-def unavailable(error: DBAPIError) -> Exception:
+def unavailable(error: SQLAlchemyError) -> Exception:
     """What a failed disk or server is to whoever asked; another error is left as it is."""
-    if not isinstance(error, OperationalError | InterfaceError):
+    if not isinstance(error, AWAY):
         return error
-    told = Unavailable(f"the database does not answer: {error.orig}")
-    told.__cause__ = error
-    return told
+    # Where the database is and what its driver says are the owner's business: for the log alone.
+    log.warning("database does not answer", error=getattr(error, "orig", error))
+    return Unavailable("the database does not answer")

@@ -140,6 +140,7 @@ class JobRow(SQLModel, table=True):
             "ix_jobs_start_deadline", "start_deadline_at", where="start_deadline_at IS NOT NULL"
         ),
         _partial("ix_jobs_purge", "purge_at", where="purge_at IS NOT NULL"),
+        _partial("ix_jobs_retry_of", "retry_of", where="retry_of IS NOT NULL"),
         sa.Index("ix_jobs_owner", "key_id", "id"),
     )
 
@@ -213,7 +214,7 @@ class DeliveryRow(SQLModel, table=True):
 
     id: str = Field(sa_type=Id, primary_key=True)
     key_id: str = Field(sa_type=Id, foreign_key="keys.id")
-    job_id: str | None = Field(default=None, sa_type=Id, foreign_key="jobs.id", ondelete="CASCADE")
+    job_id: str | None = Field(default=None, sa_type=Id, foreign_key="jobs.id", ondelete="SET NULL")
     endpoint_id: str | None = Field(
         default=None, sa_type=Id, foreign_key="endpoints.id", ondelete="CASCADE", index=True
     )
@@ -237,6 +238,7 @@ class DeliveryRow(SQLModel, table=True):
         sa.UniqueConstraint("job_id", "event", "sequence", "url"),
         _partial("ix_deliveries_due", "next_at", where=PENDING),
         sa.Index("ix_deliveries_owner", "key_id", "id"),
+        sa.Index("ix_deliveries_age", "created_at"),
     )
 
 

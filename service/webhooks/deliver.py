@@ -112,7 +112,9 @@ def _verdict(
         return DeliveryState.DELIVERED, None
     if made.status == _GONE:
         return DeliveryState.DISABLED, None
-    next_at = next_try(delivery.attempt, made.at, None if answer is None else answer.retry_after)
+    next_at = next_try(
+        delivery.attempt + 1, made.at, None if answer is None else answer.retry_after
+    )
     return (DeliveryState.DEAD if next_at is None else DeliveryState.PENDING), next_at
 
 

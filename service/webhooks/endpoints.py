@@ -25,6 +25,7 @@ def register(
     tx: Transaction, key_id: KeyId, url: str, events: tuple[str, ...], now: datetime
 ) -> Endpoint:
     """A new endpoint with a secret of its own. Raises Conflict for one too many, or a known URL."""
+    keys.hold(tx, key_id)  # so that two at once do not both find room
     known = endpoints.of_key(tx, key_id)
     if len(known) >= MOST_PER_KEY:
         raise Conflict(f"a key may have {MOST_PER_KEY} endpoints", code="too_many_endpoints")
@@ -89,8 +90,13 @@ def send_test(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId, now: date
 
 
 def replay(tx: Transaction, delivery_id: DeliveryId, key_id: KeyId, now: datetime) -> Delivery:
-    """Owe a delivery anew, with its id and body, from the top of the timetable."""
+    """Owe a delivery anew, with its id and body, from the top of the timetable.
+
+    Raises Conflict for one whose first try has not been yet, or whose endpoint is disabled.
+    """
     delivery = find_delivery(tx, delivery_id, key_id)
+    if delivery.state is DeliveryState.PENDING and not delivery.tries:
+        raise Conflict("it is about to be sent for the first time", code="not_tried_yet")
     if delivery.endpoint_id is not None:
         _refuse_disabled(find(tx, delivery.endpoint_id, key_id))
     return deliveries.replay(tx, delivery, now=now)

@@ -39,6 +39,10 @@ _SPANS: dict[Stage, tuple[float, float]] = {
 }
 
 
+class Unheard(Lost):
+    """The API could not be reached: whether the attempt is ours is not known."""
+
+
 class HttpReporter:
     """Speaks for one attempt. Within `with`, a thread of its own keeps the lease alive.
 
@@ -46,11 +50,22 @@ class HttpReporter:
     generates, at its next step. Once the attempt's end is being told, the thread is silent.
     """
 
-    def __init__(self, client: httpx.Client, ticket: Ticket, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        client: httpx.Client,
+        ticket: Ticket,
+        stopping: threading.Event,
+        *,
+        call_id: str | None = None,
+        patience: float = _GIVE_UP_SECONDS,
+    ) -> None:
+        """`call_id` names this start of a worker; `patience` is for how many seconds begin, finish
+        and the like are tried while the API is away."""
         self._client = client
         self._ticket = ticket
         self._stopping = stopping
-        self._call_id = f"local:{os.getpid()}:{uuid.uuid4().hex}"
+        self._call_id = call_id or f"local:{os.getpid()}:{uuid.uuid4().hex}"
+        self._patience = patience
         self._fence = ticket.fence
         self._heartbeat_seconds = 1.0
         self._news = threading.Condition()
@@ -60,7 +75,8 @@ class HttpReporter:
         self._thread = threading.Thread(target=self._keep_telling, name="reporter", daemon=True)
 
     def begin(self) -> str:
-        """Take the attempt; answers the prefix for its artifacts. Raises Lost."""
+        """Take the attempt; answers the prefix for its artifacts. Raises Lost, and its kind
+        Unheard when the API could not be reached."""
         begun = self._insist("begin", {"call_id": self._call_id})
         self._fence = begun["fence"]
         self._heartbeat_seconds = begun["lease_seconds"] / _HEARTBEATS_A_LEASE
@@ -78,6 +94,11 @@ class HttpReporter:
         with self._news:
             self._progress = Progress(stage=stage, fraction=fraction, detail=detail)
             self._news.notify()
+
+    @property
+    def fence(self) -> int:
+        """The ticket's, and from `begin` on the running one."""
+        return self._fence
 
     @property
     def stage(self) -> Stage:
@@ -154,7 +175,7 @@ class HttpReporter:
 
     def _insist(self, act: str, body: dict[str, Any]) -> dict[str, Any]:
         """Post until it is answered: each of these acts may be told twice without harm."""
-        deadline = time.monotonic() + _GIVE_UP_SECONDS
+        deadline = time.monotonic() + self._patience
         wait = 0.1
         while True:
             try:
@@ -167,7 +188,7 @@ class HttpReporter:
                     error=error,
                 )
                 if self._stopping.wait(wait) or time.monotonic() > deadline:
-                    raise Lost("the API did not answer in time") from error
+                    raise Unheard("the API did not answer in time") from error
             wait = min(wait * 2, 5.0)
 
     def _post(self, act: str, body: dict[str, Any]) -> dict[str, Any]:

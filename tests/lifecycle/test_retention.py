@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from service.artifacts.files import Files
+from service.domain import ids
 from service.domain.attempt import MANIFEST
+from service.domain.event import DeliveryFilter
 from service.domain.failpoint import arm, disarm
 from service.domain.job import Job, JobId, JobState, KeyId, job_folder
 from service.domain.keeping import SETTLE, Keeping
@@ -14,7 +16,7 @@ from service.lifecycle import report
 from service.lifecycle.cancel import cancel
 from service.lifecycle.retention import Retention
 from service.lifecycle.submit import submit
-from service.store import idempotency, jobs
+from service.store import deliveries, idempotency, jobs
 from service.store.database import Database
 from tests import make
 
@@ -193,10 +195,28 @@ def test_bytes_of_a_job_that_is_no_more_are_collected(
 ) -> None:
     job = finished(db, key_id, artifacts, tmp_path, clock())
     put(artifacts, "jobs/job_00000000000000000000000000/7/video.mp4", tmp_path)
+    young = ids.new("job")  # of another database, perhaps: not ours to judge
+    put(artifacts, f"jobs/{young}/7/video.mp4", tmp_path)
+    put(artifacts, "jobs/notes.txt", tmp_path)
 
     retention.tick(clock())
 
-    assert artifacts.children("jobs") == [job.id]
+    assert artifacts.children("jobs") == sorted([job.id, young, "notes.txt"])
+
+
+def test_what_is_still_owed_is_never_forgotten(
+    db: Database, key_id: KeyId, retention: Retention, clock: make.FakeClock
+) -> None:
+    asked = make.submission(key_id, webhook_url="https://hooks.example.com/")
+    job = make.do(db, lambda tx: submit(tx, asked, Limits(), clock())).job
+    make.do(db, lambda tx: cancel(tx, job.id, key_id, clock()))
+    clock.now += KEEPING.deliveries + KEEPING.jobs
+
+    retention.tick(clock())
+
+    found = db.read(lambda tx: deliveries.page(tx, key_id, size=9, wanted=DeliveryFilter()))
+    assert [one.event for one in found] == ["job.canceled"]
+    assert now_of(db, job) is None
 
 
 def test_an_idempotency_key_is_forgotten_after_a_day(

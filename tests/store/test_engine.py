@@ -61,8 +61,10 @@ def test_a_read_does_not_wait_for_a_write(db: Database) -> None:
 def test_a_read_cannot_write(db: Database) -> None:
     key = make.new_key("s" * 30, name="n", admin=False, now=make.START)
 
-    with pytest.raises((Unavailable, sa.exc.DBAPIError), match=r"readonly|read-only"):
+    with pytest.raises((Unavailable, sa.exc.DBAPIError)) as refused:
         db.read(lambda tx: keys.insert(tx, key))
+    why = str(refused.value.__cause__ or refused.value)
+    assert "readonly" in why or "read-only" in why
 
 
 def test_a_failing_piece_of_work_harms_only_its_own_caller(db: Database) -> None:

@@ -1,10 +1,13 @@
+import dataclasses
 import json
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 from standardwebhooks import Webhook
 
 from service.api.events import MOST_BYTES
+from service.domain.attempt import Progress
 from service.domain.errors import Conflict, NotFound
 from service.domain.event import (
     Delivery,
@@ -19,8 +22,8 @@ from service.domain.limits import Limits
 from service.domain.request import DEFAULT_EVENTS
 from service.lifecycle.cancel import cancel
 from service.lifecycle.submit import submit
-from service.store import deliveries, endpoints, keys
-from service.store.database import Database
+from service.store import deliveries, endpoints, jobs, keys, moves
+from service.store.database import Database, Transaction
 from service.webhooks import endpoints as use
 from service.webhooks.deliver import PATIENCE, Sender
 from service.webhooks.sign import shown
@@ -266,6 +269,135 @@ def test_a_sender_that_was_given_up_records_nothing(
 
     assert held is False
     assert only(db, key_id).state is DeliveryState.PENDING
+
+
+def test_a_replay_fences_off_whoever_is_at_it_and_is_due_at_once(
+    db: Database, key_id: KeyId, sender: Sender, receiver: Receiver, clock: make.FakeClock
+) -> None:
+    canceled(db, key_id, clock(), webhook_url=receiver.url("500"))
+    send(sender, db, key_id)
+    delivery = only(db, key_id)
+    clock.now = delivery.next_at or clock.now
+    old = make.do(db, lambda tx: sender._take(tx, delivery.id))
+
+    make.do(db, lambda tx: use.replay(tx, delivery.id, key_id, clock()))
+
+    late = Try(at=clock(), status=200)
+    held = make.do(
+        db,
+        lambda tx: deliveries.settle(
+            tx, old.delivery, late, state=DeliveryState.DELIVERED, next_at=None
+        ),
+    )
+    assert held is False
+    assert sender.send(delivery.id) is not None
+
+
+def test_the_bytes_of_the_first_try_are_those_of_every_try(
+    db: Database, key_id: KeyId, sender: Sender, receiver: Receiver, clock: make.FakeClock
+) -> None:
+    canceled(db, key_id, clock(), webhook_url=receiver.url("500"))
+    numbers = iter(range(9))
+    counting = dataclasses.replace(sender, render=lambda _: f"body {next(numbers)}".encode())
+
+    for _ in range(2):
+        clock.now = only(db, key_id).next_at or clock.now
+        counting.send(only(db, key_id).id)
+
+    assert [body_of(got) for got in receiver.got("500")] == [b"body 0", b"body 0"]
+
+
+def test_senders_that_die_use_up_no_tries(
+    db: Database, key_id: KeyId, sender: Sender, receiver: Receiver, clock: make.FakeClock
+) -> None:
+    canceled(db, key_id, clock(), webhook_url=receiver.url("500"))
+    for _ in range(MOST_TRIES + 5):
+        assert make.do(db, lambda tx: sender._take(tx, only(db, key_id).id)) is not None
+        clock.advance(61)
+
+    send(sender, db, key_id)
+
+    assert only(db, key_id).state is DeliveryState.PENDING
+
+
+def test_a_clock_that_is_set_back_holds_up_no_delivery(
+    db: Database, key_id: KeyId, sender: Sender, receiver: Receiver, clock: make.FakeClock
+) -> None:
+    canceled(db, key_id, clock(), webhook_url=receiver.url("ok"))
+    make.do(db, lambda tx: sender._take(tx, only(db, key_id).id))  # and its sender dies
+    clock.advance(-30 * 86_400)
+
+    assert send(sender, db, key_id).status == 200
+
+
+def test_what_is_owed_outlives_its_job(
+    db: Database, key_id: KeyId, sender: Sender, receiver: Receiver, clock: make.FakeClock
+) -> None:
+    job = canceled(db, key_id, clock(), webhook_url=receiver.url("ok"))
+
+    make.do(db, lambda tx: jobs.delete(tx, job))
+    send(sender, db, key_id)
+
+    (got,) = receiver.got("ok")
+    assert json.loads(body_of(got))["data"]["id"] == job.id
+
+
+def test_progress_after_a_replay_is_told_by_a_new_delivery(
+    db: Database, key_id: KeyId, sender: Sender, receiver: Receiver, clock: make.FakeClock
+) -> None:
+    registered(db, key_id, receiver.url("ok"), "job.progress")
+    asked = make.submission(key_id)
+    make.do(db, lambda tx: submit(tx, asked, Limits(), clock()))
+    begun = make.begin(db, make.claim(db, clock()), clock())
+
+    def beat(fraction: float) -> None:
+        told = Progress(stage="generate", fraction=fraction)
+        now = db.read(lambda tx: jobs.get(tx, begun.id))
+        make.do(db, lambda tx: moves.beat(tx, now, told, now=clock(), lease=make.LEASE))
+
+    beat(0.1)
+    send(sender, db, key_id)
+    make.do(db, lambda tx: use.replay(tx, only(db, key_id).id, key_id, clock()))
+    beat(0.5)
+    for one in owed(db, key_id):
+        sender.send(one.id)
+
+    told = [json.loads(body_of(got))["data"]["progress"] for got in receiver.got("ok")]
+    assert sorted(told) == [10, 10, 50]
+
+
+def test_a_heartbeat_survives_deliveries_that_are_gone_again(
+    db: Database, key_id: KeyId, receiver: Receiver, clock: make.FakeClock
+) -> None:
+    url = receiver.url("ok")
+    endpoint = registered(db, key_id, url, "job.progress")
+    asked = make.submission(key_id, webhook_url=url, webhook_events=["job.progress"])
+    make.do(db, lambda tx: submit(tx, asked, Limits(), clock()))
+    begun = make.begin(db, make.claim(db, clock()), clock())
+
+    def beat(fraction: float) -> None:
+        told = Progress(stage="generate", fraction=fraction)
+        now = db.read(lambda tx: jobs.get(tx, begun.id))
+        make.do(db, lambda tx: moves.beat(tx, now, told, now=clock(), lease=make.LEASE))
+        for one in owed(db, key_id):
+            make.do(db, partial(deliver, one.id))
+
+    def deliver(delivery_id: DeliveryId, tx: Transaction) -> None:
+        taken = deliveries.take(tx, delivery_id, now=clock(), lease=make.LEASE)
+        if taken is not None:
+            deliveries.fix_body(tx, taken, b"{}")
+            made = Try(at=clock(), status=200)
+            done = DeliveryState.DELIVERED
+            deliveries.settle(tx, taken, made, state=done, next_at=None)
+
+    beat(0.1)
+    make.do(db, lambda tx: endpoints.disable(tx, endpoint.id, now=clock(), reason="x"))
+    beat(0.3)
+    make.do(db, lambda tx: use.remove(tx, endpoint.id, key_id))
+    beat(0.5)
+    beat(0.7)
+
+    assert len(owed(db, key_id)) == 3
 
 
 def test_a_body_that_would_be_too_large_leaves_out_the_input_and_says_so(

@@ -135,3 +135,21 @@ def test_a_prompt_cannot_reach_ffmpegs_arguments(tmp_path: Path) -> None:
     comment = next(line for line in metadata.split("\n") if line.startswith("comment="))
     unescaped = comment.removeprefix("comment=").replace("\\=", "=").replace("\\;", ";")
     assert json.loads(unescaped.replace("\\#", "#").replace("\\\\", "\\")) == nasty
+
+
+def test_ffmpeg_may_read_only_the_pipe_and_write_only_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = tmp_path / "said"
+    real = imageio_ffmpeg.get_ffmpeg_exe()
+    listening = tmp_path / "ffmpeg"
+    listening.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" > '{said}'\nexec '{real}' \"$@\"\n")
+    listening.chmod(0o700)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(listening))
+    request = make.request(num_frames=1)
+
+    encode(frames(request), request, tmp_path / "v.mp4", {})
+
+    words = said.read_text().splitlines()
+    assert words[words.index("-i") - 2 :][:4] == ["-protocol_whitelist", "pipe", "-i", "pipe:0"]
+    assert words[-3:] == ["-protocol_whitelist", "file", f"file:{tmp_path / 'v.mp4'}"]

@@ -26,7 +26,7 @@ class ModelHealth(BaseModel):
 
 
 class Health(BaseModel):
-    """`degraded`: jobs are accepted, but no worker is there. `unhealthy`: the database is away."""
+    """`degraded`: no worker is there, or no room on the disk. `unhealthy`: the database is away."""
 
     status: Literal["healthy", "degraded", "unhealthy"]
     model: str
@@ -48,7 +48,8 @@ async def health(response: Response, parts: PartsDep) -> Health:
     except Unavailable:
         queue = None
         response.status_code = 503
-    status: Literal["healthy", "degraded"] = "healthy" if models[0].workers else "degraded"
+    fine = models[0].workers and parts.room.enough
+    status: Literal["healthy", "degraded"] = "healthy" if fine else "degraded"
     return Health(
         status="unhealthy" if queue is None else status,
         model=models[0].id,

@@ -16,7 +16,7 @@ from service.api.problems import documented
 from service.api.schemas import Deleted, InlineVideo, JobList, JobOut
 from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
 from service.domain.job import Job, JobFilter, JobId, JobState
-from service.domain.request import METADATA_LABEL, Choices, VideoAsk
+from service.domain.request import METADATA_LABEL, Choices, Label, VideoAsk
 from service.lifecycle.cancel import cancel
 from service.lifecycle.remove import remove
 from service.log import Log
@@ -39,7 +39,7 @@ class ListQuery(BaseModel):
     order: Literal["asc", "desc"] = "desc"
     status: str | None = Field(default=None, description="One state, or several: `queued,running`.")
     kind: Literal["video"] | None = None
-    model: str | None = Field(default=None, max_length=64)
+    model: Label | None = None
     ids: str | None = Field(default=None, description="Up to 100 job ids, separated by commas.")
 
     @model_validator(mode="after")
@@ -48,8 +48,8 @@ class ListQuery(BaseModel):
         for name, text in extra.items():
             if not _METADATA.fullmatch(name):
                 raise ValueError(f"no such parameter: {name[:80]!r}")
-            if not isinstance(text, str) or len(text) > 500:
-                raise ValueError(f"{name} must be one text of at most 500 characters")
+            if not isinstance(text, str) or len(text) > 500 or "\x00" in text:
+                raise ValueError(f"{name} must be one text of at most 500 characters, none NUL")
         if len(extra) > _MOST_LABELS:
             raise ValueError(f"at most {_MOST_LABELS} labels at a time")
         return self

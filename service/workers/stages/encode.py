@@ -94,7 +94,10 @@ class _ffmpeg:  # noqa: N801 - a context manager, used like a function
 
 def _command(request: VideoRequest, target: Path, provenance: dict[str, Any]) -> list[str]:
     size = f"{request.width}x{request.height}"
-    source = f"-f rawvideo -pix_fmt rgb24 -video_size {size} -framerate {request.fps} -i pipe:0"
+    source = (
+        f"-f rawvideo -pix_fmt rgb24 -video_size {size} -framerate {request.fps} "
+        "-protocol_whitelist pipe -i pipe:0"
+    )
     group = _KEYFRAME_SECONDS * request.fps
     video = (
         "-an -vf scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,"
@@ -109,7 +112,7 @@ def _command(request: VideoRequest, target: Path, provenance: dict[str, Any]) ->
         *video.split(),
         "-metadata",
         f"comment={json.dumps(provenance)}",
-        f"file:{target}",
+        *["-protocol_whitelist", "file", f"file:{target}"],
     ]
 
 

@@ -229,6 +229,37 @@ def test_of_several_images_in_one_jpeg_the_first_is_taken(tmp_path: Path) -> Non
     assert difference(read(tmp_path, content), gradient()) < 4
 
 
+def test_a_jpeg_without_ids_is_rgb_when_its_adobe_segment_says_so(tmp_path: Path) -> None:
+    content = saved(gradient(), "JPEG", quality=95, keep_rgb=True)
+    content = content.replace(b"R\x11\0G\x11\0B\x11\0", b"\1\x11\0\2\x11\0\3\x11\0")
+    content = content.replace(b"\3R\0G\0B\0", b"\3\1\0\2\0\3\0")
+
+    assert difference(read(tmp_path, content), gradient()) < 4
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        segment(0xE2, b"MPF\0MM\0*"),
+        segment(0xED, b"Photoshop 3.0\x008BIM\xff"),
+        segment(0xE1, b"Exif\0\0MM"),
+        segment(0xE0, b"JFXX\0\x10"),
+    ],
+)
+def test_what_other_programs_keep_in_a_jpeg_does_not_matter(tmp_path: Path, spoiled: bytes) -> None:
+    content = saved(gradient(), "JPEG", quality=95)
+
+    assert difference(read(tmp_path, content[:2] + spoiled + content[2:]), gradient()) < 4
+
+
+def test_a_webp_that_begins_otherwise_is_refused(tmp_path: Path) -> None:
+    content = riff((b"EXIF", b"xx"), (b"VP8L", saved(gradient(), "WEBP", lossless=True)[20:]))
+
+    with pytest.raises(AttemptFailed, match="begins with no picture") as caught:
+        read(tmp_path, content)
+    assert caught.value.code == "image_unreadable"
+
+
 def test_the_name_says_nothing(tmp_path: Path) -> None:
     path = tmp_path / "-x|touch pwned.gif"
     path.write_bytes(saved(gradient(), "PNG"))
@@ -269,7 +300,9 @@ def test_an_image_that_was_cut_off_is_refused(
     content = saved(gradient(), format, **options)
 
     for keep in [*range(12, len(content), 37), len(content) - 2, len(content) - 1]:
-        assert refusal(tmp_path, content[:keep]) == "image_unreadable", keep
+        with pytest.raises(AttemptFailed, match="cut off") as caught:
+            read(tmp_path, content[:keep])
+        assert caught.value.code == "image_unreadable", keep
 
 
 def test_pixels_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
@@ -315,10 +348,12 @@ def test_pixels_are_judged_by_the_header_alone(tmp_path: Path, content: bytes) -
 def test_a_second_header_is_refused(tmp_path: Path) -> None:
     jpeg = saved(gradient(), "JPEG")
     frame = jpeg.index(b"\xff\xc0")
-    second = segment(0xC0, jpeg[frame + 4 : frame + 19])
+    second = jpeg[frame : frame + 5] + b"\xff\xdc\xff\xdc" + jpeg[frame + 9 : frame + 19]
 
-    assert refusal(tmp_path, png(8, 8, header(9, 9))) == "image_unreadable"
+    two = png(9, 9).replace(header(9, 9), header(8, 8) + header(9, 9))
+    assert refusal(tmp_path, two) == "image_unreadable"
     assert refusal(tmp_path, jpeg[:frame] + second + jpeg[frame:]) == "image_unreadable"
+    assert refusal(tmp_path, jpeg[: frame + 19] + second + jpeg[frame + 19 :]) == "image_unreadable"
 
 
 def test_more_scans_than_any_encoder_writes_are_refused(tmp_path: Path) -> None:

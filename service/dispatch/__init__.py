@@ -1,0 +1,1 @@
+"""Reach a GPU that does not ask for work by itself."""

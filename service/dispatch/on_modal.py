@@ -1,0 +1,99 @@
+"""Modal: a ticket is handed to a call of its model's Cls, and the call can be asked how it went."""
+
+from typing import Any
+
+from service.domain.attempt import Ticket
+from service.domain.call import CallEnd, Look
+from service.domain.errors import Unavailable
+from service.log import Log
+
+log = Log(__name__)
+
+METHOD = "run"
+
+
+def class_name(model: str) -> str:
+    """`ltx-2b` runs on the Cls `Ltx2b`."""
+    return "".join(part.capitalize() for part in model.replace(".", "-").split("-"))
+
+
+class ModalDispatcher:
+    """A Dispatcher over one deployed app. Its methods block; threads may share it."""
+
+    def __init__(self, app_name: str, environment: str | None = None, client: Any = None) -> None:
+        self._app_name = app_name
+        self._place = {"environment_name": environment, "client": client}
+        self._client = client
+
+    def send(self, ticket: Ticket) -> str:
+        """Spawn a call; its id. Raises Unavailable, and then nobody knows whether there is one:
+        the worker's `begin` decides."""
+        import modal
+
+        model = ticket.request.model
+        try:
+            worker = modal.Cls.from_name(self._app_name, class_name(model), **self._place)
+            call = getattr(worker(), METHOD).spawn(ticket.model_dump(mode="json"))
+        except modal.exception.NotFoundError as error:
+            raise Unavailable(
+                f"no worker for {model} is deployed in {self._app_name}: {error}"
+            ) from error
+        except (modal.exception.Error, OSError, TimeoutError) as error:
+            raise Unavailable(f"Modal does not answer: {error!r}") from error
+        return str(call.object_id)
+
+    def look(self, call_id: str) -> Look:
+        """How a call stands. Raises Unavailable when Modal does not answer."""
+        import modal
+
+        try:
+            told = modal.FunctionCall.from_id(call_id, client=self._client).get(timeout=0)
+        except (modal.exception.OutputExpiredError, modal.exception.NotFoundError):
+            return "unknown"
+        except _away() as error:
+            raise Unavailable(f"Modal does not answer: {error!r}") from error
+        except TimeoutError:
+            # Python's own: it has not ended. A worker must never raise one of these itself, or it
+            # would look alive for ever; ours raise nothing (service/workers/called.py).
+            return "alive"
+        except Exception as error:  # noqa: BLE001 - whatever ended the call comes out of `get`
+            return _died(call_id, error)
+        try:
+            return CallEnd.model_validate(told)
+        except ValueError:
+            log.error("a call's answer cannot be read", call=call_id)
+            return "died"
+
+    def cancel(self, call_id: str) -> None:
+        """A call that waits is gone; one that runs is interrupted, and its container stays warm.
+        Errors are told and passed over: the worker hears of it by itself, if later."""
+        import modal
+
+        try:
+            modal.FunctionCall.from_id(call_id, client=self._client).cancel()
+        except Exception as error:  # noqa: BLE001
+            log.warning("call could not be canceled", call=call_id, error=type(error).__name__)
+
+
+def _away() -> tuple[type[Exception], ...]:
+    """What tells of Modal itself and nothing of the call."""
+    from modal import exception
+
+    return (
+        exception.AuthError,
+        exception.ConnectionError,
+        exception.InternalError,
+        exception.PermissionDeniedError,
+        exception.ResourceExhaustedError,
+        exception.ServiceError,
+        exception.UnimplementedError,
+    )
+
+
+def _died(call_id: str, error: Exception) -> Look:
+    import modal
+
+    log.warning("call died", call=call_id, error=type(error).__name__)
+    if isinstance(error, modal.exception.FunctionTimeoutError):
+        return "timed out"
+    return "died"

@@ -1,0 +1,70 @@
+"""One attempt, whatever comes of it: an outcome or a failure, never an accident."""
+
+from collections.abc import Callable
+
+from service.domain.attempt import (
+    AttemptFailed,
+    Failure,
+    FailureKind,
+    Outcome,
+    Ticket,
+    WorkerStopping,
+)
+from service.domain.card import ModelCard
+from service.domain.errors import Lost, StorageFull, Unavailable
+from service.log import Log
+from service.workers.adapters.base import Adapter
+from service.workers.reporter import HttpReporter
+from service.workers.run import Bench, make_video
+
+log = Log(__name__)
+
+
+class Warm:
+    """The adapter of the model that was used last; one is kept, for two do not share a GPU well."""
+
+    def __init__(self, make: Callable[[ModelCard], Adapter]) -> None:
+        self._make = make
+        self.kept: tuple[ModelCard, Adapter] | None = None
+
+    def adapter(self, card: ModelCard) -> Adapter:
+        if self.kept is None or self.kept[0] != card:
+            self.kept = None  # its memory is free before the next one is made
+            self.kept = (card, self._make(card))
+        return self.kept[1]
+
+
+def attempt(
+    ticket: Ticket, warm: Warm, bench: Bench, reporter: HttpReporter, prefix: str
+) -> Outcome | Failure:
+    """Carry out a ticket. Raises Lost when it is another's, WorkerStopping when this worker is
+    to end, and no other Exception."""
+    try:
+        return make_video(ticket, warm.adapter(ticket.card), bench, prefix, reporter.step)
+    except AttemptFailed as failed:
+        found = failed
+    except (Lost, WorkerStopping):
+        raise
+    except (Unavailable, StorageFull) as error:
+        log.warning("clip could not be kept", **named(ticket), error=error)
+        found = _NOT_KEPT
+    except Exception as fault:  # noqa: BLE001
+        log.error("attempt failed by a fault of ours", fault, **named(ticket))
+        found = _UNPLANNED
+    log.info("attempt failed", **named(ticket), kind=found.kind, code=found.code)
+    return Failure(
+        kind=found.kind, code=found.code, message=found.message[:2000], stage=reporter.stage
+    )
+
+
+def named(ticket: Ticket) -> dict[str, str | int]:
+    """What a line of the log calls it."""
+    return {"job": ticket.job_id, "attempt": ticket.attempt}
+
+
+_UNPLANNED = AttemptFailed(
+    FailureKind.INTERNAL, "worker_error", "the worker failed; its log says why"
+)
+_NOT_KEPT = AttemptFailed(
+    FailureKind.TRANSIENT, "storage_unavailable", "the video could not be kept just then"
+)

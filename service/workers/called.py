@@ -1,0 +1,103 @@
+"""A worker that is called with its ticket, as on Modal: one attempt a call, always an answer."""
+
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Any
+
+import httpx
+
+from service.domain.attempt import Failure, Outcome, Ticket, WorkerStopping
+from service.domain.call import CallEnd
+from service.domain.card import ModelCard
+from service.domain.errors import Lost
+from service.domain.job import JobId, artifact_prefix
+from service.log import Log
+from service.workers.attempt import Warm, attempt, named
+from service.workers.reporter import HttpReporter, Unheard
+from service.workers.run import Bench
+
+log = Log(__name__)
+
+# For how long an API that cannot be reached is asked again: every second of it is a GPU's.
+_PATIENCE_SECONDS = 20.0
+
+
+@dataclass
+class CalledWorker:
+    """Keeps its model warm between calls. It raises no Exception, whatever happens: whoever asks
+    the call could not tell a builtin TimeoutError from a call that still runs."""
+
+    bench: Bench
+    warm: Warm
+    stopping: Event = field(default_factory=Event)
+    patience: float = _PATIENCE_SECONDS
+
+    def load(self, card: ModelCard) -> None:
+        """Bring the model to where it runs, ahead of the first call. What fails here fails again
+        in a call, where it can be told."""
+        try:
+            self.warm.adapter(card).load()
+        except Exception as fault:  # noqa: BLE001
+            log.error("model could not be loaded ahead", fault, model=card.name)
+
+    def run(self, told: dict[str, Any], call_id: str) -> dict[str, Any]:
+        """Carry out the ticket `told`; answers a CallEnd as plain JSON."""
+        try:
+            ticket = Ticket.model_validate(told)
+            return self._attempt(ticket, call_id).model_dump(mode="json")
+        except Exception as fault:  # noqa: BLE001
+            log.error("call failed", fault, call=call_id)
+            return {"version": 1, "error": "the call failed; its log says why"}
+
+    def _attempt(self, ticket: Ticket, call_id: str) -> CallEnd:
+        with httpx.Client(base_url=ticket.api_url, timeout=10, trust_env=False) as client:
+            reporter = HttpReporter(
+                client, ticket, self.stopping, call_id=call_id, patience=self.patience
+            )
+            try:
+                prefix, begun = _begin(ticket, reporter, call_id)
+                with reporter:
+                    made = attempt(ticket, self.warm, self.bench, reporter, prefix)
+                    if begun:
+                        _tell(reporter, made)
+            except Lost as lost:
+                log.warning("attempt is not ours", **named(ticket), error=lost)
+                return _end(ticket, reporter.fence, False, None)
+            except WorkerStopping:
+                log.info("attempt given back", **named(ticket))
+                reporter.release()
+                return _end(ticket, reporter.fence, False, None)
+        return _end(ticket, reporter.fence, begun, made)
+
+
+def _begin(ticket: Ticket, reporter: HttpReporter, call_id: str) -> tuple[str, bool]:
+    """The prefix for the bytes, and whether the API knows that we have begun. Raises Lost."""
+    try:
+        return reporter.begin(), True
+    except Unheard:
+        # It may well be ours: go on, and let the answer of this call tell. The bytes of another
+        # container with the same ticket must not meet ours.
+        log.warning("the API cannot be reached", **named(ticket), api=ticket.api_url)
+        return f"{artifact_prefix(JobId(ticket.job_id), ticket.fence)}-{call_id[-12:]}", False
+
+
+def _tell(reporter: HttpReporter, made: Outcome | Failure) -> None:
+    """An API that does not hear it reads it in the answer of the call."""
+    try:
+        if isinstance(made, Outcome):
+            reporter.finish(made)
+        else:
+            reporter.fail(made)
+    except Unheard as error:
+        log.warning("the end was not heard", error=error)
+
+
+def _end(ticket: Ticket, fence: int, begun: bool, made: Outcome | Failure | None) -> CallEnd:
+    return CallEnd(
+        job_id=ticket.job_id,
+        attempt=ticket.attempt,
+        fence=fence,
+        begun=begun,
+        outcome=made if isinstance(made, Outcome) else None,
+        failure=made if isinstance(made, Failure) else None,
+    )

@@ -1,0 +1,1 @@
+"""Files from strangers: judged before they are decoded, decoded under bounds."""

@@ -1,0 +1,88 @@
+"""ffmpeg as a reader of files from strangers: what it may open, need and take is bounded."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from threading import Event, Timer
+from typing import IO
+
+import imageio_ffmpeg
+
+_MOST_MEMORY_BYTES = 1 << 30  # addresses, not pages; reading a film in 4K needs 0.4 of it
+# Demuxers that read one file and nothing beside it: no playlists, scripts or numbered images.
+_FORMATS = "mov,matroska,webm,mp3,wav,flac,ogg"
+# The rare ones of ffmpeg's 500 decoders are the ones in which holes are found.
+_CODECS = (
+    "h264,hevc,av1,libdav1d,vp8,vp9,mpeg4,prores,mjpeg,"
+    "aac,alac,flac,mp3,mp3float,opus,vorbis,pcm_alaw,pcm_mulaw,pcm_u8,"
+    "pcm_s16le,pcm_s24le,pcm_s32le,pcm_f32le,pcm_f64le,pcm_s16be,pcm_s24be,pcm_s32be"
+)
+
+
+class Unread(Exception):
+    """ffmpeg could not read the file."""
+
+
+class Late(Unread):
+    """ffmpeg was not done in time."""
+
+
+def command(output: str) -> list[str]:
+    """The file is opened here and handed over as standard input: ffmpeg learns no name of ours,
+    and may open nothing by any name that it finds inside."""
+    return [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        *"-nostdin -hide_banner -v quiet -filter_threads 1 -threads 1".split(),
+        *f"-format_whitelist {_FORMATS} -codec_whitelist {_CODECS}".split(),
+        *"-protocol_whitelist fd -i fd:".split(),
+        *output.split(),
+        *"-protocol_whitelist pipe pipe:1".split(),
+    ]
+
+
+@contextmanager
+def reading(path: Path, output: str, timeout: timedelta) -> Iterator[IO[bytes]]:
+    """What ffmpeg makes of `path` with the options `output`, while it makes it.
+
+    Must be read to its end or left by raising: then ffmpeg is ended. Raises Unread when ffmpeg
+    fails and Late when it is still at work after `timeout`.
+    """
+    late = Event()
+    with path.open("rb") as file, _started(file, output) as process:
+        assert process.stdout is not None, "opened with a pipe"
+
+        def stop() -> None:
+            late.set()
+            process.kill()
+
+        clock = Timer(timeout.total_seconds(), stop)
+        clock.start()
+        try:
+            yield process.stdout
+            code = process.wait()
+        finally:
+            clock.cancel()
+            process.kill()
+    if late.is_set():
+        raise Late
+    if code != 0:
+        raise Unread
+
+
+def _started(file: IO[bytes], output: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(  # noqa: S603 - no shell; nothing in it comes from outside
+        command(output), stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    _bound_memory(process.pid)
+    return process
+
+
+def _bound_memory(pid: int) -> None:
+    """An index of a few bytes can claim billions of entries. Elsewhere than on Linux only the
+    timeout ends that."""
+    with suppress(ImportError, OSError):
+        from resource import RLIMIT_AS, prlimit
+
+        prlimit(pid, RLIMIT_AS, (_MOST_MEMORY_BYTES, _MOST_MEMORY_BYTES))

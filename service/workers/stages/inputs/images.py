@@ -1,0 +1,110 @@
+"""An image from a stranger becomes plain RGB, or is refused with a reason."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from service.domain.attempt import AttemptFailed, FailureKind
+from service.workers.stages.inputs import jpeg, png, webp
+from service.workers.stages.inputs.exif import orientation
+from service.workers.stages.inputs.parts import ImageParts, NoImage
+
+# EXIF's orientations 2 to 8, and what turns each upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_image(
+    path: Path, *, most_pixels: int = 24_000_000, most_bytes: int = 32_000_000
+) -> Image.Image:
+    """The PNG, JPEG or WebP in `path` as 8-bit sRGB without metadata, upright by its EXIF.
+
+    Transparent parts lie over white. Of an animation the first frame is taken (of an APNG its still
+    picture). An embedded ICC profile is followed unless it is broken, huge or of another colour
+    space; then, and without one, the numbers count as sRGB. 16 bits a channel become the upper 8,
+    and there a colour that stands for transparent is an ordinary one.
+
+    The first bytes decide the format, never a name. Raises AttemptFailed (user): `image_too_large`
+    (bytes or pixels, both judged before decoding), `image_format`, `image_unreadable` (cut off or
+    broken). Whatever the bytes, nothing else is raised, and at the default bounds less than 600 MB
+    are needed.
+    """
+    parts = _parts(_content(path, most_bytes))
+    if parts.width * parts.height > most_pixels:
+        size = f"{parts.width}x{parts.height}"
+        raise _refused("too_large", f"is {size}; at most {most_pixels:,} pixels are taken")
+    picture = _rgb(_decoded(parts), parts.profile)
+    turn = _UPRIGHT.get(orientation(parts.exif))
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _content(path: Path, most_bytes: int) -> bytes:
+    size_bytes = path.stat().st_size
+    if size_bytes > most_bytes:
+        raise _refused("too_large", f"has {size_bytes:,} bytes; at most {most_bytes:,} are taken")
+    return path.read_bytes()
+
+
+def _parts(content: bytes) -> ImageParts:
+    try:
+        if content.startswith(png.START):
+            return png.take_apart(content)
+        if content.startswith(jpeg.START):
+            return jpeg.take_apart(content)
+        if webp.starts(content):
+            return webp.take_apart(content)
+    except NoImage as error:
+        raise _refused("unreadable", f"cannot be read: {error}") from error
+    raise _refused("format", "is neither PNG nor JPEG nor WebP")
+
+
+def _decoded(parts: ImageParts) -> Image.Image:
+    try:
+        image = Image.open(BytesIO(parts.content), formats=[parts.format])
+        if image.size != (parts.width, parts.height):
+            raise NoImage("its size is not the one that was judged")
+        image.load()
+    except Exception as error:  # Pillow's decoders raise a dozen kinds
+        raise _refused("unreadable", f"cannot be read: {error}") from error
+    return image
+
+
+def _rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Over white; a fresh image, so that none of the old one's `info` comes along."""
+    if image.mode == "I;16":  # Pillow would cut off all above 255 instead
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    alpha = None
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+    flat = Image.new("RGB", image.size, "white")
+    flat.paste(_srgb(image, profile), mask=alpha)
+    return flat
+
+
+def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Opaque, in the colours that `profile` means."""
+    if image.mode not in ("L", "CMYK"):
+        image = image.convert("RGB")
+    if profile is not None:
+        try:
+            given = ImageCms.ImageCmsProfile(BytesIO(profile))
+            ours = ImageCms.createProfile("sRGB")
+            converted = ImageCms.profileToProfile(image, given, ours, outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            converted = None
+        image = converted or image
+    return image.convert("RGB")
+
+
+def _refused(code: str, what: str) -> AttemptFailed:
+    return AttemptFailed(FailureKind.USER, f"image_{code}", f"the image {what}")

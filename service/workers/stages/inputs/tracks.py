@@ -1,0 +1,63 @@
+"""ffmpeg's `framecrc` text, one line a packet: numbers of its own, and no word from the file."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+_MOST_FPS = 240  # packets that all claim the same moment must not count as a short film
+_HEADER = re.compile(rb"#(tb|media_type|dimensions) (\d+): (\S+)")
+_PACKET = re.compile(rb"(\d+), +(?:-?\d+|NOPTS), +(-?\d+), +(\d+),")
+
+
+class Overlong(Exception):
+    """There is more in the file than was allowed."""
+
+
+@dataclass
+class Track:
+    """What the packets of one track add up to, so far."""
+
+    kind: str = ""
+    tick: Fraction = Fraction(1)  # in seconds
+    width: int = 0
+    height: int = 0
+    packets: int = 0
+    end: int = 0  # in ticks from the file's own start
+
+    @property
+    def seconds(self) -> float:
+        return float(self.end * self.tick)
+
+    @property
+    def fps(self) -> float | None:
+        return self.packets / self.seconds if self.seconds else None
+
+
+def read_tracks(lines: Iterable[bytes], most_seconds: float) -> dict[str, Track]:
+    """The tracks that have packets, by kind. Raises Overlong at the first packet too many."""
+    tracks: dict[int, Track] = {}
+    for line in lines:
+        if header := _HEADER.match(line):
+            track = tracks.setdefault(int(header[2]), Track())
+            _describe(track, header[1], header[3].decode())
+        elif packet := _PACKET.match(line):
+            track = tracks[int(packet[1])]
+            track.packets += 1
+            track.end = max(track.end, int(packet[2]) + int(packet[3]))
+            if track.seconds > most_seconds or _too_dense(track, most_seconds):
+                raise Overlong
+    return {track.kind: track for track in tracks.values() if track.packets}
+
+
+def _describe(track: Track, name: bytes, value: str) -> None:
+    if name == b"tb":
+        track.tick = Fraction(value)
+    elif name == b"media_type":
+        track.kind = value
+    else:
+        track.width, track.height = (int(side) for side in value.split("x"))
+
+
+def _too_dense(track: Track, most_seconds: float) -> bool:
+    return track.kind == "video" and track.packets > most_seconds * _MOST_FPS

@@ -1,0 +1,137 @@
+import base64
+import tracemalloc
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain.errors import RequestRefused, TooLarge
+from service.domain.inline import MEDIA_TYPES, Inline, decode_inline
+
+
+def decode(text: str, most_bytes: int = 1000) -> Inline:
+    return decode_inline(text, most_bytes=most_bytes, pointer="/image")
+
+
+def refusal(text: str) -> tuple[str, str, str]:
+    with pytest.raises(RequestRefused) as caught:
+        decode(text)
+    (error,) = caught.value.errors
+    return error.pointer, error.code, error.detail
+
+
+@given(st.binary(min_size=1, max_size=100))
+def test_base64_comes_back_as_it_was(content: bytes) -> None:
+    text = base64.b64encode(content).decode()
+
+    assert decode(text) == Inline(None, content)
+
+
+@pytest.mark.parametrize("media_type", MEDIA_TYPES)
+def test_a_data_uri_says_its_type(media_type: str) -> None:
+    assert decode(f"data:{media_type};base64,AAEC") == Inline(media_type, b"\0\1\2")
+
+
+@pytest.mark.parametrize(
+    "header", ["DATA:IMAGE/PNG;BASE64,", "data:image/png;charset=utf-8;name=a.png;base64,"]
+)
+def test_case_and_parameters_of_a_data_uri_do_not_matter(header: str) -> None:
+    assert decode(header + "AAEC") == Inline("image/png", b"\0\1\2")
+
+
+@pytest.mark.parametrize("header", ["", "data:image/png;base64,"])
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_the_bound_is_exact(header: str, size: int) -> None:
+    text = header + base64.b64encode(b"x" * size).decode()
+
+    assert decode(text, size).content == b"x" * size
+    with pytest.raises(TooLarge, match=f"/image holds more than {size - 1} bytes"):
+        decode(text, size - 1)
+
+
+def test_what_is_too_large_is_refused_before_it_is_decoded() -> None:
+    text = "A" * 20_000_000
+    tracemalloc.start()
+
+    with pytest.raises(TooLarge):
+        decode(text)
+
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("AA-_", "character 3 ('-'): use the standard alphabet"),
+        ("AAA_", "with + and / instead of - and _"),
+        ("AAAA\nAAAA", r"character 5 ('\n'): leave out line breaks"),
+        ("AAAA\r\nAAAA", "base64 -w0"),
+        (" AAAA", "give A-Z, a-z, 0-9, + and /"),
+        ("AAA%3D", "without percent-encoding"),
+        ("https://example.com/a.png", "a URL is not taken here"),
+        ("AAé=", "character 3 ('é')"),
+        ("AA\ud800=", r"character 3 ('\ud800')"),
+        ("A", "groups of four"),
+        ("AAA", "groups of four"),
+        ("AA=A", "groups of four"),
+        ("AAA=AAAA", "`=` only at the end"),
+        ("AAAA=", "groups of four"),
+        ("====", "groups of four"),
+        ("", "is empty"),
+        ("data:image/png;base64,", "is empty"),
+        ("data:image/png;base64,AA==\n", "leave out line breaks"),
+    ],
+)
+def test_only_standard_base64_is_taken(text: str, words: str) -> None:
+    pointer, code, detail = refusal(text)
+
+    assert (pointer, code) == ("/image", "invalid_base64")
+    assert words in detail
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data:image/png,%89PNG", "percent-encoded data is not taken"),
+        ("data:image/png;charset=utf-8,AAAA", "must be base64: data:image/png;base64,"),
+        ("data:image/png;base64;x=1,AAAA", "must be base64"),
+        ("data:,AAAA", "must be base64"),
+        ("data:image/png;base64", "no comma"),
+        ("data:image/png;" + "x" * 1000 + ";base64,AAAA", "no comma"),
+    ],
+)
+def test_a_data_uri_without_base64_is_refused(text: str, words: str) -> None:
+    pointer, code, detail = refusal(text)
+
+    assert (pointer, code) == ("/image", "invalid_data_uri")
+    assert words in detail
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("image/jpg", "did you mean image/jpeg?"),
+        ("image/x-png", "did you mean image/png?"),
+        ("audio/mp3", "did you mean audio/mpeg?"),
+        ("audio/x-wav", "did you mean audio/wav?"),
+        ("audio/m4a", "did you mean audio/mp4?"),
+        ("video/mov", "did you mean video/"),
+        ("image/gif", "did you mean image/"),
+        ("text/html", "give one of image/png, image/jpeg"),
+        ("", "of no type"),
+    ],
+)
+def test_another_type_is_refused_and_the_nearest_is_named(wrong: str, right: str) -> None:
+    pointer, code, detail = refusal(f"data:{wrong};base64,AAAA")
+
+    assert (pointer, code) == ("/image", "unsupported_media_type")
+    assert right in detail
+
+
+@given(st.text(max_size=60) | st.text("data:imge/pn;bs64,AB=+-% \n", max_size=60))
+def test_no_text_raises_anything_else(text: str) -> None:
+    with suppress(RequestRefused, TooLarge):
+        assert 1 <= len(decode(text, 40).content) <= 40

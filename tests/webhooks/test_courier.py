@@ -1,0 +1,163 @@
+"""Who is sent to when, with a sender that a test holds in its hand."""
+
+import threading
+import time
+from collections import Counter
+from threading import Event
+
+import pytest
+
+from service.domain.errors import Unavailable
+from service.domain.event import Delivery, DeliveryId, DeliveryState, Try
+from service.domain.job import KeyId
+from service.store import deliveries
+from service.store.database import Database, Transaction
+from service.webhooks import courier as module
+from service.webhooks.courier import Courier
+from tests import make
+
+
+class HeldSender:
+    """Sends to nobody: every send waits until it is let go, and then it is delivered."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self.begun: list[DeliveryId] = []
+        self.let_go = Event()
+        self.fault: Exception | None = None
+
+    def send(self, delivery_id: DeliveryId) -> Try | None:
+        self.begun.append(delivery_id)
+        if self.fault is not None:
+            raise self.fault
+        assert self.let_go.wait(20)
+        made = Try(at=make.START, status=200)
+
+        def deliver(tx: Transaction) -> None:
+            taken = deliveries.take(tx, delivery_id, now=make.START, lease=make.LEASE)
+            if taken is not None:
+                done = DeliveryState.DELIVERED
+                deliveries.settle(tx, taken, made, state=done, next_at=None)
+
+        make.do(self.db, deliver)
+        return made
+
+
+def owe(db: Database, key_id: KeyId, number: int, host: str) -> DeliveryId:
+    delivery = Delivery(
+        id=DeliveryId(f"msg_{number:026}"),
+        key_id=key_id,
+        event="webhook.test",
+        url=f"https://{host}/",
+        state=DeliveryState.PENDING,
+        created_at=make.START,
+        next_at=make.START,
+    )
+    make.do(db, lambda tx: deliveries.insert(tx, delivery, host=host))
+    return delivery.id
+
+
+@pytest.fixture
+def sender(db: Database) -> HeldSender:
+    return HeldSender(db)
+
+
+@pytest.fixture
+def courier(db: Database, sender: HeldSender, clock: make.FakeClock) -> Courier:
+    return Courier(db, sender, clock, Event())  # type: ignore[arg-type]
+
+
+def until(holds: object) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def drain(courier: Courier) -> None:
+    while courier.begin_some():
+        pass
+
+
+def test_one_host_holds_four_senders_and_the_others_go_on(
+    db: Database, key_id: KeyId, courier: Courier, sender: HeldSender
+) -> None:
+    slow = [owe(db, key_id, n, "slow.example") for n in range(100)]
+    other = owe(db, key_id, 100, "other.example")
+
+    drain(courier)
+
+    until(lambda: len(sender.begun) == 5)
+    assert other in sender.begun
+    assert len(set(slow) & set(sender.begun)) == 4
+    sender.let_go.set()
+
+
+def test_one_key_with_many_hosts_leaves_senders_to_the_other_keys(
+    db: Database, key_id: KeyId, courier: Courier, sender: HeldSender
+) -> None:
+    for number in range(100):
+        owe(db, key_id, number, f"host{number}.example")
+    stranger, _ = make.key(db)
+    theirs = owe(db, stranger, 100, "stranger.example")
+
+    drain(courier)
+
+    until(lambda: len(sender.begun) == 9)
+    assert theirs in sender.begun
+    sender.let_go.set()
+
+
+def test_a_place_is_free_again_after_a_send(
+    db: Database, key_id: KeyId, courier: Courier, sender: HeldSender
+) -> None:
+    sender.let_go.set()
+    for number in range(12):
+        owe(db, key_id, number, "slow.example")
+
+    deadline = time.monotonic() + 10
+    while len(set(sender.begun)) < 12:
+        drain(courier)
+        assert time.monotonic() < deadline
+    until(lambda: not courier._at_it)
+
+    assert sorted(sender.begun) == sorted(set(sender.begun))
+    assert courier._busy == Counter()
+
+
+@pytest.mark.parametrize("fault", [Unavailable("away"), RuntimeError("as planned")])
+def test_a_send_that_fails_by_our_own_fault_is_left_alone_for_a_while(
+    db: Database,
+    key_id: KeyId,
+    courier: Courier,
+    sender: HeldSender,
+    fault: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sender.fault = fault
+    owe(db, key_id, 0, "a.example")
+    for _ in range(20):
+        drain(courier)
+        until(lambda: not courier._at_it)
+    assert len(sender.begun) == 1
+
+    moment = time.monotonic()
+    monkeypatch.setattr(module.time, "monotonic", lambda: moment + 31)
+    drain(courier)
+    monkeypatch.undo()
+    until(lambda: len(sender.begun) == 2)
+
+
+def test_a_stop_does_not_wait_for_a_receiver_that_hangs(
+    db: Database, key_id: KeyId, courier: Courier, sender: HeldSender
+) -> None:
+    owe(db, key_id, 0, "a.example")
+    courier.start()
+    until(lambda: sender.begun)
+
+    began = time.monotonic()
+    courier.stop()
+
+    assert time.monotonic() - began < 8
+    assert all(t.daemon for t in threading.enumerate() if t.name == "sender")
+    sender.let_go.set()

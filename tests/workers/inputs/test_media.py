@@ -1,0 +1,431 @@
+import contextlib
+import subprocess
+import sys
+import wave
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.domain.attempt import AttemptFailed, FailureKind
+from service.workers.stages.inputs.media import MediaFacts, decode_audio, probe_media
+from tests.workers.inputs.films import pointing_at, with_numbers, without
+from tests.workers.inputs.pictures import gradient, saved
+
+Film = Callable[[str], Path]
+BOUNDS: dict[str, Any] = {
+    "most_bytes": 1_000_000,
+    "most_seconds": 10,
+    "timeout": timedelta(seconds=20),
+}
+
+
+def probe(path: Path, **changes: Any) -> MediaFacts:
+    return probe_media(path, **{"kinds": {"audio", "video"}, **BOUNDS, **changes})
+
+
+def decode(path: Path, into: Path, **changes: Any) -> float:
+    return decode_audio(path, into, **{**BOUNDS, **changes})
+
+
+def refusals(path: Path, **changes: Any) -> set[str]:
+    """The codes with which both refuse it."""
+    into = path.with_name("refused.wav")
+    codes = set()
+    for attempt in (lambda: probe(path, **changes), lambda: decode(path, into, **changes)):
+        with pytest.raises(AttemptFailed) as caught:
+            attempt()
+        assert caught.value.kind is FailureKind.USER
+        codes.add(caught.value.code)
+    assert not into.exists()
+    return codes
+
+
+# What is found
+
+
+@pytest.mark.parametrize(
+    "name", ["sound.wav", "sound.mp3", "sound.m4a", "sound.flac", "sound.ogg", "sound.opus"]
+)
+def test_sound_is_known_by_its_packets(film: Film, name: str) -> None:
+    facts = probe(film(name))
+
+    assert facts.duration_seconds == pytest.approx(2, abs=0.1)
+    assert facts == MediaFacts("audio", facts.duration_seconds, True, False, None, None, None)
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mov", "film.webm", "silent.mp4"])
+def test_a_film_is_known_by_its_packets(film: Film, name: str) -> None:
+    facts = probe(film(name))
+
+    assert facts.duration_seconds == pytest.approx(2, abs=0.1)
+    assert facts.fps == pytest.approx(12, abs=0.1)
+    assert (facts.kind, facts.has_video, facts.has_audio) == ("video", True, name != "silent.mp4")
+    assert (facts.width, facts.height) == (128, 64)
+
+
+def test_a_cover_does_not_make_a_song_a_film(film: Film) -> None:
+    assert probe(film("cover.mp3")).kind == "audio"
+
+
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+@pytest.mark.parametrize("name", ["sound.wav", "sound.mp3", "film.mp4", "film.webm"])
+def test_sound_becomes_plain_samples(
+    film: Film, tmp_path: Path, name: str, rate: Literal[16_000, 48_000]
+) -> None:
+    seconds = decode(film(name), tmp_path / "a.wav", rate=rate)
+
+    with wave.open(str(tmp_path / "a.wav")) as sound:
+        shape = (sound.getnchannels(), sound.getsampwidth(), sound.getframerate())
+        samples = np.frombuffer(sound.readframes(sound.getnframes()), np.int16)
+    assert shape == (1, 2, rate)
+    assert len(samples) / rate == seconds == pytest.approx(2, abs=0.05)
+    assert np.abs(np.fft.rfft(samples[:rate])).argmax() == 440
+
+
+@pytest.mark.parametrize(
+    "name", ["-i.mp4", "|touch pwned", "concat:a.mp4|b.mp4", "data:text,x", "%d.mp4", "a\nb; $(x)"]
+)
+def test_a_name_is_only_a_name(film: Film, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(film("film.mp4").read_bytes())
+
+    with contextlib.chdir(tmp_path):
+        assert probe(Path(name)).has_audio
+        assert decode(Path(name), Path("-y.wav")) == pytest.approx(2, abs=0.05)
+
+    assert {path.name for path in tmp_path.iterdir()} == {name, "-y.wav"}
+
+
+# What is refused
+
+
+def test_the_bound_on_bytes_is_exact(film: Film) -> None:
+    path = film("sound.wav")
+    size_bytes = path.stat().st_size
+
+    assert probe(path, most_bytes=size_bytes).has_audio
+    assert refusals(path, most_bytes=size_bytes - 1) == {"media_too_large"}
+
+
+@pytest.mark.parametrize("name", ["sound.wav", "sound.mp3", "film.mp4", "film.webm"])
+def test_what_is_too_long_is_refused(film: Film, name: str) -> None:
+    assert probe(film(name), most_seconds=2).has_audio
+    assert refusals(film(name), most_seconds=1.8) == {"media_too_long"}
+
+
+def test_only_the_asked_kind_is_taken(film: Film) -> None:
+    assert probe(film("sound.wav"), kinds={"audio"}).kind == "audio"
+    with pytest.raises(AttemptFailed, match="is video; give audio") as caught:
+        probe(film("film.mp4"), kinds={"audio"})
+    assert caught.value.code == "media_kind"
+    with pytest.raises(AttemptFailed, match="is audio; give video"):
+        probe(film("sound.wav"), kinds={"video"})
+
+
+def test_a_film_without_sound_has_none_to_decode(film: Film, tmp_path: Path) -> None:
+    with pytest.raises(AttemptFailed) as caught:
+        decode(film("silent.mp4"), tmp_path / "a.wav")
+
+    assert caught.value.code == "media_unreadable"
+
+
+@pytest.mark.parametrize("name", ["sound.m4a", "film.mp4"])
+@pytest.mark.parametrize("keep", [12, 100, 1000])
+def test_a_film_without_its_index_is_refused(
+    film: Film, tmp_path: Path, name: str, keep: int
+) -> None:
+    path = tmp_path / "cut"
+    path.write_bytes(film(name).read_bytes()[:keep])
+
+    assert refusals(path) == {"media_unreadable"}
+
+
+def test_a_rare_format_behind_a_known_beginning_is_refused(film: Film, tmp_path: Path) -> None:
+    path = tmp_path / "sound.mp3"
+    path.write_bytes(b"ID3\x04\0\0\0\0\0\0" + film("sound.aac").read_bytes())
+
+    assert refusals(path) == {"media_unreadable"}
+
+
+def test_a_rare_codec_is_not_decoded(film: Film, tmp_path: Path) -> None:
+    with pytest.raises(AttemptFailed) as caught:
+        decode(film("rare.wav"), tmp_path / "a.wav")
+
+    assert caught.value.code == "media_unreadable"
+
+
+def test_sound_that_is_mostly_broken_is_refused(film: Film, tmp_path: Path) -> None:
+    content = bytearray(film("sound.m4a").read_bytes())
+    start, end = content.index(b"mdat"), content.index(b"moov")
+    content[start + (end - start) // 5 : end - 4] = bytes(end - 4 - start - (end - start) // 5)
+    path = tmp_path / "broken.m4a"
+    path.write_bytes(content)
+
+    assert probe(path).has_audio
+    with pytest.raises(AttemptFailed) as caught:
+        decode(path, tmp_path / "a.wav")
+    assert caught.value.code == "media_unreadable"
+
+
+# Files that lie
+
+
+def test_the_length_in_a_header_is_not_believed(film: Film, tmp_path: Path) -> None:
+    lying = with_numbers(film("film.mp4").read_bytes(), b"mvhd", 12, 1)
+    lying = without(with_numbers(lying, b"mdhd", 12, 1), b"edts")
+    path = tmp_path / "lying.mp4"
+    path.write_bytes(lying)
+
+    assert probe(path).duration_seconds == pytest.approx(2, abs=0.1)
+    assert refusals(path, most_seconds=1) == {"media_too_long"}
+
+
+def test_sound_is_counted_as_it_is_decoded(film: Film, tmp_path: Path) -> None:
+    lying = with_numbers(film("sound.m4a").read_bytes(), b"stts", 0, 1, 87, 2)
+    path = tmp_path / "lying.m4a"
+    path.write_bytes(without(lying, b"edts"))
+
+    assert probe(path, most_seconds=1).duration_seconds < 0.1
+    with pytest.raises(AttemptFailed) as caught:
+        decode(path, tmp_path / "a.wav", most_seconds=1)
+    assert caught.value.code == "media_too_long"
+    assert not (tmp_path / "a.wav").exists()
+
+
+def test_sound_that_decodes_to_nothing_is_refused(film: Film, tmp_path: Path) -> None:
+    lying = with_numbers(film("sound.m4a").read_bytes(), b"stts", 0, 1, 87, 1)
+    path = tmp_path / "lying.m4a"
+    path.write_bytes(without(lying, b"edts"))
+
+    with pytest.raises(AttemptFailed) as caught:
+        decode(path, tmp_path / "a.wav")
+
+    assert caught.value.code == "media_unreadable"
+
+
+def test_pictures_that_claim_one_moment_are_counted(film: Film, tmp_path: Path) -> None:
+    lying = with_numbers(film("quick.mp4").read_bytes(), b"stts", 0, 1, 120, 1)
+    path = tmp_path / "lying.mp4"
+    path.write_bytes(without(lying, b"edts", b"ctts"))
+
+    assert probe(path, most_seconds=0.5).duration_seconds < 0.1
+    with pytest.raises(AttemptFailed) as caught:
+        probe(path, most_seconds=0.2)
+    assert caught.value.code == "media_too_long"
+
+
+def test_a_gap_in_time_counts(film: Film, tmp_path: Path) -> None:
+    lying = with_numbers(film("silent.mp4").read_bytes(), b"stts", 0, 1, 24, 1 << 30)
+    path = tmp_path / "lying.mp4"
+    path.write_bytes(without(lying, b"edts", b"ctts"))
+
+    with pytest.raises(AttemptFailed) as caught:
+        probe(path)
+    assert caught.value.code == "media_too_long"
+
+
+MEASURE = """
+import resource, sys
+from datetime import timedelta
+from pathlib import Path
+from service.domain.attempt import AttemptFailed
+from service.workers.stages.inputs.media import probe_media
+
+try:
+    print(probe_media(Path(sys.argv[1]), kinds={"audio", "video"}, most_bytes=1_000_000,
+                      most_seconds=10, timeout=timedelta(seconds=60)))
+except AttemptFailed as error:
+    print(error.code)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_an_index_of_forty_million_pictures_costs_no_memory(film: Film, tmp_path: Path) -> None:
+    count = 40_000_000
+    content = without(film("silent.mp4").read_bytes(), b"edts", b"ctts")
+    content = with_numbers(content, b"stts", 0, 1, count, 512)
+    content = with_numbers(content, b"stsc", 0, 1, 1, count, 1)
+    path = tmp_path / "bomb.mp4"
+    path.write_bytes(with_numbers(content, b"stsz", 0, 1, count))
+
+    command = [sys.executable, "-c", MEASURE, str(path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+    assert said[0] == "media_unreadable"
+    assert int(said[1]) < 500
+
+
+@pytest.mark.parametrize("program", ["exec sleep 60", "trap '' TERM; while :; do :; done"])
+def test_ffmpeg_is_ended_when_it_takes_too_long(
+    film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    slow = tmp_path / "ffmpeg"
+    slow.write_text(f"#!/bin/sh\n{program}\n")
+    slow.chmod(0o700)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(slow))
+
+    assert refusals(film("sound.wav"), timeout=timedelta(seconds=0.1)) == {"media_timeout"}
+
+
+def test_ffmpeg_is_ended_when_it_says_too_much(
+    film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless = tmp_path / "ffmpeg"
+    endless.write_text("#!/bin/sh\nhead -c 1000000 /dev/zero\nexec sleep 1000\n")
+    endless.chmod(0o700)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(endless))
+
+    with pytest.raises(AttemptFailed) as caught:
+        decode(film("sound.wav"), tmp_path / "a.wav", timeout=timedelta(seconds=999))
+
+    assert caught.value.code == "media_too_long"
+
+
+# Files that point elsewhere
+
+
+def hls(where: str) -> str:
+    return (
+        "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:3\n#EXT-X-MEDIA-SEQUENCE:0\n"
+        f"#EXTINF:2.0,\n{where}\n#EXT-X-ENDLIST\n"
+    )
+
+
+def dash(where: str) -> str:
+    return (
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+        'mediaPresentationDuration="PT2S" profiles="urn:mpeg:dash:profile:isoff-on-demand:2011">'
+        '<Period><AdaptationSet mimeType="audio/mp4"><Representation id="1" bandwidth="1">'
+        f"<BaseURL>{where}</BaseURL></Representation></AdaptationSet></Period></MPD>"
+    )
+
+
+def svg(where: str) -> str:
+    return (
+        '<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" '
+        'xmlns:xlink="http://www.w3.org/1999/xlink" width="8" height="8">'
+        f'<image width="8" height="8" href="{where}" xlink:href="{where}"/></svg>'
+    )
+
+
+def sdp(where: str) -> str:
+    return f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns={where}\nc=IN IP4 127.0.0.1\nm=audio 9 RTP/AVP 0\n"
+
+
+def concat(where: str) -> str:
+    return f"ffconcat version 1.0\nfile '{where}'\n"
+
+
+def crafted(where: str) -> str:
+    return f'#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI="{where}"\n#EXTINF:2.0,\n{where}\n'
+
+
+@pytest.mark.parametrize("form", [hls, dash, svg, sdp, concat, crafted, str])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "http://127.0.0.1:{port}/a.ts",
+        "tcp://127.0.0.1:{port}",
+        "file://{path}",
+        "{path}",
+        "subfile,,start,0,end,64,,:{path}",
+        "concat:{path}|{path}",
+        "crypto:{path}",
+        "data:audio/wav;base64,UklGRg==",
+    ],
+)
+@pytest.mark.parametrize("tag", [b"", b"ID3\x04\0\0\0\0\0\0", b"ID3\x04\0\0\0\0\0\0\n"])
+def test_no_playlist_leads_anywhere(
+    tmp_path: Path, canary: Any, form: Callable[[str], str], where: str, tag: bytes
+) -> None:
+    script = form(where.format(port=canary.port, path=canary.path))
+    path = tmp_path / "film.mp4"
+    path.write_bytes(tag + script.encode())
+
+    codes = refusals(path, timeout=timedelta(seconds=5))
+
+    assert codes == ({"media_unreadable"} if tag else {"media_format"})
+    assert not canary.heard()
+
+
+@pytest.mark.parametrize("name", ["a.m3u8", "a.mpd", "a.ffconcat", "a.svg", "a%d.png", "a.sdp"])
+def test_a_playlist_leads_nowhere_under_its_own_name_either(
+    tmp_path: Path, canary: Any, name: str
+) -> None:
+    path = tmp_path / name
+    url = f"http://127.0.0.1:{canary.port}/a.ts"
+    forms = {".m3u8": hls, ".mpd": dash, ".ffconcat": concat, ".svg": svg, ".sdp": sdp}
+    form = forms.get(path.suffix)
+    path.write_bytes(form(url).encode() if form else saved(gradient(), "PNG"))
+
+    assert refusals(path) == {"media_format"}
+    assert not canary.heard()
+
+
+def test_a_film_that_points_at_another_file_does_not_open_it(
+    film: Film, tmp_path: Path, canary: Any
+) -> None:
+    path = tmp_path / "film.mov"
+    path.write_bytes(pointing_at(film("film.mov").read_bytes(), canary.path))
+
+    facts = probe(path)
+
+    assert (facts.has_audio, facts.has_video) == (True, False)
+
+
+def test_ffmpeg_may_open_nothing_but_what_it_is_handed(
+    film: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = tmp_path / "said"
+    real = imageio_ffmpeg.get_ffmpeg_exe()
+    listening = tmp_path / "ffmpeg"
+    listening.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" > '{said}'\nexec '{real}' \"$@\"\n")
+    listening.chmod(0o700)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(listening))
+
+    probe(film("sound.wav"))
+
+    words = said.read_text().splitlines()
+    before, after = words[: words.index("-i")], words[words.index("-i") + 1 :]
+    assert before[before.index("-protocol_whitelist") + 1] == "fd"
+    assert before[before.index("-format_whitelist") + 1] == "mov,matroska,webm,mp3,wav,flac,ogg"
+    assert "-codec_whitelist" in before
+    assert after[0] == "fd:"
+    assert after[-3:] == ["-protocol_whitelist", "pipe", "pipe:1"]
+    assert words.count("-i") == 1
+
+
+# Whatever the bytes
+
+NAMES = ["sound.wav", "sound.mp3", "sound.m4a", "sound.flac", "sound.ogg", "film.mp4", "film.webm"]
+
+
+@given(
+    name=st.sampled_from(NAMES),
+    changes=st.lists(
+        st.tuples(st.floats(0, 1), st.integers(0, 3), st.binary(max_size=8)), max_size=6
+    ),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_whatever_the_bytes_there_are_facts_or_a_reason(
+    film: Film, tmp_path: Path, name: str, changes: list[tuple[float, int, bytes]]
+) -> None:
+    content = film(name).read_bytes()
+    for where, taken, put in changes:
+        # Most of it near the beginning, where the headers are.
+        place = int(where**4 * len(content))
+        content = content[:place] + put + content[place + taken * len(put) :]
+    path = tmp_path / "file"
+    path.write_bytes(content)
+
+    with contextlib.suppress(AttemptFailed):
+        assert probe(path).duration_seconds <= 10.1
+    with contextlib.suppress(AttemptFailed):
+        assert decode(path, tmp_path / "a.wav") <= 10.1
