@@ -4,7 +4,7 @@ import json
 import os
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, model_validator
@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     webhooks_allow_loopback: bool = Field(
         False, description="Let webhooks go to http and https on this machine, on any port."
     )
-    egress_ports: list[int] = Field(
+    egress_ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(
         [443, 8443], description="Ports of https URLs that customers may name, as JSON."
     )
     cors_origins: list[str] = Field(["*"], description="Browser origins that may call the API.")
@@ -111,7 +111,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _fill_in(self) -> "Settings":
         if self.keep_jobs_days < self.keep_days:
-            raise ValueError("keep_jobs_days must not be less than keep_days: bytes go first")
+            raise ValueError("RUSHES_KEEP_JOBS_DAYS must not be less than RUSHES_KEEP_DAYS")
         if not self.database_url:
             self.database_url = f"sqlite:///{self.data_dir.resolve() / 'rushes.db'}"
         return self

@@ -47,7 +47,7 @@ def _s3_client(settings: Settings) -> Any:
         import boto3
         from botocore.config import Config
     except ImportError:
-        raise Unavailable("RUSHES_S3_BUCKET needs boto3; install rushes[s3]") from None
+        raise Unavailable("RUSHES_S3_BUCKET needs boto3; `make s3` installs it") from None
     key, secret = settings.s3_access_key_id, settings.s3_secret_access_key
     return boto3.client(
         "s3",

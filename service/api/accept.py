@@ -109,7 +109,10 @@ def refuse_bad_target(parts: Parts, url: str, pointer: str) -> None:
     try:
         check_url(url, parts.egress_rules)
     except TargetRefused as refused:
-        raise RequestRefused([FieldError(pointer, refused.reason, "refused_url")]) from None
+        why = refused.reason
+        if "loopback" in why:
+            why += "; RUSHES_WEBHOOKS_ALLOW_LOOPBACK=1 allows it, for development"
+        raise RequestRefused([FieldError(pointer, why, "refused_url")]) from None
 
 
 def _seconds(number: int | None) -> timedelta | None:

@@ -64,4 +64,6 @@ def _read(kind: type[S], given: dict[str, Any]) -> S:
 
 def _wrong(found: Any) -> str:
     name = ".".join(map(str, found["loc"]))
+    if not name:
+        return f"settings: {found['msg'].removeprefix('Value error, ')}"
     return f"setting {name} (RUSHES_{name.upper()}): {found['msg']}"
