@@ -23,7 +23,7 @@ from service.api.parts import Parts
 from service.api.room import Room
 from service.api.routes import content, generate, health, internal, jobs, keys, models, webhooks
 from service.api.seen import Seen
-from service.background import Ticker
+from service.background import Repeater, Ticker
 from service.domain.errors import Unavailable
 from service.domain.ports import Clock, utc_now
 from service.egress.client import Egress
@@ -88,7 +88,8 @@ async def _life(app: FastAPI, settings: Settings, bell: Bell, clock: Clock) -> A
     owed = Event()
     parts = _parts(settings, bell, owed, clock)
     wiring.first_key(settings, parts.db, clock())
-    rescuer = Rescuer(parts.db, parts.artifacts, parts.terms, parts.limits.longest_lease)
+    calls = parts.calls
+    rescuer = Rescuer(parts.db, parts.artifacts, parts.terms, parts.limits.longest_lease, calls)
     grace = parts.limits.running_lease.total_seconds()
     turn = Turn(parts.db)
     retention = Retention(parts.db, parts.artifacts, parts.terms.keeping)
@@ -97,15 +98,20 @@ async def _life(app: FastAPI, settings: Settings, bell: Bell, clock: Clock) -> A
     our_turn = (lambda _: True) if parts.db.local else turn.ours
     ticker = Ticker(ticks, our_turn, clock, seconds=_TICK_SECONDS, grace=grace)
     courier = _courier(parts, owed)
+    sending = None if calls is None else Repeater(calls.send_some, parts.due, clock)
     app.state.parts = parts
     ticker.start()
     courier.start()
+    if sending is not None:
+        sending.start()
     try:
         yield
     finally:
         bell.close()
         ticker.stop()
         courier.stop()
+        if sending is not None:
+            sending.stop()
         with suppress(Unavailable):  # then its time runs out
             turn.leave()
         parts.db.close()
@@ -119,7 +125,7 @@ def _courier(parts: Parts, owed: Event) -> Courier:
 
 def _parts(settings: Settings, bell: Bell, owed: Event, clock: Clock) -> Parts:
     token = settings.worker_token
-    seen, keyring = Seen(), Keyring()
+    seen, keyring, due = Seen(), Keyring(), Event()
 
     def on_commit(topics: Sequence[str]) -> None:
         seen.forget(topics)
@@ -127,6 +133,8 @@ def _parts(settings: Settings, bell: Bell, owed: Event, clock: Clock) -> Parts:
             keyring.forget()
         if deliveries.TOPIC in topics:
             owed.set()
+        if any(topic.startswith("queue:") for topic in topics):
+            due.set()
         bell.ring(topics)
 
     db = wiring.database(settings, on_commit)
@@ -142,6 +150,9 @@ def _parts(settings: Settings, bell: Bell, owed: Event, clock: Clock) -> Parts:
         keyring=keyring,
         line=Line(db),
         seen=seen,
+        calls=wiring.calls(settings, db),
+        due=due,
+        owed=owed,
         room=Room(settings.data_dir, settings.min_free_bytes),
         requests=Pace(settings.max_requests_per_second, "requests"),
         submits=Pace(settings.max_submits_per_second, "submits"),

@@ -98,3 +98,34 @@ class Ticker:
 
     def _clock_offset(self) -> float:
         return self._clock().timestamp() - time.monotonic()
+
+
+class Repeater:
+    """Runs one tick whenever it is woken, and every so often: it needs no grace and no turn."""
+
+    def __init__(self, tick: Tick, wake: Event, clock: Clock, seconds: float = 2.0) -> None:
+        self._tick = tick
+        self._wake = wake
+        self._clock = clock
+        self._seconds = seconds
+        self._stopping = False
+        self._thread = Thread(target=self._run, name="repeater", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wake.wait(self._seconds)
+            self._wake.clear()
+            try:
+                self._tick(self._clock())
+            except Unavailable as error:
+                log.warning("a tick failed; the next one tries again", error=error)
+            except Exception as fault:  # noqa: BLE001
+                log.error("a tick failed; the next one tries again", fault)

@@ -57,6 +57,14 @@ class Settings(BaseSettings):
     )
 
     workers: int = Field(1, ge=0, le=64, description="Local worker processes.")
+    dispatch: Literal["local", "modal"] = Field(
+        "local", description="Who makes the videos: workers that ask for work, or calls on Modal."
+    )
+    modal_app: str = Field("rushes", description="The name of the app on Modal.")
+    modal_environment: str = Field("", description="Modal's environment. Default: its own default.")
+    modal_max_containers: int = Field(
+        1, ge=1, le=100, description="GPU containers a model, which caps what it can cost."
+    )
     models: list[str] = Field(
         [], description='Models to serve, first is the default, as JSON: ["slate"]. Default: found.'
     )

@@ -13,6 +13,8 @@ from typing import Any
 from service.artifacts.files import Files
 from service.artifacts.s3 import S3
 from service.artifacts.spool import Spool
+from service.artifacts.volume import MountedVolume, RemoteVolume
+from service.dispatch.on_modal import ModalDispatcher
 from service.domain.card import ModelCard
 from service.domain.catalog import CARDS, SLATE
 from service.domain.errors import Unavailable
@@ -23,6 +25,7 @@ from service.domain.ports import ArtifactStore
 from service.domain.price import OWN_HARDWARE, Terms
 from service.egress.client import Rules
 from service.lifecycle.access import admit
+from service.lifecycle.calls import Calls
 from service.settings import KEY_FILE, MIN_SECRET, Settings
 from service.store import keys
 from service.store.database import Database
@@ -35,11 +38,47 @@ def database(settings: Settings, on_commit: Callable[[Sequence[str]], None]) -> 
 
 
 def artifacts(settings: Settings) -> ArtifactStore:
-    """A bucket where one is named, else files in the data directory."""
-    if not settings.s3_bucket:
-        return Files(settings.data_dir / "artifacts")
+    """A bucket where one is named; else a Volume on Modal, files in the data directory here."""
     spool = Spool(settings.data_dir / "spool")
+    if not settings.s3_bucket:
+        if settings.dispatch == "modal":
+            return RemoteVolume(_modal_volume(settings), spool)
+        return Files(settings.data_dir / "artifacts")
     return S3(_s3_client(settings), settings.s3_bucket, settings.s3_prefix, spool)
+
+
+def mounted_artifacts(settings: Settings, mount: Path) -> ArtifactStore:
+    """The same for a worker on Modal, which has the Volume at `mount`."""
+    if settings.s3_bucket:
+        return artifacts(settings)
+    return MountedVolume(mount, _modal_volume(settings))
+
+
+def _modal_volume(settings: Settings) -> Any:
+    import modal
+
+    return modal.Volume.from_name(
+        f"{settings.modal_app}-artifacts",
+        environment_name=settings.modal_environment or None,
+        create_if_missing=True,
+        version=2,
+    )
+
+
+def calls(settings: Settings, db: Database) -> Calls | None:
+    """Where workers are called: the ticks that start calls and ask how they stand."""
+    if settings.dispatch == "local":
+        return None
+    dispatcher = ModalDispatcher(settings.modal_app, settings.modal_environment or None)
+    return Calls(
+        db=db,
+        dispatcher=dispatcher,
+        cards=cards(settings),
+        terms=terms(settings),
+        max_active_per_key=settings.max_active_per_key,
+        most=settings.modal_max_containers,
+        api_url=settings.public_url.rstrip("/") or None,
+    )
 
 
 def _s3_client(settings: Settings) -> Any:

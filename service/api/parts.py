@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from threading import Event
 from typing import Annotated, TypeVar
 
 from anyio import to_thread
@@ -26,6 +27,7 @@ from service.domain.line import Forecast
 from service.domain.ports import ArtifactStore, Clock
 from service.domain.price import Terms
 from service.egress.client import Rules
+from service.lifecycle.calls import Calls
 from service.lifecycle.find import find
 from service.store.database import Database, Transaction
 
@@ -48,6 +50,9 @@ class Parts:
     fleet: Fleet
     keyring: Keyring
     line: Line
+    calls: Calls | None  # where workers do not ask for work
+    due: Event  # set when a job was queued
+    owed: Event  # set when a webhook is owed
     room: Room
     requests: Pace
     submits: Pace

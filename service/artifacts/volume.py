@@ -1,5 +1,6 @@
 """Artifacts on a Modal Volume: written where it is mounted, read from where it is not."""
 
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -45,21 +46,26 @@ class RemoteVolume:
     def children(self, prefix: str) -> list[str]:
         try:
             return sorted(Path(entry.path).name for entry in self._volume.listdir(f"/{prefix}"))
-        except FileNotFoundError:
+        except _missing():
             return []
 
     def delete(self, prefix: str) -> None:
         self._spool.forget(prefix)
-        try:
+        with suppress(*_missing()):
             self._volume.remove_file(f"/{prefix}", recursive=True)
-        except FileNotFoundError:
-            return
 
     def _fetch(self, key: str, place: Path) -> bool:
         try:
             with place.open("wb") as file:
                 for chunk in self._volume.read_file(key):
                     file.write(chunk)
-        except FileNotFoundError:
+        except _missing():
             return False
         return True
+
+
+def _missing() -> tuple[type[Exception], ...]:
+    """Modal says it in more than one way."""
+    from modal.exception import NotFoundError
+
+    return FileNotFoundError, NotFoundError

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal, Protocol
 
-from service.domain.attempt import Artifact
+from service.domain.attempt import Artifact, Ticket
+from service.domain.call import Look
 
 
 class Clock(Protocol):
@@ -15,6 +16,22 @@ class Clock(Protocol):
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+class Dispatcher(Protocol):
+    """Hands tickets to workers that do not ask for work, and asks how they got on."""
+
+    def send(self, ticket: Ticket) -> str:
+        """Start a call; its id. Raises Unavailable, and then perhaps it was started."""
+        ...
+
+    def look(self, call_id: str) -> Look:
+        """How a call stands. Raises Unavailable when it cannot be asked."""
+        ...
+
+    def cancel(self, call_id: str) -> None:
+        """Stop a call, if that can be done; never raises."""
+        ...
 
 
 ReadMethod = Literal["GET", "HEAD"]

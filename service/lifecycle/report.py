@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from service.domain.attempt import Failure, Outcome, Progress
+from service.domain.call import CallEnd
 from service.domain.errors import FieldError, Lost, NotFound, RequestRefused
-from service.domain.job import Job, JobId, JobState
+from service.domain.job import Job, JobId, JobState, artifact_prefix
 from service.domain.key import opens
 from service.domain.price import Terms, cost_usd
 from service.lifecycle.settle import settle
@@ -34,7 +35,7 @@ def begin(
     """
     attempt, job = _open(tx, credentials)
     if job.state is JobState.STARTING and job.fence == attempt.fence:
-        if attempts.knows_call(tx, call_id):
+        if attempts.is_of_another(tx, job, call_id):
             raise Lost("this call has already begun another attempt")
         begun = moves.begin(tx, job, now=now, lease=lease)
         if begun is not None:
@@ -100,6 +101,32 @@ def succeed(tx: Transaction, job: Job, outcome: Outcome, *, terms: Terms, now: d
     return finished
 
 
+def adopt(tx: Transaction, job: Job, end: CallEnd, *, terms: Terms, now: datetime) -> Job | None:
+    """What a called worker answered, in place of a report that was not heard. None when it is not,
+    or no longer, about `job` as it stands."""
+    if end.attempt != job.attempt or end.fence != job.fence:
+        return None
+    if job.state is JobState.STARTING:
+        # It could not reach us to begin; what it did counts all the same.
+        begun = moves.begin(tx, job, now=now, lease=timedelta(0))
+        if begun is None:
+            return None
+        job = begun
+    if end.outcome is not None and _lies_under(job.id, end):
+        return succeed(tx, job, end.outcome, terms=terms, now=now)
+    if end.failure is not None:
+        return settle(tx, job, end.failure, now)
+    return give_back(tx, job, now)
+
+
+def _lies_under(job_id: JobId, end: CallEnd) -> bool:
+    """Whether the bytes are where this call may have put them."""
+    assert end.outcome is not None
+    folder = end.outcome.facts.video.key.rpartition("/")[0]
+    prefix = artifact_prefix(job_id, end.fence)
+    return folder == prefix or folder.startswith(f"{prefix}-")
+
+
 def fail(
     tx: Transaction, credentials: Credentials, *, fence: int, failure: Failure, now: datetime
 ) -> Job:
@@ -119,12 +146,14 @@ def release(tx: Transaction, credentials: Credentials, *, fence: int, now: datet
     return moved
 
 
-def give_back(tx: Transaction, job: Job, now: datetime) -> Job | None:
+def give_back(
+    tx: Transaction, job: Job, now: datetime, wait: timedelta = timedelta(0)
+) -> Job | None:
     """End an attempt that nobody is to blame for. None when `job` is stale."""
     if job.cancel_requested_at is not None:
         moved = moves.cancel(tx, job, now=now)
     else:
-        moved = moves.release(tx, job, now=now)
+        moved = moves.release(tx, job, now=now + wait)
     if moved is not None:
         attempts.end(tx, job, outcome="released", now=now)
     return moved

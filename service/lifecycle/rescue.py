@@ -12,6 +12,7 @@ from service.domain.job import Job, JobState
 from service.domain.ports import ArtifactStore
 from service.domain.price import Terms
 from service.domain.retry import LONGEST_WAIT
+from service.lifecycle.calls import PATIENCE, Calls
 from service.lifecycle.report import give_back, succeed
 from service.lifecycle.settle import settle
 from service.log import Log
@@ -38,9 +39,12 @@ class Rescuer:
     artifacts: ArtifactStore
     terms: Terms
     longest_lease: timedelta = timedelta(seconds=30)
+    calls: Calls | None = None  # where workers are called, they can be asked
 
     def tick(self, now: datetime) -> int:
         """Do all that is due; answers how many jobs were moved."""
+        if self.calls is not None:
+            self._ask_calls(self.calls, now)
         rules: list[tuple[Due, Move]] = [
             (
                 lambda tx: jobs.lapsed(tx, now, 2 * self.longest_lease),
@@ -53,10 +57,22 @@ class Rescuer:
         ]
         return sum(self._try(job, move) for due, move in rules for job in self.db.read(due))
 
+    def _ask_calls(self, calls: Calls, now: datetime) -> None:
+        """Whoever is silent is asked first. One that cannot be asked is not called lost."""
+        for job in self.db.read(lambda tx: jobs.lapsed(tx, now, 2 * self.longest_lease)):
+            try:
+                calls.look(job, now)
+            except Unavailable as error:
+                log.warning("call cannot be asked", job=job.id, error=error)
+                self._move(job, lambda tx, job=job: moves.wait_on(tx, job, now=now, lease=PATIENCE))  # type: ignore[misc]
+
     def _try(self, job: Job, move: Move) -> bool:
         """One job that cannot be moved holds up no other."""
         try:
-            return self._move(job, move(job))
+            moved = self._move(job, move(job))
+            if moved and self.calls is not None and job.state is JobState.RUNNING:
+                self.calls.stop(job)  # it may be alive, and deaf
+            return moved
         except Unavailable:
             raise  # then no other can be moved either, nor could a worker be heard
         except Exception as fault:  # noqa: BLE001

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from service.domain import ids
 from service.domain.failpoint import failpoint
-from service.domain.job import Job, JobState, artifact_prefix, job_folder
+from service.domain.job import Job, artifact_prefix, job_folder
 from service.domain.keeping import Keeping, Purge, next_purge_at, purge_of
 from service.domain.ports import ArtifactStore
 from service.log import Log
@@ -63,7 +63,8 @@ class Retention:
 
     def _delete_leftovers(self, job: Job) -> None:
         """What attempts that did not win have left; only a success has a winner."""
-        winner = str(job.fence) if job.state is JobState.SUCCEEDED else None
+        # Named by where the bytes lie: a worker that could not begin has a folder of its own.
+        winner = None if job.result is None else job.result.video.key.split("/")[2]
         for fence in self.artifacts.children(job_folder(job.id)):
             if fence != winner:
                 self.artifacts.delete(artifact_prefix(job.id, fence))

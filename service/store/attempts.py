@@ -51,10 +51,27 @@ def get(tx: Transaction, job_id: JobId, number: int) -> Attempt | None:
     return None if row is None else Attempt(**row)
 
 
-def knows_call(tx: Transaction, call_id: str) -> bool:
-    """Whether any attempt was begun by this call."""
-    statement = sa.select(_attempts.c.number).where(_attempts.c.call_id == call_id)
+def is_of_another(tx: Transaction, job: Job, call_id: str) -> bool:
+    """Whether this call belongs to another attempt than the job's newest."""
+    statement = sa.select(_attempts.c.number).where(
+        _attempts.c.call_id == call_id, sa.not_(_is(job.id, job.attempt))
+    )
     return tx.execute(statement).first() is not None
+
+
+def note_call(tx: Transaction, job: Job, call_id: str) -> None:
+    """Which call was started for the attempt, unless its worker has said so already."""
+    tx.execute(
+        sa.update(_attempts)
+        .where(_is(job.id, job.attempt), _attempts.c.call_id.is_(None))
+        .values(call_id=call_id)
+    )
+
+
+def open_call(tx: Transaction, job: Job) -> str | None:
+    """The call that carries out the job's newest attempt, as far as it is known."""
+    statement = sa.select(_attempts.c.call_id).where(_is(job.id, job.attempt))
+    return tx.execute(statement).scalar_one_or_none()
 
 
 def begin(tx: Transaction, job: Job, *, call_id: str, now: datetime) -> None:

@@ -89,6 +89,11 @@ def count_running(tx: Transaction) -> int:
     return int(tx.execute(_ACTIVE).scalar_one())
 
 
+def count_active(tx: Transaction, model: str) -> int:
+    """Jobs of one model that are starting or running."""
+    return int(tx.execute(_ACTIVE.where(job_table.c.model == model)).scalar_one())
+
+
 def hold(tx: Transaction, job_id: JobId, *, key_id: KeyId | None = None) -> Job | None:
     """The same as `get`, and nobody else changes it until this transaction ends."""
     statement = _BY_ID if key_id is None else _BY_ID_AND_KEY

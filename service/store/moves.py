@@ -183,6 +183,11 @@ def _news(before: Job, after: Job) -> bool:
     return before.stage is not after.stage or int(before.progress * 20) < int(after.progress * 20)
 
 
+def wait_on(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job | None:
+    """Its call is alive, though it says nothing: give it another lease."""
+    return _update(tx, job, ACTIVE, lease_until=now + lease)
+
+
 def wish_cancel(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
     return _update(tx, job, {JobState.RUNNING}, cancel_requested_at=job.cancel_requested_at or now)
 

@@ -150,6 +150,14 @@ async def _claim(worker: str, models: list[str], parts: Parts) -> dispatch.Claim
     )
 
 
+@router.post("/tick", responses=documented(401))
+async def tick(parts: WorkerDep) -> dict[str, str]:
+    """Wake the service, so that its own ticks run for a while: for a host that lets it sleep."""
+    parts.due.set()
+    parts.owed.set()
+    return {"status": "awake"}
+
+
 AttemptPath = Annotated[str, Path(description="`<job id>.<number>`")]
 _attempt = documented(400, 401, 404, 409, 413, 422, 503)
 

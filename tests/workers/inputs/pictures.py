@@ -80,7 +80,7 @@ def bombs() -> dict[str, bytes]:
         "second_header.png": png(8, 8, header(50_000, 50_000)),
         "ztxt.png": png(8, 8, *[chunk(b"zTXt", b"%d\0\0" % n + megabyte) for n in range(64)]),
         "itxt.png": png(8, 8, *[chunk(b"iTXt", b"%d\0\1\0\0\0" % n + wide) for n in range(64)]),
-        "iccp.png": png(8, 8, chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(300_000_000), 9))),
+        "iccp.png": png(8, 8, chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(100_000_000), 9))),
         "parts.png": png(8, 8, *[chunk(b"tEXt", b"a\0b")] * 300_000),
         "parts.jpg": jpeg[:2] + segment(0xE5, b"") * 1_000_000 + jpeg[2:],
         "parts.webp": riff(*[(b"ABCD", b"")] * 500_000),

@@ -388,9 +388,10 @@ for path in map(Path, sys.argv[1:]):
 def test_no_bomb_costs_memory(tmp_path: Path) -> None:
     warm_up = tmp_path / "plain.png"
     warm_up.write_bytes(saved(gradient(), "PNG", icc_profile=SRGB))
+    paths = []
     for name, content in bombs().items():
-        (tmp_path / name).write_bytes(content)
-    paths = [tmp_path / name for name in bombs()]
+        paths.append(tmp_path / name)
+        paths[-1].write_bytes(content)
 
     command = [sys.executable, "-c", MEASURE, str(warm_up), *map(str, paths)]
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout

@@ -1,0 +1,183 @@
+"""Rushes on your own Modal account: `modal deploy scripts/modal_text_to_video.py`.
+
+`api` is a CPU endpoint that accepts jobs and answers ids; every model is a Cls of its own on a GPU,
+started by `.spawn()`; `tick` wakes the api once a minute; `download` fills the weights Volume.
+
+Read here and put into the images, so that every container sees the same: RUSHES_MODAL_APP,
+RUSHES_MODELS, RUSHES_MODAL_GPUS (JSON: {"ltx-2b": ["L40S"]}), RUSHES_MODAL_MAX_CONTAINERS,
+RUSHES_MODAL_SCALEDOWN_SECONDS. Secrets, the database's address among them, are in the Modal Secret
+of the app's name.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import modal
+
+from service.dispatch.on_modal import class_name
+from service.domain.card import ModelCard
+from service.domain.catalog import CARDS
+
+APP = os.environ.get("RUSHES_MODAL_APP", "rushes")
+MODELS: list[str] = json.loads(os.environ.get("RUSHES_MODELS") or '["ltx-2b"]')
+GPUS: dict[str, list[str]] = json.loads(os.environ.get("RUSHES_MODAL_GPUS") or "{}")
+MOST = int(os.environ.get("RUSHES_MODAL_MAX_CONTAINERS") or 1)
+IDLE_SECONDS = int(os.environ.get("RUSHES_MODAL_SCALEDOWN_SECONDS") or 120)
+
+# A model that its card gives no GPU runs on a CPU.
+_GPUS_BY_CARD = {"L4": ["L4", "A10", "L40S"], "L40S": ["L40S", "A100-80GB"]}
+_LONGEST_RUN_SECONDS = 3600
+_ARTIFACTS = Path("/artifacts")
+_WEIGHTS = Path("/weights")
+
+_settings = {
+    "RUSHES_DISPATCH": "modal",
+    "RUSHES_MODAL_APP": APP,
+    "RUSHES_MODELS": json.dumps(MODELS),
+    "RUSHES_MODAL_GPUS": json.dumps(GPUS),
+    "RUSHES_MODAL_MAX_CONTAINERS": str(MOST),
+    "RUSHES_MODAL_SCALEDOWN_SECONDS": str(IDLE_SECONDS),
+    "RUSHES_DATA_DIR": "/tmp/rushes",
+    "RUSHES_LOG_FORMAT": "json",
+}
+# The weights are on the Volume: a GPU that fetched them would be paid for waiting.
+_offline = {"HF_HUB_CACHE": str(_WEIGHTS / "hub"), "HF_HUB_OFFLINE": "1"}
+
+app = modal.App(APP)
+secret = modal.Secret.from_name(APP, required_keys=["RUSHES_WORKER_TOKEN", "RUSHES_SECRET"])
+artifacts = modal.Volume.from_name(f"{APP}-artifacts", create_if_missing=True, version=2)
+weights = modal.Volume.from_name(f"{APP}-weights", create_if_missing=True)
+
+_base = modal.Image.debian_slim(python_version="3.12")
+_checkout = Path(__file__).resolve().parents[1]
+
+
+def _with_source(image: modal.Image, settings: dict[str, str]) -> modal.Image:
+    """Ours comes last: it is mounted when a container starts, so that a change rebuilds nothing."""
+    return (
+        image.env(settings)
+        .add_local_python_source("service")
+        .add_local_dir(_checkout / "migrations", "/root/migrations", ignore=["**/__pycache__"])
+    )
+
+
+def _requirements(*extras: str) -> list[str]:
+    import tomllib
+
+    project = tomllib.loads((_checkout / "pyproject.toml").read_text())["project"]
+    return [
+        *project["dependencies"],
+        *(line for extra in extras for line in project["optional-dependencies"][extra]),
+    ]
+
+
+if modal.is_local():
+    _packages = _base.uv_pip_install(*_requirements("postgres", "s3", "modal"))
+    api_image = _with_source(_packages, _settings)
+    _packages = _base.uv_pip_install(*_requirements("torch", "s3", "modal"))
+    gpu_image = _with_source(_packages, _settings | _offline)
+    cpu_image = _with_source(_packages, _settings | {"HF_HUB_CACHE": str(_WEIGHTS / "hub")})
+else:
+    api_image = gpu_image = cpu_image = _base
+
+
+@app.function(image=api_image, secrets=[secret], max_containers=4, scaledown_window=300)
+@modal.concurrent(max_inputs=100)
+@modal.asgi_app(label=f"{APP}-api")
+def api() -> Any:
+    """The web service. It reads clips from the Volume without mounting it, and needs no torch."""
+    from service.app import build
+    from service.log import configure
+    from service.settings import Settings
+    from service.store.schema import migrate
+
+    settings = Settings(public_url=_api_url())
+    configure(settings.log_level, settings.log_format)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    migrate(settings.database_url)
+    return build(settings)
+
+
+@app.function(image=api_image, secrets=[secret], max_containers=1, schedule=modal.Cron("* * * * *"))
+def tick() -> int:
+    """Time passes for the api also while nobody calls it: it is woken, and does what is due."""
+    import httpx
+
+    from service.settings import Settings
+
+    token = Settings().worker_token
+    assert token is not None, "the Secret has RUSHES_WORKER_TOKEN"
+    headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
+    return httpx.post(f"{_api_url()}/internal/tick", headers=headers, timeout=120).status_code
+
+
+@app.function(image=cpu_image, volumes={str(_WEIGHTS): weights}, timeout=6 * 3600)
+def download(model: str) -> str:
+    """Fill the weights Volume, on a CPU: a GPU never pays for a download."""
+    from huggingface_hub import snapshot_download
+
+    for source in CARDS[model].weights:
+        snapshot_download(
+            source.repo,
+            revision=source.revision,
+            allow_patterns=list(source.files),
+        )
+    weights.commit()
+    return model
+
+
+def _api_url() -> str:
+    url = modal.Function.from_name(APP, "api").get_web_url()
+    assert url is not None, "api is a web function"
+    return url.rstrip("/")
+
+
+class Worker:
+    """One model, kept warm between calls. A call takes a ticket and answers a plain dict."""
+
+    model: str
+
+    @modal.enter()
+    def load(self) -> None:
+        from service import wiring
+        from service.log import configure
+        from service.settings import Settings
+        from service.workers.adapters.registry import make_adapter
+        from service.workers.attempt import Warm
+        from service.workers.called import CalledWorker
+        from service.workers.run import Bench
+
+        settings = Settings()
+        configure(settings.log_level, settings.log_format)
+        scratch = settings.data_dir / "scratch"
+        scratch.mkdir(parents=True, exist_ok=True)
+        bench = Bench(wiring.mounted_artifacts(settings, _ARTIFACTS), scratch)
+        self.worker = CalledWorker(bench, Warm(lambda card: make_adapter(card)))
+        self.worker.load(CARDS[self.model])
+
+    @modal.method()
+    def run(self, ticket: dict[str, Any]) -> dict[str, Any]:
+        call_id = modal.current_function_call_id()
+        assert call_id is not None, "a method runs within a call"
+        return self.worker.run(ticket, call_id)
+
+
+def _options(card: ModelCard) -> dict[str, Any]:
+    gpu = GPUS.get(card.name) or _GPUS_BY_CARD.get(card.gpu or "", [card.gpu] if card.gpu else None)
+    return {
+        "image": gpu_image,
+        "gpu": gpu,
+        "volumes": {str(_ARTIFACTS): artifacts, str(_WEIGHTS): weights.read_only()},
+        "timeout": _LONGEST_RUN_SECONDS,
+        "startup_timeout": 1200,
+        "max_containers": MOST,
+        "scaledown_window": IDLE_SECONDS,
+        "retries": 0,  # one owner of retries: the job's own attempts
+    }
+
+
+for _card in (CARDS[name] for name in MODELS):
+    _cls = type(class_name(_card.name), (Worker,), {"model": _card.name, "__module__": __name__})
+    globals()[_cls.__name__] = app.cls(**_options(_card))(_cls)
