@@ -42,7 +42,8 @@ def make_engine(url: str, *, read_only: bool = False, bounded: bool = False) -> 
         connection.isolation_level = None  # Python's sqlite3 must not begin on its own
         connection.executescript(PRAGMAS)
         if read_only:
-            connection.execute("PRAGMA query_only = ON")
+            # There is one for each thread, so that each keeps little.
+            connection.executescript("PRAGMA query_only = ON; PRAGMA cache_size = -1024;")
 
     if not read_only:
 

@@ -1,0 +1,298 @@
+"""Jobs that are carried out by calls, with a dispatcher that a test plays by hand."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from service.artifacts.files import Files
+from service.domain.attempt import FailureKind, Ticket
+from service.domain.call import CallEnd, Look
+from service.domain.catalog import SLATE
+from service.domain.errors import Unavailable
+from service.domain.job import Job, JobState, KeyId, artifact_prefix
+from service.domain.limits import Limits
+from service.lifecycle.calls import Calls
+from service.lifecycle.cancel import cancel
+from service.lifecycle.rescue import Rescuer
+from service.lifecycle.submit import submit
+from service.store import jobs
+from service.store.database import Database
+from tests import make
+
+
+class Played:
+    """A Dispatcher whose calls do what the test says."""
+
+    def __init__(self) -> None:
+        self.sent: list[Ticket] = []
+        self.looks: dict[str, Look] = {}
+        self.canceled: list[str] = []
+        self.away = False
+
+    def send(self, ticket: Ticket) -> str:
+        self.sent.append(ticket)
+        if self.away:
+            raise Unavailable("Modal does not answer")
+        return f"fc-{len(self.sent)}"
+
+    def look(self, call_id: str) -> Look:
+        if self.away:
+            raise Unavailable("Modal does not answer")
+        return self.looks.get(call_id, "alive")
+
+    def cancel(self, call_id: str) -> None:
+        self.canceled.append(call_id)
+
+
+@pytest.fixture
+def modal() -> Played:
+    return Played()
+
+
+@pytest.fixture
+def calls(db: Database, modal: Played) -> Calls:
+    return Calls(
+        db=db,
+        dispatcher=modal,
+        cards={"slate": SLATE},
+        terms=make.TERMS,
+        max_active_per_key=100,
+        most=2,
+        api_url="https://video.example.com",
+    )
+
+
+@pytest.fixture
+def rescuer(db: Database, calls: Calls, tmp_path: Path) -> Rescuer:
+    return Rescuer(db, Files(tmp_path / "a"), make.TERMS, make.LEASE, calls)
+
+
+def send(db: Database, key_id: KeyId, clock: make.FakeClock, **changes: object) -> Job:
+    asked = make.submission(key_id, **changes)
+    job: Job = make.do(db, lambda tx: submit(tx, asked, Limits(), clock())).job
+    return job
+
+
+def now_of(db: Database, job: Job) -> Job:
+    found = db.read(lambda tx: jobs.get(tx, job.id))
+    assert found is not None
+    return found
+
+
+def end(ticket: Ticket, **how: object) -> CallEnd:
+    """What a call answers that never reached us."""
+    values = {"job_id": ticket.job_id, "attempt": ticket.attempt, "fence": ticket.fence}
+    return CallEnd(**{**values, "begun": False, **how})  # type: ignore[arg-type]
+
+
+def test_calls_are_started_while_there_is_room(
+    db: Database, key_id: KeyId, calls: Calls, modal: Played, clock: make.FakeClock
+) -> None:
+    sent = [send(db, key_id, clock) for _ in range(3)]
+
+    assert calls.send_some(clock()) == 2
+    assert calls.send_some(clock()) == 0
+
+    assert [ticket.job_id for ticket in modal.sent] == [job.id for job in sent[:2]]
+    assert modal.sent[0].api_url == "https://video.example.com"
+    assert now_of(db, sent[2]).state is JobState.QUEUED
+
+
+def test_a_call_whose_start_was_not_answered_may_begin_or_not_but_only_one_does(
+    db: Database, key_id: KeyId, calls: Calls, modal: Played, clock: make.FakeClock
+) -> None:
+    job = send(db, key_id, clock)
+    modal.away = True
+    assert calls.send_some(clock()) == 0
+    assert now_of(db, job).state is JobState.QUEUED
+
+    modal.away = False
+    calls.send_some(clock.advance(31))
+
+    assert now_of(db, job).state is JobState.STARTING
+    assert now_of(db, job).max_attempts == 4  # the start that failed is not counted
+    first, second = modal.sent
+    assert first.token != second.token
+    assert first.fence < second.fence
+
+
+def test_a_silent_call_that_is_alive_is_waited_for(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    clock: make.FakeClock,
+) -> None:
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+
+    for _ in range(20):  # ten minutes of cold start
+        rescuer.tick(clock.advance(31))
+
+    assert now_of(db, job).state is JobState.STARTING
+    assert len(modal.sent) == 1
+
+
+def test_a_call_that_never_reached_us_is_believed_by_its_answer(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    clock: make.FakeClock,
+) -> None:
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+    (ticket,) = modal.sent
+    own = artifact_prefix(job.id, ticket.fence) + "-fc-1"
+    made = make.outcome(now_of(db, job))
+    facts = made.facts.model_dump()
+    for name in ("video", "thumbnail", "last_frame"):
+        facts[name]["key"] = f"{own}/{facts[name]['key'].rpartition('/')[2]}"
+    modal.looks["fc-1"] = end(ticket, outcome={**made.model_dump(), "facts": facts})
+
+    rescuer.tick(clock.advance(31))
+
+    done = now_of(db, job)
+    assert done.state is JobState.SUCCEEDED
+    assert done.result is not None
+    assert done.result.video.key.startswith(own)
+
+
+def test_a_failure_that_only_the_call_tells_counts_like_any_other(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    clock: make.FakeClock,
+) -> None:
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+    modal.looks["fc-1"] = end(modal.sent[0], failure=make.failure(FailureKind.USER))
+
+    rescuer.tick(clock.advance(31))
+
+    assert now_of(db, job).state is JobState.FAILED
+
+
+@pytest.mark.parametrize("look", ["died", "unknown"])
+def test_a_call_that_died_is_a_lost_worker(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    clock: make.FakeClock,
+    look: Look,
+) -> None:
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+    begin(db, modal.sent[0], clock)
+    modal.looks["fc-1"] = look
+
+    rescuer.tick(clock.advance(31))
+
+    again = now_of(db, job)
+    assert (again.state, again.attempt) == (JobState.QUEUED, 1)
+
+
+def test_a_platform_that_cannot_be_asked_loses_no_job(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    clock: make.FakeClock,
+) -> None:
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+    begin(db, modal.sent[0], clock)
+    modal.away = True
+
+    for _ in range(10):
+        rescuer.tick(clock.advance(31))
+
+    assert now_of(db, job).state is JobState.RUNNING
+
+
+def test_an_old_answer_changes_nothing(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    clock: make.FakeClock,
+) -> None:
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+    begun = begin(db, modal.sent[0], clock)
+    old = end(modal.sent[0], failure=make.failure(FailureKind.USER))  # under the ticket's fence
+    modal.looks["fc-1"] = old
+
+    rescuer.tick(clock.advance(31))
+
+    assert begun.fence != modal.sent[0].fence
+    assert now_of(db, job).state is JobState.QUEUED  # lost, not failed
+
+
+def test_a_job_that_waits_too_long_for_a_gpu_expires_and_its_call_is_stopped(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    clock: make.FakeClock,
+) -> None:
+    job = send(db, key_id, clock, start_timeout=timedelta(seconds=60))
+    calls.send_some(clock())
+
+    for _ in range(4):
+        rescuer.tick(clock.advance(31))
+
+    assert now_of(db, job).state is JobState.EXPIRED
+    assert modal.canceled == ["fc-1"]
+
+
+def test_a_call_that_runs_past_its_jobs_timeout_is_stopped(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    clock: make.FakeClock,
+) -> None:
+    job = send(db, key_id, clock, timeout=timedelta(seconds=20))
+    calls.send_some(clock())
+    begin(db, modal.sent[0], clock)
+
+    rescuer.tick(clock.advance(21))
+
+    assert now_of(db, job).state is JobState.FAILED
+    assert modal.canceled == ["fc-1"]
+
+
+def test_the_call_of_a_canceled_job_can_be_stopped(
+    db: Database, key_id: KeyId, calls: Calls, modal: Played, clock: make.FakeClock
+) -> None:
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+
+    canceled = make.do(db, lambda tx: cancel(tx, job.id, key_id, clock()))
+    calls.stop(canceled)
+
+    assert modal.canceled == ["fc-1"]
+
+
+def begin(db: Database, ticket: Ticket, clock: make.FakeClock) -> Job:
+    """The worker's first act, by the call that the dispatcher noted."""
+    claimed = make.dispatch.Claim(now_of_id(db, ticket.job_id), ticket.token)
+    return make.begin(db, claimed, clock(), call_id="fc-1")
+
+
+def now_of_id(db: Database, job_id: str) -> Job:
+    found = db.read(lambda tx: jobs.get(tx, job_id))  # type: ignore[arg-type]
+    assert found is not None
+    return found
