@@ -25,6 +25,7 @@ import httpx
 from service.artifacts.files import Files
 from service.cli.lifeline import hold_on
 from service.workers.adapters.registry import make_adapter
+from service.workers.attempt import Warm
 from service.workers.pull import Puller
 from service.workers.run import Bench
 
@@ -157,7 +158,7 @@ def _poll(url: str, folder: Path) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     bench = Bench(Files(folder / "artifacts"), scratch=folder)
     with _Polls(base_url=url, headers=headers, timeout=10, trust_env=False) as client:
-        Puller(client, "polling", ["slate"], bench, make_adapter).work()
+        Puller(client, "polling", ["slate"], bench, Warm(make_adapter)).work()
 
 
 def _print(ours: list[Start], polling: list[Start]) -> int:

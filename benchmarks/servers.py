@@ -1,4 +1,7 @@
-"""The servers that benchmarks/api.py loads: `python -m benchmarks.servers NAME PORT FOLDER`."""
+"""The servers that benchmarks/api.py loads.
+
+`python -m benchmarks.servers NAME PORT FOLDER [DATABASE_URL]`
+"""
 
 import sys
 import uuid
@@ -86,14 +89,17 @@ def naive(folder: Path) -> FastAPI:
     return app
 
 
-def ours(folder: Path, port: int) -> None:
+def ours(folder: Path, port: int, database_url: str) -> None:
     """The whole service as `rushes up` runs it: keys, caps, guarded rows, group commit at FULL."""
     settings = Settings(
         _env_file=None,
         port=port,
         data_dir=folder,
+        database_url=database_url,
         bootstrap_key=KEY,
         max_queued_per_key=10_000_000,
+        max_requests_per_second=0,
+        max_submits_per_second=0,
         models=["slate"],
         log_level="warning",
     )
@@ -101,12 +107,23 @@ def ours(folder: Path, port: int) -> None:
     serve(settings)
 
 
-SERVERS = ("ceiling", "naive", "ours")
+SERVERS = ("ceiling", "naive", "procrastinate", "ours-sqlite", "ours-postgres")
+ON_POSTGRES = ("procrastinate", "ours-postgres")
+
+
+def main(name: str, port: int, folder: Path, database_url: str = "") -> None:
+    if name.startswith("ours"):
+        ours(folder, port, database_url)
+        return
+    if name == "procrastinate":
+        from benchmarks.peer import procrastinate
+
+        app = procrastinate(database_url)
+    else:
+        app = ceiling() if name == "ceiling" else naive(folder)
+    uvicorn.run(app, port=port, log_level="warning", access_log=False)
+
 
 if __name__ == "__main__":
-    name, port, folder = sys.argv[1:]
-    if name == "ours":
-        ours(Path(folder), int(port))
-    else:
-        app = ceiling() if name == "ceiling" else naive(Path(folder))
-        uvicorn.run(app, port=int(port), log_level="warning", access_log=False)
+    name, port, folder, *database_url = sys.argv[1:]
+    main(name, int(port), Path(folder), *database_url)

@@ -95,6 +95,8 @@ class Parts:
         """How many jobs will be claimed before this queued one, and in how long it will be."""
         now = self.clock()
         models, workers = self.fleet.competing(job.request.model, now)
+        if (known := self.line.known(job, models, workers)) is not None:
+            return known
         if self.db.local and self.line.quick:
             return self.line.place(job, models, workers, now)
         return await run_in_threadpool(self.line.place, job, models, workers, now)

@@ -1,6 +1,6 @@
 """Engines for SQLite and for Postgres, with every setting of theirs in one place."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -46,13 +46,14 @@ def make_engine(url: str, *, read_only: bool = False, bounded: bool = False) -> 
             connection.executescript("PRAGMA query_only = ON; PRAGMA cache_size = -1024;")
 
     if not read_only:
-
-        @event.listens_for(engine, "begin")
-        def _begin(connection: sa.Connection) -> None:
-            # A deferred BEGIN that later writes fails at once with SQLITE_BUSY.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
+        # Not by an event: an engine that has a listener asks for all others at each statement.
+        engine.dialect.do_begin = _begin_immediate  # type: ignore[assignment]
     return engine
+
+
+def _begin_immediate(connection: Any) -> None:
+    """A deferred BEGIN that later writes fails at once with SQLITE_BUSY."""
+    connection.execute("BEGIN IMMEDIATE")
 
 
 _MOST_READERS = 10
@@ -87,7 +88,7 @@ def _postgres(url: sa.URL, *, read_only: bool, bounded: bool) -> sa.Engine:
     engine = sa.create_engine(
         url,
         hide_parameters=True,
-        connect_args=NOTICE_SILENCE,
+        connect_args={**NOTICE_SILENCE, "cursor_factory": _cursor()},
         isolation_level="AUTOCOMMIT",
         pool_size=_MOST_READERS,
         pool_timeout=5,
@@ -100,6 +101,30 @@ def _postgres(url: sa.URL, *, read_only: bool, bounded: bool) -> sa.Engine:
         connection.execute("SET default_transaction_read_only = on")
 
     return engine
+
+
+_MOST_STATEMENTS = 200
+
+
+def _cursor() -> type[Any]:
+    """A psycopg cursor that describes the columns of a statement once, not at each execution."""
+    import psycopg  # only where Postgres is used
+
+    class Cursor(psycopg.Cursor[Any]):
+        known: ClassVar[dict[bytes, Any]] = {}
+
+        @property
+        def description(self) -> Any:
+            if self._query is None or not self.pgresult or not self.pgresult.nfields:
+                return super().description
+            text = self._query.query
+            if text not in self.known:
+                if len(self.known) >= _MOST_STATEMENTS:
+                    self.known.clear()
+                self.known[text] = super().description
+            return self.known[text]
+
+    return Cursor
 
 
 def check_durable(url: str) -> None:
