@@ -64,7 +64,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> FastAPI:
         expose_headers=_EXPOSED,
     )
     problems.install(app)
-    for room in (jobs, generate, internal, content, models, keys, webhooks, health):
+    for room in (generate, jobs, internal, content, models, keys, webhooks, health):
         app.include_router(room.router)
     return app
 
