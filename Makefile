@@ -26,7 +26,7 @@ test: .venv/.test ## Install what the tests need and run all of them
 test-fast: .venv/.test ## The inner loop: starts no service, runs no torch
 	$(RUN)/pytest -q -x -n 2 -m 'not slow'
 
-chaos: .venv/.test ## The chaos tests at full length: kill -9, power loss, storms; half an hour
+chaos: .venv/.test ## The chaos tests at full length: kill -9, power loss, storms
 	CHAOS=long $(RUN)/pytest -q -rP --timeout 1800 tests/chaos tests/lifecycle/test_machine.py
 
 soak: .venv/.test ## 15 minutes of steady load: no error, memory and files flat

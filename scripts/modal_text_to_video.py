@@ -26,8 +26,9 @@ GPUS: dict[str, list[str]] = json.loads(os.environ.get("RUSHES_MODAL_GPUS") or "
 MOST = int(os.environ.get("RUSHES_MODAL_MAX_CONTAINERS") or 1)
 IDLE_SECONDS = int(os.environ.get("RUSHES_MODAL_SCALEDOWN_SECONDS") or 120)
 
-# A model that its card gives no GPU runs on a CPU.
-_GPUS_BY_CARD = {"L4": ["L4", "A10", "L40S"], "L40S": ["L40S", "A100-80GB"]}
+# Modal's name for the card's smallest GPU, and what to take when none of those is free. A model
+# whose card names no GPU runs on a CPU.
+_GPUS_BY_CARD = {"A10G": ["A10", "L40S"]}
 _LONGEST_RUN_SECONDS = 3600
 _ARTIFACTS = Path("/artifacts")
 _WEIGHTS = Path("/weights")

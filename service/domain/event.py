@@ -87,6 +87,11 @@ class Try(BaseModel):
     error: str | None = None
     duration_ms: int = 0
 
+    @property
+    def succeeded(self) -> bool:
+        """A 2xx and nothing else."""
+        return self.status is not None and 200 <= self.status < 300
+
 
 @dataclass(frozen=True)
 class Delivery:

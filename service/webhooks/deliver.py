@@ -108,7 +108,7 @@ def _record(tx: Transaction, delivery: Delivery, made: Try, answer: Answer | Non
 def _verdict(
     delivery: Delivery, made: Try, answer: Answer | None
 ) -> tuple[DeliveryState, datetime | None]:
-    if made.status is not None and 200 <= made.status < 300:
+    if made.succeeded:
         return DeliveryState.DELIVERED, None
     if made.status == _GONE:
         return DeliveryState.DISABLED, None
@@ -120,7 +120,7 @@ def _verdict(
 
 def _judge(tx: Transaction, endpoint: Endpoint, made: Try) -> None:
     """Keep count of an endpoint's failures, and disable it when it is gone."""
-    if made.status is not None and 200 <= made.status < 300:
+    if made.succeeded:
         if endpoint.failing_since is not None:
             endpoints.note_failing(tx, endpoint.id, None)
         return

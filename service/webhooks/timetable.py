@@ -26,7 +26,7 @@ def next_try(attempt: int, now: datetime, retry_after: str | None) -> datetime |
 
     A receiver may ask for a longer wait than the timetable's, up to a day, never for a shorter one.
     """
-    if attempt > len(WAITS):
+    if attempt >= MOST_TRIES:
         return None
     wait = WAITS[attempt - 1] * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
     return now + max(wait, min(_asked(retry_after, now), _LONGEST_WISH))

@@ -110,8 +110,8 @@ def test_delete_takes_all_below_a_prefix_and_nothing_else(kept: Kept) -> None:
 
     assert kept.read("jobs/a/2/video.mp4") is None
     assert kept.read("jobs/ab/1/video.mp4") == b"x"
-    assert "ab" in kept.reader.children("jobs")
-    assert kept.reader.children("jobs/a") in ([], ["1", "2"])  # SeaweedFS keeps empty folders
+    if not isinstance(kept.reader, S3):  # SeaweedFS goes on listing empty folders
+        assert kept.reader.children("jobs") == ["ab"]
     assert kept.reader.children("jobs/a/1") == []
 
 

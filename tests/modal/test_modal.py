@@ -69,7 +69,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, kept_postgres_url: str) -> It
         "RUSHES_RUNNING_LEASE_SECONDS": "3",
     }
     with loopback_modal(tmp_path_factory.mktemp("modal")) as cloud:
-        cloud.env["RUSHES_MODELS"] = json.dumps(["slate"])
+        cloud.env["RUSHES_MODELS"] = json.dumps(["slate", "ltx-2b"])
         cloud.modal("secret", "create", "rushes", *(f"{k}={v}" for k, v in secrets.items()))
         cloud.deploy(SCRIPT)
         headers = {"Authorization": f"Bearer {KEY}"}
@@ -108,7 +108,8 @@ def test_a_prompt_goes_in_over_http_and_an_mp4_comes_out_of_the_volume(
 def test_what_is_deployed_is_what_the_catalog_says(live: Live) -> None:
     found = live.cloud.functions()
 
-    assert {"api", "tick", "download", "Slate.*"} <= set(found)
+    assert set(found) == {"api", "tick", "download", "Slate.*", "Ltx2b.*"}
+    assert (found["Slate.*"]["gpus"], found["Ltx2b.*"]["gpus"]) == ([""], ["A10", "L40S"])
     worker = found["Slate.*"]["definition"]
     assert {mount["mount_path"] for mount in worker["volume_mounts"]} == {"/artifacts", "/weights"}
     assert worker.get("retry_policy", {}).get("retries", 0) == 0
