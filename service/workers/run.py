@@ -7,7 +7,7 @@ from typing import Any
 
 from service.domain.attempt import Outcome, Stage, Ticket, VideoFacts
 from service.domain.ports import ArtifactStore
-from service.workers.adapters.base import Adapter, OnStep
+from service.workers.adapters.base import NOTHING, Adapter, OnStep
 from service.workers.stages.check import check
 from service.workers.stages.encode import Encoded, encode
 from service.workers.stages.stills import write_last_frame, write_thumbnail
@@ -37,7 +37,7 @@ def make_video(
         with watch.time("load"):
             on_step(Stage.LOAD, 0, 1)
             adapter.load()
-        frames = watch.timed("generate", adapter.generate(ticket.request, on_step))
+        frames = watch.timed("generate", adapter.generate(ticket.request, NOTHING, on_step))
         with watch.time("encode"):
             encoded = encode(frames, ticket.request, scratch / "video.mp4", provenance(ticket))
             on_step(Stage.ENCODE, 1, 1)

@@ -18,7 +18,7 @@ from service.domain.card import IntRange
 from service.domain.catalog import LTX_2B
 from service.domain.errors import Lost
 from service.domain.request import VideoRequest
-from service.workers.adapters.base import Frame, OnStep
+from service.workers.adapters.base import NOTHING, Frame, OnStep
 from service.workers.adapters.ltx import MAX_TOKENS, TIMESTEPS, Ltx
 from service.workers.weights import Fetch, load_ltx
 from tests.tiny import build_ltx, write_original_ltx
@@ -68,7 +68,7 @@ def no_report(stage: Stage, done: int, of: int) -> None:
 
 
 def render(ltx: Ltx, on_step: OnStep = no_report, **changes: Any) -> list[Frame]:
-    return list(ltx.generate(REQUEST.model_copy(update=changes), on_step))
+    return list(ltx.generate(REQUEST.model_copy(update=changes), NOTHING, on_step))
 
 
 def test_a_clip_has_exactly_the_frames_and_the_size_that_were_asked(frames: list[Frame]) -> None:
@@ -101,7 +101,7 @@ def test_every_step_is_reported_and_then_the_decoding(adapter: Ltx) -> None:
 def test_nothing_is_made_before_the_first_frame_is_asked_for(adapter: Ltx) -> None:
     reports: list[Stage] = []
 
-    clip = adapter.generate(REQUEST, lambda stage, done, of: reports.append(stage))
+    clip = adapter.generate(REQUEST, NOTHING, lambda stage, done, of: reports.append(stage))
 
     assert reports == []
     next(clip)

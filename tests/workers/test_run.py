@@ -81,8 +81,8 @@ def test_a_file_that_is_not_as_asked_is_never_kept(artifacts: Files) -> None:
 
         def load(self) -> None: ...
 
-        def generate(self, request, on_step):  # type: ignore[no-untyped-def]
-            yield from Slate(SLATE, None).generate(request, on_step)
+        def generate(self, request, conditions, on_step):  # type: ignore[no-untyped-def]
+            yield from Slate(SLATE, None).generate(request, conditions, on_step)
             object.__setattr__(request, "fps", 24)
 
     with pytest.raises(AttemptFailed, match="lasts"):

@@ -9,7 +9,7 @@ import pytest
 from service.domain.attempt import AttemptFailed, FailureKind, Stage
 from service.domain.catalog import SLATE
 from service.domain.request import MAX_SEED, VideoRequest
-from service.workers.adapters.base import Frame
+from service.workers.adapters.base import NOTHING, Frame
 from service.workers.adapters.registry import make_adapter
 from service.workers.adapters.slate import CYCLE, SHUT, Slate, flash, openness
 from service.workers.adapters.slate_art.dials import timecode
@@ -65,7 +65,7 @@ def ignore(stage: Stage, done: int, of: int) -> None:
 
 
 def draw(**changes: Any) -> list[Frame]:
-    return list(Slate(SLATE).generate(ask(**changes), ignore))
+    return list(Slate(SLATE).generate(ask(**changes), NOTHING, ignore))
 
 
 def same(one: list[Frame], other: list[Frame]) -> bool:
@@ -92,7 +92,7 @@ def test_there_are_exactly_as_many_frames_as_were_asked_for(count: int) -> None:
 def test_the_longest_video_is_drawn_one_frame_at_a_time() -> None:
     steps: list[int] = []
     frames = Slate(SLATE).generate(
-        ask(num_frames=7200, fps=60), lambda _stage, done, _of: steps.append(done)
+        ask(num_frames=7200, fps=60), NOTHING, lambda _stage, done, _of: steps.append(done)
     )
 
     next(frames)
@@ -106,9 +106,9 @@ def test_the_same_request_gives_the_same_frames() -> None:
 
 def test_an_adapter_remembers_nothing_of_an_earlier_job() -> None:
     slate = Slate(SLATE)
-    list(slate.generate(ask(prompt="something else", seed=1, width=64), ignore))
+    list(slate.generate(ask(prompt="something else", seed=1, width=64), NOTHING, ignore))
 
-    assert same(list(slate.generate(ask(), ignore)), draw())
+    assert same(list(slate.generate(ask(), NOTHING, ignore)), draw())
 
 
 @pytest.mark.parametrize("size", [64, 360])
@@ -138,7 +138,7 @@ def test_no_frame_equals_its_neighbour(width: int, height: int, fps: int) -> Non
 
 
 def test_a_frame_once_handed_over_is_never_drawn_on_again() -> None:
-    frames = Slate(SLATE).generate(ask(), ignore)
+    frames = Slate(SLATE).generate(ask(), NOTHING, ignore)
     first = next(frames)
     before = first.copy()
 
@@ -150,7 +150,7 @@ def test_a_frame_once_handed_over_is_never_drawn_on_again() -> None:
 def test_every_frame_is_a_step_of_generating() -> None:
     steps: list[tuple[Stage, int, int]] = []
 
-    list(Slate(SLATE).generate(ask(), lambda *step: steps.append(step)))
+    list(Slate(SLATE).generate(ask(), NOTHING, lambda *step: steps.append(step)))
 
     assert steps == [(Stage.GENERATE, done, 3) for done in (1, 2, 3)]
 
@@ -160,7 +160,7 @@ def test_a_cancel_takes_hold_within_one_frame() -> None:
         if done > 3:
             raise AttemptFailed(FailureKind.CANCELED, "canceled", "the job was canceled")
 
-    frames = Slate(SLATE).generate(ask(num_frames=100), cancel)
+    frames = Slate(SLATE).generate(ask(num_frames=100), NOTHING, cancel)
     handed_over = list(islice(frames, 3))
 
     with pytest.raises(AttemptFailed, match="canceled"):

@@ -1,6 +1,7 @@
 """What every video model's code looks like from outside."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -11,6 +12,26 @@ from service.domain.request import VideoRequest
 
 # One picture: uint8, shape (height, width, 3), RGB.
 Frame: TypeAlias = NDArray[np.uint8]
+# Pictures in their order: uint8, shape (frames, height, width, 3), RGB.
+Film: TypeAlias = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a clip is to follow besides the prompt, each at exactly the size of the request.
+
+    `image` is its first frame and `last_image` its last; `video` is what it is made over, by the
+    request's strength; `tail` is the end of the clip that it continues, so that it begins with
+    these very frames.
+    """
+
+    image: Frame | None = None
+    last_image: Frame | None = None
+    video: Film | None = None
+    tail: Film | None = None
+
+
+NOTHING = Conditions()  # text to video
 
 
 class OnStep(Protocol):
@@ -43,10 +64,13 @@ class Adapter(Protocol):
         """
         ...
 
-    def generate(self, request: VideoRequest, on_step: OnStep) -> Iterator[Frame]:
+    def generate(
+        self, request: VideoRequest, conditions: Conditions, on_step: OnStep
+    ) -> Iterator[Frame]:
         """Yield exactly `request.num_frames` frames of `request.width` x `request.height`.
 
-        The same request, seed included, gives the same frames on the same device. Raises
+        Only conditions that the card's features name are handed in. The same request, seed
+        included, and the same conditions give the same frames on the same device. Raises
         AttemptFailed (kind user, oom, …). After an exception the adapter can be used again.
         """
         ...

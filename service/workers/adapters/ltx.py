@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from service.domain.attempt import AttemptFailed, FailureKind, Stage
 from service.domain.card import ModelCard
 from service.domain.request import VideoRequest
-from service.workers.adapters.base import Frame, OnStep
+from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.device import best_dtype, find_device, gpu_name, out_of_memory, wait_for
 from service.workers.weights import load_ltx
 
@@ -47,7 +47,9 @@ class Ltx:
             pipe.to(device)
         self._pipe, self._gpu = pipe, gpu_name(device)
 
-    def generate(self, request: VideoRequest, on_step: OnStep) -> Iterator[Frame]:
+    def generate(
+        self, request: VideoRequest, conditions: Conditions, on_step: OnStep
+    ) -> Iterator[Frame]:
         self._check(request)
         with out_of_memory(
             f"{request.num_frames} frames of {request.width}x{request.height} do not fit into the "

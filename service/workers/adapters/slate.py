@@ -10,7 +10,7 @@ import numpy as np
 from service.domain.attempt import Stage
 from service.domain.card import ModelCard
 from service.domain.request import VideoRequest
-from service.workers.adapters.base import Frame, OnStep
+from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.slate_art.backdrop import backdrop
 from service.workers.adapters.slate_art.board import draw_board
 from service.workers.adapters.slate_art.dials import dials, progress_bar
@@ -35,7 +35,9 @@ class Slate:
     def load(self) -> None:
         """There is nothing to load."""
 
-    def generate(self, request: VideoRequest, on_step: OnStep) -> Iterator[Frame]:
+    def generate(
+        self, request: VideoRequest, conditions: Conditions, on_step: OnStep
+    ) -> Iterator[Frame]:
         """Draw one frame at a time: no more than one is held, however long the video."""
         draw = _painter(request)
         for index in range(request.num_frames):
