@@ -26,9 +26,6 @@ GPUS: dict[str, list[str]] = json.loads(os.environ.get("RUSHES_MODAL_GPUS") or "
 MOST = int(os.environ.get("RUSHES_MODAL_MAX_CONTAINERS") or 1)
 IDLE_SECONDS = int(os.environ.get("RUSHES_MODAL_SCALEDOWN_SECONDS") or 120)
 
-# Modal's name for the card's smallest GPU, and what to take when none of those is free. A model
-# whose card names no GPU runs on a CPU.
-_GPUS_BY_CARD = {"A10G": ["A10", "L40S"]}
 _LONGEST_RUN_SECONDS = 3600
 _ARTIFACTS = Path("/artifacts")
 _WEIGHTS = Path("/weights")
@@ -166,10 +163,10 @@ class Worker:
 
 
 def _options(card: ModelCard) -> dict[str, Any]:
-    gpu = GPUS.get(card.name) or _GPUS_BY_CARD.get(card.gpu or "", [card.gpu] if card.gpu else None)
     return {
         "image": gpu_image,
-        "gpu": gpu,
+        # A model whose card names no GPU runs on a CPU.
+        "gpu": GPUS.get(card.name) or list(card.gpus) or None,
         "volumes": {str(_ARTIFACTS): artifacts, str(_WEIGHTS): weights.read_only()},
         "timeout": _LONGEST_RUN_SECONDS,
         "startup_timeout": 1200,

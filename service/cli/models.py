@@ -29,7 +29,7 @@ def _row(card: dict[str, Any]) -> tuple[str, ...]:
         _range(card["frames"]),
         _range(card["fps"]),
         f"{card['max_seconds']:.4g} s",
-        f"{card['gpu']}{memory}" if card["gpu"] else "none",
+        f"{card['gpus'][0]}{memory}" if card["gpus"] else "none",
         str(card["workers"]) if card["workers"] else "none",
         card["licence"],
     )

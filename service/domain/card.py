@@ -84,7 +84,8 @@ class ModelCard(_Facts):
     default_guidance: float
 
     features: tuple[str, ...] = ("text-to-video",)
-    gpu: str | None = None  # the smallest that runs it well; None: needs none
+    # Those that run it well by Modal's names, the one to try first in front; empty: needs none.
+    gpus: tuple[str, ...] = ()
     gpu_memory_gb: float | None = None
     weights: tuple[Weights, ...] = ()
 

@@ -51,7 +51,7 @@ LTX_2B = ModelCard(
     default_seconds=5.0,
     default_steps=7,
     default_guidance=1.0,
-    gpu="A10G",
+    gpus=("A10", "L40S"),
     gpu_memory_gb=24.0,
     # The commits that other public projects pin for these very files (as of 2026-11; not fetched).
     weights=(

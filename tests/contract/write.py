@@ -147,7 +147,7 @@ def _default_clip(card: ModelCard) -> str:
 
 def _gpu(card: ModelCard) -> str:
     memory = f", {card.gpu_memory_gb:g} GB" if card.gpu_memory_gb else ""
-    return f"{card.gpu}{memory}" if card.gpu else "none"
+    return f"{card.gpus[0]}{memory}" if card.gpus else "none"
 
 
 def _licence(card: ModelCard) -> str:
