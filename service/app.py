@@ -14,6 +14,7 @@ from service import wiring
 from service.api import problems
 from service.api.bell import Bell
 from service.api.events import Bodies
+from service.api.express import Express
 from service.api.fleet import Fleet
 from service.api.keyring import Keyring
 from service.api.line import Line
@@ -54,6 +55,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.bell = bell
+    app.add_middleware(Express)
     app.add_middleware(BodyLimit, most=settings.max_body_bytes)
     app.add_middleware(RequestId)
     app.add_middleware(

@@ -19,7 +19,6 @@ from service.domain.request import MAX_SEED, VideoAsk
 from service.domain.resolve import resolve
 from service.domain.submission import Idempotency, Submission
 from service.egress.client import TargetRefused, check_url
-from service.lifecycle.submit import submit
 from service.log import Log
 
 log = Log(__name__)
@@ -78,9 +77,7 @@ async def accept(visit: Visit, asked: Submission, *, prefer: str | None, inline:
     """
     parts, links = visit.parts, visit.links
     parts.submits.spend(visit.key.id)
-    accepted = await parts.write(
-        lambda tx: submit(tx, asked, parts.limits, parts.clock(), parts.room.check)
-    )
+    accepted = await parts.submit(asked)
     failpoint("submit.committed")
     job, wait = accepted.job, _wait(prefer, parts.limits.max_wait)
     log.info(

@@ -41,8 +41,7 @@ class _ApiKey(_Bearer):
         key = await authenticate(parts, secret)
         if key is None:
             raise Unauthenticated("this API key is not known here, or was revoked")
-        parts.requests.spend(key.id)
-        return Visit(parts, key, links(request, parts))
+        return visit(request, key)
 
 
 class _AdminKey(_ApiKey):
@@ -86,6 +85,20 @@ AttemptToken = Annotated[str, Depends(_AttemptToken("Attempt token", "Came with 
 def bearer(request: Request) -> str | None:
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None
+
+
+def known_key(request: Request) -> Key | None:
+    """The key of this request, if it was seen a moment ago."""
+    secret = bearer(request)
+    parts: Parts = request.app.state.parts
+    return None if secret is None else parts.keyring.find(secret)
+
+
+def visit(request: Request, key: Key) -> Visit:
+    """Raises RateLimited where this key comes too often."""
+    parts: Parts = request.app.state.parts
+    parts.requests.spend(key.id)
+    return Visit(parts, key, links(request, parts))
 
 
 async def authenticate(parts: Parts, secret: str) -> Key | None:

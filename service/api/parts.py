@@ -1,10 +1,10 @@
 """The parts of the web process, put together once by the root and handed to every route."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from threading import Event
 from typing import Annotated, TypeVar
 
@@ -16,19 +16,22 @@ from service.api.bell import Bell
 from service.api.fleet import Fleet
 from service.api.keyring import Keyring
 from service.api.line import Line
+from service.api.lookup import Lookup
 from service.api.pace import Pace
 from service.api.room import Room
 from service.api.seen import Seen
 from service.domain.card import ModelCard
-from service.domain.errors import FieldError, RequestRefused, Unavailable
+from service.domain.errors import FieldError, NotFound, RequestRefused, Unavailable
 from service.domain.job import Job, JobId, KeyId
 from service.domain.limits import Limits
 from service.domain.line import Forecast
 from service.domain.ports import ArtifactStore, Clock
 from service.domain.price import Terms
+from service.domain.submission import Submission
 from service.egress.client import Rules
 from service.lifecycle.calls import Calls
-from service.lifecycle.find import find
+from service.lifecycle.submit import Accepted, Answer, submit_all
+from service.store import jobs
 from service.store.database import Database, Transaction
 
 T = TypeVar("T")
@@ -89,7 +92,14 @@ class Parts:
         """Raises NotFound for a job that is not there or not this key's."""
         if self.db.local:
             return self.seen.find(self.db, job_id, key_id)
-        return await self.read(lambda tx: find(tx, job_id, key_id))
+        job = await self._lookup.find(job_id)
+        if job is None or job.key_id != key_id:
+            raise NotFound(f"no job {job_id}")
+        return job
+
+    @cached_property
+    def _lookup(self) -> Lookup:
+        return Lookup(lambda ids: self.read(lambda tx: jobs.get_all(tx, ids)))
 
     async def place(self, job: Job) -> Forecast:
         """How many jobs will be claimed before this queued one, and in how long it will be."""
@@ -103,7 +113,16 @@ class Parts:
 
     async def write(self, run: Callable[[Transaction], T]) -> T:
         """Answers once the change is durable; many requests share one fsync."""
-        future: Future[T] = self.db.write(run)
+        return await self._durable(self.db.write(run))
+
+    async def submit(self, asked: Submission) -> Accepted:
+        """The same for a submit; those that come at once also share their statements."""
+        return await self._durable(self.db.write_together(self._submit_all, asked))
+
+    def _submit_all(self, tx: Transaction, asked: Sequence[Submission]) -> list[Answer]:
+        return submit_all(tx, asked, self.limits, self.clock(), self.room.check)
+
+    async def _durable(self, future: Future[T]) -> T:
         if self.db.local:
             return await asyncio.wrap_future(future)
         return await _patiently(asyncio.shield(asyncio.wrap_future(future)))

@@ -84,6 +84,12 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http)
 
 
+async def answer(request: Request, error: ServiceError | HTTPException) -> "ProblemResponse":
+    """What the handlers below answer, for whoever stands outside of FastAPI's handling."""
+    handle = _on_service_error if isinstance(error, ServiceError) else _on_http
+    return await handle(request, error)
+
+
 async def _on_service_error(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, ServiceError)
     problem = _problem(

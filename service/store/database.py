@@ -4,15 +4,14 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.sql.base import Executable
 
-from service.domain.errors import Unavailable
+from service.domain.errors import ServiceError, Unavailable
 from service.log import Log
 from service.store.ear import Ear
 from service.store.engine import make_engine, parse
@@ -21,6 +20,7 @@ from service.store.readers import PooledReaders, Readers, ThreadReaders, unavail
 log = Log(__name__)
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 _MAX_BATCH = 64
 _MOST_RUNS = 4
@@ -45,10 +45,25 @@ class Transaction:
         self.topics.append(topic)
 
 
+# Work of one kind on several items: an answer for each, which is an error where it must be one.
+Together: TypeAlias = Callable[[Transaction, list[Item]], Sequence[T | ServiceError]]
+
+
 @dataclass
-class _Work(Generic[T]):
-    run: Callable[[Transaction], T]
+class _Work(Generic[Item, T]):
+    run: Together[Item, T]
+    item: Item
     future: Future[T] = field(default_factory=Future)
+
+    def resolve(self, answer: T | Exception) -> None:
+        if isinstance(answer, Exception):
+            self.future.set_exception(answer)
+        else:
+            self.future.set_result(answer)
+
+
+# A piece of work and what came of it: its answer, or the error that it is to raise.
+_Answered: TypeAlias = tuple[_Work[Any, Any], Any]
 
 
 class Database:
@@ -72,7 +87,7 @@ class Database:
         self._readers: Readers = ThreadReaders(url) if self.local else PooledReaders(url)
         self._on_commit = on_commit
         self._ear = None if self.local else Ear(url, self._tell)
-        self._queue: SimpleQueue[_Work[Any] | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Work[Any, Any] | None] = SimpleQueue()
         self._door = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._write_loop, name="writer", daemon=True)
@@ -80,7 +95,13 @@ class Database:
 
     def write(self, run: Callable[[Transaction], T]) -> Future[T]:
         """Run within a transaction, soon. The future resolves once it is durable."""
-        work = _Work(run)
+        return self.write_together(lambda tx, _: [run(tx)], None)
+
+    def write_together(self, run: Together[Item, T], item: Item) -> Future[T]:
+        """The same for work that costs little more for many than for one: all items that wait for
+        the same `run` at that moment are handed to it at once. An error among its answers is that
+        item's alone, for which nothing may have been written."""
+        work = _Work(run, item)
         with self._door:
             if self._closed:
                 work.future.set_exception(Unavailable("the service is stopping"))
@@ -107,10 +128,10 @@ class Database:
         while batch := self._next_batch():
             self._commit(batch)
 
-    def _next_batch(self) -> list[_Work[Any]]:
+    def _next_batch(self) -> list[_Work[Any, Any]]:
         """Wait for one, then take what else is there; empty when the database closes."""
         work = self._queue.get()
-        batch: list[_Work[Any]] = []
+        batch: list[_Work[Any, Any]] = []
         while work is not None:
             if work.future.set_running_or_notify_cancel():
                 batch.append(work)
@@ -124,11 +145,11 @@ class Database:
             self._queue.put(None)  # close after this batch
         return batch
 
-    def _commit(self, batch: list[_Work[Any]], run: int = 1) -> None:
+    def _commit(self, batch: list[_Work[Any, Any]], run: int = 1) -> None:
         """One transaction for all of `batch`; where one of them spoils it, one for each."""
         topics: list[str] = []
         try:
-            answers = self._transact(batch, topics)
+            answered = self._transact(batch, topics)
         except _Unsure as error:
             _fail(batch, error)
         except Exception as error:  # noqa: BLE001 - undone: nobody's work happened
@@ -141,17 +162,19 @@ class Database:
                 _fail(batch, error)
         else:
             self._tell(topics)
-            for answer in answers:
-                answer()
+            for work, answer in answered:
+                work.resolve(answer)
 
-    def _transact(self, batch: list[_Work[Any]], topics: list[str]) -> list[Callable[[], None]]:
+    def _transact(self, batch: list[_Work[Any, Any]], topics: list[str]) -> list[_Answered]:
         """Raises _Unsure where the commit itself failed and may have happened."""
         with self._writes.connect() as connection:
             if len(batch) > 1 and not self.local:
                 # Two processes that group their work may lock the same rows crosswise. Alone, no
                 # piece of work can: so the group gives way soon, and its pieces run one by one.
                 connection.execute(_GIVE_WAY)
-            answers = [self._attempt(connection, work, topics) for work in batch]
+            answered = [
+                pair for alike in _alike(batch) for pair in self._attempt(connection, alike, topics)
+            ]
             if self._ear is not None:
                 self._ear.shout(connection, topics)
             try:
@@ -161,24 +184,24 @@ class Database:
                     raise
                 log.warning("database broke off in a commit", error=error.orig)
                 raise _Unsure("the database broke off; whether it was done is not known") from error
-            return answers
+            return answered
 
     def _attempt(
-        self, connection: sa.Connection, work: _Work[Any], topics: list[str]
-    ) -> Callable[[], None]:
-        """Run one piece; the answer is given once the transaction is committed.
+        self, connection: sa.Connection, alike: list[_Work[Any, Any]], topics: list[str]
+    ) -> list[_Answered]:
+        """Run pieces of one kind; answers are given once the transaction is committed.
 
         Raises what would spoil the transaction: an error of the database, or any after a write.
         """
         transaction = Transaction(connection)
         try:
-            result = work.run(transaction)
+            answers = alike[0].run(transaction, [work.item for work in alike])
         except Exception as error:
             if transaction.wrote or isinstance(error, DBAPIError):
                 raise
-            return partial(work.future.set_exception, error)
+            return [(work, error) for work in alike]
         topics += transaction.topics
-        return partial(work.future.set_result, result)
+        return list(zip(alike, answers, strict=True))
 
     def _crossed(self, error: Exception) -> bool:
         """Whether another process was in the way, or the connection had gone stale: the work was
@@ -193,6 +216,14 @@ class Database:
             log.error("a commit could not be told", fault)
 
 
+def _alike(batch: list[_Work[Any, Any]]) -> list[list[_Work[Any, Any]]]:
+    """By what they run, in the order in which each kind came first."""
+    kinds: dict[Any, list[_Work[Any, Any]]] = {}
+    for work in batch:
+        kinds.setdefault(work.run, []).append(work)
+    return list(kinds.values())
+
+
 _GIVE_WAY = sa.text("SET LOCAL lock_timeout = '100ms'")
 
 
@@ -200,7 +231,7 @@ class _Unsure(Unavailable):
     """The answer to a commit was lost."""
 
 
-def _fail(batch: list[_Work[Any]], error: Exception) -> None:
+def _fail(batch: list[_Work[Any, Any]], error: Exception) -> None:
     told = unavailable(error) if isinstance(error, SQLAlchemyError) else error
     for work in batch:
         work.future.set_exception(told)

@@ -1,7 +1,9 @@
 """The idempotency table: which Idempotency-Key already made which job."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -11,6 +13,23 @@ from service.store.database import Transaction
 from service.store.tables import IdempotencyRow
 
 _idempotency: sa.Table = IdempotencyRow.__table__  # type: ignore[attr-defined]
+_NAMED = sa.tuple_(_idempotency.c.key_id, _idempotency.c.name).in_(
+    sa.bindparam("names", expanding=True)
+)
+_BY_NAMES = sa.select(
+    _idempotency.c.key_id,
+    _idempotency.c.name,
+    _idempotency.c.fingerprint,
+    _idempotency.c.accepted,
+    _idempotency.c.expires_at,
+).where(_NAMED)
+
+
+class Name(NamedTuple):
+    """An Idempotency-Key and whose it is."""
+
+    key_id: KeyId
+    text: str
 
 
 @dataclass(frozen=True)
@@ -19,23 +38,25 @@ class Remembered:
     accepted: Job  # as it was answered the first time
 
 
-def find(tx: Transaction, key_id: KeyId, name: str, *, now: datetime) -> Remembered | None:
-    """What this name made, unless it was forgotten in the meantime."""
-    statement = sa.select(_idempotency.c.fingerprint, _idempotency.c.accepted).where(
-        _idempotency.c.key_id == key_id,
-        _idempotency.c.name == name,
-        _idempotency.c.expires_at > now,
-    )
-    row = tx.execute(statement).mappings().first()
-    if row is None:
-        return None
-    return Remembered(row["fingerprint"], Job.model_validate(row["accepted"]))
+def find(tx: Transaction, names: Collection[Name], *, now: datetime) -> dict[Name, Remembered]:
+    """What these names made. One whose time is over is forgotten, which makes room for it."""
+    found, over = {}, []
+    for row in tx.execute(_BY_NAMES, {"names": list(names)}).mappings():
+        name = Name(row["key_id"], row["name"])
+        if row["expires_at"] > now:
+            found[name] = Remembered(row["fingerprint"], Job.model_validate(row["accepted"]))
+        else:
+            over.append(name)
+    if over:
+        tx.execute(sa.delete(_idempotency).where(_NAMED), {"names": over})
+    return found
 
 
-def remember(tx: Transaction, job: Job, idempotency: Idempotency, *, expires_at: datetime) -> None:
-    _forget(tx, job.key_id, idempotency.name)
-    tx.execute(
-        sa.insert(_idempotency),
+def remember(
+    tx: Transaction, made: Sequence[tuple[Job, Idempotency]], *, expires_at: datetime
+) -> None:
+    """Which jobs these names made; none of them is known yet."""
+    rows = [
         {
             "key_id": job.key_id,
             "name": idempotency.name,
@@ -43,8 +64,10 @@ def remember(tx: Transaction, job: Job, idempotency: Idempotency, *, expires_at:
             "job_id": job.id,
             "accepted": job.model_dump(mode="json"),
             "expires_at": expires_at,
-        },
-    )
+        }
+        for job, idempotency in made
+    ]
+    tx.execute(sa.insert(_idempotency), rows)
 
 
 def old(tx: Transaction, now: datetime) -> bool:
@@ -61,10 +84,3 @@ def forget(tx: Transaction, now: datetime, *, size: int) -> int:
     ).subquery()
     expired = sa.exists().where(old.c.key_id == table.c.key_id, old.c.name == table.c.name)
     return tx.execute(sa.delete(table).where(expired)).rowcount
-
-
-def _forget(tx: Transaction, key_id: KeyId, name: str) -> None:
-    """An expired row of the same name makes room."""
-    tx.execute(
-        sa.delete(_idempotency).where(_idempotency.c.key_id == key_id, _idempotency.c.name == name)
-    )

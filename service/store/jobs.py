@@ -1,5 +1,6 @@
 """The jobs table: what is put in and looked up. What changes a job is in moves.py."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -36,6 +37,7 @@ def _bound(name: str, column: str) -> sa.BindParameter[Any]:
 
 _BY_ID = sa.select(job_table).where(job_table.c.id == _bound("job_id", "id"))
 _BY_ID_AND_KEY = _BY_ID.where(job_table.c.key_id == _bound("owner", "key_id"))
+_BY_IDS = sa.select(job_table).where(job_table.c.id.in_(sa.bindparam("ids", expanding=True)))
 _ACTIVE = sa.select(sa.func.count()).select_from(job_table).where(_ACTIVE_NOW)
 _WAITING = sa.select(*(job_table.c[name] for name in Waiting._fields)).where(_QUEUED)
 _BUSY = sa.select(job_table.c.model, job_table.c.expected_ms, job_table.c.progress).where(
@@ -44,10 +46,11 @@ _BUSY = sa.select(job_table.c.model, job_table.c.expected_ms, job_table.c.progre
 _INSERT = sa.insert(job_table)
 
 
-def insert(tx: Transaction, job: Job) -> None:
-    """A new queued job; its place in its key's queue is already counted."""
-    tx.execute(_INSERT, to_row(job))
-    tx.ring(f"queue:{job.request.model}")
+def insert(tx: Transaction, new: Sequence[Job]) -> None:
+    """New queued jobs; their places in their keys' queues are already counted."""
+    tx.execute(_INSERT, [to_row(job) for job in new])
+    for model in {job.request.model for job in new}:
+        tx.ring(f"queue:{model}")
 
 
 def get(tx: Transaction, job_id: JobId, *, key_id: KeyId | None = None) -> Job | None:
@@ -55,6 +58,12 @@ def get(tx: Transaction, job_id: JobId, *, key_id: KeyId | None = None) -> Job |
     statement = _BY_ID if key_id is None else _BY_ID_AND_KEY
     row = tx.execute(statement, {"job_id": job_id, "owner": key_id}).mappings().first()
     return None if row is None else to_job(row)
+
+
+def get_all(tx: Transaction, ids: Sequence[JobId]) -> dict[JobId, Job]:
+    """Those of `ids` that are jobs."""
+    rows = tx.execute(_BY_IDS, {"ids": list(ids)}).mappings()
+    return {job.id: job for job in map(to_job, rows)}
 
 
 def page(

@@ -28,9 +28,10 @@ def hold(tx: Transaction, key_id: KeyId) -> None:
     tx.execute(sa.select(_keys.c.id).where(_keys.c.id == key_id).with_for_update()).first()
 
 
-def enter_queue(tx: Transaction, key_id: KeyId, *, limit: int) -> bool:
-    """Count one more queued job of this key, unless it has `limit` of them already."""
-    return tx.execute(_ENTER_QUEUE, {"owner": key_id, "limit": limit}).rowcount == 1
+def enter_queue(tx: Transaction, key_id: KeyId, *, limit: int, jobs: int = 1) -> bool:
+    """Count so many more queued jobs of this key, unless it would have more than `limit`."""
+    values = {"owner": key_id, "jobs": jobs, "room": limit - jobs}
+    return tx.execute(_ENTER_QUEUE, values).rowcount == 1
 
 
 def leave_queue(tx: Transaction, key_id: KeyId) -> None:
@@ -62,7 +63,9 @@ def served(tx: Transaction) -> dict[KeyId, int]:
 _OWNER = _keys.c.id == sa.bindparam("owner")
 _LIMIT = sa.bindparam("limit", type_=sa.BigInteger)
 _ENTER_QUEUE = (
-    sa.update(_keys).where(_OWNER, _keys.c.queued < _LIMIT).values(queued=_keys.c.queued + 1)
+    sa.update(_keys)
+    .where(_OWNER, _keys.c.queued <= sa.bindparam("room", type_=sa.BigInteger))
+    .values(queued=_keys.c.queued + sa.bindparam("jobs", type_=sa.BigInteger))
 )
 _LEAVE_QUEUE = sa.update(_keys).where(_OWNER).values(queued=_keys.c.queued - 1)
 _others = _keys.alias()

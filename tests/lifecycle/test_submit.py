@@ -2,12 +2,15 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from service.domain.errors import QueueFull, RequestRefused
-from service.domain.job import KeyId
+from service.domain.errors import QueueFull, RequestRefused, StorageFull
+from service.domain.job import JobId, KeyId
 from service.domain.limits import Limits
-from service.domain.submission import Idempotency
-from service.lifecycle.submit import Accepted, submit
+from service.domain.submission import Idempotency, Submission
+from service.lifecycle.submit import Accepted, Answer, submit, submit_all
+from service.store import keys
 from service.store.database import Database
 from tests import make
 
@@ -81,3 +84,86 @@ def test_a_refused_job_leaves_its_name_free(db: Database, key_id: KeyId) -> None
         send(db, key_id, idempotency=NAMED, limits=Limits(max_queued_per_key=0))
 
     assert not send(db, key_id, idempotency=NAMED).replayed
+
+
+def together(db: Database, asked: list[Submission], limits: Limits) -> list[Answer]:
+    answers: list[Answer] = make.do(db, lambda tx: submit_all(tx, asked, limits, make.START))
+    return answers
+
+
+def test_submits_that_come_at_once_are_judged_one_by_one(db: Database, key_id: KeyId) -> None:
+    stranger, _ = make.key(db)
+    gone = make.submission(key_id, retry_of=JobId("job_" + "0" * 26))
+    other = Idempotency("order-1", b"b" * 32)
+    asked = [
+        make.submission(key_id, idempotency=NAMED),
+        make.submission(key_id),
+        gone,
+        make.submission(key_id, idempotency=NAMED),
+        make.submission(stranger, idempotency=NAMED),
+        make.submission(key_id, idempotency=other),
+        make.submission(key_id),
+    ]
+
+    answers = together(db, asked, Limits(max_queued_per_key=2))
+
+    assert [word(answer) for answer in answers] == [
+        "new", "new", "NotFound", "replayed", "new", "RequestRefused", "QueueFull"
+    ]  # fmt: skip
+    assert isinstance(answers[0], Accepted)
+    assert isinstance(answers[3], Accepted)
+    assert answers[0].job == answers[3].job
+    assert db.read(keys.count_queued) == 3
+
+
+def test_without_room_nothing_new_is_taken_at_once_or_alone(db: Database, key_id: KeyId) -> None:
+    def full() -> None:
+        raise StorageFull("no room")
+
+    send(db, key_id, idempotency=NAMED)
+    asked = [make.submission(key_id), make.submission(key_id, idempotency=NAMED)]
+    answers: list[Answer] = make.do(
+        db, lambda tx: submit_all(tx, asked, Limits(), make.START, full)
+    )
+
+    assert [word(answer) for answer in answers] == ["StorageFull", "replayed"]
+
+
+def word(answer: Answer) -> str:
+    if isinstance(answer, Accepted):
+        return "replayed" if answer.replayed else "new"
+    return type(answer).__name__
+
+
+PLANS = st.lists(
+    st.tuples(
+        st.sampled_from("ab"), st.sampled_from(["", "x", "y"]), st.sampled_from([b"1", b"2"])
+    ),
+    max_size=12,
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(plan=PLANS, cap=st.integers(0, 5))
+def test_at_once_is_the_same_as_one_after_the_other(
+    db: Database, plan: list[tuple[str, str, bytes]], cap: int
+) -> None:
+    limits = Limits(max_queued_per_key=cap)
+    results = []
+    for at_once in (True, False):
+        owners = {name: make.key(db)[0] for name in "ab"}
+        asked = [
+            make.submission(
+                owners[owner], idempotency=Idempotency(name, mark * 32) if name else None
+            )
+            for owner, name, mark in plan
+        ]
+        if at_once:
+            answers = together(db, asked, limits)
+        else:
+            answers = [together(db, [one], limits)[0] for one in asked]
+        results.append([word(answer) for answer in answers])
+
+    assert results[0] == results[1]

@@ -196,3 +196,54 @@ def test_a_lost_disk_is_unavailable_and_not_our_fault(migrated: Path, tmp_path: 
     with pytest.raises(Unavailable, match="does not answer"):
         database.write(keys.every).result(5)
     database.close()
+
+
+def test_alike_work_that_waits_is_done_at_once(db: Database) -> None:
+    gate = threading.Event()
+    blocker = db.write(lambda tx: gate.wait(5))
+    handed: list[list[int]] = []
+
+    def double(tx: Transaction, numbers: list[int]) -> list[int]:
+        handed.append(numbers)
+        return [2 * number for number in numbers]
+
+    futures = [db.write_together(double, number) for number in range(20)]
+    gate.set()
+    blocker.result()
+
+    assert [future.result() for future in futures] == [2 * number for number in range(20)]
+    assert handed == [list(range(20))]
+
+
+def test_an_error_among_the_answers_is_that_items_alone(db: Database) -> None:
+    gate = threading.Event()
+    blocker = db.write(lambda tx: gate.wait(5))
+
+    def even(tx: Transaction, numbers: list[int]) -> list[int | NotFound]:
+        return [NotFound("odd") if number % 2 else number for number in numbers]
+
+    futures = [db.write_together(even, number) for number in range(4)]
+    gate.set()
+    blocker.result()
+
+    assert [type(future.exception()) for future in futures] == [
+        type(None), NotFound, type(None), NotFound
+    ]  # fmt: skip
+
+
+def test_alike_work_that_spoils_the_transaction_is_done_one_by_one(db: Database) -> None:
+    gate = threading.Event()
+    blocker = db.write(lambda tx: gate.wait(5))
+
+    def add(tx: Transaction, names: list[str]) -> list[str]:
+        for name in names:
+            keys.insert(tx, make.new_key(name * 5, name=name, admin=False, now=make.START))
+        return names
+
+    futures = [db.write_together(add, name) for name in ("secret-a", "secret-b", "secret-a")]
+    gate.set()
+    blocker.result()
+
+    failed = [future.exception() is not None for future in futures]
+    assert failed == [False, False, True]  # the prefix of a key is unique
+    assert sorted(key.name for key in db.read(keys.every)) == ["secret-a", "secret-b"]
