@@ -227,8 +227,8 @@ def test_an_idempotency_key_is_forgotten_after_a_day(
     make.do(db, lambda tx: submit(tx, asked, Limits(), clock()))
 
     def kept() -> bool:
-        found = db.read(lambda tx: idempotency.find(tx, key_id, "order-1", now=make.START))
-        return found is not None
+        name = idempotency.Name(key_id, "order-1")
+        return bool(db.read(lambda tx: idempotency.find(tx, [name], now=make.START)))
 
     retention.tick(clock.advance(86_399))
     assert kept()
