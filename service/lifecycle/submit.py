@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NoReturn
 
-from service.domain.errors import FieldError, QueueFull, RequestRefused
+from service.domain.errors import BudgetExceeded, FieldError, QueueFull, RequestRefused
 from service.domain.job import Job
 from service.domain.limits import Limits
+from service.domain.price import microusd, month_of
 from service.domain.submission import Idempotency, Submission, new_job
 from service.lifecycle.find import hold
 from service.store import idempotency, jobs, keys
@@ -32,8 +34,9 @@ def submit(
 ) -> Accepted:
     """Insert a queued job, or answer the one that the same Idempotency-Key made before.
 
-    Raises RequestRefused when that key came with another request, QueueFull over a cap, NotFound
-    when the job to retry is gone, and what `room` raises when there is no room for another clip.
+    Raises RequestRefused when that key came with another request, QueueFull over a cap,
+    BudgetExceeded where this job may pass its key's budget, NotFound when the job to retry is gone,
+    and what `room` raises when there is no room for another clip.
     """
     named = submission.idempotency
     if named is not None and (earlier := _earlier(tx, submission, named, now)) is not None:
@@ -41,7 +44,11 @@ def submit(
     room()
     if submission.retry_of is not None:
         hold(tx, submission.retry_of, submission.key_id)  # it may have been deleted meanwhile
-    _take_place(tx, submission, limits)
+    if not _take_place(tx, submission, limits, now):
+        # Another process may have accepted the same name just before, in the last place there was.
+        if named is not None and (earlier := _earlier(tx, submission, named, now)) is not None:
+            return Accepted(earlier, replayed=True)
+        _refuse(tx, submission, limits, now)
     job = new_job(submission, now)
     jobs.insert(tx, job)
     if job.webhook_url is not None:
@@ -72,9 +79,28 @@ def _earlier(
     return remembered.accepted
 
 
-def _take_place(tx: Transaction, submission: Submission, limits: Limits) -> None:
-    if not keys.enter_queue(tx, submission.key_id, limit=limits.max_queued_per_key):
+def _take_place(tx: Transaction, submission: Submission, limits: Limits, now: datetime) -> bool:
+    return keys.take_place(
+        tx,
+        submission.key_id,
+        limit=limits.max_queued_per_key,
+        estimate=microusd(submission.estimated_usd),
+        month=month_of(now),
+    )
+
+
+def _refuse(tx: Transaction, submission: Submission, limits: Limits, now: datetime) -> NoReturn:
+    """Say why there was no place, as things stand a moment later."""
+    balance = keys.balance(tx, submission.key_id, month_of(now))
+    if balance.allows(microusd(submission.estimated_usd)):
         raise QueueFull(
             f"{limits.max_queued_per_key} of your jobs are already waiting; "
             "submit more once some have started"
         )
+    assert balance.budget is not None, "without a budget nothing is too much"
+    raise BudgetExceeded(
+        budget=balance.budget / 1e6,
+        spent=balance.spent / 1e6,
+        reserved=balance.reserved / 1e6,
+        estimated=submission.estimated_usd,
+    )
