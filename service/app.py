@@ -22,7 +22,17 @@ from service.api.middleware import BodyLimit, RequestId
 from service.api.pace import Pace
 from service.api.parts import Parts
 from service.api.room import Room
-from service.api.routes import content, generate, health, internal, jobs, keys, models, webhooks
+from service.api.routes import (
+    content,
+    generate,
+    health,
+    internal,
+    jobs,
+    keys,
+    models,
+    usage,
+    webhooks,
+)
 from service.api.seen import Seen
 from service.background import Repeater, Ticker
 from service.domain.errors import Unavailable
@@ -66,7 +76,7 @@ def build(settings: Settings, clock: Clock = utc_now) -> FastAPI:
         expose_headers=_EXPOSED,
     )
     problems.install(app)
-    for room in (generate, jobs, internal, content, models, keys, webhooks, health):
+    for room in (generate, jobs, internal, content, models, usage, keys, webhooks, health):
         app.include_router(room.router)
     return app
 

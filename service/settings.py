@@ -65,6 +65,16 @@ class Settings(BaseSettings):
     modal_max_containers: int = Field(
         1, ge=1, le=100, description="GPU containers a model, which caps what it can cost."
     )
+    modal_gpus: dict[str, list[str]] = Field(
+        {}, description='GPUs in place of a card\'s, first to try first: {"ltx-2b": ["L40S"]}.'
+    )
+    gpu_rates: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        {},
+        description="USD a second by GPU, as JSON. Default: Modal's list there, nothing here.",
+    )
+    gpu_host_rate: float = Field(
+        0.0, ge=0, description="USD a second for the CPU and memory beside a GPU."
+    )
     models: list[str] = Field(
         [], description='Models to serve, first is the default, as JSON: ["slate"]. Default: found.'
     )

@@ -22,7 +22,7 @@ from service.domain.keeping import Keeping
 from service.domain.key import new_secret
 from service.domain.limits import Limits
 from service.domain.ports import ArtifactStore
-from service.domain.price import OWN_HARDWARE, Terms
+from service.domain.price import GPUS, MODAL_TABLE, Rates, Terms, table_of
 from service.egress.client import Rules
 from service.lifecycle.access import admit
 from service.lifecycle.calls import Calls
@@ -124,7 +124,18 @@ def limits(settings: Settings) -> Limits:
 
 
 def terms(settings: Settings) -> Terms:
-    return Terms(rate=OWN_HARDWARE, keeping=keeping(settings))
+    return Terms(rates=rates(settings), keeping=keeping(settings))
+
+
+def rates(settings: Settings) -> Rates:
+    """On Modal its list, with what the owner knows better; here only what the owner says."""
+    table = MODAL_TABLE if settings.dispatch == "modal" else {}
+    instead = {name: tuple(gpus) for name, gpus in settings.modal_gpus.items()}
+    return Rates(
+        table={**table, **table_of(settings.gpu_rates, "RUSHES_GPU_RATES")},
+        gpus={**GPUS, **instead},
+        host=settings.gpu_host_rate,
+    )
 
 
 def keeping(settings: Settings) -> Keeping:

@@ -22,7 +22,7 @@ from service.store.database import Database, Transaction
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
-TERMS = Terms(rate=OWN_HARDWARE, keeping=Keeping())
+TERMS = Terms(rates=OWN_HARDWARE, keeping=Keeping())
 
 
 class FakeClock:
@@ -75,7 +75,15 @@ def empty(db: Database) -> None:
     """As after the migrations."""
 
     def delete(tx: Transaction) -> None:
-        for table in ("deliveries", "endpoints", "idempotency", "attempts", "jobs", "keys"):
+        for table in (
+            "deliveries",
+            "endpoints",
+            "idempotency",
+            "attempts",
+            "jobs",
+            "ledger",
+            "keys",
+        ):
             tx.execute(sa.text(f"DELETE FROM {table}"))
 
     do(db, delete)

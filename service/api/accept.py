@@ -48,7 +48,7 @@ def submission(
     resolved = resolve(ask, card, seed=random.randint(0, MAX_SEED))  # noqa: S311 - not a secret
     if ask.webhook_url is not None:
         refuse_bad_target(parts, ask.webhook_url, "/webhook_url")
-    expected = card.expected_seconds(resolved)
+    expected, rate = card.expected_seconds(resolved), parts.terms.rates.expected(card.name)
     limit = parts.limits.default_timeout
     return Submission(
         key_id=visit.key.id,
@@ -57,8 +57,8 @@ def submission(
         start_timeout=_seconds(ask.start_timeout_seconds),
         priority=ask.priority or "normal",
         metadata=ask.metadata or {},
-        estimated_usd=cost_usd(expected, parts.terms.rate),
-        rate_source=parts.terms.rate.source,
+        estimated_usd=round(cost_usd(expected, rate), 6),
+        rate=rate,
         api_url=visit.links.base[:300],
         expected=timedelta(seconds=expected),
         webhook_url=ask.webhook_url,

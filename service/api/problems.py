@@ -24,6 +24,7 @@ _STATUS: dict[type[ServiceError], int] = {
     errors.Conflict: 409,
     errors.TooLarge: 413,
     errors.QueueFull: 429,
+    errors.BudgetExceeded: 402,
     errors.RateLimited: 429,
     errors.StorageFull: 507,
     errors.Unavailable: 503,
@@ -44,6 +45,15 @@ class FieldProblem(BaseModel):
     code: str
 
 
+class Shortfall(BaseModel):
+    """Why a job may not be paid, in US dollars: `spent` and `reserved` of this month's budget."""
+
+    budget_usd: float
+    spent_usd: float
+    reserved_usd: float
+    estimated_usd: float
+
+
 class Problem(BaseModel):
     """What every error looks like (RFC 9457)."""
 
@@ -55,6 +65,7 @@ class Problem(BaseModel):
     request_id: str
     retryable: bool = Field(default=False, description="Whether the same request may work later.")
     errors: list[FieldProblem] = Field(default_factory=list)
+    shortfall: Shortfall | None = Field(default=None, description="With 402 only.")
 
 
 class ProblemResponse(JSONResponse):
@@ -100,6 +111,13 @@ async def _on_service_error(request: Request, error: Exception) -> ProblemRespon
         error.errors if isinstance(error, errors.RequestRefused) else (),
     )
     problem.retryable = error.retryable
+    if isinstance(error, errors.BudgetExceeded):
+        problem.shortfall = Shortfall(
+            budget_usd=error.budget,
+            spent_usd=error.spent,
+            reserved_usd=error.reserved,
+            estimated_usd=error.estimated,
+        )
     headers: dict[str, str] = {}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.retry_after_seconds)
@@ -160,7 +178,8 @@ def _problem(
 
 
 def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> ProblemResponse:
-    return ProblemResponse(problem.model_dump(), problem.status, headers=dict(headers or {}))
+    content = problem.model_dump(exclude_none=True)
+    return ProblemResponse(content, problem.status, headers=dict(headers or {}))
 
 
 def _request_id(request: Request) -> str:

@@ -1,9 +1,9 @@
 """Wire shapes: what the API's answers look like. `from_domain` builds each from domain words."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.links import Links
 from service.domain.attempt import Stage
@@ -11,17 +11,20 @@ from service.domain.card import ModelCard
 from service.domain.event import Delivery, DeliveryState, Endpoint, Secrets, Try
 from service.domain.job import Job, JobError, JobState, Priority
 from service.domain.key import Key
+from service.domain.price import Balance, Rate
 from service.domain.request import VideoRequest
 from service.webhooks.sign import shown
 
 
 class Cost(BaseModel):
-    """US dollars."""
+    """US dollars: expected, and what all attempts that have ended cost, failed ones too."""
 
     estimated_usd: float
     actual_usd: float | None = None
     gpu_seconds: float = 0.0
-    rate_source: str | None = None
+    gpu: str | None = Field(default=None, description="Whose rate it is.")
+    usd_per_second: float | None = None
+    rate_source: str | None = Field(default=None, description="Where that rate comes from.")
 
 
 class Result(BaseModel):
@@ -148,6 +151,8 @@ class JobOut(BaseModel):
                 estimated_usd=job.estimated_usd,
                 actual_usd=job.actual_usd,
                 gpu_seconds=job.gpu_seconds,
+                gpu=job.rate_gpu,
+                usd_per_second=job.usd_per_second,
                 rate_source=job.rate_source,
             ),
             error=job.error,
@@ -214,6 +219,18 @@ class Estimate(BaseModel):
     warnings: list[str]
 
 
+class RateOut(BaseModel):
+    """US dollars for one second."""
+
+    gpu: str | None = Field(description="Null where none is needed or none is billed.")
+    usd_per_second: float
+    source: str
+
+    @classmethod
+    def from_domain(cls, rate: Rate) -> Self:
+        return cls(gpu=rate.gpu, usd_per_second=rate.usd_per_second, source=rate.source)
+
+
 class ModelOut(ModelCard):
     """A model's card, and whether it is the default and has a worker just now."""
 
@@ -221,11 +238,62 @@ class ModelOut(ModelCard):
     object: Literal["model"] = "model"
     default: bool
     workers: int
+    rate: RateOut = Field(description="Of the GPU that it is tried on first.")
 
 
 class ModelList(BaseModel):
     object: Literal["list"] = "list"
     data: list[ModelOut]
+
+
+class Budget(BaseModel):
+    """How a key stands this month (UTC), in US dollars."""
+
+    budget_usd: float | None = Field(description="Null: no bound.")
+    spent_usd: float = Field(description="What the attempts cost that ended this month.")
+    reserved_usd: float = Field(description="The estimates of all jobs that are not final.")
+    left_usd: float | None = Field(description="What a new job may be expected to cost.")
+
+    @classmethod
+    def from_domain(cls, balance: Balance) -> Self:
+        left = balance.left
+        return cls(
+            budget_usd=None if balance.budget is None else balance.budget / 1e6,
+            spent_usd=balance.spent / 1e6,
+            reserved_usd=balance.reserved / 1e6,
+            left_usd=None if left is None else left / 1e6,
+        )
+
+
+class Sums(BaseModel):
+    """`jobs` that ended, and what all attempts took that did, in GPU seconds and US dollars."""
+
+    jobs: int
+    gpu_seconds: float
+    cost_usd: float
+
+
+class UsageRow(Sums):
+    """The sums of one day (UTC), one model, or one key, as `group_by` asked."""
+
+    day: date | None = None
+    model: str | None = None
+    key: str | None = Field(default=None, description="A key's id.")
+    key_name: str | None = None
+
+
+class Usage(BaseModel):
+    """What jobs took from one day to another, both included."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    object: Literal["usage"] = "usage"
+    first: date = Field(alias="from")
+    last: date = Field(alias="to")
+    group_by: Literal["day", "model", "key"]
+    data: list[UsageRow]
+    total: Sums
+    budget: Budget = Field(description="Of the key that asks, this month.")
 
 
 class KeyOut(BaseModel):
@@ -236,16 +304,18 @@ class KeyOut(BaseModel):
     name: str
     prefix: str
     admin: bool
+    budget: Budget
     created_at: datetime
     revoked_at: datetime | None
 
     @classmethod
-    def from_domain(cls, key: Key) -> Self:
+    def from_domain(cls, key: Key, balance: Balance) -> Self:
         return cls(
             id=key.id,
             name=key.name,
             prefix=key.prefix,
             admin=key.admin,
+            budget=Budget.from_domain(balance),
             created_at=key.created_at,
             revoked_at=key.revoked_at,
         )

@@ -91,6 +91,9 @@ class Client:
     def post(self, path: str, body: Json | None = None) -> Json:
         return self._json(self._send("POST", path, json=body))
 
+    def put(self, path: str, body: Json) -> Json:
+        return self._json(self._send("PUT", path, json=body))
+
     def delete(self, path: str) -> Json:
         return self._json(self._send("DELETE", path))
 

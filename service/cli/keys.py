@@ -1,13 +1,16 @@
-"""`rushes keys`: make, list and revoke API keys; with an admin key only."""
+"""`rushes keys`: make, list, give a budget and revoke API keys; with an admin key only."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
 from service.cli.flags import Connection, spread
 
-app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from service.cli.client import Client
+
+app = typer.Typer(help="Make, list, give a budget and revoke API keys.", no_args_is_help=True)
 
 
 @app.command()
@@ -15,6 +18,9 @@ app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 def create(
     name: Annotated[str, Argument(help="Whose it is, or what it is for.")],
     admin: Annotated[bool, Option("--admin", help="It may make and revoke keys.")] = False,
+    budget: Annotated[
+        str, Option(metavar="USD|none", help="What its jobs may cost in a month.")
+    ] = "none",
     *,
     connection: Connection,
 ) -> None:
@@ -23,7 +29,7 @@ def create(
     from service.cli.client import connect
 
     with connect(connection) as client:
-        body = client.post("/v1/keys", {"name": name, "admin": admin})
+        body = client.post("/v1/keys", {"name": name, "admin": admin, "budget_usd": _usd(budget)})
     if connection.as_json:
         show.as_json(body)
     else:
@@ -44,19 +50,42 @@ def list_keys(connection: Connection) -> None:
         show.as_json(body)
         return
     show.table(
-        ("id", "name", "prefix", "admin", "age", "revoked"),
+        ("id", "name", "prefix", "admin", "this month", "age", "revoked"),
         [
             (
                 key["id"],
                 words.one_line(key["name"]),
                 key["prefix"],
                 "yes" if key["admin"] else "",
+                _spent(key["budget"]),
                 words.age(key["created_at"]),
                 words.when(key["revoked_at"]),
             )
             for key in body["data"]
         ],
     )
+
+
+@app.command()
+@spread
+def budget(
+    key: Annotated[str, Argument(metavar="NAME|ID", help="The key's name or id.")],
+    usd: Annotated[str, Argument(metavar="USD|none", help="What its jobs may cost in a month.")],
+    connection: Connection,
+) -> None:
+    """Set what a key's jobs may cost in a month; a job that may cost more is refused."""
+    from service.cli import show, words
+    from service.cli.client import connect
+
+    wanted = _usd(usd)
+    with connect(connection) as client:
+        key_id = _find(client, key)
+        body = client.put(f"/v1/keys/{key_id}/budget", {"budget_usd": wanted})
+    if connection.as_json:
+        show.as_json(body)
+    else:
+        bound = "no budget" if wanted is None else f"${words.usd(wanted)} a month"
+        show.line(f"{body['id']} has {bound}; {_spent(body['budget'])} this month")
 
 
 @app.command()
@@ -73,3 +102,40 @@ def revoke(
     with connect(connection) as client:
         body = client.delete(f"/v1/keys/{quote(key_id, safe='') or '-'}")
     show.as_json(body) if connection.as_json else show.line(f"{body['id']} is revoked")
+
+
+def _spent(budget: dict[str, Any]) -> str:
+    from service.cli import words
+
+    bound = budget["budget_usd"]
+    return f"${words.usd(budget['spent_usd'])}" + (
+        "" if bound is None else f" of {words.usd(bound)}"
+    )
+
+
+def _usd(text: str) -> float | None:
+    from service.cli.stop import Exit, Stop
+
+    if text == "none":
+        return None
+    try:
+        amount = float(text.removeprefix("$"))
+    except ValueError:
+        amount = -1.0
+    if not 0 <= amount <= 1e9:  # nor what is no number
+        raise Stop(Exit.REFUSED, f"{text!r} is no amount; say 50, or none")
+    return amount
+
+
+def _find(client: "Client", wanted: str) -> str:
+    """The id of the one key that has this id, or this name and is not revoked."""
+    from service.cli.stop import Exit, Stop
+
+    every = client.get("/v1/keys")["data"]
+    found = [key["id"] for key in every if key["id"] == wanted]
+    found = found or [k["id"] for k in every if k["name"] == wanted and not k["revoked_at"]]
+    if not found:
+        raise Stop(Exit.NOT_FOUND, f"no key {wanted}")
+    if len(found) > 1:
+        raise Stop(Exit.REFUSED, f"{len(found)} keys are called {wanted}: {', '.join(found)}")
+    return str(found[0])

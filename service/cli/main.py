@@ -12,6 +12,7 @@ from service.cli.doctor import doctor
 from service.cli.jobs import cancel, download, jobs, retry, status
 from service.cli.models import models
 from service.cli.stop import EPILOG, Stop
+from service.cli.usage import usage
 from service.cli.video import video
 
 app = typer.Typer(
@@ -61,7 +62,7 @@ def up(
     run_up(host=host, port=port, data_dir=data_dir, workers=workers)
 
 
-for command in (video, jobs, status, cancel, retry, download, models):
+for command in (video, jobs, status, cancel, retry, download, models, usage):
     app.command()(command)
 app.add_typer(keys.app, name="keys")
 app.command()(doctor)

@@ -14,7 +14,7 @@ from service.cli.words import Json
 
 # Where nobody looks, nothing is wrapped: a row stays a line.
 _WIDE = 250
-_NEVER_CUT = ("id", "status", "age", "prompt", "prefix")  # an id that is cut is of no use
+_NEVER_CUT = ("id", "status", "age", "prompt", "prefix", "day")  # an id that is cut is of no use
 _BESIDE_PROMPT = 66  # columns that a row of the jobs takes without it
 
 
@@ -67,6 +67,7 @@ def job(body: Json) -> None:
         ),
         ("created", words.when(body["created_at"])),
         ("finished", words.when(body["finished_at"])),
+        ("cost", words.cost(body["cost"])),
         ("error", words.why(body) if body["error"] else ""),
         ("retry of", body["retry_of"] or ""),
         ("metadata", ", ".join(f"{name}={text}" for name, text in body["metadata"].items())),

@@ -75,6 +75,22 @@ def size(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:.1f} MB" if size_bytes < 1e9 else f"{size_bytes / 1e9:.1f} GB"
 
 
+def usd(amount: float) -> str:
+    """To the cent; what is less than a dollar to the millionth, for a clip may cost that little."""
+    if amount >= 1 or amount == 0:
+        return f"{amount:.2f}"
+    return f"{amount:.6f}"
+
+
+def cost(cost: Json) -> str:
+    """What it did cost, or may; nothing for a job that costs nothing."""
+    if cost["actual_usd"] is None:
+        return f"${usd(cost['estimated_usd'])} expected" if cost["estimated_usd"] else ""
+    if not cost["actual_usd"] and not cost["gpu_seconds"]:
+        return ""
+    return f"${usd(cost['actual_usd'])} for {cost['gpu_seconds']:.1f} s, {cost['rate_source']}"
+
+
 def when(timestamp: str | None) -> str:
     """In the reader's own time zone."""
     if timestamp is None:

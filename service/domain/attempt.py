@@ -130,3 +130,6 @@ class Failure(BaseModel):
     code: Annotated[Text, Field(max_length=64)]
     message: Annotated[Text, Field(max_length=2000)]
     stage: Stage | None = None
+    # What it has cost; without it the time from begin to now is taken.
+    gpu: Annotated[Text, Field(max_length=64)] | None = None
+    gpu_seconds: float | None = Field(default=None, ge=0, le=1e7, allow_inf_nan=False)

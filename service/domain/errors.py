@@ -9,6 +9,7 @@
     │   └── Lost           a worker holds a fence that is no longer the job's
     ├── TooLarge           more bytes than the service takes or sends
     ├── QueueFull          too many of this key's jobs wait: come back later
+    ├── BudgetExceeded     this job may cost more than is left of the key's month
     ├── RateLimited        too many requests of this key: come back later
     ├── StorageFull        no room for another clip
     └── Unavailable        the service cannot answer just now
@@ -81,6 +82,27 @@ class QueueFull(ServiceError):
     code = "queue_full"
     retryable = True
     retry_after_seconds = 30  # a guess at when a full queue has room again
+
+
+class BudgetExceeded(ServiceError):
+    """In US dollars: the month's budget, what of it is spent, what is reserved for open jobs, and
+    what this job is expected to cost."""
+
+    code = "budget_exceeded"
+
+    def __init__(self, *, budget: float, spent: float, reserved: float, estimated: float) -> None:
+        super().__init__(
+            f"this job may cost ${_usd(estimated)}: of this month's budget of ${_usd(budget)}, "
+            f"${_usd(spent)} are spent and ${_usd(reserved)} reserved for open jobs"
+        )
+        self.budget, self.spent = budget, spent
+        self.reserved, self.estimated = reserved, estimated
+
+
+def _usd(amount: float) -> str:
+    """To the millionth, but without zeros that say nothing: `50.00`, `0.000581`."""
+    whole, _, rest = f"{amount:.6f}".partition(".")
+    return f"{whole}.{rest.rstrip('0').ljust(2, '0')}"
 
 
 class RateLimited(ServiceError):

@@ -104,6 +104,8 @@ class Job(BaseModel):
     estimated_usd: float = 0.0
     actual_usd: float | None = None
     rate_source: str | None = None
+    rate_gpu: str | None = None  # the GPU that the rate is for
+    usd_per_second: float | None = None
     error: JobError | None = None
 
     webhook_url: str | None = None

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from service.domain import ids
 from service.domain.job import Job, JobId, JobState, KeyId, Priority
+from service.domain.price import Rate
 from service.domain.request import VideoRequest
 from service.domain.retry import MAX_ATTEMPTS
 
@@ -28,7 +29,7 @@ class Submission:
     priority: Priority = "normal"
     metadata: dict[str, str] = field(default_factory=dict)
     estimated_usd: float = 0.0
-    rate_source: str | None = None
+    rate: Rate | None = None
     webhook_url: str | None = None
     webhook_events: list[str] | None = None
     api_url: str | None = None
@@ -40,7 +41,7 @@ class Submission:
 
 def new_job(submission: Submission, now: datetime) -> Job:
     """The queued job that a submission becomes."""
-    wait = submission.start_timeout
+    wait, rate = submission.start_timeout, submission.rate
     return Job(
         id=JobId(ids.new("job")),
         key_id=submission.key_id,
@@ -54,7 +55,9 @@ def new_job(submission: Submission, now: datetime) -> Job:
         start_deadline_at=None if wait is None else now + wait,
         timeout_seconds=round(submission.timeout.total_seconds()),
         estimated_usd=submission.estimated_usd,
-        rate_source=submission.rate_source,
+        rate_source=None if rate is None else rate.source,
+        rate_gpu=None if rate is None else rate.gpu,
+        usd_per_second=None if rate is None else rate.usd_per_second,
         webhook_url=submission.webhook_url,
         webhook_events=submission.webhook_events,
         api_url=submission.api_url,

@@ -1,10 +1,11 @@
-"""Who may come in: the first key, and the end of a key."""
+"""Who may come in, and for how much: the first key, a key's budget, the end of a key."""
 
 from datetime import datetime
 
 from service.domain.errors import Conflict, NotFound
 from service.domain.job import KeyId
 from service.domain.key import Key, new_key, opens, prefix_of
+from service.domain.price import Balance
 from service.store import keys
 from service.store.database import Transaction
 
@@ -17,6 +18,17 @@ def admit(tx: Transaction, secret: str, now: datetime) -> Key:
     key = new_key(secret, name="first key", admin=True, now=now)
     keys.insert(tx, key)
     return key
+
+
+def allow(tx: Transaction, key_id: KeyId, budget: int | None, month: int) -> tuple[Key, Balance]:
+    """Set what a key's jobs may cost in a month, in millionths of a dollar; None: no bound.
+
+    The key, and how it stands now. Raises NotFound.
+    """
+    if not keys.set_budget(tx, key_id, budget):
+        raise NotFound(f"no key {key_id}")
+    (key,) = (key for key in keys.every(tx) if key.id == key_id)
+    return key, keys.balance(tx, key_id, month)
 
 
 def revoke(tx: Transaction, key_id: KeyId, now: datetime) -> Key:

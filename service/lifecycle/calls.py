@@ -56,7 +56,7 @@ class Calls:
         log.info("call looked at", job=job.id, attempt=job.attempt, call=call_id, found=_word(look))
         if look == "alive" and _waited_too_long(job, now):
             self.dispatcher.cancel(call_id)
-            return self._write(job, lambda tx, held: give_back(tx, held, now))
+            return self._write(job, lambda tx, held: give_back(tx, held, self.terms.rates, now))
         return self._write(job, lambda tx, held: self._judge(tx, held, look, now))
 
     def stop(self, job: Job) -> None:
@@ -101,7 +101,8 @@ class Calls:
             call_id = self.dispatcher.send(ticket)
         except Unavailable as error:
             log.warning("call could not be started", job=job.id, error=error)
-            self._write(job, lambda tx, held: give_back(tx, held, now, wait=PATIENCE))
+            rates = self.terms.rates
+            self._write(job, lambda tx, held: give_back(tx, held, rates, now, wait=PATIENCE))
             return False
         log.info("call started", job=job.id, attempt=job.attempt, call=call_id)
         self.db.write(lambda tx: attempts.note_call(tx, job, call_id)).result()
@@ -113,7 +114,7 @@ class Calls:
         if look == "alive":
             return moves.wait_on(tx, job, now=now, lease=PATIENCE)
         if look == "timed out":
-            return settle(tx, job, _TIMED_OUT, now)
+            return settle(tx, job, _TIMED_OUT, self.terms.rates, now)
         return None
 
     def _write(self, job: Job, work) -> Job | None:  # type: ignore[no-untyped-def]

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from service.domain.job import Job, JobId, JobState, KeyId
+from service.domain.price import Charge
 from service.lifecycle.find import hold
 from service.store import attempts, moves
 from service.store.database import Transaction
@@ -19,7 +20,8 @@ def cancel(tx: Transaction, job_id: JobId, key_id: KeyId, now: datetime) -> Job:
         return job
     if job.state is JobState.RUNNING:
         return moves.wish_cancel(tx, job, now=now) or job
-    canceled = moves.cancel(tx, job, now=now)
+    unbegun = Charge(at=now)
+    canceled = moves.cancel(tx, job, charge=unbegun)
     assert canceled is not None, "a job that is held is not moved by others"
-    attempts.end(tx, canceled, outcome="canceled", now=now)
+    attempts.end(tx, canceled, outcome="canceled", charge=unbegun)
     return canceled

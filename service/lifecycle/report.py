@@ -8,7 +8,8 @@ from service.domain.call import CallEnd
 from service.domain.errors import FieldError, Lost, NotFound, RequestRefused
 from service.domain.job import Job, JobId, JobState, artifact_prefix
 from service.domain.key import opens
-from service.domain.price import Terms, cost_usd
+from service.domain.price import Rates, Terms
+from service.lifecycle.charge import charge_of
 from service.lifecycle.settle import settle
 from service.store import attempts, jobs, moves
 from service.store.attempts import Attempt
@@ -87,17 +88,12 @@ def finish(
 
 def succeed(tx: Transaction, job: Job, outcome: Outcome, *, terms: Terms, now: datetime) -> Job:
     """Make a running job succeeded and close its attempt. Raises Lost when `job` is stale."""
-    finished = moves.succeed(
-        tx,
-        job,
-        outcome,
-        now=now,
-        expires_at=now + terms.keeping.clips,
-        usd=cost_usd(outcome.gpu_seconds, terms.rate),
-    )
+    charge = charge_of(tx, job, terms.rates, now, seconds=outcome.gpu_seconds, gpu=outcome.gpu)
+    expires_at = now + terms.keeping.clips
+    finished = moves.succeed(tx, job, outcome, expires_at=expires_at, charge=charge)
     if finished is None:
         raise Lost
-    attempts.end(tx, finished, outcome="succeeded", now=now)
+    attempts.end(tx, finished, outcome="succeeded", charge=charge)
     return finished
 
 
@@ -115,8 +111,8 @@ def adopt(tx: Transaction, job: Job, end: CallEnd, *, terms: Terms, now: datetim
     if end.outcome is not None and _lies_under(job.id, end):
         return succeed(tx, job, end.outcome, terms=terms, now=now)
     if end.failure is not None:
-        return settle(tx, job, end.failure, now)
-    return give_back(tx, job, now)
+        return settle(tx, job, end.failure, terms.rates, now)
+    return give_back(tx, job, terms.rates, now)
 
 
 def _lies_under(job_id: JobId, end: CallEnd) -> bool:
@@ -128,34 +124,44 @@ def _lies_under(job_id: JobId, end: CallEnd) -> bool:
 
 
 def fail(
-    tx: Transaction, credentials: Credentials, *, fence: int, failure: Failure, now: datetime
+    tx: Transaction,
+    credentials: Credentials,
+    *,
+    fence: int,
+    failure: Failure,
+    terms: Terms,
+    now: datetime,
 ) -> Job:
     """No video. The job is queued again, canceled or failed, by the kind of failure alone."""
     job = _running(tx, credentials, fence)
-    moved = settle(tx, job, failure, now)
+    moved = settle(tx, job, failure, terms.rates, now)
     if moved is None:
         raise Lost
     return moved
 
 
-def release(tx: Transaction, credentials: Credentials, *, fence: int, now: datetime) -> Job:
+def release(
+    tx: Transaction, credentials: Credentials, *, fence: int, terms: Terms, now: datetime
+) -> Job:
     """The worker stops and gives the attempt back; the job waits for another, or is canceled."""
-    moved = give_back(tx, _running(tx, credentials, fence), now)
+    moved = give_back(tx, _running(tx, credentials, fence), terms.rates, now)
     if moved is None:
         raise Lost
     return moved
 
 
 def give_back(
-    tx: Transaction, job: Job, now: datetime, wait: timedelta = timedelta(0)
+    tx: Transaction, job: Job, rates: Rates, now: datetime, wait: timedelta = timedelta(0)
 ) -> Job | None:
-    """End an attempt that nobody is to blame for. None when `job` is stale."""
+    """End an attempt that nobody is to blame for; what it took is paid for all the same. None when
+    `job` is stale."""
+    charge = charge_of(tx, job, rates, now)
     if job.cancel_requested_at is not None:
-        moved = moves.cancel(tx, job, now=now)
+        moved = moves.cancel(tx, job, charge=charge)
     else:
-        moved = moves.release(tx, job, now=now + wait)
+        moved = moves.release(tx, job, run_at=now + wait, charge=charge)
     if moved is not None:
-        attempts.end(tx, job, outcome="released", now=now)
+        attempts.end(tx, job, outcome="released", charge=charge)
     return moved
 
 

@@ -51,8 +51,11 @@ class Rescuer:
                 lambda job: self._lapsed(job, now),
             ),
             (lambda tx: jobs.put_off(tx, now + LONGEST_WAIT), lambda job: _let_run(job, now)),
-            (lambda tx: jobs.overdue(tx, now), lambda job: _fail(job, _timeout(job), now)),
-            (lambda tx: jobs.unheard(tx, now - CANCEL_GRACE), lambda job: _fail(job, _LOST, now)),
+            (lambda tx: jobs.overdue(tx, now), lambda job: self._fail(job, _timeout(job), now)),
+            (
+                lambda tx: jobs.unheard(tx, now - CANCEL_GRACE),
+                lambda job: self._fail(job, _LOST, now),
+            ),
             (lambda tx: jobs.never_started(tx, now), lambda job: _expire(job, now)),
         ]
         return sum(self._try(job, move) for due, move in rules for job in self.db.read(due))
@@ -97,11 +100,15 @@ class Rescuer:
     def _lapsed(self, job: Job, now: datetime) -> Work:
         """Adopt what the silent worker finished; only else is the job generated again."""
         if job.state is JobState.STARTING:
-            return lambda tx: give_back(tx, job, now)  # never begun: nothing can have failed
+            # Never begun: nothing can have failed.
+            return lambda tx: give_back(tx, job, self.terms.rates, now)
         outcome = self._finished_outcome(job)
         if outcome is None:
-            return _fail(job, _LOST, now)
+            return self._fail(job, _LOST, now)
         return lambda tx: succeed(tx, job, outcome, terms=self.terms, now=now)
+
+    def _fail(self, job: Job, failure: Failure, now: datetime) -> Work:
+        return lambda tx: settle(tx, job, failure, self.terms.rates, now)
 
     def _finished_outcome(self, job: Job) -> Outcome | None:
         """The manifest beside the bytes: written last, so where it is, the bytes are whole."""
@@ -126,10 +133,6 @@ def _timeout(job: Job) -> Failure:
         code="timeout",
         message=f"the attempt ran longer than {job.timeout_seconds} s",
     )
-
-
-def _fail(job: Job, failure: Failure, now: datetime) -> Work:
-    return lambda tx: settle(tx, job, failure, now)
 
 
 def _let_run(job: Job, now: datetime) -> Work:

@@ -1,14 +1,21 @@
 """Accept jobs: the rows, and what their Idempotency-Keys made, in one transaction."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from service.domain.errors import FieldError, QueueFull, RequestRefused, ServiceError
-from service.domain.job import Job
+from service.domain.errors import (
+    BudgetExceeded,
+    FieldError,
+    QueueFull,
+    RequestRefused,
+    ServiceError,
+)
+from service.domain.job import Job, KeyId
 from service.domain.limits import Limits
+from service.domain.price import microusd, month_of
 from service.domain.submission import Submission, new_job
 from service.lifecycle.find import hold
 from service.store import idempotency, jobs, keys
@@ -38,8 +45,9 @@ def submit(
 ) -> Accepted:
     """Insert a queued job, or answer the one that the same Idempotency-Key made before.
 
-    Raises RequestRefused when that key came with another request, QueueFull over a cap, NotFound
-    when the job to retry is gone, and what `room` raises when there is no room for another clip.
+    Raises RequestRefused when that key came with another request, QueueFull over a cap,
+    BudgetExceeded where this job may pass its key's budget, NotFound when the job to retry is gone,
+    and what `room` raises when there is no room for another clip.
     """
     (answer,) = submit_all(tx, [submission], limits, now, room)
     if isinstance(answer, ServiceError):
@@ -84,32 +92,39 @@ def _submit_different(
 ) -> dict[int, Answer]:
     """Submissions of which no two have the same name."""
     answers: dict[int, Answer] = {}
-    names = [name for _, asked in turn if (name := _name(asked)) is not None]
-    earlier = idempotency.find(tx, names, now=now) if names else {}
+    earlier = _earlier(tx, [asked for _, asked in turn], now)
     new: dict[int, Submission] = {}
     for index, asked in turn:
-        answer = _judge(tx, asked, earlier.get(name) if (name := _name(asked)) else None, room)
+        answer = _judge(tx, asked, earlier.get(_name(asked)), room)
         if answer is None:
             new[index] = asked
         else:
             answers[index] = answer
-    placed = _take_places(tx, new.values(), limits.max_queued_per_key)
-    made = []
-    for (index, asked), has_place in zip(new.items(), placed, strict=True):
-        if has_place:
-            job = new_job(asked, now)
-            made.append((job, asked))
-            answers[index] = Accepted(job)
-        else:
-            answers[index] = _queue_full(limits.max_queued_per_key)
+    placed = _take_places(tx, new, limits, now)
+    made = {index: new_job(asked, now) for index, asked in new.items() if index in placed}
+    answers |= {index: Accepted(job) for index, job in made.items()}
+    refused = {index: asked for index, asked in new.items() if index not in placed}
+    if refused:
+        answers |= _refuse(tx, refused, limits, now)
     if made:
-        _insert(tx, made, expires_at=now + limits.keep_idempotency)
+        pairs = [(job, new[index]) for index, job in made.items()]
+        _insert(tx, pairs, expires_at=now + limits.keep_idempotency)
     return answers
 
 
 def _name(asked: Submission) -> Name | None:
     named = asked.idempotency
     return None if named is None else Name(asked.key_id, named.name)
+
+
+def _earlier(
+    tx: Transaction, submissions: Iterable[Submission], now: datetime
+) -> Mapping[Name | None, Remembered]:
+    names = [name for asked in submissions if (name := _name(asked)) is not None]
+    found: dict[Name | None, Remembered] = {}
+    if names:
+        found.update(idempotency.find(tx, names, now=now).items())
+    return found
 
 
 def _judge(
@@ -130,20 +145,62 @@ def _judge(
     return None
 
 
-def _take_places(tx: Transaction, new: Iterable[Submission], limit: int) -> list[bool]:
-    """Whether each gets a place in its key's queue; where not all do, the first of them."""
-    owners = [asked.key_id for asked in new]
-    given = {
-        key_id: count
-        if keys.enter_queue(tx, key_id, limit=limit, jobs=count)
-        else sum(keys.enter_queue(tx, key_id, limit=limit) for _ in range(count))
-        for key_id, count in Counter(owners).items()
-    }
-    placed = []
-    for key_id in owners:
-        given[key_id] -= 1
-        placed.append(given[key_id] >= 0)
+def _take_places(
+    tx: Transaction, new: dict[int, Submission], limits: Limits, now: datetime
+) -> set[int]:
+    """Which of them get a place in their key's queue, and within its budget: of each key all,
+    where there is room for all; otherwise one after another."""
+    by_key: dict[KeyId, list[int]] = defaultdict(list)
+    for index, asked in new.items():
+        by_key[asked.key_id].append(index)
+
+    def take(key_id: KeyId, *indexes: int) -> bool:
+        return keys.take_places(
+            tx,
+            key_id,
+            jobs=len(indexes),
+            limit=limits.max_queued_per_key,
+            estimate=sum(microusd(new[index].estimated_usd) for index in indexes),
+            month=month_of(now),
+        )
+
+    placed: set[int] = set()
+    for key_id, indexes in by_key.items():
+        if take(key_id, *indexes):
+            placed.update(indexes)
+        elif len(indexes) > 1:
+            placed.update(index for index in indexes if take(key_id, index))
     return placed
+
+
+def _refuse(
+    tx: Transaction, refused: dict[int, Submission], limits: Limits, now: datetime
+) -> dict[int, Answer]:
+    """Answers to those that got no place. Another process may have accepted the same name just
+    before, in the last place there was: that is answered."""
+    earlier = _earlier(tx, refused.values(), now)
+    return {
+        index: _judge(tx, asked, earlier.get(_name(asked)), no_check)
+        or _no_place(tx, asked, limits, now)
+        for index, asked in refused.items()
+    }
+
+
+def _no_place(tx: Transaction, asked: Submission, limits: Limits, now: datetime) -> ServiceError:
+    """Why there was no place, as things stand a moment later."""
+    balance = keys.balance(tx, asked.key_id, month_of(now))
+    if balance.allows(microusd(asked.estimated_usd)):
+        return QueueFull(
+            f"{limits.max_queued_per_key} of your jobs are already waiting; "
+            "submit more once some have started"
+        )
+    assert balance.budget is not None, "without a budget nothing is too much"
+    return BudgetExceeded(
+        budget=balance.budget / 1e6,
+        spent=balance.spent / 1e6,
+        reserved=balance.reserved / 1e6,
+        estimated=asked.estimated_usd,
+    )
 
 
 def _insert(
@@ -162,10 +219,4 @@ def _name_reused() -> RequestRefused:
     detail += "use a new one for every new video"
     return RequestRefused(
         [FieldError("", detail, "idempotency_key_reused")], code="idempotency_key_reused"
-    )
-
-
-def _queue_full(limit: int) -> QueueFull:
-    return QueueFull(
-        f"{limit} of your jobs are already waiting; submit more once some have started"
     )

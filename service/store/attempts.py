@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from service.domain.attempt import FailureKind
 from service.domain.job import Job, JobId
+from service.domain.price import Charge
 from service.store.database import Transaction
 from service.store.tables import AttemptRow
 
@@ -24,6 +25,8 @@ class Attempt:
     token_hash: bytes
     worker: str
     call_id: str | None
+    restarts: int
+    started_at: datetime | None
     ended_at: datetime | None
     outcome: str | None
 
@@ -91,7 +94,7 @@ def end(
     job: Job,
     *,
     outcome: str,
-    now: datetime,
+    charge: Charge,
     kind: FailureKind | None = None,
     detail: str | None = None,
 ) -> None:
@@ -100,12 +103,12 @@ def end(
         sa.update(_attempts)
         .where(_attempts.c.job_id == job.id, _attempts.c.ended_at.is_(None))
         .values(
-            ended_at=now,
+            ended_at=charge.at,
             outcome=outcome,
             error_kind=kind,
             error_detail=detail,
-            gpu_ms=round(job.gpu_seconds * 1000),
-            cost_microusd=round((job.actual_usd or 0.0) * 1e6),
+            gpu_ms=charge.gpu_ms,
+            cost_microusd=charge.microusd,
         )
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.domain.job import RANKS, Job, JobError
+from service.domain.price import microusd
 from service.domain.retry import RETRYABLE
 from service.store.tables import JobRow
 
@@ -28,8 +29,10 @@ def to_row(job: Job) -> dict[str, Any]:
         "start_deadline_at": job.start_deadline_at,
         "timeout_seconds": job.timeout_seconds,
         "max_attempts": job.max_attempts,
-        "estimated_microusd": round(job.estimated_usd * 1e6),
+        "estimated_microusd": microusd(job.estimated_usd),
         "rate_source": job.rate_source,
+        "rate_gpu": job.rate_gpu,
+        "usd_per_second": job.usd_per_second,
         "webhook_url": job.webhook_url,
         "webhook_events": job.webhook_events,
         "api_url": job.api_url,

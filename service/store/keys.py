@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from service.domain.event import Secrets
 from service.domain.job import KeyId
 from service.domain.key import Key
+from service.domain.price import Balance
 from service.store.database import Transaction
 from service.store.tables import KeyRow
 
@@ -28,15 +29,13 @@ def hold(tx: Transaction, key_id: KeyId) -> None:
     tx.execute(sa.select(_keys.c.id).where(_keys.c.id == key_id).with_for_update()).first()
 
 
-def enter_queue(tx: Transaction, key_id: KeyId, *, limit: int, jobs: int = 1) -> bool:
-    """Count so many more queued jobs of this key, unless it would have more than `limit`."""
+def take_places(
+    tx: Transaction, key_id: KeyId, *, jobs: int = 1, limit: int, estimate: int, month: int
+) -> bool:
+    """Count so many more queued jobs of this key and reserve what they may cost together; not if it
+    would then have more than `limit`, nor if that would pass its budget of the month."""
     values = {"owner": key_id, "jobs": jobs, "room": limit - jobs}
-    return tx.execute(_ENTER_QUEUE, values).rowcount == 1
-
-
-def leave_queue(tx: Transaction, key_id: KeyId) -> None:
-    """Count one queued job less."""
-    tx.execute(_LEAVE_QUEUE, {"owner": key_id})
+    return tx.execute(_TAKE_PLACES, values | {"estimate": estimate, "month": month}).rowcount == 1
 
 
 def enter_active(tx: Transaction, key_id: KeyId, *, limit: int) -> bool:
@@ -44,9 +43,25 @@ def enter_active(tx: Transaction, key_id: KeyId, *, limit: int) -> bool:
     return tx.execute(_ENTER_ACTIVE, {"owner": key_id, "limit": limit}).rowcount == 1
 
 
-def leave_active(tx: Transaction, key_id: KeyId) -> None:
-    """Count one active job less."""
-    tx.execute(_LEAVE_ACTIVE, {"owner": key_id})
+def count(tx: Transaction, key_id: KeyId, *, spent: int, month: int, **more: int) -> None:
+    """Add to what is kept of this key: `queued`, `active`, `reserved`, and to what it has spent in
+    a month. What is booked late, into a month that is over, counts in the newest."""
+    if spent or any(more.values()):
+        tx.execute(_COUNT, {"owner": key_id, "spent": spent, "month": month, **more})
+
+
+def balance(tx: Transaction, key_id: KeyId, month: int) -> Balance:
+    return _balances(tx, month, _keys.c.id == key_id)[key_id]
+
+
+def balances(tx: Transaction, month: int) -> dict[KeyId, Balance]:
+    return _balances(tx, month, sa.true())
+
+
+def set_budget(tx: Transaction, key_id: KeyId, budget: int | None) -> bool:
+    """Whether there is such a key."""
+    statement = sa.update(_keys).where(_keys.c.id == key_id).values(budget_microusd=budget)
+    return tx.execute(statement).rowcount == 1
 
 
 def count_queued(tx: Transaction) -> int:
@@ -62,12 +77,36 @@ def served(tx: Transaction) -> dict[KeyId, int]:
 
 _OWNER = _keys.c.id == sa.bindparam("owner")
 _LIMIT = sa.bindparam("limit", type_=sa.BigInteger)
-_ENTER_QUEUE = (
+# A month that is newer than the one of the last charge has seen none yet.
+_MONTH = sa.bindparam("month", type_=sa.Integer)
+_SPENT = sa.case((_keys.c.spent_month >= _MONTH, _keys.c.spent_microusd), else_=0)
+_ESTIMATE = sa.bindparam("estimate", type_=sa.BigInteger)
+_TAKE_PLACES = (
     sa.update(_keys)
-    .where(_OWNER, _keys.c.queued <= sa.bindparam("room", type_=sa.BigInteger))
-    .values(queued=_keys.c.queued + sa.bindparam("jobs", type_=sa.BigInteger))
+    .where(
+        _OWNER,
+        _keys.c.queued <= sa.bindparam("room", type_=sa.BigInteger),
+        sa.or_(
+            _keys.c.budget_microusd.is_(None),
+            _SPENT + _keys.c.reserved_microusd + _ESTIMATE <= _keys.c.budget_microusd,
+        ),
+    )
+    .values(
+        queued=_keys.c.queued + sa.bindparam("jobs", type_=sa.BigInteger),
+        reserved_microusd=_keys.c.reserved_microusd + _ESTIMATE,
+    )
 )
-_LEAVE_QUEUE = sa.update(_keys).where(_OWNER).values(queued=_keys.c.queued - 1)
+_COUNT = (
+    sa.update(_keys)
+    .where(_OWNER)
+    .values(
+        queued=_keys.c.queued + sa.bindparam("queued", type_=sa.Integer),
+        active=_keys.c.active + sa.bindparam("active", type_=sa.Integer),
+        reserved_microusd=_keys.c.reserved_microusd + sa.bindparam("reserved", type_=sa.BigInteger),
+        spent_microusd=_SPENT + sa.bindparam("spent", type_=sa.BigInteger),
+        spent_month=sa.case((_keys.c.spent_month >= _MONTH, _keys.c.spent_month), else_=_MONTH),
+    )
+)
 _others = _keys.alias()
 _ENTER_ACTIVE = (
     sa.update(_keys)
@@ -77,7 +116,6 @@ _ENTER_ACTIVE = (
         served=sa.select(sa.func.max(_others.c.served) + 1).scalar_subquery(),
     )
 )
-_LEAVE_ACTIVE = sa.update(_keys).where(_OWNER).values(active=_keys.c.active - 1)
 
 
 def signing_secrets(tx: Transaction, key_id: KeyId) -> Secrets:
@@ -129,6 +167,19 @@ def revoke(tx: Transaction, key_id: KeyId, *, now: datetime) -> Key | None:
     row = tx.execute(statement).mappings().first()
     tx.ring(TOPIC)
     return None if row is None else _to_key(row)
+
+
+def _balances(tx: Transaction, month: int, wanted: sa.ColumnElement[bool]) -> dict[KeyId, Balance]:
+    statement = sa.select(
+        _keys.c.id,
+        _keys.c.budget_microusd.label("budget"),
+        _SPENT.label("spent"),
+        _keys.c.reserved_microusd.label("reserved"),
+    ).where(wanted)
+    return {
+        KeyId(row.id): Balance(row.budget, row.spent, row.reserved)
+        for row in tx.execute(statement, {"month": month})
+    }
 
 
 def _to_key(row: Mapping[Any, Any]) -> Key:

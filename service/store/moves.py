@@ -13,11 +13,10 @@ from service.domain.attempt import Failure, Outcome, Progress
 from service.domain.event import EVENT_OF
 from service.domain.job import ACTIVE, Job, JobState, sources
 from service.domain.keeping import SETTLE
-from service.store import keys, outbox
+from service.domain.price import Charge, microusd, month_of
+from service.store import keys, ledger, outbox
 from service.store.database import Transaction
 from service.store.job_rows import job_table, to_job
-
-NO_LIMIT = 2**31 - 1  # what was accepted once is not turned away
 
 
 def claim(tx: Transaction, job: Job, *, lease_until: datetime) -> Job | None:
@@ -42,11 +41,15 @@ def begin(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job 
     return begun
 
 
-def requeue(tx: Transaction, job: Job, *, run_at: datetime) -> Job | None:
+def requeue(
+    tx: Transaction, job: Job, *, run_at: datetime, charge: Charge | None = None
+) -> Job | None:
+    """`charge` is what the attempt has cost that ends here."""
     moved = _move(
         tx,
         job,
         JobState.QUEUED,
+        charge,
         run_at=run_at,
         max_attempts=job.max_attempts,
         lease_until=None,
@@ -55,41 +58,37 @@ def requeue(tx: Transaction, job: Job, *, run_at: datetime) -> Job | None:
         stage_detail=None,
     )
     if moved is not None:
-        keys.enter_queue(tx, job.key_id, limit=NO_LIMIT)
         tx.ring(f"queue:{job.request.model}")
     return moved
 
 
-def release(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
+def release(tx: Transaction, job: Job, *, run_at: datetime, charge: Charge) -> Job | None:
     """Queue again an attempt that its worker gave back: it does not count as one of the few."""
     spared = job.model_copy(update={"max_attempts": job.max_attempts + 1})
-    return requeue(tx, spared, run_at=now)
+    return requeue(tx, spared, run_at=run_at, charge=charge)
 
 
 def succeed(
-    tx: Transaction, job: Job, outcome: Outcome, *, now: datetime, expires_at: datetime, usd: float
+    tx: Transaction, job: Job, outcome: Outcome, *, expires_at: datetime, charge: Charge
 ) -> Job | None:
     return _finish(
         tx,
         job,
         JobState.SUCCEEDED,
-        now,
+        charge,
         result=outcome.facts.model_dump(mode="json"),
         timings_ms=outcome.timings_ms,
-        gpu=outcome.gpu,
-        gpu_ms=round(outcome.gpu_seconds * 1000),
-        actual_microusd=round(usd * 1e6),
         expires_at=expires_at,
         progress=1.0,
     )
 
 
-def fail(tx: Transaction, job: Job, failure: Failure, *, now: datetime) -> Job | None:
+def fail(tx: Transaction, job: Job, failure: Failure, *, charge: Charge) -> Job | None:
     return _finish(
         tx,
         job,
         JobState.FAILED,
-        now,
+        charge,
         stage=failure.stage or job.stage,
         error_kind=failure.kind,
         error_code=failure.code,
@@ -97,21 +96,22 @@ def fail(tx: Transaction, job: Job, failure: Failure, *, now: datetime) -> Job |
     )
 
 
-def cancel(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
-    return _finish(
-        tx, job, JobState.CANCELED, now, cancel_requested_at=job.cancel_requested_at or now
-    )
+def cancel(tx: Transaction, job: Job, *, charge: Charge) -> Job | None:
+    wished_at = job.cancel_requested_at or charge.at
+    return _finish(tx, job, JobState.CANCELED, charge, cancel_requested_at=wished_at)
 
 
 def expire(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
-    return _finish(tx, job, JobState.EXPIRED, now)
+    return _finish(tx, job, JobState.EXPIRED, Charge(at=now))
 
 
-def _finish(tx: Transaction, job: Job, to: JobState, now: datetime, **values: Any) -> Job | None:
+def _finish(tx: Transaction, job: Job, to: JobState, charge: Charge, **values: Any) -> Job | None:
+    now = charge.at
     finished = _move(
         tx,
         job,
         to,
+        charge,
         finished_at=now,
         purge_at=now + SETTLE,
         lease_until=None,
@@ -123,25 +123,52 @@ def _finish(tx: Transaction, job: Job, to: JobState, now: datetime, **values: An
     return finished
 
 
-def _move(tx: Transaction, job: Job, to: JobState, **values: Any) -> Job | None:
+def _move(
+    tx: Transaction, job: Job, to: JobState, charge: Charge | None = None, **values: Any
+) -> Job | None:
     """The one door between states: guarded by the state, and by the fence, which it bumps.
 
     The bump is what tells a late worker apart: whatever it still believes, its fence is old.
     Success keeps the fence, for it names the folder in which the finished bytes lie.
     """
     fence = job.fence if to is JobState.SUCCEEDED else job.fence + 1
-    moved = _update(tx, job, sources(to), state=to, fence=fence, **values)
+    cost = {} if charge is None else _cost(job, charge)
+    moved = _update(tx, job, sources(to), state=to, fence=fence, **cost, **values)
     if moved is not None:
-        _count(tx, job, to)
+        _count(tx, job, to, charge)
     return moved
 
 
-def _count(tx: Transaction, job: Job, to: JobState) -> None:
-    """Keep what the keys table says of its queued and active jobs true."""
-    if job.state is JobState.QUEUED:
-        keys.leave_queue(tx, job.key_id)
-    if job.state in ACTIVE and to not in ACTIVE:
-        keys.leave_active(tx, job.key_id)
+def _cost(job: Job, charge: Charge) -> dict[str, Any]:
+    """A job costs what its attempts have cost, one as the other; the rate shown is the last."""
+    cost: dict[str, Any] = {
+        "gpu_ms": round(job.gpu_seconds * 1000) + charge.gpu_ms,
+        "actual_microusd": microusd(job.actual_usd or 0.0) + charge.microusd,
+        "gpu": charge.gpu or job.gpu,
+    }
+    if charge.rate is not None:
+        rate = charge.rate
+        cost |= {
+            "rate_source": rate.source,
+            "rate_gpu": rate.gpu,
+            "usd_per_second": rate.usd_per_second,
+        }
+    return cost
+
+
+def _count(tx: Transaction, job: Job, to: JobState, charge: Charge | None) -> None:
+    """Keep what is kept of its key true: queued and active jobs, reservations, what was spent."""
+    keys.count(
+        tx,
+        job.key_id,
+        queued=(to is JobState.QUEUED) - (job.state is JobState.QUEUED),
+        active=-(job.state in ACTIVE and to not in ACTIVE),
+        reserved=-microusd(job.estimated_usd) if to.final else 0,
+        spent=0 if charge is None else charge.microusd,
+        month=0 if charge is None else month_of(charge.at),
+    )
+    if charge is not None:
+        ledger.add(tx, job, charge, jobs=int(to.final))
 
 
 # Changes within a state.

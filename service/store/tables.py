@@ -3,7 +3,7 @@
 Only plain columns are indexed: alembic leaves expression indexes out of a SQLite migration.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -54,6 +54,12 @@ class KeyRow(SQLModel, table=True):
     queued: int = 0  # how many of its jobs are queued: kept, because every submit asks
     active: int = 0  # how many are starting or running: kept, because every claim asks
     served: int = Field(default=0, sa_type=sa.BigInteger)  # higher: had its turn more lately
+    # Millionths of a dollar. They stand here, and not beside their sums in the ledger, so that one
+    # UPDATE of one row decides whether a job is within the budget.
+    budget_microusd: int | None = Field(default=None, sa_type=sa.BigInteger)
+    spent_microusd: int = Field(default=0, sa_type=sa.BigInteger)  # in `spent_month`
+    spent_month: int = 0  # of price.month_of
+    reserved_microusd: int = Field(default=0, sa_type=sa.BigInteger)  # estimates of open jobs
     created_at: datetime = Field(sa_type=Instant)
     revoked_at: datetime | None = Field(default=None, sa_type=Instant)
     # Signs what is sent to the `webhook_url` of its jobs; made when one is first asked for.
@@ -64,6 +70,8 @@ class KeyRow(SQLModel, table=True):
     __table_args__ = (
         sa.CheckConstraint("queued >= 0", name="queued_range"),
         sa.CheckConstraint("active >= 0", name="active_range"),
+        sa.CheckConstraint("budget_microusd >= 0", name="budget_range"),
+        sa.CheckConstraint("reserved_microusd >= 0", name="reserved_range"),
     )
 
 
@@ -106,6 +114,8 @@ class JobRow(SQLModel, table=True):
     estimated_microusd: int = Field(default=0, sa_type=sa.BigInteger)
     actual_microusd: int | None = Field(default=None, sa_type=sa.BigInteger)
     rate_source: str | None = Field(default=None, max_length=120)
+    rate_gpu: str | None = Field(default=None, max_length=64)
+    usd_per_second: float | None = None
     error_kind: FailureKind | None = Field(default=None, sa_type=words(FailureKind, "error_kind"))
     error_code: str | None = Field(default=None, max_length=64)
     error_message: str | None = Field(default=None, max_length=2000)
@@ -174,6 +184,25 @@ class AttemptRow(SQLModel, table=True):
         _partial("uq_attempts_open", "job_id", where="ended_at IS NULL", unique=True),
         _partial("uq_attempts_call", "call_id", where="call_id IS NOT NULL", unique=True),
     )
+
+
+class LedgerRow(SQLModel, table=True):
+    """What a key's jobs of one model took on one kind of GPU in one day; jobs count when they end.
+
+    Never purged, so that sums stay right when the jobs are gone.
+    """
+
+    __tablename__ = "ledger"
+
+    key_id: str = Field(sa_type=Id, primary_key=True, foreign_key="keys.id")
+    day: date = Field(primary_key=True)
+    model: str = Field(max_length=64, primary_key=True)
+    gpu: str = Field(max_length=64, primary_key=True)  # empty: none, or nobody said which
+    jobs: int = Field(sa_type=sa.BigInteger)
+    gpu_ms: int = Field(sa_type=sa.BigInteger)
+    microusd: int = Field(sa_type=sa.BigInteger)
+
+    __table_args__ = (sa.Index("ix_ledger_day", "day"),)
 
 
 class IdempotencyRow(SQLModel, table=True):

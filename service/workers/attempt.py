@@ -1,5 +1,6 @@
 """One attempt, whatever comes of it: an outcome or a failure, never an accident."""
 
+import time
 from collections.abc import Callable
 
 from service.domain.attempt import (
@@ -16,6 +17,7 @@ from service.log import Log
 from service.workers.adapters.base import Adapter
 from service.workers.reporter import HttpReporter
 from service.workers.run import Bench, make_video
+from service.workers.stopwatch import Stopwatch
 
 log = Log(__name__)
 
@@ -25,6 +27,7 @@ class Warm:
 
     def __init__(self, make: Callable[[ModelCard], Adapter]) -> None:
         self._make = make
+        self._ahead = 0.0
         self.kept: tuple[ModelCard, Adapter] | None = None
 
     def adapter(self, card: ModelCard) -> Adapter:
@@ -33,14 +36,29 @@ class Warm:
             self.kept = (card, self._make(card))
         return self.kept[1]
 
+    def load(self, card: ModelCard) -> None:
+        """Bring a model to where it runs before anybody asks for it; the next attempt pays."""
+        began = time.perf_counter()
+        try:
+            self.adapter(card).load()
+        finally:
+            self._ahead += time.perf_counter() - began
+
+    def stopwatch(self) -> Stopwatch:
+        """For an attempt that begins now."""
+        ahead, self._ahead = self._ahead, 0.0
+        return Stopwatch(ahead)
+
 
 def attempt(
     ticket: Ticket, warm: Warm, bench: Bench, reporter: HttpReporter, prefix: str
 ) -> Outcome | Failure:
     """Carry out a ticket. Raises Lost when it is another's, WorkerStopping when this worker is
     to end, and no other Exception."""
+    watch = warm.stopwatch()
     try:
-        return make_video(ticket, warm.adapter(ticket.card), bench, prefix, reporter.step)
+        adapter = warm.adapter(ticket.card)
+        return make_video(ticket, adapter, bench, prefix, reporter.step, watch)
     except AttemptFailed as failed:
         found = failed
     except (Lost, WorkerStopping):
@@ -52,8 +70,15 @@ def attempt(
         log.error("attempt failed by a fault of ours", fault, **named(ticket))
         found = _UNPLANNED
     log.info("attempt failed", **named(ticket), kind=found.kind, code=found.code)
+    gpu = None if warm.kept is None else warm.kept[1].gpu
     return Failure(
-        kind=found.kind, code=found.code, message=found.message[:2000], stage=reporter.stage
+        kind=found.kind,
+        code=found.code,
+        message=found.message[:2000],
+        stage=reporter.stage,
+        gpu=gpu,
+        # Before the model is loaded nobody knows what it runs on.
+        gpu_seconds=None if gpu is None else watch.spent(),
     )
 
 

@@ -36,7 +36,7 @@ class CalledWorker:
         """Bring the model to where it runs, ahead of the first call. What fails here fails again
         in a call, where it can be told."""
         try:
-            self.warm.adapter(card).load()
+            self.warm.load(card)
         except Exception as fault:  # noqa: BLE001
             log.error("model could not be loaded ahead", fault, model=card.name)
 

@@ -24,13 +24,19 @@ class Bench:
 
 
 def make_video(
-    ticket: Ticket, adapter: Adapter, bench: Bench, prefix: str, on_step: OnStep
+    ticket: Ticket,
+    adapter: Adapter,
+    bench: Bench,
+    prefix: str,
+    on_step: OnStep,
+    watch: Stopwatch | None = None,
 ) -> Outcome:
-    """Load, generate, encode, check and keep one video under `prefix`.
+    """Load, generate, encode, check and keep one video under `prefix`; by `watch`, if it runs
+    already.
 
     Raises AttemptFailed when there is no video, Lost when the attempt is no longer ours.
     """
-    watch = Stopwatch()
+    watch = watch or Stopwatch()
     artifacts = bench.artifacts
     with tempfile.TemporaryDirectory(prefix="attempt-", dir=bench.scratch) as folder:
         scratch = Path(folder)
@@ -86,5 +92,5 @@ def _outcome(facts: VideoFacts, adapter: Adapter, watch: Stopwatch) -> Outcome:
         facts=facts,
         timings_ms=watch.milliseconds(),
         gpu=adapter.gpu,
-        gpu_seconds=watch.total() if adapter.gpu else 0.0,
+        gpu_seconds=watch.spent() if adapter.gpu else 0.0,
     )

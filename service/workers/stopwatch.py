@@ -9,8 +9,10 @@ T = TypeVar("T")
 
 
 class Stopwatch:
-    def __init__(self) -> None:
+    def __init__(self, before: float = 0.0) -> None:
+        """`before`: seconds that were spent ahead, for which nobody has been told yet."""
         self._began = time.perf_counter()
+        self._before = before
         self._spent: dict[str, float] = {}
 
     @contextmanager
@@ -37,6 +39,10 @@ class Stopwatch:
     def total(self) -> float:
         """Seconds since this stopwatch was made."""
         return time.perf_counter() - self._began
+
+    def spent(self) -> float:
+        """The same, and what was spent ahead."""
+        return self._before + self.total()
 
     def milliseconds(self) -> dict[str, int]:
         """By stage, and `total`; `encode` without the making of the frames it waited for."""

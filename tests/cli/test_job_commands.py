@@ -111,3 +111,44 @@ def test_a_worker_with_a_wrong_token_ends_with_3(rushes: Rushes) -> None:
 
     assert refused.returncode == 3
     assert "refuses this worker's token" in refused.stderr.splitlines()[-1]
+
+
+def test_usage_is_shown_by_day_by_model_and_by_key(rushes: Rushes) -> None:
+    rushes("video", "A cat", *TINY)
+
+    table = rushes("usage")
+    models = json.loads(rushes("usage", "--by", "model", "--json").stdout)
+    keys = rushes("usage", "--by", "key", "--all")
+    none = json.loads(
+        rushes("usage", "--from", "2026-01-01", "--to", "2026-01-31", "--json").stdout
+    )
+
+    assert table.returncode == 0
+    assert table.stdout.splitlines()[0].split() == ["day", "jobs", "GPU", "seconds", "USD"]
+    assert table.stdout.splitlines()[-1].startswith("total")
+    assert "this key has no budget" in table.stderr
+    assert [row["model"] for row in models["data"]] == ["slate"]
+    assert models["total"]["jobs"] >= 1
+    assert "first key" in keys.stdout
+    assert (none["data"], none["from"]) == ([], "2026-01-01")
+
+
+def test_a_budget_is_given_by_name_or_id_and_taken_away(rushes: Rushes) -> None:
+    made = json.loads(rushes("keys", "create", "the editor", "--budget", "50", "--json").stdout)
+    key_id = made["key"]["id"]
+
+    listed = rushes("keys", "list")
+    by_name = rushes("keys", "budget", "the editor", "12.5")
+    by_id = rushes("keys", "budget", key_id, "none", "--json")
+    missing = rushes("keys", "budget", "nobody", "1")
+    wrong = rushes("keys", "budget", key_id, "much")
+    rushes("keys", "create", "the editor")
+    ambiguous = rushes("keys", "budget", "the editor", "1")
+
+    assert made["key"]["budget"]["budget_usd"] == 50
+    assert "$0.00 of 50.00" in listed.stdout
+    assert by_name.stdout == f"{key_id} has $12.50 a month; $0.00 of 12.50 this month\n"
+    assert json.loads(by_id.stdout)["budget"]["budget_usd"] is None
+    assert (missing.returncode, missing.stderr) == (4, "no key nobody\n")
+    assert (wrong.returncode, "say 50, or none" in wrong.stderr) == (2, True)
+    assert (ambiguous.returncode, "2 keys are called" in ambiguous.stderr) == (2, True)

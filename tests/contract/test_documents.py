@@ -10,7 +10,17 @@ import pytest
 from fastapi.routing import APIRoute
 
 from service.api import problems
-from service.api.routes import content, generate, health, internal, jobs, keys, models, webhooks
+from service.api.routes import (
+    content,
+    generate,
+    health,
+    internal,
+    jobs,
+    keys,
+    models,
+    usage,
+    webhooks,
+)
 from service.app import build
 from service.domain.attempt import FailureKind
 from service.domain.catalog import CARDS
@@ -22,7 +32,7 @@ from service.workers.adapters.registry import ADAPTERS
 from tests.contract.documents import read, section, words_in_column
 from tests.contract.write import ROOT, WRITTEN, env_example
 
-ROOMS = (content, generate, health, internal, jobs, keys, models, webhooks)
+ROOMS = (content, generate, health, internal, jobs, keys, models, usage, webhooks)
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -8,6 +8,7 @@ from service.domain.attempt import FailureKind
 from service.domain.job import JobFilter, JobState, KeyId
 from service.domain.limits import Limits
 from service.domain.line import in_turn
+from service.domain.price import Charge
 from service.lifecycle.report import give_back
 from service.lifecycle.settle import settle
 from service.lifecycle.submit import submit
@@ -65,7 +66,7 @@ def test_a_key_at_its_cap_is_passed_over_until_one_of_its_jobs_ends(db: Database
     first = make.claim(db, NOW, max_active=1)
     assert owners(db, 2, max_active=1) == [b, None]
 
-    make.do(db, lambda tx: moves.cancel(tx, first.job, now=NOW))
+    make.do(db, lambda tx: moves.cancel(tx, first.job, charge=Charge(NOW)))
     assert owners(db, 2, max_active=1) == [a, None]
 
 
@@ -74,7 +75,9 @@ def test_a_job_that_waits_for_its_retry_holds_up_no_other(db: Database, key_id: 
     claimed = make.claim(db, NOW)
     assert claimed.job.id == first
     begun = make.begin(db, claimed, NOW)
-    make.do(db, lambda tx: settle(tx, begun, make.failure(FailureKind.TRANSIENT), NOW))
+    make.do(
+        db, lambda tx: settle(tx, begun, make.failure(FailureKind.TRANSIENT), make.TERMS.rates, NOW)
+    )
 
     assert make.claim(db, NOW).job.id == second
     assert make.claim(db, NOW) is None
@@ -117,9 +120,9 @@ def test_what_is_active_is_counted_right(db: Database, key_id: KeyId, state: Job
     assert make.claim(db, NOW, max_active=1) is None
 
     if state is JobState.QUEUED:
-        make.do(db, lambda tx: give_back(tx, claimed.job, NOW))
+        make.do(db, lambda tx: give_back(tx, claimed.job, make.TERMS.rates, NOW))
     else:
-        make.do(db, lambda tx: moves.cancel(tx, claimed.job, now=NOW))
+        make.do(db, lambda tx: moves.cancel(tx, claimed.job, charge=Charge(NOW)))
 
     assert make.claim(db, NOW, max_active=1) is not None
     running = JobFilter(states=(JobState.STARTING,))

@@ -140,6 +140,7 @@ class Machine(RuleBasedStateMachine):
                 make.credentials(held[0]),
                 fence=held[1].fence,
                 failure=failure,
+                terms=make.TERMS,
                 now=self.clock(),
             ),
         )
@@ -151,7 +152,11 @@ class Machine(RuleBasedStateMachine):
         self.report(
             held,
             lambda tx: report.release(
-                tx, make.credentials(held[0]), fence=held[1].fence, now=self.clock()
+                tx,
+                make.credentials(held[0]),
+                fence=held[1].fence,
+                terms=make.TERMS,
+                now=self.clock(),
             ),
         )
 

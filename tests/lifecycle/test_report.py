@@ -4,6 +4,7 @@ from service.domain.attempt import Failure, FailureKind, Progress
 from service.domain.errors import Lost, NotFound, RequestRefused
 from service.domain.job import Job, JobState, KeyId
 from service.domain.limits import Limits
+from service.domain.price import Charge
 from service.lifecycle import dispatch, report
 from service.lifecycle.cancel import cancel
 from service.lifecycle.report import Credentials
@@ -54,7 +55,7 @@ def fail(db: Database, claimed: dispatch.Claim, fence: int, kind: FailureKind) -
     job: Job = make.do(
         db,
         lambda tx: report.fail(
-            tx, make.credentials(claimed), fence=fence, failure=failure, now=NOW
+            tx, make.credentials(claimed), fence=fence, failure=failure, terms=make.TERMS, now=NOW
         ),
     )
     return job
@@ -89,7 +90,7 @@ def test_a_begin_whose_answer_was_lost_may_be_said_again(
 def test_a_claim_that_was_given_up_cannot_begin_the_next_one(
     db: Database, claimed: dispatch.Claim
 ) -> None:
-    moved = make.do(db, lambda tx: moves.release(tx, claimed.job, now=NOW))
+    moved = make.do(db, lambda tx: moves.release(tx, claimed.job, run_at=NOW, charge=Charge(NOW)))
     again = make.do(db, lambda tx: moves.claim(tx, moved, lease_until=NOW + make.LEASE))
 
     assert (again.state, again.attempt) == (JobState.STARTING, 2)
@@ -147,7 +148,7 @@ def test_only_the_right_token_may_report(db: Database, claimed: dispatch.Claim) 
 def test_a_zombie_can_change_nothing(db: Database, claimed: dispatch.Claim) -> None:
     old = make.begin(db, claimed, NOW)
     make.do(db, lambda tx: moves.requeue(tx, old, run_at=NOW))  # as if rescued
-    make.do(db, lambda tx: attempts.end(tx, old, outcome="failed", now=NOW))
+    make.do(db, lambda tx: attempts.end(tx, old, outcome="failed", charge=Charge(NOW)))
     newer = make.claim(db, NOW)
     make.begin(db, newer, NOW, call_id="call-2")
     before = db.read(lambda tx: jobs.get(tx, old.id))
@@ -216,7 +217,9 @@ def test_a_transient_failure_is_tried_three_times(db: Database, claimed: dispatc
 
 def release(db: Database, claimed: dispatch.Claim, fence: int) -> Job:
     told = make.credentials(claimed)
-    job: Job = make.do(db, lambda tx: report.release(tx, told, fence=fence, now=NOW))
+    job: Job = make.do(
+        db, lambda tx: report.release(tx, told, fence=fence, terms=make.TERMS, now=NOW)
+    )
     return job
 
 

@@ -137,7 +137,10 @@ def word(answer: Answer) -> str:
 
 PLANS = st.lists(
     st.tuples(
-        st.sampled_from("ab"), st.sampled_from(["", "x", "y"]), st.sampled_from([b"1", b"2"])
+        st.sampled_from("ab"),
+        st.sampled_from(["", "x", "y"]),
+        st.sampled_from([b"1", b"2"]),
+        st.sampled_from([0.0, 0.4, 1.0]),
     ),
     max_size=12,
 )
@@ -146,19 +149,22 @@ PLANS = st.lists(
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(plan=PLANS, cap=st.integers(0, 5))
+@given(plan=PLANS, cap=st.integers(0, 5), budget=st.sampled_from([None, 0, 1_500_000]))
 def test_at_once_is_the_same_as_one_after_the_other(
-    db: Database, plan: list[tuple[str, str, bytes]], cap: int
+    db: Database, plan: list[tuple[str, str, bytes, float]], cap: int, budget: int | None
 ) -> None:
     limits = Limits(max_queued_per_key=cap)
     results = []
     for at_once in (True, False):
         owners = {name: make.key(db)[0] for name in "ab"}
+        make.do(db, lambda tx, a=owners["a"]: keys.set_budget(tx, a, budget))
         asked = [
             make.submission(
-                owners[owner], idempotency=Idempotency(name, mark * 32) if name else None
+                owners[owner],
+                idempotency=Idempotency(name, mark * 32) if name else None,
+                estimated_usd=usd,
             )
-            for owner, name, mark in plan
+            for owner, name, mark, usd in plan
         ]
         if at_once:
             answers = together(db, asked, limits)

@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,15 +12,18 @@ from service.app import build
 from service.domain.errors import Unavailable
 from service.domain.job import JobFilter, JobId, JobState, KeyId
 from service.domain.limits import Limits
+from service.domain.price import Balance, Charge, month_of
 from service.lifecycle.cancel import cancel
 from service.lifecycle.submit import submit
 from service.settings import Settings
-from service.store import jobs, keys
+from service.store import jobs, keys, ledger, moves
 from service.store.database import Database
 from service.store.engine import make_engine
+from service.store.ledger import Total
 from service.store.schema import alembic_config, check_schema, current_revision, migrate
 from tests import make
 from tests.conftest import DATABASES, new_database
+from tests.migrations import rows_0002
 from tests.migrations.rows_0001 import write_rows
 
 
@@ -71,7 +74,7 @@ RELEASED = [
 
 
 def test_every_revision_but_the_newest_has_rows_to_be_upgraded() -> None:
-    assert sorted(RELEASED)[:-1] == ["0001"]
+    assert sorted(RELEASED)[:-1] == ["0001", "0002"]
 
 
 def test_a_database_of_the_first_release_goes_on_with_all_its_rows(url: str) -> None:
@@ -106,6 +109,33 @@ def test_a_database_of_the_first_release_goes_on_with_all_its_rows(url: str) -> 
         db.close()
 
 
+def test_a_database_of_the_second_release_knows_what_its_jobs_took(url: str) -> None:
+    command.upgrade(alembic_config(url), "0002")
+    key_id = KeyId(rows_0002.write_rows(url).key_id)
+
+    migrate(url)
+
+    command.check(alembic_config(url))
+    db = Database(url, lambda topics: None)
+    try:
+        # Two jobs are open, one has succeeded and one has failed a day later.
+        month = month_of(make.START)
+        assert db.read(lambda tx: keys.balance(tx, key_id, month)) == Balance(None, 0, 1400)
+        first, last = date(2026, 11, 1), date(2026, 11, 30)
+        days = db.read(lambda tx: ledger.totals(tx, "day", first, last, key_id=key_id))
+        assert days == [
+            Total("2026-11-23", jobs=1, gpu_ms=2500, microusd=800),
+            Total("2026-11-24", jobs=1, gpu_ms=0, microusd=0),
+        ]
+        # And at their end the open ones give back what they have reserved.
+        for job in db.read(lambda tx: jobs.page(tx, key_id, size=9, wanted=JobFilter())):
+            if not job.state.final:
+                make.do(db, lambda tx, job=job: moves.cancel(tx, job, charge=Charge(make.START)))
+        assert db.read(lambda tx: keys.balance(tx, key_id, month)).reserved == 0
+    finally:
+        db.close()
+
+
 def test_an_unmigrated_database_is_refused_with_the_way_out(url: str) -> None:
     with pytest.raises(Unavailable, match="rushes migrate"):
         check_schema(url)
@@ -122,7 +152,7 @@ def test_a_database_of_a_newer_release_is_refused(url: str) -> None:
 def test_a_database_of_an_older_release_is_refused_with_the_way_out(url: str) -> None:
     command.upgrade(alembic_config(url), "0001")
 
-    with pytest.raises(Unavailable, match="needs 0002; run `rushes migrate`"):
+    with pytest.raises(Unavailable, match="needs 0003; run `rushes migrate`"):
         check_schema(url)
 
 

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from service.domain.attempt import Failure, FailureKind, Progress
 from service.domain.job import Job, JobFilter, JobState, KeyId
 from service.domain.limits import Limits
+from service.domain.price import Charge
 from service.lifecycle.submit import submit
 from service.store import jobs, keys, moves
 from service.store.database import Database
@@ -41,20 +42,20 @@ def test_a_stale_fence_moves_nothing(db: Database, key_id: KeyId) -> None:
     now = make.START
 
     assert claimed.job.fence == old.fence + 1
-    assert make.do(db, lambda tx: moves.cancel(tx, old, now=now)) is None
+    assert make.do(db, lambda tx: moves.cancel(tx, old, charge=Charge(now))) is None
     assert make.do(db, lambda tx: moves.expire(tx, old, now=now)) is None
 
 
 def test_a_final_job_never_moves_again(db: Database, key_id: KeyId) -> None:
     job = submitted(db, key_id)
-    done = make.do(db, lambda tx: moves.cancel(tx, job, now=make.START))
+    done = make.do(db, lambda tx: moves.cancel(tx, job, charge=Charge(make.START)))
 
     assert done.state is JobState.CANCELED
     for move in (
         lambda tx: moves.claim(tx, done, lease_until=make.START),
         lambda tx: moves.begin(tx, done, now=make.START, lease=make.LEASE),
         lambda tx: moves.requeue(tx, done, run_at=make.START),
-        lambda tx: moves.fail(tx, done, TROUBLE, now=make.START),
+        lambda tx: moves.fail(tx, done, TROUBLE, charge=Charge(make.START)),
         lambda tx: moves.expire(tx, done, now=make.START),
     ):
         assert make.do(db, move) is None
@@ -167,7 +168,7 @@ def test_the_count_of_queued_jobs_follows_every_move(db: Database, key_id: KeyId
     make.do(db, lambda tx: moves.requeue(tx, claimed.job, run_at=make.START))
     assert counted() == 2
     again = db.read(lambda tx: jobs.get(tx, first.id))
-    make.do(db, lambda tx: moves.cancel(tx, again, now=make.START))
+    make.do(db, lambda tx: moves.cancel(tx, again, charge=Charge(make.START)))
     assert counted() == 1
 
 

@@ -19,3 +19,11 @@ def test_making_and_using_are_counted_apart() -> None:
     assert spent["generate"] >= 60
     assert 30 <= spent["encode"] < spent["total"]
     assert spent["total"] >= spent["generate"] + spent["encode"] - 1
+
+
+def test_what_was_spent_ahead_counts_in_what_is_paid_and_not_in_how_long_it_took() -> None:
+    watch = Stopwatch(before=100.0)
+
+    assert 100 <= watch.spent() < 150
+    assert watch.total() < 50
+    assert watch.milliseconds()["total"] < 50_000

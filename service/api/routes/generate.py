@@ -3,11 +3,14 @@
 from fastapi import APIRouter, Request, Response
 
 from service.api.accept import IdempotencyKey, Prefer, accept, submission
-from service.api.auth import VisitDep
+from service.api.auth import Visit, VisitDep
 from service.api.parts import Parts
 from service.api.problems import documented
 from service.api.schemas import Cost, Estimate, InlineVideo, JobOut
+from service.domain.price import microusd, month_of
 from service.domain.request import VideoAsk, VideoRequest
+from service.domain.submission import Submission
+from service.store import keys
 
 router = APIRouter(tags=["videos"])
 
@@ -18,7 +21,7 @@ router = APIRouter(tags=["videos"])
     response_model=JobOut,
     responses={
         200: {"model": JobOut | InlineVideo, "description": "Final within the wait."},
-        **documented(400, 401, 413, 422, 429, 503, 507),
+        **documented(400, 401, 402, 413, 422, 429, 503, 507),
     },
 )
 async def generate_video(
@@ -34,7 +37,7 @@ async def generate_video(
     return await accept(visit, asked, prefer=prefer, inline=inline)
 
 
-@router.post("/v1/estimate", responses=documented(400, 401, 413, 422, 429))
+@router.post("/v1/estimate", responses=documented(400, 401, 413, 422, 429, 503))
 async def estimate(ask: VideoAsk, request: Request, visit: VisitDep) -> Estimate:
     """Resolve a request without starting anything: parameters, cost, seconds, warnings."""
     asked = submission(visit, ask, request)
@@ -46,9 +49,31 @@ async def estimate(ask: VideoAsk, request: Request, visit: VisitDep) -> Estimate
         input=made,
         duration_seconds=round(made.duration_seconds, 6),
         expected_seconds=round(card.expected_seconds(made), 2),
-        cost=Cost(estimated_usd=asked.estimated_usd, rate_source=asked.rate_source),
-        warnings=_warnings(parts, ask, made),
+        cost=_cost(asked),
+        warnings=[*_warnings(parts, ask, made), *await _too_dear(visit, asked)],
     )
+
+
+def _cost(asked: Submission) -> Cost:
+    rate = asked.rate
+    assert rate is not None, "what came in by the door has a rate"
+    return Cost(
+        estimated_usd=asked.estimated_usd,
+        gpu=rate.gpu,
+        usd_per_second=rate.usd_per_second,
+        rate_source=rate.source,
+    )
+
+
+async def _too_dear(visit: Visit, asked: Submission) -> list[str]:
+    """What a submit would be refused for, as things stand."""
+    estimate, month = microusd(asked.estimated_usd), month_of(visit.parts.clock())
+    balance = await visit.parts.read(lambda tx: keys.balance(tx, visit.key.id, month))
+    if balance.allows(estimate):
+        return []
+    return [
+        f"${(balance.left or 0) / 1e6:.6f} are left of this month's budget: it would be refused"
+    ]
 
 
 def _warnings(parts: Parts, ask: VideoAsk, made: VideoRequest) -> list[str]:

@@ -226,7 +226,12 @@ async def fail_attempt(
     credentials = _credentials(attempt_id, token)
     job = await parts.write(
         lambda tx: report.fail(
-            tx, credentials, fence=ask.fence, failure=ask.failure, now=parts.clock()
+            tx,
+            credentials,
+            fence=ask.fence,
+            failure=ask.failure,
+            terms=parts.terms,
+            now=parts.clock(),
         )
     )
     return _ended(job, credentials)
@@ -239,7 +244,9 @@ async def release_attempt(
     """The worker was told to stop: the job is queued again at once and no attempt is counted."""
     credentials = _credentials(attempt_id, token)
     job = await parts.write(
-        lambda tx: report.release(tx, credentials, fence=ask.fence, now=parts.clock())
+        lambda tx: report.release(
+            tx, credentials, fence=ask.fence, terms=parts.terms, now=parts.clock()
+        )
     )
     return _ended(job, credentials)
 

@@ -139,7 +139,7 @@ async def cancel_job(job_id: JobPath, visit: VisitDep) -> Response:
     response_model=JobOut,
     responses={
         200: {"model": JobOut | InlineVideo, "description": "Final within the wait."},
-        **documented(400, 401, 404, 409, 413, 422, 429, 503, 507),
+        **documented(400, 401, 402, 404, 409, 413, 422, 429, 503, 507),
     },
 )
 async def retry_job(

@@ -1,4 +1,4 @@
-"""API keys: make, list, revoke. For admin keys only."""
+"""API keys: make, list, give a budget, revoke. For admin keys only."""
 
 from typing import Annotated
 
@@ -12,13 +12,27 @@ from service.domain import ids
 from service.domain.errors import NotFound
 from service.domain.job import KeyId
 from service.domain.key import new_key, new_secret
+from service.domain.price import Balance, microusd, month_of
 from service.domain.request import Text
-from service.lifecycle.access import revoke
+from service.lifecycle.access import allow, revoke
 from service.log import Log
 from service.store import keys
+from service.store.database import Transaction
 
 log = Log(__name__)
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
+
+
+# So much that nobody has it, and so little that every database holds it in millionths.
+_MostUsd = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+
+
+class BudgetAsk(BaseModel):
+    """What the jobs of a key may cost in a month; null: no bound."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    budget_usd: _MostUsd | None = Field(description="US dollars a calendar month, UTC.")
 
 
 class KeyAsk(BaseModel):
@@ -28,6 +42,9 @@ class KeyAsk(BaseModel):
 
     name: Annotated[Text, Field(min_length=1, max_length=120)]
     admin: bool = False
+    budget_usd: _MostUsd | None = Field(
+        default=None, description="US dollars that its jobs may cost in a month. Default: no bound."
+    )
 
 
 @router.post("", status_code=201, responses=documented(400, 401, 403, 413, 422, 429, 503))
@@ -35,23 +52,52 @@ async def create_key(ask: KeyAsk, visit: AdminDep) -> NewKeyOut:
     """Make a key. Its secret is in this answer and nowhere else."""
     secret = new_secret()
     key = new_key(secret, name=ask.name, admin=ask.admin, now=visit.parts.clock())
-    await visit.parts.write(lambda tx: keys.insert(tx, key))
-    log.info("key made", key=key.id, admin=key.admin)
-    return NewKeyOut(key=KeyOut.from_domain(key), secret=secret)
+    budget = _micro(ask.budget_usd)
+
+    def insert(tx: Transaction) -> None:
+        keys.insert(tx, key)
+        keys.set_budget(tx, key.id, budget)
+
+    await visit.parts.write(insert)
+    log.info("key made", key=key.id, admin=key.admin, budget_usd=ask.budget_usd)
+    return NewKeyOut(key=KeyOut.from_domain(key, Balance(budget)), secret=secret)
 
 
 @router.get("", responses=documented(401, 403, 429))
 async def list_keys(visit: AdminDep) -> KeyList:
     """All keys, without their secrets."""
-    return KeyList(data=[KeyOut.from_domain(key) for key in await visit.parts.read(keys.every)])
+    month = month_of(visit.parts.clock())
+    found, balances = await visit.parts.read(lambda tx: (keys.every(tx), keys.balances(tx, month)))
+    # Between the two a key may have been made, by a process beside this one.
+    return KeyList(data=[KeyOut.from_domain(k, balances[k.id]) for k in found if k.id in balances])
+
+
+@router.put("/{key_id}/budget", responses=documented(400, 401, 403, 404, 413, 422, 429, 503))
+async def set_budget(key_id: str, ask: BudgetAsk, visit: AdminDep) -> KeyOut:
+    """What a key's jobs may cost in a month. Jobs that were accepted are not touched."""
+    known = _key_id(key_id)
+    budget, month = _micro(ask.budget_usd), month_of(visit.parts.clock())
+    key, balance = await visit.parts.write(lambda tx: allow(tx, known, budget, month))
+    log.info("budget set", key=key.id, budget_usd=ask.budget_usd)
+    return KeyOut.from_domain(key, balance)
 
 
 @router.delete("/{key_id}", responses=documented(401, 403, 404, 409, 429, 503))
 async def revoke_key(key_id: str, visit: AdminDep) -> KeyOut:
     """Revoke a key: the next request with it is refused. Its jobs stay."""
-    if not ids.is_id("key", key_id):
-        raise NotFound(f"no key {key_id[:64]}")
-    parts = visit.parts
-    key = await parts.write(lambda tx: revoke(tx, KeyId(key_id), parts.clock()))
+    known, now = _key_id(key_id), visit.parts.clock()
+    key, balance = await visit.parts.write(
+        lambda tx: (revoke(tx, known, now), keys.balance(tx, known, month_of(now)))
+    )
     log.info("key revoked", key=key.id)
-    return KeyOut.from_domain(key)
+    return KeyOut.from_domain(key, balance)
+
+
+def _key_id(text: str) -> KeyId:
+    if not ids.is_id("key", text):
+        raise NotFound(f"no key {text[:64]}")
+    return KeyId(text)
+
+
+def _micro(usd: float | None) -> int | None:
+    return None if usd is None else microusd(usd)

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from service.api.auth import VisitDep
 from service.api.problems import documented
-from service.api.schemas import ModelList, ModelOut
+from service.api.schemas import ModelList, ModelOut, RateOut
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -21,6 +21,7 @@ async def list_models(visit: VisitDep) -> ModelList:
                 id=card.name,
                 default=card is parts.default_card,
                 workers=parts.fleet.serving(card.name, now),
+                rate=RateOut.from_domain(parts.terms.rates.expected(card.name)),
             )
             for card in parts.cards.values()
         ]

@@ -1,0 +1,77 @@
+"""The ledger table: what each key's jobs took, by day, model and kind of GPU."""
+
+from dataclasses import dataclass
+from datetime import UTC, date
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from service.domain.job import Job, KeyId
+from service.domain.price import Charge
+from service.store.database import Transaction
+from service.store.tables import LedgerRow
+
+_ledger: sa.Table = LedgerRow.__table__  # type: ignore[attr-defined]
+
+Group = Literal["day", "model", "key"]
+
+
+@dataclass(frozen=True)
+class Total:
+    """The sum of what belongs to one `name`: a day (2026-11-30), a model, or a key's id."""
+
+    name: str
+    jobs: int
+    gpu_ms: int
+    microusd: int
+
+
+def add(tx: Transaction, job: Job, charge: Charge, *, jobs: int) -> None:
+    """Book what an attempt at `job` has cost, and `jobs` that ended with it, if there is any."""
+    if jobs or charge.gpu_ms:
+        tx.execute(
+            _ADD[tx.connection.dialect.name],
+            {
+                "key_id": job.key_id,
+                "day": charge.at.astimezone(UTC).date(),
+                "model": job.request.model,
+                "gpu": charge.booked_under,
+                "jobs": jobs,
+                "gpu_ms": charge.gpu_ms,
+                "microusd": charge.microusd,
+            },
+        )
+
+
+def totals(
+    tx: Transaction, group: Group, first: date, last: date, *, key_id: KeyId | None
+) -> list[Total]:
+    """Sums over the days from `first` to `last`, both included, of one key or of all."""
+    by = _ledger.c["key_id" if group == "key" else group]
+    statement = (
+        sa.select(by, *(sa.func.sum(_ledger.c[name]).label(name) for name in _SUMMED))
+        .where(_ledger.c.day >= first, _ledger.c.day <= last)
+        .group_by(by)
+        .order_by(by)
+    )
+    if key_id is not None:
+        statement = statement.where(_ledger.c.key_id == key_id)
+    return [
+        Total(str(row[0]), int(row.jobs), int(row.gpu_ms), int(row.microusd))
+        for row in tx.execute(statement)
+    ]
+
+
+_SUMMED = ("jobs", "gpu_ms", "microusd")
+
+
+def _adding(insert: Any) -> Any:
+    made = insert(_ledger)
+    return made.on_conflict_do_update(
+        index_elements=list(_ledger.primary_key),
+        set_={name: _ledger.c[name] + made.excluded[name] for name in _SUMMED},
+    )
+
+
+_ADD = {"sqlite": _adding(sqlite.insert), "postgresql": _adding(postgresql.insert)}

@@ -1,0 +1,110 @@
+"""What an attempt says of its cost, with an adapter that a test plays by hand."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import httpx
+import pytest
+
+from service.artifacts.files import Files
+from service.domain.attempt import AttemptFailed, Failure, FailureKind, Outcome
+from service.domain.card import ModelCard
+from service.domain.catalog import SLATE
+from service.workers.adapters.base import Conditions, Frame, OnStep
+from service.workers.adapters.slate import Slate
+from service.workers.attempt import Warm, attempt
+from service.workers.reporter import HttpReporter
+from service.workers.run import Bench
+from tests import make
+
+LOADING = 0.2
+
+
+class OnGpu:
+    """Slate, as if it ran on a GPU that takes its time to load."""
+
+    def __init__(self, card: ModelCard, fault: AttemptFailed | None = None) -> None:
+        self.gpu: str | None = None
+        self._slate = Slate(card, None)
+        self._fault = fault
+
+    def load(self) -> None:
+        if self.gpu is None:
+            time.sleep(LOADING)
+            self.gpu = "NVIDIA L40S"
+
+    def generate(self, request: Any, conditions: Conditions, on_step: OnStep) -> Iterator[Frame]:
+        if self._fault is not None:
+            raise self._fault
+        yield from self._slate.generate(request, conditions, on_step)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    (tmp_path / "scratch").mkdir()
+    return Bench(Files(tmp_path / "artifacts"), tmp_path / "scratch")
+
+
+def run(warm: Warm, bench: Bench) -> Outcome | Failure:
+    ticket = make.ticket()
+    with httpx.Client(base_url=ticket.api_url) as client:
+        reporter = HttpReporter(client, ticket, Event())
+        return attempt(ticket, warm, bench, reporter, "jobs/j/2")
+
+
+def test_an_attempt_pays_for_the_loading_within_it(bench: Bench) -> None:
+    made = run(Warm(OnGpu), bench)
+
+    assert isinstance(made, Outcome)
+    assert made.gpu == "NVIDIA L40S"
+    assert made.gpu_seconds >= LOADING
+    assert made.timings_ms["load"] >= LOADING * 1000
+
+
+def test_the_first_attempt_pays_for_the_loading_ahead_of_it_and_no_other(bench: Bench) -> None:
+    warm = Warm(OnGpu)
+    began = time.perf_counter()
+    warm.load(SLATE)
+    ahead = time.perf_counter() - began
+
+    first, second = run(warm, bench), run(warm, bench)
+
+    assert isinstance(first, Outcome)
+    assert isinstance(second, Outcome)
+    total = first.timings_ms["total"] / 1000
+    assert first.gpu_seconds - total + 0.01 >= LOADING
+    assert first.gpu_seconds <= total + ahead + LOADING / 2
+    assert abs(second.gpu_seconds - second.timings_ms["total"] / 1000) < LOADING / 2
+
+
+def test_a_failure_says_what_it_cost(bench: Bench) -> None:
+    fault = AttemptFailed(FailureKind.USER, "x", "y")
+
+    made = run(Warm(lambda card: OnGpu(card, fault)), bench)
+
+    assert isinstance(made, Failure)
+    assert made.gpu == "NVIDIA L40S"
+    assert (made.gpu_seconds or 0) >= LOADING
+
+
+def test_a_failure_before_the_model_was_there_leaves_its_cost_to_be_told_by_the_clock(
+    bench: Bench,
+) -> None:
+    class Broken(OnGpu):
+        def load(self) -> None:
+            raise AttemptFailed(FailureKind.OOM, "out_of_memory", "too large")
+
+    made = run(Warm(Broken), bench)
+
+    assert isinstance(made, Failure)
+    assert (made.gpu, made.gpu_seconds) == (None, None)
+
+
+def test_the_sandbox_uses_no_gpu(bench: Bench) -> None:
+    made = run(Warm(lambda card: Slate(card, None)), bench)
+
+    assert isinstance(made, Outcome)
+    assert (made.gpu, made.gpu_seconds) == (None, 0)
