@@ -41,8 +41,11 @@ class MountedVolume(Files):
 
 
 class RemoteVolume:
-    """For the API: it reads and writes through Modal's interface and mounts nothing. A mounted Volume shows
-    other containers' commits only after a reload, during which it looks empty to everybody."""
+    """For the API: it reads and writes through Modal's interface and mounts nothing.
+
+    A mounted Volume shows other containers' commits only after a reload, during which it looks
+    empty to everybody.
+    """
 
     def __init__(self, volume: Any, spool: Spool) -> None:
         self._volume = volume

@@ -1,4 +1,4 @@
-"""The size and length of a video that nobody asked for in numbers: those of what it is made from."""
+"""Size and length that were not asked for in numbers: those of what a video is made from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

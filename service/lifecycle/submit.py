@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from service.domain.errors import FieldError, QueueFull, RequestRefused
-from service.domain.job import Job
+from service.domain.job import Job, KeyId
 from service.domain.limits import Limits
 from service.domain.submission import Idempotency, Submission, new_job
 from service.lifecycle.find import hold
@@ -36,7 +36,9 @@ def submit(
     when the job to retry is gone, and what `room` raises when there is no room for another clip.
     """
     named = submission.idempotency
-    if named is not None and (earlier := _earlier(tx, submission, named, now)) is not None:
+    if named is not None and (
+        (earlier := find_earlier(tx, submission.key_id, named, now)) is not None
+    ):
         return Accepted(earlier, replayed=True)
     room()
     if submission.retry_of is not None:
@@ -51,10 +53,10 @@ def submit(
     return Accepted(job)
 
 
-def _earlier(
-    tx: Transaction, submission: Submission, named: Idempotency, now: datetime
-) -> Job | None:
-    remembered = idempotency.find(tx, submission.key_id, named.name, now=now)
+def find_earlier(tx: Transaction, key_id: KeyId, named: Idempotency, now: datetime) -> Job | None:
+    """What this Idempotency-Key made, as it was answered. Raises RequestRefused when that was
+    another request."""
+    remembered = idempotency.find(tx, key_id, named.name, now=now)
     if remembered is None:
         return None
     if remembered.fingerprint != named.fingerprint:

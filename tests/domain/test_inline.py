@@ -71,7 +71,7 @@ def test_what_is_too_large_is_refused_before_it_is_decoded() -> None:
         ("AAAA\r\nAAAA", "base64 -w0"),
         (" AAAA", "give A-Z, a-z, 0-9, + and /"),
         ("AAA%3D", "without percent-encoding"),
-        ("https://example.com/a.png", "a URL is not taken here"),
+        ("https://example.com/a.png", "give base64, a data: URI, an https URL"),
         ("AAé=", "character 3 ('é')"),
         ("AA\ud800=", r"character 3 ('\ud800')"),
         ("A", "groups of four"),
