@@ -86,8 +86,8 @@ class _Described(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            schemas = super().openapi()["components"]["schemas"]
-            schemas.update(body_schemas())
+            components = super().openapi()["components"]
+            components["schemas"] = dict(sorted((components["schemas"] | body_schemas()).items()))
         return super().openapi()
 
 

@@ -64,17 +64,25 @@ def body_of(model: type[Choices]) -> dict[str, Any]:
 
 
 def body_schemas() -> dict[str, Any]:
-    """The schemas that `body_of` names. In a form a picture or film may be a file."""
-    found: dict[str, Any] = {}
-    for model in (VideoAsk, Choices):
-        found[model.__name__] = model.model_json_schema()
-        form = model.model_json_schema()
-        form["title"] = f"{model.__name__}Form"
-        for role in NEEDS:
-            either = form["properties"][role]["anyOf"]
-            either[0:0] = [{"type": "string", "format": "binary"}]
-        found[f"{model.__name__}Form"] = form
-    return found
+    """The schemas that `body_of` names."""
+    models = (VideoAsk, Choices)
+    return {
+        **{model.__name__: model.model_json_schema() for model in models},
+        **{f"{model.__name__}Form": _form_schema(model) for model in models},
+    }
+
+
+def _form_schema(model: type[Choices]) -> dict[str, Any]:
+    """A form knows no null, and a picture or film may be a file in it."""
+    schema = model.model_json_schema() | {"title": f"{model.__name__}Form"}
+    for name, field_schema in schema["properties"].items():
+        kinds = [kind for kind in field_schema.get("anyOf", ()) if kind != {"type": "null"}]
+        if name in NEEDS:
+            kinds.insert(0, {"type": "string", "format": "binary"})
+        if kinds:
+            del field_schema["default"]
+            field_schema["anyOf"] = kinds
+    return schema
 
 
 async def _read(request: Request, visit: Visit, desk: Desk, model: type[A]) -> Asked[A]:
@@ -112,15 +120,15 @@ def _json(request: Request, body: bytes, model: type[Choices]) -> Any:
         found = json.loads(body)
     except json.JSONDecodeError as error:
         raise _invalid([{"type": "json_invalid", "loc": (error.pos,), "msg": ""}]) from None
-    except (UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # not UTF-8; a number of thousands of digits; too deep
         raise _invalid([{"type": "json_invalid", "loc": (0,), "msg": ""}]) from None
     return {} if found is None and model is Choices else found
 
 
 def _validated(model: type[A], values: Any, *, texts: bool = False) -> A:
-    """Of a form every value is a text, and stands for what JSON writes without quotes."""
+    """Of a form every value is a text, and may stand for what JSON writes without quotes."""
     try:
-        return model.model_validate_strings(values) if texts else model.model_validate(values)
+        return model.model_validate(values, strict=not texts)
     except ValidationError as error:
         raise _invalid(error.errors(include_url=False, include_context=False)) from None
 
