@@ -15,7 +15,7 @@ from service.domain.errors import Unavailable
 from service.domain.media import Role
 
 _MOST_AT_ONCE = 32  # each holds a block in memory and its files on the disk
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
 
 
 @dataclass
