@@ -109,7 +109,8 @@ async def _on_invalid(request: Request, error: Exception) -> ProblemResponse:
     if any(field.code == "json_invalid" for field in fields):
         return _answer(_problem(request, 400, "invalid_json", fields[0].detail, fields))
     if any(field.code == "form_invalid" for field in fields):
-        return _answer(_problem(request, 400, "invalid_form", fields[0].detail, fields))
+        detail = fields[0].detail
+        return _answer(_problem(request, 400, code="invalid_form", detail=detail, fields=fields))
     detail = "; ".join(field.detail for field in fields[:5])
     return _answer(_problem(request, 422, "invalid_request", detail, fields))
 

@@ -8,6 +8,7 @@ import typer
 from typer import Argument, Option
 
 from service.cli.flags import Connection, Output, spread
+from service.domain.ids import is_id
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class Wanted:
 
 
 def _local(text: str) -> bool:
-    return "://" not in text and not text.startswith(("data:", "job_"))
+    # A download is named after its job, so that only the bare id is one.
+    return "://" not in text and not text.startswith("data:") and not is_id("job", text)
 
 
 def _file(text: str, name: str) -> Path:
