@@ -1,6 +1,7 @@
 """Large bodies on their way in: bounded in number and size, kept on the disk and not in memory."""
 
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,9 @@ from starlette.concurrency import run_in_threadpool
 from service.domain.errors import Unavailable
 from service.domain.media import Role
 
-_MOST_AT_ONCE = 32  # each holds a block in memory and its files on the disk
+# Each holds a block in memory and its files on the disk; one key cannot take every place.
+_MOST_AT_ONCE, _MOST_OF_KEY = 32, 16
+LONGEST_SECONDS = 600.0  # that a body may take to come in
 _BLOCK = 1 << 18
 
 
@@ -29,7 +32,7 @@ class Incoming:
     most_bytes: int
     most_image_bytes: int
     most_video_bytes: int
-    _now: int = field(default=0, init=False)
+    _now: Counter[str] = field(default_factory=Counter, init=False)  # by key
     _door: Lock = field(default_factory=Lock, init=False)
 
     def most_bytes_of(self, role: Role) -> int:
@@ -46,10 +49,10 @@ class Incoming:
         return self.most_form_bytes * 4 // 3 + self.most_bytes
 
     @contextmanager
-    def desk(self) -> Iterator["Desk"]:
-        """A place for the files of one request, gone when it is over. Raises Unavailable when the
-        first file would be one of too many requests."""
-        desk = Desk(self)
+    def desk(self, key_id: str) -> Iterator["Desk"]:
+        """A place for the files of one request, gone when it is over; its first file raises
+        Unavailable where too many requests have some."""
+        desk = Desk(self, key_id)
         try:
             yield desk
         finally:
@@ -59,17 +62,17 @@ class Incoming:
         """Nothing of what a process before this one was sent is wanted any more."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def enter(self) -> Path:
+    def enter(self, key_id: str) -> Path:
         with self._door:
-            if self._now >= _MOST_AT_ONCE:
-                raise Unavailable(f"{self._now} requests with files are coming in; come back soon")
-            self._now += 1
+            if self._now.total() >= _MOST_AT_ONCE or self._now[key_id] >= _MOST_OF_KEY:
+                raise Unavailable("too many requests with files are coming in; come back soon")
+            self._now[key_id] += 1
         self.folder.mkdir(parents=True, exist_ok=True)
         return Path(mkdtemp(dir=self.folder))
 
-    def leave(self, folder: Path) -> None:
+    def leave(self, key_id: str, folder: Path) -> None:
         with self._door:
-            self._now -= 1
+            self._now -= Counter({key_id: 1})  # a key without any is not kept
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -78,16 +81,17 @@ class Desk:
     """The files of one request, named by whoever puts them there."""
 
     _incoming: Incoming
+    _key_id: str
     _folder: Path | None = None
 
     def file(self, name: str) -> Path:
         if self._folder is None:
-            self._folder = self._incoming.enter()
+            self._folder = self._incoming.enter(self._key_id)
         return self._folder / name
 
     def clear(self) -> None:
         if self._folder is not None:
-            self._incoming.leave(self._folder)
+            self._incoming.leave(self._key_id, self._folder)
             self._folder = None
 
 

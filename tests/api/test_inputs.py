@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from httpx import Response
 
+from service.domain.errors import Unavailable
 from service.settings import Settings
 from tests.api.world import World
 from tests.workers.inputs.pictures import gradient, png, saved
@@ -588,12 +589,21 @@ def test_a_retry_of_what_is_kept_no_longer_is_refused(world: World) -> None:
 
 def test_more_requests_with_files_than_can_be_taken_in_are_asked_to_come_back(world: World) -> None:
     incoming = world.parts.incoming
-    held = [incoming.enter() for _ in range(32)]
+    held = [(key, incoming.enter(key)) for key in ("a", "b") for _ in range(16)]
 
     refused = as_base64(world, SMALL)
-    for folder in held:
-        incoming.leave(folder)
+    for key, folder in held:
+        incoming.leave(key, folder)
     taken = as_base64(world, SMALL)
 
     assert problem(refused, 503)["retryable"] is True
     assert taken.status_code == 202
+
+
+def test_one_key_does_not_take_every_place(world: World) -> None:
+    for _ in range(16):
+        world.parts.incoming.enter("another")
+
+    with pytest.raises(Unavailable):
+        world.parts.incoming.enter("another")
+    assert as_base64(world, SMALL).status_code == 202
