@@ -5,6 +5,7 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from threading import Event
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -12,10 +13,12 @@ from starlette.middleware.cors import CORSMiddleware
 
 from service import wiring
 from service.api import problems
+from service.api.asked import body_schemas
 from service.api.bell import Bell
 from service.api.events import Bodies
 from service.api.express import Express
 from service.api.fleet import Fleet
+from service.api.incoming import Incoming
 from service.api.keyring import Keyring
 from service.api.line import Line
 from service.api.middleware import BodyLimit, RequestId
@@ -55,7 +58,7 @@ _TICK_SECONDS = 1.0
 def build(settings: Settings, clock: Clock = utc_now) -> FastAPI:
     """The service as an ASGI app. The database is opened when it starts, not before."""
     bell = Bell()
-    app = FastAPI(
+    app = _Described(
         title="Rushes",
         version=wiring.VERSION,
         summary="Text in, video out, on your own GPUs.",
@@ -65,8 +68,10 @@ def build(settings: Settings, clock: Clock = utc_now) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.bell = bell
-    app.add_middleware(Express)
-    app.add_middleware(BodyLimit, most=settings.max_body_bytes)
+    app.add_middleware(Express, most_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        BodyLimit, most=settings.max_body_bytes, most_media=_incoming(settings).most_json_bytes
+    )
     app.add_middleware(RequestId)
     app.add_middleware(
         CORSMiddleware,
@@ -88,6 +93,16 @@ _EXPOSED = [
 ]  # fmt: skip
 
 
+class _Described(FastAPI):
+    """Names the bodies that may be a form as well, which FastAPI does not know of."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            components = super().openapi()["components"]
+            components["schemas"] = dict(sorted((components["schemas"] | body_schemas()).items()))
+        return super().openapi()
+
+
 def _operation_id(route: APIRoute) -> str:
     return route.name
 
@@ -99,6 +114,7 @@ async def _life(app: FastAPI, settings: Settings, bell: Bell, clock: Clock) -> A
     bell.attach(asyncio.get_running_loop())
     owed = Event()
     parts = _parts(settings, bell, owed, clock)
+    parts.incoming.clear()
     wiring.first_key(settings, parts.db, clock())
     calls = parts.calls
     rescuer = Rescuer(parts.db, parts.artifacts, parts.terms, parts.limits.longest_lease, calls)
@@ -127,6 +143,15 @@ async def _life(app: FastAPI, settings: Settings, bell: Bell, clock: Clock) -> A
         with suppress(Unavailable):  # then its time runs out
             turn.leave()
         parts.db.close()
+
+
+def _incoming(settings: Settings) -> Incoming:
+    return Incoming(
+        folder=settings.data_dir / "incoming",
+        most_bytes=settings.max_body_bytes,
+        most_image_bytes=settings.max_image_bytes,
+        most_video_bytes=settings.max_video_bytes,
+    )
 
 
 def _courier(parts: Parts, owed: Event) -> Courier:
@@ -166,6 +191,7 @@ def _parts(settings: Settings, bell: Bell, owed: Event, clock: Clock) -> Parts:
         due=due,
         owed=owed,
         room=Room(settings.data_dir, settings.min_free_bytes),
+        incoming=_incoming(settings),
         requests=Pace(settings.max_requests_per_second, "requests"),
         submits=Pace(settings.max_submits_per_second, "submits"),
         egress_rules=wiring.egress_rules(settings),

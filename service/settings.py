@@ -82,7 +82,15 @@ class Settings(BaseSettings):
         {}, description='Local weights by model, as JSON: {"ltx-2b": "/weights/ltx"}.'
     )
 
-    max_body_bytes: int = Field(262_144, ge=1_000, description="Largest request body.")
+    max_body_bytes: int = Field(
+        262_144, ge=1_000, description="Largest request body, without pictures and films in it."
+    )
+    max_image_bytes: int = Field(
+        20_000_000, ge=1_000, le=32_000_000, description="Largest picture, sent or fetched."
+    )
+    max_video_bytes: int = Field(
+        100_000_000, ge=1_000, le=2_000_000_000, description="Largest film, sent or fetched."
+    )
     max_queued_per_key: int = Field(1_000, ge=1, description="Jobs that may wait, for one key.")
     max_active_per_key: int = Field(
         1_000, ge=1, description="Jobs that may be generated at the same time, for one key."
@@ -112,7 +120,8 @@ class Settings(BaseSettings):
         30.0, gt=0, le=3650, description="How long final jobs and webhook deliveries are listed."
     )
     webhooks_allow_loopback: bool = Field(
-        False, description="Let webhooks go to http and https on this machine, on any port."
+        False,
+        description="Let webhooks and input URLs lead to this machine, http too, on any port.",
     )
     egress_ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(
         [443, 8443], description="Ports of https URLs that customers may name, as JSON."
@@ -163,6 +172,7 @@ def unknown_settings() -> dict[str, str]:
 # What a worker needs to know. It runs the models' code, so that it is told no secret but its own.
 _FOR_WORKERS = {
     *("data_dir", "models", "weights", "worker_token", "log_level", "log_format", "failpoint"),
+    *("max_image_bytes", "max_video_bytes", "egress_ports", "webhooks_allow_loopback"),
     *(name for name in Settings.model_fields if name.startswith("s3_")),
 }
 

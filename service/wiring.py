@@ -23,12 +23,13 @@ from service.domain.key import new_secret
 from service.domain.limits import Limits
 from service.domain.ports import ArtifactStore
 from service.domain.price import GPUS, MODAL_TABLE, Rates, Terms, table_of
-from service.egress.client import Rules
+from service.egress.client import Egress, Rules
 from service.lifecycle.access import admit
 from service.lifecycle.calls import Calls
 from service.settings import KEY_FILE, MIN_SECRET, Settings
 from service.store import keys
 from service.store.database import Database
+from service.workers.stages.fetch import Sources
 
 VERSION = version("rushes")
 
@@ -149,6 +150,15 @@ def keeping(settings: Settings) -> Keeping:
 def egress_rules(settings: Settings) -> Rules:
     return Rules(
         ports=frozenset(settings.egress_ports), allow_loopback=settings.webhooks_allow_loopback
+    )
+
+
+def sources(settings: Settings) -> Sources:
+    """Where a worker gets what its jobs begin with, and how much of it."""
+    return Sources(
+        egress=Egress(egress_rules(settings)),
+        most_image_bytes=settings.max_image_bytes,
+        most_video_bytes=settings.max_video_bytes,
     )
 
 

@@ -3,22 +3,27 @@
 import hashlib
 import random
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
 
 from fastapi import Header, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from service.api.answers import inline_answer, json_answer, view, wait_final
+from service.api.asked import Asked
 from service.api.auth import Visit
-from service.api.parts import Parts
-from service.domain.errors import FieldError, RequestRefused
+from service.api.bring import Brought, bring, refuse_bad_target
+from service.domain.errors import FieldError, RequestRefused, Unavailable
 from service.domain.failpoint import failpoint
-from service.domain.job import JobId, JobState
+from service.domain.job import Job, JobState
+from service.domain.media import NEEDS
 from service.domain.price import cost_usd
 from service.domain.request import MAX_SEED, VideoAsk
 from service.domain.resolve import resolve
-from service.domain.submission import Idempotency, Submission
-from service.egress.client import TargetRefused, check_url
+from service.domain.submission import Idempotency, Submission, new_id
+from service.lifecycle.inputs import discard, keep
+from service.lifecycle.submit import Accepted, find_earlier
 from service.log import Log
 
 log = Log(__name__)
@@ -39,18 +44,32 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,9})(?:$|[,;\s])", re.IGNORECAS
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def submission(
-    visit: Visit, ask: VideoAsk, request: Request, retry_of: JobId | None = None
-) -> Submission:
-    """Resolve `ask` against its model's card; raises RequestRefused naming each wrong field."""
-    parts = visit.parts
+@dataclass(frozen=True)
+class Plea:
+    """An ask with all that its request says besides."""
+
+    asked: Asked[VideoAsk]
+    request: Request
+    again: Job | None = None  # the final job that is to be tried again
+
+
+async def submission(visit: Visit, plea: Plea) -> tuple[Submission, Brought]:
+    """Resolve the ask against its model's card; raises RequestRefused naming each wrong field."""
+    parts, ask = visit.parts, plea.asked.ask
     card = parts.card(ask.model)
-    resolved = resolve(ask, card, seed=random.randint(0, MAX_SEED))  # noqa: S311 - not a secret
+    brought = await bring(visit, plea.asked, plea.again)
+    resolved = resolve(
+        ask,
+        card,
+        seed=random.randint(0, MAX_SEED),  # noqa: S311 - not a secret
+        media=brought.media,
+        served=list(parts.cards.values()),
+    )
     if ask.webhook_url is not None:
         refuse_bad_target(parts, ask.webhook_url, "/webhook_url")
     expected, rate = card.expected_seconds(resolved), parts.terms.rates.expected(card.name)
     limit = parts.limits.default_timeout
-    return Submission(
+    asked = Submission(
         key_id=visit.key.id,
         request=resolved,
         timeout=limit if ask.timeout_seconds is None else timedelta(seconds=ask.timeout_seconds),
@@ -63,21 +82,23 @@ def submission(
         expected=timedelta(seconds=expected),
         webhook_url=ask.webhook_url,
         webhook_events=None if ask.webhook_events is None else list(ask.webhook_events),
-        retry_of=retry_of,
-        traceparent=_traceparent(request),
-        idempotency=_idempotency(request, ask),
+        retry_of=None if plea.again is None else plea.again.id,
+        traceparent=_traceparent(plea.request),
+        idempotency=_idempotency(plea.request, ask),
+        job_id=new_id() if brought.origins else None,
     )
+    return asked, brought
 
 
-async def accept(visit: Visit, asked: Submission, *, prefer: str | None, inline: bool) -> Response:
+async def accept(visit: Visit, plea: Plea, *, prefer: str | None) -> Response:
     """Make the job durable, wait for it where that was asked for, and answer.
 
-    202 with the job; 200 when it became final within the wait, which `inline` answers with the
-    video itself.
+    202 with the job; 200 when it became final within the wait, which a `response_format` of
+    `b64_json` answers with the video itself.
     """
-    parts, links = visit.parts, visit.links
-    parts.submits.spend(visit.key.id)
-    accepted = await parts.submit(asked)
+    parts, links, ask = visit.parts, visit.links, plea.asked.ask
+    accepted = await _known(visit, plea) or await _submit(visit, plea)
+    plea.asked.desk.clear()  # not held through the wait
     failpoint("submit.committed")
     job, wait = accepted.job, _wait(prefer, parts.limits.max_wait)
     log.info(
@@ -93,7 +114,7 @@ async def accept(visit: Visit, asked: Submission, *, prefer: str | None, inline:
     if wait is not None:
         headers["Preference-Applied"] = f"wait={int(wait.total_seconds())}"
         job = await wait_final(parts, job, wait)
-    if inline and job.state is JobState.SUCCEEDED:
+    if ask.response_format == "b64_json" and job.state is JobState.SUCCEEDED:
         answer = await inline_answer(parts, job)
     else:
         answer = json_answer(await view(visit, job), 200 if job.state.final else 202)
@@ -101,15 +122,36 @@ async def accept(visit: Visit, asked: Submission, *, prefer: str | None, inline:
     return answer
 
 
-def refuse_bad_target(parts: Parts, url: str, pointer: str) -> None:
-    """Raises RequestRefused for a URL to which nothing would ever be sent."""
+async def _known(visit: Visit, plea: Plea) -> Accepted | None:
+    """What the same request made before. Looked for ahead only where files would be kept in vain,
+    or where a job that it names may be gone by now."""
+    named = _idempotency(plea.request, plea.asked.ask)
+    if named is None or not any(getattr(plea.asked.ask, role) for role in NEEDS):
+        return None
+    now, key_id = visit.parts.clock(), visit.key.id
+    return await visit.parts.read(lambda tx: find_earlier(tx, key_id, named, now))
+
+
+async def _submit(visit: Visit, plea: Plea) -> Accepted:
+    """What is kept for a job that then is not accepted is thrown away at once."""
+    parts = visit.parts
+    asked, brought = await submission(visit, plea)
+    parts.submits.spend(visit.key.id)
+    if asked.job_id is None:
+        return await parts.submit(asked)
+    parts.room.check()
+    await run_in_threadpool(keep, parts.artifacts, asked.job_id, brought.media, brought.origins)
+    failpoint("inputs.kept")
     try:
-        check_url(url, parts.egress_rules)
-    except TargetRefused as refused:
-        why = refused.reason
-        if "loopback" in why:
-            why += "; RUSHES_WEBHOOKS_ALLOW_LOOPBACK=1 allows it, for development"
-        raise RequestRefused([FieldError(pointer, why, "refused_url")]) from None
+        accepted = await parts.submit(asked)
+    except Unavailable:
+        raise  # it may have been accepted all the same
+    except BaseException:
+        await run_in_threadpool(discard, parts.artifacts, asked.job_id)
+        raise
+    if accepted.replayed:
+        await run_in_threadpool(discard, parts.artifacts, asked.job_id)
+    return accepted
 
 
 def _seconds(number: int | None) -> timedelta | None:

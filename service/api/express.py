@@ -8,15 +8,18 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import Request, Response
 from pydantic import ValidationError
-from starlette.exceptions import HTTPException
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
+from service.api.asked import Asked
 from service.api.auth import known_key, visit
+from service.api.incoming import Desk
 from service.api.routes.generate import generate_video
 from service.api.routes.jobs import get_job
 from service.domain import ids
 from service.domain.errors import ServiceError
+from service.domain.media import NEEDS
 from service.domain.request import VideoAsk
 
 _JOB = "/v1/jobs/"
@@ -27,12 +30,13 @@ class Express:
     """Works out who asks and what, and calls the route's own function.
 
     Whatever is not plain goes the common way before anything has been done: a key that was not
-    seen a moment ago, a query, a body that is not good JSON. So this lane refuses nothing by
-    itself, and a request is answered alike in both.
+    seen a moment ago, a query, a body that is long, not good JSON, or names a picture or film. So
+    this lane refuses nothing by itself, and a request is answered alike in both.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
         self.app = app
+        self.most_bytes = most_bytes  # more than a body without pictures and films may have
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not scope["query_string"]:
@@ -61,26 +65,34 @@ class Express:
         request = Request(scope, receive)
         headers = request.headers
         key = known_key(request)
-        if key is None or headers.get("content-type") != "application/json":
+        if (
+            key is None
+            or headers.get("content-type") != "application/json"
+            or not self._plain(headers)
+        ):
             await self.app(scope, receive, send)
             return
-        try:
-            body = await request.body()
-        except HTTPException as too_large:
-            refused = await problems.answer(request, too_large)
-            await refused(scope, receive, send)
-            return
+        body = await request.body()
         try:
             ask = VideoAsk.model_validate_json(body)
         except ValidationError:
+            ask = None
+        if ask is None or any(getattr(ask, role) is not None for role in NEEDS):
             await self.app(scope, _again(body, receive), send)
             return
+        known = visit(request, key)
+        plain = Asked(ask, Desk(known.parts.incoming, key.id))
 
         async def route() -> Response:
             prefer, name = headers.get("prefer"), headers.get("idempotency-key")
-            return await generate_video(ask, request, visit(request, key), prefer, name)
+            return await generate_video(plain, request, known, prefer, name)
 
         await _answer(route, request, send)
+
+    def _plain(self, headers: Headers) -> bool:
+        size = headers.get("content-length", "")
+        short = size.isdecimal() and int(size) <= self.most_bytes
+        return short and headers.get("content-type") == "application/json"
 
 
 async def _answer(route: Callable[[], Awaitable[Response]], request: Request, send: Send) -> None:

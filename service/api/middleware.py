@@ -13,6 +13,7 @@ from service.log import Log, during
 
 log = Log("rushes.access")
 
+_MEDIA = re.compile(r"/generate-video|/v1/estimate|/v1/jobs/[^/]+/retry")
 _SOUND = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -61,19 +62,22 @@ class RequestId:
 
 
 class BodyLimit:
-    """Ends the reading of a body, declared or in chunks, that is larger than `most` bytes.
+    """Ends the reading of a body, declared or in chunks, that is larger than `most` bytes, or than
+    `most_media` on the routes that take pictures and films.
 
     Raised where the route reads, so that the answer is a problem like any other.
     """
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    def __init__(self, app: ASGIApp, most: int, most_media: int) -> None:
         self.app = app
         self.most = most
+        self.most_media = most_media
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             await self.app(scope, receive, send)
             return
+        most = self.most_media if _MEDIA.fullmatch(scope["path"]) else self.most
         declared = Headers(scope=scope).get("content-length", "")
         seen = int(declared) if declared.isdecimal() else 0
         too_large = HTTPException(413)
@@ -81,11 +85,11 @@ class BodyLimit:
 
         async def limited() -> Message:
             nonlocal counted
-            if seen > self.most:
+            if seen > most:
                 raise too_large
             message = await receive()
             counted += len(message.get("body", b""))
-            if counted > self.most:
+            if counted > most:
                 raise too_large
             return message
 

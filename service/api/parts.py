@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.bell import Bell
 from service.api.fleet import Fleet
+from service.api.incoming import Incoming
 from service.api.keyring import Keyring
 from service.api.line import Line
 from service.api.lookup import Lookup
@@ -57,6 +58,7 @@ class Parts:
     due: Event  # set when a job was queued
     owed: Event  # set when a webhook is owed
     room: Room
+    incoming: Incoming
     requests: Pace
     submits: Pace
     seen: Seen

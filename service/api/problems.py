@@ -132,6 +132,9 @@ async def _on_invalid(request: Request, error: Exception) -> ProblemResponse:
     fields = [_field(found) for found in error.errors()[:_MOST_ERRORS]]
     if any(field.code == "json_invalid" for field in fields):
         return _answer(_problem(request, 400, "invalid_json", fields[0].detail, fields))
+    if any(field.code == "form_invalid" for field in fields):
+        detail = fields[0].detail
+        return _answer(_problem(request, 400, code="invalid_form", detail=detail, fields=fields))
     detail = "; ".join(field.detail for field in fields[:5])
     return _answer(_problem(request, 422, "invalid_request", detail, fields))
 
@@ -191,13 +194,15 @@ def _field(found: Mapping[str, Any]) -> FieldError:
     kind, location = found["type"], found["loc"]
     if kind == "json_invalid":
         return FieldError("", f"{_NOT_JSON}: it breaks off at character {location[-1]}", kind)
+    if kind == "form_invalid":
+        return FieldError("", f"the body is not a multipart form: {found['msg']}", kind)
     message = found["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
         kind, message = "unknown_field", _unknown(str(location[-1]))
     elif kind == "missing":
         message = "is required"
     elif kind == "model_attributes_type":
-        message = "must be a JSON object, sent with `Content-Type: application/json`"
+        message = "must be a JSON object, sent with `Content-Type: application/json`, or a form"
     name = str(location[-1])[:_LONGEST_NAME] if len(location) > 1 else "the request"
     return FieldError(_pointer(location), f"{name}: {message}", kind)
 

@@ -44,6 +44,20 @@ class S3:
         source.unlink()
         return Artifact(key=key, media_type=media_type, size_bytes=size_bytes, sha256=sha256)
 
+    def copy(self, key: str, target: str) -> bool:
+        """Within the bucket: the bytes do not come here."""
+        from botocore.exceptions import ClientError
+
+        source = {"Bucket": self._bucket, "Key": self._prefix + key}
+        try:
+            with _available():
+                self._client.copy(source, self._bucket, self._prefix + target)
+        except ClientError as error:
+            if _status(error) == 404:
+                return False
+            raise
+        return True
+
     def path(self, key: str) -> Path | None:
         return self._spool.get(key, lambda place: self._fetch(key, place))
 

@@ -1,5 +1,7 @@
-"""Artifacts on a Modal Volume: written where it is mounted, read from where it is not."""
+"""Artifacts on a Modal Volume: clips are written where it is mounted, what jobs begin with where
+it is not; each is read by the other side."""
 
+import hashlib
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -23,17 +25,49 @@ class MountedVolume(Files):
         self._volume.commit()
         return artifact
 
+    def copy(self, key: str, target: str) -> bool:
+        copied = super().copy(key, target)
+        self._volume.commit()
+        return copied
+
+    def path(self, key: str) -> Path | None:
+        """What another container has committed since this one started is there after a reload,
+        which needs that no file of the Volume is open."""
+        found = super().path(key)
+        if found is None:
+            self._volume.reload()
+            found = super().path(key)
+        return found
+
 
 class RemoteVolume:
-    """For the API: it reads through Modal's interface and mounts nothing. A mounted Volume shows
-    other containers' commits only after a reload, during which it looks empty to everybody."""
+    """For the API: it reads and writes through Modal's interface and mounts nothing.
+
+    A mounted Volume shows other containers' commits only after a reload, during which it looks
+    empty to everybody.
+    """
 
     def __init__(self, volume: Any, spool: Spool) -> None:
         self._volume = volume
         self._spool = spool
 
     def put(self, key: str, source: Path, media_type: str) -> Artifact:
-        raise NotImplementedError("workers write, where the Volume is mounted")
+        """Durable when it returns: an upload is committed as a whole."""
+        with source.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size_bytes = source.stat().st_size
+        with self._volume.batch_upload(force=True) as batch:
+            batch.put_file(str(source), f"/{key}")
+        source.unlink()
+        return Artifact(key=key, media_type=media_type, size_bytes=size_bytes, sha256=sha256)
+
+    def copy(self, key: str, target: str) -> bool:
+        source = self.path(key)
+        if source is None:
+            return False
+        with self._volume.batch_upload(force=True) as batch:
+            batch.put_file(str(source), f"/{target}")
+        return True
 
     def path(self, key: str) -> Path | None:
         return self._spool.get(key, lambda place: self._fetch(key, place))

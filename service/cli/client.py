@@ -1,8 +1,11 @@
 """A thin client of the API: JSON in, JSON out, and one exception for every refusal."""
 
 import hashlib
+import json
 import time
 import uuid
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +20,7 @@ from service.cli.stop import Exit, Stop
 Json = dict[str, Any]
 
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+_UPLOAD_TIMEOUT = httpx.Timeout(120.0, connect=5.0)  # of each step, not of the whole
 _AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0)  # pauses before a lost answer is asked for again
 _EXITS = {401: Exit.KEY, 403: Exit.KEY, 404: Exit.NOT_FOUND, 429: Exit.IN_THE_WAY}
 
@@ -97,19 +101,32 @@ class Client:
     def delete(self, path: str) -> Json:
         return self._json(self._send("DELETE", path))
 
-    def submit(self, path: str, body: Json) -> Json:
-        """Post once, however often an answer gets lost on the way: the key stays the same."""
+    def submit(self, path: str, body: Json, files: Mapping[str, Path] | None = None) -> Json:
+        """Post once, however often an answer gets lost on the way: the key stays the same.
+
+        With `files` it is a form, else JSON."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         heard = False
         for pause in _AGAIN_SECONDS:
             try:
-                return self._json(self._send("POST", path, json=body, headers=headers))
+                return self._submit(path, body, files or {}, headers)
             except Unreachable as lost:
                 heard = heard or lost.heard
                 if not heard:
                     raise
             time.sleep(pause)
-        return self._json(self._send("POST", path, json=body, headers=headers))
+        return self._submit(path, body, files or {}, headers)
+
+    def _submit(
+        self, path: str, body: Json, files: Mapping[str, Path], headers: dict[str, str]
+    ) -> Json:
+        if not files:
+            return self._json(self._send("POST", path, json=body, headers=headers))
+        fields = {k: v if isinstance(v, str) else json.dumps(v) for k, v in body.items()}
+        with ExitStack() as stack:
+            opened = {name: stack.enter_context(file.open("rb")) for name, file in files.items()}
+            more = {"data": fields, "files": opened, "timeout": _UPLOAD_TIMEOUT}
+            return self._json(self._send("POST", path, headers=headers, **more))
 
     def download(self, url: str, file: Path) -> str:
         """Write what a signed link leads to into `file`; answers the SHA-256 of what came."""

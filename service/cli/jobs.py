@@ -70,7 +70,7 @@ def retry(
 
     changes = wanted.body() | ({} if prompt is None else {"prompt": prompt})
     with connect(connection) as client:
-        body = client.submit(job_path(job_id, "/retry"), changes)
+        body = client.submit(job_path(job_id, "/retry"), changes, wanted.files())
     show.as_json(body) if connection.as_json else show.job(body)
 
 

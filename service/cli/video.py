@@ -1,12 +1,14 @@
 """`rushes video`: from a prompt to a file."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
 
 from service.cli.flags import Connection, Output, spread
+from service.domain.ids import is_id
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,21 @@ class Wanted:
     ] = None
     negative_prompt: Annotated[str | None, Option("--negative", help="What to avoid.")] = None
     seed: Annotated[int | None, Option(help="The same seed makes the same video.")] = None
+    image: Annotated[
+        str | None, Option(metavar="FILE|URL|JOB", help="A picture to begin with.")
+    ] = None
+    last_image: Annotated[
+        str | None, Option(metavar="FILE|URL|JOB", help="A picture to end with.")
+    ] = None
+    video: Annotated[
+        str | None, Option(metavar="FILE|URL|JOB", help="A film to make the video over.")
+    ] = None
+    strength: Annotated[
+        float | None, Option(help="How far to go from --video: 1 keeps nothing of it.")
+    ] = None
+    fit: Annotated[
+        Literal["crop", "pad"] | None, Option(help="How pictures of another shape are fitted.")
+    ] = None
     priority: Annotated[
         Literal["low", "normal", "high"] | None, Option(help="Order within the queue.")
     ] = None
@@ -39,12 +56,31 @@ class Wanted:
         list[str] | None, Option(metavar="NAME=TEXT", help="Kept on the job; may be repeated.")
     ] = None
 
+    def files(self) -> dict[str, Path]:
+        """The pictures and films that are files here. Stops the command where there is no such."""
+        given = {name: getattr(self, name) for name in ("image", "last_image", "video")}
+        return {name: _file(text, name) for name, text in given.items() if text and _local(text)}
+
     def body(self) -> dict[str, Any]:
-        """As the API takes it."""
-        given = {name: value for name, value in asdict(self).items() if value not in (None, [])}
+        """The rest, as the API takes it."""
+        sent = self.files()
+        given = {k: v for k, v in asdict(self).items() if v not in (None, []) and k not in sent}
         if "metadata" in given:
             given["metadata"] = dict(map(_pair, given["metadata"]))
         return given
+
+
+def _local(text: str) -> bool:
+    # A download is named after its job, so that only the bare id is one.
+    return "://" not in text and not text.startswith("data:") and not is_id("job", text)
+
+
+def _file(text: str, name: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_file():
+        hint = f"--{name.replace('_', '-')}"
+        raise typer.BadParameter(f"no file {text!r}, and no URL or job's id", param_hint=hint)
+    return path
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -73,7 +109,8 @@ def video(
         raise typer.BadParameter("there is nothing to save yet with --no-wait", param_hint="-o")
     check_output(to)
     with connect(connection) as client:
-        job = client.submit("/generate-video", {"prompt": prompt, **wanted.body()})
+        asked = {"prompt": prompt, **wanted.body()}
+        job = client.submit("/generate-video", asked, wanted.files())
         if no_wait:
             show.as_json(job) if connection.as_json else show.line(job["id"])
             return

@@ -40,7 +40,11 @@ def work(settings: Settings, api_url: str, name: str) -> None:
             client=client,
             name=name,
             models=list(wiring.cards(settings)),
-            bench=Bench(wiring.artifacts(settings), _fresh(settings.data_dir / "scratch" / name)),
+            bench=Bench(
+                wiring.artifacts(settings),
+                _fresh(settings.data_dir / "scratch" / name),
+                wiring.sources(settings),
+            ),
             warm=Warm(partial(_make_adapter, settings)),
         )
         _stop_on_signals(puller)

@@ -4,6 +4,7 @@ from math import floor
 
 from pydantic import BaseModel, ConfigDict
 
+from service.domain.media import Feature
 from service.domain.request import VideoRequest
 
 
@@ -83,7 +84,9 @@ class ModelCard(_Facts):
     default_steps: int
     default_guidance: float
 
-    features: tuple[str, ...] = ("text-to-video",)
+    default_strength: float = 0.7  # of what is made over a film; nothing to models without it
+
+    features: tuple[Feature, ...] = ("text-to-video",)
     # Those that run it well by Modal's names, the one to try first in front; empty: needs none.
     gpus: tuple[str, ...] = ()
     gpu_memory_gb: float | None = None

@@ -26,6 +26,13 @@ SLATE = ModelCard(
     default_seconds=5.0,
     default_steps=30,
     default_guidance=5.0,
+    features=(
+        "text-to-video",
+        "image-to-video",
+        "last-image",
+        "video-to-video",
+        "continuation",
+    ),
     seconds_fixed=0.3,
     seconds_per_megapixel_frame=0.015,
     speed_source="measured on two CPU cores, 2026-11",

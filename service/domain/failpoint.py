@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 # Where a crash must cost nothing that was promised. A test kills at each of them.
 FAILPOINTS = (
+    "inputs.kept",  # the picture that a job begins with is kept, the job is not there
     "submit.committed",  # the job is durable, its 202 not sent
     "claim.committed",  # the attempt is open, its ticket not sent
     "begin.committed",  # the attempt runs, its worker does not know the fence

@@ -2,6 +2,7 @@
 
 import binascii
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -39,7 +40,7 @@ _RIGHT = {
     "%": "leave it as base64, without percent-encoding",
     "\n": "leave out line breaks (base64 -w0)",
     "\r": "leave out line breaks (base64 -w0)",
-    ":": "a URL is not taken here, only base64 or a data: URI",
+    ":": "give base64, a data: URI, an https URL or the id of a job",
 }
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=]")
 
@@ -74,6 +75,37 @@ def decode_inline(text: str, *, most_bytes: int, pointer: str) -> Inline:
     return Inline(media_type, content)
 
 
+def decode_pieces(pieces: Iterable[str], *, most_bytes: int, pointer: str) -> Iterator[bytes]:
+    """The same for a text that comes bit by bit, the first bit with all of its header, so that
+    neither the text nor what it holds is ever in memory as a whole."""
+    size_bytes, before, text, ended = 0, 0, "", False
+    for number, piece in enumerate(pieces):
+        start = _header(piece, pointer)[1] if number == 0 else 0
+        before, text = before + start, text + piece[start:]
+        whole = len(text) // 4 * 4
+        block, text = text[:whole], text[whole:]
+        if ended and block:
+            raise _refused(pointer, _CUT_OFF, "invalid_base64")
+        content = _decoded(block, before, pointer)
+        before, ended = before + whole, block.endswith("=")
+        size_bytes += len(content)
+        if size_bytes > most_bytes:
+            raise TooLarge(f"{pointer} holds more than {most_bytes:,} bytes")
+        yield content
+    if text or not size_bytes:
+        raise _refused(pointer, _CUT_OFF, "invalid_base64")
+
+
+def _decoded(block: str, before: int, pointer: str) -> bytes:
+    try:
+        content = binascii.a2b_base64(block, strict_mode=True)
+    except ValueError:
+        raise _refused(pointer, _whats_wrong(block, 0, before), "invalid_base64") from None
+    if len(content) != _size_bytes(block, 0):  # Python passes over padding that nothing needs
+        raise _refused(pointer, _whats_wrong(block, 0, before), "invalid_base64")
+    return content
+
+
 def _size_bytes(text: str, start: int) -> int:
     """How much `text` decodes to from `start` on, if it is base64 at all."""
     return (len(text) - start) // 4 * 3 - text.count("=", max(start, len(text) - 2))
@@ -103,12 +135,15 @@ def _nearest(media_type: str) -> str:
     return f"is {media_type or 'of no type'}, which is not taken: {right}"
 
 
-def _whats_wrong(text: str, start: int) -> str:
+_CUT_OFF = "is cut off or badly padded: base64 comes in groups of four, `=` only at the end"
+
+
+def _whats_wrong(text: str, start: int, before: int = 0) -> str:
     found = _NOT_BASE64.search(text, start)
     if found is None:
-        return "is cut off or badly padded: base64 comes in groups of four, `=` only at the end"
+        return _CUT_OFF
     right = _RIGHT.get(found[0], "give A-Z, a-z, 0-9, + and /, padded with =")
-    return f"is not base64 at character {found.start() + 1} ({found[0]!r}): {right}"
+    return f"is not base64 at character {before + found.start() + 1} ({found[0]!r}): {right}"
 
 
 def _refused(pointer: str, detail: str, code: str) -> RequestRefused:

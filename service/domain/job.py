@@ -6,6 +6,7 @@ from typing import Literal, NewType
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from service.domain.attempt import FailureKind, Stage, VideoFacts
+from service.domain.media import Role
 from service.domain.request import VideoRequest
 
 JobId = NewType("JobId", str)
@@ -124,6 +125,15 @@ class Job(BaseModel):
 def job_folder(job_id: JobId) -> str:
     """The prefix of everything that attempts at a job have kept."""
     return f"jobs/{job_id}"
+
+
+def input_folder(job_id: JobId) -> str:
+    """The prefix of the pictures and films that a job was given."""
+    return f"inputs/{job_id}"
+
+
+def input_key(job_id: JobId, role: Role) -> str:
+    return f"{input_folder(job_id)}/{role}"
 
 
 def artifact_prefix(job_id: JobId, fence: int | str) -> str:

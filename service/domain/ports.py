@@ -38,7 +38,8 @@ ReadMethod = Literal["GET", "HEAD"]
 
 
 class ArtifactStore(Protocol):
-    """Keeps finished bytes under a key such as `jobs/<job>/<fence>/video.mp4`.
+    """Keeps finished bytes under a key such as `jobs/<job>/<fence>/video.mp4`, and those that a
+    job begins with under `inputs/<job>/image`.
 
     Keys are built from ids, never from what a user wrote. A key once put is never overwritten by
     another attempt, because the fence is part of it.
@@ -46,6 +47,10 @@ class ArtifactStore(Protocol):
 
     def put(self, key: str, source: Path, media_type: str) -> Artifact:
         """Take over the file at `source`. Durable when it returns."""
+        ...
+
+    def copy(self, key: str, target: str) -> bool:
+        """The same bytes under `target` as well, durable; False when there are none under `key`."""
         ...
 
     def path(self, key: str) -> Path | None:

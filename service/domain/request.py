@@ -4,6 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from service.domain.media import Fit, MediaRef, Role
+
 # What can be subscribed to; `webhook.test` besides is sent only when asked for.
 EventKind = Literal[
     "job.started",
@@ -56,6 +58,10 @@ Prompt = Annotated[
 ]
 
 
+# Base64, a data URI, an https URL or a job's id; told apart where it is taken in (api/asked.py).
+MediaText = Annotated[str, Field(min_length=1), AfterValidator(_storable)]
+
+
 class Choices(BaseModel):
     """All that may be chosen about a video, each of it optional.
 
@@ -103,6 +109,27 @@ class Choices(BaseModel):
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(
         default=None,
         description="Same seed, request and device: same frames. Default: a random one.",
+    )
+    image: MediaText | None = Field(
+        default=None,
+        description="A picture that the video begins with: base64, a `data:` URI, an https URL, "
+        "the id of a job of yours (then its last frame), or a part of a multipart form.",
+    )
+    last_image: MediaText | None = Field(
+        default=None, description="A picture that the video ends with; needs `image`."
+    )
+    video: MediaText | None = Field(
+        default=None,
+        description="A film to make the video over; given like `image`, a job's id for its video.",
+    )
+    strength: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="How far to go from `video`: 1 keeps nothing of it. Default: the model's.",
+    )
+    fit: Fit | None = Field(
+        default=None,
+        description="How pictures and films of another shape are brought to the size: `crop` "
+        "around the middle (default) or `pad` with black. They are never squashed.",
     )
     priority: Literal["low", "normal", "high"] | None = Field(
         default=None, description="Order within the queue. Default: normal."
@@ -170,6 +197,18 @@ class VideoRequest(BaseModel):
     num_inference_steps: int
     guidance_scale: float
     seed: int
+
+    image: MediaRef | None = None
+    last_image: MediaRef | None = None
+    video: MediaRef | None = None
+    strength: float | None = None  # only with a video
+    fit: Fit | None = None  # only with any of the three
+
+    @property
+    def media(self) -> dict[Role, MediaRef]:
+        """The pictures and films that there are."""
+        found = {"image": self.image, "last_image": self.last_image, "video": self.video}
+        return {role: ref for role, ref in found.items() if ref is not None}  # type: ignore[misc]
 
     @property
     def duration_seconds(self) -> float:

@@ -1,36 +1,56 @@
 """From what was asked to what will be made, by a model's card; refuses rather than rounds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from service.domain.card import IntRange, ModelCard
+from service.domain.conditions import check_conditions
 from service.domain.errors import FieldError, RequestRefused
+from service.domain.media import MediaRef, Role
 from service.domain.request import VideoAsk, VideoRequest
+from service.domain.shape import Wanted, wanted
 
 T = TypeVar("T")
 
 
-def resolve(ask: VideoAsk, card: ModelCard, *, seed: int) -> VideoRequest:
+def resolve(
+    ask: VideoAsk,
+    card: ModelCard,
+    *,
+    seed: int,
+    media: Mapping[Role, MediaRef] | None = None,
+    served: Sequence[ModelCard] = (),
+) -> VideoRequest:
     """Fill in what `ask` leaves out and check all of it against `card`.
 
-    `seed` is used where the ask names none. Raises RequestRefused with one FieldError for every
-    field that the model cannot honour, each naming the nearest value that it can.
+    `seed` is used where the ask names none. `media` is what the ask's texts for pictures and films
+    turned out to be; a size or length that is not asked for follows them, as far as it is known.
+    Raises RequestRefused with one FieldError for every field that the model cannot honour, each
+    naming the nearest value that it can, or those of `served` that can.
     """
-    fps = _given(ask.fps, card.default_fps)
-    seconds = _given(ask.duration_seconds, card.default_seconds)
+    brought = dict(media or {})
+    want = wanted(ask, card, brought)
     request = VideoRequest(
         model=card.name,
         prompt=ask.prompt,
         negative_prompt=ask.negative_prompt or None,
-        width=_given(ask.width, card.default_width),
-        height=_given(ask.height, card.default_height),
-        num_frames=_given(ask.num_frames, card.frames.nearest(seconds * fps)),
-        fps=fps,
+        width=want.width,
+        height=want.height,
+        num_frames=_given(ask.num_frames, card.frames.nearest(want.seconds * want.fps)),
+        fps=want.fps,
         num_inference_steps=_given(ask.num_inference_steps, card.default_steps),
         guidance_scale=_given(ask.guidance_scale, card.default_guidance),
         seed=_given(ask.seed, seed),
+        **brought,
+        strength=_given(ask.strength, card.default_strength) if "video" in brought else None,
+        fit=_given(ask.fit, "crop") if brought else None,
     )
-    errors = [*_size(request, card), *_length(ask, request, card), *_steering(request, card)]
+    errors = [
+        *_size(request, card),
+        *_length(ask, want, request, card),
+        *_steering(request, card),
+        *check_conditions(ask, request, card, served),
+    ]
     if errors:
         raise RequestRefused(errors)
     return request
@@ -54,7 +74,9 @@ def _size(request: VideoRequest, card: ModelCard) -> Iterable[FieldError]:
         )
 
 
-def _length(ask: VideoAsk, request: VideoRequest, card: ModelCard) -> Iterable[FieldError]:
+def _length(
+    ask: VideoAsk, want: Wanted, request: VideoRequest, card: ModelCard
+) -> Iterable[FieldError]:
     frames = card.frames
     if request.fps not in card.fps:
         yield _not_in("fps", request.fps, card.fps, f"the frame rate of {card.name}")
@@ -70,9 +92,9 @@ def _length(ask: VideoAsk, request: VideoRequest, card: ModelCard) -> Iterable[F
             "out_of_range",
         )
     elif ask.num_frames is None:
-        wanted = _given(ask.duration_seconds, card.default_seconds) * request.fps
+        frames_wanted = want.seconds * request.fps
         half_step = frames.step / 2
-        if not frames.low - half_step <= wanted <= longest + half_step:
+        if not frames.low - half_step <= frames_wanted <= longest + half_step:
             yield FieldError(
                 "/duration_seconds",
                 f"at {request.fps} fps {card.name} makes {frames.low / request.fps:.3f} s "

@@ -37,13 +37,18 @@ class Submission:
     retry_of: JobId | None = None
     traceparent: str | None = None
     idempotency: Idempotency | None = None
+    job_id: JobId | None = None  # chosen before, where bytes already lie under it
+
+
+def new_id() -> JobId:
+    return JobId(ids.new("job"))
 
 
 def new_job(submission: Submission, now: datetime) -> Job:
     """The queued job that a submission becomes."""
     wait, rate = submission.start_timeout, submission.rate
     return Job(
-        id=JobId(ids.new("job")),
+        id=submission.job_id or new_id(),
         key_id=submission.key_id,
         state=JobState.QUEUED,
         priority=submission.priority,

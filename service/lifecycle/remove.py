@@ -4,6 +4,7 @@ from service.domain.errors import Conflict
 from service.domain.job import Job, JobId, KeyId, job_folder
 from service.domain.ports import ArtifactStore
 from service.lifecycle.find import find
+from service.lifecycle.inputs import discard
 from service.store import jobs
 from service.store.database import Database
 
@@ -18,5 +19,6 @@ def remove(db: Database, artifacts: ArtifactStore, job_id: JobId, key_id: KeyId)
     if not job.state.final:
         raise Conflict(f"the job is {job.state}; cancel it first", code="not_final")
     artifacts.delete(job_folder(job.id))
+    discard(artifacts, job.id)
     db.write(lambda tx: jobs.delete(tx, job)).result()
     return job

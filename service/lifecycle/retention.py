@@ -9,6 +9,7 @@ from service.domain.failpoint import failpoint
 from service.domain.job import Job, artifact_prefix, job_folder
 from service.domain.keeping import Keeping, Purge, next_purge_at, purge_of
 from service.domain.ports import ArtifactStore
+from service.lifecycle.inputs import discard
 from service.log import Log
 from service.store import deliveries, idempotency, jobs
 from service.store.database import Database, Transaction
@@ -53,6 +54,7 @@ class Retention:
             self._delete_leftovers(job)
         else:
             self.artifacts.delete(job_folder(job.id))
+            discard(self.artifacts, job.id)
             failpoint("purge.bytes_gone")
         if due is Purge.ROW:
             self.db.write(lambda tx: jobs.delete(tx, job)).result()
@@ -70,17 +72,22 @@ class Retention:
                 self.artifacts.delete(artifact_prefix(job.id, fence))
 
     def _collect_strays(self, before: datetime) -> None:
-        """Bytes of jobs that are no more: a worker that was given up wrote after their deletion.
+        """Bytes of jobs that are no more, for a worker that was given up wrote after their
+        deletion, or that never were, for the API died between keeping what came in and the job.
 
         Only of jobs so old that no database can still have them: this one may be new, or restored.
         """
-        names = [name for name in self.artifacts.children("jobs") if _made_before(name, before)]
+        for folder in ("jobs", "inputs"):
+            self._collect_below(folder, before)
+
+    def _collect_below(self, folder: str, before: datetime) -> None:
+        names = [name for name in self.artifacts.children(folder) if _made_before(name, before)]
         for start in range(0, len(names), _BATCH):
             some = names[start : start + _BATCH]
             known = self.db.read(lambda tx, some=some: jobs.known(tx, some))  # type: ignore[misc]
             for name in some:
                 if name not in known:
-                    self.artifacts.delete(f"jobs/{name}")
+                    self.artifacts.delete(f"{folder}/{name}")
                     log.info("stray bytes deleted", job=name)
 
     def _forget_rows(self, now: datetime) -> None:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from service.domain.errors import (
@@ -16,7 +16,7 @@ from service.domain.errors import (
 from service.domain.job import Job, KeyId
 from service.domain.limits import Limits
 from service.domain.price import microusd, month_of
-from service.domain.submission import Submission, new_job
+from service.domain.submission import Idempotency, Submission, new_job
 from service.lifecycle.find import hold
 from service.store import idempotency, jobs, keys
 from service.store.database import Transaction
@@ -53,6 +53,15 @@ def submit(
     if isinstance(answer, ServiceError):
         raise answer
     return answer
+
+
+def find_earlier(
+    tx: Transaction, key_id: KeyId, named: Idempotency, now: datetime
+) -> Accepted | None:
+    """What this Idempotency-Key made. Raises RequestRefused when that was another request."""
+    name = Name(key_id, named.name)
+    earlier = idempotency.find(tx, [name], now=now).get(name)
+    return None if earlier is None else _replay(earlier, named)
 
 
 def submit_all(
@@ -108,7 +117,7 @@ def _submit_different(
         answers |= _refuse(tx, refused, limits, now)
     if made:
         pairs = [(job, new[index]) for index, job in made.items()]
-        _insert(tx, pairs, expires_at=now + limits.keep_idempotency)
+        _insert(tx, pairs, now, limits.keep_idempotency)
     return answers
 
 
@@ -131,12 +140,10 @@ def _judge(
     tx: Transaction, asked: Submission, earlier: Remembered | None, room: Room
 ) -> Answer | None:
     """The answer to one that makes no job; None for one that does if it gets a place."""
-    if earlier is not None:
-        assert asked.idempotency is not None
-        if earlier.fingerprint != asked.idempotency.fingerprint:
-            return _name_reused()
-        return Accepted(earlier.accepted, replayed=True)
     try:
+        if earlier is not None:
+            assert asked.idempotency is not None
+            return _replay(earlier, asked.idempotency)
         room()
         if asked.retry_of is not None:
             hold(tx, asked.retry_of, asked.key_id)  # it may have been deleted meanwhile
@@ -204,19 +211,21 @@ def _no_place(tx: Transaction, asked: Submission, limits: Limits, now: datetime)
 
 
 def _insert(
-    tx: Transaction, made: Sequence[tuple[Job, Submission]], *, expires_at: datetime
+    tx: Transaction, made: Sequence[tuple[Job, Submission]], now: datetime, keep: timedelta
 ) -> None:
     jobs.insert(tx, [job for job, _ in made])
     for key_id in {job.key_id for job, _ in made if job.webhook_url is not None}:
         keys.signing_secrets(tx, key_id)  # made now, so that its owner can ask for it
     named = [(job, asked.idempotency) for job, asked in made if asked.idempotency is not None]
     if named:
-        idempotency.remember(tx, named, expires_at=expires_at)
+        idempotency.remember(tx, named, now=now, expires_at=now + keep)
 
 
-def _name_reused() -> RequestRefused:
-    detail = "this Idempotency-Key was already used with another request; "
-    detail += "use a new one for every new video"
-    return RequestRefused(
-        [FieldError("", detail, "idempotency_key_reused")], code="idempotency_key_reused"
-    )
+def _replay(earlier: Remembered, named: Idempotency) -> Accepted:
+    if earlier.fingerprint != named.fingerprint:
+        detail = "this Idempotency-Key was already used with another request; "
+        detail += "use a new one for every new video"
+        raise RequestRefused(
+            [FieldError("", detail, "idempotency_key_reused")], code="idempotency_key_reused"
+        )
+    return Accepted(earlier.accepted, replayed=True)

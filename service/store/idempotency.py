@@ -16,13 +16,16 @@ _idempotency: sa.Table = IdempotencyRow.__table__  # type: ignore[attr-defined]
 _NAMED = sa.tuple_(_idempotency.c.key_id, _idempotency.c.name).in_(
     sa.bindparam("names", expanding=True)
 )
+_EXPIRES = _idempotency.c.expires_at.type
 _BY_NAMES = sa.select(
     _idempotency.c.key_id,
     _idempotency.c.name,
     _idempotency.c.fingerprint,
     _idempotency.c.accepted,
-    _idempotency.c.expires_at,
-).where(_NAMED)
+).where(_NAMED, _idempotency.c.expires_at > sa.bindparam("now", type_=_EXPIRES))
+_FORGET_OLD = sa.delete(_idempotency).where(
+    _NAMED, _idempotency.c.expires_at <= sa.bindparam("now", type_=_EXPIRES)
+)
 
 
 class Name(NamedTuple):
@@ -39,23 +42,20 @@ class Remembered:
 
 
 def find(tx: Transaction, names: Collection[Name], *, now: datetime) -> dict[Name, Remembered]:
-    """What these names made. One whose time is over is forgotten, which makes room for it."""
-    found, over = {}, []
-    for row in tx.execute(_BY_NAMES, {"names": list(names)}).mappings():
-        name = Name(row["key_id"], row["name"])
-        if row["expires_at"] > now:
-            found[name] = Remembered(row["fingerprint"], Job.model_validate(row["accepted"]))
-        else:
-            over.append(name)
-    if over:
-        tx.execute(sa.delete(_idempotency).where(_NAMED), {"names": over})
-    return found
+    """What these names made, unless their time is over."""
+    rows = tx.execute(_BY_NAMES, {"names": list(names), "now": now}).mappings()
+    return {
+        Name(row["key_id"], row["name"]): Remembered(
+            row["fingerprint"], Job.model_validate(row["accepted"])
+        )
+        for row in rows
+    }
 
 
 def remember(
-    tx: Transaction, made: Sequence[tuple[Job, Idempotency]], *, expires_at: datetime
+    tx: Transaction, made: Sequence[tuple[Job, Idempotency]], *, now: datetime, expires_at: datetime
 ) -> None:
-    """Which jobs these names made; none of them is known yet."""
+    """Which jobs these names made; none of them is known, or its time is over."""
     rows = [
         {
             "key_id": job.key_id,
@@ -67,6 +67,8 @@ def remember(
         }
         for job, idempotency in made
     ]
+    names = [Name(job.key_id, idempotency.name) for job, idempotency in made]
+    tx.execute(_FORGET_OLD, {"names": names, "now": now})
     tx.execute(sa.insert(_idempotency), rows)
 
 

@@ -1,15 +1,17 @@
 """One attempt from ticket to finished video: the recipe, and nothing of how each step is done."""
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from service.domain.attempt import Outcome, Stage, Ticket, VideoFacts
 from service.domain.ports import ArtifactStore
-from service.workers.adapters.base import NOTHING, Adapter, OnStep
+from service.workers.adapters.base import Adapter, OnStep
 from service.workers.stages.check import check
 from service.workers.stages.encode import Encoded, encode
+from service.workers.stages.fetch import Sources
+from service.workers.stages.preprocess import preprocess
 from service.workers.stages.stills import write_last_frame, write_thumbnail
 from service.workers.stages.upload import upload, upload_manifest
 from service.workers.stopwatch import Stopwatch
@@ -21,6 +23,7 @@ class Bench:
 
     artifacts: ArtifactStore
     scratch: Path
+    sources: Sources = field(default_factory=Sources)
 
 
 def make_video(
@@ -31,8 +34,8 @@ def make_video(
     on_step: OnStep,
     watch: Stopwatch | None = None,
 ) -> Outcome:
-    """Load, generate, encode, check and keep one video under `prefix`; by `watch`, if it runs
-    already.
+    """Bring what it begins with, load, generate, encode, check and keep a video under `prefix`;
+    timed by `watch`, if that runs already.
 
     Raises AttemptFailed when there is no video, Lost when the attempt is no longer ours.
     """
@@ -40,10 +43,13 @@ def make_video(
     artifacts = bench.artifacts
     with tempfile.TemporaryDirectory(prefix="attempt-", dir=bench.scratch) as folder:
         scratch = Path(folder)
+        with watch.time("preprocess"):
+            # Before the model: what cannot be read must not cost a cold start.
+            conditions = preprocess(ticket, artifacts, bench.sources, scratch, on_step)
         with watch.time("load"):
             on_step(Stage.LOAD, 0, 1)
             adapter.load()
-        frames = watch.timed("generate", adapter.generate(ticket.request, NOTHING, on_step))
+        frames = watch.timed("generate", adapter.generate(ticket.request, conditions, on_step))
         with watch.time("encode"):
             encoded = encode(frames, ticket.request, scratch / "video.mp4", provenance(ticket))
             on_step(Stage.ENCODE, 1, 1)

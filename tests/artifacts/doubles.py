@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,16 @@ from pathlib import Path
 @dataclass(frozen=True)
 class Entry:
     path: str
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Nothing is there before all of it is."""
+
+    files: dict[str, str]
+
+    def put_file(self, source: str, path: str) -> None:
+        self.files[path] = source
 
 
 class FolderVolume:
@@ -22,6 +33,19 @@ class FolderVolume:
 
     def commit(self) -> None:
         shutil.copytree(self.mount, self._kept, dirs_exist_ok=True)
+
+    def reload(self) -> None:
+        shutil.copytree(self._kept, self.mount, dirs_exist_ok=True)
+
+    @contextmanager
+    def batch_upload(self, force: bool = False) -> Iterator["Upload"]:
+        upload = Upload({})
+        yield upload
+        for path, source in upload.files.items():
+            place = self._at(path)
+            assert force or not place.exists()
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, place)
 
     def listdir(self, path: str) -> list[Entry]:
         folder = self._at(path)

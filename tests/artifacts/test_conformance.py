@@ -77,6 +77,35 @@ def test_what_is_put_is_found_with_its_size_and_hash(kept: Kept) -> None:
     assert not (kept.scratch / "source").exists()
 
 
+def test_what_the_api_puts_the_workers_find(kept: Kept) -> None:
+    """The other way round: what a job begins with."""
+    source = kept.scratch / "source"
+    source.write_bytes(b"a picture")
+
+    artifact = kept.reader.put("inputs/a/image", source, "image/png")
+
+    assert artifact.sha256 == hashlib.sha256(b"a picture").hexdigest()
+    assert (artifact.size_bytes, artifact.media_type) == (9, "image/png")
+    path = kept.writer.path("inputs/a/image")
+    assert path is not None
+    assert path.read_bytes() == b"a picture"
+    assert not source.exists()
+    assert kept.writer.path("inputs/a/video") is None
+
+
+def test_a_copy_outlives_what_it_was_made_of(kept: Kept) -> None:
+    kept.put("jobs/a/1/last_frame.png", b"the last frame", "image/png")
+
+    assert kept.reader.copy("jobs/a/1/last_frame.png", "inputs/b/image")
+    assert kept.reader.copy("jobs/a/1/last_frame.png", "inputs/b/image")  # again, after a crash
+    assert not kept.reader.copy("jobs/a/1/other.png", "inputs/c/image")
+    kept.reader.delete("jobs/a")
+
+    assert kept.read("inputs/b/image") == b"the last frame"
+    assert kept.read("jobs/a/1/last_frame.png") is None
+    assert kept.reader.children("inputs/c") == []
+
+
 def test_what_was_never_put_is_not_there(kept: Kept) -> None:
     kept.put("jobs/a/1/video.mp4", b"x")
 

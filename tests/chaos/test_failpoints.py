@@ -1,5 +1,6 @@
 """A process dies at each failpoint in turn; afterwards everything ends as if it had not."""
 
+import base64
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from tests.chaos.scale import rounds, tell
 from tests.chaos.sqlite_file import Held, change, let_leases_end, rows
 from tests.chaos.worker_alone import TOKEN, worker_alone
 from tests.webhooks.receiver import Receiver, body_of, receiving
+from tests.workers.inputs.pictures import gradient, saved
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -38,9 +40,9 @@ class Scene:
     client: Patient
     receiver: Receiver
 
-    def order(self) -> str:
+    def order(self, **more: Any) -> str:
         """Submit the one job that there is."""
-        ask = {"prompt": "a red ball", "width": 64, "height": 64, "num_frames": 2}
+        ask = {"prompt": "a red ball", "width": 64, "height": 64, "num_frames": 2, **more}
         answer = self.client.send(
             "POST",
             "/generate-video",
@@ -131,6 +133,23 @@ def scene(folder: Path, api_failpoint: str = "", **settings: Any) -> Iterator[Sc
         client = Patient(api.url)
         stack.callback(client.close)
         yield Scene(folder, api, client, receiver)
+
+
+def test_a_picture_that_was_kept_without_its_job_is_collected(tmp_path: Path) -> None:
+    picture = base64.b64encode(saved(gradient(), "PNG")).decode()
+    days = 1e-6  # else only after those that a job is kept
+    with scene(tmp_path, "inputs.kept", keep_days=days, keep_jobs_days=days) as here:
+        job_id = here.survive(lambda: here.order(image=picture), "turns")
+        inputs = tmp_path / "artifacts/inputs"
+        left = here.until(
+            lambda: [path.name for path in inputs.iterdir()], lambda names: len(names) == 1
+        )
+
+        found = [job["id"] for job in here.client.jobs()]
+        tell("inputs.kept", cut_off=here.client.cut_off, kept=len(left))
+    assert (here.client.cut_off, here.client.replayed) == (1, 0)
+    assert found == left == [job_id]
+    assert not list((tmp_path / "incoming").iterdir())
 
 
 def test_a_submit_whose_answer_was_lost_has_made_one_job(tmp_path: Path) -> None:
@@ -266,6 +285,7 @@ def test_a_job_whose_bytes_are_gone_is_purged_in_the_end(tmp_path: Path) -> None
 
 
 _TESTED = {
+    "inputs.kept": test_a_picture_that_was_kept_without_its_job_is_collected,
     "submit.committed": test_a_submit_whose_answer_was_lost_has_made_one_job,
     "claim.committed": test_a_ticket_that_was_lost_costs_a_lease_and_no_attempt,
     "begin.committed": test_a_worker_that_did_not_hear_its_fence_begins_again_and_goes_on,

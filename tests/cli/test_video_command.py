@@ -10,6 +10,7 @@ from typing import IO
 import pytest
 
 from tests.cli.conftest import LONG, TINY, Rushes
+from tests.workers.inputs.pictures import gradient, saved
 
 pytestmark = pytest.mark.slow
 
@@ -41,11 +42,40 @@ def test_every_flag_arrives_and_json_is_the_job_alone(rushes: Rushes) -> None:
     assert job["input"] == {
         "model": "slate", "prompt": "A cat", "negative_prompt": "fog", "width": 64, "height": 64,
         "num_frames": 4, "fps": 12, "num_inference_steps": 9, "guidance_scale": 2.5, "seed": 7,
+        "image": None, "last_image": None, "video": None, "strength": None, "fit": None,
     }  # fmt: skip
     assert (job["status"], job["priority"]) == ("succeeded", "high")
     assert job["metadata"] == {"scene": "3", "note": "a=b"}
     file = rushes.folder / f"{job['id']}.mp4"
     assert sha256(file.read_bytes()).hexdigest() == job["result"]["sha256"]
+
+
+def test_pictures_and_films_are_files_or_jobs(rushes: Rushes) -> None:
+    (rushes.folder / "first.png").write_bytes(saved(gradient(), "PNG"))
+    (rushes.folder / "last.webp").write_bytes(saved(gradient(), "WEBP"))
+    metadata = ("--metadata", "scene=3", "--metadata", "take=1")
+
+    pictures = rushes(
+        "video",
+        "A cat",
+        *TINY,
+        *"--image first.png --last-image last.webp --json".split(),
+        *metadata,
+    )
+    first = json.loads(pictures.stdout)
+    film = rushes(
+        "video", "A cat", *f"--video {first['id']} --strength 0.3 --fit pad --json".split()
+    )
+    with_file = rushes("video", "A cat", *TINY, "--video", f"{first['id']}.mp4", "--json")
+
+    asked = first["input"]
+    assert (first["status"], first["metadata"]) == ("succeeded", {"scene": "3", "take": "1"})
+    assert (asked["num_frames"], asked["image"]["source"]) == (4, "upload")
+    assert asked["last_image"]["media_type"] == "image/webp"
+    over = json.loads(film.stdout)
+    assert (over["status"], over["input"]["video"]["job_id"]) == ("succeeded", first["id"])
+    assert (over["input"]["strength"], over["input"]["fit"]) == (0.3, "pad")
+    assert json.loads(with_file.stdout)["input"]["video"]["source"] == "upload"
 
 
 def test_a_file_that_is_there_is_refused_before_anything_is_submitted(rushes: Rushes) -> None:
@@ -78,6 +108,8 @@ def test_a_refused_request_tells_of_each_field_on_a_line(rushes: Rushes) -> None
         (["--model", "nope"], 4, "nope"),
         (["--metadata", "nope"], 2, "NAME=TEXT"),
         (["--no-wait", "-o", "clip.mp4"], 2, "--no-wait"),
+        (["--last-image", "nowhere.png"], 2, "--last-image"),
+        (["--image", "http://example.com/a.png"], 2, "https://"),
     ],
 )
 def test_wrong_flags_are_told_apart(rushes: Rushes, flags: list[str], code: int, word: str) -> None:

@@ -186,6 +186,7 @@ _MAKES: list[Column] = [
     ("steps", lambda card: _numbers(card.steps)),
     ("guidance", _guidance),
     ("negative prompt", lambda card: "yes" if card.negative_prompt else "refused"),
+    ("features", lambda card: ", ".join(card.features)),
 ]
 _DEFAULTS: list[Column] = [
     _NAME,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.errors import RequestRefused, TooLarge
-from service.domain.inline import MEDIA_TYPES, Inline, decode_inline
+from service.domain.inline import MEDIA_TYPES, Inline, decode_inline, decode_pieces
 
 
 def decode(text: str, most_bytes: int = 1000) -> Inline:
@@ -71,7 +71,7 @@ def test_what_is_too_large_is_refused_before_it_is_decoded() -> None:
         ("AAAA\r\nAAAA", "base64 -w0"),
         (" AAAA", "give A-Z, a-z, 0-9, + and /"),
         ("AAA%3D", "without percent-encoding"),
-        ("https://example.com/a.png", "a URL is not taken here"),
+        ("https://example.com/a.png", "give base64, a data: URI, an https URL"),
         ("AAé=", "character 3 ('é')"),
         ("AA\ud800=", r"character 3 ('\ud800')"),
         ("A", "groups of four"),
@@ -135,3 +135,33 @@ def test_another_type_is_refused_and_the_nearest_is_named(wrong: str, right: str
 def test_no_text_raises_anything_else(text: str) -> None:
     with suppress(RequestRefused, TooLarge):
         assert 1 <= len(decode(text, 40).content) <= 40
+
+
+@given(st.binary(min_size=1, max_size=200), st.integers(1, 50), st.booleans())
+def test_a_text_in_pieces_holds_the_same(content: bytes, size: int, uri: bool) -> None:
+    header = "data:image/png;base64," if uri else ""
+    text = base64.b64encode(content).decode()
+    pieces = [header + text[:size], *(text[i : i + size] for i in range(size, len(text), size))]
+
+    found = b"".join(decode_pieces(pieces, most_bytes=200, pointer="/image"))
+
+    assert found == content
+    with pytest.raises(TooLarge):
+        list(decode_pieces(pieces, most_bytes=len(content) - 1, pointer="/image"))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "word"),
+    [
+        (["QUJD", "QU"], "cut off"),
+        (["QUI=", "QUJD"], "cut off or badly padded"),
+        (["QUJD", "Q=JD"], "cut off or badly padded"),
+        (["QUJD", "QU-D"], r"character 7 \('-'\)"),
+        (["data:image/png;base64,"], "cut off"),
+        (["data:image/png;base64,QUJD", "QU D"], "character 29"),
+        (["QUJ=="], "badly padded"),
+    ],
+)
+def test_what_is_wrong_in_pieces_is_told_by_its_place(pieces: list[str], word: str) -> None:
+    with pytest.raises(RequestRefused, match=word):
+        list(decode_pieces(pieces, most_bytes=200, pointer="/image"))

@@ -4,10 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.domain.card import ModelCard
 from service.domain.catalog import CARDS, LTX_2B, SLATE
 from service.domain.errors import RequestRefused
+from service.domain.media import MediaRef, Role
 from service.domain.request import VideoAsk
 from service.domain.resolve import resolve
+from service.domain.shape import same_shape
 
 
 def refusal(card: Any, **ask: Any) -> dict[str, str]:
@@ -90,3 +93,30 @@ def test_what_is_accepted_is_made_as_asked_and_possible(card: Any, ask: dict[str
     assert made.height in card.side
     assert made.num_frames in card.frames
     assert made.duration_seconds <= card.max_seconds
+
+
+def test_a_mode_that_no_served_model_has_names_one_that_is_not_served() -> None:
+    ask = VideoAsk(prompt="x", image="https://example.com/a.png")
+    media: dict[Role, MediaRef] = {"image": MediaRef(source="url")}
+    text_only = LTX_2B.model_copy(update={"features": ("text-to-video",)})
+
+    with pytest.raises(RequestRefused) as caught:
+        resolve(ask, text_only, seed=1, media=media, served=[text_only])
+
+    (error,) = caught.value.errors
+    assert (error.pointer, error.code) == ("/image", "not_supported")
+    assert "no model that is served here does; of those that are not, slate" in error.detail
+
+
+@given(st.integers(1, 20_000), st.integers(1, 20_000), st.sampled_from([SLATE, LTX_2B]))
+def test_whatever_the_shape_there_is_a_size_that_the_model_makes(
+    width: int, height: int, card: ModelCard
+) -> None:
+    wide, tall = same_shape(card, width, height)
+
+    assert wide in card.side
+    assert tall in card.side
+    assert wide * tall <= card.max_pixels
+    if 0.5 <= width / height <= 2:
+        assert wide / tall == pytest.approx(width / height, rel=0.06)
+        assert wide * tall == pytest.approx(card.default_width * card.default_height, rel=0.15)

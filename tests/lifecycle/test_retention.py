@@ -8,9 +8,10 @@ from service.domain import ids
 from service.domain.attempt import MANIFEST
 from service.domain.event import DeliveryFilter
 from service.domain.failpoint import arm, disarm
-from service.domain.job import Job, JobId, JobState, KeyId, job_folder
+from service.domain.job import Job, JobId, JobState, KeyId, input_key, job_folder
 from service.domain.keeping import SETTLE, Keeping
 from service.domain.limits import Limits
+from service.domain.ports import utc_now
 from service.domain.submission import Idempotency
 from service.lifecycle import report
 from service.lifecycle.cancel import cancel
@@ -254,3 +255,39 @@ def test_a_retry_outlives_what_it_is_a_retry_of(
     kept = now_of(db, again)
     assert kept is not None
     assert (kept.state, kept.retry_of) == (JobState.QUEUED, None)
+
+
+def test_what_a_job_was_given_goes_with_its_clips(
+    db: Database,
+    key_id: KeyId,
+    artifacts: Files,
+    retention: Retention,
+    clock: make.FakeClock,
+    tmp_path: Path,
+) -> None:
+    job = finished(db, key_id, artifacts, tmp_path, clock())
+    put(artifacts, input_key(job.id, "image"), tmp_path)
+    retention.tick(clock.advance(SETTLE.total_seconds()))
+    assert artifacts.children(f"inputs/{job.id}") == ["image"]  # for a retry
+
+    retention.tick(clock.advance(KEEPING.clips.total_seconds()))
+
+    assert artifacts.children("inputs") == []
+    assert now_of(db, job) is not None
+
+
+def test_what_was_kept_for_a_job_that_never_was_goes_when_no_job_can_be_so_old(
+    db: Database, key_id: KeyId, artifacts: Files, tmp_path: Path
+) -> None:
+    now = utc_now()
+    waiting = make.do(db, lambda tx: submit(tx, make.submission(key_id), Limits(), now)).job
+    never = JobId(ids.new("job"))
+    for job_id in (waiting.id, never):
+        put(artifacts, input_key(job_id, "image"), tmp_path)
+
+    Retention(db, artifacts, KEEPING).tick(now + timedelta(days=29))
+    young = artifacts.children("inputs")
+    Retention(db, artifacts, KEEPING).tick(now + timedelta(days=31))
+
+    assert young == sorted([waiting.id, never])
+    assert artifacts.children("inputs") == [waiting.id]

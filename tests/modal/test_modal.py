@@ -1,5 +1,7 @@
 """The deployment script on Modal's own client and container runtime, against our loopback."""
 
+import base64
+import io
 import json
 import time
 from collections.abc import Iterator
@@ -8,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 from standardwebhooks import Webhook
 
 from dev.loopback_modal.harness import LoopbackModal, loopback_modal, why_not
 from tests.webhooks.receiver import Receiver, body_of, receiving
+from tests.workers.inputs.pictures import gradient, saved
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
@@ -103,6 +108,27 @@ def test_a_prompt_goes_in_over_http_and_an_mp4_comes_out_of_the_volume(
         time.sleep(0.05)
     (got,) = receiver.got("ok")
     assert Webhook(secret).verify(body_of(got), got["headers"])["type"] == "job.succeeded"
+
+
+def test_a_picture_and_the_last_frame_of_a_job_reach_the_worker_over_the_volume(live: Live) -> None:
+    picture = saved(gradient(size=(64, 64)), "PNG")
+
+    first = live.done(live.submit(image=base64.b64encode(picture).decode())["id"])
+    second = live.done(live.submit(image=first["id"])["id"])  # by a container that is warm
+
+    assert (first["status"], second["status"]) == ("succeeded", "succeeded"), (first, second)
+    frames = [
+        np.asarray(Image.open(io.BytesIO(httpx.get(job["result"]["last_frame_url"]).content)))
+        for job in (first, second)
+    ]
+    shown = np.asarray(gradient(size=(64, 64)))
+    for frame in frames:
+        assert np.array_equal(frame[:2, :2], shown[:2, :2])
+    live.client.delete(f"/v1/jobs/{first['id']}")
+    files = live.cloud.volumes()["rushes-artifacts"]["files"]
+    kept = [name for name in files if "inputs/" in name]
+    assert [name for name in kept if first["id"] in name] == []
+    assert any(second["id"] in name for name in kept)
 
 
 def test_what_is_deployed_is_what_the_catalog_says(live: Live) -> None:

@@ -57,7 +57,9 @@ def test_a_ticket_becomes_a_video_with_its_stills_and_manifest(artifacts: Files)
     assert manifest is not None
     assert Outcome.model_validate_json(manifest.read_bytes()) == outcome
     assert [step for step in steps if step[0] is Stage.GENERATE][-1] == (Stage.GENERATE, 6, 6)
-    assert set(outcome.timings_ms) == {"load", "generate", "encode", "upload", "total"}
+    assert set(outcome.timings_ms) == {
+        *("preprocess", "load", "generate", "encode", "upload", "total")
+    }
 
 
 def test_a_cancel_in_the_middle_leaves_nothing_behind(artifacts: Files) -> None:

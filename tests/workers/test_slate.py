@@ -9,7 +9,7 @@ import pytest
 from service.domain.attempt import AttemptFailed, FailureKind, Stage
 from service.domain.catalog import SLATE
 from service.domain.request import MAX_SEED, VideoRequest
-from service.workers.adapters.base import NOTHING, Frame
+from service.workers.adapters.base import NOTHING, Conditions, Frame
 from service.workers.adapters.registry import make_adapter
 from service.workers.adapters.slate import CYCLE, SHUT, Slate, flash, openness
 from service.workers.adapters.slate_art.dials import timecode
@@ -228,3 +228,59 @@ def test_the_registry_makes_a_slate_that_needs_no_gpu() -> None:
 
     assert isinstance(slate, Slate)
     assert slate.gpu is None
+
+
+# What is given
+
+
+def noise(*shape: int) -> Frame:
+    return np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+
+
+def given(conditions: Conditions, **changes: Any) -> list[Frame]:
+    return list(Slate(SLATE).generate(ask(**changes), conditions, ignore))
+
+
+CORNER = (slice(0, 4), slice(0, 4))  # beside the board
+
+
+def test_a_picture_is_the_ground_under_the_board() -> None:
+    picture = noise(96, 128, 3)
+
+    frames = given(Conditions(image=picture))
+
+    for frame in frames:
+        assert np.array_equal(frame[CORNER], picture[CORNER])
+        assert not np.array_equal(frame, picture)
+
+
+def test_the_first_frame_becomes_the_last_one() -> None:
+    first, last = noise(96, 128, 3), noise(96, 128, 3)[::-1].copy()
+
+    frames = given(Conditions(image=first, last_image=last), num_frames=5)
+
+    assert np.array_equal(frames[0][CORNER], first[CORNER])
+    assert np.array_equal(frames[-1][CORNER], last[CORNER])
+    halfway = (first[CORNER].astype(int) + last[CORNER]) // 2
+    assert np.array_equal(frames[2][CORNER], halfway)
+
+
+def test_a_film_fades_with_the_strength() -> None:
+    film = noise(3, 96, 128, 3)
+    alone = draw()
+
+    weak, strong = (given(Conditions(video=film), strength=part) for part in (0.001, 1.0))
+
+    for index in range(3):
+        assert np.array_equal(weak[index][CORNER], film[index][CORNER])
+    assert same(strong, alone)
+
+
+def test_a_clip_that_goes_on_begins_with_the_frames_before() -> None:
+    tail = noise(2, 96, 128, 3)
+
+    frames = given(Conditions(tail=tail))
+
+    assert np.array_equal(frames[0], tail[0])
+    assert np.array_equal(frames[1], tail[1])
+    assert np.array_equal(frames[2], draw()[2])

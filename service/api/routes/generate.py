@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter, Request, Response
 
-from service.api.accept import IdempotencyKey, Prefer, accept, submission
+from service.api.accept import IdempotencyKey, Plea, Prefer, accept, submission
+from service.api.asked import VideoAskDep, body_of
 from service.api.auth import Visit, VisitDep
 from service.api.parts import Parts
 from service.api.problems import documented
@@ -23,34 +24,37 @@ router = APIRouter(tags=["videos"])
         200: {"model": JobOut | InlineVideo, "description": "Final within the wait."},
         **documented(400, 401, 402, 413, 422, 429, 503, 507),
     },
+    openapi_extra=body_of(VideoAsk),
 )
 async def generate_video(
-    ask: VideoAsk,
+    asked: VideoAskDep,
     request: Request,
     visit: VisitDep,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Accept a video job. It is durable when this answers."""
-    asked = submission(visit, ask, request)
-    inline = ask.response_format == "b64_json"
-    return await accept(visit, asked, prefer=prefer, inline=inline)
+    return await accept(visit, Plea(asked, request), prefer=prefer)
 
 
-@router.post("/v1/estimate", responses=documented(400, 401, 413, 422, 429, 503))
-async def estimate(ask: VideoAsk, request: Request, visit: VisitDep) -> Estimate:
+@router.post(
+    "/v1/estimate",
+    responses=documented(400, 401, 413, 422, 429, 503, 507),
+    openapi_extra=body_of(VideoAsk),
+)
+async def estimate(asked: VideoAskDep, request: Request, visit: VisitDep) -> Estimate:
     """Resolve a request without starting anything: parameters, cost, seconds, warnings."""
-    asked = submission(visit, ask, request)
-    parts = visit.parts
-    card, made = parts.card(ask.model), asked.request
+    would_be, _ = await submission(visit, Plea(asked, request))
+    parts, ask = visit.parts, asked.ask
+    card, made = parts.card(ask.model), would_be.request
     return Estimate(
         model=card.name,
         sandbox=card.sandbox,
         input=made,
         duration_seconds=round(made.duration_seconds, 6),
         expected_seconds=round(card.expected_seconds(made), 2),
-        cost=_cost(asked),
-        warnings=[*_warnings(parts, ask, made), *await _too_dear(visit, asked)],
+        cost=_cost(would_be),
+        warnings=[*_warnings(parts, ask, made), *await _too_dear(visit, would_be)],
     )
 
 
@@ -84,6 +88,12 @@ def _warnings(parts: Parts, ask: VideoAsk, made: VideoRequest) -> list[str]:
         found.append(
             f"{ask.duration_seconds:g} s becomes {made.num_frames} frames at {made.fps} fps, "
             f"which is {made.duration_seconds:.3f} s"
+        )
+    guide = made.video or made.image
+    if guide is not None and guide.width is None and (ask.width is None or ask.height is None):
+        found.append(
+            f"the size of what is given is not known yet: {made.width}x{made.height} is the "
+            "model's default; name width and height for another shape"
         )
     if ask.seed is None:
         found.append("no seed was given: every job gets a random one of its own")

@@ -2,20 +2,23 @@
 
 import re
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
-from service.api.accept import IdempotencyKey, Prefer, accept, submission
+from service.api.accept import IdempotencyKey, Plea, Prefer, accept
 from service.api.answers import json_answer, view, wait_final
+from service.api.asked import Asked, ChangesDep, body_of
 from service.api.auth import VisitDep
+from service.api.bring import kept_texts
 from service.api.paths import JobPath, job_id_of
 from service.api.problems import documented
 from service.api.schemas import Deleted, InlineVideo, JobList, JobOut
 from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
 from service.domain.job import Job, JobFilter, JobId, JobState
+from service.domain.media import NEEDS
 from service.domain.request import METADATA_LABEL, Choices, Label, VideoAsk
 from service.lifecycle.cancel import cancel
 from service.lifecycle.remove import remove
@@ -141,12 +144,13 @@ async def cancel_job(job_id: JobPath, visit: VisitDep) -> Response:
         200: {"model": JobOut | InlineVideo, "description": "Final within the wait."},
         **documented(400, 401, 402, 404, 409, 413, 422, 429, 503, 507),
     },
+    openapi_extra=body_of(Choices),
 )
 async def retry_job(
     job_id: JobPath,
     request: Request,
     visit: VisitDep,
-    changes: Choices | None = None,
+    changes: ChangesDep,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
@@ -155,9 +159,8 @@ async def retry_job(
     old = await visit.parts.find_job(known, visit.key.id)
     if not old.state.final:
         raise Conflict(f"the job is {old.state}; only a final job can be retried", code="not_final")
-    ask = _asked_again(old, changes or Choices())
-    asked = submission(visit, ask, request, retry_of=old.id)
-    return await accept(visit, asked, prefer=prefer, inline=ask.response_format == "b64_json")
+    asked = Asked(_asked_again(old, changes.ask), changes.desk, changes.files)
+    return await accept(visit, Plea(asked, request, again=old), prefer=prefer)
 
 
 @router.delete("/{job_id}", responses=documented(401, 404, 409, 429))
@@ -192,12 +195,24 @@ def _split(text: str | None) -> list[str]:
     return [word for word in words if word]
 
 
+# What another model is given too; it brings its own sizes, steps and strength.
+_KEPT = ("prompt", "seed", "image", "last_image", "video", "fit")
+
+
+def _replaced(kept: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """A film in place of pictures takes their place, and the other way round."""
+    gone = ("image", "last_image") if "video" in given else ("video", "strength")
+    return {name: value for name, value in kept.items() if name not in gone}
+
+
 def _asked_again(old: Job, changes: Choices) -> VideoAsk:
     """The old request as an ask, with `changes` on top; a new model brings its own defaults."""
     given = changes.model_dump(exclude_none=True)
-    kept = old.request.model_dump(exclude_none=True)
+    kept = old.request.model_dump(exclude_none=True) | kept_texts(old)
     if given.get("model", kept["model"]) != kept["model"]:
-        kept = {name: kept[name] for name in ("prompt", "seed")}
+        kept = {name: kept[name] for name in _KEPT if name in kept}
+    if given.keys() & NEEDS.keys():
+        kept = _replaced(kept, given)
     if "duration_seconds" in given:
         kept.pop("num_frames", None)
     return VideoAsk(

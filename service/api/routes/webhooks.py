@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from service.api.accept import refuse_bad_target
 from service.api.auth import Visit, VisitDep
+from service.api.bring import refuse_bad_target
 from service.api.paths import delivery_id_of, endpoint_id_of, job_id_of
 from service.api.problems import documented
 from service.api.schemas import (

@@ -14,6 +14,7 @@ from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.slate_art.backdrop import backdrop
 from service.workers.adapters.slate_art.board import draw_board
 from service.workers.adapters.slate_art.dials import dials, progress_bar
+from service.workers.adapters.slate_art.given import given
 from service.workers.adapters.slate_art.layer import make_palette
 from service.workers.adapters.slate_art.layout import lay_out
 from service.workers.adapters.slate_art.stick import loose, striped, turned
@@ -25,7 +26,7 @@ FLASH = 0.5  # how long the background glows after it
 
 
 class Slate:
-    """Needs no GPU and no weights, and honours every field of a request."""
+    """Needs no GPU and no weights, and honours every field of a request and every condition."""
 
     gpu: str | None = None
 
@@ -39,18 +40,21 @@ class Slate:
         self, request: VideoRequest, conditions: Conditions, on_step: OnStep
     ) -> Iterator[Frame]:
         """Draw one frame at a time: no more than one is held, however long the video."""
-        draw = _painter(request)
+        draw = _painter(request, conditions)
         for index in range(request.num_frames):
             frame = draw(index)
             on_step(Stage.GENERATE, index + 1, request.num_frames)
             yield frame
 
 
-def _painter(request: VideoRequest) -> Callable[[int], Frame]:
-    """Draws, once, all that stands still; what it returns draws the frame at an index."""
+def _painter(request: VideoRequest, conditions: Conditions) -> Callable[[int], Frame]:
+    """Draws, once, all that stands still; what it returns draws the frame at an index.
+
+    The board lies over whatever is given; only the frames of a clip before stay as they were.
+    """
     rng = _random(request)
     palette = make_palette(rng)
-    ground = backdrop(rng, palette, request.width, request.height)
+    sky = backdrop(rng, palette, request.width, request.height)
     layout = lay_out(request.width, request.height)
     board = draw_board(request, layout, palette.accent)
     stick = loose(striped(layout.wide, layout.stick, palette.accent, lean=1))
@@ -58,9 +62,19 @@ def _painter(request: VideoRequest) -> Callable[[int], Frame]:
     pose = lru_cache(maxsize=1)(partial(turned, stick, layout.left, layout.top - 1))
     shows = (dials(request, layout), progress_bar(request, palette.accent))
 
+    tail = () if conditions.tail is None else conditions.tail
+
+    def drawn(index: int) -> Frame:
+        return sky(index / request.fps, flash(index / request.fps))
+
+    ground = given(conditions, request, drawn)
+
     def draw(index: int) -> Frame:
+        if index < len(tail):
+            before: Frame = tail[index].copy()
+            return before
         seconds = index / request.fps
-        frame = ground(seconds, flash(seconds))
+        frame = ground(index)
         for layer in (*board, pose(openness(seconds))):
             layer.over(frame)
         for show in shows:

@@ -1,4 +1,4 @@
-"""Sound and video from a stranger: what is in the file, and its sound as plain samples."""
+"""Sound and video from a stranger: what is in the file, its samples and its pixels."""
 
 import re
 import wave
@@ -7,9 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from service.domain.attempt import AttemptFailed, FailureKind
+from service.domain.request import VideoRequest
 from service.workers.stages.inputs.ffmpeg import Late, Unread, reading
 from service.workers.stages.inputs.tracks import Overlong, Track, read_tracks
 
@@ -24,6 +28,8 @@ _STARTS = re.compile(
 _PACKETS = "-map 0:V:0? -map 0:a:0? -c copy -f framecrc"
 _PADDING_SECONDS = 0.1  # an encoder fills up its last packet
 _SAMPLE_BYTES = 2
+_LONGEST_FILM_SECONDS = 600.0
+_FILM_TIMEOUT = timedelta(seconds=120)
 _BLOCK_BYTES = 1 << 16
 
 
@@ -90,6 +96,54 @@ def decode_audio(
     except BaseException:
         into.unlink(missing_ok=True)
         raise
+
+
+def decode_film(
+    path: Path,
+    request: VideoRequest,
+    *,
+    most_bytes: int,
+    most_seconds: float = _LONGEST_FILM_SECONDS,
+    timeout: timedelta = _FILM_TIMEOUT,
+) -> NDArray[np.uint8]:
+    """The first video track from its start, at exactly the request's size, frame rate and number of
+    frames: upright, in square pixels, cropped around the middle or padded with black as the request
+    has it. Of no more than `most_seconds`, of which what is not needed is not decoded.
+
+    Raises AttemptFailed as `probe_media` does, and `media_too_short` for a film that ends more than
+    a tenth of a second before the request's own end; what is lacking of less, the last frame fills.
+    """
+    bounds: Any = {"most_bytes": most_bytes, "most_seconds": most_seconds, "timeout": timeout}
+    probe_media(path, kinds={"video"}, **bounds)
+    film = np.empty((request.num_frames, request.height, request.width, 3), np.uint8)
+    count = 0
+    with _refusing(most_seconds), reading(path, _pixels(request), timeout) as pixels:
+        while count < len(film) and (frame := pixels.read(film[count].nbytes)):
+            film[count].reshape(-1)[: len(frame)] = np.frombuffer(frame, np.uint8)
+            count += 1
+        if not count:
+            raise Unread
+    if len(film) - count > request.fps * _PADDING_SECONDS + 1:
+        raise _refused(
+            "too_short",
+            f"has {count / request.fps:.2f} s and {request.duration_seconds:.2f} s are wanted; ask "
+            "for a shorter video",
+        )
+    film[count:] = film[count - 1]
+    return film
+
+
+def _pixels(request: VideoRequest) -> str:
+    """ffmpeg's options; it turns a film upright by itself."""
+    size = f"{request.width}:{request.height}"
+    if request.fit == "pad":
+        shape = f"scale={size}:force_original_aspect_ratio=decrease,pad={size}:-1:-1"
+    else:
+        shape = f"scale={size}:force_original_aspect_ratio=increase,crop={size}"
+    return (
+        f"-map 0:V:0 -vf fps={request.fps},scale=iw*sar:ih,setsar=1,{shape} -fps_mode passthrough "
+        f"-frames:v {request.num_frames} -f rawvideo -pix_fmt rgb24"
+    )
 
 
 def _samples(path: Path, rate: int, most_seconds: float, timeout: timedelta) -> Iterator[bytes]:

@@ -1,0 +1,200 @@
+"""From a body, JSON or form, to a validated ask; its pictures and films wait as files beside it."""
+
+import asyncio
+import hashlib
+import json
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
+
+from fastapi import Depends, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from service.api import sniff
+from service.api.auth import Visit, VisitDep
+from service.api.forms import is_form, read_form
+from service.api.incoming import LONGEST_SECONDS, Desk, Incoming, receive
+from service.api.lift import Span, lift
+from service.domain.errors import FieldError, RequestRefused, TooLarge, Unavailable
+from service.domain.inline import decode_inline, decode_pieces
+from service.domain.media import MOST_PIXELS, NEEDS, MediaRef, Role
+from service.domain.request import Choices, VideoAsk
+
+A = TypeVar("A", bound=Choices)
+
+
+@dataclass(frozen=True)
+class Asked(Generic[A]):
+    """An ask, and the files that came with it.
+
+    Where there is a file, the ask's own text for it is `sha256:…`: so two asks are the same when
+    their files are, however they were sent.
+    """
+
+    ask: A
+    desk: Desk  # where the files lie
+    files: dict[Role, tuple[Path, MediaRef]] = field(default_factory=dict)
+
+
+async def video_ask(request: Request, visit: VisitDep) -> AsyncIterator[Asked[VideoAsk]]:
+    """Read only once the key is known to be good: strangers fill no disk."""
+    with visit.parts.incoming.desk(visit.key.id) as desk:
+        yield await _in_time(_read(request, visit, desk, VideoAsk))
+
+
+async def changes(request: Request, visit: VisitDep) -> AsyncIterator[Asked[Choices]]:
+    """The same where every field may be left out, and the body too."""
+    with visit.parts.incoming.desk(visit.key.id) as desk:
+        yield await _in_time(_read(request, visit, desk, Choices))
+
+
+VideoAskDep = Annotated[Asked[VideoAsk], Depends(video_ask)]
+ChangesDep = Annotated[Asked[Choices], Depends(changes)]
+
+
+def body_of(model: type[Choices]) -> dict[str, Any]:
+    """What the API's description says of such a body."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    form = {"$ref": f"#/components/schemas/{model.__name__}Form"}
+    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
+    return {"requestBody": {"required": model is VideoAsk, "content": content}}
+
+
+def body_schemas() -> dict[str, Any]:
+    """The schemas that `body_of` names."""
+    models = (VideoAsk, Choices)
+    return {
+        **{model.__name__: model.model_json_schema() for model in models},
+        **{f"{model.__name__}Form": _form_schema(model) for model in models},
+    }
+
+
+def _form_schema(model: type[Choices]) -> dict[str, Any]:
+    """A form knows no null, and a picture or film may be a file in it."""
+    schema = model.model_json_schema() | {"title": f"{model.__name__}Form"}
+    for name, field_schema in schema["properties"].items():
+        kinds = [kind for kind in field_schema.get("anyOf", ()) if kind != {"type": "null"}]
+        if name in NEEDS:
+            kinds.insert(0, {"type": "string", "format": "binary"})
+        if kinds:
+            del field_schema["default"]
+            field_schema["anyOf"] = kinds
+    return schema
+
+
+async def _in_time(reading: Awaitable[Asked[A]]) -> Asked[A]:
+    """A body that drips holds no place for ever."""
+    try:
+        async with asyncio.timeout(LONGEST_SECONDS):
+            return await reading
+    except TimeoutError:
+        raise Unavailable("the body did not come in in time") from None
+
+
+async def _read(request: Request, visit: Visit, desk: Desk, model: type[A]) -> Asked[A]:
+    incoming = visit.parts.incoming
+    if is_form(request):
+        visit.parts.room.check()
+        form = await read_form(request, desk, incoming)
+        ask = _validated(model, form.values(), texts=True)
+        return await run_in_threadpool(_settled, ask, form.files, desk, incoming)
+    body = await receive(request, desk, incoming.most_bytes)
+    if isinstance(body, bytes):
+        ask = _validated(model, _json(request, body, model))
+        if all(getattr(ask, role) is None for role in NEEDS):
+            return Asked(ask, desk)
+        return await run_in_threadpool(_settled, ask, {}, desk, incoming)
+    visit.parts.room.check()
+    name = secrets.token_hex(8)
+    rest, spans = await run_in_threadpool(lift, body, name, incoming.most_bytes)
+    ask = _validated(model, _json(request, rest, model))
+    found = {getattr(ask, role) for role in NEEDS}
+    if not found.issuperset(spans):
+        raise TooLarge("only image, last_image and video may be so long")
+    return await run_in_threadpool(_settled, ask, spans, desk, incoming)
+
+
+def _json(request: Request, body: bytes, model: type[Choices]) -> Any:
+    if not body and model is Choices:
+        return {}
+    if not body:
+        raise _invalid([{"type": "missing", "loc": (), "msg": ""}])
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise _invalid([{"type": "model_attributes_type", "loc": (), "msg": ""}])
+    try:
+        found = json.loads(body)
+    except json.JSONDecodeError as error:
+        raise _invalid([{"type": "json_invalid", "loc": (error.pos,), "msg": ""}]) from None
+    except (ValueError, RecursionError):  # not UTF-8; a number of thousands of digits; too deep
+        raise _invalid([{"type": "json_invalid", "loc": (0,), "msg": ""}]) from None
+    return {} if found is None and model is Choices else found
+
+
+def _validated(model: type[A], values: Any, *, texts: bool = False) -> A:
+    """Of a form every value is a text, and may stand for what JSON writes without quotes."""
+    try:
+        return model.model_validate(values, strict=not texts)
+    except ValidationError as error:
+        raise _invalid(error.errors(include_url=False, include_context=False)) from None
+
+
+def _invalid(found: Iterable[Any]) -> RequestValidationError:
+    return RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in found])
+
+
+def _settled(ask: A, sent: Mapping[str, Path | Span], desk: Desk, incoming: Incoming) -> Asked[A]:
+    """Every file is on the disk, is what it should be, and is known by its hash."""
+    files: dict[Role, tuple[Path, MediaRef]] = {}
+    for role in NEEDS:
+        text: str | None = getattr(ask, role)
+        if text is None or "://" in text[:32] or text.startswith("job_"):
+            continue
+        path = _on_disk(text, sent.get(text), desk.file(role), incoming.most_bytes_of(role), role)
+        files[role] = (path, _upload(path, role))
+    known: dict[str, str] = {role: f"sha256:{ref.sha256}" for role, (_, ref) in files.items()}
+    return Asked(ask.model_copy(update=known), desk, files)
+
+
+def _on_disk(text: str, sent: Path | Span | None, path: Path, most_bytes: int, role: Role) -> Path:
+    if isinstance(sent, Path):
+        return sent
+    if sent is None:
+        path.write_bytes(decode_inline(text, most_bytes=most_bytes, pointer=f"/{role}").content)
+        return path
+    if sent.length // 2 > most_bytes:  # far too long even if every other character is an escape
+        raise TooLarge(f"/{role} holds more than {most_bytes:,} bytes")
+    with path.open("wb") as file:
+        for block in decode_pieces(sent.pieces(), most_bytes=most_bytes, pointer=f"/{role}"):
+            file.write(block)
+    return path
+
+
+_TAKEN = {"image": "PNG, JPEG or WebP", "video": "MP4, MOV, WebM or Matroska"}
+
+
+def _upload(path: Path, role: Role) -> MediaRef:
+    """Raises RequestRefused for what is by its first bytes no picture, or no film."""
+    kind = "video" if role == "video" else "image"
+    media_type = sniff.media_type(path)
+    if media_type is None or not media_type.startswith(f"{kind}/"):
+        detail = f"{role} is not {_TAKEN[kind]}"
+        raise RequestRefused([FieldError(f"/{role}", detail, "unsupported_media_type")])
+    width, height = sniff.picture_size(path) or (None, None)
+    if width and height and width * height > MOST_PIXELS:
+        detail = f"{role} is {width}x{height}; at most {MOST_PIXELS:,} pixels are taken"
+        raise RequestRefused([FieldError(f"/{role}", detail, "too_many_pixels")])
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return MediaRef(
+        source="upload",
+        media_type=media_type,
+        size_bytes=path.stat().st_size,
+        sha256=sha256,
+        width=width,
+        height=height,
+    )

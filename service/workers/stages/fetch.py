@@ -1,0 +1,81 @@
+"""Brings what a job begins with to a file: from where it is kept, or from its URL."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import cast
+
+from service.domain.attempt import AttemptFailed, FailureKind
+from service.domain.media import MediaRef, Role
+from service.domain.ports import ArtifactStore
+from service.egress.client import Egress, Rules, TargetFailed, TargetRefused
+
+_TIMEOUT = timedelta(seconds=60)
+# What may pass: an overloaded server, or one that is being started again.
+_PASSING = frozenset({408, 425, 429, *range(500, 600)})
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The one way out for URLs, and how much is taken in."""
+
+    egress: Egress = field(default_factory=lambda: Egress(Rules()))
+    most_image_bytes: int = 20_000_000
+    most_video_bytes: int = 100_000_000
+
+    def most_bytes(self, role: Role) -> int:
+        return self.most_video_bytes if role == "video" else self.most_image_bytes
+
+
+def fetch(ref: MediaRef, key: str, artifacts: ArtifactStore, sources: Sources, into: Path) -> Path:
+    """A file with the bytes, not to be changed: what lies under `key`, or `into`, from a URL.
+
+    Raises AttemptFailed: `url_refused` (our rules forbid it, no socket was opened), `url_failed`,
+    `url_too_large` (all of kind user), `url_unavailable` (transient: a timeout, or a server that
+    says that it is its own trouble). Unavailable passes through.
+    """
+    role = cast("Role", key.rpartition("/")[2])
+    if ref.url is None:
+        path = artifacts.path(key)
+        if path is None:
+            what = f"the {role} that this job was given is no longer there"
+            raise AttemptFailed(FailureKind.INTERNAL, "input_gone", what)
+        return path
+    with _told(role):
+        sources.egress.fetch(
+            ref.url, into=into, most_bytes=sources.most_bytes(role), timeout=_TIMEOUT
+        )
+    return into
+
+
+@contextmanager
+def _told(role: Role) -> Iterator[None]:
+    """Nothing of what the other side sent is in the words."""
+    try:
+        yield
+    except TargetRefused as refused:
+        raise _failed("url_refused", f"the URL of {role} is not called: {refused.reason}") from None
+    except TargetFailed as failed:
+        if failed.reason == "timeout" or failed.status in _PASSING:
+            what = f"the URL of {role} is not to be had just now ({failed})"
+            raise AttemptFailed(FailureKind.TRANSIENT, "url_unavailable", what) from None
+        if failed.reason == "too_large":
+            raise _failed("url_too_large", f"the URL of {role} leads to too large a file") from None
+        raise _failed("url_failed", f"the URL of {role} {_why(failed)}") from None
+
+
+def _why(failed: TargetFailed) -> str:
+    if failed.status is not None:
+        moved = "; redirects are not followed" if 300 <= failed.status < 400 else ""
+        return f"answers {failed.status}{moved}"
+    return {
+        "dns": "has a host that is not found",
+        "connect": "leads to a host where nobody listens",
+        "tls": "leads to a host without a trusted certificate for its name",
+    }.get(failed.reason, "leads to what is no web server, or broke off")
+
+
+def _failed(code: str, message: str) -> AttemptFailed:
+    return AttemptFailed(FailureKind.USER, code, message)

@@ -1,0 +1,151 @@
+"""What a job begins with is brought to a file, or the job fails by whose fault it is."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from service.artifacts.files import Files
+from service.domain.attempt import AttemptFailed, FailureKind
+from service.domain.media import MediaRef
+from service.egress.client import Egress, Rules
+from service.workers.stages.fetch import Sources, fetch
+from tests.egress.parts import LOOPBACK, PUBLIC, Dialer, Names, answers, serve
+from tests.workers.inputs.pictures import gradient, saved
+
+KEY = "inputs/job_06h0cqct31vp78ap2nmi51uars/image"
+PICTURE = saved(gradient(), "PNG")
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(PICTURE)
+
+
+def bring(folder: Path, url: str | None, sources: Sources) -> Path:
+    ref = MediaRef(source="upload" if url is None else "url", url=url)
+    return fetch(ref, KEY, Files(folder / "artifacts"), sources, folder / "input")
+
+
+def failure(folder: Path, url: str, sources: Sources) -> tuple[str, str]:
+    with pytest.raises(AttemptFailed) as caught:
+        bring(folder, url, sources)
+    assert not (folder / "input").exists()
+    return caught.value.kind.value, caught.value.code
+
+
+def test_what_was_kept_is_read_where_it_lies(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(PICTURE)
+    Files(tmp_path / "artifacts").put(KEY, tmp_path / "a", "image/png")
+
+    path = bring(tmp_path, None, Sources())
+
+    assert path.read_bytes() == PICTURE
+    assert not (tmp_path / "input").exists()
+
+
+def test_what_is_no_longer_there_is_our_fault(tmp_path: Path) -> None:
+    with pytest.raises(AttemptFailed, match="no longer there") as caught:
+        bring(tmp_path, None, Sources())
+
+    assert caught.value.kind is FailureKind.INTERNAL
+
+
+def test_a_url_is_fetched_into_a_file(tmp_path: Path) -> None:
+    with serve(answers(OK + PICTURE)) as server:
+        path = bring(tmp_path, server.url, Sources(Egress(LOOPBACK)))
+
+    assert hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256(PICTURE).digest()
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\n\r\n", ("user", "url_failed")),
+        (
+            b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\n\r\n",
+            ("user", "url_failed"),
+        ),
+        (b"HTTP/1.1 503 Unavailable\r\n\r\n", ("transient", "url_unavailable")),
+        (b"HTTP/1.1 429 Too Many Requests\r\n\r\n", ("transient", "url_unavailable")),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\nshort", ("user", "url_failed")),
+        (b"secret of another protocol\r\n\r\n", ("user", "url_failed")),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + bytes(100_001), ("user", "url_too_large")),
+    ],
+    ids=["404", "redirect", "503", "429", "cut off", "no HTTP", "too large"],
+)
+def test_a_url_that_gives_no_file_fails_by_whose_fault_it_is(
+    tmp_path: Path, answer: bytes, found: tuple[str, str]
+) -> None:
+    with serve(answers(answer)) as server:
+        sources = Sources(Egress(LOOPBACK), most_image_bytes=100_000)
+
+        assert failure(tmp_path, server.url, sources) == found
+        assert len(server.requests) == 1  # a redirect is not followed
+
+
+def test_the_words_hold_nothing_of_what_was_answered(tmp_path: Path) -> None:
+    with (
+        serve(answers(b"HTTP/1.1 404 canary-phrase\r\n\r\ncanary-body")) as server,
+        pytest.raises(AttemptFailed) as caught,
+    ):
+        bring(tmp_path, server.url, Sources(Egress(LOOPBACK)))
+
+    assert "404" in caught.value.message
+    assert "canary" not in caught.value.message
+
+
+REFUSED = [
+    "https://127.0.0.1/a.png",
+    "https://localhost/a.png",
+    "https://0.0.0.0/a.png",
+    "https://2130706433/a.png",
+    "https://0x7f.1/a.png",
+    "https://[::1]/a.png",
+    "https://[::ffff:169.254.169.254]/a.png",
+    "https://169.254.169.254/latest/meta-data/",
+    "https://192.0.0.192/a.png",
+    "https://168.63.129.16/a.png",
+    "https://metadata.google.internal/a.png",
+    "http://93.184.216.34/a.png",
+    "https://93.184.216.34:22/a.png",
+    "https://private.example/a.png",
+    "https://half.example/a.png",
+    "ftp://example.com/a.png",
+]
+
+
+@pytest.mark.parametrize("url", REFUSED)
+def test_nothing_private_is_ever_dialled(tmp_path: Path, url: str) -> None:
+    names = Names({"private.example": [["10.0.0.7"]], "half.example": [[PUBLIC, "::1"]]})
+    dialer = Dialer()
+    sources = Sources(Egress(Rules(), resolve=names, connect=dialer))
+
+    assert failure(tmp_path, url, sources) == ("user", "url_refused")
+    assert dialer.dialled == []
+
+
+def test_a_name_that_changes_its_mind_leads_nowhere_else(tmp_path: Path) -> None:
+    names = Names({"rebind.example": [[PUBLIC], ["127.0.0.1"]]})
+    dialer = Dialer()
+    sources = Sources(Egress(Rules(), resolve=names, connect=dialer))
+
+    first = failure(tmp_path, "https://rebind.example/a.png", sources)
+    second = failure(tmp_path, "https://rebind.example/a.png", sources)
+
+    assert (first, second) == (("user", "url_failed"), ("user", "url_refused"))
+    assert {address for address, _ in dialer.dialled} == {PUBLIC}
+
+
+@pytest.mark.parametrize("broken", ["dns", "connect", "tls"])
+def test_a_host_that_cannot_be_reached_is_told_how(tmp_path: Path, broken: str) -> None:
+    names: dict[str, list[list[str]]] = {} if broken == "dns" else {"a.example": [[PUBLIC]]}
+    make: dict[str, Callable[[int], Dialer]] = {
+        "dns": lambda _: Dialer(),
+        "connect": lambda _: Dialer(),
+        "tls": Dialer,
+    }
+    with serve(answers(b"no tls")) as server:
+        egress = Egress(Rules(), resolve=Names(names), connect=make[broken](server.port))
+
+        found = failure(tmp_path, "https://a.example/a.png", Sources(egress))
+
+    assert found == ("user", "url_failed")
