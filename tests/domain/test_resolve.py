@@ -90,3 +90,13 @@ def test_what_is_accepted_is_made_as_asked_and_possible(card: Any, ask: dict[str
     assert made.height in card.side
     assert made.num_frames in card.frames
     assert made.duration_seconds <= card.max_seconds
+
+
+def test_more_prompts_than_segments_are_refused_with_their_number() -> None:
+    detail = refusal(SLATE, num_frames=1_000, prompts=["a", "b", "c"])["/prompts"]
+
+    assert "2 segments" in detail
+    assert "at most 2" in detail
+    assert "at once" in refusal(SLATE, num_frames=100, prompts=["a", "b"])["/prompts"]
+    made = resolve(VideoAsk(prompt="x", num_frames=1_000, prompts=["a", "b"]), SLATE, seed=0)
+    assert made.prompts == ["a", "b"]
