@@ -18,6 +18,7 @@ from service.domain.errors import FieldError, RequestRefused, TooLarge
 from service.domain.media import NEEDS
 
 _MOST_PARTS = 64
+_LISTS = ("webhook_events", "prompts")
 _BRACKETS = re.compile(r"([a-z_]{1,64})\[([^\[\]]*)\]")
 
 
@@ -177,12 +178,12 @@ def _parser(boundary: bytes, reader: _Reader) -> MultipartParser:
 
 def _put(values: dict[str, Any], name: str, text: str) -> None:
     found = _BRACKETS.fullmatch(name)
-    if found is None and name == "webhook_events" and not text.startswith("["):
+    if found is None and name in _LISTS and not text.startswith("["):
         values.setdefault(name, []).append(text)
     elif found is None:
         if name in values:
             raise RequestRefused([_wrong(name, "is sent twice", "given_twice")])
-        values[name] = _parsed(text) if name in ("metadata", "webhook_events") else text
+        values[name] = _parsed(text) if name in ("metadata", *_LISTS) else text
     elif found[2]:
         _inner(values, found[1], {}, name)[found[2]] = text
     else:

@@ -100,12 +100,17 @@ class VideoFacts(BaseModel):
     num_frames: int = Field(gt=0)
     has_audio: bool = False
     sandbox: bool = False
+    # Of a video that was made in segments: how far each was from the one before where they overlap,
+    # before they were blended; the mean over all pixels, in levels of 0 to 255.
+    seams: tuple[float, ...] = ()
 
     @property
     def duration_seconds(self) -> float:
         return self.num_frames / self.fps
 
 
+# Below an attempt's bytes: the finished segments of a long video.
+SEGMENTS = "segments"
 # The outcome beside the bytes, written last: where it is, the attempt was finished.
 MANIFEST = "manifest.json"
 

@@ -71,6 +71,10 @@ class ModelCard(_Facts):
     side: IntRange  # width and height, pixels
     max_pixels: int  # width x height
     frames: IntRange  # number of frames
+    # How many frames are made at once, and of a longer video how many the segments share; None
+    # where all of `frames` are made at once. Both obey the frame rule.
+    clip_frames: int | None = None
+    overlap: int = 0
     fps: IntRange
     max_seconds: float
     steps: IntRange  # denoising steps

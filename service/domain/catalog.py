@@ -15,6 +15,8 @@ SLATE = ModelCard(
     side=IntRange(low=64, high=1920, step=2),
     max_pixels=1920 * 1920,
     frames=IntRange(low=1, high=7200),
+    clip_frames=720,
+    overlap=12,
     fps=IntRange(low=1, high=60),
     max_seconds=120.0,
     steps=IntRange(low=1, high=100),

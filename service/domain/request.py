@@ -75,6 +75,11 @@ class Choices(BaseModel):
         description="What to show.",
         examples=["A serene mountain landscape with flowing water"],
     )
+    prompts: Annotated[list[Prompt], Field(min_length=1, max_length=64)] | None = Field(
+        default=None,
+        description="What to show in each part of a long video, which is made in segments: in "
+        "order, spread evenly over them. `prompt` is what they have in common.",
+    )
     negative_prompt: Annotated[str, Field(max_length=4000), AfterValidator(_storable)] | None = (
         Field(
             default=None, description="What to avoid. Refused by models on which it has no effect."
@@ -189,6 +194,7 @@ class VideoRequest(BaseModel):
 
     model: str
     prompt: str
+    prompts: list[str] | None = None  # of the parts of a long video
     negative_prompt: str | None = None
     width: int
     height: int

@@ -7,6 +7,7 @@ from service.domain.card import IntRange, ModelCard
 from service.domain.conditions import check_conditions
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.media import MediaRef, Role
+from service.domain.plan import count_segments
 from service.domain.request import VideoAsk, VideoRequest
 from service.domain.shape import Wanted, wanted
 
@@ -33,6 +34,7 @@ def resolve(
     request = VideoRequest(
         model=card.name,
         prompt=ask.prompt,
+        prompts=ask.prompts,
         negative_prompt=ask.negative_prompt or None,
         width=want.width,
         height=want.height,
@@ -49,6 +51,7 @@ def resolve(
         *_size(request, card),
         *_length(ask, want, request, card),
         *_steering(request, card),
+        *_segments(request, card),
         *check_conditions(ask, request, card, served),
     ]
     if errors:
@@ -120,6 +123,26 @@ def _steering(request: VideoRequest, card: ModelCard) -> Iterable[FieldError]:
             "/negative_prompt",
             f"{card.name} runs without guidance, so a negative prompt has no effect; leave it out",
             "not_supported",
+        )
+
+
+def _segments(request: VideoRequest, card: ModelCard) -> Iterable[FieldError]:
+    if request.num_frames not in card.frames:
+        return  # which is another error
+    segments = count_segments(request.num_frames, card)
+    if request.prompts is not None and len(request.prompts) > segments:
+        made = "at once" if segments == 1 else f"in {segments} segments"
+        yield FieldError(
+            "/prompts",
+            f"{request.num_frames} frames are made {made} by {card.name}, and there are "
+            f"{len(request.prompts)} prompts; give at most {segments}",
+            "too_many",
+        )
+    if segments > 1 and request.video is not None:
+        yield FieldError(
+            "/num_frames",
+            f"over a video {card.name} makes at most {card.clip_frames} frames",
+            "out_of_range",
         )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from service.domain import ids
+from service.domain.attempt import SEGMENTS
 from service.domain.failpoint import failpoint
 from service.domain.job import Job, artifact_prefix, job_folder
 from service.domain.keeping import Keeping, Purge, next_purge_at, purge_of
@@ -68,8 +69,8 @@ class Retention:
         # Named by where the bytes lie: a worker that could not begin has a folder of its own.
         winner = None if job.result is None else job.result.video.key.split("/")[2]
         for fence in self.artifacts.children(job_folder(job.id)):
-            if fence != winner:
-                self.artifacts.delete(artifact_prefix(job.id, fence))
+            prefix = artifact_prefix(job.id, fence)
+            self.artifacts.delete(prefix if fence != winner else f"{prefix}/{SEGMENTS}")
 
     def _collect_strays(self, before: datetime) -> None:
         """Bytes of jobs that are no more, for a worker that was given up wrote after their

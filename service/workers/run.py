@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from service.domain.attempt import Outcome, Stage, Ticket, VideoFacts
+from service.domain.plan import plan
 from service.domain.ports import ArtifactStore
 from service.workers.adapters.base import Adapter, OnStep
+from service.workers.segments import Checkpoints
 from service.workers.stages.check import check
-from service.workers.stages.encode import Encoded, encode
+from service.workers.stages.encode import Encoded
 from service.workers.stages.fetch import Sources
+from service.workers.stages.generate import Part, Studio
 from service.workers.stages.preprocess import preprocess
-from service.workers.stages.stills import write_last_frame, write_thumbnail
+from service.workers.stages.stills import frame_at, write_last_frame, write_thumbnail
+from service.workers.stages.stitch import join
 from service.workers.stages.upload import upload, upload_manifest
 from service.workers.stopwatch import Stopwatch
 
@@ -37,7 +41,8 @@ def make_video(
     """Bring what it begins with, load, generate, encode, check and keep a video under `prefix`;
     timed by `watch`, if that runs already.
 
-    Raises AttemptFailed when there is no video, Lost when the attempt is no longer ours.
+    A long video is made segment by segment; those that an earlier attempt finished are not made
+    again. Raises AttemptFailed when there is no video, Lost when the attempt is no longer ours.
     """
     watch = watch or Stopwatch()
     artifacts = bench.artifacts
@@ -49,16 +54,25 @@ def make_video(
         with watch.time("load"):
             on_step(Stage.LOAD, 0, 1)
             adapter.load()
-        frames = watch.timed("generate", adapter.generate(ticket.request, conditions, on_step))
+        studio = Studio(adapter, conditions, scratch, provenance(ticket), watch, on_step)
+        kept = Checkpoints(ticket, artifacts, prefix, scratch)
+        segments = plan(ticket.request, ticket.card)
+        parts = kept.found(segments)
+        for segment in segments[len(parts) :]:
+            parts.append(studio.make(segment, parts[-1] if parts else None))
+            with watch.time("upload"):
+                kept.keep(segment, parts[-1])
         with watch.time("encode"):
-            encoded = encode(frames, ticket.request, scratch / "video.mp4", provenance(ticket))
+            encoded = _joined(parts, ticket, scratch / "video.mp4")
             on_step(Stage.ENCODE, 1, 1)
             check(encoded.path, ticket.request)
         with watch.time("upload"):
             on_step(Stage.UPLOAD, 0, 1)
             facts = _keep(encoded, ticket, artifacts, prefix)
-        outcome = _outcome(facts, adapter, watch)
+        seams = tuple(part.difference for part in parts if part.difference is not None)
+        outcome = _outcome(facts.model_copy(update={"seams": seams}), adapter, watch)
         upload_manifest(artifacts, prefix, outcome, scratch)
+        kept.discard()
     return outcome
 
 
@@ -75,6 +89,18 @@ def provenance(ticket: Ticket) -> dict[str, Any]:
     if card.sandbox:
         return {**said, "sandbox": True, "note": "sandbox: a drawn placeholder, nothing generated"}
     return {**said, "ai_generated": True, "note": "AI-generated"}
+
+
+def _joined(parts: list[Part], ticket: Ticket, target: Path) -> Encoded:
+    """The whole video, and the frames for its stills."""
+    only = parts[0]
+    if len(parts) == 1 and only.middle is not None and only.last is not None:
+        only.video.rename(target)
+        return Encoded(target, only.middle, only.last)
+    join([part.video for part in parts], target, ticket.request.fps, provenance(ticket))
+    last = parts[-1].last
+    assert last is not None, "the last segment is made by the attempt that ends the video"
+    return Encoded(target, frame_at(target, ticket.request.num_frames // 2, ticket.request), last)
 
 
 def _keep(encoded: Encoded, ticket: Ticket, artifacts: ArtifactStore, prefix: str) -> VideoFacts:

@@ -154,6 +154,7 @@ def test_a_form_says_the_same_as_json(world: World) -> None:
         "metadata": {"scene": "12", "take": "3"},
         "webhook_url": "https://example.com/hook",
         "webhook_events": ["job.succeeded", "job.failed"],
+        "prompts": ["at sea"],
     }
     fields = {
         name: str(value) for name, value in ask.items() if isinstance(value, str | int | float)
@@ -163,9 +164,11 @@ def test_a_form_says_the_same_as_json(world: World) -> None:
         "metadata[scene]": "12",
         "metadata[take]": "3",
         "webhook_events[]": ["job.succeeded", "job.failed"],
+        "prompts": "at sea",
         "model": "",
     }
     texts = {**fields, "metadata": json.dumps(ask["metadata"])}
+    texts["prompts"] = json.dumps(ask["prompts"])
     texts["webhook_events"] = json.dumps(ask["webhook_events"])
     nothing = {"image": ("a.png", SMALL)}
 

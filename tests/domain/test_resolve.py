@@ -120,3 +120,13 @@ def test_whatever_the_shape_there_is_a_size_that_the_model_makes(
     if 0.5 <= width / height <= 2:
         assert wide / tall == pytest.approx(width / height, rel=0.06)
         assert wide * tall == pytest.approx(card.default_width * card.default_height, rel=0.15)
+
+
+def test_more_prompts_than_segments_are_refused_with_their_number() -> None:
+    detail = refusal(SLATE, num_frames=1_000, prompts=["a", "b", "c"])["/prompts"]
+
+    assert "2 segments" in detail
+    assert "at most 2" in detail
+    assert "at once" in refusal(SLATE, num_frames=100, prompts=["a", "b"])["/prompts"]
+    made = resolve(VideoAsk(prompt="x", num_frames=1_000, prompts=["a", "b"]), SLATE, seed=0)
+    assert made.prompts == ["a", "b"]

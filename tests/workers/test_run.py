@@ -85,10 +85,12 @@ def test_a_file_that_is_not_as_asked_is_never_kept(artifacts: Files) -> None:
 
         def generate(self, request, conditions, on_step):  # type: ignore[no-untyped-def]
             yield from Slate(SLATE, None).generate(request, conditions, on_step)
-            object.__setattr__(request, "fps", 24)
+            object.__setattr__(ticket.request, "fps", 24)
+
+    ticket = make.ticket()
 
     with pytest.raises(AttemptFailed, match="lasts"):
-        make_video(make.ticket(), Late(), bench(artifacts), "jobs/j/2", lambda *_: None)
+        make_video(ticket, Late(), bench(artifacts), "jobs/j/2", lambda *_: None)
 
     assert artifacts.path("jobs/j/2/video.mp4") is None
 

@@ -1,12 +1,38 @@
 """The pictures that go with a video: a small one to show, the last frame to go on from."""
 
+import subprocess
 from pathlib import Path
 
+import imageio_ffmpeg
+import numpy as np
 from PIL import Image
 
+from service.domain.attempt import AttemptFailed, FailureKind
+from service.domain.request import VideoRequest
 from service.workers.adapters.base import Frame
 
 _THUMBNAIL_SIDE = 512
+_SECONDS = 120  # decoding one frame takes far less
+
+
+def frame_at(video: Path, index: int, request: VideoRequest) -> Frame:
+    """The frame with this index, decoded from a file of the request's size and rate.
+
+    Raises AttemptFailed (internal) where there is none.
+    """
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        *"-nostdin -hide_banner -v error -protocol_whitelist file,pipe -ss".split(),
+        # A quarter of a frame early: what is sought is the first frame from there on.
+        f"{(index - 0.25) / request.fps:.6f}" if index else "0",
+        *["-i", f"file:{video}"],
+        *"-frames:v 1 -f rawvideo -pix_fmt rgb24 pipe:1".split(),
+    ]
+    done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)  # noqa: S603
+    if len(done.stdout) != request.width * request.height * 3:
+        raise AttemptFailed(FailureKind.INTERNAL, "bad_video", f"frame {index} does not decode")
+    pixels = np.frombuffer(done.stdout, dtype=np.uint8)
+    return pixels.reshape(request.height, request.width, 3)
 
 
 def write_thumbnail(frame: Frame, target: Path) -> None:

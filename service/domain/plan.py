@@ -1,0 +1,84 @@
+"""How a video that is longer than a model makes at once is cut: arithmetic only."""
+
+from dataclasses import dataclass
+from itertools import accumulate
+from math import ceil
+
+from service.domain.card import ModelCard
+from service.domain.request import MAX_SEED, VideoRequest
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One cut. Its `request` is for its own frames, with its own prompt and seed.
+
+    The first `overlap` of them show again what the segment before ended with, and the last
+    `handed_on` are shown again by the next; both are 0 where there is no such neighbour.
+    """
+
+    number: int  # from 0
+    of: int
+    request: VideoRequest
+    start: int  # which frame of the whole is its first
+    overlap: int
+    handed_on: int
+
+    @property
+    def first(self) -> bool:
+        return self.number == 0
+
+    @property
+    def last(self) -> bool:
+        return self.number == self.of - 1
+
+    @property
+    def kept_frames(self) -> int:
+        """How many frames of the video are this segment's to write."""
+        return self.request.num_frames - self.handed_on
+
+
+def plan(request: VideoRequest, card: ModelCard) -> list[Segment]:
+    """The segments of a request, about equally long; only one where the model makes it at once."""
+    of = count_segments(request.num_frames, card)
+    lengths = _lengths(request.num_frames, of, card)
+    starts = accumulate((frames - card.overlap for frames in lengths[:-1]), initial=0)
+    return [
+        Segment(
+            number=number,
+            of=of,
+            request=request.model_copy(
+                update={
+                    "num_frames": frames,
+                    "prompt": _prompt(request, number, of),
+                    "seed": (request.seed + number) % (MAX_SEED + 1),
+                }
+            ),
+            start=start,
+            overlap=card.overlap if number else 0,
+            handed_on=card.overlap if number < of - 1 else 0,
+        )
+        for number, (start, frames) in enumerate(zip(starts, lengths, strict=True))
+    ]
+
+
+def count_segments(num_frames: int, card: ModelCard) -> int:
+    """Into how many segments so many frames are cut."""
+    if card.clip_frames is None or num_frames <= card.clip_frames:
+        return 1
+    return ceil((num_frames - card.overlap) / (card.clip_frames - card.overlap))
+
+
+def _lengths(num_frames: int, of: int, card: ModelCard) -> list[int]:
+    """Each is a length that the model makes: they differ by one step of its frame rule at most."""
+    if of == 1:
+        return [num_frames]
+    step = card.frames.step
+    steps, rest = divmod((num_frames - card.overlap) // step, of)
+    return [card.overlap + step * (steps + (number < rest)) for number in range(of)]
+
+
+def _prompt(request: VideoRequest, number: int, of: int) -> str:
+    """What all have in common, then what this part is about."""
+    if not request.prompts:
+        return request.prompt
+    return f"{request.prompt} {request.prompts[number * len(request.prompts) // of]}"

@@ -1,0 +1,96 @@
+"""One segment, from the model to a file: generated, blended with the one before, encoded."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from service.domain.attempt import AttemptFailed, FailureKind, Stage
+from service.domain.plan import Segment
+from service.workers.adapters.base import Adapter, Conditions, Film, Frame, OnStep
+from service.workers.stages.encode import encode
+from service.workers.stages.stitch import Seam
+from service.workers.stopwatch import Stopwatch
+
+
+@dataclass(frozen=True)
+class Part:
+    """A finished segment: its own frames as an MP4, and those that it hands on as they are.
+
+    `difference` is what its seam with the one before measured, None for the first. The two frames
+    are None where the segment was not made just now.
+    """
+
+    video: Path
+    tail: Film | None
+    difference: float | None = None
+    middle: Frame | None = None
+    last: Frame | None = None
+
+
+@dataclass(frozen=True)
+class Studio:
+    """Makes the segments of one video, one after the other. `provenance` goes into each file."""
+
+    adapter: Adapter
+    conditions: Conditions
+    scratch: Path
+    provenance: dict[str, Any]
+    watch: Stopwatch
+    on_step: OnStep
+
+    def make(self, segment: Segment, before: Part | None) -> Part:
+        """Raises AttemptFailed as the adapter does, or for frames that are not as asked."""
+        seam = None if before is None or before.tail is None else Seam(before.tail)
+        made = self.adapter.generate(
+            segment.request, self._conditions(segment, before), _within(segment, self.on_step)
+        )
+        frames = self.watch.timed("generate", made)
+        if seam is not None:
+            frames = seam.blended(frames)
+        with self.watch.time("encode"):
+            own = segment.request.model_copy(update={"num_frames": segment.kept_frames})
+            target = self.scratch / f"segment-{segment.number}.mp4"
+            encoded = encode(islice(frames, segment.kept_frames), own, target, self.provenance)
+            tail = _rest(frames, segment)
+        difference = None if seam is None else seam.difference
+        return Part(target, tail, difference, encoded.middle, encoded.last)
+
+    def _conditions(self, segment: Segment, before: Part | None) -> Conditions:
+        given = self.conditions
+        until = segment.start + segment.request.num_frames
+        return Conditions(
+            image=given.image if segment.first else None,
+            last_image=given.last_image if segment.last else None,
+            video=None if given.video is None else given.video[segment.start : until],
+            tail=None if before is None else before.tail,
+        )
+
+
+def _within(segment: Segment, on_step: OnStep) -> OnStep:
+    """Steps of one segment as steps of all."""
+    if segment.of == 1:
+        return on_step
+
+    def told(stage: Stage, done: int, of: int) -> None:
+        if stage is not Stage.GENERATE:
+            done, of = 1, 1  # what follows the steps of a segment is followed by the next
+        on_step(Stage.GENERATE, segment.number * of + done, segment.of * of)
+
+    return told
+
+
+def _rest(frames: Iterator[Frame], segment: Segment) -> Film | None:
+    """What is left once the segment's own frames are taken: it is handed on."""
+    left = list(frames)
+    if len(left) != segment.handed_on:
+        made = segment.kept_frames + len(left)
+        raise AttemptFailed(
+            FailureKind.INTERNAL,
+            "encode_failed",
+            f"the model made {made} frames instead of {segment.request.num_frames}",
+        )
+    return np.stack(left) if left else None

@@ -1,0 +1,196 @@
+"""Long videos: made in segments, and gone on with after a crash where the last attempt stopped."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.artifacts.files import Files
+from service.domain.attempt import Outcome, Stage, Ticket
+from service.domain.catalog import SLATE
+from service.domain.plan import plan
+from service.domain.request import VideoRequest
+from service.workers.adapters.base import Conditions, Frame, OnStep
+from service.workers.run import Bench, make_video
+from service.workers.stages.generate import Studio
+from service.workers.stages.stills import frame_at
+from service.workers.stopwatch import Stopwatch
+from tests import make
+
+# Five frames at once, two of them shared: twelve frames are four segments.
+CARD = SLATE.model_copy(update={"clip_frames": 5, "overlap": 2})
+FRAMES = 12
+ASK = make.request(width=96, height=64, fps=12, num_frames=FRAMES, seed=7)
+
+
+class Drifting:
+    """Draws grey frames: each a little lighter than the one before, from a level that hangs on
+    seed and prompt, or on where the clip before ended. Each segment adds a drift of its own."""
+
+    gpu = None
+
+    def __init__(self, dies_in: int = -1) -> None:
+        self.asked: list[VideoRequest] = []
+        self.dies_in = dies_in
+
+    def load(self) -> None: ...
+
+    def generate(
+        self, request: VideoRequest, conditions: Conditions, on_step: OnStep
+    ) -> Iterator[Frame]:
+        self.asked.append(request)
+        begin = 20 + request.seed + len(request.prompt)
+        if conditions.tail is not None:
+            begin = int(conditions.tail[0, 0, 0, 0]) + 6
+        for index in range(request.num_frames):
+            if len(self.asked) - 1 == self.dies_in and index == 3:
+                raise KeyboardInterrupt  # as sudden as a kill: nothing is tidied up
+            on_step(Stage.GENERATE, index + 1, request.num_frames)
+            level = begin + 2 * index
+            yield np.full((request.height, request.width, 3), level, dtype=np.uint8)
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Files:
+    return Files(tmp_path / "artifacts")
+
+
+def attempt(
+    artifacts: Files, adapter: Drifting, fence: int = 2, *, ticket: Ticket | None = None
+) -> Outcome:
+    scratch = artifacts._root.parent / "scratch"
+    scratch.mkdir(exist_ok=True)
+    ticket = ticket or make.ticket(request=ASK, card=CARD)
+    prefix = f"jobs/{ticket.job_id}/{fence}"
+    return make_video(ticket, adapter, Bench(artifacts, scratch), prefix, lambda *_: None)
+
+
+def levels(artifacts: Files, outcome: Outcome) -> list[int]:
+    video = artifacts.path(outcome.facts.video.key)
+    assert video is not None
+    return [int(frame_at(video, n, ASK)[32, 48, 1]) for n in range(outcome.facts.num_frames)]
+
+
+def test_a_long_video_has_every_frame_and_its_seams_are_measured(artifacts: Files) -> None:
+    adapter = Drifting()
+
+    outcome = attempt(artifacts, adapter)
+
+    assert [asked.num_frames for asked in adapter.asked] == [5, 5, 4, 4]
+    assert [asked.seed for asked in adapter.asked] == [7, 8, 9, 10]
+    assert outcome.facts.num_frames == FRAMES
+    assert outcome.facts.seams == (6.0, 6.0, 6.0)
+    shown = levels(artifacts, outcome)
+    # Two levels a frame, and the drift of six spread over the two frames of each seam.
+    drawn = [36, 38, 40, 44, 48, 52, 56, 60, 64, 68, 72, 74]
+    assert np.allclose(shown, drawn, atol=4)
+
+
+def test_each_segment_is_made_over_its_own_part_of_the_film(tmp_path: Path) -> None:
+    film = np.arange(FRAMES, dtype=np.uint8).repeat(3).reshape(FRAMES, 1, 1, 3)
+    seen: list[list[int]] = []
+
+    class Seeing(Drifting):
+        def generate(
+            self, request: VideoRequest, conditions: Conditions, on_step: OnStep
+        ) -> Iterator[Frame]:
+            assert conditions.video is not None
+            seen.append(conditions.video[:, 0, 0, 0].tolist())
+            return super().generate(request, conditions, on_step)
+
+    studio = Studio(Seeing(), Conditions(video=film), tmp_path, {}, Stopwatch(), lambda *_: None)
+    part = None
+    for segment in plan(ASK, CARD):
+        part = studio.make(segment, part)
+
+    assert seen == [[0, 1, 2, 3, 4], [3, 4, 5, 6, 7], [6, 7, 8, 9], [8, 9, 10, 11]]
+
+
+def test_a_crash_in_a_segment_costs_that_segment_alone(artifacts: Files, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        attempt(artifacts, Drifting(dies_in=2), fence=2)
+    again = Drifting()
+
+    outcome = attempt(artifacts, again, fence=4)
+
+    assert [asked.seed for asked in again.asked] == [9, 10]
+    whole = attempt(Files(tmp_path / "other"), Drifting())
+    assert levels(artifacts, outcome) == levels(Files(tmp_path / "other"), whole)
+    assert outcome.facts.seams == whole.facts.seams
+    assert outcome.facts.video.key.startswith(f"jobs/{make.ticket().job_id}/4/")
+
+
+def test_segments_of_several_attempts_are_put_together(artifacts: Files) -> None:
+    for fence, dies_in in ((2, 1), (4, 1), (6, 1)):
+        with pytest.raises(KeyboardInterrupt):
+            attempt(artifacts, Drifting(dies_in=dies_in), fence)
+    last = Drifting()
+
+    attempt(artifacts, last, 8)
+
+    assert [asked.seed for asked in last.asked] == [10]
+
+
+@pytest.mark.parametrize("harm", ["video", "tail", "manifest", "gone"])
+def test_a_segment_that_is_not_whole_is_made_again(artifacts: Files, harm: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        attempt(artifacts, Drifting(dies_in=2))
+    name = {"video": "1.mp4", "tail": "1.npy", "manifest": "1.json", "gone": "1.npy"}[harm]
+    harmed = artifacts._root / "jobs" / make.ticket().job_id / "2" / "segments" / name
+    if harm == "gone":
+        harmed.unlink()
+    else:
+        harmed.write_bytes(b"x" * 100)
+    again = Drifting()
+
+    attempt(artifacts, again, fence=4)
+
+    assert [asked.seed for asked in again.asked] == [8, 9, 10]
+
+
+@pytest.mark.parametrize(
+    "ticket",
+    [
+        make.ticket(request=ASK.model_copy(update={"prompt": "another"}), card=CARD),
+        make.ticket(request=ASK.model_copy(update={"seed": 8}), card=CARD),
+        make.ticket(request=ASK, card=CARD.model_copy(update={"name": "other"})),
+    ],
+    ids=["prompt", "seed", "model"],
+)
+def test_segments_of_another_request_are_not_used(artifacts: Files, ticket: Ticket) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        attempt(artifacts, Drifting(dies_in=3))
+    again = Drifting()
+
+    attempt(artifacts, again, fence=4, ticket=ticket)
+
+    assert len(again.asked) == 4
+
+
+def test_the_segments_go_once_the_video_is_there(artifacts: Files) -> None:
+    outcome = attempt(artifacts, Drifting())
+
+    folder = outcome.facts.video.key.rpartition("/")[0]
+    assert artifacts.children(folder) == [
+        "last_frame.png", "manifest.json", "thumbnail.jpg", "video.mp4"
+    ]  # fmt: skip
+
+
+def test_progress_counts_the_steps_of_all_segments(artifacts: Files) -> None:
+    steps: list[tuple[Stage, int, int]] = []
+    scratch = artifacts._root.parent / "scratch"
+    scratch.mkdir()
+    ticket = make.ticket(request=ASK, card=CARD)
+
+    make_video(
+        ticket,
+        Drifting(),
+        Bench(artifacts, scratch),
+        f"jobs/{ticket.job_id}/2",
+        lambda *step: steps.append(step),
+    )
+
+    shares = [done / of for stage, done, of in steps if stage is Stage.GENERATE]
+    assert shares == sorted(shares)
+    assert (shares[0] < 0.1, shares[-1]) == (True, 1.0)
