@@ -68,6 +68,11 @@ class Settings(BaseSettings):
     models: list[str] = Field(
         [], description='Models to serve, first is the default, as JSON: ["slate"]. Default: found.'
     )
+    accept_licences: list[str] = Field(
+        [],
+        description="Names of models, as JSON, whose licence you accept where it limits who may "
+        "use them; see docs/models.md.",
+    )
     weights: dict[str, Path] = Field(
         {}, description='Local weights by model, as JSON: {"ltx-2b": "/weights/ltx"}.'
     )
@@ -152,7 +157,8 @@ def unknown_settings() -> dict[str, str]:
 
 # What a worker needs to know. It runs the models' code, so that it is told no secret but its own.
 _FOR_WORKERS = {
-    *("data_dir", "models", "weights", "worker_token", "log_level", "log_format", "failpoint"),
+    *("data_dir", "models", "accept_licences", "weights", "worker_token"),
+    *("log_level", "log_format", "failpoint"),
     *(name for name in Settings.model_fields if name.startswith("s3_")),
 }
 

@@ -111,7 +111,21 @@ def cards(settings: Settings) -> dict[str, ModelCard]:
     unknown = [name for name in names if name not in CARDS]
     if unknown:
         raise Unavailable(f"RUSHES_MODELS names {unknown[0]!r}; there is: {', '.join(CARDS)}")
+    for name in names:
+        _check_licence(CARDS[name], settings.accept_licences)
     return {name: CARDS[name] for name in names}
+
+
+def _check_licence(card: ModelCard, accepted: list[str]) -> None:
+    """Nobody serves by mistake what its licence keeps some from using."""
+    licence = card.licence
+    if not licence.opt_in or card.name in accepted or licence.name in accepted:
+        return
+    raise Unavailable(
+        f"{card.name} is under the licence {licence.name}: {'; '.join(licence.limits)}. "
+        f"Read {licence.url}, and if you may and do accept it, add {card.name!r} to "
+        "RUSHES_ACCEPT_LICENCES"
+    )
 
 
 def limits(settings: Settings) -> Limits:

@@ -31,7 +31,7 @@ def _row(card: dict[str, Any]) -> tuple[str, ...]:
         f"{card['max_seconds']:.4g} s",
         f"{card['gpus'][0]}{memory}" if card["gpus"] else "none",
         str(card["workers"]) if card["workers"] else "none",
-        card["licence"],
+        card["licence"]["name"] + (" (limited)" if card["licence"]["limits"] else ""),
     )
 
 

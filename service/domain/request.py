@@ -170,6 +170,8 @@ class VideoRequest(BaseModel):
     num_inference_steps: int
     guidance_scale: float
     seed: int
+    # How far a video to video may go from its input: 1 is everything.
+    strength: float | None = None
 
     @property
     def duration_seconds(self) -> float:

@@ -6,9 +6,10 @@ Torch is imported inside, so that a worker of the sandbox needs none.
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from service.domain.attempt import AttemptFailed, FailureKind
+from service.domain.card import ModelCard
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +37,24 @@ def gpu_name(device: "torch.device") -> str | None:
 
     names = {"cuda": torch.cuda.get_device_name, "mps": torch.backends.mps.get_name}
     return str(names[device.type]()) if device.type in names else None
+
+
+def place(pipe: Any, device: "torch.device", card: ModelCard) -> None:
+    """Bring a diffusers pipeline to the device: whole where it fits, else each part when it works.
+
+    The parts then wait in the main memory, and every clip pays for moving them.
+    """
+    import torch
+
+    if device.type == "cuda" and not fits(card, torch.cuda.mem_get_info(device)[1]):
+        pipe.enable_model_cpu_offload(device=device)
+    else:
+        pipe.to(device)
+
+
+def fits(card: ModelCard, memory: int) -> bool:
+    """Whether a device with `memory` bytes holds all parts of the model, and its work, at once."""
+    return card.gpu_memory_gb is None or memory >= card.gpu_memory_gb * 1e9
 
 
 def wait_for(device: "torch.device") -> None:

@@ -151,7 +151,8 @@ def _gpu(card: ModelCard) -> str:
 
 
 def _licence(card: ModelCard) -> str:
-    return f"[{card.licence}]({card.licence_url})" if card.licence_url else card.licence
+    licence = card.licence
+    return f"[{licence.name}]({licence.url})" if licence.url else licence.name
 
 
 def _expected(card: ModelCard) -> str:

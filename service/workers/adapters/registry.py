@@ -10,6 +10,10 @@ from service.workers.adapters.base import Adapter
 ADAPTERS: dict[str, str] = {
     "slate": "service.workers.adapters.slate:Slate",
     "ltx-2b": "service.workers.adapters.ltx:Ltx",
+    "ltx-2b-dev": "service.workers.adapters.ltx:LtxDev",
+    "ltx-13b": "service.workers.adapters.ltx:LtxUpscaled",
+    "wan2.2-5b": "service.workers.adapters.wan:Wan",
+    "wan2.2-5b-fast": "service.workers.adapters.wan:WanFast",
 }
 
 

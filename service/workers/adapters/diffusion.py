@@ -1,0 +1,153 @@
+"""What all models on diffusers have in common: load once, check, watch each step, decode, refuse.
+
+Torch and diffusers are imported inside, so that naming an adapter costs nothing.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from service.domain.card import ModelCard
+from service.domain.request import VideoRequest
+from service.workers.adapters.base import Conditions, Frame, OnStep
+from service.workers.adapters.checks import check_conditions, check_frames, check_tokens
+from service.workers.adapters.pictures import frames_of
+from service.workers.adapters.steps import Steps
+from service.workers.device import best_dtype, find_device, gpu_name, out_of_memory, wait_for
+from service.workers.device import place as place_pipe
+from service.workers.weights import find_weights
+
+if TYPE_CHECKING:
+    import torch
+
+DEFAULT_STRENGTH = 0.6  # for a video to video that names none
+
+
+class DiffusionAdapter(ABC):
+    """An Adapter over one diffusers pipeline, `pipe`, which is there after `load`.
+
+    A family says how its pipeline is put together, how many steps a request takes, what makes
+    the latents, and how they are decoded. The steps are seen on the scheduler, since not every
+    pipeline has a callback; an exception of `on_step` leaves the pipeline from there at once.
+    """
+
+    # Prompts are padded to these and never cut.
+    max_tokens: ClassVar[int]
+
+    def __init__(self, card: ModelCard, weights: Path | None) -> None:
+        self.card = card
+        self.pipe: Any = None
+        self._weights = weights
+        self._gpu: str | None = None
+
+    @abstractmethod
+    def assemble(self, parts: list[Path], dtype: "torch.dtype") -> Any:
+        """The pipeline, still on the CPU, from one folder for each of the card's weights.
+
+        A single folder that somebody chose stands for all of them.
+        """
+
+    @abstractmethod
+    def denoise(
+        self, request: VideoRequest, conditions: Conditions, generator: "torch.Generator"
+    ) -> "torch.Tensor":
+        """The latents of the clip, (1, channels, frames, height, width)."""
+
+    @abstractmethod
+    def decode(self, latents: "torch.Tensor", generator: "torch.Generator") -> "torch.Tensor":
+        """The clip, (1, 3, frames, height, width) from -1 to 1.
+
+        What the pipeline itself does after its last step, less its three copies of the clip; a
+        test keeps the two equal.
+        """
+
+    def steps(self, request: VideoRequest, conditions: Conditions) -> int:
+        """How many steps `denoise` takes."""
+        return request.num_inference_steps
+
+    def tokens(self, prompt: str) -> int:
+        """How many of `max_tokens` a prompt takes."""
+        return len(self.pipe.tokenizer(prompt).input_ids)
+
+    def place(self, pipe: Any, device: "torch.device") -> None:
+        place_pipe(pipe, device, self.card)
+
+    @property
+    def gpu(self) -> str | None:
+        return self._gpu
+
+    def load(self) -> None:
+        if self.pipe is not None:
+            return
+        _quiet()
+        device = find_device()
+        pipe = self.assemble(find_weights(self.card, self._weights), best_dtype(device))
+        pipe.set_progress_bar_config(disable=True)
+        with out_of_memory(f"{self.card.title} does not fit into the memory of this device"):
+            self.place(pipe, device)
+        self.pipe, self._gpu = pipe, gpu_name(device)
+
+    def generate(
+        self, request: VideoRequest, conditions: Conditions, on_step: OnStep
+    ) -> Iterator[Frame]:
+        self.check(request, conditions)
+        with out_of_memory(
+            f"{request.num_frames} frames of {request.width}x{request.height} do not fit into the "
+            "memory of this device; ask for fewer frames or a smaller size"
+        ):
+            video = self._render(request, conditions, on_step)
+        # What the clip continues has been seen already: these very frames, not their likeness.
+        told = () if conditions.tail is None else conditions.tail
+        yield from told
+        yield from frames_of(video, request, begin=len(told))
+
+    def check(self, request: VideoRequest, conditions: Conditions) -> None:
+        """Refuse what the pipeline would take and silently change."""
+        for what, text in (
+            ("prompt", request.prompt),
+            ("negative prompt", request.negative_prompt),
+        ):
+            if text:
+                check_tokens(self.card, what, self.tokens(text), self.max_tokens)
+        check_frames(self.card, request)
+        check_conditions(self.card, request, conditions)
+
+    def _render(
+        self, request: VideoRequest, conditions: Conditions, on_step: OnStep
+    ) -> "torch.Tensor":
+        import torch
+
+        # On the CPU: the same noise whatever the device.
+        generator = torch.Generator("cpu").manual_seed(request.seed)
+        steps = Steps(self.steps(request, conditions), on_step, self.pipe.device)
+        try:
+            with torch.inference_mode():
+                with steps.of(self.pipe.scheduler):
+                    latents = self.denoise(request, conditions, generator)
+                steps.decoding()
+                video = self.decode(latents, generator)
+                wait_for(self.pipe.device)
+                steps.decoded()
+        finally:
+            self.pipe.maybe_free_model_hooks()
+        return video
+
+
+def strength_of(request: VideoRequest) -> float:
+    return DEFAULT_STRENGTH if request.strength is None else request.strength
+
+
+def steps_over(request: VideoRequest) -> int:
+    """Of a request's steps those that go over a video, at least one."""
+    return max(1, int(request.num_inference_steps * strength_of(request)))
+
+
+def _quiet() -> None:
+    """No bars, no advice: a worker's log is for the worker."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
