@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(UV) pip install --quiet --python .venv --constraints constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-fast chaos soak check fix migrate migration client torch postgres s3 bench constraints
+.PHONY: help demo up test test-fast chaos soak check fix migrate migration client torch quantize postgres s3 bench gpu constraints
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ client: .venv/.test ## Write clients/openapi.json, docs/models.md and .env.examp
 
 torch: .venv/.torch ## Install torch and diffusers, for the real models
 
+quantize: .venv/.torch ## Install what RUSHES_QUANTIZE needs
+	@$(INSTALL) -e '.[quantize]'
+
 postgres: .venv/.ok ## Install what a Postgres database needs
 	@$(INSTALL) -e '.[postgres]'
 
@@ -87,5 +90,5 @@ $(UV):
 
 .venv/.test: .venv/.ok
 	@TORCH_BACKEND=cpu $(MAKE) --no-print-directory .venv/.torch
-	@$(INSTALL) -e '.[torch,postgres,s3,modal]' --group test --group lint
+	@$(INSTALL) -e '.[torch,quantize,postgres,s3,modal]' --group test --group lint
 	@touch $@

@@ -20,6 +20,7 @@ from service.domain.catalog import CARDS, SLATE
 from service.domain.errors import Unavailable
 from service.domain.keeping import Keeping
 from service.domain.key import new_secret
+from service.domain.levers import Levers
 from service.domain.limits import Limits
 from service.domain.ports import ArtifactStore
 from service.domain.price import OWN_HARDWARE, Terms
@@ -126,6 +127,10 @@ def _check_licence(card: ModelCard, accepted: list[str]) -> None:
         f"Read {licence.url}, and if you may and do accept it, add {card.name!r} to "
         "RUSHES_ACCEPT_LICENCES"
     )
+
+
+def levers(settings: Settings) -> Levers:
+    return Levers(**{name: getattr(settings, name) for name in Levers.model_fields})
 
 
 def limits(settings: Settings) -> Limits:

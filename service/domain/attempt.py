@@ -86,6 +86,9 @@ class Artifact(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+ShortText = Annotated[Text, Field(max_length=100)]
+
+
 class VideoFacts(BaseModel):
     """What was really made, read back from the finished file."""
 
@@ -100,6 +103,8 @@ class VideoFacts(BaseModel):
     num_frames: int = Field(gt=0)
     has_audio: bool = False
     sandbox: bool = False
+    # How the model was run, in a few words each: two clips of one seed may differ by it.
+    made_with: dict[ShortText, ShortText] = Field(default_factory=dict, max_length=16)
 
     @property
     def duration_seconds(self) -> float:

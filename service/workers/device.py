@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.card import ModelCard
+from service.domain.levers import Profile
 
 if TYPE_CHECKING:
     import torch
@@ -39,17 +40,35 @@ def gpu_name(device: "torch.device") -> str | None:
     return str(names[device.type]()) if device.type in names else None
 
 
-def place(pipe: Any, device: "torch.device", card: ModelCard) -> None:
+def place(
+    pipe: Any, device: "torch.device", card: ModelCard, profile: Profile = Profile.FULL
+) -> str:
     """Bring a diffusers pipeline to the device: whole where it fits, else each part when it works.
 
-    The parts then wait in the main memory, and every clip pays for moving them.
+    The parts then wait in the main memory, and every clip pays for moving them. A pipeline that
+    is placed already can be placed otherwise. Answers in a word how it was placed.
     """
+    if device.type == "cuda" and (profile is Profile.SMALL or not fits(card, memory_of(device))):
+        pipe.enable_model_cpu_offload(device=device)
+        return "part by part"
+    pipe.remove_all_hooks()
+    pipe.to(device)
+    return "whole"
+
+
+def memory_of(device: "torch.device") -> int:
+    """Bytes on a CUDA device, free or not."""
     import torch
 
-    if device.type == "cuda" and not fits(card, torch.cuda.mem_get_info(device)[1]):
-        pipe.enable_model_cpu_offload(device=device)
-    else:
-        pipe.to(device)
+    return int(torch.cuda.mem_get_info(device)[1])
+
+
+def empty_cache() -> None:
+    """What torch keeps for later goes back to the device."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def fits(card: ModelCard, memory: int) -> bool:
@@ -70,7 +89,7 @@ def out_of_memory(message: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as exc:
-        if not _is_out_of_memory(exc):
+        if not is_out_of_memory(exc):
             raise
         # The traceback holds every tensor that was alive inside the model: let go of them now,
         # not when the failure has been reported.
@@ -78,7 +97,7 @@ def out_of_memory(message: str) -> Iterator[None]:
         raise AttemptFailed(FailureKind.OOM, "out_of_memory", message) from exc
 
 
-def _is_out_of_memory(exc: RuntimeError) -> bool:
+def is_out_of_memory(exc: RuntimeError) -> bool:
     import torch
 
     # CUDA has a type for it; MPS and the CPU say it in words.

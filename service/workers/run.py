@@ -44,7 +44,7 @@ def make_video(
             check(encoded.path, ticket.request)
         with watch.time("upload"):
             on_step(Stage.UPLOAD, 0, 1)
-            facts = _keep(encoded, ticket, artifacts, prefix)
+            facts = _keep(encoded, ticket, artifacts, prefix, adapter.made_with)
         outcome = _outcome(facts, adapter, watch)
         upload_manifest(artifacts, prefix, outcome, scratch)
     return outcome
@@ -65,7 +65,13 @@ def provenance(ticket: Ticket) -> dict[str, Any]:
     return {**said, "ai_generated": True, "note": "AI-generated"}
 
 
-def _keep(encoded: Encoded, ticket: Ticket, artifacts: ArtifactStore, prefix: str) -> VideoFacts:
+def _keep(
+    encoded: Encoded,
+    ticket: Ticket,
+    artifacts: ArtifactStore,
+    prefix: str,
+    made_with: dict[str, str],
+) -> VideoFacts:
     scratch, request = encoded.path.parent, ticket.request
     write_thumbnail(encoded.middle, scratch / "thumbnail.jpg")
     write_last_frame(encoded.last, scratch / "last_frame.png")
@@ -78,6 +84,7 @@ def _keep(encoded: Encoded, ticket: Ticket, artifacts: ArtifactStore, prefix: st
         fps=request.fps,
         num_frames=request.num_frames,
         sandbox=ticket.card.sandbox,
+        made_with=made_with,
     )
 
 

@@ -9,17 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from service.domain.card import ModelCard
+from service.domain.levers import DEFAULT_LEVERS, Levers, Profile
 from service.domain.request import VideoRequest
+from service.log import Log
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.checks import check_conditions, check_frames, check_tokens
 from service.workers.adapters.pictures import frames_of
 from service.workers.adapters.steps import Steps
 from service.workers.device import best_dtype, find_device, gpu_name, out_of_memory, wait_for
 from service.workers.device import place as place_pipe
+from service.workers.levers.embeddings import Embeddings
+from service.workers.levers.pull import Pulled
 from service.workers.weights import find_weights
 
 if TYPE_CHECKING:
     import torch
+
+log = Log(__name__)
 
 DEFAULT_STRENGTH = 0.6  # for a video to video that names none
 
@@ -35,11 +41,17 @@ class DiffusionAdapter(ABC):
     # Prompts are padded to these and never cut.
     max_tokens: ClassVar[int]
 
-    def __init__(self, card: ModelCard, weights: Path | None) -> None:
+    def __init__(
+        self, card: ModelCard, weights: Path | None, levers: Levers = DEFAULT_LEVERS
+    ) -> None:
         self.card = card
         self.pipe: Any = None
         self._weights = weights
         self._gpu: str | None = None
+        self._levers = levers
+        self._profile = Profile.FULL
+        self._placed = ""
+        self._embeddings = Embeddings(levers.embeddings_bytes)
 
     @abstractmethod
     def assemble(self, parts: list[Path], dtype: "torch.dtype") -> Any:
@@ -70,23 +82,41 @@ class DiffusionAdapter(ABC):
         """How many of `max_tokens` a prompt takes."""
         return len(self.pipe.tokenizer(prompt).input_ids)
 
+    def equip(self, pipe: Any) -> None:
+        """What holds for every pipeline over the model's parts, however many there are."""
+        pipe.set_progress_bar_config(disable=True)
+        self._embeddings.remember(pipe)
+
     def place(self, pipe: Any, device: "torch.device") -> None:
-        place_pipe(pipe, device, self.card)
+        self._placed = place_pipe(pipe, device, self.card, self._profile)
 
     @property
     def gpu(self) -> str | None:
         return self._gpu
 
-    def load(self) -> None:
-        if self.pipe is not None:
+    @property
+    def made_with(self) -> dict[str, str]:
+        return {} if self.pipe is None else self._pulled.told() | {"memory": self._placed}
+
+    def load(self, profile: Profile = Profile.FULL) -> None:
+        if self.pipe is not None and profile is self._profile:
             return
-        _quiet()
         device = find_device()
-        pipe = self.assemble(find_weights(self.card, self._weights), best_dtype(device))
-        pipe.set_progress_bar_config(disable=True)
+        pipe, self.pipe = self.pipe or self._assembled(device), None
+        self._profile = profile
+        self._pulled.tiles.always(tiled=profile is Profile.SMALL)
         with out_of_memory(f"{self.card.title} does not fit into the memory of this device"):
             self.place(pipe, device)
-        self.pipe, self._gpu = pipe, gpu_name(device)
+        self.pipe, self._gpu, self._device = pipe, gpu_name(device), device
+        log.info("model is loaded", model=self.card.name, gpu=self._gpu, **self.made_with)
+
+    def _assembled(self, device: "torch.device") -> Any:
+        """The pipeline, still on the CPU, as the levers have it."""
+        _quiet()
+        pipe = self.assemble(find_weights(self.card, self._weights), best_dtype(device))
+        self.equip(pipe)
+        self._pulled = Pulled(pipe, self._levers, device, self._embeddings)
+        return pipe
 
     def generate(
         self, request: VideoRequest, conditions: Conditions, on_step: OnStep
@@ -120,18 +150,30 @@ class DiffusionAdapter(ABC):
 
         # On the CPU: the same noise whatever the device.
         generator = torch.Generator("cpu").manual_seed(request.seed)
-        steps = Steps(self.steps(request, conditions), on_step, self.pipe.device)
+        steps = Steps(self.steps(request, conditions), on_step, self._device)
         try:
             with torch.inference_mode():
                 with steps.of(self.pipe.scheduler):
                     latents = self.denoise(request, conditions, generator)
                 steps.decoding()
-                video = self.decode(latents, generator)
-                wait_for(self.pipe.device)
+                video = self._decoded(latents, generator, request)
+                wait_for(self._device)
                 steps.decoded()
         finally:
             self.pipe.maybe_free_model_hooks()
         return video
+
+    def _decoded(
+        self, latents: "torch.Tensor", generator: "torch.Generator", request: VideoRequest
+    ) -> "torch.Tensor":
+        state = generator.get_state()
+
+        def decode() -> "torch.Tensor":
+            generator.set_state(state)  # the same noise, should it be decoded twice
+            return self.decode(latents, generator)
+
+        pixels = request.width * request.height * request.num_frames
+        return self._pulled.tiles.by_need(pixels, decode)
 
 
 def strength_of(request: VideoRequest) -> float:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import cast
 
 from service.domain.card import ModelCard
+from service.domain.levers import DEFAULT_LEVERS, Levers
 from service.workers.adapters.base import Adapter
 
 ADAPTERS: dict[str, str] = {
@@ -17,7 +18,9 @@ ADAPTERS: dict[str, str] = {
 }
 
 
-def make_adapter(card: ModelCard, weights: Path | None = None) -> Adapter:
+def make_adapter(
+    card: ModelCard, weights: Path | None = None, levers: Levers = DEFAULT_LEVERS
+) -> Adapter:
     """The adapter of `card`, not yet loaded."""
     module, _, name = ADAPTERS[card.name].partition(":")
-    return cast("Adapter", getattr(import_module(module), name)(card, weights))
+    return cast("Adapter", getattr(import_module(module), name)(card, weights, levers))

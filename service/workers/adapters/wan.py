@@ -103,7 +103,7 @@ class Wan(DiffusionAdapter):
     def _with_same_modules(self, pipeline: Any, **choices: Any) -> Any:
         names = ("tokenizer", "text_encoder", "vae", "scheduler", "transformer")
         pipe = pipeline(**{name: getattr(self.pipe, name) for name in names}, **choices)
-        pipe.set_progress_bar_config(disable=True)
+        self.equip(pipe)
         return pipe
 
     def decode(self, latents: "torch.Tensor", generator: "torch.Generator") -> "torch.Tensor":

@@ -1,0 +1,39 @@
+"""Another kernel for self-attention, which is where the tokens of a clip meet each other."""
+
+from typing import Any
+
+from service.workers.levers.refused import refused
+
+NATIVE = "native"
+
+
+def choose_attention(transformer: Any, name: str) -> None:
+    """Have every self-attention of `transformer` computed by the kernel of this name.
+
+    Not by the model's own `set_attention_backend`: it also chooses for cross-attention, which in
+    LTX-Video has a mask that most kernels refuse, and for the whole process, so that a model
+    which is loaded later would use it too.
+    """
+    if name == NATIVE:
+        return
+    selves = [m for path, m in transformer.named_modules() if path.endswith(".attn1")]
+    if not selves or not all(hasattr(m.processor, "_attention_backend") for m in selves):
+        raise refused("ATTENTION", name, "this model's self-attention is not one of its own")
+    _check(name)
+    for module in selves:
+        module.set_attention_backend(name)
+
+
+def _check(name: str) -> None:
+    from diffusers.models import attention_dispatch as kernels
+
+    known = sorted(backend.value for backend in kernels.AttentionBackendName)
+    if name not in known:
+        raise refused("ATTENTION", name, f"there is {', '.join(known)}")
+    backend = kernels.AttentionBackendName(name)
+    try:
+        kernels._check_attention_backend_requirements(backend)
+        # Those called …_hub are fetched, unless they are here already.
+        kernels._maybe_download_kernel_for_backend(backend)
+    except Exception as fault:
+        raise refused("ATTENTION", name, str(fault).partition("\n")[0]) from fault
