@@ -94,4 +94,4 @@ def _transformer() -> Any:
 def _vae() -> Any:
     from diffusers import AutoencoderKLHunyuanVideo15
 
-    return AutoencoderKLHunyuanVideo15(block_out_channels=(16, 16, 16, 32, 32), layers_per_block=1)
+    return AutoencoderKLHunyuanVideo15(block_out_channels=(16, 16, 32, 32, 64), layers_per_block=1)
