@@ -87,8 +87,8 @@ name, or that of its licence, is in `RUSHES_ACCEPT_LICENCES`; without that the s
 _SPEED_INTRO = """\
 Seconds for the default clip on a warm worker. *Measured* would be by us, and nothing is: no GPU was
 at hand. *Cited* is what others publish. *Estimated* is the arithmetic of the real model, counted
-or worked out from its sizes, at 43 % of what the GPU can do at best, which is what diffusers reaches
-on Wan 2.1 14B with an H100; and a second for text, encoding and upload.
+or worked out from its sizes, at 43 % of what the GPU can do at best, which is what diffusers
+reaches on Wan 2.1 14B with an H100; and a second for text, encoding and upload.
 """
 
 _CLAIMS = """\

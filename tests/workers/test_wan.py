@@ -89,20 +89,20 @@ def test_a_smaller_strength_stays_nearer_to_the_video(
 
 
 @pytest.mark.parametrize("model", BOTH)
-def test_no_condition_changes_the_precision_of_the_models(
-    adapters: dict[str, DiffusionAdapter], model: str
-) -> None:
+def test_no_condition_changes_the_precision_of_the_models(checkpoint: Path, model: str) -> None:
     import torch
 
+    adapter = loaded(model, checkpoint)
     # As on a GPU; `from_pipe`, which diffusers offers for this, makes all of it float32.
-    pipe = adapters[model].pipe
-    pipe.transformer.to(torch.bfloat16)
-    try:
-        adapters[model]._following(request_of(model), Conditions(image=film(1)[0]))
-        adapters[model]._following(request_of(model), Conditions(video=film(9)))
-        assert pipe.transformer.dtype == torch.bfloat16
-    finally:
-        pipe.transformer.to(torch.float32)
+    adapter.pipe.transformer.to(torch.bfloat16)
+
+    made = [
+        render(adapter, conditions)
+        for conditions in (Conditions(image=film(1)[0]), Conditions(video=film(9)))
+    ]
+
+    assert adapter.pipe.transformer.dtype == torch.bfloat16
+    assert [len(clip) for clip in made] == [9, 9]
 
 
 CALL = {
