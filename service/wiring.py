@@ -112,9 +112,20 @@ def cards(settings: Settings) -> dict[str, ModelCard]:
     unknown = [name for name in names if name not in CARDS]
     if unknown:
         raise Unavailable(f"RUSHES_MODELS names {unknown[0]!r}; there is: {', '.join(CARDS)}")
+    _check_accepted(settings.accept_licences)
     for name in names:
         _check_licence(CARDS[name], settings.accept_licences)
     return {name: CARDS[name] for name in names}
+
+
+def _check_accepted(accepted: list[str]) -> None:
+    """What is accepted must be something: a name misspelt would look like consent."""
+    known = {*CARDS, *(card.licence.name for card in CARDS.values())}
+    for name in accepted:
+        if name not in known:
+            raise Unavailable(
+                f"RUSHES_ACCEPT_LICENCES names {name!r}, which is neither a model nor a licence"
+            )
 
 
 def _check_licence(card: ModelCard, accepted: list[str]) -> None:

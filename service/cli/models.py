@@ -21,7 +21,7 @@ def models(connection: Connection) -> None:
 
 
 def _row(card: dict[str, Any]) -> tuple[str, ...]:
-    memory = f" ({card['gpu_memory_gb']:g} GB)" if card["gpu_memory_gb"] else ""
+    memory = f" (needs {card['gpu_memory_gb']:g} GB)" if card["gpu_memory_gb"] else ""
     notes = [word for word in ("default", "sandbox") if card[word]]
     return (
         card["id"] + (f" ({', '.join(notes)})" if notes else ""),

@@ -1,8 +1,10 @@
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from service import wiring
 from service.domain.errors import Unavailable
 from service.settings import Settings, child_environment, worker_environment
 from service.wiring import kept_secret
@@ -44,3 +46,30 @@ def test_workers_are_told_no_secret_but_their_own(tmp_path: Path) -> None:
     assert not any("sqlite" in text for text in told.values())
     assert told["RUSHES_WORKER_TOKEN"] == "w" * 30
     assert child_environment(settings)["RUSHES_BOOTSTRAP_KEY"] == "b" * 30
+
+
+def test_a_model_whose_licence_limits_who_may_use_it_must_be_accepted() -> None:
+    def cards(**settings: Any) -> list[str]:
+        return list(wiring.cards(Settings(_env_file=None, models=["hunyuan", "slate"], **settings)))
+
+    with pytest.raises(Unavailable, match="EU, the United Kingdom and South Korea") as no:
+        cards()
+
+    assert "add 'hunyuan' to RUSHES_ACCEPT_LICENCES" in no.value.message
+    assert cards(accept_licences=["hunyuan"]) == ["hunyuan", "slate"]
+    assert cards(accept_licences=["Tencent Hunyuan Community"]) == ["hunyuan", "slate"]
+    with pytest.raises(Unavailable, match="hunyuan is under the licence"):
+        cards(accept_licences=["hunyuan-1.5"])
+
+
+def test_an_accepted_licence_that_there_is_not_stops_the_start() -> None:
+    settings = Settings(_env_file=None, models=["slate"], accept_licences=["hunyan"])
+
+    with pytest.raises(Unavailable, match="RUSHES_ACCEPT_LICENCES names 'hunyan'"):
+        wiring.cards(settings)
+
+
+def test_workers_know_which_licences_were_accepted() -> None:
+    settings = Settings(_env_file=None, models=["hunyuan"], accept_licences=["hunyuan"])
+
+    assert worker_environment(settings)["RUSHES_ACCEPT_LICENCES"] == '["hunyuan"]'

@@ -7,13 +7,34 @@ def characters(most: int) -> Any:
     """A T5 tokenizer with one token a printable character, so that tokens are easily counted."""
     from transformers import T5TokenizerFast
 
+    return T5TokenizerFast(vocab=_pieces([]), extra_ids=0, model_max_length=most)
+
+
+def after(opening: str, tokens: int, most: int) -> Any:
+    """The same, but what stands before a prompt takes exactly so many tokens.
+
+    Pipelines that wrap a prompt cut that many off, by the count of the real tokenizer.
+    """
+    from transformers import T5TokenizerFast
+
+    words = [f"\N{LOWER ONE EIGHTH BLOCK}{word}" for word in dict.fromkeys(opening.split())]
+    for halves in range(len(words)):
+        split = [half for word in words[:halves] for half in (word[:2], word[2:])]
+        found = T5TokenizerFast(
+            vocab=_pieces([*split, *words[halves:], "<|eot_id|>"]),
+            extra_ids=0,
+            model_max_length=most,
+        )
+        if len(found(opening).input_ids) - 1 == tokens:  # less the one that ends it
+            return found
+    raise AssertionError(f"{len(words)} words do not make {tokens} tokens")
+
+
+def _pieces(words: list[str]) -> list[tuple[str, float]]:
     specials = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
-    characters = [(chr(code), -1.0) for code in range(33, 127)]
-    return T5TokenizerFast(
-        vocab=[*specials, ("\N{LOWER ONE EIGHTH BLOCK}", -1.0), *characters],
-        extra_ids=0,
-        model_max_length=most,
-    )
+    single = ["\N{LOWER ONE EIGHTH BLOCK}", *(chr(code) for code in range(33, 127))]
+    whole = [(word, -0.5) for word in dict.fromkeys(words) if word not in single]
+    return [*specials, *((character, -1.0) for character in single), *whole]
 
 
 def t5(vocabulary: int) -> Any:

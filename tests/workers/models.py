@@ -36,7 +36,7 @@ def request_of(model: str, **changes: Any) -> VideoRequest:
 def loaded(model: str, folder: Path) -> DiffusionAdapter:
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     adapter = make_adapter(CARDS[model], folder)
     assert isinstance(adapter, DiffusionAdapter)
     adapter.load()

@@ -21,7 +21,11 @@ from tests.workers.models import (
     request_of,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # Mochi's transformer asks for float32 in a way that a CPU need not be asked.
+    pytest.mark.filterwarnings("ignore:In CPU autocast:UserWarning"),
+]
 
 CLAIMED = [(model, feature) for model in BUILD for feature in CARDS[model].features[1:]]
 UNCLAIMED = [
@@ -196,7 +200,7 @@ def test_a_greater_strength_takes_more_steps_and_gives_another_clip(
         for strength in (0.3, 0.6, 1.0)
     ]
 
-    made = [render(adapter, conditions, strength=strength) for strength in (0.5, 0.6, None)]
+    made = [render(adapter, conditions, strength=strength) for strength in (0.3, 0.6, None)]
 
     assert steps == sorted(steps)
     assert steps[0] < steps[-1]

@@ -1,6 +1,7 @@
 """How long a clip takes on a GPU that nobody has measured: its arithmetic, over what is reached.
 
-The FLOPs were counted on the real sizes (torch's FlopCounterMode on the meta device).
+The FLOPs were counted on the real sizes (torch's FlopCounterMode on the meta device), for Mochi and
+HunyuanVideo 1.5 worked out from them, and for sizes between two counted ones fitted to both.
 """
 
 from service.domain.card import Speed
@@ -19,7 +20,7 @@ def estimated(tflop: float, *gpus: str) -> tuple[Speed, ...]:
             gpu=gpu,
             seconds=round(_REST + tflop / (_PEAK[gpu] * _REACHED), 1),
             kind="estimated",
-            source=f"{tflop:,.0f} TFLOP at {_REACHED:.0%} of {_PEAK[gpu]} TFLOP/s",
+            source=f"{tflop:,.0f} TFLOP at {_REACHED * 100:.0f} % of {_PEAK[gpu]} TFLOP/s",
         )
         for gpu in gpus
     )

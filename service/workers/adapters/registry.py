@@ -15,6 +15,9 @@ ADAPTERS: dict[str, str] = {
     "ltx-13b": "service.workers.adapters.ltx:LtxUpscaled",
     "wan2.2-5b": "service.workers.adapters.wan:Wan",
     "wan2.2-5b-fast": "service.workers.adapters.wan:WanFast",
+    "mochi": "service.workers.adapters.mochi:Mochi",
+    "hunyuan": "service.workers.adapters.hunyuan:Hunyuan",
+    "hunyuan-1.5": "service.workers.adapters.hunyuan15:Hunyuan15",
 }
 
 
