@@ -7,21 +7,23 @@ from service.workers.levers.refused import refused
 NATIVE = "native"
 
 
-def choose_attention(transformer: Any, name: str) -> None:
+def choose_attention(transformer: Any, name: str) -> str:
     """Have every self-attention of `transformer` computed by the kernel of this name.
 
-    Not by the model's own `set_attention_backend`: it also chooses for cross-attention, which in
-    LTX-Video has a mask that most kernels refuse, and for the whole process, so that a model
+    A model whose clip and prompt meet in one masked attention keeps torch's own; answers which it
+    is. Not by the model's own `set_attention_backend`: it also chooses for cross-attention, which
+    in LTX-Video has a mask that most kernels refuse, and for the whole process, so that a model
     which is loaded later would use it too.
     """
     if name == NATIVE:
-        return
+        return name
+    _check(name)
     selves = [m for path, m in transformer.named_modules() if path.endswith(".attn1")]
     if not selves or not all(hasattr(m.processor, "_attention_backend") for m in selves):
-        raise refused("ATTENTION", name, "this model's self-attention is not one of its own")
-    _check(name)
+        return f"{NATIVE}: this model's self-attention is not one of its own"
     for module in selves:
         module.set_attention_backend(name)
+    return name
 
 
 def _check(name: str) -> None:

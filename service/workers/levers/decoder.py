@@ -38,13 +38,14 @@ class Tiles:
 
     def __init__(self, vae: Any) -> None:
         self._vae = vae
-        self._always = bool(getattr(vae, "use_tiling", False))
+        self._family = bool(vae.use_tiling)  # whether the family never decodes it whole
+        self._always = self._family
         self._least: int | None = None  # pixels of all frames of the smallest that did not fit
         self.last = "not yet"  # how the last clip was decoded
 
     def always(self, tiled: bool) -> None:
         """For a model that has less memory, or has it again."""
-        self._always = tiled
+        self._always = tiled or self._family
 
     def by_need(self, pixels: int, decode: Callable[[], T]) -> T:
         """What `decode` makes. It may be called twice, and must make the same both times."""

@@ -30,9 +30,9 @@ class Embeddings:
     def _remembered(self, pipeline: str, encode: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(encode)
         def look(*args: Any, **kwargs: Any) -> Any:
-            key = repr((pipeline, args, sorted(kwargs.items())))
-            if _tensors((*args, *kwargs.values())):
+            if any(map(_is_tensor, (*args, *kwargs.values()))):
                 return encode(*args, **kwargs)  # somebody has embeddings already
+            key = repr((pipeline, args, sorted(kwargs.items())))
             if key in self._kept:
                 self._kept.move_to_end(key)
                 self.last = "remembered"
@@ -65,10 +65,6 @@ def _is_tensor(value: Any) -> bool:
     import torch
 
     return isinstance(value, torch.Tensor)
-
-
-def _tensors(values: tuple[Any, ...]) -> list[Any]:
-    return [value for value in values if _is_tensor(value)]
 
 
 def _bytes(values: tuple[Any, ...]) -> int:

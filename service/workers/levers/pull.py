@@ -24,7 +24,7 @@ class Pulled:
     ) -> None:
         self._pipe, self._levers, self._embeddings = pipe, levers, embeddings
         self._dtype = str(pipe.transformer.dtype).removeprefix("torch.")
-        choose_attention(pipe.transformer, levers.attention)
+        self._attention = choose_attention(pipe.transformer, levers.attention)
         prepare_vae(pipe.vae, levers, pipe.transformer.dtype)
         self.tiles = Tiles(pipe.vae)
         quantize(pipe.transformer, levers.quantize, device)
@@ -37,7 +37,7 @@ class Pulled:
         return {
             "dtype": self._dtype,
             "compile": self._compiled.last if self._compiled else self._eager or "off",
-            "attention": self._levers.attention,
+            "attention": self._attention,
             "quantize": self._levers.quantize,
             "vae": vae + (" channels-last" if self._levers.vae_channels_last else ""),
             "decode": self.tiles.last,

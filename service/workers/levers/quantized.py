@@ -34,7 +34,9 @@ def quantize(transformer: Any, how: Quantize, device: "torch.device") -> None:
         try:
             from torchao.quantization import quantize_
         except ImportError:
-            raise refused("QUANTIZE", how, "it needs torchao; `make quantize` installs it") from None
+            raise refused(
+                "QUANTIZE", how, "it needs torchao; `make quantize` installs it"
+            ) from None
         quantize_(transformer, _config(how), filter_fn=_in_block, device=device)
 
 
