@@ -8,7 +8,7 @@ import numpy as np
 
 from service.domain.attempt import Stage
 from service.domain.catalog import CARDS
-from service.domain.levers import DEFAULT_LEVERS, Levers
+from service.domain.levers import DEFAULT_LEVERS, Levers, Profile
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import NOTHING, Conditions, Film, Frame, OnStep
 from service.workers.adapters.diffusion import DiffusionAdapter
@@ -34,13 +34,18 @@ def request_of(model: str, **changes: Any) -> VideoRequest:
     return VideoRequest(**{**values, **changes})
 
 
-def loaded(model: str, folder: Path, levers: Levers = DEFAULT_LEVERS) -> DiffusionAdapter:
+def loaded(
+    model: str,
+    folder: Path,
+    levers: Levers = DEFAULT_LEVERS,
+    profile: Profile = Profile.FULL,
+) -> DiffusionAdapter:
     import torch
 
     torch.set_num_threads(1)
     adapter = make_adapter(CARDS[model], folder, levers)
     assert isinstance(adapter, DiffusionAdapter)
-    adapter.load()
+    adapter.load(profile)
     return adapter
 
 
