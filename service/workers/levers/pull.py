@@ -24,7 +24,7 @@ class Pulled:
     ) -> None:
         self._pipe, self._levers, self._embeddings = pipe, levers, embeddings
         self._dtype = str(pipe.transformer.dtype).removeprefix("torch.")
-        self._attention = choose_attention(pipe.transformer, levers.attention)
+        self._attention = choose_attention(pipe.transformer, levers.attention, device)
         prepare_vae(pipe.vae, levers, pipe.transformer.dtype)
         self.tiles = Tiles(pipe.vae)
         quantize(pipe.transformer, levers.quantize, device)

@@ -54,6 +54,18 @@ def test_a_model_whose_clip_and_prompt_share_an_attention_keeps_torch_s_own_and_
     assert adapter.made_with["attention"].startswith("native: ")
 
 
+def test_a_kernel_that_is_installed_but_does_not_run_here_is_refused_when_the_model_is_loaded(
+    checkpoint: Callable[[str], Path],
+) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("a GPU has it")
+
+    with pytest.raises(AttemptFailed, match=r"_native_cudnn cannot be had: No viable backend"):
+        loaded("ltx-2b", checkpoint("ltx-2b"), Levers(attention="_native_cudnn"))
+
+
 @pytest.mark.parametrize("model", ["ltx-2b", "hunyuan"])
 @pytest.mark.parametrize(
     ("name", "why"),
