@@ -63,7 +63,7 @@ postgres: .venv/.ok ## Install what a Postgres database needs
 s3: .venv/.ok ## Install what clips in a bucket need
 	@$(INSTALL) -e '.[s3]'
 
-bench: .venv/.test ## Measure: API, queue, encoder
+bench: .venv/.test ## Measure: API, queue, encoder, a clip's overhead
 	@$(INSTALL) --group bench
 	$(RUN)/python -m benchmarks.api
 	$(RUN)/python -m benchmarks.queue

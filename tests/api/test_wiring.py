@@ -1,3 +1,4 @@
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -6,7 +7,13 @@ import pytest
 
 from service import wiring
 from service.domain.errors import Unavailable
-from service.settings import Settings, child_environment, worker_environment
+from service.domain.levers import DEFAULT_LEVERS
+from service.settings import (
+    Settings,
+    child_environment,
+    keep_compiled,
+    worker_environment,
+)
 from service.wiring import kept_secret
 
 
@@ -73,3 +80,39 @@ def test_workers_know_which_licences_were_accepted() -> None:
     settings = Settings(_env_file=None, models=["hunyuan"], accept_licences=["hunyuan"])
 
     assert worker_environment(settings)["RUSHES_ACCEPT_LICENCES"] == '["hunyuan"]'
+
+
+def test_every_lever_is_a_setting_with_the_same_default() -> None:
+    assert wiring.levers(Settings(_env_file=None)) == DEFAULT_LEVERS
+
+
+def test_levers_reach_a_worker_through_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {
+        "compile": "off",
+        "compiled_shapes": 2,
+        "attention": "sage",
+        "quantize": "float8",
+        "vae_dtype": "bfloat16",
+        "vae_channels_last": True,
+        "embeddings_bytes": 0,
+    }
+    service = Settings(_env_file=None, **chosen)
+
+    for name, text in worker_environment(service).items():
+        monkeypatch.setenv(name, text)
+
+    told = wiring.levers(Settings(_env_file=None))
+    assert told.model_dump() == chosen
+
+
+def test_torch_is_told_where_to_keep_what_it_compiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Set first, so that what is set by the call is undone after the test.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "before")
+
+    keep_compiled(Settings(_env_file=None))
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "before"
+
+    keep_compiled(Settings(_env_file=None, compiled_dir=tmp_path))
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path)
