@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(UV) pip install --quiet --python .venv --constraints constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-fast chaos soak check fix migrate migration client torch postgres s3 bench constraints
+.PHONY: help demo up test test-fast chaos soak check fix migrate migration client torch quantize postgres s3 bench gpu constraints
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -21,10 +21,10 @@ up: .venv/.ok ## Run the service (API and one worker) on port 8787
 	@$(RUN)/rushes up
 
 test: .venv/.test ## Install what the tests need and run all of them
-	$(RUN)/pytest -q -n 2 --dist loadfile
+	$(RUN)/pytest -q -n 2 --dist loadfile -m 'not gpu'
 
 test-fast: .venv/.test ## The inner loop: starts no service, runs no torch
-	$(RUN)/pytest -q -x -n 2 -m 'not slow'
+	$(RUN)/pytest -q -x -n 2 -m 'not slow and not gpu'
 
 chaos: .venv/.test ## The chaos tests at full length: kill -9, power loss, storms
 	CHAOS=long $(RUN)/pytest -q -rP --timeout 1800 tests/chaos tests/lifecycle/test_machine.py
@@ -54,17 +54,30 @@ client: .venv/.test ## Write clients/openapi.json, docs/models.md and .env.examp
 
 torch: .venv/.torch ## Install torch and diffusers, for the real models
 
+quantize: .venv/.torch ## Install what RUSHES_QUANTIZE needs
+	@$(INSTALL) -e '.[quantize]'
+
 postgres: .venv/.ok ## Install what a Postgres database needs
 	@$(INSTALL) -e '.[postgres]'
 
 s3: .venv/.ok ## Install what clips in a bucket need
 	@$(INSTALL) -e '.[s3]'
 
-bench: .venv/.test ## Measure: API, queue, encoder
+bench: .venv/.test ## Measure: API, queue, encoder, a clip's overhead
 	@$(INSTALL) --group bench
 	$(RUN)/python -m benchmarks.api
 	$(RUN)/python -m benchmarks.queue
 	$(RUN)/python -m benchmarks.encode
+	$(RUN)/python -m benchmarks.overhead
+
+# The tests bring torch's build for a CPU; it is replaced where it finds no GPU.
+gpu: .venv/.torch ## On a CUDA GPU: its tests, and how fast the models are, part by part
+	@$(INSTALL) -e '.[torch,quantize]' --group test
+	@$(RUN)/python -c 'import torch; raise SystemExit(not torch.cuda.is_available())' || \
+	  $(INSTALL) --torch-backend=auto --reinstall-package torch torch
+	$(RUN)/pytest -q -m gpu tests/gpu
+	@for part in ltx-2b ltx-13b wan-fast levers load; do \
+	  echo "$$part"; $(RUN)/python -m benchmarks.generation --part $$part || exit 1; done
 
 constraints: $(UV) ## Pin every version anew
 	UV_FIND_LINKS= $(UV) pip compile -q --universal --all-extras --group test --group lint --group bench --no-emit-index-url \
@@ -87,5 +100,5 @@ $(UV):
 
 .venv/.test: .venv/.ok
 	@TORCH_BACKEND=cpu $(MAKE) --no-print-directory .venv/.torch
-	@$(INSTALL) -e '.[torch,postgres,s3,modal]' --group test --group lint
+	@$(INSTALL) -e '.[torch,quantize,postgres,s3,modal]' --group test --group lint
 	@touch $@

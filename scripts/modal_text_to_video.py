@@ -5,8 +5,8 @@ started by `.spawn()`; `tick` wakes the api once a minute; `download` fills the 
 
 Read here and put into the images, so that every container sees the same: RUSHES_MODAL_APP,
 RUSHES_MODELS, RUSHES_MODAL_GPUS (JSON: {"ltx-2b": ["L40S"]}), RUSHES_MODAL_MAX_CONTAINERS,
-RUSHES_MODAL_SCALEDOWN_SECONDS. Secrets, the database's address among them, are in the Modal Secret
-of the app's name.
+RUSHES_MODAL_SCALEDOWN_SECONDS, and the levers of docs/speed.md, such as RUSHES_COMPILE. Secrets,
+the database's address among them, are in the Modal Secret of the app's name.
 """
 
 import json
@@ -19,16 +19,23 @@ import modal
 from service.dispatch.on_modal import class_name
 from service.domain.card import ModelCard
 from service.domain.catalog import CARDS
+from service.domain.levers import Levers
 
 APP = os.environ.get("RUSHES_MODAL_APP", "rushes")
 MODELS: list[str] = json.loads(os.environ.get("RUSHES_MODELS") or '["ltx-2b"]')
 GPUS: dict[str, list[str]] = json.loads(os.environ.get("RUSHES_MODAL_GPUS") or "{}")
 MOST = int(os.environ.get("RUSHES_MODAL_MAX_CONTAINERS") or 1)
 IDLE_SECONDS = int(os.environ.get("RUSHES_MODAL_SCALEDOWN_SECONDS") or 120)
+LEVERS = {
+    name: os.environ[name]
+    for name in (f"RUSHES_{lever.upper()}" for lever in Levers.model_fields)
+    if os.environ.get(name)
+}
 
 _LONGEST_RUN_SECONDS = 3600
 _ARTIFACTS = Path("/artifacts")
 _WEIGHTS = Path("/weights")
+_COMPILED = Path("/compiled")
 
 _settings = {
     "RUSHES_DISPATCH": "modal",
@@ -39,14 +46,20 @@ _settings = {
     "RUSHES_MODAL_SCALEDOWN_SECONDS": str(IDLE_SECONDS),
     "RUSHES_DATA_DIR": "/tmp/rushes",
     "RUSHES_LOG_FORMAT": "json",
+    **LEVERS,
 }
 # The weights are on the Volume: a GPU that fetched them would be paid for waiting.
 _offline = {"HF_HUB_CACHE": str(_WEIGHTS / "hub"), "HF_HUB_OFFLINE": "1"}
+_compiling = {"RUSHES_COMPILED_DIR": str(_COMPILED)}
 
 app = modal.App(APP)
 secret = modal.Secret.from_name(APP, required_keys=["RUSHES_WORKER_TOKEN", "RUSHES_SECRET"])
 artifacts = modal.Volume.from_name(f"{APP}-artifacts", create_if_missing=True, version=2)
 weights = modal.Volume.from_name(f"{APP}-weights", create_if_missing=True)
+# What one container compiled is there for the next. Modal itself commits what is written, every few
+# seconds and when the container ends; its files are named by their content, so that two containers
+# which write at once write the same.
+compiled = modal.Volume.from_name(f"{APP}-compiled", create_if_missing=True)
 
 _base = modal.Image.debian_slim(python_version="3.12")
 _checkout = Path(__file__).resolve().parents[1]
@@ -74,8 +87,13 @@ def _requirements(*extras: str) -> list[str]:
 if modal.is_local():
     _packages = _base.uv_pip_install(*_requirements("postgres", "s3", "modal"))
     api_image = _with_source(_packages, _settings)
+    _small = ("quantize",) if LEVERS.get("RUSHES_QUANTIZE", "off") != "off" else ()
+    # Triton builds its launchers with a C compiler.
+    _packages = _base.apt_install("gcc", "libc6-dev").uv_pip_install(
+        *_requirements("torch", "s3", "modal", *_small)
+    )
+    gpu_image = _with_source(_packages, _settings | _offline | _compiling)
     _packages = _base.uv_pip_install(*_requirements("torch", "s3", "modal"))
-    gpu_image = _with_source(_packages, _settings | _offline)
     cpu_image = _with_source(_packages, _settings | {"HF_HUB_CACHE": str(_WEIGHTS / "hub")})
 else:
     api_image = gpu_image = cpu_image = _base
@@ -141,7 +159,7 @@ class Worker:
     def load(self) -> None:
         from service import wiring
         from service.log import configure
-        from service.settings import Settings
+        from service.settings import Settings, keep_compiled
         from service.workers.adapters.registry import make_adapter
         from service.workers.attempt import Warm
         from service.workers.called import CalledWorker
@@ -149,10 +167,12 @@ class Worker:
 
         settings = Settings()
         configure(settings.log_level, settings.log_format)
+        keep_compiled(settings)
+        levers = wiring.levers(settings)
         scratch = settings.data_dir / "scratch"
         scratch.mkdir(parents=True, exist_ok=True)
         bench = Bench(wiring.mounted_artifacts(settings, _ARTIFACTS), scratch)
-        self.worker = CalledWorker(bench, Warm(lambda card: make_adapter(card)))
+        self.worker = CalledWorker(bench, Warm(lambda card: make_adapter(card, None, levers)))
         self.worker.load(CARDS[self.model])
 
     @modal.method()
@@ -167,7 +187,11 @@ def _options(card: ModelCard) -> dict[str, Any]:
         "image": gpu_image,
         # A model whose card names no GPU runs on a CPU.
         "gpu": GPUS.get(card.name) or list(card.gpus) or None,
-        "volumes": {str(_ARTIFACTS): artifacts, str(_WEIGHTS): weights.read_only()},
+        "volumes": {
+            str(_ARTIFACTS): artifacts,
+            str(_WEIGHTS): weights.read_only(),
+            str(_COMPILED): compiled,
+        },
         "timeout": _LONGEST_RUN_SECONDS,
         "startup_timeout": 1200,
         "max_containers": MOST,

@@ -78,8 +78,38 @@ class Settings(BaseSettings):
     models: list[str] = Field(
         [], description='Models to serve, first is the default, as JSON: ["slate"]. Default: found.'
     )
+    accept_licences: list[str] = Field(
+        [],
+        description="Names of models, as JSON, whose licence you accept where it limits who may "
+        "use them; see docs/models.md.",
+    )
     weights: dict[str, Path] = Field(
         {}, description='Local weights by model, as JSON: {"ltx-2b": "/weights/ltx"}.'
+    )
+
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="Compile the models' blocks; see docs/speed.md for this and the next."
+    )
+    compiled_shapes: int = Field(
+        6, ge=1, le=32, description="For so many sizes of clips; others run as they are."
+    )
+    compiled_dir: Path | None = Field(
+        None, description="Where compiled code is kept. Default: torch's own, in /tmp."
+    )
+    attention: str = Field(
+        "native", description="The kernel for self-attention, by diffusers' name for it."
+    )
+    quantize: Literal["off", "float8", "float8-weights", "int8-weights", "float8-storage"] = Field(
+        "off", description="The transformers' weights in eight bits: for speed, or for room."
+    )
+    vae_dtype: Literal["model", "bfloat16"] = Field(
+        "model", description="bfloat16 also where a model's decoder is kept in float32."
+    )
+    vae_channels_last: bool = Field(
+        False, description="Lay the decoder's weights out as convolutions may like them better."
+    )
+    embeddings_bytes: int = Field(
+        268_435_456, ge=0, description="Memory of a worker for prompts that it has read; 0: none."
     )
 
     max_body_bytes: int = Field(
@@ -171,8 +201,11 @@ def unknown_settings() -> dict[str, str]:
 
 # What a worker needs to know. It runs the models' code, so that it is told no secret but its own.
 _FOR_WORKERS = {
-    *("data_dir", "models", "weights", "worker_token", "log_level", "log_format", "failpoint"),
+    *("data_dir", "models", "accept_licences", "weights", "worker_token"),
+    *("compile", "compiled_shapes", "compiled_dir", "attention", "quantize"),
+    *("vae_dtype", "vae_channels_last", "embeddings_bytes"),
     *("max_image_bytes", "max_video_bytes", "egress_ports", "webhooks_allow_loopback"),
+    *("log_level", "log_format", "failpoint"),
     *(name for name in Settings.model_fields if name.startswith("s3_")),
 }
 
@@ -185,6 +218,12 @@ def worker_environment(settings: Settings) -> dict[str, str]:
         for name, text in child_environment(settings).items()
         if name in known or not name.startswith("RUSHES_")
     }
+
+
+def keep_compiled(settings: Settings) -> None:
+    """Torch is told by the environment alone where to keep what it compiles; before it is used."""
+    if settings.compiled_dir is not None:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(settings.compiled_dir)
 
 
 def _texts(settings: Settings) -> dict[str, str]:

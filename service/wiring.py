@@ -20,6 +20,7 @@ from service.domain.catalog import CARDS, SLATE
 from service.domain.errors import Unavailable
 from service.domain.keeping import Keeping
 from service.domain.key import new_secret
+from service.domain.levers import Levers
 from service.domain.limits import Limits
 from service.domain.ports import ArtifactStore
 from service.domain.price import GPUS, MODAL_TABLE, Rates, Terms, table_of
@@ -112,7 +113,36 @@ def cards(settings: Settings) -> dict[str, ModelCard]:
     unknown = [name for name in names if name not in CARDS]
     if unknown:
         raise Unavailable(f"RUSHES_MODELS names {unknown[0]!r}; there is: {', '.join(CARDS)}")
+    _check_accepted(settings.accept_licences)
+    for name in names:
+        _check_licence(CARDS[name], settings.accept_licences)
     return {name: CARDS[name] for name in names}
+
+
+def _check_accepted(accepted: list[str]) -> None:
+    """What is accepted must be something: a name misspelt would look like consent."""
+    known = {*CARDS, *(card.licence.name for card in CARDS.values())}
+    for name in accepted:
+        if name not in known:
+            raise Unavailable(
+                f"RUSHES_ACCEPT_LICENCES names {name!r}, which is neither a model nor a licence"
+            )
+
+
+def _check_licence(card: ModelCard, accepted: list[str]) -> None:
+    """Nobody serves by mistake what its licence keeps some from using."""
+    licence = card.licence
+    if not licence.opt_in or card.name in accepted or licence.name in accepted:
+        return
+    raise Unavailable(
+        f"{card.name} is under the licence {licence.name}: {'; '.join(licence.limits)}. "
+        f"Read {licence.url}, and if you may and do accept it, add {card.name!r} to "
+        "RUSHES_ACCEPT_LICENCES"
+    )
+
+
+def levers(settings: Settings) -> Levers:
+    return Levers(**{name: getattr(settings, name) for name in Levers.model_fields})
 
 
 def limits(settings: Settings) -> Limits:

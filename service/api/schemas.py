@@ -44,6 +44,9 @@ class Result(BaseModel):
     has_audio: bool
     bytes: int
     sha256: str
+    made_with: dict[str, str] = Field(
+        description="How the model was run; clips of one seed are the same where this is the same."
+    )
 
     @classmethod
     def from_domain(cls, job: Job, links: Links) -> Self | None:
@@ -65,6 +68,7 @@ class Result(BaseModel):
             has_audio=facts.has_audio,
             bytes=facts.video.size_bytes,
             sha256=facts.video.sha256,
+            made_with=facts.made_with,
         )
 
 

@@ -21,7 +21,7 @@ def models(connection: Connection) -> None:
 
 
 def _row(card: dict[str, Any]) -> tuple[str, ...]:
-    memory = f" ({card['gpu_memory_gb']:g} GB)" if card["gpu_memory_gb"] else ""
+    memory = f" (needs {card['gpu_memory_gb']:g} GB)" if card["gpu_memory_gb"] else ""
     notes = [word for word in ("default", "sandbox") if card[word]]
     return (
         card["id"] + (f" ({', '.join(notes)})" if notes else ""),
@@ -31,7 +31,7 @@ def _row(card: dict[str, Any]) -> tuple[str, ...]:
         f"{card['max_seconds']:.4g} s",
         f"{card['gpus'][0]}{memory}" if card["gpus"] else "none",
         str(card["workers"]) if card["workers"] else "none",
-        card["licence"],
+        card["licence"]["name"] + (" (limited)" if card["licence"]["limits"] else ""),
     )
 
 

@@ -14,7 +14,7 @@ from service.cli.up import settle
 from service.domain.card import ModelCard
 from service.domain.errors import RequestRefused, Unauthenticated
 from service.log import Log
-from service.settings import Settings
+from service.settings import Settings, keep_compiled
 from service.workers.adapters.base import Adapter
 from service.workers.adapters.registry import make_adapter
 from service.workers.attempt import Warm
@@ -34,6 +34,7 @@ def work(settings: Settings, api_url: str, name: str) -> None:
             "`rushes up` runs workers of its own, which need none; see its --workers",
         )
     settings = settle(settings)
+    keep_compiled(settings)
     headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
     with httpx.Client(base_url=api_url, headers=headers, timeout=10, trust_env=False) as client:
         puller = Puller(
@@ -93,4 +94,4 @@ def _fresh(folder: Path) -> Path:
 
 
 def _make_adapter(settings: Settings, card: ModelCard) -> Adapter:
-    return make_adapter(card, settings.weights.get(card.name))
+    return make_adapter(card, settings.weights.get(card.name), wiring.levers(settings))

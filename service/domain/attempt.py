@@ -86,6 +86,9 @@ class Artifact(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+ShortText = Annotated[Text, Field(max_length=100)]
+
+
 class VideoFacts(BaseModel):
     """What was really made, read back from the finished file."""
 
@@ -103,6 +106,8 @@ class VideoFacts(BaseModel):
     # Of a video that was made in segments: how far each was from the one before where they overlap,
     # before they were blended; the mean over all pixels, in levels of 0 to 255.
     seams: tuple[float, ...] = ()
+    # How the model was run, in a few words each: two clips of one seed may differ by it.
+    made_with: dict[ShortText, ShortText] = Field(default_factory=dict, max_length=16)
 
     @property
     def duration_seconds(self) -> float:

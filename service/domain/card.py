@@ -1,6 +1,7 @@
 """A model's plain facts: what it can make, what it needs, what it costs, who may use it."""
 
-from math import floor
+from math import ceil, floor
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -58,6 +59,25 @@ class Weights(_Facts):
     files: tuple[str, ...] = ()
 
 
+class Licence(_Facts):
+    """On what terms the weights may be used. Ours to point at, not to interpret."""
+
+    name: str
+    url: str | None = None
+    limits: tuple[str, ...] = ()  # what keeps some from using it at all, in a few words each
+    excluded_regions: tuple[str, ...] = ()  # where it grants nothing, ISO 3166 codes and EU
+    opt_in: bool = False  # whether the operator must accept it before it is served
+
+
+class Speed(_Facts):
+    """How long the default clip takes on one GPU, from begin to finish on a warm worker."""
+
+    gpu: str
+    seconds: float
+    kind: Literal["measured", "cited", "estimated"]
+    source: str
+
+
 class ModelCard(_Facts):
     """One model. The API validates against this; no weights and no torch are needed for that."""
 
@@ -65,8 +85,7 @@ class ModelCard(_Facts):
     title: str
     sandbox: bool = False  # draws a placeholder and generates nothing
     description: str
-    licence: str
-    licence_url: str | None = None
+    licence: Licence
 
     side: IntRange  # width and height, pixels
     max_pixels: int  # width x height
@@ -88,20 +107,36 @@ class ModelCard(_Facts):
     default_steps: int
     default_guidance: float
 
-    default_strength: float = 0.7  # of what is made over a film; nothing to models without it
+    default_strength: float = 0.6  # of what is made over a film; nothing to models without it
 
     features: tuple[Feature, ...] = ("text-to-video",)
     # Those that run it well by Modal's names, the one to try first in front; empty: needs none.
     gpus: tuple[str, ...] = ()
-    gpu_memory_gb: float | None = None
+    gpu_memory_gb: float | None = None  # with all parts there at once
+    gpu_memory_offload_gb: float | None = None  # with each part there only while it works
     weights: tuple[Weights, ...] = ()
 
-    # Seconds an attempt takes on a warm worker: fixed part, and per million pixel-frames.
+    # Seconds an attempt takes on a warm worker: a fixed part, one that grows with the million
+    # pixels of all frames, and two for every step, of which the second is attention's and grows
+    # with their square.
     seconds_fixed: float
     seconds_per_megapixel_frame: float
+    seconds_per_step: float = 0.0
+    seconds_per_step_squared: float = 0.0
     speed_source: str
+    speeds: tuple[Speed, ...] = ()
 
     def expected_seconds(self, request: VideoRequest) -> float:
         """A first guess at the seconds from begin to finish, warm."""
-        megapixel_frames = request.width * request.height * request.num_frames / 1e6
-        return self.seconds_fixed + self.seconds_per_megapixel_frame * megapixel_frames
+        segments = self.count_segments(request.num_frames)
+        made = request.num_frames + (segments - 1) * self.overlap
+        size = request.width * request.height * made / segments / 1e6
+        step = self.seconds_per_step * size + self.seconds_per_step_squared * size**2
+        each = self.seconds_per_megapixel_frame * size + step * request.num_inference_steps
+        return self.seconds_fixed + segments * each
+
+    def count_segments(self, num_frames: int) -> int:
+        """Into how many segments so many frames are cut."""
+        if self.clip_frames is None or num_frames <= self.clip_frames:
+            return 1
+        return ceil((num_frames - self.overlap) / (self.clip_frames - self.overlap))

@@ -1,8 +1,6 @@
 """How a video that is longer than a model makes at once is cut: arithmetic only."""
 
 from dataclasses import dataclass
-from itertools import accumulate
-from math import ceil
 
 from service.domain.card import ModelCard
 from service.domain.request import MAX_SEED, VideoRequest
@@ -19,7 +17,6 @@ class Segment:
     number: int  # from 0
     of: int
     request: VideoRequest
-    start: int  # which frame of the whole is its first
     overlap: int
     handed_on: int
 
@@ -39,9 +36,7 @@ class Segment:
 
 def plan(request: VideoRequest, card: ModelCard) -> list[Segment]:
     """The segments of a request, about equally long; only one where the model makes it at once."""
-    of = count_segments(request.num_frames, card)
-    lengths = _lengths(request.num_frames, of, card)
-    starts = accumulate((frames - card.overlap for frames in lengths[:-1]), initial=0)
+    of = card.count_segments(request.num_frames)
     return [
         Segment(
             number=number,
@@ -53,19 +48,11 @@ def plan(request: VideoRequest, card: ModelCard) -> list[Segment]:
                     "seed": (request.seed + number) % (MAX_SEED + 1),
                 }
             ),
-            start=start,
             overlap=card.overlap if number else 0,
             handed_on=card.overlap if number < of - 1 else 0,
         )
-        for number, (start, frames) in enumerate(zip(starts, lengths, strict=True))
+        for number, frames in enumerate(_lengths(request.num_frames, of, card))
     ]
-
-
-def count_segments(num_frames: int, card: ModelCard) -> int:
-    """Into how many segments so many frames are cut."""
-    if card.clip_frames is None or num_frames <= card.clip_frames:
-        return 1
-    return ceil((num_frames - card.overlap) / (card.clip_frames - card.overlap))
 
 
 def _lengths(num_frames: int, of: int, card: ModelCard) -> list[int]:

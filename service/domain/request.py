@@ -203,7 +203,6 @@ class VideoRequest(BaseModel):
     num_inference_steps: int
     guidance_scale: float
     seed: int
-
     image: MediaRef | None = None
     last_image: MediaRef | None = None
     video: MediaRef | None = None

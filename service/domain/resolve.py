@@ -7,7 +7,6 @@ from service.domain.card import IntRange, ModelCard
 from service.domain.conditions import check_conditions
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.media import MediaRef, Role
-from service.domain.plan import count_segments
 from service.domain.request import VideoAsk, VideoRequest
 from service.domain.shape import Wanted, wanted
 
@@ -129,7 +128,7 @@ def _steering(request: VideoRequest, card: ModelCard) -> Iterable[FieldError]:
 def _segments(request: VideoRequest, card: ModelCard) -> Iterable[FieldError]:
     if request.num_frames not in card.frames:
         return  # which is another error
-    segments = count_segments(request.num_frames, card)
+    segments = card.count_segments(request.num_frames)
     if request.prompts is not None and len(request.prompts) > segments:
         made = "at once" if segments == 1 else f"in {segments} segments"
         yield FieldError(

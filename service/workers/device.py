@@ -6,9 +6,11 @@ Torch is imported inside, so that a worker of the sandbox needs none.
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from service.domain.attempt import AttemptFailed, FailureKind
+from service.domain.card import ModelCard
+from service.domain.levers import Profile
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +40,42 @@ def gpu_name(device: "torch.device") -> str | None:
     return str(names[device.type]()) if device.type in names else None
 
 
+def place(
+    pipe: Any, device: "torch.device", card: ModelCard, profile: Profile = Profile.FULL
+) -> str:
+    """Bring a diffusers pipeline to the device: whole where it fits, else each part when it works.
+
+    The parts then wait in the main memory, and every clip pays for moving them. A pipeline that
+    is placed already can be placed otherwise. Answers in a word how it was placed.
+    """
+    if device.type == "cuda" and (profile is Profile.SMALL or not fits(card, memory_of(device))):
+        pipe.enable_model_cpu_offload(device=device)
+        return "part by part"
+    pipe.remove_all_hooks()
+    pipe.to(device)
+    return "whole"
+
+
+def memory_of(device: "torch.device") -> int:
+    """Bytes on a CUDA device, free or not."""
+    import torch
+
+    return int(torch.cuda.mem_get_info(device)[1])
+
+
+def empty_cache() -> None:
+    """What torch keeps for later goes back to the device."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def fits(card: ModelCard, memory: int) -> bool:
+    """Whether a device with `memory` bytes holds all parts of the model, and its work, at once."""
+    return card.gpu_memory_gb is None or memory >= card.gpu_memory_gb * 1e9
+
+
 def wait_for(device: "torch.device") -> None:
     """A GPU runs behind Python; come back when it has done what it was given."""
     import torch
@@ -51,7 +89,7 @@ def out_of_memory(message: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as exc:
-        if not _is_out_of_memory(exc):
+        if not is_out_of_memory(exc):
             raise
         # The traceback holds every tensor that was alive inside the model: let go of them now,
         # not when the failure has been reported.
@@ -59,7 +97,7 @@ def out_of_memory(message: str) -> Iterator[None]:
         raise AttemptFailed(FailureKind.OOM, "out_of_memory", message) from exc
 
 
-def _is_out_of_memory(exc: RuntimeError) -> bool:
+def is_out_of_memory(exc: RuntimeError) -> bool:
     import torch
 
     # CUDA has a type for it; MPS and the CPU say it in words.

@@ -70,7 +70,8 @@ def make_video(
             on_step(Stage.UPLOAD, 0, 1)
             facts = _keep(encoded, ticket, artifacts, prefix)
         seams = tuple(part.difference for part in parts if part.difference is not None)
-        outcome = _outcome(facts.model_copy(update={"seams": seams}), adapter, watch)
+        facts = facts.model_copy(update={"seams": seams, "made_with": adapter.made_with})
+        outcome = _outcome(facts, adapter, watch)
         upload_manifest(artifacts, prefix, outcome, scratch)
         kept.discard()
     return outcome

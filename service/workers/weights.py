@@ -1,6 +1,7 @@
 """Where weights come from: a local folder, or the Hugging Face Hub at the card's commits."""
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,58 +17,64 @@ class Fetch(Protocol):
     def __call__(self, repo_id: str, *, revision: str, allow_patterns: list[str]) -> str: ...
 
 
-def load_ltx(card: ModelCard, folder: Path | None, dtype: Any, fetch: Fetch | None = None) -> Any:
-    """An LTXConditionPipeline, still on the CPU, from a local diffusers-format `folder`.
+def find_weights(card: ModelCard, folder: Path | None, fetch: Fetch | None = None) -> list[Path]:
+    """A local folder for each of the card's weights, in their order; a chosen `folder` is all.
 
-    Without a folder: from what the card names, first the single file of transformer and VAE, then
-    the repository of everything else. Raises AttemptFailed when the weights cannot be had.
+    Raises AttemptFailed when the weights cannot be had.
     """
     if folder is not None:
-        return _assemble(folder, dtype)
-    parts = [_fetched(weights, fetch or _snapshot_download()) for weights in card.weights]
-    checkpoint = parts[0] / card.weights[0].files[0]
-    if not checkpoint.is_file():
-        # A pattern that matches nothing is no error to the hub.
-        raise _unavailable(f"{card.weights[0].repo} has no file {checkpoint.name}")
-    return _assemble(parts[1], dtype, checkpoint)
+        return [folder]
+    return [_fetched(weights, fetch or _snapshot_download()) for weights in card.weights]
 
 
-def _assemble(folder: Path, dtype: Any, checkpoint: Path | None = None) -> Any:
-    """The pipeline in `folder`, with transformer and VAE out of `checkpoint` if one is given."""
-    from diffusers import FlowMatchEulerDiscreteScheduler, LTXConditionPipeline
+def read_pipeline(pipeline: Any, folder: Path, dtype: Any, **own: Any) -> Any:
+    """A diffusers pipeline of this class, on the CPU, from a folder in diffusers format.
 
+    `own` are components, or choices of the pipeline, to be used in place of the folder's.
+    """
     if not (folder / "model_index.json").is_file():
         raise _unavailable(f"{folder} is not a folder in diffusers format: no model_index.json")
+    return _read(
+        folder,
+        lambda: pipeline.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, local_files_only=True, **own
+        ),
+    )
+
+
+def read_model(model: Any, folder: Path, part: str | None, dtype: Any) -> Any:
+    """One component of a pipeline, from its folder `part` within `folder`, or `folder` itself."""
+    return _read(
+        folder,
+        lambda: model.from_pretrained(
+            folder, subfolder=part, dtype=dtype, use_safetensors=True, local_files_only=True
+        ),
+    )
+
+
+def read_single_file(model: Any, checkpoint: Path, configs: Path, part: str, dtype: Any) -> Any:
+    """A component out of its maker's own file, which names no sizes: `configs` has them."""
+    return _read(
+        checkpoint,
+        lambda: model.from_single_file(
+            str(checkpoint), config=str(configs), subfolder=part, dtype=dtype, local_files_only=True
+        ),
+    )
+
+
+def find_file(weights: Weights, folder: Path) -> Path:
+    """The one file that `weights` names. A pattern that matches nothing is no error to the hub."""
+    file = folder / weights.files[0]
+    if not file.is_file():
+        raise _unavailable(f"{weights.repo} has no file {file.name}")
+    return file
+
+
+def _read(what: Path, read: Callable[[], Any]) -> Any:
     try:
-        return LTXConditionPipeline.from_pretrained(
-            folder,
-            # Never the folder's own: Lightricks/LTX-Video ships one that shifts and stretches the
-            # sigmas of the schedule, and then insists on a `mu` that this pipeline does not pass.
-            scheduler=FlowMatchEulerDiscreteScheduler(),
-            **({} if checkpoint is None else _single_file(checkpoint, folder, dtype)),
-            dtype=dtype,
-            use_safetensors=True,
-            local_files_only=True,
-        )
+        return read()
     except OSError as exc:
-        raise _unavailable(f"the weights in {folder} cannot be read: {exc}") from exc
-
-
-def _single_file(checkpoint: Path, configs: Path, dtype: Any) -> dict[str, Any]:
-    """Transformer and VAE from Lightricks' own format, which names no sizes: `configs` has them."""
-    from diffusers import AutoencoderKLLTXVideo, LTXVideoTransformer3DModel
-
-    models = {"transformer": LTXVideoTransformer3DModel, "vae": AutoencoderKLLTXVideo}
-    return {
-        name: model.from_single_file(
-            str(checkpoint),
-            config=str(configs),
-            subfolder=name,
-            dtype=dtype,
-            local_files_only=True,
-        )
-        for name, model in models.items()
-    }
+        raise _unavailable(f"the weights in {what} cannot be read: {exc}") from exc
 
 
 def _snapshot_download() -> Fetch:

@@ -1,10 +1,19 @@
+import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from service import wiring
 from service.domain.errors import Unavailable
-from service.settings import Settings, child_environment, worker_environment
+from service.domain.levers import DEFAULT_LEVERS
+from service.settings import (
+    Settings,
+    child_environment,
+    keep_compiled,
+    worker_environment,
+)
 from service.wiring import kept_secret
 
 
@@ -44,3 +53,66 @@ def test_workers_are_told_no_secret_but_their_own(tmp_path: Path) -> None:
     assert not any("sqlite" in text for text in told.values())
     assert told["RUSHES_WORKER_TOKEN"] == "w" * 30
     assert child_environment(settings)["RUSHES_BOOTSTRAP_KEY"] == "b" * 30
+
+
+def test_a_model_whose_licence_limits_who_may_use_it_must_be_accepted() -> None:
+    def cards(**settings: Any) -> list[str]:
+        return list(wiring.cards(Settings(_env_file=None, models=["hunyuan", "slate"], **settings)))
+
+    with pytest.raises(Unavailable, match="EU, the United Kingdom and South Korea") as no:
+        cards()
+
+    assert "add 'hunyuan' to RUSHES_ACCEPT_LICENCES" in no.value.message
+    assert cards(accept_licences=["hunyuan"]) == ["hunyuan", "slate"]
+    assert cards(accept_licences=["Tencent Hunyuan Community"]) == ["hunyuan", "slate"]
+    with pytest.raises(Unavailable, match="hunyuan is under the licence"):
+        cards(accept_licences=["hunyuan-1.5"])
+
+
+def test_an_accepted_licence_that_there_is_not_stops_the_start() -> None:
+    settings = Settings(_env_file=None, models=["slate"], accept_licences=["hunyan"])
+
+    with pytest.raises(Unavailable, match="RUSHES_ACCEPT_LICENCES names 'hunyan'"):
+        wiring.cards(settings)
+
+
+def test_workers_know_which_licences_were_accepted() -> None:
+    settings = Settings(_env_file=None, models=["hunyuan"], accept_licences=["hunyuan"])
+
+    assert worker_environment(settings)["RUSHES_ACCEPT_LICENCES"] == '["hunyuan"]'
+
+
+def test_every_lever_is_a_setting_with_the_same_default() -> None:
+    assert wiring.levers(Settings(_env_file=None)) == DEFAULT_LEVERS
+
+
+def test_levers_reach_a_worker_through_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {
+        "compile": "off",
+        "compiled_shapes": 2,
+        "attention": "sage",
+        "quantize": "float8",
+        "vae_dtype": "bfloat16",
+        "vae_channels_last": True,
+        "embeddings_bytes": 0,
+    }
+    service = Settings(_env_file=None, **chosen)
+
+    for name, text in worker_environment(service).items():
+        monkeypatch.setenv(name, text)
+
+    told = wiring.levers(Settings(_env_file=None))
+    assert told.model_dump() == chosen
+
+
+def test_torch_is_told_where_to_keep_what_it_compiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Set first, so that what is set by the call is undone after the test.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "before")
+
+    keep_compiled(Settings(_env_file=None))
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "before"
+
+    keep_compiled(Settings(_env_file=None, compiled_dir=tmp_path))
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path)

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from service.app import build
-from service.domain.card import IntRange, ModelCard, Weights
+from service.domain.card import IntRange, ModelCard, Speed, Weights
 from service.domain.catalog import CARDS
 from service.domain.request import VideoAsk, VideoRequest
 from service.domain.resolve import resolve
@@ -59,7 +59,7 @@ def _as_text(default: Any) -> str:
 _MODELS_INTRO = """\
 # Models
 
-Written by `make client` from [service/domain/catalog.py](../service/domain/catalog.py); a service
+Written by `make client` from [service/domain/cards](../service/domain/cards); a service
 tells which of these it serves, and whether a worker is there for them, at `GET /v1/models`.
 
 `RUSHES_MODELS=["ltx-2b", "slate"]` chooses; the first is the default. When it is not set, a machine
@@ -70,6 +70,55 @@ other machine serves slate alone. To add one, see
 A size or a frame count that a model cannot make is refused, with the nearest that it can; it is
 never rounded in silence. `duration_seconds` is different: it becomes the nearest frame count, and
 the answer says which.
+"""
+
+_NEEDS_INTRO = """\
+GPUs by Modal's names, the one to try first in front. A GPU with less memory than the first figure
+holds each part of the model only while it works, and every clip pays for moving them; the second
+figure is for that. None of the figures was measured here: they are the sizes of the weights in
+bfloat16 and room for the work, and those for Mochi and HunyuanVideo 1.5 follow what others report.
+"""
+
+_LICENCES_INTRO = """\
+`GET /v1/models` tells these too. A model that some may not use at all is served only once its
+name, or that of its licence, is in `RUSHES_ACCEPT_LICENCES`; without that the start stops.
+"""
+
+_SPEED_INTRO = """\
+Seconds for the default clip on a warm worker. *Measured* would be by us, and nothing is: no GPU was
+at hand. *Cited* is what others publish. *Estimated* is the arithmetic of the real model, counted
+or worked out from its sizes, at 43 % of what the GPU can do at best, which is what diffusers
+reaches on Wan 2.1 14B with an H100; and a second for text, encoding and upload.
+"""
+
+_CLAIMS = """\
+## What is said of them and is not so
+
+- *LTX-Video makes 20 s of video in 2 s.* Published is 5 s of video (121 frames of 768x512) in 2 s
+  on an H100 (arXiv 2501.00103). 20 s in one pass are outside of what 2B was made for, 257 frames,
+  and their arithmetic alone takes 2.1 s of everything that an H100 has (computed).
+- *`Lightricks/LTX-Video` gives 2B and 13B.* Read as a folder it gives the oldest 2B. The later ones
+  are single files in it; 13B has a repository of its own.
+- *The fp8 files are faster.* diffusers turns them into bfloat16 as it reads them (tried): a smaller
+  download, the same memory and speed.
+- *Wan 2.2 TI2V-5B is a mixture of experts.* It is dense; A14B is.
+- *Wan 2.2 TI2V-5B follows a last image.* diffusers' pipeline takes one and leaves it out (tried: no
+  pixel differs). So the card does not name it.
+- *Wan 2.2 TI2V-5B makes a video over.* diffusers' pipeline for that raises, since it takes the VAE
+  for another; the adapter tells it better.
+- *Mochi and HunyuanVideo make a video from an image or over a video.* Their checkpoints for text
+  take no image, and diffusers has no pipeline of theirs over a video. HunyuanVideo goes over one
+  here all the same, by its own schedule from latents with noise on them; Mochi's pipeline cannot be
+  told where to begin.
+- *One pass makes a minute.* Lightricks announced that for 13B 0.9.8 alone, and it is not offered.
+
+"""
+
+_WEIGHTS_INTRO = """\
+Fetched from the Hugging Face Hub at the first job, at exactly these commits, unless
+`RUSHES_WEIGHTS` names a local folder in diffusers format (that of `ltx-13b` with a part
+`latent_upsampler`). The commits are those that other public projects pin for these files; they
+were not fetched here.
 """
 
 Column = tuple[str, Callable[[ModelCard], str]]
@@ -84,13 +133,20 @@ def models() -> str:
             "## What a request gets that does not say\n",
             _table(_DEFAULTS),
             "## What each needs\n",
+            _NEEDS_INTRO,
             _table(_NEEDS),
+            "## Licences\n",
+            _LICENCES_INTRO,
+            *(_terms(card) for card in CARDS.values() if card.licence.limits),
+            "",
             "## How fast each is\n",
-            "On a warm worker. This is where `eta_seconds` and `expected_seconds` come from.\n",
+            _SPEED_INTRO,
+            _speeds(),
+            "`eta_seconds` and `expected_seconds` come from these, for the first GPU of each:\n",
             _table(_SPEED),
+            _CLAIMS,
             "## Weights\n",
-            "Fetched from the Hugging Face Hub at the first job, at exactly these commits, unless",
-            "`RUSHES_WEIGHTS` names a local folder in diffusers format.\n",
+            _WEIGHTS_INTRO,
             *(_weights(card) for card in CARDS.values()),
         ]
     )
@@ -129,7 +185,7 @@ def _longest(card: ModelCard) -> str:
     """At the frame rate that most requests have, and at the one that stretches it most."""
     usual = min(card.frames.high / card.default_fps, card.max_seconds)
     if usual == card.max_seconds:
-        return f"{usual:g} s"
+        return f"{usual:.4g} s"
     return (
         f"{usual:.1f} s at {card.default_fps} fps, {card.max_seconds:.1f} s at {card.fps.low} fps"
     )
@@ -145,13 +201,40 @@ def _default_clip(card: ModelCard) -> str:
     return f"{made.width}x{made.height}, {made.num_frames} frames at {made.fps} fps"
 
 
-def _gpu(card: ModelCard) -> str:
-    memory = f", {card.gpu_memory_gb:g} GB" if card.gpu_memory_gb else ""
-    return f"{card.gpus[0]}{memory}" if card.gpus else "none"
+def _memory(card: ModelCard) -> str:
+    if card.gpu_memory_gb is None:
+        return "none"
+    return f"{card.gpu_memory_gb:g} GB, or {card.gpu_memory_offload_gb:g} GB"
+
+
+def _terms(card: ModelCard) -> str:
+    licence = card.licence
+    regions = f" Excluded: {', '.join(licence.excluded_regions)}." if licence.opt_in else ""
+    accept = " Must be accepted." if licence.opt_in else ""
+    return f"- `{card.name}`, {_licence(card)}: {'; '.join(licence.limits)}.{regions}{accept}"
+
+
+def _speeds() -> str:
+    heads = ("model", "GPU", "its default clip", "10 s of video", "within 10 s", "what it is")
+    rows = [heads, ["---"] * len(heads)]
+    rows += [_speed(card, speed) for card in CARDS.values() for speed in card.speeds]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+
+
+def _speed(card: ModelCard, speed: Speed) -> tuple[str, ...]:
+    return (
+        f"`{card.name}`",
+        speed.gpu,
+        f"{speed.seconds:.1f} s",
+        f"{speed.seconds * 10 / _default(card).duration_seconds:.0f} s",
+        "yes" if speed.seconds <= 10 else "no",
+        f"{speed.kind}: {speed.source}",
+    )
 
 
 def _licence(card: ModelCard) -> str:
-    return f"[{card.licence}]({card.licence_url})" if card.licence_url else card.licence
+    licence = card.licence
+    return f"[{licence.name}]({licence.url})" if licence.url else licence.name
 
 
 def _expected(card: ModelCard) -> str:
@@ -159,7 +242,10 @@ def _expected(card: ModelCard) -> str:
 
 
 def _rate(card: ModelCard) -> str:
-    return f"{card.seconds_fixed:g} s + {card.seconds_per_megapixel_frame:g} s"
+    parts = (card.seconds_fixed, card.seconds_per_megapixel_frame)
+    step = (card.seconds_per_step, card.seconds_per_step_squared)
+    each = f", a step {step[0]:g} n + {step[1]:g} n²" if any(step) else ""
+    return f"{parts[0]:g} + {parts[1]:g} n{each}"
 
 
 def _weights(card: ModelCard) -> str:
@@ -179,6 +265,7 @@ _NAME: Column = ("model", lambda card: f"`{card.name}`")
 _MAKES: list[Column] = [
     _NAME,
     ("what it is", lambda card: card.description),
+    ("from", lambda card: ", ".join(card.features)),
     ("width, height", _sides),
     ("frames", lambda card: _numbers(card.frames)),
     ("fps", lambda card: _numbers(card.fps)),
@@ -194,11 +281,16 @@ _DEFAULTS: list[Column] = [
     ("steps", lambda card: str(_default(card).num_inference_steps)),
     ("guidance", lambda card: f"{_default(card).guidance_scale:g}"),
 ]
-_NEEDS: list[Column] = [_NAME, ("smallest GPU", _gpu), ("licence", _licence)]
+_NEEDS: list[Column] = [
+    _NAME,
+    ("GPU", lambda card: ", ".join(card.gpus) or "none"),
+    ("memory", _memory),
+    ("licence", _licence),
+]
 _SPEED: list[Column] = [
     _NAME,
     ("its default clip", _expected),
-    ("fixed + per million pixels of all frames", _rate),
+    ("seconds, with n million pixels in all frames", _rate),
     ("where that comes from", lambda card: card.speed_source),
 ]
 

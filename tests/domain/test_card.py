@@ -2,8 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.card import IntRange
+from service.domain.card import IntRange, ModelCard
 from service.domain.catalog import CARDS
+from service.domain.request import VideoAsk
+from service.domain.resolve import resolve
 
 RANGES = st.builds(
     lambda low, count, step: IntRange(low=low, high=low + count * step, step=step),
@@ -32,7 +34,7 @@ def test_neighbours_enclose_the_value(allowed: IntRange, value: int) -> None:
 
 
 @pytest.mark.parametrize("card", CARDS.values(), ids=CARDS.keys())
-def test_a_cards_defaults_are_possible(card) -> None:  # type: ignore[no-untyped-def]
+def test_a_cards_defaults_are_possible(card: ModelCard) -> None:
     assert card.default_width in card.side
     assert card.default_height in card.side
     assert card.default_fps in card.fps
@@ -40,3 +42,41 @@ def test_a_cards_defaults_are_possible(card) -> None:  # type: ignore[no-untyped
     assert card.default_guidance in card.guidance
     assert card.frames.nearest(card.default_seconds * card.default_fps) in card.frames
     assert all(len(source.revision) == 40 for source in card.weights)
+
+
+@pytest.mark.parametrize("card", CARDS.values(), ids=CARDS.keys())
+def test_a_card_says_what_it_needs_and_whose_it_is(card: ModelCard) -> None:
+    assert card.features[0] == "text-to-video"
+    assert card.licence.name
+    if card.sandbox:
+        return
+    assert card.gpus
+    assert card.gpu_memory_offload_gb is not None
+    assert card.gpu_memory_gb is not None
+    assert card.gpu_memory_offload_gb < card.gpu_memory_gb
+    assert card.weights
+    assert card.licence.url
+    assert bool(card.licence.excluded_regions) <= card.licence.opt_in
+
+
+@pytest.mark.parametrize("card", CARDS.values(), ids=CARDS.keys())
+def test_what_a_card_expects_is_near_what_it_says_of_its_first_gpu(card: ModelCard) -> None:
+    if card.sandbox:
+        return
+    default = resolve(VideoAsk(prompt="x"), card, seed=0)
+
+    said = next(s for s in card.speeds if s.gpu == card.gpus[0] and s.kind == "estimated")
+
+    assert card.expected_seconds(default) == pytest.approx(said.seconds, rel=0.2)
+
+
+def test_more_steps_and_larger_clips_are_expected_to_take_longer() -> None:
+    card = CARDS["wan2.2-5b"]
+    base = resolve(VideoAsk(prompt="x", num_frames=61), card, seed=0)
+
+    more = base.model_copy(update={"num_inference_steps": 60})
+    longer = base.model_copy(update={"num_frames": 121})
+
+    assert card.expected_seconds(more) > card.expected_seconds(base)
+    # Attention grows with the square of the clip.
+    assert card.expected_seconds(longer) > 2.2 * card.expected_seconds(base)

@@ -58,7 +58,7 @@ def test_too_many_pixels_are_refused_with_a_height_that_fits() -> None:
 
 
 def test_too_long_a_video_is_refused_with_the_longest() -> None:
-    assert "10.708 s" in refusal(LTX_2B, duration_seconds=20.0)["/duration_seconds"]
+    assert "119.708 s" in refusal(LTX_2B, duration_seconds=125.0)["/duration_seconds"]
     assert "120.000 s" in refusal(SLATE, duration_seconds=121.0)["/duration_seconds"]
     assert "1200 frames" in refusal(SLATE, num_frames=1201, fps=10)["/num_frames"]
 
@@ -130,3 +130,63 @@ def test_more_prompts_than_segments_are_refused_with_their_number() -> None:
     assert "at once" in refusal(SLATE, num_frames=100, prompts=["a", "b"])["/prompts"]
     made = resolve(VideoAsk(prompt="x", num_frames=1_000, prompts=["a", "b"]), SLATE, seed=0)
     assert made.prompts == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "value", "nearest"),
+    [
+        ("ltx-2b", "num_frames", 120, ("113", "121")),
+        ("ltx-2b-dev", "num_frames", 258, ("257",)),
+        ("ltx-13b", "height", 720, ("704", "736")),
+        ("wan2.2-5b", "num_frames", 80, ("77", "81")),
+        ("wan2.2-5b", "height", 720, ("704", "736")),
+        ("wan2.2-5b-fast", "num_inference_steps", 4, ("3",)),
+        ("wan2.2-5b-fast", "fps", 30, ("24",)),
+        ("mochi", "num_frames", 100, ("97", "103")),
+        ("mochi", "fps", 24, ("30",)),
+        ("hunyuan", "num_frames", 128, ("125", "129")),
+        ("hunyuan", "height", 540, ("528", "544")),
+        ("hunyuan-1.5", "num_frames", 129, ("121",)),
+        ("hunyuan-1.5", "width", 850, ("848",)),
+    ],
+)
+def test_what_a_model_cannot_make_is_refused_with_the_nearest_that_it_can(
+    model: str, field: str, value: int, nearest: tuple[str, ...]
+) -> None:
+    detail = refusal(CARDS[model], **{"width": 512, field: value})[f"/{field}"]
+
+    assert all(number in detail for number in nearest)
+
+
+@pytest.mark.parametrize(
+    ("model", "longest"),
+    [
+        ("ltx-13b", "119.708 s"),
+        ("wan2.2-5b", "119.875 s"),
+        ("mochi", "5.433 s"),
+        ("hunyuan", "5.375"),
+    ],
+)
+def test_too_long_a_clip_is_refused_with_the_longest_that_the_model_makes(
+    model: str, longest: str
+) -> None:
+    assert longest in refusal(CARDS[model], duration_seconds=125.0)["/duration_seconds"]
+
+
+@pytest.mark.parametrize("model", ["ltx-13b", "wan2.2-5b-fast", "hunyuan"])
+def test_models_without_guidance_of_their_own_refuse_what_to_avoid(model: str) -> None:
+    assert "/negative_prompt" in refusal(CARDS[model], negative_prompt="fog")
+
+
+def test_every_model_makes_its_own_largest_and_longest_clip() -> None:
+    for card in CARDS.values():
+        resolve(
+            VideoAsk(
+                prompt="x",
+                width=card.default_width,
+                height=card.default_height,
+                num_frames=card.frames.nearest_below(int(card.max_seconds * card.default_fps)),
+            ),
+            card,
+            seed=0,
+        )

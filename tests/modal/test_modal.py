@@ -137,7 +137,8 @@ def test_what_is_deployed_is_what_the_catalog_says(live: Live) -> None:
     assert set(found) == {"api", "tick", "download", "Slate.*", "Ltx2b.*"}
     assert (found["Slate.*"]["gpus"], found["Ltx2b.*"]["gpus"]) == ([""], ["A10", "L40S"])
     worker = found["Slate.*"]["definition"]
-    assert {mount["mount_path"] for mount in worker["volume_mounts"]} == {"/artifacts", "/weights"}
+    mounts = {m["mount_path"]: m.get("read_only", False) for m in worker["volume_mounts"]}
+    assert mounts == {"/artifacts": False, "/compiled": False, "/weights": True}
     assert worker.get("retry_policy", {}).get("retries", 0) == 0
     assert worker["timeout_secs"] == 3600
 

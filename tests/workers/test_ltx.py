@@ -1,188 +1,201 @@
 """The LTX adapter on the real diffusers pipeline, over a tiny random checkpoint."""
 
-import errno
 import json
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from service.domain.attempt import AttemptFailed, FailureKind, Stage
+from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.card import IntRange
 from service.domain.catalog import LTX_2B
-from service.domain.errors import Lost
-from service.domain.request import VideoRequest
-from service.workers.adapters.base import NOTHING, Frame, OnStep
-from service.workers.adapters.ltx import MAX_TOKENS, TIMESTEPS, Ltx
-from service.workers.weights import Fetch, load_ltx
-from tests.tiny import build_ltx, write_original_ltx
+from service.workers.adapters.base import Conditions, Film, Frame
+from service.workers.adapters.diffusion import DiffusionAdapter
+from service.workers.adapters.ltx import TIMESTEPS, Ltx
+from service.workers.adapters.pictures import pictures, tensor_of
+from service.workers.weights import find_weights
+from tests.tiny.ltx import build_ltx_upscaled, write_original_ltx
+from tests.workers.hub import make_hub
+from tests.workers.models import conditions_for, film, loaded, render, request_of
 
 pytestmark = pytest.mark.slow
-
-REQUEST = VideoRequest(
-    model="ltx-2b",
-    prompt="a red ball",
-    width=96,
-    height=64,
-    num_frames=17,
-    fps=24,
-    num_inference_steps=7,
-    guidance_scale=1.0,
-    seed=7,
-)
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-
-    torch.set_num_threads(2)
-    return build_ltx(tmp_path_factory.mktemp("ltx"))
+    return build_ltx_upscaled(tmp_path_factory.mktemp("ltx"))
 
 
 @pytest.fixture(scope="module")
-def adapter(checkpoint: Path) -> Ltx:
-    return loaded(checkpoint)
+def adapter(checkpoint: Path) -> DiffusionAdapter:
+    return loaded("ltx-2b", checkpoint)
 
 
 @pytest.fixture(scope="module")
-def frames(adapter: Ltx) -> list[Frame]:
-    """What REQUEST gives; read-only for all tests."""
+def frames(adapter: DiffusionAdapter) -> list[Frame]:
+    """The plain clip; read-only for all tests."""
     return render(adapter)
 
 
-def loaded(folder: Path) -> Ltx:
-    ltx = Ltx(LTX_2B, folder)
-    ltx.load()
-    return ltx
+def latents(adapter: DiffusionAdapter, conditions: Conditions, **changes: Any) -> Any:
+    import torch
+
+    with torch.inference_mode():
+        return adapter.denoise(
+            request_of(adapter.card.name, **changes), conditions, torch.Generator().manual_seed(7)
+        )
 
 
-def no_report(stage: Stage, done: int, of: int) -> None:
-    pass
+def encoded(adapter: DiffusionAdapter, pictures: Film) -> Any:
+    """As latents of the size that LTX-Video denoises."""
+    import torch
+
+    vae = adapter.pipe.vae
+    with torch.inference_mode():
+        found = vae.encode(tensor_of(pictures).to(vae.device, vae.dtype)).latent_dist.mode()
+        return adapter.pipe._normalize_latents(found, vae.latents_mean, vae.latents_std)
 
 
-def render(ltx: Ltx, on_step: OnStep = no_report, **changes: Any) -> list[Frame]:
-    return list(ltx.generate(REQUEST.model_copy(update=changes), NOTHING, on_step))
-
-
-def test_a_clip_has_exactly_the_frames_and_the_size_that_were_asked(frames: list[Frame]) -> None:
-    assert [frame.shape for frame in frames] == [(64, 96, 3)] * 17
-    assert {frame.dtype for frame in frames} == {np.dtype(np.uint8)}
-    assert all(frame.flags.c_contiguous for frame in frames)
-    assert len({frame.tobytes() for frame in frames}) > 1
-
-
-def test_the_same_seed_gives_the_same_frames(adapter: Ltx, frames: list[Frame]) -> None:
-    assert np.array_equal(render(adapter), frames)
-
-
-@pytest.mark.parametrize("change", [{"seed": 8}, {"prompt": "a blue box"}, {"fps": 30}])
-def test_another_request_gives_other_frames(
-    adapter: Ltx, frames: list[Frame], change: dict[str, Any]
+def test_the_frame_rate_is_told_to_the_model(
+    adapter: DiffusionAdapter, frames: list[Frame]
 ) -> None:
-    assert not np.array_equal(render(adapter, **change), frames)
+    assert not np.array_equal(render(adapter, fps=30), frames)
 
 
-def test_every_step_is_reported_and_then_the_decoding(adapter: Ltx) -> None:
-    reports: list[tuple[Stage, int, int]] = []
-
-    render(adapter, lambda stage, done, of: reports.append((stage, done, of)))
-
-    steps = [(Stage.GENERATE, step, 7) for step in range(1, 8)]
-    assert reports == [*steps, (Stage.DECODE, 0, 1), (Stage.DECODE, 1, 1)]
-
-
-def test_nothing_is_made_before_the_first_frame_is_asked_for(adapter: Ltx) -> None:
-    reports: list[Stage] = []
-
-    clip = adapter.generate(REQUEST, NOTHING, lambda stage, done, of: reports.append(stage))
-
-    assert reports == []
-    next(clip)
-    assert reports[-1] is Stage.DECODE
-
-
-@pytest.mark.parametrize("reason", [AttemptFailed(FailureKind.CANCELED, "canceled", "-"), Lost()])
-@pytest.mark.parametrize("at", [(Stage.GENERATE, 2), (Stage.DECODE, 0)])
-def test_a_cancel_leaves_within_the_step_and_leaves_nothing_behind(
-    adapter: Ltx, frames: list[Frame], reason: Exception, at: tuple[Stage, int]
+@pytest.mark.parametrize(("feature", "forced"), [("image-to-video", 1), ("continuation", 2)])
+def test_the_first_latents_are_what_the_clip_begins_with(
+    adapter: DiffusionAdapter, feature: str, forced: int
 ) -> None:
-    reports: list[tuple[Stage, int]] = []
+    import torch
 
-    def cancel(stage: Stage, done: int, of: int) -> None:
-        reports.append((stage, done))
-        if (stage, done) == at:
-            raise reason
+    one, other = (conditions_for(feature, request_of("ltx-2b"), seed) for seed in (0, 5))
 
-    with pytest.raises(type(reason)) as raised:
-        render(adapter, cancel)
+    made = latents(adapter, one)
+    with_another_prompt = latents(adapter, one, prompt="rain")
+    of_another_picture = latents(adapter, other)
 
-    assert raised.value is reason
-    assert reports[-1] == at
-    assert np.array_equal(render(adapter), frames)
-
-
-def test_a_prompt_that_does_not_fit_is_refused_rather_than_cut(adapter: Ltx) -> None:
-    # The tiny tokenizer makes a token of every letter, one of the start and one of the end.
-    longest = "x" * (MAX_TOKENS - 2)
-
-    with pytest.raises(AttemptFailed, match="257 tokens long and ltx-2b reads at most 256") as no:
-        render(adapter, prompt=longest + "x")
-
-    assert (no.value.kind, no.value.code) == (FailureKind.USER, "prompt_too_long")
-    assert len(render(adapter, prompt=longest)) == 17
+    begin = made[:, :, :forced]
+    assert torch.equal(begin, with_another_prompt[:, :, :forced])
+    assert not torch.equal(begin, of_another_picture[:, :, :forced])
+    assert not torch.equal(made[:, :, forced:], with_another_prompt[:, :, forced:])
 
 
-def test_the_last_words_of_a_long_prompt_count(adapter: Ltx) -> None:
+def test_a_smaller_strength_stays_nearer_to_the_video(adapter: DiffusionAdapter) -> None:
+    video = film(17)
+    source = encoded(adapter, video)
+
+    away = [
+        float((latents(adapter, Conditions(video=video), strength=strength) - source).abs().mean())
+        for strength in (0.1, 0.5, 0.9)
+    ]
+
+    assert away == sorted(away)
+    assert away[0] < away[2] / 2
+
+
+def test_the_last_words_of_a_long_prompt_count(adapter: DiffusionAdapter) -> None:
     red, blue = (f"{'a very ' * 30}{colour} ball" for colour in ("red", "blue"))
 
     assert not np.array_equal(render(adapter, prompt=red), render(adapter, prompt=blue))
 
 
-def test_a_frame_count_that_the_pipeline_would_floor_is_refused(adapter: Ltx) -> None:
-    with pytest.raises(AttemptFailed, match="cannot make 120 frames; nearest: 113 or 121") as no:
-        render(adapter, num_frames=120)
-
-    assert no.value.kind is FailureKind.USER
-
-
-def test_only_an_accelerator_has_a_name(adapter: Ltx) -> None:
+def test_only_an_accelerator_has_a_name(adapter: DiffusionAdapter) -> None:
     import torch
 
     assert (adapter.gpu is not None) == torch.accelerator.is_available()
 
 
-def test_the_frames_are_those_of_the_bare_pipeline_rounded(
-    checkpoint: Path, adapter: Ltx, frames: list[Frame]
-) -> None:
-    if adapter.gpu:
-        pytest.skip("in bfloat16 the pipeline rounds twice and the adapter once")
+CALL = {
+    "prompt": "a red ball",
+    "width": 96,
+    "height": 64,
+    "num_frames": 17,
+    "frame_rate": 24,
+    "decode_timestep": 0.05,
+    "decode_noise_scale": 0.025,
+    "image_cond_noise_scale": 0.0,
+    "max_sequence_length": 256,
+    "output_type": "np",
+}
+DISTILLED = {**CALL, "timesteps": TIMESTEPS, "guidance_scale": 1.0}
+
+
+@pytest.fixture(scope="module")
+def bare(checkpoint: Path) -> Any:
     import torch
     from diffusers import LTXConditionPipeline
 
-    pipe = LTXConditionPipeline.from_pretrained(checkpoint, local_files_only=True)
-    video = pipe(
-        prompt="a red ball",
-        width=96,
-        height=64,
-        num_frames=17,
-        frame_rate=24,
-        timesteps=TIMESTEPS,
-        guidance_scale=1.0,
-        decode_timestep=0.05,
-        decode_noise_scale=0.025,
-        max_sequence_length=MAX_TOKENS,
-        generator=torch.Generator().manual_seed(7),
-        output_type="np",
-    ).frames[0]
+    if torch.accelerator.is_available():
+        pytest.skip("in bfloat16 the pipeline rounds twice and the adapter once")
+    return LTXConditionPipeline.from_pretrained(checkpoint, local_files_only=True)
 
-    assert np.array_equal(frames, (video * 255).round().astype(np.uint8))
+
+def drawn(pipe: Any, **call: Any) -> Any:
+    """The frames of the bare pipeline, rounded as the adapter rounds."""
+    import torch
+
+    video = pipe(**call, generator=torch.Generator().manual_seed(7)).frames[0]
+    return (video * 255).round().astype(np.uint8)
+
+
+def test_a_clip_is_the_bare_pipeline_s(bare: Any, frames: list[Frame]) -> None:
+    assert np.array_equal(frames, drawn(bare, **DISTILLED))
+
+
+def test_a_clip_between_two_images_is_the_bare_pipeline_s(
+    bare: Any, adapter: DiffusionAdapter
+) -> None:
+    from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
+
+    first, last = film(2, seed=3)
+    images = pictures(np.stack([first, last]))
+
+    made = render(adapter, Conditions(image=first, last_image=last))
+
+    conditions = [
+        LTXVideoCondition(image=images[0], frame_index=0),
+        LTXVideoCondition(image=images[1], frame_index=16),
+    ]
+    assert np.array_equal(made, drawn(bare, **DISTILLED, conditions=conditions))
+
+
+# diffusers hands its own schedule to numpy, which is about to want more of a tensor.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_clip_with_guidance_is_the_bare_pipeline_s(bare: Any, checkpoint: Path) -> None:
+    made = render(loaded("ltx-2b-dev", checkpoint), negative_prompt="fog")
+
+    guided = {"guidance_scale": 3.0, "guidance_rescale": 0.7, "negative_prompt": "fog"}
+    assert np.array_equal(made, drawn(bare, **CALL, **guided, num_inference_steps=4))
+
+
+def test_an_upscaled_clip_is_that_of_the_recipe_in_diffusers_documents(
+    bare: Any, checkpoint: Path
+) -> None:
+    import torch
+    from diffusers import LTXLatentUpsamplePipeline
+    from diffusers.pipelines.ltx.modeling_latent_upsampler import LTXLatentUpsamplerModel
+    from PIL import Image
+
+    model = LTXLatentUpsamplerModel.from_pretrained(checkpoint, subfolder="latent_upsampler")
+    upscale = LTXLatentUpsamplePipeline(vae=bare.vae, latent_upsampler=model)
+    generator = torch.Generator().manual_seed(7)
+    small = {**DISTILLED, "width": 64, "height": 32, "output_type": "latent"}
+    latents = bare(**small, generator=generator).frames
+    latents = upscale(
+        latents=latents, adain_factor=1.0, tone_map_compression_ratio=0.6, output_type="latent"
+    ).frames
+    large = {**DISTILLED, "width": 128, "height": 64, "output_type": "pil"}
+    large |= {"timesteps": [1000, 909.4, 725, 421.9], "denoise_strength": 0.999}
+    expected = bare(**large, latents=latents, generator=generator).frames[0]
+
+    made = render(loaded("ltx-13b", checkpoint))
+
+    resized = [frame.resize((96, 64), Image.Resampling.BICUBIC) for frame in expected]
+    assert np.array_equal(made, [np.asarray(frame) for frame in resized])
 
 
 def test_running_out_of_memory_says_what_would_fit_and_leaves_nothing_behind(
@@ -208,7 +221,7 @@ def test_a_folder_s_own_schedule_is_not_used(
     shifting = {"use_dynamic_shifting": True, "shift_terminal": 0.1}
     config.write_text(json.dumps(json.loads(config.read_text()) | shifting))
 
-    assert np.array_equal(render(loaded(folder)), frames)
+    assert np.array_equal(render(loaded("ltx-2b", folder)), frames)
 
 
 def test_importing_the_adapter_loads_neither_torch_nor_the_hub() -> None:
@@ -224,7 +237,7 @@ def test_importing_the_adapter_loads_neither_torch_nor_the_hub() -> None:
 
 def test_what_is_loaded_is_not_loaded_again(checkpoint: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(checkpoint, tmp_path / "ltx")
-    ltx = loaded(folder)
+    ltx = loaded("ltx-2b", folder)
 
     shutil.rmtree(folder)
 
@@ -245,7 +258,7 @@ def test_a_load_that_failed_can_be_tried_again(checkpoint: Path, tmp_path: Path)
 
 def test_a_folder_that_is_not_a_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(AttemptFailed, match=str(tmp_path)) as no:
-        loaded(tmp_path)
+        loaded("ltx-2b", tmp_path)
 
     assert (no.value.kind, no.value.code) == (FailureKind.INTERNAL, "weights_unavailable")
 
@@ -258,9 +271,10 @@ def test_the_hub_s_two_repositories_make_one_pipeline(checkpoint: Path, tmp_path
     write_original_ltx(checkpoint, single / "ltxv-2b-0.9.8-distilled.safetensors")
     hub = {"Lightricks/LTX-Video": single, "Lightricks/LTX-Video-0.9.5": checkpoint}
 
-    pipe = load_ltx(LTX_2B, None, torch.float32, fetch=make_hub(hub, tmp_path / "cache"))
+    parts = find_weights(LTX_2B, None, fetch=make_hub(hub, tmp_path / "cache"))
+    pipe = Ltx(LTX_2B, None).assemble(parts, torch.float32)
 
-    local = load_ltx(LTX_2B, checkpoint, torch.float32)
+    local = Ltx(LTX_2B, None).assemble([checkpoint], torch.float32)
     for name in ("transformer", "vae", "text_encoder"):
         expected = getattr(local, name).state_dict()
         found = getattr(pipe, name).state_dict()
@@ -270,96 +284,12 @@ def test_the_hub_s_two_repositories_make_one_pipeline(checkpoint: Path, tmp_path
     assert pipe.tokenizer("a red ball") == local.tokenizer("a red ball")
 
 
-def make_hub(repositories: dict[str, Path], cache: Path) -> Fetch:
-    """A hub on this disk: gives the files that match the patterns, at a commit only."""
-
-    def fetch(repo_id: str, *, revision: str, allow_patterns: list[str]) -> str:
-        from huggingface_hub.utils import filter_repo_objects
-
-        assert len(revision) == 40
-        source = repositories[repo_id]
-        names = (str(path.relative_to(source)) for path in source.rglob("*") if path.is_file())
-        for name in filter_repo_objects(names, allow_patterns=allow_patterns):
-            target = cache / repo_id / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source / name, target)
-        return str(cache / repo_id)
-
-    return fetch
-
-
 def test_a_repository_without_the_file_is_named(tmp_path: Path) -> None:
     empty = {weights.repo: tmp_path for weights in LTX_2B.weights}
 
     with pytest.raises(AttemptFailed, match=r"Lightricks/LTX-Video has no file ltxv-2b") as no:
-        load_ltx(LTX_2B, None, None, fetch=make_hub(empty, tmp_path))
+        Ltx(LTX_2B, None).assemble(
+            find_weights(LTX_2B, None, fetch=make_hub(empty, tmp_path / "cache")), None
+        )
 
     assert no.value.kind is FailureKind.INTERNAL
-
-
-def answer(status: int) -> Exception:
-    import httpx2
-    from huggingface_hub.errors import HfHubHTTPError
-
-    request = httpx2.Request("GET", "https://huggingface.co")
-    error: Exception = HfHubHTTPError("No.", response=httpx2.Response(status, request=request))
-    return error
-
-
-def broken_connection() -> Exception:
-    import httpx2
-
-    return httpx2.ReadTimeout("The read operation timed out")
-
-
-def wrapped(status: int) -> Exception:
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    error: Exception = LocalEntryNotFoundError("An error happened while trying to locate them")
-    error.__cause__ = answer(status)
-    return error
-
-
-@pytest.mark.parametrize(
-    ("make", "kind", "advice"),
-    [
-        (lambda: answer(404), FailureKind.INTERNAL, "set HF_TOKEN"),
-        (lambda: wrapped(403), FailureKind.INTERNAL, "set HF_TOKEN"),
-        (lambda: answer(429), FailureKind.TRANSIENT, "connect the worker"),
-        (lambda: wrapped(503), FailureKind.TRANSIENT, "connect the worker"),
-        (broken_connection, FailureKind.TRANSIENT, "connect the worker"),
-        (lambda: ConnectionResetError("reset"), FailureKind.TRANSIENT, "connect the worker"),
-        (lambda: OSError(errno.ENOSPC, "No space"), FailureKind.INTERNAL, "make room"),
-        (lambda: RuntimeError("IO: No space left"), FailureKind.INTERNAL, "make room"),
-    ],
-)
-def test_a_failing_hub_says_who_must_act(
-    make: Callable[[], Exception], kind: FailureKind, advice: str
-) -> None:
-    def fetch(repo_id: str, *, revision: str, allow_patterns: list[str]) -> str:
-        raise make()
-
-    with pytest.raises(AttemptFailed, match=advice) as no:
-        load_ltx(LTX_2B, None, None, fetch=fetch)
-
-    assert (no.value.kind, no.value.code) == (kind, "weights_unavailable")
-    assert "Lightricks/LTX-Video" in no.value.message
-
-
-def test_without_a_network_and_without_a_cache_the_real_hub_client_is_explained(
-    tmp_path: Path,
-) -> None:
-    code = (
-        "from service.domain.catalog import LTX_2B\n"
-        "from service.domain.attempt import AttemptFailed\n"
-        "from service.workers.weights import load_ltx\n"
-        "try: load_ltx(LTX_2B, None, None)\n"
-        "except AttemptFailed as exc: print(exc.kind, exc.code, exc.message)\n"
-    )
-    offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-
-    out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=offline
-    )
-
-    assert out.stdout.startswith("transient weights_unavailable Lightricks/LTX-Video at 8984fa2")

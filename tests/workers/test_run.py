@@ -8,6 +8,7 @@ from PIL import Image
 from service.artifacts.files import Files
 from service.domain.attempt import AttemptFailed, FailureKind, Outcome, Stage
 from service.domain.catalog import CARDS, LTX_2B, SLATE
+from service.domain.levers import Profile
 from service.workers.adapters.registry import ADAPTERS, make_adapter
 from service.workers.adapters.slate import Slate
 from service.workers.run import Bench, make_video, provenance
@@ -80,8 +81,9 @@ def test_a_file_that_is_not_as_asked_is_never_kept(artifacts: Files) -> None:
         """Asks for another rate after ffmpeg was told the first."""
 
         gpu = None
+        made_with: dict[str, str] = {}  # noqa: RUF012
 
-        def load(self) -> None: ...
+        def load(self, profile: Profile = Profile.FULL) -> None: ...
 
         def generate(self, request, conditions, on_step):  # type: ignore[no-untyped-def]
             yield from Slate(SLATE, None).generate(request, conditions, on_step)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.attempt import Stage
+from service.domain.levers import Profile
 from service.domain.request import VideoRequest
 
 # One picture: uint8, shape (height, width, 3), RGB.
@@ -21,8 +22,8 @@ class Conditions:
     """What a clip is to follow besides the prompt, each at exactly the size of the request.
 
     `image` is its first frame and `last_image` its last; `video` is what it is made over, by the
-    request's strength; `tail` is the end of the clip that it continues, so that it begins with
-    these very frames.
+    request's strength; `tail` is the end of the clip that it continues, whose moments it shows
+    again as its own beginning.
     """
 
     image: Frame | None = None
@@ -48,8 +49,8 @@ class OnStep(Protocol):
 class Adapter(Protocol):
     """Drives one model. Made once a worker process, loaded once, used for many jobs.
 
-    Adapters are built as `Adapter(card, weights)`: the model's card, and a local folder to load
-    the weights from, or None to fetch those that the card names.
+    Adapters are built as `Adapter(card, weights, levers)`: the model's card, a local folder to
+    load the weights from, or None to fetch those that the card names, and how to run it.
     """
 
     @property
@@ -57,10 +58,17 @@ class Adapter(Protocol):
         """The accelerator in use, as its maker names it; None on a CPU. Known after `load`."""
         ...
 
-    def load(self) -> None:
+    @property
+    def made_with(self) -> dict[str, str]:
+        """How the last clip was made, as a few words each; empty where there is no choice."""
+        ...
+
+    def load(self, profile: Profile = Profile.FULL) -> None:
         """Bring the model to where it runs; once it is there, do nothing.
 
-        Raises AttemptFailed when that cannot be done; it may then be tried again.
+        With another profile than before it is only placed anew, so that after a failure for want
+        of memory the same model can be had in less. Raises AttemptFailed when it cannot be done;
+        it may then be tried again.
         """
         ...
 
@@ -70,7 +78,8 @@ class Adapter(Protocol):
         """Yield exactly `request.num_frames` frames of `request.width` x `request.height`.
 
         Only conditions that the card's features name are handed in. The same request, seed
-        included, and the same conditions give the same frames on the same device. Raises
-        AttemptFailed (kind user, oom, …). After an exception the adapter can be used again.
+        included, and the same conditions give the same frames on the same device, as long as
+        `made_with` is the same. Raises AttemptFailed (kind user, oom, …). After an exception the
+        adapter can be used again.
         """
         ...

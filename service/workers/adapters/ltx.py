@@ -1,15 +1,17 @@
-"""LTX-Video on diffusers' LTXConditionPipeline: loaded once, then one clip after another."""
+"""LTX-Video on diffusers' LTXConditionPipeline, which does all that the family can.
 
-from collections.abc import Iterator
+`Ltx` is distilled and has seven steps; `LtxDev` has as many as are asked for, and guidance;
+`LtxUpscaled` makes a small clip first, doubles its latents, and goes over them once more.
+"""
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from service.domain.attempt import AttemptFailed, FailureKind, Stage
-from service.domain.card import ModelCard
 from service.domain.request import VideoRequest
-from service.workers.adapters.base import Conditions, Frame, OnStep
-from service.workers.device import best_dtype, find_device, gpu_name, out_of_memory, wait_for
-from service.workers.weights import load_ltx
+from service.workers.adapters.base import Conditions
+from service.workers.adapters.diffusion import DiffusionAdapter, strength_of
+from service.workers.adapters.pictures import pictures
+from service.workers.weights import find_file, read_model, read_pipeline, read_single_file
 
 if TYPE_CHECKING:
     import torch
@@ -17,144 +19,210 @@ if TYPE_CHECKING:
 # The steps that the model was distilled to. The documents of diffusers add an eighth, 0.03: a
 # whole forward pass that moves the latents by 0.00003.
 TIMESTEPS = [1000, 993, 987, 981, 975, 909, 725]
-GUIDANCE = 1.0  # distilled: one forward pass a step, no negative prompt
+# The steps that go over latents which are there: the end of the authors' own second pass too.
+OVER = [909.4, 725.0, 421.9]
 DECODE_TIMESTEP = 0.05
 DECODE_NOISE_SCALE = 0.025
-MAX_TOKENS = 256  # as LTXConditionPipeline has it; prompts are padded to it and never cut
+TONE_MAP = 0.6  # the authors' own choice for 13B 0.9.8
+STEP = 32  # pixels of a latent
 
 
-class Ltx:
-    """An Adapter for the distilled LTX-Video models; text to video."""
+class Ltx(DiffusionAdapter):
+    """An Adapter for the distilled LTX-Video models."""
 
-    def __init__(self, card: ModelCard, weights: Path | None) -> None:
-        self._card = card
-        self._weights = weights
-        self._pipe: Any = None
-        self._gpu: str | None = None
+    max_tokens = 256  # as LTXConditionPipeline has it
+    rescale = 0.0
 
-    @property
-    def gpu(self) -> str | None:
-        return self._gpu
+    def assemble(self, parts: list[Path], dtype: "torch.dtype") -> Any:
+        """From the hub: transformer and VAE in one file of Lightricks', the rest in a folder."""
+        from diffusers import FlowMatchEulerDiscreteScheduler, LTXConditionPipeline
 
-    def load(self) -> None:
-        if self._pipe is not None:
-            return
-        _quiet()
-        device = find_device()
-        pipe = load_ltx(self._card, self._weights, best_dtype(device))
-        pipe.set_progress_bar_config(disable=True)
-        with out_of_memory(f"{self._card.title} does not fit into the memory of this device"):
-            pipe.to(device)
-        self._pipe, self._gpu = pipe, gpu_name(device)
+        *single, folder = parts
+        return read_pipeline(
+            LTXConditionPipeline,
+            folder,
+            dtype,
+            # Never the folder's own: Lightricks/LTX-Video ships one that shifts and stretches the
+            # sigmas of the schedule, and then insists on a `mu` that this pipeline does not pass.
+            scheduler=FlowMatchEulerDiscreteScheduler(),
+            **(self._from_file(single[0], folder, dtype) if single else {}),
+        )
 
-    def generate(
-        self, request: VideoRequest, conditions: Conditions, on_step: OnStep
-    ) -> Iterator[Frame]:
-        self._check(request)
-        with out_of_memory(
-            f"{request.num_frames} frames of {request.width}x{request.height} do not fit into the "
-            "memory of this device; ask for fewer frames or a smaller size"
-        ):
-            video = self._render(request, on_step)
-        yield from _frames(video)
+    def _from_file(self, single: Path, configs: Path, dtype: "torch.dtype") -> dict[str, Any]:
+        from diffusers import AutoencoderKLLTXVideo, LTXVideoTransformer3DModel
 
-    def _check(self, request: VideoRequest) -> None:
-        """Refuse what the pipeline would take and silently change."""
-        tokens = len(self._pipe.tokenizer(request.prompt).input_ids)
-        if tokens > MAX_TOKENS:
-            raise AttemptFailed(
-                FailureKind.USER,
-                "prompt_too_long",
-                f"the prompt is {tokens} tokens long and {self._card.name} reads at most "
-                f"{MAX_TOKENS}; shorten it",
-            )
-        if request.num_frames not in self._card.frames:
-            nearest = " or ".join(map(str, self._card.frames.neighbours(request.num_frames)))
-            raise AttemptFailed(
-                FailureKind.USER,
-                "not_a_step",
-                f"{self._card.name} cannot make {request.num_frames} frames; nearest: {nearest}",
-            )
+        checkpoint = find_file(self.card.weights[0], single)
+        models = {"transformer": LTXVideoTransformer3DModel, "vae": AutoencoderKLLTXVideo}
+        return {
+            name: read_single_file(model, checkpoint, configs, name, dtype)
+            for name, model in models.items()
+        }
 
-    def _render(self, request: VideoRequest, on_step: OnStep) -> "torch.Tensor":
-        """The decoded clip, (1, 3, frames, height, width) from -1 to 1, on the device."""
-        import torch
+    def steps(self, request: VideoRequest, conditions: Conditions) -> int:
+        return len(self._timesteps(request, conditions))
 
-        # On the CPU: the same noise whatever the device. Drawn from twice, first for the latents.
-        generator = torch.Generator("cpu").manual_seed(request.seed)
-        try:
-            with torch.inference_mode():
-                latents = self._denoise(request, generator, on_step)
-                on_step(Stage.DECODE, 0, 1)
-                video = self._decode(latents, generator)
-                on_step(Stage.DECODE, 1, 1)
-        finally:
-            self._pipe.maybe_free_model_hooks()
-        return video
+    def _timesteps(self, request: VideoRequest, conditions: Conditions) -> list[float]:
+        """The whole schedule, or for a video to video from the noise on that its strength is."""
+        if conditions.video is None:
+            return self._schedule(request)
+        noise = 1000 * strength_of(request)
+        return [noise, *(t for t in self._schedule(request, over=True) if t < noise)]
 
-    def _denoise(
-        self, request: VideoRequest, generator: "torch.Generator", on_step: OnStep
+    def _schedule(self, request: VideoRequest, *, over: bool = False) -> list[float]:
+        return [*TIMESTEPS, *OVER[-1:]] if over else list(TIMESTEPS)
+
+    def denoise(
+        self, request: VideoRequest, conditions: Conditions, generator: "torch.Generator"
     ) -> "torch.Tensor":
-        def on_step_end(_pipe: Any, index: int, _timestep: Any, _tensors: Any) -> dict[str, Any]:
-            # Unless waited for, all steps are reported while the GPU is still busy with the first,
-            # and a cancel leaves it with the work of seven.
-            wait_for(self._pipe.device)
-            on_step(Stage.GENERATE, index + 1, len(TIMESTEPS))
-            return {}
+        size = (request.width, request.height)
+        timesteps = self._timesteps(request, conditions)
+        begun = self._encoded(conditions, size)
+        return self._pass(request, conditions, generator, size, timesteps, begun)
 
-        latents: torch.Tensor = self._pipe(
+    def _pass(
+        self,
+        request: VideoRequest,
+        conditions: Conditions,
+        generator: "torch.Generator",
+        size: tuple[int, int],
+        timesteps: list[float],
+        begun: "torch.Tensor | None",
+    ) -> "torch.Tensor":
+        if begun is not None:
+            # The pipeline looks at latents only below full strength, which here is to say: leave
+            # out the first step. So it is given one to leave out.
+            timesteps = [1000.0, *timesteps]
+        latents: torch.Tensor = self.pipe(
             prompt=request.prompt,
-            width=request.width,
-            height=request.height,
+            negative_prompt=request.negative_prompt or "",
+            width=size[0],
+            height=size[1],
             num_frames=request.num_frames,
             frame_rate=request.fps,
-            timesteps=TIMESTEPS,
-            guidance_scale=GUIDANCE,
-            max_sequence_length=MAX_TOKENS,
+            timesteps=timesteps,
+            latents=begun,
+            denoise_strength=1.0 if begun is None else 0.999,
+            conditions=_followed(request, conditions),
+            # Any noise on what is followed would stay on it: it is never denoised.
+            image_cond_noise_scale=0.0,
+            guidance_scale=request.guidance_scale,
+            guidance_rescale=self.rescale,
+            max_sequence_length=self.max_tokens,
             generator=generator,
             output_type="latent",
-            callback_on_step_end=on_step_end,
-            callback_on_step_end_tensor_inputs=[],
         ).frames
         return latents
 
-    def _decode(self, latents: "torch.Tensor", generator: "torch.Generator") -> "torch.Tensor":
-        """What the pipeline does after the last step, less its three copies of the clip.
+    def _encoded(self, conditions: Conditions, size: tuple[int, int]) -> "torch.Tensor | None":
+        """The video that is to be made over, as latents of this size."""
+        if conditions.video is None:
+            return None
+        width, height = size
+        vae = self.pipe.vae
+        film = self.pipe.video_processor.preprocess_video(pictures(conditions.video), height, width)
+        film = film.to(self.pipe._execution_device, vae.dtype)
+        latents: torch.Tensor = self.pipe._normalize_latents(
+            vae.encode(film).latent_dist.mode(), vae.latents_mean, vae.latents_std
+        )
+        return latents
 
-        Kept equal to it, bit for bit, by a test.
-        """
+    def decode(self, latents: "torch.Tensor", generator: "torch.Generator") -> "torch.Tensor":
         import torch
         from diffusers.utils.torch_utils import randn_tensor
 
-        vae = self._pipe.vae
-        latents = self._pipe._denormalize_latents(
+        vae = self.pipe.vae
+        latents = self.pipe._denormalize_latents(
             latents, vae.latents_mean, vae.latents_std, vae.config.scaling_factor
-        ).to(self._pipe.text_encoder.dtype)
+        ).to(self.pipe.text_encoder.dtype)
         like = {"device": latents.device, "dtype": latents.dtype}
+        # The second draw from the generator, after that of the latents.
         noise = randn_tensor(latents.shape, generator=generator, **like)
         scale = torch.tensor(DECODE_NOISE_SCALE, **like)
         latents = (1 - scale) * latents + scale * noise
         video: torch.Tensor = vae.decode(
             latents, torch.tensor([DECODE_TIMESTEP], **like), return_dict=False
         )[0]
-        wait_for(self._pipe.device)
         return video
 
 
-def _frames(video: "torch.Tensor") -> Iterator[Frame]:
-    """Frame by frame, so that there is never a second clip in memory; rounded, not cut off."""
-    for index in range(video.shape[2]):
-        # First to float32: near 1 bfloat16 is coarser than the 256 levels of a pixel.
-        frame = (video[0, :, index].float() * 0.5 + 0.5).clamp(0, 1) * 255
-        pixels: Frame = frame.round().byte().permute(1, 2, 0).contiguous().cpu().numpy()
-        yield pixels
+class LtxDev(Ltx):
+    """An Adapter for LTX-Video models that are not distilled."""
+
+    # Brings the contrast back that guidance adds; the value is the authors'.
+    rescale = 0.7
+
+    def _schedule(self, request: VideoRequest, *, over: bool = False) -> list[float]:
+        from diffusers.pipelines.ltx.pipeline_ltx_condition import linear_quadratic_schedule
+
+        sigmas: list[float] = (
+            linear_quadratic_schedule(request.num_inference_steps) * 1000
+        ).tolist()
+        return sigmas
 
 
-def _quiet() -> None:
-    """No bars, no advice: a worker's log is for the worker."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
+class LtxUpscaled(Ltx):
+    """An Adapter for distilled LTX-Video models with a latent upsampler, as the authors run 13B.
 
-    for logging in (diffusers_logging, transformers_logging):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+    The first pass is at two thirds of the size, and its latents are doubled: the second is at
+    four thirds, and the clip is brought to its size at the end.
+    """
+
+    _upsampler: Any = None
+
+    def assemble(self, parts: list[Path], dtype: "torch.dtype") -> Any:
+        """From the hub: the upsampler in a folder of its own, the rest in another."""
+        from diffusers import LTXLatentUpsamplePipeline
+        from diffusers.pipelines.ltx.modeling_latent_upsampler import LTXLatentUpsamplerModel
+
+        *single, folder = parts
+        pipe = super().assemble([folder], dtype)
+        # Whole, it decodes 1.8 times the pixels that are asked for.
+        pipe.vae.enable_tiling()
+        # A folder that somebody chose has it as one more part of the pipeline.
+        where, part = (single[0], None) if single else (folder, "latent_upsampler")
+        model = read_model(LTXLatentUpsamplerModel, where, part, dtype)
+        self._upsampler = LTXLatentUpsamplePipeline(vae=pipe.vae, latent_upsampler=model)
+        return pipe
+
+    def place(self, pipe: Any, device: "torch.device") -> None:
+        super().place(pipe, device)
+        self._upsampler.latent_upsampler.to(device)
+
+    def steps(self, request: VideoRequest, conditions: Conditions) -> int:
+        return super().steps(request, conditions) + len(OVER)
+
+    def denoise(
+        self, request: VideoRequest, conditions: Conditions, generator: "torch.Generator"
+    ) -> "torch.Tensor":
+        small = (_two_thirds(request.width), _two_thirds(request.height))
+        timesteps = self._timesteps(request, conditions)
+        begun = self._encoded(conditions, small)
+        latents = self._pass(request, conditions, generator, small, timesteps, begun)
+        doubled = self._upsampler(
+            latents=latents,
+            adain_factor=1.0,
+            tone_map_compression_ratio=TONE_MAP,
+            output_type="latent",
+        ).frames
+        large = (2 * small[0], 2 * small[1])
+        return self._pass(request, conditions, generator, large, OVER, doubled)
+
+
+def _two_thirds(pixels: int) -> int:
+    return max(STEP, pixels * 2 // 3 // STEP * STEP)
+
+
+def _followed(request: VideoRequest, conditions: Conditions) -> list[Any] | None:
+    """What the clip follows at its first and last frame, as the pipeline has it."""
+    from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
+    from PIL import Image
+
+    followed = []
+    if conditions.tail is not None:
+        followed.append(LTXVideoCondition(video=pictures(conditions.tail), frame_index=0))
+    if conditions.image is not None:
+        followed.append(LTXVideoCondition(image=Image.fromarray(conditions.image), frame_index=0))
+    if conditions.last_image is not None:
+        image = Image.fromarray(conditions.last_image)
+        followed.append(LTXVideoCondition(image=image, frame_index=request.num_frames - 1))
+    return followed or None

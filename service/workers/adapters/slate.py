@@ -9,6 +9,7 @@ import numpy as np
 
 from service.domain.attempt import Stage
 from service.domain.card import ModelCard
+from service.domain.levers import DEFAULT_LEVERS, Levers, Profile
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.slate_art.backdrop import backdrop
@@ -30,10 +31,16 @@ class Slate:
 
     gpu: str | None = None
 
-    def __init__(self, _card: ModelCard, _weights: Path | None = None) -> None:
+    def __init__(
+        self,
+        _card: ModelCard,
+        _weights: Path | None = None,
+        _levers: Levers = DEFAULT_LEVERS,
+    ) -> None:
         """Takes what every adapter is given; nothing here depends on it."""
+        self.made_with: dict[str, str] = {}
 
-    def load(self) -> None:
+    def load(self, profile: Profile = Profile.FULL) -> None:
         """There is nothing to load."""
 
     def generate(

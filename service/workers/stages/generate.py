@@ -61,11 +61,10 @@ class Studio:
 
     def _conditions(self, segment: Segment, before: Part | None) -> Conditions:
         given = self.conditions
-        until = segment.start + segment.request.num_frames
         return Conditions(
             image=given.image if segment.first else None,
             last_image=given.last_image if segment.last else None,
-            video=None if given.video is None else given.video[segment.start : until],
+            video=given.video,
             tail=None if before is None else before.tail,
         )
 

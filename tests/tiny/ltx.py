@@ -1,30 +1,47 @@
-"""Tiny random checkpoints of the real model classes: real geometry, a few megabytes, no hub."""
+"""LTX-Video with random weights: 128 latent channels, 32x32x8 compression, a timed decoder."""
 
 import re
 from pathlib import Path
 from typing import Any
 
+from tests.tiny.text import characters, t5
+
 
 def build_ltx(folder: Path) -> Path:
-    """Write LTX-Video 0.9.5 with random weights into `folder`, the same weights every time.
-
-    128 latent channels, 32x32x8 compression and a decoder that knows the timestep, as the real one.
-    """
+    """Write LTX-Video 0.9.5 with random weights into `folder`, the same weights every time."""
     import torch
     from diffusers import FlowMatchEulerDiscreteScheduler, LTXConditionPipeline
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        tokenizer = _characters()
+        # 128 as in the repositories of Lightricks, although the model reads 256.
+        tokenizer = characters(128)
         pipe = LTXConditionPipeline(
             scheduler=FlowMatchEulerDiscreteScheduler(),
             vae=_ltx_vae().eval(),
-            text_encoder=_t5(len(tokenizer)).eval(),
+            text_encoder=t5(len(tokenizer)).eval(),
             tokenizer=tokenizer,
             transformer=_ltx_transformer().eval(),
         )
     pipe.save_pretrained(folder)
     return folder
+
+
+def build_ltx_upscaled(folder: Path) -> Path:
+    """The same with a latent upsampler beside it, as a chosen folder of 13B has it."""
+    import torch
+
+    build_ltx(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        _ltx_upsampler().save_pretrained(folder / "latent_upsampler")
+    return folder
+
+
+def _ltx_upsampler() -> Any:
+    from diffusers.pipelines.ltx.modeling_latent_upsampler import LTXLatentUpsamplerModel
+
+    return LTXLatentUpsamplerModel(in_channels=128, mid_channels=32, num_blocks_per_stage=1)
 
 
 def write_original_ltx(folder: Path, file: Path) -> Path:
@@ -57,39 +74,6 @@ def _numbered_through(match: re.Match[str]) -> str:
     way, block, sampler = match[1], int(match[2]), match[3]
     after = 1 if sampler else (2 if way == "up" else 0)
     return f"{way}_blocks.{2 * block + after}."
-
-
-def _characters() -> Any:
-    """A T5 tokenizer with one token a printable character, so that tokens are easily counted."""
-    from transformers import T5TokenizerFast
-
-    specials = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
-    characters = [(chr(code), -1.0) for code in range(33, 127)]
-    # 128 as in the repositories of Lightricks, although the model reads 256.
-    return T5TokenizerFast(
-        vocab=[*specials, ("\N{LOWER ONE EIGHTH BLOCK}", -1.0), *characters],
-        extra_ids=0,
-        model_max_length=128,
-    )
-
-
-def _t5(vocabulary: int) -> Any:
-    from transformers import T5Config, T5EncoderModel
-
-    return T5EncoderModel(
-        T5Config(
-            vocab_size=vocabulary,
-            d_model=32,
-            d_kv=8,
-            d_ff=64,
-            num_layers=2,
-            num_heads=4,
-            feed_forward_proj="gated-gelu",
-            pad_token_id=0,
-            eos_token_id=1,
-            decoder_start_token_id=0,
-        )
-    )
 
 
 def _ltx_transformer() -> Any:
