@@ -9,7 +9,7 @@ from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.security.base import SecurityBase
 
 from service.api.links import Links
-from service.api.parts import Parts
+from service.api.parts import Parts, parts_of
 from service.domain.errors import Forbidden, Unauthenticated
 from service.domain.key import Key, opens, prefix_of
 from service.store import keys
@@ -34,7 +34,7 @@ class _Bearer(SecurityBase):
 
 class _ApiKey(_Bearer):
     async def __call__(self, request: Request) -> Visit:
-        parts: Parts = request.app.state.parts
+        parts = parts_of(request)
         secret = bearer(request)
         if secret is None:
             raise Unauthenticated("send your API key as `Authorization: Bearer <key>`")
@@ -57,7 +57,7 @@ class _WorkerToken(_Bearer):
     """Only a worker of this service may ask for work."""
 
     async def __call__(self, request: Request) -> Parts:
-        parts: Parts = request.app.state.parts
+        parts = parts_of(request)
         secret = bearer(request) or ""
         if not hmac.compare_digest(secret.encode(), parts.worker_token.encode()):
             raise Unauthenticated("this needs the worker token")
