@@ -89,7 +89,14 @@ class Watched:
     def __post_init__(self) -> None:
         self.open.set()
 
+    def calm(self) -> None:
+        """Nothing is in the way any more."""
+        self.away = self.lose_answer = False
+        self.before_put = self.after_put = lambda: None
+        self.open.set()
+
     def names(self) -> list[str]:
+        self._reach()
         return self.shelf.names()
 
     def put(self, name: str, content: bytes) -> None:
