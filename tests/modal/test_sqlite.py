@@ -1,4 +1,4 @@
-"""The deployment script without a database's address: SQLite, its containers killed and replaced."""
+"""The deployment script without a database's address: its containers are killed and replaced."""
 
 import json
 import threading
@@ -39,6 +39,7 @@ class Service:
     cloud: LoopbackModal
     client: httpx.Client
     acknowledged: dict[str, str] = field(default_factory=dict)  # name -> job id
+    refused: list[httpx.Response] = field(default_factory=list)  # 503, and asked again
 
     def send(self, method: str, path: str, **values: Any) -> httpx.Response:
         deadline = time.monotonic() + 120
@@ -49,6 +50,8 @@ class Service:
                 answer = None
             if answer is not None and answer.status_code < 500:
                 return answer
+            if answer is not None and answer.status_code == 503:
+                self.refused.append(answer)
             told = "" if answer is None else answer.text
             assert time.monotonic() < deadline, f"{told}\n{self.cloud.story()}"
             time.sleep(0.2)
@@ -145,6 +148,7 @@ def test_a_redeploy_under_load_loses_and_forks_nothing(service: Service) -> None
         pool.submit(service.client.get, f"/v1/jobs/{long_job}?wait=20")
         service.cloud.deploy(SCRIPT)
         until(lambda: len(service.cloud.containers("api")) == 2, service)
+        service.refused.clear()
         before = len(service.acknowledged)
         until(lambda: old["task"] not in tasks(service), service)
         until(lambda: len(service.acknowledged) > before + 10, service)
@@ -154,6 +158,19 @@ def test_a_redeploy_under_load_loses_and_forks_nothing(service: Service) -> None
 
     found = service.jobs()
     assert sorted(found) == sorted(service.acknowledged.values())
+    assert service.refused, "the new container had to wait for the old one"
+    assert all(int(answer.headers["Retry-After"]) > 0 for answer in service.refused)
+
+
+def test_a_container_that_is_preempted_lets_go_of_the_database(service: Service) -> None:
+    service.submit("before-preemption")
+    (old,) = service.cloud.containers("api")
+
+    service.cloud.preempt(old["task"])
+    until(lambda: old["task"] not in tasks(service), service)
+
+    assert sorted(service.jobs()) == sorted(service.acknowledged.values())
+    assert "database released" in service.cloud.log(old["task"])
 
 
 def tasks(service: Service) -> list[str]:
