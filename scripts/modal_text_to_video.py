@@ -5,8 +5,8 @@ started by `.spawn()`; `tick` wakes the api once a minute; `download` fills the 
 
 Read here and put into the images, so that every container sees the same: RUSHES_MODAL_APP,
 RUSHES_MODELS, RUSHES_MODAL_GPUS (JSON: {"ltx-2b": ["L40S"]}), RUSHES_MODAL_MAX_CONTAINERS,
-RUSHES_MODAL_SCALEDOWN_SECONDS. Secrets, the database's address among them, are in the Modal Secret
-of the app's name.
+RUSHES_MODAL_SCALEDOWN_SECONDS. Secrets are in the Modal Secret of the app's name; if the address of
+a Postgres is not among them, the rows are in SQLite, which lasts on a Volume.
 """
 
 import json
@@ -48,7 +48,6 @@ app = modal.App(APP)
 secret = modal.Secret.from_name(APP, required_keys=["RUSHES_WORKER_TOKEN", "RUSHES_SECRET"])
 artifacts = modal.Volume.from_name(f"{APP}-artifacts", create_if_missing=True, version=2)
 weights = modal.Volume.from_name(f"{APP}-weights", create_if_missing=True)
-
 
 
 def _api_containers() -> int:

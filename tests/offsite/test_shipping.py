@@ -1,9 +1,11 @@
 """What is answered for is offsite, in one history, whatever goes wrong on the way."""
 
+import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as StillWaiting
 from concurrent.futures import wait
+from contextlib import closing
 from threading import Event
 from typing import Any
 
@@ -242,3 +244,19 @@ def test_a_container_without_the_ownership_touches_nothing(world: World, node: N
 
     assert set(world.shelf.names()) == before
     assert not world.home("b").database.exists()
+
+
+def test_a_log_that_is_being_read_is_replaced_later(world: World, node: Node, key: KeyId) -> None:
+    """A base needs an empty log, which a reader that stays holds up; the log may begin anew after
+    it, under what was shipped."""
+    acknowledged = {node.submit(key, "n0")}
+    node.tenure.shipping.doubt()
+    with closing(sqlite3.connect(world.home("a").database, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM jobs").fetchall()
+        with pytest.raises(Unavailable):
+            node.submit(key, "n1")
+
+    acknowledged |= {node.submit(key, f"n{i}") for i in range(1, 6)}
+
+    assert world.must_take("b", world.later()).jobs() == acknowledged

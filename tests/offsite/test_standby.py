@@ -5,14 +5,18 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from service.app import build
+from service.domain.ports import utc_now
+from service.offsite.shipping import Shipping
 from service.offsite.tenure import Home
 from service.settings import Settings
+from service.standby import Standby
 from tests.api.world import KEY, WORKER_TOKEN
 from tests.offsite.doubles import FolderRegister, FolderShelf, Watched
 
@@ -141,3 +145,36 @@ def test_while_the_shelf_is_away_it_answers_503_and_comes_back(place: Place) -> 
 
         until(lambda: ready(client))
         assert made in listed(client)
+
+
+def test_one_that_cannot_stop_gives_up(place: Place) -> None:
+    """Say a put that is never answered: the process must not stay and answer 503 for ever."""
+    gave_up = Event()
+    hanging = Event()
+    home = Home(place.shelf, place.register, place.root / "x.db", place.lasts)
+
+    @contextmanager
+    def serve(_: Shipping) -> Iterator[None]:
+        yield
+        hanging.wait(20)
+
+    standby = Standby(lambda: home.take("a", utc_now), serve, end_seconds=0.05, give_up=gave_up.set)
+    standby.start()
+    until(lambda: place.register.read("epoch-00000001"))
+    stopping = Thread(target=standby.stop)
+    stopping.start()
+
+    assert gave_up.wait(20)
+    hanging.set()
+    stopping.join()
+
+
+def test_which_database_a_service_has(tmp_path: Path) -> None:
+    plain = Settings(_env_file=None, data_dir=tmp_path)
+    kept = Settings(_env_file=None, data_dir=tmp_path, database_volume="v")
+    postgres = Settings(
+        _env_file=None, data_dir=tmp_path, database_volume="v", database_url="postgresql://x/y"
+    )
+
+    assert [plain.is_offsite, kept.is_offsite, postgres.is_offsite] == [False, True, False]
+    assert kept.database_url != plain.database_url, "a restore must not overwrite another one"
