@@ -5,8 +5,9 @@ started by `.spawn()`; `tick` wakes the api once a minute; `download` fills the 
 
 Read here and put into the images, so that every container sees the same: RUSHES_MODAL_APP,
 RUSHES_MODELS, RUSHES_MODAL_GPUS (JSON: {"ltx-2b": ["L40S"]}), RUSHES_MODAL_MAX_CONTAINERS,
-RUSHES_MODAL_SCALEDOWN_SECONDS, and the levers of docs/speed.md, such as RUSHES_COMPILE. Secrets,
-the database's address among them, are in the Modal Secret of the app's name.
+RUSHES_MODAL_SCALEDOWN_SECONDS, and the levers of docs/speed.md, such as RUSHES_COMPILE. Secrets
+are in the Modal Secret of the app's name; if the address of a Postgres is not among them, the rows
+are in SQLite, which lasts on a Volume.
 """
 
 import json
@@ -45,6 +46,7 @@ _settings = {
     "RUSHES_MODAL_MAX_CONTAINERS": str(MOST),
     "RUSHES_MODAL_SCALEDOWN_SECONDS": str(IDLE_SECONDS),
     "RUSHES_DATA_DIR": "/tmp/rushes",
+    "RUSHES_DATABASE_VOLUME": f"{APP}-database",  # for SQLite; a database's address comes before
     "RUSHES_LOG_FORMAT": "json",
     **LEVERS,
 }
@@ -60,6 +62,19 @@ weights = modal.Volume.from_name(f"{APP}-weights", create_if_missing=True)
 # seconds and when the container ends; its files are named by their content, so that two containers
 # which write at once write the same.
 compiled = modal.Volume.from_name(f"{APP}-compiled", create_if_missing=True)
+
+
+def _api_containers() -> int:
+    """Four on Postgres; on SQLite one, for one owns it, and more would only answer 503. Which of
+    the two it is, is seen from the Secret at each deployment."""
+    if not modal.is_local():
+        return 1  # it is asked at the deployment alone
+    try:
+        modal.Secret.from_name(APP, required_keys=["RUSHES_DATABASE_URL"]).hydrate()
+    except modal.exception.NotFoundError:
+        return 1
+    return 4
+
 
 _base = modal.Image.debian_slim(python_version="3.12")
 _checkout = Path(__file__).resolve().parents[1]
@@ -99,7 +114,9 @@ else:
     api_image = gpu_image = cpu_image = _base
 
 
-@app.function(image=api_image, secrets=[secret], max_containers=4, scaledown_window=300)
+@app.function(
+    image=api_image, secrets=[secret], max_containers=_api_containers(), scaledown_window=300
+)
 @modal.concurrent(max_inputs=100)
 @modal.asgi_app(label=f"{APP}-api")
 def api() -> Any:
@@ -112,7 +129,8 @@ def api() -> Any:
     settings = Settings(public_url=_api_url())
     configure(settings.log_level, settings.log_format)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    migrate(settings.database_url)
+    if not settings.is_offsite:  # else that is done once this container owns it
+        migrate(settings.database_url)
     return build(settings)
 
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -39,30 +40,33 @@ from service.api.routes import (
 from service.api.seen import Seen
 from service.background import Repeater, Ticker
 from service.domain.errors import Unavailable
-from service.domain.ports import Clock, utc_now
+from service.domain.ports import Clock, Offsite, utc_now
 from service.egress.client import Egress
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
 from service.lifecycle.turn import Turn
+from service.offsite.tenure import Home
 from service.settings import Settings
+from service.standby import Standby
 from service.store import deliveries
 from service.store import keys as key_rows
 from service.store.engine import check_durable
-from service.store.schema import check_schema
+from service.store.schema import check_schema, migrate
 from service.webhooks.courier import Courier
 from service.webhooks.deliver import Sender
 
 _TICK_SECONDS = 1.0
 
 
-def build(settings: Settings, clock: Clock = utc_now) -> FastAPI:
-    """The service as an ASGI app. The database is opened when it starts, not before."""
+def build(settings: Settings, clock: Clock = utc_now, home: Home | None = None) -> FastAPI:
+    """The service as an ASGI app. The database is opened when it starts, not before; one that lasts
+    elsewhere, in a `home` that the settings or the caller name, once this process owns it."""
     bell = Bell()
     app = _Described(
         title="Rushes",
         version=wiring.VERSION,
         summary="Text in, video out, on your own GPUs.",
-        lifespan=lambda app: _life(app, settings, bell, clock),
+        lifespan=lambda app: _life(app, settings, bell, clock, home),
         generate_unique_id_function=_operation_id,
         separate_input_output_schemas=False,
         redirect_slashes=False,
@@ -108,12 +112,51 @@ def _operation_id(route: APIRoute) -> str:
 
 
 @asynccontextmanager
-async def _life(app: FastAPI, settings: Settings, bell: Bell, clock: Clock) -> AsyncIterator[None]:
+async def _life(
+    app: FastAPI, settings: Settings, bell: Bell, clock: Clock, home: Home | None
+) -> AsyncIterator[None]:
+    bell.attach(asyncio.get_running_loop())
+    app.state.parts = None
+    app.state.cards = wiring.cards(settings)
+    home = home or wiring.home(settings)
+    if home is None:
+        with _serving(app, settings, bell, clock):
+            try:
+                yield
+            finally:
+                bell.close()
+        return
+    standby = Standby(
+        partial(home.take, secrets.token_hex(8), clock),
+        partial(_serving_restored, app, settings, bell, clock),
+    )
+    standby.start()
+    try:
+        yield
+    finally:
+        bell.close()
+        await asyncio.to_thread(standby.stop)
+
+
+@contextmanager
+def _serving_restored(
+    app: FastAPI, settings: Settings, bell: Bell, clock: Clock, offsite: Offsite
+) -> Iterator[None]:
+    migrate(settings.database_url)
+    with _serving(app, settings, bell, clock, offsite):
+        yield
+    bell.stir()  # whoever waits is to hear that it is over
+
+
+@contextmanager
+def _serving(
+    app: FastAPI, settings: Settings, bell: Bell, clock: Clock, offsite: Offsite | None = None
+) -> Iterator[None]:
+    """The database is open, the ticks run, and requests are served."""
     check_schema(settings.database_url)
     check_durable(settings.database_url)
-    bell.attach(asyncio.get_running_loop())
     owed = Event()
-    parts = _parts(settings, bell, owed, clock)
+    parts = _parts(settings, bell, owed, clock, offsite)
     parts.incoming.clear()
     wiring.first_key(settings, parts.db, clock())
     calls = parts.calls
@@ -135,7 +178,7 @@ async def _life(app: FastAPI, settings: Settings, bell: Bell, clock: Clock) -> A
     try:
         yield
     finally:
-        bell.close()
+        app.state.parts = None
         ticker.stop()
         courier.stop()
         if sending is not None:
@@ -143,6 +186,7 @@ async def _life(app: FastAPI, settings: Settings, bell: Bell, clock: Clock) -> A
         with suppress(Unavailable):  # then its time runs out
             turn.leave()
         parts.db.close()
+        parts.seen.clear()
 
 
 def _incoming(settings: Settings) -> Incoming:
@@ -160,7 +204,9 @@ def _courier(parts: Parts, owed: Event) -> Courier:
     return Courier(parts.db, sender, parts.clock, owed)
 
 
-def _parts(settings: Settings, bell: Bell, owed: Event, clock: Clock) -> Parts:
+def _parts(
+    settings: Settings, bell: Bell, owed: Event, clock: Clock, offsite: Offsite | None
+) -> Parts:
     token = settings.worker_token
     seen, keyring, due = Seen(), Keyring(), Event()
 
@@ -174,7 +220,7 @@ def _parts(settings: Settings, bell: Bell, owed: Event, clock: Clock) -> Parts:
             due.set()
         bell.ring(topics)
 
-    db = wiring.database(settings, on_commit)
+    db = wiring.database(settings, on_commit, offsite)
     return Parts(
         db=db,
         artifacts=wiring.artifacts(settings),

@@ -27,6 +27,12 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "", description="SQLAlchemy URL. Default: SQLite in the data directory."
     )
+    database_volume: str = Field(
+        "", description="Without a URL: keep SQLite on this Modal Volume too, and begin from there."
+    )
+    database_owner_seconds: float = Field(
+        15.0, ge=1, le=600, description="How long a container owns that database unless it renews."
+    )
     s3_bucket: str = Field(
         "", description="Keep clips in this bucket. Default: the data directory."
     )
@@ -170,8 +176,19 @@ class Settings(BaseSettings):
         if self.keep_jobs_days < self.keep_days:
             raise ValueError("RUSHES_KEEP_JOBS_DAYS must not be less than RUSHES_KEEP_DAYS")
         if not self.database_url:
-            self.database_url = f"sqlite:///{self.data_dir.resolve() / 'rushes.db'}"
+            path = self.offsite_path if self.database_volume else self.data_dir / "rushes.db"
+            self.database_url = f"sqlite:///{path.resolve()}"
         return self
+
+    @property
+    def offsite_path(self) -> Path:
+        """Where the database lies that is kept on a Volume: what is here is overwritten."""
+        return self.data_dir / "offsite.db"
+
+    @property
+    def is_offsite(self) -> bool:
+        """Whether the database is a local file that lasts on a Volume."""
+        return self.database_url == f"sqlite:///{self.offsite_path.resolve()}"
 
 
 class ClientSettings(BaseSettings):

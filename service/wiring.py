@@ -22,11 +22,13 @@ from service.domain.keeping import Keeping
 from service.domain.key import new_secret
 from service.domain.levers import Levers
 from service.domain.limits import Limits
-from service.domain.ports import ArtifactStore
+from service.domain.ports import ArtifactStore, Offsite
 from service.domain.price import GPUS, MODAL_TABLE, Rates, Terms, table_of
 from service.egress.client import Egress, Rules
 from service.lifecycle.access import admit
 from service.lifecycle.calls import Calls
+from service.offsite.on_modal import DictRegister, VolumeShelf
+from service.offsite.tenure import Home
 from service.settings import KEY_FILE, MIN_SECRET, Settings
 from service.store import keys
 from service.store.database import Database
@@ -35,8 +37,28 @@ from service.workers.stages.fetch import Sources
 VERSION = version("rushes")
 
 
-def database(settings: Settings, on_commit: Callable[[Sequence[str]], None]) -> Database:
-    return Database(settings.database_url, on_commit)
+def database(
+    settings: Settings,
+    on_commit: Callable[[Sequence[str]], None],
+    offsite: Offsite | None = None,
+) -> Database:
+    return Database(settings.database_url, on_commit, offsite)
+
+
+def home(settings: Settings) -> Home | None:
+    """Where the database lasts, when that is not the disk it lies on."""
+    if not settings.is_offsite:
+        return None
+    import modal
+
+    place = {
+        "environment_name": settings.modal_environment or None,
+        "create_if_missing": True,
+    }
+    volume = modal.Volume.from_name(settings.database_volume, version=2, **place)
+    entries = modal.Dict.from_name(settings.database_volume, **place)
+    lasts = timedelta(seconds=settings.database_owner_seconds)
+    return Home(VolumeShelf(volume), DictRegister(entries), settings.offsite_path, lasts)
 
 
 def artifacts(settings: Settings) -> ArtifactStore:

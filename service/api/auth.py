@@ -9,8 +9,8 @@ from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.security.base import SecurityBase
 
 from service.api.links import Links
-from service.api.parts import Parts
-from service.domain.errors import Forbidden, Unauthenticated
+from service.api.parts import Parts, parts_of
+from service.domain.errors import Forbidden, Unauthenticated, Unavailable
 from service.domain.key import Key, opens, prefix_of
 from service.store import keys
 
@@ -34,7 +34,7 @@ class _Bearer(SecurityBase):
 
 class _ApiKey(_Bearer):
     async def __call__(self, request: Request) -> Visit:
-        parts: Parts = request.app.state.parts
+        parts = parts_of(request)
         secret = bearer(request)
         if secret is None:
             raise Unauthenticated("send your API key as `Authorization: Bearer <key>`")
@@ -56,7 +56,7 @@ class _WorkerToken(_Bearer):
     """Only a worker of this service may ask for work."""
 
     async def __call__(self, request: Request) -> Parts:
-        parts: Parts = request.app.state.parts
+        parts = parts_of(request)
         secret = bearer(request) or ""
         if not hmac.compare_digest(secret.encode(), parts.worker_token.encode()):
             raise Unauthenticated("this needs the worker token")
@@ -90,13 +90,15 @@ def bearer(request: Request) -> str | None:
 def known_key(request: Request) -> Key | None:
     """The key of this request, if it was seen a moment ago."""
     secret = bearer(request)
-    parts: Parts = request.app.state.parts
-    return None if secret is None else parts.keyring.find(secret)
+    try:
+        return None if secret is None else parts_of(request).keyring.find(secret)
+    except Unavailable:
+        return None
 
 
 def visit(request: Request, key: Key) -> Visit:
     """Raises RateLimited where this key comes too often."""
-    parts: Parts = request.app.state.parts
+    parts = parts_of(request)
     parts.requests.spend(key.id)
     return Visit(parts, key, links(request, parts))
 

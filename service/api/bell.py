@@ -38,6 +38,10 @@ class Bell:
                 if not self._listeners[topic]:
                     del self._listeners[topic]
 
+    def stir(self) -> None:
+        """From any thread: let everybody look again."""
+        self.ring(list(self._listeners))
+
     def close(self) -> None:
         """Let everybody go: the service stops, and a wait must not hold it up."""
         self.closed = True

@@ -80,10 +80,10 @@ class Express:
         if ask is None or any(getattr(ask, role) is not None for role in NEEDS):
             await self.app(scope, _again(body, receive), send)
             return
-        known = visit(request, key)
-        plain = Asked(ask, Desk(known.parts.incoming, key.id))
 
         async def route() -> Response:
+            known = visit(request, key)
+            plain = Asked(ask, Desk(known.parts.incoming, key.id))
             prefer, name = headers.get("prefer"), headers.get("idempotency-key")
             return await generate_video(plain, request, known, prefer, name)
 

@@ -113,9 +113,10 @@ class Parts:
             return self.line.place(job, models, workers, now)
         return await run_in_threadpool(self.line.place, job, models, workers, now)
 
-    async def write(self, run: Callable[[Transaction], T]) -> T:
-        """Answers once the change is durable; many requests share one fsync."""
-        return await self._durable(self.db.write(run))
+    async def write(self, run: Callable[[Transaction], T], *, soft: bool = False) -> T:
+        """Answers once the change is durable; many requests share one fsync. A `soft` one is
+        durable here only."""
+        return await self._durable(self.db.write(run, soft=soft))
 
     async def submit(self, asked: Submission) -> Accepted:
         """The same for a submit; those that come at once also share their statements."""
@@ -125,7 +126,7 @@ class Parts:
         return submit_all(tx, asked, self.limits, self.clock(), self.room.check)
 
     async def _durable(self, future: Future[T]) -> T:
-        if self.db.local:
+        if self.db.prompt:
             return await asyncio.wrap_future(future)
         return await _patiently(asyncio.shield(asyncio.wrap_future(future)))
 
@@ -141,7 +142,17 @@ async def _patiently(work: Awaitable[T]) -> T:
 
 # A coroutine, because FastAPI sends plain functions to a thread, which costs more than this does.
 async def parts(request: Request) -> Parts:
-    found: Parts = request.app.state.parts
+    return parts_of(request)
+
+
+def parts_of(request: Request) -> Parts:
+    """Raises Unavailable while this process may not touch the database."""
+    found: Parts | None = request.app.state.parts
+    if found is None:
+        raise Unavailable(
+            "the database is being taken over from another container", retry_after_seconds=3
+        )
+    found.db.check_owner()
     return found
 
 

@@ -26,6 +26,12 @@ class Seen:
             for topic in topics:
                 self._jobs.pop(topic, None)
 
+    def clear(self) -> None:
+        """Nothing that was seen counts any more."""
+        with self._lock:
+            self._changes += 1
+            self._jobs.clear()
+
     def find(self, db: Database, job_id: JobId, key_id: KeyId) -> Job:
         """Raises NotFound for a job that is not there or not this key's."""
         job = self._jobs.get(job_id)

@@ -124,3 +124,9 @@ class Unavailable(ServiceError):
     code = "unavailable"
     retryable = True
     retry_after_seconds = 1
+
+    def __init__(
+        self, message: str, *, code: str | None = None, retry_after_seconds: int | None = None
+    ) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_seconds = retry_after_seconds or self.retry_after_seconds

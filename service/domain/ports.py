@@ -1,8 +1,10 @@
 """What the floors below are asked to provide, as Protocols."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from service.domain.attempt import Artifact, Ticket
 from service.domain.call import Look
@@ -72,4 +74,65 @@ class ArtifactStore(Protocol):
 
     def delete(self, prefix: str) -> None:
         """Remove every key below `prefix`; no error when there are none."""
+        ...
+
+
+class Shelf(Protocol):
+    """Keeps whole files away from this machine, under names such as `00000001-000002/000003-….wal`.
+    Every method raises Unavailable when it cannot be reached, and then it may have acted."""
+
+    def names(self) -> list[str]:
+        """Of all files that are there by now, whoever put them; perhaps also of their folders."""
+        ...
+
+    def put(self, name: str, content: bytes) -> None:
+        """Durable when it returns; it is never seen in part."""
+        ...
+
+    def get(self, name: str) -> bytes | None:
+        """None when there is no such file."""
+        ...
+
+    def delete(self, prefix: str) -> None:
+        """Remove the folder `prefix`; no error when there is none."""
+        ...
+
+
+Entry = dict[str, Any]
+
+
+class Register(Protocol):
+    """A few small entries that all containers see alike: what one has written, the next read of
+    another finds. Every method raises Unavailable when it cannot be reached."""
+
+    def create(self, name: str, entry: Entry) -> bool:
+        """Whether it was not there before. Of several that create it at once one is told True."""
+        ...
+
+    def read(self, name: str) -> Entry | None: ...
+
+    def write(self, name: str, entry: Entry) -> None: ...
+
+
+Quiet = Callable[[], AbstractContextManager[Any]]
+
+
+class Offsite(Protocol):
+    """A second place for a local database, whose one owner this process is."""
+
+    def ship(self, quiet: Quiet) -> None:
+        """Bring there what was committed before this call. `quiet` gives the driver's writing
+        connection while nobody writes. Raises Unavailable unless all of it is there, and ours."""
+        ...
+
+    def check_owner(self) -> None:
+        """Raise Unavailable unless this process may write."""
+        ...
+
+    def check_reader(self) -> None:
+        """Raise Unavailable unless what is committed here may be shown."""
+        ...
+
+    def doubt(self) -> None:
+        """A commit failed, and what it left behind is not known; said while nobody writes."""
         ...

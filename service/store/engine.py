@@ -23,10 +23,13 @@ def parse(url: str) -> sa.URL:
     return parsed
 
 
-def make_engine(url: str, *, read_only: bool = False, bounded: bool = False) -> sa.Engine:
+def make_engine(
+    url: str, *, read_only: bool = False, bounded: bool = False, keep_log: bool = False
+) -> sa.Engine:
     """An engine for SQLite or Postgres; all of SQLite's own settings are made here.
 
-    `bounded` is for the writer of a service: on Postgres nothing of it waits without end.
+    `bounded` is for the writer of a service: on Postgres nothing of it waits without end. With
+    `keep_log` SQLite's log grows until somebody asks for a checkpoint.
     Parameters are hidden in its errors: they are prompts and secrets, and errors are logged.
     """
     parsed = parse(url)
@@ -44,6 +47,8 @@ def make_engine(url: str, *, read_only: bool = False, bounded: bool = False) -> 
         if read_only:
             # There is one for each thread, so that each keeps little.
             connection.executescript("PRAGMA query_only = ON; PRAGMA cache_size = -1024;")
+        if keep_log:
+            connection.executescript("PRAGMA wal_autocheckpoint = 0;")
 
     if not read_only:
         # Not by an event: an engine that has a listener asks for all others at each statement.

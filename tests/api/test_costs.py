@@ -91,7 +91,9 @@ def test_a_job_shows_what_it_did_cost(billed: World) -> None:
 
 
 def test_a_submit_above_the_budget_is_402_and_says_why(billed: World) -> None:
-    _, secret = new_key(billed, budget_usd=0.003)
+    once = billed.client.post("/v1/estimate", json=ask()).json()["cost"]["estimated_usd"]
+    budget = round(1.5 * once, 6)
+    _, secret = new_key(billed, budget_usd=budget)
     first = billed.client.post("/generate-video", json=ask(), headers=bearer(secret)).json()
 
     answer = billed.client.post("/generate-video", json=ask(), headers=bearer(secret))
@@ -102,7 +104,7 @@ def test_a_submit_above_the_budget_is_402_and_says_why(billed: World) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
     assert (problem["code"], problem["retryable"]) == ("budget_exceeded", False)
     assert problem["shortfall"] == {
-        "budget_usd": 0.003,
+        "budget_usd": budget,
         "spent_usd": 0,
         "reserved_usd": estimated,
         "estimated_usd": estimated,

@@ -44,5 +44,5 @@ def test_models_are_listed_with_the_default_first(world: World) -> None:
 
     assert [card["id"] for card in cards] == ["slate", "ltx-2b"]
     assert (cards[0]["default"], cards[0]["sandbox"], cards[0]["workers"]) == (True, True, 1)
-    assert cards[1]["frames"] == {"low": 9, "high": 257, "step": 8}
+    assert cards[1]["frames"] == {"low": 9, "high": 7201, "step": 8}
     assert (cards[1]["sandbox"], cards[1]["workers"]) == (False, 0)

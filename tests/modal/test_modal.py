@@ -135,6 +135,7 @@ def test_what_is_deployed_is_what_the_catalog_says(live: Live) -> None:
     found = live.cloud.functions()
 
     assert set(found) == {"api", "tick", "download", "Slate.*", "Ltx2b.*"}
+    assert found["api"]["autoscaler"]["max_containers"] == 4
     assert (found["Slate.*"]["gpus"], found["Ltx2b.*"]["gpus"]) == ([""], ["A10", "L40S"])
     worker = found["Slate.*"]["definition"]
     mounts = {m["mount_path"]: m.get("read_only", False) for m in worker["volume_mounts"]}

@@ -2,11 +2,12 @@
 
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel
 
-from service.api.parts import Parts, PartsDep
+from service.api.parts import Parts, PartsDep, parts_of
 from service.api.problems import documented
+from service.domain.card import ModelCard
 from service.domain.errors import Unavailable
 from service.store import jobs, keys
 
@@ -38,8 +39,14 @@ class Health(BaseModel):
 
 
 @router.get("/health", responses={503: {"model": Health, "description": "The database is away."}})
-async def health(response: Response, parts: PartsDep) -> Health:
+async def health(request: Request, response: Response) -> Health:
     """How the service is."""
+    try:
+        parts = parts_of(request)
+    except Unavailable as error:
+        response.status_code = 503
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+        return _waiting(request.app)
     models = _models(parts)
     try:
         queue = await parts.read(
@@ -57,6 +64,21 @@ async def health(response: Response, parts: PartsDep) -> Health:
         warm=models[0].warm,
         version=parts.version,
         queue=queue,
+        models=models,
+    )
+
+
+def _waiting(app: FastAPI) -> Health:
+    """While another process has the database nothing is known of queue and workers."""
+    cards: dict[str, ModelCard] = app.state.cards
+    models = [ModelHealth(id=name, gpu=None, warm=False, workers=0) for name in cards]
+    return Health(
+        status="unhealthy",
+        model=models[0].id,
+        gpu=None,
+        warm=False,
+        version=app.version,
+        queue=None,
         models=models,
     )
 

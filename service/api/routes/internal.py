@@ -193,7 +193,8 @@ async def report_progress(
     job = await parts.write(
         lambda tx: report.progress(
             tx, credentials, fence=ask.fence, told=ask.progress, lease=lease, now=parts.clock()
-        )
+        ),
+        soft=True,
     )
     parts.fleet.reported(attempt_id, parts.clock())
     return Heard(cancel_requested=job.cancel_requested_at is not None)

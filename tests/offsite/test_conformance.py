@@ -1,0 +1,129 @@
+"""What every shelf and every register does: ours of Modal, and the doubles that tests use."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from dev.loopback_modal.harness import loopback_modal, why_not
+from service.domain.errors import Unavailable
+from service.domain.ports import Register, Shelf
+from service.offsite.on_modal import DictRegister, VolumeShelf
+from tests.offsite.doubles import FolderRegister, FolderShelf
+
+Pair = tuple[Shelf, Register]
+
+KINDS = [
+    "folder",
+    pytest.param(
+        "modal",
+        marks=[pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())],
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def on_modal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    import modal
+
+    name = f"database-{uuid4().hex}"
+    with loopback_modal(tmp_path_factory.mktemp("modal")) as cloud, cloud.client() as client:
+        volume = modal.Volume.from_name(name, create_if_missing=True, version=2, client=client)
+        entries = modal.Dict.from_name(name, create_if_missing=True, client=client)
+        yield VolumeShelf(volume), DictRegister(entries)
+
+
+@pytest.fixture(params=KINDS)
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
+    if request.param == "modal":
+        found: Pair = request.getfixturevalue("on_modal")
+        return found
+    return FolderShelf(tmp_path / "shelf"), FolderRegister(tmp_path / "register")
+
+
+@pytest.fixture
+def shelf(pair: Pair) -> Shelf:
+    return pair[0]
+
+
+@pytest.fixture
+def register(pair: Pair) -> Register:
+    return pair[1]
+
+
+def test_what_was_put_is_there_and_named(shelf: Shelf) -> None:
+    folder = uuid4().hex
+    large = bytes(range(256)) * 40_000  # more than one of a Volume's blocks
+
+    shelf.put(f"{folder}/a.db", large)
+    shelf.put(f"{folder}/b.wal", b"")
+
+    assert shelf.get(f"{folder}/a.db") == large
+    assert shelf.get(f"{folder}/b.wal") == b""
+    assert {f"{folder}/a.db", f"{folder}/b.wal"} <= set(shelf.names())
+
+
+def test_what_is_not_there_is_none(shelf: Shelf) -> None:
+    assert shelf.get(f"{uuid4().hex}/a.db") is None
+
+
+def test_a_put_that_is_sent_again_changes_nothing(shelf: Shelf) -> None:
+    name = f"{uuid4().hex}/a.db"
+
+    shelf.put(name, b"one")
+    shelf.put(name, b"one")
+
+    assert shelf.get(name) == b"one"
+
+
+def test_a_folder_is_deleted_with_all_that_is_in_it(shelf: Shelf) -> None:
+    gone, kept = uuid4().hex, uuid4().hex
+    for folder in (gone, kept):
+        shelf.put(f"{folder}/a.db", b"a")
+        shelf.put(f"{folder}/b.wal", b"b")
+
+    shelf.delete(gone)
+    shelf.delete(gone)
+
+    assert not any(name.startswith(f"{gone}/") for name in shelf.names())
+    assert shelf.get(f"{kept}/a.db") == b"a"
+
+
+def test_an_entry_is_created_once(register: Register) -> None:
+    name = uuid4().hex
+
+    assert register.read(name) is None
+    with ThreadPoolExecutor(8) as pool:
+        told = list(
+            pool.map(lambda n: register.create(name, {"holder": n, "until": 1.5}), range(8))
+        )
+
+    assert sorted(told) == [False] * 7 + [True]
+    assert register.read(name) == {"holder": told.index(True), "until": 1.5}
+
+
+def test_an_entry_is_written_over(register: Register) -> None:
+    name = uuid4().hex
+    register.create(name, {"holder": "a", "until": 1.0})
+
+    register.write(name, {"holder": "a", "until": 2.0})
+
+    assert register.read(name) == {"holder": "a", "until": 2.0}
+
+
+def test_a_modal_that_does_not_answer_is_unavailable() -> None:
+    class Gone:
+        def __getattr__(self, name: str) -> object:
+            raise ConnectionError("refused")
+
+    for act in (
+        lambda: VolumeShelf(Gone()).names(),
+        lambda: VolumeShelf(Gone()).put("a/b.db", b""),
+        lambda: VolumeShelf(Gone()).get("a/b.db"),
+        lambda: DictRegister(Gone()).read("a"),
+        lambda: DictRegister(Gone()).create("a", {}),
+    ):
+        with pytest.raises(Unavailable):
+            act()
