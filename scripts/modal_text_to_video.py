@@ -152,7 +152,11 @@ class Worker:
         scratch = settings.data_dir / "scratch"
         scratch.mkdir(parents=True, exist_ok=True)
         bench = Bench(wiring.mounted_artifacts(settings, _ARTIFACTS), scratch)
-        self.worker = CalledWorker(bench, Warm(lambda card: make_adapter(card)))
+        self.worker = CalledWorker(
+            bench,
+            Warm(lambda card: make_adapter(card)),
+            interruptions=(modal.exception.InputCancellation,),
+        )
         self.worker.load(CARDS[self.model])
 
     @modal.method()

@@ -98,7 +98,7 @@ async def _life(app: FastAPI, settings: Settings, bell: Bell, clock: Clock) -> A
     our_turn = (lambda _: True) if parts.db.local else turn.ours
     ticker = Ticker(ticks, our_turn, clock, seconds=_TICK_SECONDS, grace=grace)
     courier = _courier(parts, owed)
-    sending = None if calls is None else Repeater(calls.send_some, parts.due, clock)
+    sending = None if calls is None else Repeater(calls.tick, parts.due, clock)
     app.state.parts = parts
     ticker.start()
     courier.start()
@@ -138,9 +138,10 @@ def _parts(settings: Settings, bell: Bell, owed: Event, clock: Clock) -> Parts:
         bell.ring(topics)
 
     db = wiring.database(settings, on_commit)
+    artifacts = wiring.artifacts(settings)
     return Parts(
         db=db,
-        artifacts=wiring.artifacts(settings),
+        artifacts=artifacts,
         cards=wiring.cards(settings),
         limits=wiring.limits(settings),
         terms=wiring.terms(settings),
@@ -150,7 +151,7 @@ def _parts(settings: Settings, bell: Bell, owed: Event, clock: Clock) -> Parts:
         keyring=keyring,
         line=Line(db),
         seen=seen,
-        calls=wiring.calls(settings, db),
+        calls=wiring.calls(settings, db, artifacts),
         due=due,
         owed=owed,
         room=Room(settings.data_dir, settings.min_free_bytes),

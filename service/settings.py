@@ -65,6 +65,12 @@ class Settings(BaseSettings):
     modal_max_containers: int = Field(
         1, ge=1, le=100, description="GPU containers a model, which caps what it can cost."
     )
+    modal_start_seconds: float = Field(
+        600.0,
+        ge=1,
+        le=7200,
+        description="How long a call may take to find a GPU and load; five that do not end a job.",
+    )
     models: list[str] = Field(
         [], description='Models to serve, first is the default, as JSON: ["slate"]. Default: found.'
     )

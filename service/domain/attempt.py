@@ -108,6 +108,8 @@ class VideoFacts(BaseModel):
 
 # The outcome beside the bytes, written last: where it is, the attempt was finished.
 MANIFEST = "manifest.json"
+# What a worker that cannot reach the service puts there first.
+BEGUN_SIGN = "begun.txt"
 
 
 class Outcome(BaseModel):

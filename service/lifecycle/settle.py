@@ -1,18 +1,22 @@
-"""What a failed attempt means for its job: canceled, queued again, or failed."""
+"""What an attempt without a video means for its job: canceled, queued again, or failed."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from service.domain.attempt import Failure
+from service.domain.attempt import Failure, FailureKind
 from service.domain.job import Job, JobState
-from service.domain.retry import retry_wait
+from service.domain.retry import MAX_LAPSED, retry_wait
 from service.store import attempts, moves
 from service.store.database import Transaction
 
 
-def settle(tx: Transaction, job: Job, failure: Failure, now: datetime) -> Job | None:
-    """End the running attempt of `job` and move the job. None when `job` is stale."""
+def settle(
+    tx: Transaction, job: Job, failure: Failure, now: datetime, *, again: bool = True
+) -> Job | None:
+    """End the running attempt of `job` and move the job; without `again` it is not tried once
+    more, whatever the kind of the failure. None when `job` is stale."""
     earlier = attempts.count_failed(tx, job, failure.kind)
-    moved = _move(tx, job, failure, earlier, now)
+    wait = retry_wait(failure.kind, left=job.max_attempts - job.attempt, earlier=earlier)
+    moved = _move(tx, job, failure, wait if again else None, now)
     if moved is not None:
         attempts.end(
             tx,
@@ -25,12 +29,36 @@ def settle(tx: Transaction, job: Job, failure: Failure, now: datetime) -> Job | 
     return moved
 
 
-def _move(tx: Transaction, job: Job, failure: Failure, earlier: int, now: datetime) -> Job | None:
+def lapse(tx: Transaction, job: Job, now: datetime) -> Job | None:
+    """End a start that no worker made good. None when `job` is stale.
+
+    No line of the model's code need have run, so it is not one of the job's few attempts; but
+    what never begins, say because every container dies while it loads, is not tried for ever.
+    """
+    if job.cancel_requested_at is not None:
+        moved = moves.cancel(tx, job, now=now)
+    elif attempts.count_lapsed(tx, job) + 1 >= MAX_LAPSED:
+        moved = moves.fail(tx, job, _NEVER_BEGUN, now=now)
+    else:
+        moved = moves.release(tx, job, now=now)
+    if moved is not None:
+        attempts.end(tx, job, outcome=attempts.LAPSED, now=now)
+    return moved
+
+
+_NEVER_BEGUN = Failure(
+    kind=FailureKind.LOST,
+    code="never_begun",
+    message=f"{MAX_LAPSED} starts were made and no worker began; a worker's log may say why",
+)
+
+
+def _move(
+    tx: Transaction, job: Job, failure: Failure, wait: timedelta | None, now: datetime
+) -> Job | None:
     if job.cancel_requested_at is not None:
         # Nobody wants it any more: not worth another attempt, and not a failure either.
         return moves.cancel(tx, job, now=now)
-    left = job.max_attempts - job.attempt
-    wait = retry_wait(failure.kind, left=left, earlier=earlier)
     if wait is not None:
         return moves.requeue(tx, job, run_at=now + wait)
     return moves.fail(tx, job, failure, now=now)

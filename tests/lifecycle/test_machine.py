@@ -27,6 +27,7 @@ from service.domain.errors import Lost
 from service.domain.event import DeliveryFilter
 from service.domain.job import ACTIVE, MOVES, Job, JobFilter, JobState, KeyId
 from service.domain.limits import Limits
+from service.domain.retry import MAX_LAPSED
 from service.domain.submission import Idempotency
 from service.lifecycle import dispatch, report
 from service.lifecycle.cancel import cancel
@@ -245,14 +246,46 @@ class Machine(RuleBasedStateMachine):
         found = self.db.read(lambda tx: tx.connection.exec_driver_sql(opened).scalars().all())
         assert sorted(found) == sorted(job.id for job in page if job.state in ACTIVE)
 
+    @invariant()
+    def starts_that_nobody_began_are_bounded(self) -> None:
+        if not hasattr(self, "key_id"):
+            return
+        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, wanted=JobFilter()))
+        lapsed = "SELECT job_id FROM attempts WHERE outcome = 'lapsed'"
+        found = self.db.read(lambda tx: tx.connection.exec_driver_sql(lapsed).scalars().all())
+        counts = Counter(found)
+        for job in page:
+            assert counts[job.id] <= MAX_LAPSED
+            failed = job.error is not None and job.error.code == "never_begun"
+            assert failed == (counts[job.id] == MAX_LAPSED)
+
     def teardown(self) -> None:
         self.folder.cleanup()
 
 
-def run_machine(db: Database, runs: int, phases: Iterable[Phase] = tuple(Phase)) -> None:
+class Unlucky(Machine):
+    """Starts fall through five times in a row, which the rules above seldom come to."""
+
+    @rule(target=Machine.claims)
+    def claims_that_no_worker_saw(self) -> dispatch.Claim | None:
+        """Their answers were lost; the last of them is seen after all, late."""
+        claimed = None
+        for _ in range(MAX_LAPSED):
+            claimed = make.claim(self.db, self.clock()) or claimed
+            self.clock.advance(31)
+            self.rescuer.tick(self.clock())
+        return claimed
+
+
+def run_machine(
+    db: Database,
+    runs: int,
+    phases: Iterable[Phase] = tuple(Phase),
+    machine: type[Machine] = Machine,
+) -> None:
     Machine.db = db
     run_state_machine_as_test(
-        Machine,
+        machine,
         settings=settings(
             max_examples=runs,
             stateful_step_count=40,
@@ -268,7 +301,7 @@ def run_machine(db: Database, runs: int, phases: Iterable[Phase] = tuple(Phase))
 def test_no_interleaving_breaks_the_promises(db: Database) -> None:
     runs = rounds(short=200, long=1000) if db.local else rounds(short=60, long=200)
 
-    run_machine(db, runs)
+    run_machine(db, runs, machine=Unlucky)
 
     tell("random interleavings", runs=runs, steps=40)
 

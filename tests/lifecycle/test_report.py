@@ -4,6 +4,7 @@ from service.domain.attempt import Failure, FailureKind, Progress
 from service.domain.errors import Lost, NotFound, RequestRefused
 from service.domain.job import Job, JobState, KeyId
 from service.domain.limits import Limits
+from service.domain.retry import MAX_RESTARTS
 from service.lifecycle import dispatch, report
 from service.lifecycle.cancel import cancel
 from service.lifecycle.report import Credentials
@@ -84,6 +85,28 @@ def test_a_begin_whose_answer_was_lost_may_be_said_again(
     with pytest.raises(Lost):
         progress(db, claimed, first.fence)
     assert progress(db, claimed, again.fence)
+
+
+def test_a_worker_that_begins_again_and_again_after_reports_has_died_at_work(
+    db: Database, claimed: dispatch.Claim
+) -> None:
+    for _ in range(MAX_RESTARTS + 1):
+        begun = make.begin(db, claimed, NOW)
+        progress(db, claimed, begun.fence)
+
+    given_up = make.begin(db, claimed, NOW)
+
+    assert (given_up.state, given_up.attempt) == (JobState.QUEUED, 1)
+    with pytest.raises(Lost):
+        progress(db, claimed, begun.fence)
+
+
+def test_a_worker_that_only_missed_the_answers_to_its_begin_is_not_given_up(
+    db: Database, claimed: dispatch.Claim
+) -> None:
+    begun = [make.begin(db, claimed, NOW) for _ in range(3 * MAX_RESTARTS)]
+
+    assert {job.state for job in begun} == {JobState.RUNNING}
 
 
 def test_a_claim_that_was_given_up_cannot_begin_the_next_one(
