@@ -20,6 +20,7 @@ from service.api.line import Line
 from service.api.middleware import BodyLimit, RequestId
 from service.api.pace import Pace
 from service.api.parts import Parts
+from service.api.pools import Pools
 from service.api.room import Room
 from service.api.routes import content, generate, health, internal, jobs, keys, models, webhooks
 from service.api.seen import Seen
@@ -138,11 +139,12 @@ def _parts(settings: Settings, bell: Bell, owed: Event, clock: Clock) -> Parts:
         bell.ring(topics)
 
     db = wiring.database(settings, on_commit)
-    artifacts = wiring.artifacts(settings)
+    artifacts, cards = wiring.artifacts(settings), wiring.cards(settings)
+    calls = wiring.calls(settings, db, artifacts)
     return Parts(
         db=db,
         artifacts=artifacts,
-        cards=wiring.cards(settings),
+        cards=cards,
         limits=wiring.limits(settings),
         terms=wiring.terms(settings),
         clock=clock,
@@ -151,7 +153,8 @@ def _parts(settings: Settings, bell: Bell, owed: Event, clock: Clock) -> Parts:
         keyring=keyring,
         line=Line(db),
         seen=seen,
-        calls=wiring.calls(settings, db, artifacts),
+        calls=calls,
+        pools=None if calls is None else Pools(calls.dispatcher, tuple(cards)),
         due=due,
         owed=owed,
         room=Room(settings.data_dir, settings.min_free_bytes),

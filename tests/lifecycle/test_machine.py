@@ -178,6 +178,16 @@ class Machine(RuleBasedStateMachine):
         with suppress(Lost):
             make.begin(self.db, claimed, self.clock(), call_id=f"c{self.calls}")
 
+    @rule(target=begun, claimed=claims)
+    def begin_in_two_containers(
+        self, claimed: dispatch.Claim | None
+    ) -> tuple[dispatch.Claim, Job] | None:
+        """The same call was delivered twice; the older container goes on to report."""
+        older = self.begin(claimed)
+        if older is not None:
+            make.begin(self.db, older[0], self.clock(), call_id=f"c{self.calls}")
+        return older
+
     @rule(held=begun)
     def die_with_the_bytes_kept(self, held: tuple[dispatch.Claim, Job] | None) -> None:
         """All is written, the manifest last, and nobody will call finish."""
