@@ -3,14 +3,11 @@
 `api` is a CPU endpoint that accepts jobs and answers ids; every model is a Cls of its own on a GPU,
 started by `.spawn()`; `tick` wakes the api once a minute; `download` fills the weights Volume.
 
-Read here and put into the images, so that every container sees the same: RUSHES_MODAL_APP,
-RUSHES_MODELS, RUSHES_MODAL_GPUS (JSON: {"ltx-2b": ["L40S"]}), RUSHES_MODAL_MAX_CONTAINERS,
-RUSHES_MODAL_SCALEDOWN_SECONDS. Secrets, the database's address among them, are in the Modal Secret
-of the app's name.
+RUSHES_MODELS and RUSHES_MODAL_* are read here and put into the images, so that every container
+sees the same. Secrets, the database's address among them, are in the Modal Secret of the app's
+name, which GPU containers do not get; a bucket's keys are in one of their own, which they do.
 """
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +16,21 @@ import modal
 from service.dispatch.on_modal import class_name
 from service.domain.card import ModelCard
 from service.domain.catalog import CARDS
+from service.settings import Settings, deployed_environment
 
-APP = os.environ.get("RUSHES_MODAL_APP", "rushes")
-MODELS: list[str] = json.loads(os.environ.get("RUSHES_MODELS") or '["ltx-2b"]')
-GPUS: dict[str, list[str]] = json.loads(os.environ.get("RUSHES_MODAL_GPUS") or "{}")
-MOST = int(os.environ.get("RUSHES_MODAL_MAX_CONTAINERS") or 1)
-IDLE_SECONDS = int(os.environ.get("RUSHES_MODAL_SCALEDOWN_SECONDS") or 120)
+SETTINGS = Settings()
+APP = SETTINGS.modal_app
+MODELS = SETTINGS.models or ["ltx-2b"]
 
 _LONGEST_RUN_SECONDS = 3600
 _ARTIFACTS = Path("/artifacts")
 _WEIGHTS = Path("/weights")
 
+# A folder of this machine is none of theirs.
+_own_weights = {k: v for k, v in SETTINGS.weights.items() if v.is_relative_to(_WEIGHTS)}
 _settings = {
+    **deployed_environment(SETTINGS.model_copy(update={"models": MODELS, "weights": _own_weights})),
     "RUSHES_DISPATCH": "modal",
-    "RUSHES_MODAL_APP": APP,
-    "RUSHES_MODELS": json.dumps(MODELS),
-    "RUSHES_MODAL_GPUS": json.dumps(GPUS),
-    "RUSHES_MODAL_MAX_CONTAINERS": str(MOST),
-    "RUSHES_MODAL_SCALEDOWN_SECONDS": str(IDLE_SECONDS),
     "RUSHES_DATA_DIR": "/tmp/rushes",
     "RUSHES_LOG_FORMAT": "json",
 }
@@ -45,6 +39,12 @@ _offline = {"HF_HUB_CACHE": str(_WEIGHTS / "hub"), "HF_HUB_OFFLINE": "1"}
 
 app = modal.App(APP)
 secret = modal.Secret.from_name(APP, required_keys=["RUSHES_WORKER_TOKEN", "RUSHES_SECRET"])
+# The same in the containers, which read RUSHES_S3_BUCKET from it.
+bucket = (
+    [modal.Secret.from_name(f"{APP}-bucket", required_keys=["RUSHES_S3_BUCKET"])]
+    if SETTINGS.s3_bucket
+    else []
+)
 artifacts = modal.Volume.from_name(f"{APP}-artifacts", create_if_missing=True, version=2)
 weights = modal.Volume.from_name(f"{APP}-weights", create_if_missing=True)
 
@@ -81,14 +81,13 @@ else:
     api_image = gpu_image = cpu_image = _base
 
 
-@app.function(image=api_image, secrets=[secret], max_containers=4, scaledown_window=300)
+@app.function(image=api_image, secrets=[secret, *bucket], max_containers=4, scaledown_window=300)
 @modal.concurrent(max_inputs=100)
 @modal.asgi_app(label=f"{APP}-api")
 def api() -> Any:
     """The web service. It reads clips from the Volume without mounting it, and needs no torch."""
     from service.app import build
     from service.log import configure
-    from service.settings import Settings
     from service.store.schema import migrate
 
     settings = Settings(public_url=_api_url())
@@ -102,8 +101,6 @@ def api() -> Any:
 def tick() -> int:
     """Time passes for the api also while nobody calls it: it is woken, and does what is due."""
     import httpx
-
-    from service.settings import Settings
 
     token = Settings().worker_token
     assert token is not None, "the Secret has RUSHES_WORKER_TOKEN"
@@ -137,11 +134,9 @@ class Worker:
 
     model: str
 
-    @modal.enter()
     def load(self) -> None:
         from service import wiring
         from service.log import configure
-        from service.settings import Settings
         from service.workers.adapters.registry import make_adapter
         from service.workers.attempt import Warm
         from service.workers.called import CalledWorker
@@ -154,7 +149,7 @@ class Worker:
         bench = Bench(wiring.mounted_artifacts(settings, _ARTIFACTS), scratch)
         self.worker = CalledWorker(
             bench,
-            Warm(lambda card: make_adapter(card)),
+            Warm(lambda card: make_adapter(card, settings.weights.get(card.name))),
             interruptions=(modal.exception.InputCancellation,),
         )
         self.worker.load(CARDS[self.model])
@@ -170,16 +165,32 @@ def _options(card: ModelCard) -> dict[str, Any]:
     return {
         "image": gpu_image,
         # A model whose card names no GPU runs on a CPU.
-        "gpu": GPUS.get(card.name) or list(card.gpus) or None,
+        "gpu": SETTINGS.modal_gpus.get(card.name) or list(card.gpus) or None,
+        "secrets": bucket,
         "volumes": {str(_ARTIFACTS): artifacts, str(_WEIGHTS): weights.read_only()},
         "timeout": _LONGEST_RUN_SECONDS,
-        "startup_timeout": 1200,
-        "max_containers": MOST,
-        "scaledown_window": IDLE_SECONDS,
+        "startup_timeout": int(SETTINGS.modal_start_seconds),
+        "min_containers": SETTINGS.modal_min_containers.get(card.name),
+        "max_containers": SETTINGS.modal_max_containers,
+        "scaledown_window": SETTINGS.modal_scaledown_seconds,
         "retries": 0,  # one owner of retries: the job's own attempts
+        **(_snapshot(card) if card.name in SETTINGS.modal_snapshots else {}),
     }
 
 
+def _snapshot(card: ModelCard) -> dict[str, Any]:
+    """Start from what the memory held after `load`, that of the GPU too."""
+    gpu = {"experimental_options": {"enable_gpu_snapshot": True}} if card.gpus else {}
+    return {"enable_memory_snapshot": True, **gpu}
+
+
+def _worker(card: ModelCard) -> type:
+    """The class of one model's containers, under its own name in this module."""
+    load = modal.enter(snap=card.name in SETTINGS.modal_snapshots)(Worker.load)
+    own = {"model": card.name, "load": load, "__module__": __name__}
+    return type(class_name(card.name), (Worker,), own)
+
+
 for _card in (CARDS[name] for name in MODELS):
-    _cls = type(class_name(_card.name), (Worker,), {"model": _card.name, "__module__": __name__})
+    _cls = _worker(_card)
     globals()[_cls.__name__] = app.cls(**_options(_card))(_cls)

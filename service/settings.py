@@ -65,6 +65,18 @@ class Settings(BaseSettings):
     modal_max_containers: int = Field(
         1, ge=1, le=100, description="GPU containers a model, which caps what it can cost."
     )
+    modal_min_containers: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        {}, description='GPU containers kept, work or not, by model, as JSON: {"ltx-2b": 1}.'
+    )
+    modal_scaledown_seconds: int = Field(
+        120, ge=2, le=3600, description="How long a GPU container waits for more work."
+    )
+    modal_gpus: dict[str, list[str]] = Field(
+        {}, description='GPUs by model, the first that is free, as JSON: {"ltx-2b": ["L40S"]}.'
+    )
+    modal_snapshots: list[str] = Field(
+        [], description="Models that start from a memory snapshot, as JSON; Modal calls it alpha."
+    )
     modal_start_seconds: float = Field(
         600.0,
         ge=1,
@@ -171,6 +183,21 @@ def worker_environment(settings: Settings) -> dict[str, str]:
         for name, text in child_environment(settings).items()
         if name in known or not name.startswith("RUSHES_")
     }
+
+
+# What a deploy decides, so that every container is told the same.
+_DEPLOYED = (
+    "models",
+    "weights",
+    "log_level",
+    *(name for name in Settings.model_fields if name.startswith("modal_")),
+)
+
+
+def deployed_environment(settings: Settings) -> dict[str, str]:
+    """The environment for the containers of a deploy on Modal; secrets are told by a Secret."""
+    texts = _texts(settings)
+    return {f"RUSHES_{name.upper()}": texts[name] for name in _DEPLOYED if texts[name]}
 
 
 def _texts(settings: Settings) -> dict[str, str]:

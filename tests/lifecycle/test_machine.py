@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 
 from service.artifacts.files import Files
 from service.domain.attempt import MANIFEST, Failure, FailureKind, Progress
-from service.domain.errors import Lost
+from service.domain.errors import Lost, RequestRefused
 from service.domain.event import DeliveryFilter
 from service.domain.job import ACTIVE, MOVES, Job, JobFilter, JobState, KeyId
 from service.domain.limits import Limits
@@ -337,7 +337,7 @@ def test_without_the_fence_an_interleaving_breaks_them(
     monkeypatch.setattr(report, "_running", trusting)
     db = Database(sqlite_url, lambda topics: None)
     try:
-        with pytest.raises((AssertionError, sa.exc.IntegrityError)):
+        with pytest.raises((AssertionError, RequestRefused, sa.exc.IntegrityError)):
             run_machine(db, 200, phases=[Phase.generate])  # the smallest one is not asked for
     finally:
         db.close()
