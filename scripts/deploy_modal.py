@@ -56,7 +56,7 @@ def deploy(settings: Settings, given: argparse.Namespace) -> None:
     environment = given.env or settings.modal_environment or None
     check_token()
     key = ensure_secrets(settings, environment)
-    run_deploy(settings, given, environment)
+    run_deploy(given, environment)
     url = web_url(settings, environment)
     tell_weights(settings, given, environment)
     version = await_answer(url)
@@ -109,7 +109,9 @@ def bucket_secret(settings: Settings) -> dict[str, str]:
     names = [name for name in Settings.model_fields if name.startswith("s3_")]
     values = {f"RUSHES_{name.upper()}": getattr(settings, name) for name in names}
     return {
-        name: text for name, value in values.items() if (text := revealed(value) or str(value or ""))
+        name: text
+        for name, value in values.items()
+        if (text := revealed(value) or str(value or ""))
     }
 
 
@@ -140,7 +142,7 @@ def make_secret(name: str, values: dict[str, str], environment: str | None) -> N
     say(f"made the Secret {name}: {', '.join(values)}")
 
 
-def run_deploy(settings: Settings, given: argparse.Namespace, environment: str | None) -> None:
+def run_deploy(given: argparse.Namespace, environment: str | None) -> None:
     """Modal's own command, whose words are shown as they come."""
     flags = ["--strategy", given.strategy, *named("--env", environment), *named("--tag", given.tag)]
     modal_command("deploy", str(SCRIPT), *flags)

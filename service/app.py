@@ -4,6 +4,8 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from functools import partial
 from threading import Event
 
 from fastapi import FastAPI
@@ -99,7 +101,7 @@ async def _life(app: FastAPI, settings: Settings, bell: Bell, clock: Clock) -> A
     our_turn = (lambda _: True) if parts.db.local else turn.ours
     ticker = Ticker(ticks, our_turn, clock, seconds=_TICK_SECONDS, grace=grace)
     courier = _courier(parts, owed)
-    sending = None if calls is None else Repeater(calls.tick, parts.due, clock)
+    sending = None if calls is None else Repeater(partial(_calls, parts), parts.due, clock)
     app.state.parts = parts
     ticker.start()
     courier.start()
@@ -116,6 +118,13 @@ async def _life(app: FastAPI, settings: Settings, bell: Bell, clock: Clock) -> A
         with suppress(Unavailable):  # then its time runs out
             turn.leave()
         parts.db.close()
+
+
+def _calls(parts: Parts, now: datetime) -> None:
+    assert parts.calls is not None, "only where workers are called"
+    assert parts.pools is not None, "the same"
+    parts.pools.known(now)  # counted again now and then, so that /health need not be asked twice
+    parts.calls.tick(now)
 
 
 def _courier(parts: Parts, owed: Event) -> Courier:
