@@ -3,9 +3,10 @@
 `api` is a CPU endpoint that accepts jobs and answers ids; every model is a Cls of its own on a GPU,
 started by `.spawn()`; `tick` wakes the api once a minute; `download` fills the weights Volume.
 
-RUSHES_MODELS and RUSHES_MODAL_* are read here and put into the images, so that every container
-sees the same. Secrets, the database's address among them, are in the Modal Secret of the app's
-name, which GPU containers do not get; a bucket's keys are in one of their own, which they do.
+RUSHES_MODELS, RUSHES_MODAL_* and the rest of the settings are read here and put into the images, so
+that every container sees the same. Secrets, the database's address among them, are in the Modal
+Secret of the app's name, which GPU containers do not get; a bucket's keys are in one of their own,
+which they do. What a Secret says beats what an image says.
 """
 
 from pathlib import Path
@@ -83,14 +84,18 @@ else:
 
 @app.function(image=api_image, secrets=[secret, *bucket], max_containers=4, scaledown_window=300)
 @modal.concurrent(max_inputs=100)
-@modal.asgi_app(label=f"{APP}-api")
+@modal.asgi_app(
+    label=f"{APP}-api",
+    custom_domains=[SETTINGS.modal_domain] if SETTINGS.modal_domain else None,
+)
 def api() -> Any:
     """The web service. It reads clips from the Volume without mounting it, and needs no torch."""
     from service.app import build
     from service.log import configure
     from service.store.schema import migrate
 
-    settings = Settings(public_url=_api_url())
+    settings = Settings()
+    settings.public_url = settings.public_url or _own_domain(settings) or _api_url()
     configure(settings.log_level, settings.log_format)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     migrate(settings.database_url)
@@ -123,6 +128,10 @@ def download(model: str) -> str:
     return model
 
 
+def _own_domain(settings: Settings) -> str:
+    return f"https://{settings.modal_domain}" if settings.modal_domain else ""
+
+
 def _api_url() -> str:
     url = modal.Function.from_name(APP, "api").get_web_url()
     assert url is not None, "api is a web function"
@@ -150,6 +159,7 @@ class Worker:
         self.worker = CalledWorker(
             bench,
             Warm(lambda card: make_adapter(card, settings.weights.get(card.name))),
+            patience=settings.running_lease_seconds,
             interruptions=(modal.exception.InputCancellation,),
         )
         self.worker.load(CARDS[self.model])

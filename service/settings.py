@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     modal_gpus: dict[str, list[str]] = Field(
         {}, description='GPUs by model, the first that is free, as JSON: {"ltx-2b": ["L40S"]}.'
     )
+    modal_domain: str = Field(
+        "", description="A domain of yours, known to Modal, at which the service answers too."
+    )
     modal_snapshots: list[str] = Field(
         [], description="Models that start from a memory snapshot, as JSON; Modal calls it alpha."
     )
@@ -185,19 +188,22 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-# What a deploy decides, so that every container is told the same.
-_DEPLOYED = (
-    "models",
-    "weights",
-    "log_level",
-    *(name for name in Settings.model_fields if name.startswith("modal_")),
-)
+# What is true of this machine only, or is told by a Secret.
+_NOT_DEPLOYED = {
+    *("host", "port", "data_dir", "database_url", "workers", "dispatch", "log_format", "failpoint"),
+    *(name for name in Settings.model_fields if name.startswith("s3_")),
+}
 
 
 def deployed_environment(settings: Settings) -> dict[str, str]:
-    """The environment for the containers of a deploy on Modal; secrets are told by a Secret."""
-    texts = _texts(settings)
-    return {f"RUSHES_{name.upper()}": texts[name] for name in _DEPLOYED if texts[name]}
+    """The environment for the containers of a deploy on Modal, without any secret."""
+    return {
+        f"RUSHES_{name.upper()}": text
+        for name, text in _texts(settings).items()
+        if text
+        and name not in _NOT_DEPLOYED
+        and not isinstance(getattr(settings, name), SecretStr)
+    }
 
 
 def _texts(settings: Settings) -> dict[str, str]:

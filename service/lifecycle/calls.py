@@ -22,9 +22,6 @@ from service.store.database import Database, Transaction
 
 log = Log(__name__)
 
-# A start that could not be handed over is tried again after this.
-_SEND_AGAIN = timedelta(seconds=30)
-
 
 @dataclass
 class Calls:
@@ -39,7 +36,8 @@ class Calls:
     max_active_per_key: int
     most: int
     api_url: str | None
-    # How long a call may say nothing before it is asked; asking costs one request.
+    # How long a call may say nothing before it is asked, which costs one request; and how long a
+    # platform that took no call is left alone.
     patience: timedelta = timedelta(seconds=30)
     # How long from its start until its worker begins: a GPU is found, the model loaded.
     start_within: timedelta = timedelta(minutes=10)
@@ -129,7 +127,7 @@ class Calls:
         except Unavailable as error:
             # Not one of the starts that count: a platform that is away is not the job's fault.
             log.warning("call could not be started", job=job.id, error=error)
-            self._write(job, lambda tx, held: give_back(tx, held, now, wait=_SEND_AGAIN))
+            self._write(job, lambda tx, held: give_back(tx, held, now, wait=self.patience))
             return False
         log.info("call started", job=job.id, attempt=job.attempt, call=call_id)
         self.db.write(lambda tx: attempts.note_call(tx, job, call_id)).result()

@@ -21,10 +21,6 @@ from service.workers.run import Bench
 
 log = Log(__name__)
 
-# For how long an API that cannot be reached is asked again: every second of it is a GPU's.
-_PATIENCE_SECONDS = 20.0
-
-
 @dataclass
 class CalledWorker:
     """Keeps its model warm between calls. It raises no Exception, whatever happens: whoever asks
@@ -33,7 +29,8 @@ class CalledWorker:
     bench: Bench
     warm: Warm
     stopping: Event = field(default_factory=Event)
-    patience: float = _PATIENCE_SECONDS
+    # For how long an API that cannot be reached is asked again: every second of it is a GPU's.
+    patience: float = 30.0
     # What the platform raises in a call that it cancels; none of it is an Exception.
     interruptions: tuple[type[BaseException], ...] = ()
 
