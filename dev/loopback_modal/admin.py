@@ -106,6 +106,12 @@ class Admin:
         self._losing.lose_next(way, int(query.get("times", 1)))
         return {"armed": len(self._losing.armed)}
 
+    def cut_off(self, query: Any) -> list[str]:
+        """Breaks the connection of every web request below a path; `on=0` lets them pass again."""
+        paths = self._cloud.cut_off
+        (paths.add if query.get("on", "1") == "1" else paths.discard)(query["path"])
+        return sorted(paths)
+
 
 class Files:
     """The URLs that blobs and blocks are sent to and fetched from."""

@@ -1,0 +1,114 @@
+"""A deployed service, as a test sees it: over HTTP, and from behind with the tester's hand."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from dev.loopback_modal.harness import LoopbackModal
+
+CHECKOUT = Path(__file__).parents[2]
+SCRIPT = CHECKOUT / "scripts" / "modal_text_to_video.py"
+KEY = "a-key-for-modal-a-key-for-modal"
+SMALL = {"prompt": "a red ball", "width": 64, "height": 64, "num_frames": 2}
+# About two seconds of work, and about a minute.
+MEDIUM = {**SMALL, "width": 640, "height": 640, "num_frames": 240}
+LONG = {**SMALL, "width": 1280, "height": 1280, "num_frames": 2400}
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Live:
+    """One deployed App; `app` is its name."""
+
+    cloud: LoopbackModal
+    client: httpx.Client
+    app: str
+
+    def submit(self, **ask: Any) -> Json:
+        answer = self.client.post("/generate-video", json={**SMALL, **ask})
+        assert answer.status_code == 202, answer.text
+        job: Json = answer.json()
+        return job
+
+    def job(self, job_id: str) -> Json:
+        answer = self.client.get(f"/v1/jobs/{job_id}")
+        assert answer.status_code == 200, answer.text
+        job: Json = answer.json()
+        return job
+
+    def cancel(self, job_id: str) -> None:
+        assert self.client.post(f"/v1/jobs/{job_id}/cancel").status_code in (200, 202)
+
+    def until(self, job_id: str, holds: Callable[[Json], Any], seconds: float = 60) -> Json:
+        deadline = time.monotonic() + seconds
+        while not holds(job := self.job(job_id)):
+            assert time.monotonic() < deadline, f"{job}\n{self.cloud.story()}"
+            time.sleep(0.1)
+        return job
+
+    def at_work(self, job_id: str) -> Json:
+        """The job, once the first of its frames are made."""
+        return self.until(job_id, lambda job: job["stage"] == "generate")
+
+    def done(self, job_id: str, seconds: float = 90) -> Json:
+        return self.until(job_id, lambda job: job["finished_at"], seconds)
+
+    def containers(self, function: str = "Slate.*") -> list[Json]:
+        found = self.cloud.containers(function)
+        return [container for container in found if container["app"] == self.app]
+
+    def calls(self, job_id: str) -> list[Json]:
+        """The calls that were made for this job, oldest first."""
+        return [call for call in self.cloud.get("calls", app=self.app) if job_id in call["args"]]
+
+    def clips(self, job_id: str) -> list[str]:
+        """The whole clips on the Volume that were made for this job."""
+        files = self.cloud.volumes()[f"{self.app}-artifacts"]["files"]
+        return [name for name in files if job_id in name and name.endswith("video.mp4")]
+
+
+def secrets(database_url: str, **more: str) -> dict[str, str]:
+    return {
+        "RUSHES_DATABASE_URL": database_url,
+        "RUSHES_WORKER_TOKEN": "a-token-for-modal-a-token-for-modal",
+        "RUSHES_SECRET": "a-secret-for-modal-a-secret-for-modal",
+        "RUSHES_BOOTSTRAP_KEY": KEY,
+        **more,
+    }
+
+
+@contextmanager
+def deployed(
+    cloud: LoopbackModal,
+    app: str,
+    told: dict[str, str],
+    settings: dict[str, Any],
+    script: Path = SCRIPT,
+    source: Path = CHECKOUT,
+) -> Iterator[Live]:
+    """The script deployed under a name of its own, with the Python source of another checkout."""
+    cloud.modal("secret", "create", app, *(f"{name}={value}" for name, value in told.items()))
+    before = dict(cloud.env)
+    cloud.env |= {f"RUSHES_{name.upper()}": text(value) for name, value in settings.items()}
+    cloud.env |= {"RUSHES_MODAL_APP": app, "PYTHONPATH": str(source)}
+    cloud.deploy(script)
+    cloud.env = before
+    with calling(f"{cloud.http}/web/{app}-api", KEY) as client:
+        yield Live(cloud, client, app)
+
+
+def text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def calling(url: str, key: str) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {key}"}
+    limits = httpx.Limits(max_connections=None)
+    return httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False, limits=limits)
