@@ -200,9 +200,7 @@ def deployed_environment(settings: Settings) -> dict[str, str]:
     return {
         f"RUSHES_{name.upper()}": text
         for name, text in _texts(settings).items()
-        if text
-        and name not in _NOT_DEPLOYED
-        and not isinstance(getattr(settings, name), SecretStr)
+        if text and name not in _NOT_DEPLOYED and not isinstance(getattr(settings, name), SecretStr)
     }
 
 

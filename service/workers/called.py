@@ -21,6 +21,7 @@ from service.workers.run import Bench
 
 log = Log(__name__)
 
+
 @dataclass
 class CalledWorker:
     """Keeps its model warm between calls. It raises no Exception, whatever happens: whoever asks
