@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import modal
 
 from dev.loopback_modal.harness import LoopbackModal
 
 CHECKOUT = Path(__file__).parents[2]
-SCRIPT = CHECKOUT / "scripts" / "modal_text_to_video.py"
+SCRIPT = "scripts/modal_text_to_video.py"
 KEY = "a-key-for-modal-a-key-for-modal"
 SMALL = {"prompt": "a red ball", "width": 64, "height": 64, "num_frames": 2}
 # About two seconds of work, and about a minute.
@@ -66,7 +67,8 @@ class Live:
 
     def calls(self, job_id: str) -> list[Json]:
         """The calls that were made for this job, oldest first."""
-        return [call for call in self.cloud.get("calls", app=self.app) if job_id in call["args"]]
+        found = self.cloud.get("calls", app=self.app)
+        return [call for call in found if call["method"] == "run" and job_id in call["args"]]
 
     def clips(self, job_id: str) -> list[str]:
         """The whole clips on the Volume that were made for this job."""
@@ -90,18 +92,22 @@ def deployed(
     app: str,
     told: dict[str, str],
     settings: dict[str, Any],
-    script: Path = SCRIPT,
     source: Path = CHECKOUT,
 ) -> Iterator[Live]:
-    """The script deployed under a name of its own, with the Python source of another checkout."""
-    cloud.modal("secret", "create", app, *(f"{name}={value}" for name, value in told.items()))
+    """The script of `source` deployed under a name of its own, with the Secret of that name."""
+    make_secret(cloud, app, told)
     before = dict(cloud.env)
     cloud.env |= {f"RUSHES_{name.upper()}": text(value) for name, value in settings.items()}
-    cloud.env |= {"RUSHES_MODAL_APP": app, "PYTHONPATH": str(source)}
-    cloud.deploy(script)
+    cloud.env |= {"RUSHES_MODAL_APP": app}
+    cloud.deploy(SCRIPT, cwd=source)  # where the source is looked for first
     cloud.env = before
     with calling(f"{cloud.http}/web/{app}-api", KEY) as client:
         yield Live(cloud, client, app)
+
+
+def make_secret(cloud: LoopbackModal, name: str, told: dict[str, str]) -> None:
+    with cloud.client() as client:
+        modal.Secret.objects.create(name, told, client=client)
 
 
 def text(value: Any) -> str:
