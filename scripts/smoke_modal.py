@@ -58,6 +58,13 @@ class Trial:
         size = {"width": side, "height": side, "num_frames": frames}
         return {"model": self.card["id"], "prompt": "a red ball on a table", **size, **more}
 
+    def longest(self) -> Json:
+        size = {"width": self.card["default_width"], "height": self.card["default_height"]}
+        frames, fps = self.card["frames"], self.card["default_fps"]
+        most = min(frames["high"], int(self.card["max_seconds"] * fps))
+        most -= (most - frames["low"]) % frames["step"]
+        return self.smallest(**size, num_frames=most, fps=fps)
+
     def submit(self, ask: Json, **headers: str) -> Json:
         answer = self.client.post("/generate-video", json=ask, headers=headers)
         job: Json = expect(answer, 202).json()
@@ -145,8 +152,7 @@ def bytes_ranged(on: Trial) -> str:
 
 def canceled(on: Trial) -> str:
     """The longest there is, so that it is not over before it is canceled."""
-    size = {"width": on.card["default_width"], "height": on.card["default_height"]}
-    job = on.submit(on.smallest(**size, num_frames=on.card["frames"]["high"]))
+    job = on.submit(on.longest())
     on.client.post(f"/v1/jobs/{job['id']}/cancel")
     began = time.monotonic()
     job = on.final(job)

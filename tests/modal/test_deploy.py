@@ -3,14 +3,19 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
 from dev.loopback_modal.harness import LoopbackModal
+from scripts import smoke_modal
+from service.domain.card import ModelCard
+from service.domain.catalog import CARDS
+from service.domain.request import VideoAsk
+from service.domain.resolve import resolve
 from tests.conftest import new_database
 from tests.modal.conftest import MARKS
 from tests.modal.live import CHECKOUT
@@ -74,12 +79,12 @@ def command(
 
 
 @pytest.fixture(scope="module")
-def deployed(command: Command) -> Iterator[Deployed]:
+def deployed(command: Command) -> Deployed:
     done = command.deploy()
     assert done.returncode == 0, done.stdout + done.stderr
     kept = Path(command.env["RUSHES_DATA_DIR"], f"modal-{APP}-api-key")
     assert kept.stat().st_mode & 0o077 == 0
-    yield Deployed(command, done.stdout, kept.read_text().strip())
+    return Deployed(command, done.stdout, kept.read_text().strip())
 
 
 def test_a_deploy_makes_what_is_missing_and_says_how_to_go_on(deployed: Deployed) -> None:
@@ -160,12 +165,18 @@ def test_nothing_is_deployed_without_a_token(command: Command, tmp_path: Path) -
     assert "Run `.venv/bin/modal token new`." in stopped.stdout, stopped.stdout + stopped.stderr
 
 
-@pytest.mark.parametrize("url", ["", "sqlite:////tmp/rushes.db"])
-def test_nothing_is_deployed_without_a_database_that_modal_can_reach(
-    command: Command, url: str
-) -> None:
-    stopped = command.deploy(RUSHES_MODAL_APP="homeless", RUSHES_DATABASE_URL=url)
+def test_nothing_is_deployed_without_a_database_that_modal_can_reach(command: Command) -> None:
+    stopped = command.deploy(RUSHES_MODAL_APP="homeless", RUSHES_DATABASE_URL="")
 
     assert stopped.returncode == 1
     assert "must name a Postgres database that Modal can reach" in stopped.stdout
     assert "homeless" not in {found["app"] for found in command.cloud.get("functions")}
+
+
+@pytest.mark.parametrize("card", CARDS.values(), ids=lambda card: card.name)
+def test_what_the_smoke_script_asks_for_is_what_the_model_can_make(card: ModelCard) -> None:
+    with httpx.Client() as nobody:
+        on = smoke_modal.Trial(nobody, None, 1, None, card={"id": card.name, **card.model_dump()})
+
+    for ask in (on.smallest(), on.longest()):
+        resolve(VideoAsk.model_validate(ask), card, seed=1)
