@@ -6,7 +6,9 @@ Everything is new at each start and gone at its end.
 """
 
 import argparse
+import atexit
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,8 +33,7 @@ def main() -> int:
         return 1
     signal.signal(signal.SIGTERM, interrupt)
     try:
-        with tempfile.TemporaryDirectory(prefix="rum", dir="/tmp") as name:
-            return serve(Path(name), given)
+        return serve(gone_at_exit(), given)
     except KeyboardInterrupt:
         say("\nStopped.")
         return 0
@@ -42,6 +43,14 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make up-modal", description=__doc__)
     parser.add_argument("--port", type=int, default=8788, help="of the stand-in; 0: any free one")
     return parser
+
+
+def gone_at_exit() -> Path:
+    """A new folder. Postgres' package leaves a lock in it when Python exits, in a hook that was
+    registered after this one and so runs before it."""
+    folder = Path(tempfile.mkdtemp(prefix="rum", dir="/tmp"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def interrupt(*_: object) -> None:
