@@ -65,6 +65,12 @@ class Live:
         found = self.cloud.containers(function)
         return [container for container in found if container["app"] == self.app]
 
+    def crash(self, function: str = "Slate.*") -> None:
+        """Leaves no container of this Function."""
+        for container in self.containers(function):
+            self.cloud.crash(container["task"])
+        self.cloud.wait(lambda: not self.containers(function))
+
     def calls(self, job_id: str) -> list[Json]:
         """The calls that were made for this job, oldest first."""
         found = self.cloud.get("calls", app=self.app)
@@ -118,3 +124,19 @@ def calling(url: str, key: str) -> httpx.Client:
     headers = {"Authorization": f"Bearer {key}"}
     limits = httpx.Limits(max_connections=None)
     return httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False, limits=limits)
+
+
+@contextmanager
+def at_most(live: Live, containers: int, function: str = "Slate") -> Iterator[None]:
+    """Modal gives room for so many containers, whatever was deployed."""
+    with live.cloud.client() as client:
+        if function == "Slate":
+            scaled = modal.Cls.from_name(live.app, function, client=client)().run
+        else:
+            scaled = modal.Function.from_name(live.app, function, client=client)
+        before = scaled.autoscaler.settings().max_containers
+        scaled.autoscaler.update(max_containers=containers)
+        try:
+            yield
+        finally:
+            scaled.autoscaler.update(max_containers=before)

@@ -6,7 +6,7 @@ import modal
 import pytest
 
 from tests.modal.conftest import MARKS
-from tests.modal.live import LONG, MEDIUM, Json, Live
+from tests.modal.live import LONG, MEDIUM, Json, Live, at_most
 
 pytestmark = MARKS
 
@@ -14,11 +14,9 @@ pytestmark = MARKS
 @pytest.fixture
 def one_container(live: Live) -> Iterator[None]:
     """Two calls may be open, and Modal gives room for one of them."""
-    with live.cloud.client() as client:
-        worker = modal.Cls.from_name(live.app, "Slate", client=client)().run
-        worker.autoscaler.update(max_containers=1)
+    live.crash()
+    with at_most(live, 1):
         yield
-        worker.autoscaler.update(max_containers=2)
 
 
 def made_once(live: Live, job_id: str, attempts: int = 1) -> Json:
@@ -90,9 +88,7 @@ def test_of_two_containers_with_the_same_input_the_later_one_makes_the_clip(live
 
 def test_a_call_whose_spawn_was_never_answered_is_refused_when_it_begins_late(live: Live) -> None:
     """Modal's client gives up while the container starts, and the job is handed to a new call."""
-    for container in live.containers():
-        live.cloud.crash(container["task"])
-    live.cloud.wait(lambda: not live.containers())
+    live.crash()
     live.cloud.lose_next_spawn_answer(times=100)
 
     job = live.submit()
