@@ -102,7 +102,13 @@ def api() -> Any:
     return build(settings)
 
 
-@app.function(image=api_image, secrets=[secret], max_containers=1, schedule=modal.Cron("* * * * *"))
+@app.function(
+    image=api_image,
+    secrets=[secret],
+    max_containers=1,
+    scaledown_window=2,  # else it would be there, and paid for, from one minute to the next
+    schedule=modal.Cron("* * * * *"),
+)
 def tick() -> int:
     """Time passes for the api also while nobody calls it: it is woken, and does what is due."""
     import httpx

@@ -69,7 +69,8 @@ class Admin:
 
     def tick(self, query: Any) -> dict[str, Any]:
         """Runs a Function now, as its schedule would."""
-        pool = next(p for p in self._cloud.live() if name_of(p) == query["function"])
+        named = (p for p in self._cloud.live() if name_of(p) == query["function"])
+        pool = next(p for p in named if query.get("app") in (None, p.app.name))
         return call(self._clockwork.run(pool))
 
     def preempt(self, query: Any) -> dict[str, Any]:

@@ -57,6 +57,16 @@ def test_a_running_job_is_canceled_and_its_container_stays_warm(live: Live) -> N
     assert live.clips(job["id"]) == []
 
 
+def test_the_tick_wakes_a_service_that_sleeps(live: Live) -> None:
+    live.crash("api")
+
+    tick = live.cloud.get("tick", function="tick", app=live.app)["id"]
+
+    assert live.cloud.finished(tick)["status"] == "SUCCESS"
+    assert live.containers("api")
+    assert live.cloud.functions(live.app)["tick"]["definition"]["schedule"]["cron"]
+
+
 def test_a_hundred_submits_at_once_and_a_thousand_polls_go_through_one_container(
     live: Live,
 ) -> None:
