@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(UV) pip install --quiet --python .venv --constraints constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-fast chaos soak check fix migrate migration client torch quantize postgres s3 bench gpu constraints
+.PHONY: help demo up deploy up-modal smoke-modal test test-fast chaos soak check fix migrate migration client torch quantize postgres s3 bench gpu constraints
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -19,6 +19,15 @@ demo: .venv/.ok ## Make one video from nothing: out/demo.mp4
 
 up: .venv/.ok ## Run the service (API and one worker) on port 8787
 	@$(RUN)/rushes up
+
+deploy: .venv/.modal ## Deploy to your Modal account: make deploy ARGS="--strategy recreate"
+	@$(RUN)/python scripts/deploy_modal.py $(ARGS)
+
+up-modal: .venv/.test ## The whole deployment on this machine, on a stand-in for Modal
+	@$(RUN)/python -m scripts.up_modal $(ARGS)
+
+smoke-modal: .venv/.ok ## Try a deployed service: make smoke-modal URL=https://… ARGS="--key …"
+	@$(RUN)/python scripts/smoke_modal.py $(URL) $(ARGS)
 
 test: .venv/.test ## Install what the tests need and run all of them
 	$(RUN)/pytest -q -n 2 --dist loadfile -m 'not gpu'
@@ -96,6 +105,10 @@ $(UV):
 .venv/.torch: .venv/.ok
 	@if ls $(UV_FIND_LINKS)/torch-*.whl >/dev/null 2>&1; then $(INSTALL) -e '.[torch]'; \
 	  else $(INSTALL) --torch-backend=$${TORCH_BACKEND:-auto} -e '.[torch]'; fi
+	@touch $@
+
+.venv/.modal: .venv/.ok
+	@$(INSTALL) -e '.[modal,postgres]'
 	@touch $@
 
 .venv/.test: .venv/.ok

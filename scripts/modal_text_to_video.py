@@ -3,15 +3,13 @@
 `api` is a CPU endpoint that accepts jobs and answers ids; every model is a Cls of its own on a GPU,
 started by `.spawn()`; `tick` wakes the api once a minute; `download` fills the weights Volume.
 
-Read here and put into the images, so that every container sees the same: RUSHES_MODAL_APP,
-RUSHES_MODELS, RUSHES_MODAL_GPUS (JSON: {"ltx-2b": ["L40S"]}), RUSHES_MODAL_MAX_CONTAINERS,
-RUSHES_MODAL_SCALEDOWN_SECONDS, and the levers of docs/speed.md, such as RUSHES_COMPILE. Secrets
-are in the Modal Secret of the app's name; if the address of a Postgres is not among them, the rows
-are in SQLite, which lasts on a Volume.
+RUSHES_MODELS, RUSHES_MODAL_*, the levers of docs/speed.md and the rest of the settings are read
+here and put into the images, so that every container sees the same. Secrets are in the Modal Secret
+of the app's name, which GPU containers do not get; a bucket's keys are in one of their own, which
+they do. What a Secret says beats what an image says. If the address of a Postgres is not among
+them, the rows are in SQLite, which lasts on a Volume.
 """
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,35 +18,25 @@ import modal
 from service.dispatch.on_modal import class_name
 from service.domain.card import ModelCard
 from service.domain.catalog import CARDS
-from service.domain.levers import Levers
+from service.settings import Settings, deployed_environment
 
-APP = os.environ.get("RUSHES_MODAL_APP", "rushes")
-MODELS: list[str] = json.loads(os.environ.get("RUSHES_MODELS") or '["ltx-2b"]')
-GPUS: dict[str, list[str]] = json.loads(os.environ.get("RUSHES_MODAL_GPUS") or "{}")
-MOST = int(os.environ.get("RUSHES_MODAL_MAX_CONTAINERS") or 1)
-IDLE_SECONDS = int(os.environ.get("RUSHES_MODAL_SCALEDOWN_SECONDS") or 120)
-LEVERS = {
-    name: os.environ[name]
-    for name in (f"RUSHES_{lever.upper()}" for lever in Levers.model_fields)
-    if os.environ.get(name)
-}
+SETTINGS = Settings()
+APP = SETTINGS.modal_app
+MODELS = SETTINGS.models or ["ltx-2b"]
 
 _LONGEST_RUN_SECONDS = 3600
 _ARTIFACTS = Path("/artifacts")
 _WEIGHTS = Path("/weights")
 _COMPILED = Path("/compiled")
 
+# A folder of this machine is none of theirs.
+_own_weights = {k: v for k, v in SETTINGS.weights.items() if v.is_relative_to(_WEIGHTS)}
 _settings = {
+    **deployed_environment(SETTINGS.model_copy(update={"models": MODELS, "weights": _own_weights})),
     "RUSHES_DISPATCH": "modal",
-    "RUSHES_MODAL_APP": APP,
-    "RUSHES_MODELS": json.dumps(MODELS),
-    "RUSHES_MODAL_GPUS": json.dumps(GPUS),
-    "RUSHES_MODAL_MAX_CONTAINERS": str(MOST),
-    "RUSHES_MODAL_SCALEDOWN_SECONDS": str(IDLE_SECONDS),
     "RUSHES_DATA_DIR": "/tmp/rushes",
     "RUSHES_DATABASE_VOLUME": f"{APP}-database",  # for SQLite; a database's address comes before
     "RUSHES_LOG_FORMAT": "json",
-    **LEVERS,
 }
 # The weights are on the Volume: a GPU that fetched them would be paid for waiting.
 _offline = {"HF_HUB_CACHE": str(_WEIGHTS / "hub"), "HF_HUB_OFFLINE": "1"}
@@ -56,6 +44,12 @@ _compiling = {"RUSHES_COMPILED_DIR": str(_COMPILED)}
 
 app = modal.App(APP)
 secret = modal.Secret.from_name(APP, required_keys=["RUSHES_WORKER_TOKEN", "RUSHES_SECRET"])
+# The same in the containers, which read RUSHES_S3_BUCKET from it.
+bucket = (
+    [modal.Secret.from_name(f"{APP}-bucket", required_keys=["RUSHES_S3_BUCKET"])]
+    if SETTINGS.s3_bucket
+    else []
+)
 artifacts = modal.Volume.from_name(f"{APP}-artifacts", create_if_missing=True, version=2)
 weights = modal.Volume.from_name(f"{APP}-weights", create_if_missing=True)
 # What one container compiled is there for the next. Modal itself commits what is written, every few
@@ -102,7 +96,7 @@ def _requirements(*extras: str) -> list[str]:
 if modal.is_local():
     _packages = _base.uv_pip_install(*_requirements("postgres", "s3", "modal"))
     api_image = _with_source(_packages, _settings)
-    _small = ("quantize",) if LEVERS.get("RUSHES_QUANTIZE", "off") != "off" else ()
+    _small = ("quantize",) if SETTINGS.quantize != "off" else ()
     # Triton builds its launchers with a C compiler.
     _packages = _base.apt_install("gcc", "libc6-dev").uv_pip_install(
         *_requirements("torch", "s3", "modal", *_small)
@@ -115,18 +109,24 @@ else:
 
 
 @app.function(
-    image=api_image, secrets=[secret], max_containers=_api_containers(), scaledown_window=300
+    image=api_image,
+    secrets=[secret, *bucket],
+    max_containers=_api_containers(),
+    scaledown_window=300,
 )
 @modal.concurrent(max_inputs=100)
-@modal.asgi_app(label=f"{APP}-api")
+@modal.asgi_app(
+    label=f"{APP}-api",
+    custom_domains=[SETTINGS.modal_domain] if SETTINGS.modal_domain else None,
+)
 def api() -> Any:
     """The web service. It reads clips from the Volume without mounting it, and needs no torch."""
     from service.app import build
     from service.log import configure
-    from service.settings import Settings
     from service.store.schema import migrate
 
-    settings = Settings(public_url=_api_url())
+    settings = Settings()
+    settings.public_url = settings.public_url or _own_domain(settings) or _api_url()
     configure(settings.log_level, settings.log_format)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     if not settings.is_offsite:  # else that is done once this container owns it
@@ -134,12 +134,16 @@ def api() -> Any:
     return build(settings)
 
 
-@app.function(image=api_image, secrets=[secret], max_containers=1, schedule=modal.Cron("* * * * *"))
+@app.function(
+    image=api_image,
+    secrets=[secret],
+    max_containers=1,
+    scaledown_window=2,  # else it would be there, and paid for, from one minute to the next
+    schedule=modal.Cron("* * * * *"),
+)
 def tick() -> int:
     """Time passes for the api also while nobody calls it: it is woken, and does what is due."""
     import httpx
-
-    from service.settings import Settings
 
     token = Settings().worker_token
     assert token is not None, "the Secret has RUSHES_WORKER_TOKEN"
@@ -162,6 +166,10 @@ def download(model: str) -> str:
     return model
 
 
+def _own_domain(settings: Settings) -> str:
+    return f"https://{settings.modal_domain}" if settings.modal_domain else ""
+
+
 def _api_url() -> str:
     url = modal.Function.from_name(APP, "api").get_web_url()
     assert url is not None, "api is a web function"
@@ -173,11 +181,10 @@ class Worker:
 
     model: str
 
-    @modal.enter()
     def load(self) -> None:
         from service import wiring
         from service.log import configure
-        from service.settings import Settings, keep_compiled
+        from service.settings import keep_compiled
         from service.workers.adapters.registry import make_adapter
         from service.workers.attempt import Warm
         from service.workers.called import CalledWorker
@@ -190,7 +197,12 @@ class Worker:
         scratch = settings.data_dir / "scratch"
         scratch.mkdir(parents=True, exist_ok=True)
         bench = Bench(wiring.mounted_artifacts(settings, _ARTIFACTS), scratch)
-        self.worker = CalledWorker(bench, Warm(lambda card: make_adapter(card, None, levers)))
+        self.worker = CalledWorker(
+            bench,
+            Warm(lambda card: make_adapter(card, settings.weights.get(card.name), levers)),
+            patience=settings.running_lease_seconds,
+            interruptions=(modal.exception.InputCancellation,),
+        )
         self.worker.load(CARDS[self.model])
 
     @modal.method()
@@ -204,20 +216,36 @@ def _options(card: ModelCard) -> dict[str, Any]:
     return {
         "image": gpu_image,
         # A model whose card names no GPU runs on a CPU.
-        "gpu": GPUS.get(card.name) or list(card.gpus) or None,
+        "gpu": SETTINGS.modal_gpus.get(card.name) or list(card.gpus) or None,
+        "secrets": bucket,
         "volumes": {
             str(_ARTIFACTS): artifacts,
             str(_WEIGHTS): weights.read_only(),
             str(_COMPILED): compiled,
         },
         "timeout": _LONGEST_RUN_SECONDS,
-        "startup_timeout": 1200,
-        "max_containers": MOST,
-        "scaledown_window": IDLE_SECONDS,
+        "startup_timeout": int(SETTINGS.modal_start_seconds),
+        "min_containers": SETTINGS.modal_min_containers.get(card.name),
+        "max_containers": SETTINGS.modal_max_containers,
+        "scaledown_window": SETTINGS.modal_scaledown_seconds,
         "retries": 0,  # one owner of retries: the job's own attempts
+        **(_snapshot(card) if card.name in SETTINGS.modal_snapshots else {}),
     }
 
 
+def _snapshot(card: ModelCard) -> dict[str, Any]:
+    """Start from what the memory held after `load`, that of the GPU too."""
+    gpu = {"experimental_options": {"enable_gpu_snapshot": True}} if card.gpus else {}
+    return {"enable_memory_snapshot": True, **gpu}
+
+
+def _worker(card: ModelCard) -> type:
+    """The class of one model's containers, under its own name in this module."""
+    load = modal.enter(snap=card.name in SETTINGS.modal_snapshots)(Worker.load)
+    own = {"model": card.name, "load": load, "__module__": __name__}
+    return type(class_name(card.name), (Worker,), own)
+
+
 for _card in (CARDS[name] for name in MODELS):
-    _cls = type(class_name(_card.name), (Worker,), {"model": _card.name, "__module__": __name__})
+    _cls = _worker(_card)
     globals()[_cls.__name__] = app.cls(**_options(_card))(_cls)

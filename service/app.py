@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import datetime
 from functools import partial
 from threading import Event
 from typing import Any
@@ -25,6 +26,7 @@ from service.api.line import Line
 from service.api.middleware import BodyLimit, RequestId
 from service.api.pace import Pace
 from service.api.parts import Parts
+from service.api.pools import Pools
 from service.api.room import Room
 from service.api.routes import (
     content,
@@ -169,7 +171,7 @@ def _serving(
     our_turn = (lambda _: True) if parts.db.local else turn.ours
     ticker = Ticker(ticks, our_turn, clock, seconds=_TICK_SECONDS, grace=grace)
     courier = _courier(parts, owed)
-    sending = None if calls is None else Repeater(calls.send_some, parts.due, clock)
+    sending = None if calls is None else Repeater(partial(_calls, parts), parts.due, clock)
     app.state.parts = parts
     ticker.start()
     courier.start()
@@ -198,6 +200,13 @@ def _incoming(settings: Settings) -> Incoming:
     )
 
 
+def _calls(parts: Parts, now: datetime) -> None:
+    assert parts.calls is not None, "only where workers are called"
+    assert parts.pools is not None, "the same"
+    parts.pools.known(now)  # counted again now and then, so that /health need not be asked twice
+    parts.calls.tick(now)
+
+
 def _courier(parts: Parts, owed: Event) -> Courier:
     bodies = Bodies(parts.link_secret, parts.public_url)
     sender = Sender(parts.db, Egress(parts.egress_rules), bodies.render, parts.clock)
@@ -221,10 +230,12 @@ def _parts(
         bell.ring(topics)
 
     db = wiring.database(settings, on_commit, offsite)
+    artifacts, cards = wiring.artifacts(settings), wiring.cards(settings)
+    calls = wiring.calls(settings, db, artifacts)
     return Parts(
         db=db,
-        artifacts=wiring.artifacts(settings),
-        cards=wiring.cards(settings),
+        artifacts=artifacts,
+        cards=cards,
         limits=wiring.limits(settings),
         terms=wiring.terms(settings),
         clock=clock,
@@ -233,7 +244,8 @@ def _parts(
         keyring=keyring,
         line=Line(db),
         seen=seen,
-        calls=wiring.calls(settings, db),
+        calls=calls,
+        pools=None if calls is None else Pools(calls.dispatcher, tuple(cards)),
         due=due,
         owed=owed,
         room=Room(settings.data_dir, settings.min_free_bytes),

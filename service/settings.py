@@ -71,8 +71,26 @@ class Settings(BaseSettings):
     modal_max_containers: int = Field(
         1, ge=1, le=100, description="GPU containers a model, which caps what it can cost."
     )
+    modal_min_containers: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        {}, description='GPU containers kept, work or not, by model, as JSON: {"ltx-2b": 1}.'
+    )
+    modal_scaledown_seconds: int = Field(
+        120, ge=2, le=3600, description="How long a GPU container waits for more work."
+    )
     modal_gpus: dict[str, list[str]] = Field(
-        {}, description='GPUs in place of a card\'s, first to try first: {"ltx-2b": ["L40S"]}.'
+        {}, description='GPUs by model, the first that is free, as JSON: {"ltx-2b": ["L40S"]}.'
+    )
+    modal_domain: str = Field(
+        "", description="A domain of yours, known to Modal, at which the service answers too."
+    )
+    modal_snapshots: list[str] = Field(
+        [], description="Models that start from a memory snapshot, as JSON; Modal calls it alpha."
+    )
+    modal_start_seconds: float = Field(
+        600.0,
+        ge=1,
+        le=7200,
+        description="How long a call may take to find a GPU and load; five that do not end a job.",
     )
     gpu_rates: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         {},
@@ -241,6 +259,23 @@ def keep_compiled(settings: Settings) -> None:
     """Torch is told by the environment alone where to keep what it compiles; before it is used."""
     if settings.compiled_dir is not None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(settings.compiled_dir)
+
+
+# What is true of this machine only, or is told by a Secret.
+_NOT_DEPLOYED = {
+    *("host", "port", "data_dir", "database_url", "workers", "dispatch", "log_format", "failpoint"),
+    *("compiled_dir",),
+    *(name for name in Settings.model_fields if name.startswith("s3_")),
+}
+
+
+def deployed_environment(settings: Settings) -> dict[str, str]:
+    """The environment for the containers of a deploy on Modal, without any secret."""
+    return {
+        f"RUSHES_{name.upper()}": text
+        for name, text in _texts(settings).items()
+        if text and name not in _NOT_DEPLOYED and not isinstance(getattr(settings, name), SecretStr)
+    }
 
 
 def _texts(settings: Settings) -> dict[str, str]:

@@ -89,7 +89,7 @@ def _modal_volume(settings: Settings) -> Any:
     )
 
 
-def calls(settings: Settings, db: Database) -> Calls | None:
+def calls(settings: Settings, db: Database, artifacts: ArtifactStore) -> Calls | None:
     """Where workers are called: the ticks that start calls and ask how they stand."""
     if settings.dispatch == "local":
         return None
@@ -97,11 +97,14 @@ def calls(settings: Settings, db: Database) -> Calls | None:
     return Calls(
         db=db,
         dispatcher=dispatcher,
+        artifacts=artifacts,
         cards=cards(settings),
         terms=terms(settings),
         max_active_per_key=settings.max_active_per_key,
         most=settings.modal_max_containers,
         api_url=settings.public_url.rstrip("/") or None,
+        patience=timedelta(seconds=settings.running_lease_seconds),
+        start_within=timedelta(seconds=settings.modal_start_seconds),
     )
 
 

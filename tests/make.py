@@ -111,7 +111,9 @@ def credentials(claimed: dispatch.Claim) -> Credentials:
 
 def begin(db: Database, claimed: dispatch.Claim, now: datetime, call_id: str = "call-1") -> Job:
     told = credentials(claimed)
-    job: Job = do(db, lambda tx: report.begin(tx, told, call_id=call_id, lease=LEASE, now=now))
+    job: Job = do(
+        db, lambda tx: report.begin(tx, told, call_id=call_id, lease=LEASE, terms=TERMS, now=now)
+    )
     return job
 
 

@@ -69,7 +69,8 @@ class Admin:
 
     def tick(self, query: Any) -> dict[str, Any]:
         """Runs a Function now, as its schedule would."""
-        pool = next(p for p in self._cloud.live() if name_of(p) == query["function"])
+        named = (p for p in self._cloud.live() if name_of(p) == query["function"])
+        pool = next(p for p in named if query.get("app") in (None, p.app.name))
         return call(self._clockwork.run(pool))
 
     def preempt(self, query: Any) -> dict[str, Any]:
@@ -105,6 +106,12 @@ class Admin:
         way = cast(Way, query.get("way", "unavailable"))
         self._losing.lose_next(way, int(query.get("times", 1)))
         return {"armed": len(self._losing.armed)}
+
+    def cut_off(self, query: Any) -> list[str]:
+        """Breaks the connection of every web request below a path; `on=0` lets them pass again."""
+        paths = self._cloud.cut_off
+        (paths.add if query.get("on", "1") == "1" else paths.discard)(query["path"])
+        return sorted(paths)
 
 
 class Files:

@@ -24,6 +24,7 @@ class Cloud:
         self.calls: dict[str, Input] = {}
         self.containers: dict[str, Container] = {}
         self.balance: Callable[[Pool], None] = lambda _: None
+        self.cut_off: set[str] = set()  # paths whose web requests break off
         self._ids: Counter[str] = Counter()
 
     def new_id(self, prefix: str) -> str:

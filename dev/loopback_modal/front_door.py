@@ -29,6 +29,9 @@ class FrontDoor:
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         label, path = address(request)
+        if any(path.startswith(prefix) for prefix in self.cloud.cut_off) and request.transport:
+            request.transport.abort()
+            return web.Response(status=502)
         pool = next((p for p in self.cloud.live() if label_of(p) == label), None)
         if pool is None:
             return web.Response(status=404, text="modal-http: invalid function call")

@@ -95,6 +95,15 @@ class LoopbackModal:
         """`way`: unavailable or reset. Modal's client tries four times in all."""
         self.get("lose_next_spawn_answer", way=way, times=times)
 
+    @contextmanager
+    def cut_off(self, path: str) -> Iterator[None]:
+        """Web requests below this path break off, whichever Function they are for."""
+        self.get("cut_off", path=path)
+        try:
+            yield
+        finally:
+            self.get("cut_off", path=path, on=0)
+
     def wait(self, see: Callable[[], Seen | None], timeout_s: float = 20, what: str = "it") -> Seen:
         """The first true thing that `see` gives; asks every 20 ms, fails after the timeout."""
         end = time.monotonic() + timeout_s

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property, partial
 from threading import Event
 from typing import Annotated, TypeVar
@@ -19,6 +20,7 @@ from service.api.keyring import Keyring
 from service.api.line import Line
 from service.api.lookup import Lookup
 from service.api.pace import Pace
+from service.api.pools import Pools
 from service.api.room import Room
 from service.api.seen import Seen
 from service.domain.card import ModelCard
@@ -55,6 +57,7 @@ class Parts:
     keyring: Keyring
     line: Line
     calls: Calls | None  # where workers do not ask for work
+    pools: Pools | None  # the same
     due: Event  # set when a job was queued
     owed: Event  # set when a webhook is owed
     room: Room
@@ -106,12 +109,18 @@ class Parts:
     async def place(self, job: Job) -> Forecast:
         """How many jobs will be claimed before this queued one, and in how long it will be."""
         now = self.clock()
-        models, workers = self.fleet.competing(job.request.model, now)
+        models, workers = self._competing(job.request.model, now)
         if (known := self.line.known(job, models, workers)) is not None:
             return known
         if self.db.local and self.line.quick:
             return self.line.place(job, models, workers, now)
         return await run_in_threadpool(self.line.place, job, models, workers, now)
+
+    def _competing(self, model: str, now: datetime) -> tuple[frozenset[str], int]:
+        """The models that are made by the same workers as `model`, and how many those are."""
+        if self.calls is not None:
+            return frozenset({model}), self.calls.most
+        return self.fleet.competing(model, now)
 
     async def write(self, run: Callable[[Transaction], T], *, soft: bool = False) -> T:
         """Answers once the change is durable; many requests share one fsync. A `soft` one is

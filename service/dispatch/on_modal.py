@@ -1,9 +1,10 @@
 """Modal: a ticket is handed to a call of its model's Cls, and the call can be asked how it went."""
 
+from collections.abc import Callable
 from typing import Any
 
 from service.domain.attempt import Ticket
-from service.domain.call import CallEnd, Look
+from service.domain.call import CallEnd, Look, Pool
 from service.domain.errors import Unavailable
 from service.log import Log
 
@@ -28,19 +29,38 @@ class ModalDispatcher:
     def send(self, ticket: Ticket) -> str:
         """Spawn a call; its id. Raises Unavailable, and then nobody knows whether there is one:
         the worker's `begin` decides."""
+        told = ticket.model_dump(mode="json")
+        call = self._of(ticket.request.model, lambda method: method.spawn(told))
+        return str(call.object_id)
+
+    def pool(self, model: str) -> Pool:
+        stats = self._of(model, lambda method: method.get_current_stats())
+        return Pool(
+            waiting=stats.backlog,
+            running=stats.num_running_inputs,
+            containers=stats.num_total_runners,
+        )
+
+    def kept_warm(self, model: str) -> int:
+        settings = self._of(model, lambda method: method.autoscaler.settings())
+        return settings.min_containers or 0
+
+    def keep_warm(self, model: str, containers: int) -> None:
+        self._of(model, lambda method: method.autoscaler.update(min_containers=containers))
+
+    def _of(self, model: str, act: Callable[[Any], Any]) -> Any:
+        """Do something with the method that carries out this model's tickets."""
         import modal
 
-        model = ticket.request.model
         try:
             worker = modal.Cls.from_name(self._app_name, class_name(model), **self._place)
-            call = getattr(worker(), METHOD).spawn(ticket.model_dump(mode="json"))
+            return act(getattr(worker(), METHOD))
         except modal.exception.NotFoundError as error:
             raise Unavailable(
                 f"no worker for {model} is deployed in {self._app_name}: {error}"
             ) from error
         except (modal.exception.Error, OSError, TimeoutError) as error:
             raise Unavailable(f"Modal does not answer: {error!r}") from error
-        return str(call.object_id)
 
     def look(self, call_id: str) -> Look:
         """How a call stands. Raises Unavailable when Modal does not answer."""

@@ -118,6 +118,8 @@ class VideoFacts(BaseModel):
 SEGMENTS = "segments"
 # The outcome beside the bytes, written last: where it is, the attempt was finished.
 MANIFEST = "manifest.json"
+# What a worker that cannot reach the service puts there first.
+BEGUN_SIGN = "begun.txt"
 
 
 class Outcome(BaseModel):

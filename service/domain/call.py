@@ -25,5 +25,15 @@ class CallEnd(BaseModel):
     failure: Failure | None = None
 
 
+class Pool(BaseModel):
+    """The containers of one model, as their platform counts them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    waiting: int  # calls that no container has taken yet
+    running: int  # calls at work
+    containers: int  # that there are, at work, idle or starting
+
+
 # `unknown`: its answer has expired, or was never kept. `died`: without an answer.
 Look: TypeAlias = CallEnd | Literal["alive", "died", "timed out", "unknown"]

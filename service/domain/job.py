@@ -36,7 +36,9 @@ class JobState(StrEnum):
 # not listed here cannot happen, whoever asks for it and however late.
 MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.STARTING, JobState.CANCELED, JobState.EXPIRED}),
-    JobState.STARTING: frozenset({JobState.RUNNING, JobState.QUEUED, JobState.CANCELED}),
+    JobState.STARTING: frozenset(
+        {JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.CANCELED}
+    ),
     JobState.RUNNING: frozenset(
         {JobState.SUCCEEDED, JobState.QUEUED, JobState.FAILED, JobState.CANCELED}
     ),
@@ -138,6 +140,12 @@ def input_key(job_id: JobId, role: Role) -> str:
 
 def artifact_prefix(job_id: JobId, fence: int | str) -> str:
     return f"{job_folder(job_id)}/{fence}"
+
+
+def lone_prefix(job_id: JobId, fence: int, call_id: str) -> str:
+    """Where a call keeps its bytes that could not reach the service to begin: the bytes of
+    another container with the same ticket must not meet them."""
+    return f"{artifact_prefix(job_id, fence)}-{call_id[-12:]}"
 
 
 class JobFilter(BaseModel):

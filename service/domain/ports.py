@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from service.domain.attempt import Artifact, Ticket
-from service.domain.call import Look
+from service.domain.call import Look, Pool
 
 
 class Clock(Protocol):
@@ -33,6 +33,18 @@ class Dispatcher(Protocol):
 
     def cancel(self, call_id: str) -> None:
         """Stop a call, if that can be done; never raises."""
+        ...
+
+    def pool(self, model: str) -> Pool:
+        """What there is of a model's workers. Raises Unavailable when nobody can say."""
+        ...
+
+    def kept_warm(self, model: str) -> int:
+        """How many workers of a model are kept, work or not. Raises Unavailable as `pool` does."""
+        ...
+
+    def keep_warm(self, model: str, containers: int) -> None:
+        """Keep that many, until something is deployed anew. Raises Unavailable as `pool` does."""
         ...
 
 

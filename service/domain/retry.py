@@ -8,6 +8,8 @@ from service.domain.attempt import FailureKind
 
 MAX_ATTEMPTS = 3
 MAX_LOST = 2  # a job that takes two workers down with it is the poison, not the victim
+MAX_LAPSED = 5  # starts of a job that no worker made good
+MAX_RESTARTS = 2  # of one attempt: its container died at work, and the platform ran it again
 
 
 @dataclass(frozen=True)

@@ -1,40 +1,55 @@
 """Jobs that are carried out by calls: start them, ask how they stand, and end them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from service.domain.attempt import Failure, FailureKind, Ticket
 from service.domain.call import CallEnd, Look
 from service.domain.card import ModelCard
 from service.domain.errors import Unavailable
-from service.domain.job import Job, JobState
-from service.domain.ports import Dispatcher
+from service.domain.job import Job, JobState, lone_prefix
+from service.domain.ports import ArtifactStore, Dispatcher
 from service.domain.price import Terms
 from service.lifecycle import dispatch
+from service.lifecycle.manifest import finished_outcome
 from service.lifecycle.report import adopt, give_back
-from service.lifecycle.settle import settle
+from service.lifecycle.settle import lapse, settle
+from service.lifecycle.stops import Stops
 from service.log import Log
 from service.store import attempts, jobs, moves
+from service.store.attempts import Attempt
 from service.store.database import Database, Transaction
 
 log = Log(__name__)
 
-# How long a call may say nothing before it is asked; asking costs one request.
-PATIENCE = timedelta(seconds=30)
 
-
-@dataclass(frozen=True)
+@dataclass
 class Calls:
     """The ticks of a service whose workers are called. `api_url` is where they report, where it is
     not known from the job's submit; `most` is how many calls of a model may be open."""
 
     db: Database
     dispatcher: Dispatcher
+    artifacts: ArtifactStore
     cards: dict[str, ModelCard]
     terms: Terms
     max_active_per_key: int
     most: int
     api_url: str | None
+    # How long a call may say nothing before it is asked, which costs one request; and how long a
+    # platform that took no call is left alone.
+    patience: timedelta = timedelta(seconds=30)
+    # How long from its start until its worker begins: a GPU is found, the model loaded.
+    start_within: timedelta = timedelta(minutes=10)
+    stops: Stops = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stops = Stops(self.db, self.dispatcher, self.patience)
+
+    def tick(self, now: datetime) -> None:
+        """Start what is due, and end what nobody waits for."""
+        self.send_some(now)
+        self.stops.insist(now)
 
     def send_some(self, now: datetime) -> int:
         """Start calls for what is due, as far as there is room; how many were started."""
@@ -49,21 +64,31 @@ class Calls:
     def look(self, job: Job, now: datetime) -> Job | None:
         """What has become of a silent job's call; the job as it is now, or None where nobody
         knows more. Raises Unavailable when the call cannot be asked."""
-        call_id = self.db.read(lambda tx: attempts.open_call(tx, job))
-        if call_id is None:
+        attempt = self._attempt(job)
+        if attempt is None or attempt.call_id is None:
             return None
-        look = self.dispatcher.look(call_id)
-        log.info("call looked at", job=job.id, attempt=job.attempt, call=call_id, found=_word(look))
-        if look == "alive" and _waited_too_long(job, now):
-            self.dispatcher.cancel(call_id)
-            return self._write(job, lambda tx, held: give_back(tx, held, self.terms.rates, now))
+        look = self.dispatcher.look(attempt.call_id)
+        log.info(
+            "call looked at",
+            job=job.id,
+            attempt=job.attempt,
+            call=attempt.call_id,
+            found=_word(look),
+        )
+        if look in ("died", "unknown"):
+            look = self._left_behind(job, attempt.call_id) or look
+        if look == "alive" and job.state is JobState.STARTING:
+            return self._await_begin(job, attempt.call_id, attempt.created_at, now)
         return self._write(job, lambda tx, held: self._judge(tx, held, look, now))
 
-    def stop(self, job: Job) -> None:
+    def stop(self, job: Job, now: datetime) -> None:
         """Nobody waits for this job's call any more."""
-        call_id = self.db.read(lambda tx: attempts.open_call(tx, job))
-        if call_id is not None:
-            self.dispatcher.cancel(call_id)
+        attempt = self._attempt(job)
+        if attempt is not None and attempt.call_id is not None:
+            self.stops.stop(attempt.call_id, now)
+
+    def _attempt(self, job: Job) -> Attempt | None:
+        return self.db.read(lambda tx: attempts.get(tx, job.id, job.attempt))
 
     def _room(self, model: str) -> bool:
         return self.db.read(lambda tx: jobs.count_active(tx, model)) < self.most
@@ -78,7 +103,7 @@ class Calls:
                 tx,
                 [model],
                 worker="call",
-                lease=PATIENCE,
+                lease=self.patience,
                 max_active=self.max_active_per_key,
                 now=now,
             )
@@ -100,22 +125,55 @@ class Calls:
         try:
             call_id = self.dispatcher.send(ticket)
         except Unavailable as error:
+            # Not one of the starts that count: a platform that is away is not the job's fault.
             log.warning("call could not be started", job=job.id, error=error)
-            rates = self.terms.rates
-            self._write(job, lambda tx, held: give_back(tx, held, rates, now, wait=PATIENCE))
+            rates, wait = self.terms.rates, self.patience
+            self._write(job, lambda tx, held: give_back(tx, held, rates, now, wait=wait))
             return False
         log.info("call started", job=job.id, attempt=job.attempt, call=call_id)
         self.db.write(lambda tx: attempts.note_call(tx, job, call_id)).result()
         return True
 
+    def _await_begin(self, job: Job, call_id: str, since: datetime, now: datetime) -> Job | None:
+        """A start that is alive and has not begun: it waits for a GPU, loads, dies and is started
+        again by its platform for ever, or works and cannot reach us."""
+        if job.start_deadline_at is not None and job.start_deadline_at < now:
+            self.stops.stop(call_id, now)
+            return self._write(job, lambda tx, held: give_back(tx, held, self.terms.rates, now))
+        if now - since > self.start_within and not self._works_unheard(job, call_id, since, now):
+            self.stops.stop(call_id, now)
+            return self._write(job, lambda tx, held: lapse(tx, held, self.terms.rates, now))
+        return self._write(
+            job, lambda tx, held: moves.wait_on(tx, held, now=now, lease=self.patience)
+        )
+
+    def _works_unheard(self, job: Job, call_id: str, since: datetime, now: datetime) -> bool:
+        most = self.start_within + timedelta(seconds=job.timeout_seconds)
+        if now - since > most:
+            return False
+        return bool(self.artifacts.children(lone_prefix(job.id, job.fence, call_id)))
+
+    def _left_behind(self, job: Job, call_id: str) -> CallEnd | None:
+        """What a call would have answered that has no answer, from the bytes that it left."""
+        begun = job.state is JobState.RUNNING
+        prefix = job.artifact_prefix if begun else lone_prefix(job.id, job.fence, call_id)
+        outcome = finished_outcome(self.artifacts, prefix)
+        if outcome is None:
+            return None
+        return CallEnd(
+            job_id=job.id, attempt=job.attempt, fence=job.fence, begun=begun, outcome=outcome
+        )
+
     def _judge(self, tx: Transaction, job: Job, look: Look, now: datetime) -> Job | None:
         if isinstance(look, CallEnd):
             return adopt(tx, job, look, terms=self.terms, now=now)
         if look == "alive":
-            return moves.wait_on(tx, job, now=now, lease=PATIENCE)
+            return moves.wait_on(tx, job, now=now, lease=self.patience)
         if look == "timed out":
             return settle(tx, job, _TIMED_OUT, self.terms.rates, now)
-        return None
+        if look == "unknown" and job.state is JobState.RUNNING:
+            return settle(tx, job, _RESULT_LOST, self.terms.rates, now, again=False)
+        return None  # a worker that was lost, or a start that lapsed
 
     def _write(self, job: Job, work) -> Job | None:  # type: ignore[no-untyped-def]
         """Unless the job is no longer what was judged."""
@@ -128,16 +186,15 @@ class Calls:
         return moved
 
 
-def _waited_too_long(job: Job, now: datetime) -> bool:
-    """For a GPU, longer than the caller wanted to."""
-    deadline = job.start_deadline_at
-    return job.state is JobState.STARTING and deadline is not None and deadline < now
-
-
 def _word(look: Look) -> str:
     return "ended" if isinstance(look, CallEnd) else look
 
 
 _TIMED_OUT = Failure(
     kind=FailureKind.TIMEOUT, code="timeout", message="the call ran into its platform's timeout"
+)
+_RESULT_LOST = Failure(
+    kind=FailureKind.LOST,
+    code="result_lost",
+    message="the platform keeps no answer of the call any more, and there is no clip",
 )

@@ -22,7 +22,7 @@ def charge_of(
     """The charge for the newest attempt at `job`, ending now.
 
     What the worker measured includes the loading of the model, but not what a container took that
-    died before it; so where the attempt was begun twice, or nothing was measured, and where a GPU
+    died before it; so where one died at work, or nothing was measured, and where a GPU
     is billed that the worker did not name, it is no less than the whole time since `begin`.
     """
     attempt = attempts.get(tx, job.id, job.attempt)

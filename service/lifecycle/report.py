@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from service.domain.attempt import Failure, Outcome, Progress
+from service.domain.attempt import Failure, FailureKind, Outcome, Progress
 from service.domain.call import CallEnd
 from service.domain.errors import FieldError, Lost, NotFound, RequestRefused
 from service.domain.job import Job, JobId, JobState, artifact_prefix
 from service.domain.key import opens
 from service.domain.price import Rates, Terms
+from service.domain.retry import MAX_RESTARTS
 from service.lifecycle.charge import charge_of
 from service.lifecycle.settle import settle
 from service.store import attempts, jobs, moves
@@ -26,13 +27,20 @@ class Credentials:
 
 
 def begin(
-    tx: Transaction, credentials: Credentials, *, call_id: str, lease: timedelta, now: datetime
+    tx: Transaction,
+    credentials: Credentials,
+    *,
+    call_id: str,
+    lease: timedelta,
+    terms: Terms,
+    now: datetime,
 ) -> Job:
     """A worker's first act. Answers the running job with the fence that all reports must carry.
 
     The same `call_id` may begin again, for its answer may have been lost or its container
-    restarted; that bumps the fence, so an older copy of it is the one that loses. Raises Lost
-    when another call holds the attempt or the job has moved on.
+    restarted; that bumps the fence, so an older copy of it is the one that loses. One that was
+    restarted too often is refused with a job that does not run any more. Raises Lost when another
+    call holds the attempt or the job has moved on.
     """
     attempt, job = _open(tx, credentials)
     if job.state is JobState.STARTING and job.fence == attempt.fence:
@@ -43,11 +51,33 @@ def begin(
             attempts.begin(tx, begun, call_id=call_id, now=now)
             return begun
     elif job.state is JobState.RUNNING and attempt.call_id == call_id:
-        again = moves.rebegin(tx, job, now=now, lease=lease)
+        if attempt.restarts >= MAX_RESTARTS and _reported(job):
+            again = settle(tx, job, _RESTARTED, terms.rates, now)
+        else:
+            again = _begin_again(tx, job, lease, now)
         if again is not None:
-            attempts.restart(tx, again, now=now)
             return again
     raise Lost
+
+
+def _begin_again(tx: Transaction, job: Job, lease: timedelta, now: datetime) -> Job | None:
+    again = moves.rebegin(tx, job, now=now, lease=lease)
+    if again is not None:
+        attempts.restart(tx, again, counts=_reported(job), now=now)
+    return again
+
+
+def _reported(job: Job) -> bool:
+    """Whether its worker has said something since it began. One that has not may merely have
+    missed the answer; one that has, and begins again, died at work."""
+    return job.stage is not None
+
+
+_RESTARTED = Failure(
+    kind=FailureKind.LOST,
+    code="worker_lost",
+    message=f"the worker died at work {MAX_RESTARTS + 1} times in one attempt",
+)
 
 
 def progress(

@@ -4,17 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pydantic import ValidationError
-
-from service.domain.attempt import MANIFEST, Failure, FailureKind, Outcome
+from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import Unavailable
 from service.domain.job import Job, JobState
 from service.domain.ports import ArtifactStore
 from service.domain.price import Terms
 from service.domain.retry import LONGEST_WAIT
-from service.lifecycle.calls import PATIENCE, Calls
-from service.lifecycle.report import give_back, succeed
-from service.lifecycle.settle import settle
+from service.lifecycle.calls import Calls
+from service.lifecycle.manifest import finished_outcome
+from service.lifecycle.report import succeed
+from service.lifecycle.settle import lapse, settle
 from service.log import Log
 from service.store import jobs, moves
 from service.store.database import Database, Transaction
@@ -58,7 +57,7 @@ class Rescuer:
             ),
             (lambda tx: jobs.never_started(tx, now), lambda job: _expire(job, now)),
         ]
-        return sum(self._try(job, move) for due, move in rules for job in self.db.read(due))
+        return sum(self._try(job, move, now) for due, move in rules for job in self.db.read(due))
 
     def _ask_calls(self, calls: Calls, now: datetime) -> None:
         """Whoever is silent is asked first. One that cannot be asked is not called lost."""
@@ -67,14 +66,14 @@ class Rescuer:
                 calls.look(job, now)
             except Unavailable as error:
                 log.warning("call cannot be asked", job=job.id, error=error)
-                self._move(job, lambda tx, job=job: moves.wait_on(tx, job, now=now, lease=PATIENCE))  # type: ignore[misc]
+                self._move(job, _wait_on(job, now, calls.patience))
 
-    def _try(self, job: Job, move: Move) -> bool:
+    def _try(self, job: Job, move: Move, now: datetime) -> bool:
         """One job that cannot be moved holds up no other."""
         try:
             moved = self._move(job, move(job))
             if moved and self.calls is not None and job.state is JobState.RUNNING:
-                self.calls.stop(job)  # it may be alive, and deaf
+                self.calls.stop(job, now)  # it may be alive, and deaf
             return moved
         except Unavailable:
             raise  # then no other can be moved either, nor could a worker be heard
@@ -100,26 +99,14 @@ class Rescuer:
     def _lapsed(self, job: Job, now: datetime) -> Work:
         """Adopt what the silent worker finished; only else is the job generated again."""
         if job.state is JobState.STARTING:
-            # Never begun: nothing can have failed.
-            return lambda tx: give_back(tx, job, self.terms.rates, now)
-        outcome = self._finished_outcome(job)
+            return lambda tx: lapse(tx, job, self.terms.rates, now)
+        outcome = finished_outcome(self.artifacts, job.artifact_prefix)
         if outcome is None:
             return self._fail(job, _LOST, now)
         return lambda tx: succeed(tx, job, outcome, terms=self.terms, now=now)
 
     def _fail(self, job: Job, failure: Failure, now: datetime) -> Work:
         return lambda tx: settle(tx, job, failure, self.terms.rates, now)
-
-    def _finished_outcome(self, job: Job) -> Outcome | None:
-        """The manifest beside the bytes: written last, so where it is, the bytes are whole."""
-        path = self.artifacts.path(f"{job.artifact_prefix}/{MANIFEST}")
-        if path is None:
-            return None
-        try:
-            return Outcome.model_validate_json(path.read_bytes())
-        except ValidationError as fault:
-            log.error("manifest cannot be read", fault, job=job.id)
-            return None
 
 
 _LOST = Failure(
@@ -133,6 +120,10 @@ def _timeout(job: Job) -> Failure:
         code="timeout",
         message=f"the attempt ran longer than {job.timeout_seconds} s",
     )
+
+
+def _wait_on(job: Job, now: datetime, lease: timedelta) -> Work:
+    return lambda tx: moves.wait_on(tx, job, now=now, lease=lease)
 
 
 def _let_run(job: Job, now: datetime) -> Work:

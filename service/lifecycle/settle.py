@@ -1,21 +1,31 @@
-"""What a failed attempt means for its job: canceled, queued again, or failed."""
+"""What an attempt without a video means for its job: canceled, queued again, or failed."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from service.domain.attempt import Failure
+from service.domain.attempt import Failure, FailureKind
 from service.domain.job import Job, JobState
 from service.domain.price import Charge, Rates
-from service.domain.retry import retry_wait
+from service.domain.retry import MAX_LAPSED, retry_wait
 from service.lifecycle.charge import charge_of
 from service.store import attempts, moves
 from service.store.database import Transaction
 
 
-def settle(tx: Transaction, job: Job, failure: Failure, rates: Rates, now: datetime) -> Job | None:
-    """End the running attempt of `job` and move the job. None when `job` is stale."""
+def settle(
+    tx: Transaction,
+    job: Job,
+    failure: Failure,
+    rates: Rates,
+    now: datetime,
+    *,
+    again: bool = True,
+) -> Job | None:
+    """End the running attempt of `job` and move the job; without `again` it is not tried once
+    more, whatever the kind of the failure. None when `job` is stale."""
     earlier = attempts.count_failed(tx, job, failure.kind)
+    wait = retry_wait(failure.kind, left=job.max_attempts - job.attempt, earlier=earlier)
     charge = charge_of(tx, job, rates, now, seconds=failure.gpu_seconds, gpu=failure.gpu)
-    moved = _move(tx, job, failure, earlier, charge)
+    moved = _move(tx, job, failure, wait if again else None, charge)
     if moved is not None:
         attempts.end(
             tx,
@@ -28,12 +38,37 @@ def settle(tx: Transaction, job: Job, failure: Failure, rates: Rates, now: datet
     return moved
 
 
-def _move(tx: Transaction, job: Job, failure: Failure, earlier: int, charge: Charge) -> Job | None:
+def lapse(tx: Transaction, job: Job, rates: Rates, now: datetime) -> Job | None:
+    """End a start that no worker made good. None when `job` is stale.
+
+    No line of the model's code need have run, so it is not one of the job's few attempts; but
+    what never begins, say because every container dies while it loads, is not tried for ever.
+    """
+    charge = charge_of(tx, job, rates, now)
+    if job.cancel_requested_at is not None:
+        moved = moves.cancel(tx, job, charge=charge)
+    elif attempts.count_lapsed(tx, job) + 1 >= MAX_LAPSED:
+        moved = moves.fail(tx, job, _NEVER_BEGUN, charge=charge)
+    else:
+        moved = moves.release(tx, job, run_at=now, charge=charge)
+    if moved is not None:
+        attempts.end(tx, job, outcome=attempts.LAPSED, charge=charge)
+    return moved
+
+
+_NEVER_BEGUN = Failure(
+    kind=FailureKind.LOST,
+    code="never_begun",
+    message=f"{MAX_LAPSED} starts were made and no worker began; a worker's log may say why",
+)
+
+
+def _move(
+    tx: Transaction, job: Job, failure: Failure, wait: timedelta | None, charge: Charge
+) -> Job | None:
     if job.cancel_requested_at is not None:
         # Nobody wants it any more: not worth another attempt, and not a failure either.
         return moves.cancel(tx, job, charge=charge)
-    left = job.max_attempts - job.attempt
-    wait = retry_wait(failure.kind, left=left, earlier=earlier)
     if wait is not None:
         return moves.requeue(tx, job, run_at=charge.at + wait, charge=charge)
     return moves.fail(tx, job, failure, charge=charge)

@@ -12,6 +12,8 @@ from service.domain.price import Charge
 from service.store.database import Transaction
 from service.store.tables import AttemptRow
 
+LAPSED = "lapsed"  # the outcome of an attempt that no worker began
+
 _attempts: sa.Table = AttemptRow.__table__  # type: ignore[attr-defined]
 
 
@@ -26,6 +28,7 @@ class Attempt:
     worker: str
     call_id: str | None
     restarts: int
+    created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
     outcome: str | None
@@ -71,18 +74,13 @@ def note_call(tx: Transaction, job: Job, call_id: str) -> None:
     )
 
 
-def open_call(tx: Transaction, job: Job) -> str | None:
-    """The call that carries out the job's newest attempt, as far as it is known."""
-    statement = sa.select(_attempts.c.call_id).where(_is(job.id, job.attempt))
-    return tx.execute(statement).scalar_one_or_none()
-
-
 def begin(tx: Transaction, job: Job, *, call_id: str, now: datetime) -> None:
     _set(tx, job, call_id=call_id, fence=job.fence, started_at=now, heartbeat_at=now)
 
 
-def restart(tx: Transaction, job: Job, *, now: datetime) -> None:
-    _set(tx, job, fence=job.fence, heartbeat_at=now, restarts=_attempts.c.restarts + 1)
+def restart(tx: Transaction, job: Job, *, counts: bool, now: datetime) -> None:
+    restarts = _attempts.c.restarts + int(counts)
+    _set(tx, job, fence=job.fence, heartbeat_at=now, restarts=restarts)
 
 
 def beat(tx: Transaction, job: Job, *, now: datetime) -> None:
@@ -119,6 +117,29 @@ def count_failed(tx: Transaction, job: Job, kind: FailureKind) -> int:
         sa.select(sa.func.count())
         .select_from(_attempts)
         .where(_attempts.c.job_id == job.id, _attempts.c.error_kind == kind)
+    )
+    return int(tx.execute(statement).scalar_one())
+
+
+def given_up(tx: Transaction, since: datetime) -> list[str]:
+    """The calls of attempts that ended since then, and not by the word of their worker, who may
+    not know it."""
+    ended_by_us = sa.or_(
+        _attempts.c.outcome.in_(("canceled", "released", LAPSED)),
+        _attempts.c.error_kind.in_((FailureKind.LOST, FailureKind.TIMEOUT)),
+    )
+    statement = sa.select(_attempts.c.call_id).where(
+        _attempts.c.call_id.is_not(None), _attempts.c.ended_at >= since, ended_by_us
+    )
+    return list(tx.execute(statement).scalars())
+
+
+def count_lapsed(tx: Transaction, job: Job) -> int:
+    """Earlier attempts of this job that no worker began."""
+    statement = (
+        sa.select(sa.func.count())
+        .select_from(_attempts)
+        .where(_attempts.c.job_id == job.id, _attempts.c.outcome == LAPSED)
     )
     return int(tx.execute(statement).scalar_one())
 

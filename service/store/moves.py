@@ -184,7 +184,15 @@ def let_run(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
 
 def rebegin(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job | None:
     """The same call began twice: the newer container goes on, the older one's fence is stale."""
-    return _update(tx, job, {JobState.RUNNING}, fence=job.fence + 1, lease_until=now + lease)
+    return _update(
+        tx,
+        job,
+        {JobState.RUNNING},
+        fence=job.fence + 1,
+        lease_until=now + lease,
+        stage=None,
+        stage_detail=None,
+    )
 
 
 def beat(

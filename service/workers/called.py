@@ -1,25 +1,25 @@
 """A worker that is called with its ticket, as on Modal: one attempt a call, always an answer."""
 
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Event
 from typing import Any
 
 import httpx
 
-from service.domain.attempt import Failure, Outcome, Ticket, WorkerStopping
+from service.domain.attempt import BEGUN_SIGN, Failure, FailureKind, Outcome, Ticket, WorkerStopping
 from service.domain.call import CallEnd
 from service.domain.card import ModelCard
-from service.domain.errors import Lost
-from service.domain.job import JobId, artifact_prefix
+from service.domain.errors import Lost, StorageFull, Unavailable
+from service.domain.job import JobId, lone_prefix
 from service.log import Log
 from service.workers.attempt import Warm, attempt, named
 from service.workers.reporter import HttpReporter, Unheard
 from service.workers.run import Bench
 
 log = Log(__name__)
-
-# For how long an API that cannot be reached is asked again: every second of it is a GPU's.
-_PATIENCE_SECONDS = 20.0
 
 
 @dataclass
@@ -30,7 +30,10 @@ class CalledWorker:
     bench: Bench
     warm: Warm
     stopping: Event = field(default_factory=Event)
-    patience: float = _PATIENCE_SECONDS
+    # For how long an API that cannot be reached is asked again: every second of it is a GPU's.
+    patience: float = 30.0
+    # What the platform raises in a call that it cancels; none of it is an Exception.
+    interruptions: tuple[type[BaseException], ...] = ()
 
     def load(self, card: ModelCard) -> None:
         """Bring the model to where it runs, ahead of the first call. What fails here fails again
@@ -56,6 +59,8 @@ class CalledWorker:
             )
             try:
                 prefix, begun = _begin(ticket, reporter, call_id)
+                if not begun:
+                    _leave_sign(self.bench, prefix, ticket)
                 with reporter:
                     made = attempt(ticket, self.warm, self.bench, reporter, prefix)
                     if begun:
@@ -63,6 +68,11 @@ class CalledWorker:
             except Lost as lost:
                 log.warning("attempt is not ours", **named(ticket), error=lost)
                 return _end(ticket, reporter.fence, False, None)
+            except self.interruptions:
+                log.info("call canceled", **named(ticket))
+                with suppress(Lost):
+                    reporter.fail(_CANCELED)
+                raise
             except WorkerStopping:
                 log.info("attempt given back", **named(ticket))
                 reporter.release()
@@ -70,15 +80,28 @@ class CalledWorker:
         return _end(ticket, reporter.fence, begun, made)
 
 
+_CANCELED = Failure(kind=FailureKind.CANCELED, code="canceled", message="the call was canceled")
+
+
 def _begin(ticket: Ticket, reporter: HttpReporter, call_id: str) -> tuple[str, bool]:
     """The prefix for the bytes, and whether the API knows that we have begun. Raises Lost."""
     try:
         return reporter.begin(), True
     except Unheard:
-        # It may well be ours: go on, and let the answer of this call tell. The bytes of another
-        # container with the same ticket must not meet ours.
+        # It may well be ours: go on, and let the answer of this call tell.
         log.warning("the API cannot be reached", **named(ticket), api=ticket.api_url)
-        return f"{artifact_prefix(JobId(ticket.job_id), ticket.fence)}-{call_id[-12:]}", False
+        return lone_prefix(JobId(ticket.job_id), ticket.fence, call_id), False
+
+
+def _leave_sign(bench: Bench, prefix: str, ticket: Ticket) -> None:
+    """Tell by the bytes alone that somebody works here: a silent call is not waited for so long."""
+    try:
+        with tempfile.TemporaryDirectory(dir=bench.scratch) as folder:
+            sign = Path(folder, BEGUN_SIGN)
+            sign.write_text(ticket.attempt_id)
+            bench.artifacts.put(f"{prefix}/{BEGUN_SIGN}", sign, "text/plain")
+    except (Unavailable, StorageFull) as error:
+        log.warning("no sign could be left", **named(ticket), error=error)
 
 
 def _tell(reporter: HttpReporter, made: Outcome | Failure) -> None:

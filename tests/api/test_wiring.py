@@ -11,6 +11,7 @@ from service.domain.levers import DEFAULT_LEVERS
 from service.settings import (
     Settings,
     child_environment,
+    deployed_environment,
     keep_compiled,
     worker_environment,
 )
@@ -116,3 +117,30 @@ def test_torch_is_told_where_to_keep_what_it_compiles(
 
     keep_compiled(Settings(_env_file=None, compiled_dir=tmp_path))
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path)
+
+
+def test_a_deploy_tells_its_containers_every_setting_but_secrets_and_what_is_of_this_machine(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(
+        _env_file=None,
+        data_dir=tmp_path,
+        port=9000,
+        database_url="postgresql://u:hidden@host/db",
+        bootstrap_key="b" * 30,
+        secret="s" * 30,
+        worker_token="w" * 30,
+        s3_access_key_id="a" * 30,
+        models=["ltx-2b"],
+        keep_days=3,
+        modal_gpus={"ltx-2b": ["L40S"]},
+    )
+
+    told = deployed_environment(settings)
+
+    assert told["RUSHES_MODELS"] == '["ltx-2b"]'
+    assert told["RUSHES_KEEP_DAYS"] == "3.0"
+    assert told["RUSHES_MODAL_GPUS"] == '{"ltx-2b": ["L40S"]}'
+    assert not {"RUSHES_PORT", "RUSHES_DATA_DIR", "RUSHES_DATABASE_URL"} & set(told)
+    hidden = {"b" * 30, "s" * 30, "w" * 30, "a" * 30}
+    assert not hidden & set(told.values())

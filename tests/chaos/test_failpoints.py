@@ -191,7 +191,7 @@ def test_a_worker_that_did_not_hear_its_fence_begins_again_and_goes_on(tmp_path:
         tell("begin.committed", fence=fence, generations=len(here.generations(job_id)))
         assert (job["status"], job["attempts"]) == ("succeeded", 1)
         assert here.outcomes() == ["succeeded"]
-        assert fence == 3  # claimed, begun, begun again
+        assert fence >= 3  # claimed, begun, and begun again until an answer came through
         assert here.generations(job_id) == ["3"]
 
 

@@ -124,7 +124,7 @@ class Books(RuleBasedStateMachine):
 
     @rule(held=held)
     def begin_again(self, held: tuple[dispatch.Claim, Job]) -> None:
-        with suppress(Lost):
+        with suppress(Lost, NotFound):
             call = f"{held[1].id}.{held[1].attempt}"
             make.begin(self.db, held[0], self.clock(), call_id=call)
 

@@ -1,17 +1,19 @@
 """Jobs that are carried out by calls, with a dispatcher that a test plays by hand."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from service.artifacts.files import Files
-from service.domain.attempt import FailureKind, Ticket
+from service.domain.attempt import BEGUN_SIGN, FailureKind, Outcome, Ticket
 from service.domain.call import CallEnd, Look
 from service.domain.catalog import SLATE
 from service.domain.errors import Unavailable
-from service.domain.job import Job, JobState, KeyId, artifact_prefix
+from service.domain.job import Job, JobState, KeyId, lone_prefix
 from service.domain.limits import Limits
+from service.domain.retry import MAX_LAPSED
 from service.lifecycle.calls import Calls
 from service.lifecycle.cancel import cancel
 from service.lifecycle.rescue import Rescuer
@@ -51,10 +53,16 @@ def modal() -> Played:
 
 
 @pytest.fixture
-def calls(db: Database, modal: Played) -> Calls:
+def artifacts(tmp_path: Path) -> Files:
+    return Files(tmp_path / "a")
+
+
+@pytest.fixture
+def calls(db: Database, modal: Played, artifacts: Files) -> Calls:
     return Calls(
         db=db,
         dispatcher=modal,
+        artifacts=artifacts,
         cards={"slate": SLATE},
         terms=make.TERMS,
         max_active_per_key=100,
@@ -64,8 +72,8 @@ def calls(db: Database, modal: Played) -> Calls:
 
 
 @pytest.fixture
-def rescuer(db: Database, calls: Calls, tmp_path: Path) -> Rescuer:
-    return Rescuer(db, Files(tmp_path / "a"), make.TERMS, make.LEASE, calls)
+def rescuer(db: Database, calls: Calls, artifacts: Files) -> Rescuer:
+    return Rescuer(db, artifacts, make.TERMS, make.LEASE, calls)
 
 
 def send(db: Database, key_id: KeyId, clock: make.FakeClock, **changes: object) -> Job:
@@ -84,6 +92,14 @@ def end(ticket: Ticket, **how: object) -> CallEnd:
     """What a call answers that never reached us."""
     values = {"job_id": ticket.job_id, "attempt": ticket.attempt, "fence": ticket.fence}
     return CallEnd(**{**values, "begun": False, **how})  # type: ignore[arg-type]
+
+
+def outcome_under(job: Job, prefix: str) -> Outcome:
+    made = make.outcome(job)
+    facts = made.facts.model_dump()
+    for name in ("video", "thumbnail", "last_frame"):
+        facts[name]["key"] = f"{prefix}/{facts[name]['key'].rpartition('/')[2]}"
+    return Outcome.model_validate({**made.model_dump(), "facts": facts})
 
 
 def test_calls_are_started_while_there_is_room(
@@ -128,7 +144,7 @@ def test_a_silent_call_that_is_alive_is_waited_for(
     job = send(db, key_id, clock)
     calls.send_some(clock())
 
-    for _ in range(20):  # ten minutes of cold start
+    for _ in range(19):  # nearly ten minutes of cold start
         rescuer.tick(clock.advance(31))
 
     assert now_of(db, job).state is JobState.STARTING
@@ -146,12 +162,8 @@ def test_a_call_that_never_reached_us_is_believed_by_its_answer(
     job = send(db, key_id, clock)
     calls.send_some(clock())
     (ticket,) = modal.sent
-    own = artifact_prefix(job.id, ticket.fence) + "-fc-1"
-    made = make.outcome(now_of(db, job))
-    facts = made.facts.model_dump()
-    for name in ("video", "thumbnail", "last_frame"):
-        facts[name]["key"] = f"{own}/{facts[name]['key'].rpartition('/')[2]}"
-    modal.looks["fc-1"] = end(ticket, outcome={**made.model_dump(), "facts": facts})
+    own = lone_prefix(job.id, ticket.fence, "fc-1")
+    modal.looks["fc-1"] = end(ticket, outcome=outcome_under(now_of(db, job), own))
 
     rescuer.tick(clock.advance(31))
 
@@ -178,7 +190,6 @@ def test_a_failure_that_only_the_call_tells_counts_like_any_other(
     assert now_of(db, job).state is JobState.FAILED
 
 
-@pytest.mark.parametrize("look", ["died", "unknown"])
 def test_a_call_that_died_is_a_lost_worker(
     db: Database,
     key_id: KeyId,
@@ -186,17 +197,71 @@ def test_a_call_that_died_is_a_lost_worker(
     modal: Played,
     rescuer: Rescuer,
     clock: make.FakeClock,
-    look: Look,
 ) -> None:
     job = send(db, key_id, clock)
     calls.send_some(clock())
     begin(db, modal.sent[0], clock)
-    modal.looks["fc-1"] = look
+    modal.looks["fc-1"] = "died"
 
     rescuer.tick(clock.advance(31))
 
     again = now_of(db, job)
     assert (again.state, again.attempt) == (JobState.QUEUED, 1)
+
+
+def test_a_call_whose_answer_has_expired_fails_its_job(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    clock: make.FakeClock,
+) -> None:
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+    begin(db, modal.sent[0], clock)
+    modal.looks["fc-1"] = "unknown"
+
+    rescuer.tick(clock.advance(31))
+
+    failed = now_of(db, job)
+    assert failed.state is JobState.FAILED
+    assert failed.error is not None
+    assert failed.error.code == "result_lost"
+
+
+@pytest.mark.parametrize("look", ["died", "unknown"])
+@pytest.mark.parametrize("begun", [True, False])
+def test_the_clip_of_a_call_without_an_answer_is_found_by_its_manifest(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    artifacts: Files,
+    clock: make.FakeClock,
+    tmp_path: Path,
+    look: Look,
+    begun: bool,
+) -> None:
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+    (ticket,) = modal.sent
+    if begun:
+        begin(db, ticket, clock)
+    held = now_of(db, job)
+    prefix = held.artifact_prefix if begun else lone_prefix(job.id, ticket.fence, "fc-1")
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(outcome_under(held, prefix).model_dump_json())
+    artifacts.put(f"{prefix}/manifest.json", manifest, "application/json")
+    modal.looks["fc-1"] = look
+
+    rescuer.tick(clock.advance(31))
+
+    done = now_of(db, job)
+    assert done.state is JobState.SUCCEEDED
+    assert done.result is not None
+    assert done.result.video.key.startswith(f"{prefix}/")
 
 
 def test_a_platform_that_cannot_be_asked_loses_no_job(
@@ -281,7 +346,106 @@ def test_the_call_of_a_canceled_job_can_be_stopped(
     calls.send_some(clock())
 
     canceled = make.do(db, lambda tx: cancel(tx, job.id, key_id, clock()))
-    calls.stop(canceled)
+    calls.stop(canceled, clock())
+
+    assert modal.canceled == ["fc-1"]
+
+
+def test_calls_that_never_begin_end_their_job(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    clock: make.FakeClock,
+) -> None:
+    """As when a container dies on import: Modal starts it again for ever, and the call waits."""
+    job = send(db, key_id, clock)
+
+    for _ in range(MAX_LAPSED * 21):
+        calls.send_some(clock())
+        rescuer.tick(clock.advance(31))
+
+    failed = now_of(db, job)
+    assert (failed.state, failed.attempt) == (JobState.FAILED, MAX_LAPSED)
+    assert failed.error is not None
+    assert (failed.error.code, failed.error.retryable) == ("never_begun", True)
+    assert modal.canceled == [f"fc-{n}" for n in range(1, MAX_LAPSED + 1)]
+
+
+def test_a_platform_that_takes_no_calls_fails_no_job(
+    db: Database, key_id: KeyId, calls: Calls, modal: Played, clock: make.FakeClock
+) -> None:
+    job = send(db, key_id, clock)
+    modal.away = True
+
+    for _ in range(3 * MAX_LAPSED):
+        calls.send_some(clock.advance(31))
+
+    assert len(modal.sent) == 3 * MAX_LAPSED
+    assert now_of(db, job).state is JobState.QUEUED
+
+
+def test_a_worker_that_cannot_be_heard_is_waited_for_when_it_left_a_sign(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    artifacts: Files,
+    clock: make.FakeClock,
+    tmp_path: Path,
+) -> None:
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+    sign = tmp_path / "sign"
+    sign.touch()
+    prefix = lone_prefix(job.id, modal.sent[0].fence, "fc-1")
+    artifacts.put(f"{prefix}/{BEGUN_SIGN}", sign, "text/plain")
+
+    for _ in range(40):
+        rescuer.tick(clock.advance(31))
+    after_twenty_minutes = now_of(db, job)
+    for _ in range(40):
+        rescuer.tick(clock.advance(31))
+
+    assert (after_twenty_minutes.state, after_twenty_minutes.attempt) == (JobState.STARTING, 1)
+    assert now_of(db, job).state is JobState.QUEUED  # its own timeout is over
+    assert modal.canceled == ["fc-1"]
+
+
+def test_a_cancel_is_said_again_until_the_call_has_ended(
+    db: Database, key_id: KeyId, calls: Calls, modal: Played, clock: make.FakeClock
+) -> None:
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+    calls.stop(now_of(db, job), clock())
+
+    calls.tick(clock.advance(31))
+    modal.away = True
+    calls.tick(clock.advance(31))
+    modal.away = False
+    modal.looks["fc-1"] = "died"
+    calls.tick(clock.advance(31))
+    calls.tick(clock.advance(31))
+
+    assert modal.canceled == ["fc-1"] * 3
+
+
+def test_what_was_given_up_before_a_restart_is_stopped_after_it(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    artifacts: Files,
+    clock: make.FakeClock,
+) -> None:
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+    make.do(db, lambda tx: cancel(tx, job.id, key_id, clock()))
+
+    restarted = replace(calls)
+    restarted.tick(clock.advance(31))
 
     assert modal.canceled == ["fc-1"]
 

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from service.artifacts.files import Files
-from service.domain.attempt import Failure, FailureKind
+from service.domain.attempt import Failure, FailureKind, Progress
 from service.domain.job import Job, JobState, KeyId
 from service.domain.keeping import Keeping
 from service.domain.limits import Limits
@@ -17,7 +17,7 @@ from service.lifecycle.cancel import cancel
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
 from service.lifecycle.submit import submit
-from service.store import jobs, ledger
+from service.store import jobs, ledger, moves
 from service.store.database import Database
 from service.store.ledger import Total
 from tests import make
@@ -133,7 +133,9 @@ def test_a_lost_attempt_costs_its_time(
 def test_a_container_that_died_in_between_counts_as_well(
     db: Database, key_id: KeyId, clock: make.FakeClock
 ) -> None:
-    claimed, _ = begin(db, key_id, clock)
+    claimed, first = begin(db, key_id, clock)
+    told = Progress(stage="generate", fraction=0.5)
+    make.do(db, lambda tx: moves.beat(tx, first, told, now=clock(), lease=make.LEASE))
     clock.advance(30)
     second = make.begin(db, claimed, clock(), call_id=call(claimed))
 

@@ -23,10 +23,11 @@ from hypothesis.stateful import (
 
 from service.artifacts.files import Files
 from service.domain.attempt import MANIFEST, Failure, FailureKind, Progress
-from service.domain.errors import Lost
+from service.domain.errors import Lost, RequestRefused
 from service.domain.event import DeliveryFilter
 from service.domain.job import ACTIVE, MOVES, Job, JobFilter, JobState, KeyId
 from service.domain.limits import Limits
+from service.domain.retry import MAX_LAPSED
 from service.domain.submission import Idempotency
 from service.lifecycle import dispatch, report
 from service.lifecycle.cancel import cancel
@@ -182,6 +183,16 @@ class Machine(RuleBasedStateMachine):
         with suppress(Lost):
             make.begin(self.db, claimed, self.clock(), call_id=f"c{self.calls}")
 
+    @rule(target=begun, claimed=claims)
+    def begin_in_two_containers(
+        self, claimed: dispatch.Claim | None
+    ) -> tuple[dispatch.Claim, Job] | None:
+        """The same call was delivered twice; the older container goes on to report."""
+        older = self.begin(claimed)
+        if older is not None:
+            make.begin(self.db, older[0], self.clock(), call_id=f"c{self.calls}")
+        return older
+
     @rule(held=begun)
     def die_with_the_bytes_kept(self, held: tuple[dispatch.Claim, Job] | None) -> None:
         """All is written, the manifest last, and nobody will call finish."""
@@ -250,14 +261,46 @@ class Machine(RuleBasedStateMachine):
         found = self.db.read(lambda tx: tx.connection.exec_driver_sql(opened).scalars().all())
         assert sorted(found) == sorted(job.id for job in page if job.state in ACTIVE)
 
+    @invariant()
+    def starts_that_nobody_began_are_bounded(self) -> None:
+        if not hasattr(self, "key_id"):
+            return
+        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, wanted=JobFilter()))
+        lapsed = "SELECT job_id FROM attempts WHERE outcome = 'lapsed'"
+        found = self.db.read(lambda tx: tx.connection.exec_driver_sql(lapsed).scalars().all())
+        counts = Counter(found)
+        for job in page:
+            assert counts[job.id] <= MAX_LAPSED
+            failed = job.error is not None and job.error.code == "never_begun"
+            assert failed == (counts[job.id] == MAX_LAPSED)
+
     def teardown(self) -> None:
         self.folder.cleanup()
 
 
-def run_machine(db: Database, runs: int, phases: Iterable[Phase] = tuple(Phase)) -> None:
+class Unlucky(Machine):
+    """Starts fall through five times in a row, which the rules above seldom come to."""
+
+    @rule(target=Machine.claims)
+    def claims_that_no_worker_saw(self) -> dispatch.Claim | None:
+        """Their answers were lost; the last of them is seen after all, late."""
+        claimed = None
+        for _ in range(MAX_LAPSED):
+            claimed = make.claim(self.db, self.clock()) or claimed
+            self.clock.advance(31)
+            self.rescuer.tick(self.clock())
+        return claimed
+
+
+def run_machine(
+    db: Database,
+    runs: int,
+    phases: Iterable[Phase] = tuple(Phase),
+    machine: type[Machine] = Machine,
+) -> None:
     Machine.db = db
     run_state_machine_as_test(
-        Machine,
+        machine,
         settings=settings(
             max_examples=runs,
             stateful_step_count=40,
@@ -273,7 +316,7 @@ def run_machine(db: Database, runs: int, phases: Iterable[Phase] = tuple(Phase))
 def test_no_interleaving_breaks_the_promises(db: Database) -> None:
     runs = rounds(short=200, long=1000) if db.local else rounds(short=60, long=200)
 
-    run_machine(db, runs)
+    run_machine(db, runs, machine=Unlucky)
 
     tell("random interleavings", runs=runs, steps=40)
 
@@ -299,7 +342,7 @@ def test_without_the_fence_an_interleaving_breaks_them(
     monkeypatch.setattr(report, "_running", trusting)
     db = Database(sqlite_url, lambda topics: None)
     try:
-        with pytest.raises((AssertionError, sa.exc.IntegrityError)):
+        with pytest.raises((AssertionError, RequestRefused, sa.exc.IntegrityError)):
             run_machine(db, 200, phases=[Phase.generate])  # the smallest one is not asked for
     finally:
         db.close()

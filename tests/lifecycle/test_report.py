@@ -5,6 +5,7 @@ from service.domain.errors import Lost, NotFound, RequestRefused
 from service.domain.job import Job, JobState, KeyId
 from service.domain.limits import Limits
 from service.domain.price import Charge
+from service.domain.retry import MAX_RESTARTS
 from service.lifecycle import dispatch, report
 from service.lifecycle.cancel import cancel
 from service.lifecycle.report import Credentials
@@ -87,6 +88,28 @@ def test_a_begin_whose_answer_was_lost_may_be_said_again(
     assert progress(db, claimed, again.fence)
 
 
+def test_a_worker_that_begins_again_and_again_after_reports_has_died_at_work(
+    db: Database, claimed: dispatch.Claim
+) -> None:
+    for _ in range(MAX_RESTARTS + 1):
+        begun = make.begin(db, claimed, NOW)
+        progress(db, claimed, begun.fence)
+
+    given_up = make.begin(db, claimed, NOW)
+
+    assert (given_up.state, given_up.attempt) == (JobState.QUEUED, 1)
+    with pytest.raises(Lost):
+        progress(db, claimed, begun.fence)
+
+
+def test_a_worker_that_only_missed_the_answers_to_its_begin_is_not_given_up(
+    db: Database, claimed: dispatch.Claim
+) -> None:
+    begun = [make.begin(db, claimed, NOW) for _ in range(3 * MAX_RESTARTS)]
+
+    assert {job.state for job in begun} == {JobState.RUNNING}
+
+
 def test_a_claim_that_was_given_up_cannot_begin_the_next_one(
     db: Database, claimed: dispatch.Claim
 ) -> None:
@@ -142,7 +165,12 @@ def test_only_the_right_token_may_report(db: Database, claimed: dispatch.Claim) 
     wrong = Credentials(claimed.job.id, 1, "guess")
 
     with pytest.raises(NotFound):
-        make.do(db, lambda tx: report.begin(tx, wrong, call_id="c", lease=make.LEASE, now=NOW))
+        make.do(
+            db,
+            lambda tx: report.begin(
+                tx, wrong, call_id="c", lease=make.LEASE, terms=make.TERMS, now=NOW
+            ),
+        )
 
 
 def test_a_zombie_can_change_nothing(db: Database, claimed: dispatch.Claim) -> None:

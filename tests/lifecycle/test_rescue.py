@@ -7,6 +7,7 @@ from service.artifacts.files import Files
 from service.domain.attempt import Progress
 from service.domain.job import Job, JobState, KeyId
 from service.domain.limits import Limits
+from service.domain.retry import MAX_ATTEMPTS, MAX_LAPSED
 from service.lifecycle import dispatch
 from service.lifecycle.cancel import cancel
 from service.lifecycle.rescue import Rescuer
@@ -109,6 +110,23 @@ def test_half_a_manifest_is_not_adopted(
     assert now_of(db, running).state is JobState.QUEUED
 
 
+def test_starts_that_never_come_end_the_job(
+    db: Database, rescuer: Rescuer, key_id: KeyId, clock: make.FakeClock
+) -> None:
+    job = send(db, key_id)
+
+    states = []
+    for _ in range(MAX_LAPSED):
+        make.claim(db, clock())
+        rescuer.tick(clock.advance(31))
+        states.append(now_of(db, job).state)
+
+    assert states == [JobState.QUEUED] * (MAX_LAPSED - 1) + [JobState.FAILED]
+    error = now_of(db, job).error
+    assert error is not None
+    assert error.code == "never_begun"
+
+
 def test_a_start_that_never_came_is_queued_again(
     db: Database, rescuer: Rescuer, key_id: KeyId, clock: make.FakeClock
 ) -> None:
@@ -125,11 +143,13 @@ def test_starts_that_never_came_are_not_counted_against_the_job(
     db: Database, rescuer: Rescuer, key_id: KeyId, clock: make.FakeClock
 ) -> None:
     job = send(db, key_id)
-    for _ in range(5):
+    for _ in range(MAX_LAPSED - 1):
         make.claim(db, clock())
         rescuer.tick(clock.advance(31))
 
-    assert now_of(db, job).state is JobState.QUEUED
+    waiting = now_of(db, job)
+    assert waiting.state is JobState.QUEUED
+    assert waiting.max_attempts - waiting.attempt == MAX_ATTEMPTS
 
 
 def test_one_job_that_cannot_be_moved_holds_up_no_other(

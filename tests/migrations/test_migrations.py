@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -20,7 +22,13 @@ from service.store import jobs, keys, ledger, moves
 from service.store.database import Database
 from service.store.engine import make_engine
 from service.store.ledger import Total
-from service.store.schema import alembic_config, check_schema, current_revision, migrate
+from service.store.schema import (
+    alembic_config,
+    check_schema,
+    current_revision,
+    migrate,
+    newest_revision,
+)
 from tests import make
 from tests.conftest import DATABASES, new_database
 from tests.migrations import rows_0002
@@ -71,6 +79,23 @@ RELEASED = [
     script.revision
     for script in ScriptDirectory.from_config(alembic_config("sqlite://")).walk_revisions()
 ]
+
+
+def test_the_newest_revision_is_told_by_the_names_of_the_files() -> None:
+    scripts = ScriptDirectory.from_config(alembic_config("sqlite://"))
+
+    assert newest_revision() == scripts.get_current_head()
+
+
+def test_a_database_that_is_up_to_date_is_told_so_without_alembic(url: str) -> None:
+    """It is a quarter of what a container that starts for one request would load."""
+    migrate(url)
+    code = (
+        "import sys; from service.store.schema import check_schema, migrate; "
+        f"migrate({url!r}); check_schema({url!r}); assert 'alembic' not in sys.modules"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_revision_but_the_newest_has_rows_to_be_upgraded() -> None:

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from service.api.parts import Parts, PartsDep, parts_of
 from service.api.problems import documented
+from service.domain.call import Pool
 from service.domain.card import ModelCard
 from service.domain.errors import Unavailable
 from service.store import jobs, keys
@@ -20,14 +21,18 @@ class Queue(BaseModel):
 
 
 class ModelHealth(BaseModel):
+    """`calls`, where workers are called, as it was some seconds ago; null until it is known."""
+
     id: str
     gpu: str | None
     warm: bool
     workers: int
+    calls: Pool | None = None
 
 
 class Health(BaseModel):
-    """`degraded`: no worker is there, or no room on the disk. `unhealthy`: the database is away."""
+    """`degraded`: no worker is there (where they are called: they cannot be), or no room on the
+    disk. `unhealthy`: the database is away."""
 
     status: Literal["healthy", "degraded", "unhealthy"]
     model: str
@@ -55,7 +60,8 @@ async def health(request: Request, response: Response) -> Health:
     except Unavailable:
         queue = None
         response.status_code = 503
-    fine = models[0].workers and parts.room.enough
+    reachable = models[0].workers if parts.pools is None else not parts.pools.away
+    fine = reachable and parts.room.enough
     status: Literal["healthy", "degraded"] = "healthy" if fine else "degraded"
     return Health(
         status="unhealthy" if queue is None else status,
@@ -84,6 +90,8 @@ def _waiting(app: FastAPI) -> Health:
 
 
 def _models(parts: Parts) -> list[ModelHealth]:
+    if parts.pools is not None:
+        return _called(parts, parts.pools.known(parts.clock()))
     present = parts.fleet.present(parts.clock())
     return [
         ModelHealth(
@@ -94,6 +102,24 @@ def _models(parts: Parts) -> list[ModelHealth]:
         )
         for name in parts.cards
     ]
+
+
+def _called(parts: Parts, pools: dict[str, Pool]) -> list[ModelHealth]:
+    """Of containers that may be away, and come when there is a job."""
+    models = []
+    for name, card in parts.cards.items():
+        pool = pools.get(name)
+        containers = 0 if pool is None else pool.containers
+        models.append(
+            ModelHealth(
+                id=name,
+                gpu=next(iter(card.gpus), None),
+                warm=containers > 0,
+                workers=containers,
+                calls=pool,
+            )
+        )
+    return models
 
 
 @router.get("/livez")

@@ -13,9 +13,9 @@ from service.api.parts import Parts, PartsDep
 from service.api.paths import job_id_of
 from service.api.problems import documented
 from service.domain.attempt import Failure, Outcome, Progress, Ticket
-from service.domain.errors import NotFound
+from service.domain.errors import Lost, NotFound
 from service.domain.failpoint import failpoint
-from service.domain.job import Job
+from service.domain.job import Job, JobState
 from service.domain.request import Label, Text
 from service.lifecycle import dispatch, report
 from service.lifecycle.report import Credentials
@@ -171,9 +171,16 @@ async def begin_attempt(
     lease = parts.limits.running_lease
     job = await parts.write(
         lambda tx: report.begin(
-            tx, credentials, call_id=ask.call_id, lease=lease, now=parts.clock()
+            tx,
+            credentials,
+            call_id=ask.call_id,
+            lease=lease,
+            terms=parts.terms,
+            now=parts.clock(),
         )
     )
+    if job.state is not JobState.RUNNING:
+        raise Lost("its container was restarted too often")
     failpoint("begin.committed")
     log.info("attempt begun", job=job.id, attempt=job.attempt, fence=job.fence)
     return Begun(

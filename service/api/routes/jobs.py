@@ -132,7 +132,7 @@ async def cancel_job(job_id: JobPath, visit: VisitDep) -> Response:
     job = await parts.write(lambda tx: cancel(tx, known, key_id, parts.clock()))
     log.info("cancel asked for", job=job.id, state=job.state)
     if parts.calls is not None and job.attempt:
-        await run_in_threadpool(parts.calls.stop, job)
+        await run_in_threadpool(parts.calls.stop, job, parts.clock())
     return json_answer(await view(visit, job), 200 if job.state.final else 202)
 
 

@@ -1,0 +1,244 @@
+"""`make deploy`: from a Modal token to a service that answers, creating what is missing."""
+
+import argparse
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+
+from service import wiring
+from service.domain.catalog import CARDS
+from service.domain.key import new_secret
+from service.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "scripts" / "modal_text_to_video.py"
+MODAL = [sys.executable, "-m", "modal"]
+ANSWER_SECONDS = 180
+
+
+class Stopped(Exception):
+    """Nothing was deployed, or what was does not answer; the message says what to do."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = parser().parse_args(arguments)
+    try:
+        deploy(Settings(), given)
+    except Stopped as stopped:
+        say(f"\n{stopped}")
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make deploy", description=__doc__)
+    parser.add_argument(
+        "--strategy",
+        choices=["rolling", "recreate"],
+        default="rolling",
+        help="recreate ends the old containers at once; rolling lets them finish",
+    )
+    parser.add_argument("--env", default=None, help="Modal's environment, if not its default")
+    parser.add_argument("--tag", default=None, help="a word for this version, such as a commit")
+    parser.add_argument("--download", action="store_true", help="fill the weights Volume besides")
+    return parser
+
+
+def deploy(settings: Settings, given: argparse.Namespace) -> None:
+    environment = given.env or settings.modal_environment or None
+    check_token()
+    key = ensure_secrets(settings, environment)
+    run_deploy(given, environment)
+    url = web_url(settings, environment)
+    tell_weights(settings, given, environment)
+    version = await_answer(url)
+    tell(url, version, key)
+
+
+def check_token() -> None:
+    """Raises Stopped when nobody is logged in to Modal, or Modal lets nobody in."""
+    import modal
+
+    try:
+        modal.Client.from_env().hello()
+    except (modal.exception.AuthError, modal.exception.PermissionDeniedError) as error:
+        raise Stopped(f"Modal lets us not in: {error}\nRun `{shown_modal()} token new`.") from error
+    except (modal.exception.Error, OSError) as error:
+        raise Stopped(f"Modal does not answer: {error}") from error
+
+
+def ensure_secrets(settings: Settings, environment: str | None) -> str:
+    """Make the Secrets that are missing; the API key, as far as it is known here."""
+    if not exists(settings.modal_app, environment):
+        make_secret(settings.modal_app, service_secret(settings, environment), environment)
+    bucket = f"{settings.modal_app}-bucket"
+    if settings.s3_bucket and not exists(bucket, environment):
+        make_secret(bucket, bucket_secret(settings), environment)
+    kept = key_file(settings, environment)
+    return kept.read_text().strip() if kept.exists() else ""
+
+
+def service_secret(settings: Settings, environment: str | None) -> dict[str, str]:
+    """What the api needs to know and nobody else may; a value that is not set is generated.
+
+    Without the address of a Postgres the rows are in SQLite, on a Volume.
+    """
+    url = settings.database_url
+    own = Settings(data_dir=settings.data_dir, database_url="").database_url
+    if url != own and not url.startswith("postgres"):
+        raise Stopped(
+            "RUSHES_DATABASE_URL must name a Postgres database that Modal can reach, such as\n"
+            "RUSHES_DATABASE_URL=postgresql://user:password@host/database make deploy\n"
+            "or be left out, for SQLite on a Volume; docs/modal.md says when to take which."
+        )
+    chosen = revealed(settings.bootstrap_key)
+    key = chosen or wiring.kept_secret(key_file(settings, environment), new_secret())
+    return {
+        **({} if url == own else {"RUSHES_DATABASE_URL": url}),
+        "RUSHES_BOOTSTRAP_KEY": key,
+        "RUSHES_WORKER_TOKEN": revealed(settings.worker_token) or secrets.token_urlsafe(32),
+        "RUSHES_SECRET": revealed(settings.secret) or secrets.token_urlsafe(32),
+    }
+
+
+def bucket_secret(settings: Settings) -> dict[str, str]:
+    names = [name for name in Settings.model_fields if name.startswith("s3_")]
+    values = {f"RUSHES_{name.upper()}": getattr(settings, name) for name in names}
+    return {
+        name: text
+        for name, value in values.items()
+        if (text := revealed(value) or str(value or ""))
+    }
+
+
+def revealed(value: Any) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else ""
+
+
+def key_file(settings: Settings, environment: str | None) -> Path:
+    """Where the generated API key is kept: a Modal Secret cannot be read back."""
+    place = "-".join(filter(None, ["modal", settings.modal_app, environment, "api-key"]))
+    return settings.data_dir / place
+
+
+def exists(name: str, environment: str | None) -> bool:
+    import modal
+
+    try:
+        modal.Secret.from_name(name, environment_name=environment).hydrate()
+    except modal.exception.NotFoundError:
+        return False
+    return True
+
+
+def make_secret(name: str, values: dict[str, str], environment: str | None) -> None:
+    import modal
+
+    modal.Secret.objects.create(name, values, environment_name=environment)
+    say(f"made the Secret {name}: {', '.join(values)}")
+
+
+def run_deploy(given: argparse.Namespace, environment: str | None) -> None:
+    """Modal's own command, whose words are shown as they come."""
+    flags = ["--strategy", given.strategy, *named("--env", environment), *named("--tag", given.tag)]
+    modal_command("deploy", str(SCRIPT), *flags)
+
+
+def tell_weights(settings: Settings, given: argparse.Namespace, environment: str | None) -> None:
+    """Fill the weights Volume, or say how, for every model that still lacks some."""
+    for model in settings.models or ["ltx-2b"]:
+        if model in settings.weights or has_weights(settings, model, environment):
+            continue
+        run = ["run", *named("--env", environment), f"{SCRIPT}::download", "--model", model]
+        if given.download:
+            modal_command(*run)
+        else:
+            shown = f"{SCRIPT.relative_to(ROOT)}::download"
+            words = " ".join([*run[:-3], shown, *run[-2:]])
+            say(f"{model} has no weights yet; fetch them on a CPU: {shown_modal()} {words}")
+
+
+def has_weights(settings: Settings, model: str, environment: str | None) -> bool:
+    import modal
+
+    volume = modal.Volume.from_name(f"{settings.modal_app}-weights", environment_name=environment)
+    for source in CARDS[model].weights:
+        folder = f"/hub/models--{source.repo.replace('/', '--')}/snapshots/{source.revision}"
+        try:
+            if not volume.listdir(folder):
+                return False
+        except (FileNotFoundError, modal.exception.NotFoundError):
+            return False
+    return True
+
+
+def web_url(settings: Settings, environment: str | None) -> str:
+    import modal
+
+    api = modal.Function.from_name(settings.modal_app, "api", environment_name=environment)
+    url = api.get_web_url()
+    if not url:
+        raise Stopped("the api was deployed without an address; see the lines above")
+    return str(url).rstrip("/")
+
+
+def await_answer(url: str) -> str:
+    """The version that answers there. Raises Stopped when none does in time."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    said = ""
+    while time.monotonic() < deadline:
+        try:
+            answer = httpx.get(f"{url}/health", timeout=60, follow_redirects=True)
+            if answer.status_code == httpx.codes.OK:
+                return str(answer.json()["version"])
+            said = f"{answer.status_code}: {answer.text[:200]}"
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            said = repr(error)
+        time.sleep(1)
+    raise Stopped(
+        f"{url}/health does not answer well after {ANSWER_SECONDS} s ({said}).\n"
+        f"Its log: {shown_modal()} app logs {Settings().modal_app}"
+    )
+
+
+def tell(url: str, version: str, key: str) -> None:
+    say(f"\nRushes {version} answers at {url}")
+    if key:
+        say(f"your API key, which is kept in {Settings().data_dir}: {key}")
+    body = json.dumps({"prompt": "A serene mountain landscape with flowing water"})
+    say("\nA first clip:\n")
+    say(
+        f"curl --fail-with-body -sS {url}/generate-video -H 'Prefer: wait=60' \\\n"
+        f"  -H 'Authorization: Bearer {key or '<your RUSHES_BOOTSTRAP_KEY>'}' \\\n"
+        f"  -H 'Content-Type: application/json' -d '{body}'"
+    )
+
+
+def modal_command(*arguments: str) -> None:
+    done = subprocess.run([*MODAL, *arguments], cwd=ROOT, env=os.environ, check=False)
+    if done.returncode:
+        raise Stopped(f"`{shown_modal()} {arguments[0]}` ended with {done.returncode}; see above")
+
+
+def named(flag: str, value: str | None) -> list[str]:
+    return [flag, value] if value else []
+
+
+def shown_modal() -> str:
+    return ".venv/bin/modal"
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

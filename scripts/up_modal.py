@@ -1,0 +1,111 @@
+"""`make up-modal`: the whole deployment on this machine, on a stand-in for Modal's servers.
+
+No account is needed. The api, the tick and a class for each model run in containers of Modal's own
+runtime (dev/loopback_modal); the database is a Postgres of its own; `ltx-2b` has random weights.
+Everything is new at each start and gone at its end.
+"""
+
+import argparse
+import atexit
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dev.loopback_modal.harness import LoopbackModal, loopback_modal, why_not
+from tests.servers import postgres_server
+from tests.tiny import build_ltx
+
+ROOT = Path(__file__).resolve().parents[1]
+DEPLOY = ROOT / "scripts" / "deploy_modal.py"
+
+
+def main() -> int:
+    given = parser().parse_args()
+    if reason := why_not():
+        say(f"containers need mounts of their own, which this machine refuses: {reason}")
+        return 1
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        return serve(gone_at_exit(), given)
+    except KeyboardInterrupt:
+        say("\nStopped.")
+        return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make up-modal", description=__doc__)
+    parser.add_argument("--port", type=int, default=8788, help="of the stand-in; 0: any free one")
+    return parser
+
+
+def gone_at_exit() -> Path:
+    """A new folder. Postgres' package leaves a lock in it when Python exits, in a hook that was
+    registered after this one and so runs before it."""
+    folder = Path(tempfile.mkdtemp(prefix="rum", dir="/tmp"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def serve(folder: Path, given: argparse.Namespace) -> int:
+    say("Starting Postgres and the stand-in for Modal …")
+    flags = ["--cron", "--port", str(given.port)]
+    with postgres(folder) as database, loopback_modal(folder / "modal", *flags) as cloud:
+        say("Building ltx-2b with random weights …")
+        fill_weights(cloud, folder)
+        cloud.env |= settings(folder, database)
+        status = subprocess.run([sys.executable, str(DEPLOY)], env=cloud.env, check=False)
+        if status.returncode:
+            return status.returncode
+        say(f"\nContainers' logs: {cloud.state}/tasks/*/log.txt. Ctrl-C stops all of it.")
+        while True:
+            time.sleep(3600)
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """Its address for containers, which find its socket where it is."""
+    place, private = folder / "db", folder / "run"
+    place.mkdir()
+    private.mkdir(mode=0o700)
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(private))
+    folder.chmod(0o755)  # the server runs as a user of its own
+    with postgres_server(place) as url:
+        yield url.render_as_string(hide_password=False)
+
+
+def settings(folder: Path, database: str) -> dict[str, str]:
+    """Nothing of what is set for a real service belongs here."""
+    ours = {
+        "RUSHES_DATABASE_URL": database,
+        "RUSHES_DATA_DIR": str(folder / "kept"),
+        "RUSHES_MODELS": '["slate", "ltx-2b"]',
+        "RUSHES_WEIGHTS": '{"ltx-2b": "/weights/tiny"}',
+        "RUSHES_WEBHOOKS_ALLOW_LOOPBACK": "1",
+    }
+    others = {name: "" for name in os.environ if name.startswith("RUSHES_")}
+    return others | ours
+
+
+def fill_weights(cloud: LoopbackModal, folder: Path) -> None:
+    tiny = build_ltx(folder / "tiny")
+    cloud.modal("volume", "create", "rushes-weights")
+    cloud.modal("volume", "put", "rushes-weights", str(tiny), "/tiny")
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

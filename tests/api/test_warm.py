@@ -1,0 +1,164 @@
+"""How many containers are kept, and what is known of them, with a dispatcher played by hand."""
+
+from dataclasses import replace
+from threading import Event
+from typing import Any
+
+import pytest
+
+from service.api.pools import Pools
+from service.domain.call import Pool
+from service.domain.catalog import SLATE
+from service.domain.errors import Unavailable
+from service.lifecycle.calls import Calls
+from tests import make
+from tests.api.world import World
+
+
+class Counting:
+    """A Dispatcher that only counts containers."""
+
+    def __init__(self) -> None:
+        self.kept = {"slate": 0}
+        self.away = False
+        self.answers = Event()
+        self.answers.set()
+
+    def pool(self, model: str) -> Pool:
+        self.answers.wait(5)
+        if self.away:
+            raise Unavailable("Modal does not answer")
+        return Pool(waiting=2, running=1, containers=1)
+
+    def kept_warm(self, model: str) -> int:
+        return self.kept[model]
+
+    def keep_warm(self, model: str, containers: int) -> None:
+        if self.away:
+            raise Unavailable("Modal does not answer")
+        self.kept[model] = containers
+
+
+@pytest.fixture
+def modal(world: World) -> Counting:
+    """The same world, with workers that are called."""
+    modal: Any = Counting()
+    parts = world.parts
+    calls = Calls(
+        db=parts.db,
+        dispatcher=modal,
+        artifacts=parts.artifacts,
+        cards={"slate": SLATE},
+        terms=make.TERMS,
+        max_active_per_key=100,
+        most=2,
+        api_url=None,
+    )
+    changed = replace(parts, calls=calls, pools=Pools(modal, ("slate",)), cards={"slate": SLATE})
+    world.client.app.state.parts = changed  # type: ignore[attr-defined]
+    counting: Counting = modal
+    return counting
+
+
+def counted(world: World) -> None:
+    """Wait until nobody counts any more."""
+    pools = world.parts.pools
+    assert pools is not None
+    with pools._asking:
+        pass
+
+
+def test_health_tells_what_was_counted_last_and_waits_for_no_count(
+    world: World, modal: Counting
+) -> None:
+    modal.answers.clear()
+
+    first = world.client.get("/health").json()
+    modal.answers.set()
+    counted(world)
+    second = world.client.get("/health").json()
+
+    assert (first["status"], first["warm"], first["models"][0]["calls"]) == ("healthy", False, None)
+    assert (second["status"], second["warm"]) == ("healthy", True)
+    assert second["models"][0]["calls"] == {"waiting": 2, "running": 1, "containers": 1}
+
+
+def test_health_is_degraded_while_modal_does_not_answer(world: World, modal: Counting) -> None:
+    modal.away = True
+
+    world.client.get("/health")
+    counted(world)
+
+    assert world.client.get("/health").json()["status"] == "degraded"
+
+
+def test_counts_are_asked_for_again_after_ten_seconds(
+    modal: Counting, clock: make.FakeClock
+) -> None:
+    pools = Pools(modal, ("slate",))  # type: ignore[arg-type]
+    pools.known(clock())
+    with pools._asking:
+        modal.away = True
+    pools.known(clock.advance(9))
+    with pools._asking:
+        assert not pools.away
+
+    pools.known(clock.advance(2))
+    with pools._asking:
+        pass
+
+    assert pools.away
+
+
+def test_an_admin_keeps_containers_warm(world: World, modal: Counting) -> None:
+    kept = world.client.put("/v1/models/slate/warm", json={"containers": 2})
+    shown = world.client.get("/v1/models/slate/warm")
+
+    assert kept.json() == shown.json() == {"model": "slate", "containers": 2}
+    assert modal.kept == {"slate": 2}
+
+
+def test_more_than_the_cap_are_not_kept(world: World, modal: Counting) -> None:
+    refused = world.client.put("/v1/models/slate/warm", json={"containers": 3})
+
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"] == "/containers"
+    assert modal.kept == {"slate": 0}
+
+
+def test_modal_that_does_not_answer_is_told(world: World, modal: Counting) -> None:
+    modal.away = True
+
+    answer = world.client.put("/v1/models/slate/warm", json={"containers": 1})
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_only_an_admin_may_and_only_for_models_that_are_served(
+    world: World, modal: Counting, method: str
+) -> None:
+    plain = {"Authorization": f"Bearer {world.other_key()}"}
+    body = {"containers": 1} if method == "PUT" else None
+
+    of_others = world.client.request(method, "/v1/models/slate/warm", headers=plain, json=body)
+    unknown = world.client.request(method, "/v1/models/sora/warm", json=body)
+
+    assert of_others.status_code == 403
+    assert unknown.status_code == 404
+
+
+def test_local_workers_are_warm_and_are_not_changed_here(world: World) -> None:
+    world.claim()
+
+    shown = world.client.get("/v1/models/slate/warm").json()
+    refused = world.client.put("/v1/models/slate/warm", json={"containers": 2})
+
+    assert shown == {"model": "slate", "containers": 1}
+    assert (refused.status_code, refused.json()["code"]) == (409, "local_workers")
+
+
+def test_a_waiting_job_is_told_when_a_container_could_have_it(
+    world: World, modal: Counting
+) -> None:
+    assert world.submit()["eta_seconds"] is not None

@@ -1,0 +1,41 @@
+"""One loopback Modal for every test of this folder, and one service on it for most of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dev.loopback_modal.harness import LoopbackModal, loopback_modal, why_not
+from tests.modal.live import Live, deployed, secrets
+from tests.webhooks.receiver import Receiver, receiving
+
+REASON = why_not()
+MARKS = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(REASON), reason=f"containers need mounts of their own: {REASON}"),
+]
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackModal]:
+    with loopback_modal(tmp_path_factory.mktemp("modal")) as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="session")
+def live(cloud: LoopbackModal, kept_postgres_url: str) -> Iterator[Live]:
+    settings = {
+        "models": ["slate", "ltx-2b"],
+        "modal_max_containers": 2,
+        "modal_min_containers": {"ltx-2b": 0},
+        "running_lease_seconds": 3,
+        "webhooks_allow_loopback": True,
+    }
+    with deployed(cloud, "rushes", secrets(kept_postgres_url), settings) as live:
+        yield live
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[Receiver]:
+    with receiving(tmp_path / "received") as found:
+        yield found

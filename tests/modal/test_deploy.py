@@ -1,0 +1,191 @@
+"""`make deploy` from nothing, what it leaves at Modal, and `smoke_modal.py` on what it deployed."""
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from dev.loopback_modal.harness import LoopbackModal
+from scripts import deploy_modal, smoke_modal
+from service.domain.card import ModelCard
+from service.domain.catalog import CARDS
+from service.domain.request import VideoAsk
+from service.domain.resolve import resolve
+from service.settings import Settings
+from tests.conftest import new_database
+from tests.modal.conftest import MARKS
+from tests.modal.live import CHECKOUT
+
+pytestmark = MARKS
+
+APP = "fresh"
+
+
+@dataclass
+class Command:
+    """`make deploy` and `make smoke-modal`, with settings of their own."""
+
+    cloud: LoopbackModal
+    env: dict[str, str]
+
+    def deploy(self, *flags: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return self.run("deploy_modal.py", *flags, **env)
+
+    def smoke(self, *flags: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return self.run("smoke_modal.py", f"{self.cloud.http}/web/{APP}-api", *flags, **env)
+
+    def run(self, script: str, *flags: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(CHECKOUT / "scripts" / script), *flags],
+            cwd=CHECKOUT,
+            env=self.env | env,
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+
+
+@dataclass
+class Deployed:
+    """What the first deploy printed, and what it kept."""
+
+    command: Command
+    printed: str
+    kept: str
+
+
+@pytest.fixture(scope="module")
+def command(
+    cloud: LoopbackModal, postgres: sa.URL, tmp_path_factory: pytest.TempPathFactory
+) -> Command:
+    settings = {
+        "RUSHES_MODAL_APP": APP,
+        "RUSHES_DATA_DIR": str(tmp_path_factory.mktemp("kept")),
+        "RUSHES_DATABASE_URL": new_database(postgres),
+        "RUSHES_MODELS": '["slate", "ltx-2b"]',
+        "RUSHES_MODAL_MAX_CONTAINERS": "2",
+        "RUSHES_MODAL_MIN_CONTAINERS": '{"slate": 1}',
+        "RUSHES_MODAL_SCALEDOWN_SECONDS": "77",
+        "RUSHES_MODAL_START_SECONDS": "300",
+        "RUSHES_MODAL_GPUS": '{"ltx-2b": ["H100", "L40S"]}',
+        "RUSHES_MODAL_SNAPSHOTS": '["slate"]',
+        "RUSHES_WEBHOOKS_ALLOW_LOOPBACK": "1",
+    }
+    return Command(cloud, cloud.env | settings)
+
+
+@pytest.fixture(scope="module")
+def deployed(command: Command) -> Deployed:
+    done = command.deploy()
+    assert done.returncode == 0, done.stdout + done.stderr
+    kept = Path(command.env["RUSHES_DATA_DIR"], f"modal-{APP}-api-key")
+    assert kept.stat().st_mode & 0o077 == 0
+    return Deployed(command, done.stdout, kept.read_text().strip())
+
+
+def test_a_deploy_makes_what_is_missing_and_says_how_to_go_on(deployed: Deployed) -> None:
+    url = f"{deployed.command.cloud.http}/web/{APP}-api"
+
+    assert f"made the Secret {APP}: " in deployed.printed
+    assert re.search(rf"Rushes \S+ answers at {re.escape(url)}\n", deployed.printed)
+    assert f"curl --fail-with-body -sS {url}/generate-video" in deployed.printed
+    assert f"Authorization: Bearer {deployed.kept}" in deployed.printed
+    assert "ltx-2b has no weights yet; fetch them on a CPU: " in deployed.printed
+    assert "slate has no weights" not in deployed.printed
+    volumes = deployed.command.cloud.volumes()
+    assert {f"{APP}-artifacts", f"{APP}-weights"} <= set(volumes)
+
+
+def test_a_second_deploy_makes_no_secret_and_keeps_the_key(deployed: Deployed) -> None:
+    again = deployed.command.deploy("--strategy", "recreate", "--tag", "second")
+
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "made the Secret" not in again.stdout
+    assert deployed.kept in again.stdout
+
+
+def test_every_model_is_a_cls_with_its_gpus_volumes_limits_and_no_retries(
+    deployed: Deployed,
+) -> None:
+    found = deployed.command.cloud.functions(APP)
+
+    assert set(found) == {"api", "tick", "download", "Slate.*", "Ltx2b.*"}
+    assert (found["Slate.*"]["gpus"], found["Ltx2b.*"]["gpus"]) == ([""], ["H100", "L40S"])
+    for name, least in (("Slate.*", 1), ("Ltx2b.*", 0)):
+        worker = found[name]["definition"]
+        mounts = {at["mount_path"]: at.get("read_only", False) for at in worker["volume_mounts"]}
+        assert mounts == {"/artifacts": False, "/weights": True}
+        assert (worker["timeout_secs"], worker["startup_timeout_secs"]) == (3600, 300)
+        assert worker.get("retry_policy", {}).get("retries", 0) == 0
+        assert worker.get("secret_ids", []) == []
+        autoscaler = found[name]["autoscaler"]
+        assert autoscaler.get("min_containers", 0) == least
+        assert (autoscaler["max_containers"], autoscaler["scaledown_window"]) == (2, 77)
+    assert found["Slate.*"]["definition"]["checkpointing_enabled"]
+    assert not found["Ltx2b.*"]["definition"].get("checkpointing_enabled")
+    assert [len(found[name]["definition"]["secret_ids"]) for name in ("api", "tick")] == [1, 1]
+
+
+def test_the_smoke_script_finds_every_promise_kept(deployed: Deployed) -> None:
+    smoke = deployed.command.smoke("--key", deployed.kept, "--model", "slate")
+
+    lines = dict(re.findall(r"^(\S+(?: \S+)?) +(ok|skipped|FAILED) ", smoke.stdout, re.MULTILINE))
+    assert smoke.returncode == 0, smoke.stdout + smoke.stderr
+    assert set(lines.values()) == {"ok"}, smoke.stdout
+    assert len(lines) == 12, smoke.stdout
+
+
+def test_the_smoke_script_fails_with_a_key_that_opens_nothing(deployed: Deployed) -> None:
+    smoke = deployed.command.smoke("--key", "rsh_of-somebody-else", "--model", "slate")
+
+    assert smoke.returncode == 1
+    assert re.search(r"^models +FAILED +.* answered 401", smoke.stdout, re.MULTILINE), smoke.stdout
+
+
+def test_the_smoke_script_asks_for_a_key(command: Command) -> None:
+    smoke = command.smoke()
+
+    assert (smoke.returncode, smoke.stdout) == (
+        2,
+        "which key? name one with --key or RUSHES_API_KEY\n",
+    )
+
+
+def test_nothing_is_deployed_without_a_token(command: Command, tmp_path: Path) -> None:
+    env = {name: value for name, value in command.env.items() if not name.startswith("MODAL_TOKEN")}
+    nobody = Command(command.cloud, env)
+
+    stopped = nobody.deploy(MODAL_CONFIG_PATH=str(tmp_path / "none.toml"), HOME=str(tmp_path))
+
+    assert stopped.returncode == 1
+    assert "Run `.venv/bin/modal token new`." in stopped.stdout, stopped.stdout + stopped.stderr
+
+
+def test_nothing_is_deployed_with_a_database_that_modal_cannot_reach(command: Command) -> None:
+    stopped = command.deploy(RUSHES_MODAL_APP="homeless", RUSHES_DATABASE_URL="sqlite:////a/b.db")
+
+    assert stopped.returncode == 1
+    assert "must name a Postgres database that Modal can reach" in stopped.stdout
+    assert "homeless" not in {found["app"] for found in command.cloud.get("functions")}
+
+
+def test_without_the_address_of_a_database_none_is_told(tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, data_dir=tmp_path, database_url="")
+
+    told = deploy_modal.service_secret(settings, None)
+
+    assert sorted(told) == ["RUSHES_BOOTSTRAP_KEY", "RUSHES_SECRET", "RUSHES_WORKER_TOKEN"]
+
+
+@pytest.mark.parametrize("card", CARDS.values(), ids=lambda card: card.name)
+def test_what_the_smoke_script_asks_for_is_what_the_model_can_make(card: ModelCard) -> None:
+    with httpx.Client() as nobody:
+        on = smoke_modal.Trial(nobody, None, 1, None, card={"id": card.name, **card.model_dump()})
+
+    for ask in (on.smallest(), on.longest()):
+        resolve(VideoAsk.model_validate(ask), card, seed=1)

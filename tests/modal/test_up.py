@@ -1,0 +1,91 @@
+"""`make up-modal`: started as a person does, used, and stopped by Ctrl-C."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dev.loopback_modal.harness import leftovers
+from tests.modal.conftest import MARKS
+from tests.modal.live import CHECKOUT, SMALL, Json, calling
+
+pytestmark = MARKS
+
+START_SECONDS = 120
+
+
+@dataclass
+class Up:
+    process: subprocess.Popen[str]
+    log: Path
+
+    def printed(self, pattern: str) -> str:
+        """What the pattern's group matches, once it was printed."""
+        deadline = time.monotonic() + START_SECONDS
+        while not (found := re.search(pattern, self.log.read_text())):
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.1)
+        return found[1]
+
+    def ctrl_c(self) -> int:
+        """As a terminal does it: everything that was started from it gets the signal."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.process.wait(60)
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    log = tmp_path / "printed"
+    with log.open("w") as printed:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "scripts.up_modal", "--port", "0"],
+            cwd=CHECKOUT,
+            env={**os.environ, "RUSHES_PORT": "no number: a real service's setting"},
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+    yield Up(process, log)
+    if process.poll() is None:
+        process.terminate()
+        process.wait(60)
+
+
+def test_both_models_make_clips_until_ctrl_c_which_leaves_nothing_behind(up: Up) -> None:
+    url = up.printed(r"answers at (\S+)\n")
+    key = up.printed(r"your API key.*: (rsh_\S+)\n")
+    folder = Path(up.printed(r"Containers' logs: (\S+)/modal/tasks/"))
+
+    with calling(url, key) as client:
+        ends = {model: made(client, model) for model in ("slate", "ltx-2b")}
+    assert {model: job["status"] for model, job in ends.items()} == {
+        "slate": "succeeded",
+        "ltx-2b": "succeeded",
+    }, ends
+
+    assert leftovers(folder / "modal"), "containers run"
+    assert up.ctrl_c() == 0
+    assert up.log.read_text().endswith("Stopped.\n"), up.log.read_text()
+    assert leftovers(folder / "modal") == []
+    assert not folder.exists()
+
+
+def made(client: httpx.Client, model: str) -> Json:
+    size = {**SMALL, "num_frames": 9}  # both can make it
+    answer = client.post("/generate-video", json={**size, "model": model})
+    assert answer.status_code == 202, answer.text
+    job: Json = answer.json()
+    deadline = time.monotonic() + START_SECONDS
+    while not job["finished_at"] and time.monotonic() < deadline:
+        job = client.get(f"/v1/jobs/{job['id']}", params={"wait": 20}).json()
+    return job
