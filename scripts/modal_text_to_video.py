@@ -96,6 +96,8 @@ def api() -> Any:
 
     settings = Settings()
     settings.public_url = settings.public_url or _own_domain(settings) or _api_url()
+    # Workers need no domain that is set up right, and no way through a proxy.
+    settings.worker_url = settings.worker_url or _api_url()
     configure(settings.log_level, settings.log_format)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     migrate(settings.database_url)
