@@ -127,6 +127,8 @@ def api() -> Any:
 
     settings = Settings()
     settings.public_url = settings.public_url or _own_domain(settings) or _api_url()
+    # Workers need no domain that is set up right, and no way through a proxy.
+    settings.worker_url = settings.worker_url or _api_url()
     configure(settings.log_level, settings.log_format)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     if not settings.is_offsite:  # else that is done once this container owns it

@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     public_url: str = Field(
         "", description="How clients reach the service. Default: the address a request came to."
     )
+    worker_url: str = Field(
+        "", description="How workers that are called reach it. Default: as clients do."
+    )
     bootstrap_key: SecretStr | None = Field(
         None,
         min_length=MIN_SECRET,

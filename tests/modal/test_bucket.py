@@ -7,12 +7,14 @@ from pathlib import Path
 import httpx
 import pytest
 import sqlalchemy as sa
+from standardwebhooks import Webhook
 
 from dev.loopback_modal.harness import LoopbackModal
 from tests.conftest import new_database
 from tests.modal.conftest import MARKS
 from tests.modal.live import Live, deployed, make_secret, secrets
 from tests.servers import S3Server, s3_server
+from tests.webhooks.receiver import Receiver, body_of
 
 pytestmark = MARKS
 
@@ -37,7 +39,12 @@ def live_on_s3(cloud: LoopbackModal, postgres: sa.URL, server: S3Server) -> Iter
         "RUSHES_S3_SECRET_ACCESS_KEY": server.secret_access_key,
     }
     make_secret(cloud, f"{APP}-bucket", told)
-    settings = {"models": ["slate"], "s3_bucket": server.bucket, "running_lease_seconds": 3}
+    settings = {
+        "models": ["slate"],
+        "s3_bucket": server.bucket,
+        "running_lease_seconds": 3,
+        "webhooks_allow_loopback": True,
+    }
     with deployed(cloud, APP, secrets(new_database(postgres)), settings) as live:
         yield live
 
@@ -59,6 +66,18 @@ def test_a_clip_is_in_the_bucket_and_is_fetched_from_there(
     assert sent.headers["location"].startswith(server.endpoint_url)
     part = httpx.get(sent.headers["location"], headers={"Range": "bytes=4-7"}, trust_env=False)
     assert (part.status_code, part.content) == (206, b"ftyp")
+
+
+def test_the_webhook_of_a_clip_in_the_bucket_verifies(live_on_s3: Live, receiver: Receiver) -> None:
+    live = live_on_s3
+
+    job = live.done(live.submit(webhook_url=receiver.url("ok"))["id"])
+
+    (got,) = live.cloud.wait(lambda: receiver.got("ok"))
+    secret = live.client.get("/v1/webhook-secret").json()["secret"]
+    told = Webhook(secret).verify(body_of(got), got["headers"])
+    assert (told["type"], told["data"]["id"]) == ("job.succeeded", job["id"])
+    assert told["data"]["result"]["sha256"] == job["result"]["sha256"]
 
 
 def test_polling_alone_finds_a_clip_in_the_bucket(live_on_s3: Live) -> None:

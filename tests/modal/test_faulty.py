@@ -18,6 +18,7 @@ pytestmark = MARKS
 
 SLATE = "service/workers/adapters/slate.py"
 
+DOMAIN = "clips.example.com"  # it leads nowhere
 LAST_WORD = "about to be killed"
 
 # What goes wrong: the file, a line of it, and what stands in its place.
@@ -29,7 +30,13 @@ DIES_IN_LOAD = [
     )
 ]
 LACKS_A_FILE = [
-    (SCRIPT, 'source("service")', 'source("service", ignore=["**/workers/called.py"])'),
+    (
+        SCRIPT,
+        "gpu_image = _with_source(_packages, _settings | _offline)",
+        "gpu_image = _packages.env(_settings).add_local_python_source(\n"
+        '        "service", ignore=["**/dispatch/on_modal.py"]\n'
+        "    )",
+    ),
 ]
 RAISES = [
     (SLATE, "        draw = _painter(request)", "        raise FAULTS[request.prompt]"),
@@ -80,6 +87,7 @@ def deploy(
             source = source_with(tmp_path_factory.mktemp(app), fault)
             told = secrets(new_database(postgres), RUSHES_RUNNING_LEASE_SECONDS="1")
             settings = {"models": ["slate"], "modal_start_seconds": start_seconds}
+            settings |= {"modal_domain": DOMAIN}
             given = deployed(cloud, app, told, settings, source)
             return stack.enter_context(given)
 
@@ -90,7 +98,7 @@ def deploy(
 def crashing(deploy: Deploy) -> dict[str, tuple[Live, Json]]:
     """Services whose containers never begin, each with a job, so that they fail side by side."""
     faults = {"dying": DIES_IN_LOAD, "lacking": LACKS_A_FILE}
-    live = {app: deploy(app, fault, 3) for app, fault in faults.items()}
+    live = {app: deploy(app, fault, 4) for app, fault in faults.items()}
     return {app: (service, service.submit()) for app, service in live.items()}
 
 
@@ -101,7 +109,7 @@ def raising(deploy: Deploy) -> Live:
 
 @pytest.mark.parametrize(
     ("app", "last_word"),
-    [("dying", LAST_WORD), ("lacking", "No module named 'service.workers.called'")],
+    [("dying", LAST_WORD), ("lacking", "No module named 'service.dispatch.on_modal'")],
 )
 def test_a_container_that_dies_before_it_begins_is_not_started_for_ever(
     crashing: dict[str, tuple[Live, Json]], app: str, last_word: str
@@ -129,6 +137,17 @@ def test_a_timeout_error_in_a_worker_fails_the_job_and_does_not_look_like_work(
     assert (done["status"], done["error"]["kind"]) == ("failed", "internal"), done
     (call,) = raising.calls(job["id"])
     assert raising.cloud.finished(call["id"])["status"] == "SUCCESS"
+
+
+def test_workers_report_without_the_domain_that_clients_are_shown(raising: Live) -> None:
+    job = raising.submit(prompt="told")
+
+    assert job["urls"]["self"].startswith(f"https://{DOMAIN}/")
+    (call,) = raising.cloud.wait(lambda: raising.calls(job["id"]))
+    assert f"'api_url': '{raising.cloud.http}/web/raising-api'" in call["args"]
+    api = raising.cloud.functions("raising")["api"]["definition"]["webhook_config"]
+    assert [domain["name"] for domain in api["custom_domains"]] == [DOMAIN]
+    raising.done(job["id"])
 
 
 def test_a_timeout_error_out_of_a_worker_looks_like_work_until_the_job_s_own_deadline(

@@ -125,17 +125,18 @@ def hold_still(live: Live) -> None:
 
 
 def test_the_api_imports_no_torch_and_answers_in_time(live: Live, postgres: sa.URL) -> None:
-    """From the import to the first answer, as in a container: Modal's runtime is there before. The
-    best of three tries, without the time that it waited for a processor of this machine."""
+    """From the import to the first answer, as in a container: Modal's runtime is there before. One
+    of three tries must do, without the time that it waited for a processor of this machine."""
     url = new_database(postgres)
     migrate(url)
     told = {**secrets(url), "RUSHES_DISPATCH": "modal", "RUSHES_PUBLIC_URL": "http://127.0.0.1"}
     env = live.cloud.env | told | {"RUSHES_MODELS": '["slate", "ltx-2b"]'}
 
-    took = [first_answer(env) for _ in range(3)]
+    tries = (first_answer(env) for _ in range(3))
+    took = next((seconds for seconds in tries if seconds < 2.5), None)
 
-    sys.stdout.write(f"\nthe api answers {min(took):.2f} s after its import\n")
-    assert min(took) < 2.5
+    sys.stdout.write(f"\nthe api answers {took} s after its import\n")
+    assert took is not None
     assert live.client.get("/livez").status_code == 200
     api = live.containers("api")[0]
     assert "libtorch" not in Path(f"/proc/{api['pid']}/maps").read_text()
