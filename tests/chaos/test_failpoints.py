@@ -177,7 +177,7 @@ def test_a_ticket_that_was_lost_costs_a_lease_and_no_attempt(tmp_path: Path) -> 
 
         tell("claim.committed", deaths=times, generations=len(here.generations(job_id)))
         assert job["status"] == "succeeded", job
-        assert here.outcomes() == ["released"] * times + ["succeeded"]
+        assert here.outcomes() == ["lapsed"] * times + ["succeeded"]
         assert len(here.generations(job_id)) == 1
 
 

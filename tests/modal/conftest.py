@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from dev.loopback_modal.harness import LoopbackModal, loopback_modal, why_not
+from tests.conftest import new_database
 from tests.modal.live import Live, deployed, secrets
 from tests.webhooks.receiver import Receiver, receiving
 
@@ -23,7 +25,8 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackModal]:
 
 
 @pytest.fixture(scope="session")
-def live(cloud: LoopbackModal, kept_postgres_url: str) -> Iterator[Live]:
+def live(cloud: LoopbackModal, postgres: sa.URL) -> Iterator[Live]:
+    """It runs on through all tests, so its database is its own."""
     settings = {
         "models": ["slate", "ltx-2b"],
         "modal_max_containers": 2,
@@ -31,7 +34,7 @@ def live(cloud: LoopbackModal, kept_postgres_url: str) -> Iterator[Live]:
         "running_lease_seconds": 3,
         "webhooks_allow_loopback": True,
     }
-    with deployed(cloud, "rushes", secrets(kept_postgres_url), settings) as live:
+    with deployed(cloud, "rushes", secrets(new_database(postgres)), settings) as live:
         yield live
 
 

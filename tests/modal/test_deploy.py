@@ -98,7 +98,7 @@ def test_a_deploy_makes_what_is_missing_and_says_how_to_go_on(deployed: Deployed
     assert "ltx-2b has no weights yet; fetch them on a CPU: " in deployed.printed
     assert "slate has no weights" not in deployed.printed
     volumes = deployed.command.cloud.volumes()
-    assert {f"{APP}-artifacts", f"{APP}-weights"} <= set(volumes)
+    assert {f"{APP}-artifacts", f"{APP}-compiled", f"{APP}-weights"} <= set(volumes)
 
 
 def test_a_second_deploy_makes_no_secret_and_keeps_the_key(deployed: Deployed) -> None:
@@ -119,7 +119,7 @@ def test_every_model_is_a_cls_with_its_gpus_volumes_limits_and_no_retries(
     for name, least in (("Slate.*", 1), ("Ltx2b.*", 0)):
         worker = found[name]["definition"]
         mounts = {at["mount_path"]: at.get("read_only", False) for at in worker["volume_mounts"]}
-        assert mounts == {"/artifacts": False, "/weights": True}
+        assert mounts == {"/artifacts": False, "/compiled": False, "/weights": True}
         assert (worker["timeout_secs"], worker["startup_timeout_secs"]) == (3600, 300)
         assert worker.get("retry_policy", {}).get("retries", 0) == 0
         assert worker.get("secret_ids", []) == []

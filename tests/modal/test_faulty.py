@@ -32,14 +32,14 @@ DIES_IN_LOAD = [
 LACKS_A_FILE = [
     (
         SCRIPT,
-        "gpu_image = _with_source(_packages, _settings | _offline)",
-        "gpu_image = _packages.env(_settings).add_local_python_source(\n"
+        "gpu_image = _with_source(_packages, _settings | _offline | _compiling)",
+        "gpu_image = _packages.env(_settings | _compiling).add_local_python_source(\n"
         '        "service", ignore=["**/dispatch/on_modal.py"]\n'
         "    )",
     ),
 ]
 RAISES = [
-    (SLATE, "        draw = _painter(request)", "        raise FAULTS[request.prompt]"),
+    (SLATE, "        draw = _painter(request, conditions)", "        raise FAULTS[request.prompt]"),
     (
         SLATE,
         "class Slate:",

@@ -26,6 +26,8 @@ LOADING = 0.2
 class OnGpu:
     """Slate, as if it ran on a GPU that takes its time to load."""
 
+    made_with: dict[str, str] = {}  # noqa: RUF012 - never written
+
     def __init__(self, card: ModelCard, fault: AttemptFailed | None = None) -> None:
         self.gpu: str | None = None
         self._slate = Slate(card, None)
