@@ -1,7 +1,6 @@
 """From a body to an accepted job and its answer; `generate` and `retry` share it."""
 
 import hashlib
-import random
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,13 +13,12 @@ from service.api.answers import inline_answer, json_answer, view, wait_final
 from service.api.asked import Asked
 from service.api.auth import Visit
 from service.api.bring import Brought, bring, refuse_bad_target
+from service.api.candidates import candidates
 from service.domain.errors import FieldError, RequestRefused, Unavailable
 from service.domain.failpoint import failpoint
 from service.domain.job import Job, JobState
 from service.domain.media import NEEDS
-from service.domain.price import cost_usd
-from service.domain.request import MAX_SEED, VideoAsk
-from service.domain.resolve import resolve
+from service.domain.request import VideoAsk
 from service.domain.submission import Idempotency, Submission, new_id
 from service.lifecycle.inputs import discard, keep
 from service.lifecycle.submit import Accepted, find_earlier
@@ -54,32 +52,26 @@ class Plea:
 
 
 async def submission(visit: Visit, plea: Plea) -> tuple[Submission, Brought]:
-    """Resolve the ask against its model's card; raises RequestRefused naming each wrong field."""
+    """Resolve the ask against its models' cards; raises RequestRefused naming each wrong field."""
     parts, ask = visit.parts, plea.asked.ask
-    card = parts.card(ask.model)
     brought = await bring(visit, plea.asked, plea.again)
-    resolved = resolve(
-        ask,
-        card,
-        seed=random.randint(0, MAX_SEED),  # noqa: S311 - not a secret
-        media=brought.media,
-        served=list(parts.cards.values()),
-    )
+    first, *others = candidates(parts, ask, brought.media)
     if ask.webhook_url is not None:
         refuse_bad_target(parts, ask.webhook_url, "/webhook_url")
-    expected, rate = card.expected_seconds(resolved), parts.terms.rates.expected(card.name)
     limit = parts.limits.default_timeout
     asked = Submission(
         key_id=visit.key.id,
-        request=resolved,
+        request=first.request,
+        fallbacks=tuple(other.as_fallback() for other in others),
         timeout=limit if ask.timeout_seconds is None else timedelta(seconds=ask.timeout_seconds),
         start_timeout=_seconds(ask.start_timeout_seconds),
         priority=ask.priority or "normal",
         metadata=ask.metadata or {},
-        estimated_usd=round(cost_usd(expected, rate), 6),
-        rate=rate,
+        # What is reserved must do whoever makes it.
+        estimated_usd=max(each.estimated_usd for each in (first, *others)),
+        rate=first.rate,
         api_url=visit.links.base[:300],
-        expected=timedelta(seconds=expected),
+        expected=timedelta(seconds=first.expected_seconds),
         webhook_url=ask.webhook_url,
         webhook_events=None if ask.webhook_events is None else list(ask.webhook_events),
         retry_of=None if plea.again is None else plea.again.id,

@@ -75,14 +75,12 @@ class Parts:
     def default_card(self) -> ModelCard:
         return next(iter(self.cards.values()))
 
-    def card(self, name: str | None) -> ModelCard:
+    def card(self, name: str, pointer: str = "/model") -> ModelCard:
         """The card of a model that is served here. Raises RequestRefused naming those that are."""
-        if name is None:
-            return self.default_card
         card = self.cards.get(name)
         if card is None:
             detail = f"no model {name!r} here; there is: {', '.join(self.cards)}"
-            raise RequestRefused([FieldError("/model", detail, "unknown_model")])
+            raise RequestRefused([FieldError(pointer, detail, "unknown_model")])
         return card
 
     async def read(self, run: Callable[[Transaction], T]) -> T:

@@ -9,8 +9,10 @@ from service.api.links import Links
 from service.domain.attempt import Stage
 from service.domain.card import ModelCard
 from service.domain.event import Delivery, DeliveryState, Endpoint, Secrets, Try
+from service.domain.fallback import Fallback, FellBack
 from service.domain.job import Job, JobError, JobState, Priority
 from service.domain.key import Key
+from service.domain.levers import Profile
 from service.domain.price import Balance, Rate
 from service.domain.request import VideoRequest
 from service.webhooks.sign import shown
@@ -19,7 +21,7 @@ from service.webhooks.sign import shown
 class Cost(BaseModel):
     """US dollars: expected, and what all attempts that have ended cost, failed ones too."""
 
-    estimated_usd: float
+    estimated_usd: float = Field(description="By the dearest of the models that may make it.")
     actual_usd: float | None = None
     gpu_seconds: float = 0.0
     gpu: str | None = Field(default=None, description="Whose rate it is.")
@@ -82,6 +84,22 @@ class Urls(BaseModel):
     thumbnail: str
 
 
+class FallbackOut(BaseModel):
+    """A model that may take the job over, and the request as it was resolved for it."""
+
+    model: str
+    input: VideoRequest
+    expected_seconds: float = Field(description="On a warm worker, from begin to finish.")
+
+    @classmethod
+    def from_domain(cls, fallback: Fallback) -> Self:
+        return cls(
+            model=fallback.request.model,
+            input=fallback.request,
+            expected_seconds=round(fallback.expected_ms / 1000, 2),
+        )
+
+
 class JobOut(BaseModel):
     """A job. States: queued, starting, running, then one of the final ones."""
 
@@ -89,7 +107,10 @@ class JobOut(BaseModel):
     object: Literal["job"] = "job"
     job_id: str = Field(description="The same as `id`.")
     kind: Literal["video"] = "video"
-    model: str
+    model: str = Field(description="Whose turn it is, or whose the video is.")
+    profile: Profile = Field(description="`small`: in less memory, after an `oom`.")
+    fallbacks: list[FallbackOut] = Field(description="Who takes over if it cannot, in order.")
+    fell_back: list[FellBack] = Field(description="Who gave it up so far and why, in order.")
     sandbox: bool = Field(description="True when the model draws a placeholder and makes no video.")
     status: JobState
     stage: Stage | None = Field(description="What a worker is doing.")
@@ -135,6 +156,9 @@ class JobOut(BaseModel):
             id=job.id,
             job_id=job.id,
             model=job.request.model,
+            profile=job.profile,
+            fallbacks=[FallbackOut.from_domain(each) for each in job.fallbacks],
+            fell_back=list(job.fell_back),
             sandbox=card is not None and card.sandbox,
             status=job.state,
             stage=None if job.state.final else job.stage,
@@ -219,6 +243,7 @@ class Estimate(BaseModel):
     input: VideoRequest
     duration_seconds: float
     expected_seconds: float = Field(description="On a warm worker, from begin to finish.")
+    fallbacks: list[FallbackOut] = Field(description="Who takes over if it cannot, in order.")
     cost: Cost
     warnings: list[str]
 

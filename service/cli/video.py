@@ -16,7 +16,10 @@ class Wanted:
     """The flags that say what to make, named as the API's fields are. What is left out, the
     service fills in from the model's card."""
 
-    model: Annotated[str | None, Option(help="See `rushes models`.")] = None
+    models: Annotated[
+        list[str] | None,
+        Option("--model", help="See `rushes models`; given again, the next takes over from it."),
+    ] = None
     duration_seconds: Annotated[float | None, Option("--seconds", help="Length.")] = None
     num_frames: Annotated[int | None, Option("--frames", help="Instead of --seconds.")] = None
     fps: Annotated[int | None, Option(help="Frames per second.")] = None
@@ -50,7 +53,7 @@ class Wanted:
         int | None, Option("--timeout", help="Fail an attempt that runs for more seconds.")
     ] = None
     start_timeout_seconds: Annotated[
-        int | None, Option("--start-timeout", help="Expire if no worker took it in these seconds.")
+        int | None, Option("--start-timeout", help="How long to wait for a worker of each model.")
     ] = None
     metadata: Annotated[
         list[str] | None, Option(metavar="NAME=TEXT", help="Kept on the job; may be repeated.")
@@ -65,6 +68,8 @@ class Wanted:
         """The rest, as the API takes it."""
         sent = self.files()
         given = {k: v for k, v in asdict(self).items() if v not in (None, []) and k not in sent}
+        if len(given.get("models", ())) == 1:
+            (given["model"],) = given.pop("models")
         if "metadata" in given:
             given["metadata"] = dict(map(_pair, given["metadata"]))
         return given

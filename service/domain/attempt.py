@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.domain.card import ModelCard
+from service.domain.levers import Profile
 from service.domain.request import Text, VideoRequest
 
 
@@ -57,6 +58,7 @@ class Ticket(BaseModel):
     token: str
     request: VideoRequest
     card: ModelCard
+    profile: Profile = Profile.FULL
     api_url: str
     traceparent: str | None = None
 

@@ -110,6 +110,8 @@ class ModelCard(_Facts):
     default_strength: float = 0.6  # of what is made over a film; nothing to models without it
 
     features: tuple[Feature, ...] = ("text-to-video",)
+    # Those that take over where it is the default and cannot make a job, the best first.
+    fallbacks: tuple[str, ...] = ()
     # Those that run it well by Modal's names, the one to try first in front; empty: needs none.
     gpus: tuple[str, ...] = ()
     gpu_memory_gb: float | None = None  # with all parts there at once

@@ -6,6 +6,8 @@ from typing import Literal, NewType
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from service.domain.attempt import FailureKind, Stage, VideoFacts
+from service.domain.fallback import Fallback, FellBack
+from service.domain.levers import Profile
 from service.domain.media import Role
 from service.domain.request import VideoRequest
 
@@ -79,8 +81,11 @@ class Job(BaseModel):
     key_id: KeyId
     state: JobState
     priority: Priority
-    request: VideoRequest
+    request: VideoRequest  # as resolved for the model whose turn it is
     metadata: dict[str, str]
+    profile: Profile = Profile.FULL
+    fallbacks: tuple[Fallback, ...] = ()  # who takes over next, in order
+    fell_back: tuple[FellBack, ...] = ()  # who gave it up, in order
 
     stage: Stage | None = None
     stage_detail: str | None = None
@@ -92,7 +97,8 @@ class Job(BaseModel):
 
     created_at: AwareDatetime
     run_at: AwareDatetime  # not claimed before this
-    start_deadline_at: AwareDatetime | None = None  # queued past this: expired
+    start_timeout_seconds: int | None = None  # how long each of its models is waited for
+    start_deadline_at: AwareDatetime | None = None  # queued past this: the next model, or expired
     timeout_seconds: int  # running longer than this: failed, kind timeout
     run_deadline_at: AwareDatetime | None = None  # set by begin
     started_at: AwareDatetime | None = None

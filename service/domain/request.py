@@ -87,7 +87,14 @@ class Choices(BaseModel):
     )
     model: Label | None = Field(
         default=None,
-        description="A name from `GET /v1/models`. Default: the service's own default.",
+        description="A name from `GET /v1/models`. Default: the service's own default, and where "
+        "that cannot make the video those that its card names.",
+    )
+    models: Annotated[list[Label], Field(min_length=1, max_length=8)] | None = Field(
+        default=None,
+        description="Instead of `model`: several, the best first. Where one has not the memory or "
+        "the weights, has no worker within `start_timeout_seconds`, or fails again and again, the "
+        "next takes over. Each must be able to make what is asked.",
     )
     duration_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = Field(
         default=None,
@@ -143,7 +150,9 @@ class Choices(BaseModel):
         default=None, description="Fail an attempt that runs longer than this."
     )
     start_timeout_seconds: Annotated[int, Field(ge=1, le=604_800)] | None = Field(
-        default=None, description="Expire the job if no worker has begun it by then."
+        default=None,
+        description="How long each of its models is waited for; then the next takes over, and "
+        "after the last the job expires.",
     )
     metadata: Annotated[dict[MetadataLabel, Value], Field(max_length=16)] | None = Field(
         default=None,
@@ -164,6 +173,16 @@ class Choices(BaseModel):
     def _one_length(self) -> Self:
         if self.duration_seconds is not None and self.num_frames is not None:
             raise ValueError("give duration_seconds or num_frames, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _one_order(self) -> Self:
+        if self.models is None:
+            return self
+        if self.model is not None:
+            raise ValueError("give model or models, not both")
+        if len(set(self.models)) < len(self.models):
+            raise ValueError("models names one twice")
         return self
 
     @model_validator(mode="after")

@@ -1,10 +1,14 @@
-"""Which failures are tried again, and when."""
+"""Which failures are tried again and when, and which are handed to another model."""
 
 import random
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from service.domain.attempt import FailureKind
+from service.domain.attempt import Failure, FailureKind
+from service.domain.fallback import FellBack, changes
+from service.domain.job import Job
+from service.domain.levers import Profile
+from service.domain.request import VideoRequest
 
 MAX_ATTEMPTS = 3
 MAX_LOST = 2  # a job that takes two workers down with it is the poison, not the victim
@@ -52,3 +56,62 @@ def retry_wait(kind: FailureKind, *, left: int, earlier: int) -> timedelta | Non
     if retry is None or left <= 0 or earlier >= retry.limit:
         return None
     return retry.wait(earlier)
+
+
+# What another model may do better. Not `user`, whose picture stays as broken, and not `timeout`:
+# the time that was given is spent.
+_OF_THE_MODEL = frozenset(
+    {FailureKind.OOM, FailureKind.TRANSIENT, FailureKind.LOST, FailureKind.INTERNAL}
+)
+
+
+def step_down(job: Job, why: Failure, now: datetime) -> Job | None:
+    """The job as it goes on after a failure for which it is not merely tried again: with the same
+    model in less memory, with the next one, or (None) not at all."""
+    if why.kind is FailureKind.OOM and job.profile is Profile.FULL:
+        return _smaller(job, why, now)
+    if why.kind in _OF_THE_MODEL and job.fallbacks:
+        return _with_next_model(job, why, now)
+    return None
+
+
+def _smaller(job: Job, why: Failure, now: datetime) -> Job:
+    return job.model_copy(
+        update={
+            "profile": Profile.SMALL,
+            "fell_back": (*job.fell_back, _gave_up(job, why, now, job.request)),
+            "max_attempts": max(job.max_attempts, job.attempt + 1),
+        }
+    )
+
+
+def _with_next_model(job: Job, why: Failure, now: datetime) -> Job:
+    """It has as many attempts, and is waited for as long, as the one before it."""
+    following, *rest = job.fallbacks
+    wait = job.start_timeout_seconds
+    return job.model_copy(
+        update={
+            "request": following.request,
+            "profile": Profile.FULL,
+            "fallbacks": tuple(rest),
+            "fell_back": (*job.fell_back, _gave_up(job, why, now, following.request)),
+            "expected_ms": following.expected_ms,
+            "rate_source": following.rate_source,
+            "rate_gpu": following.rate_gpu,
+            "usd_per_second": following.usd_per_second,
+            "max_attempts": job.attempt + MAX_ATTEMPTS,
+            "start_deadline_at": None if wait is None else now + timedelta(seconds=wait),
+        }
+    )
+
+
+def _gave_up(job: Job, why: Failure, now: datetime, following: VideoRequest) -> FellBack:
+    return FellBack(
+        model=job.request.model,
+        profile=job.profile,
+        code=why.code,
+        message=why.message,
+        at=now,
+        next_model=following.model,
+        changes=changes(job.request, following),
+    )

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from service.domain import ids
+from service.domain.fallback import Fallback
 from service.domain.job import Job, JobId, JobState, KeyId, Priority
 from service.domain.price import Rate
 from service.domain.request import VideoRequest
@@ -30,6 +31,7 @@ class Submission:
     metadata: dict[str, str] = field(default_factory=dict)
     estimated_usd: float = 0.0
     rate: Rate | None = None
+    fallbacks: tuple[Fallback, ...] = ()
     webhook_url: str | None = None
     webhook_events: list[str] | None = None
     api_url: str | None = None
@@ -57,6 +59,8 @@ def new_job(submission: Submission, now: datetime) -> Job:
         max_attempts=MAX_ATTEMPTS,
         created_at=now,
         run_at=now,
+        fallbacks=submission.fallbacks,
+        start_timeout_seconds=None if wait is None else round(wait.total_seconds()),
         start_deadline_at=None if wait is None else now + wait,
         timeout_seconds=round(submission.timeout.total_seconds()),
         estimated_usd=submission.estimated_usd,

@@ -119,6 +119,7 @@ class Calls:
             token=claimed.token,
             request=job.request,
             card=self.cards[job.request.model],
+            profile=job.profile,
             api_url=self.api_url or job.api_url or "",
             traceparent=job.traceparent,
         )

@@ -9,7 +9,7 @@ from service.domain.errors import Unavailable
 from service.domain.job import Job, JobState
 from service.domain.ports import ArtifactStore
 from service.domain.price import Terms
-from service.domain.retry import LONGEST_WAIT
+from service.domain.retry import LONGEST_WAIT, step_down
 from service.lifecycle.calls import Calls
 from service.lifecycle.manifest import finished_outcome
 from service.lifecycle.report import succeed
@@ -55,7 +55,7 @@ class Rescuer:
                 lambda tx: jobs.unheard(tx, now - CANCEL_GRACE),
                 lambda job: self._fail(job, _LOST, now),
             ),
-            (lambda tx: jobs.never_started(tx, now), lambda job: _expire(job, now)),
+            (lambda tx: jobs.never_started(tx, now), lambda job: _not_started(job, now)),
         ]
         return sum(self._try(job, move, now) for due, move in rules for job in self.db.read(due))
 
@@ -114,6 +114,13 @@ _LOST = Failure(
 )
 
 
+_NO_WORKER = Failure(
+    kind=FailureKind.LOST,
+    code="not_started",
+    message="no worker began it within start_timeout_seconds",
+)
+
+
 def _timeout(job: Job) -> Failure:
     return Failure(
         kind=FailureKind.TIMEOUT,
@@ -130,5 +137,9 @@ def _let_run(job: Job, now: datetime) -> Work:
     return lambda tx: moves.let_run(tx, job, now=now)
 
 
-def _expire(job: Job, now: datetime) -> Work:
-    return lambda tx: moves.expire(tx, job, now=now)
+def _not_started(job: Job, now: datetime) -> Work:
+    """No worker has taken it: perhaps one of another model does."""
+    onward = step_down(job, _NO_WORKER, now)
+    if onward is None:
+        return lambda tx: moves.expire(tx, job, now=now)
+    return lambda tx: moves.hand_on(tx, job, onward, now=now)

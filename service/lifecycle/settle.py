@@ -1,11 +1,12 @@
-"""What an attempt without a video means for its job: canceled, queued again, or failed."""
+"""What an attempt without a video means for its job: canceled, queued again, perhaps for another
+model, or failed."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from service.domain.attempt import Failure, FailureKind
 from service.domain.job import Job, JobState
 from service.domain.price import Charge, Rates
-from service.domain.retry import MAX_LAPSED, retry_wait
+from service.domain.retry import MAX_LAPSED, retry_wait, step_down
 from service.lifecycle.charge import charge_of
 from service.store import attempts, moves
 from service.store.database import Transaction
@@ -22,10 +23,14 @@ def settle(
 ) -> Job | None:
     """End the running attempt of `job` and move the job; without `again` it is not tried once
     more, whatever the kind of the failure. None when `job` is stale."""
-    earlier = attempts.count_failed(tx, job, failure.kind)
-    wait = retry_wait(failure.kind, left=job.max_attempts - job.attempt, earlier=earlier)
     charge = charge_of(tx, job, rates, now, seconds=failure.gpu_seconds, gpu=failure.gpu)
-    moved = _move(tx, job, failure, wait if again else None, charge)
+    if job.cancel_requested_at is not None:
+        # Nobody wants it any more: not worth another attempt, and not a failure either.
+        moved = moves.cancel(tx, job, charge=charge)
+    elif again:
+        moved = _again(tx, job, failure, charge)
+    else:
+        moved = moves.fail(tx, job, failure, charge=charge)
     if moved is not None:
         attempts.end(
             tx,
@@ -48,7 +53,7 @@ def lapse(tx: Transaction, job: Job, rates: Rates, now: datetime) -> Job | None:
     if job.cancel_requested_at is not None:
         moved = moves.cancel(tx, job, charge=charge)
     elif attempts.count_lapsed(tx, job) + 1 >= MAX_LAPSED:
-        moved = moves.fail(tx, job, _NEVER_BEGUN, charge=charge)
+        moved = _step_down(tx, job, _NEVER_BEGUN, charge)
     else:
         moved = moves.release(tx, job, run_at=now, charge=charge)
     if moved is not None:
@@ -63,12 +68,17 @@ _NEVER_BEGUN = Failure(
 )
 
 
-def _move(
-    tx: Transaction, job: Job, failure: Failure, wait: timedelta | None, charge: Charge
-) -> Job | None:
-    if job.cancel_requested_at is not None:
-        # Nobody wants it any more: not worth another attempt, and not a failure either.
-        return moves.cancel(tx, job, charge=charge)
-    if wait is not None:
-        return moves.requeue(tx, job, run_at=charge.at + wait, charge=charge)
-    return moves.fail(tx, job, failure, charge=charge)
+def _again(tx: Transaction, job: Job, failure: Failure, charge: Charge) -> Job | None:
+    """The same once more, where its kind of failure is worth that; else a step down."""
+    earlier = attempts.count_failed(tx, job, failure.kind)
+    wait = retry_wait(failure.kind, left=job.max_attempts - job.attempt, earlier=earlier)
+    if wait is None:
+        return _step_down(tx, job, failure, charge)
+    return moves.requeue(tx, job, run_at=charge.at + wait, charge=charge)
+
+
+def _step_down(tx: Transaction, job: Job, failure: Failure, charge: Charge) -> Job | None:
+    onward = step_down(job, failure, charge.at)
+    if onward is None:
+        return moves.fail(tx, job, failure, charge=charge)
+    return moves.requeue(tx, job, run_at=charge.at, charge=charge, onward=onward)

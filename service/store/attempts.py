@@ -42,6 +42,7 @@ def open_attempt(
         {
             "job_id": job.id,
             "number": job.attempt,
+            "model": job.request.model,
             "fence": job.fence,
             "token_hash": token_hash,
             "worker": worker,
@@ -112,13 +113,8 @@ def end(
 
 
 def count_failed(tx: Transaction, job: Job, kind: FailureKind) -> int:
-    """Earlier attempts of this job that ended with `kind`."""
-    statement = (
-        sa.select(sa.func.count())
-        .select_from(_attempts)
-        .where(_attempts.c.job_id == job.id, _attempts.c.error_kind == kind)
-    )
-    return int(tx.execute(statement).scalar_one())
+    """Earlier attempts of this job, with the model whose turn it is, that ended with `kind`."""
+    return _count(tx, job, _attempts.c.error_kind == kind)
 
 
 def given_up(tx: Transaction, since: datetime) -> list[str]:
@@ -135,11 +131,20 @@ def given_up(tx: Transaction, since: datetime) -> list[str]:
 
 
 def count_lapsed(tx: Transaction, job: Job) -> int:
-    """Earlier attempts of this job that no worker began."""
+    """The same of those that no worker began."""
+    return _count(tx, job, _attempts.c.outcome == LAPSED)
+
+
+def _count(tx: Transaction, job: Job, condition: sa.ColumnElement[bool]) -> int:
+    model = _attempts.c.model
     statement = (
         sa.select(sa.func.count())
         .select_from(_attempts)
-        .where(_attempts.c.job_id == job.id, _attempts.c.outcome == LAPSED)
+        .where(
+            _attempts.c.job_id == job.id,
+            sa.or_(model.is_(None), model == job.request.model),
+            condition,
+        )
     )
     return int(tx.execute(statement).scalar_one())
 

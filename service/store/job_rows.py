@@ -23,9 +23,13 @@ def to_row(job: Job) -> dict[str, Any]:
         "priority": RANKS[job.priority],
         "model": job.request.model,
         "request": job.request.model_dump(),
+        "profile": job.profile,
+        "fallbacks": [each.model_dump(mode="json") for each in job.fallbacks] or None,
+        "fell_back": [each.model_dump(mode="json") for each in job.fell_back] or None,
         "user_metadata": job.metadata,
         "created_at": job.created_at,
         "run_at": job.run_at,
+        "start_timeout_seconds": job.start_timeout_seconds,
         "start_deadline_at": job.start_deadline_at,
         "timeout_seconds": job.timeout_seconds,
         "max_attempts": job.max_attempts,
@@ -49,6 +53,8 @@ def to_job(row: Mapping[Any, Any]) -> Job:
         **values,
         priority=_PRIORITY_WORDS[row["priority"]],
         metadata=row["user_metadata"],
+        fallbacks=row["fallbacks"] or (),
+        fell_back=row["fell_back"] or (),
         gpu_seconds=row["gpu_ms"] / 1000,
         estimated_usd=row["estimated_microusd"] / 1e6,
         actual_usd=None if actual is None else actual / 1e6,
@@ -57,7 +63,11 @@ def to_job(row: Mapping[Any, Any]) -> Job:
 
 
 # Columns that a Job carries under the same name and in the same unit.
-_SAME = tuple(name for name in Job.model_fields if name in job_table.c and name != "priority")
+_SAME = tuple(
+    name
+    for name in Job.model_fields
+    if name in job_table.c and name not in ("priority", "fallbacks", "fell_back")
+)
 
 
 def _to_error(row: Mapping[Any, Any]) -> JobError | None:

@@ -16,7 +16,7 @@ from service.domain.keeping import SETTLE
 from service.domain.price import Charge, microusd, month_of
 from service.store import keys, ledger, outbox
 from service.store.database import Transaction
-from service.store.job_rows import job_table, to_job
+from service.store.job_rows import job_table, to_job, to_row
 
 
 def claim(tx: Transaction, job: Job, *, lease_until: datetime) -> Job | None:
@@ -42,30 +42,51 @@ def begin(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job 
 
 
 def requeue(
-    tx: Transaction, job: Job, *, run_at: datetime, charge: Charge | None = None
+    tx: Transaction,
+    job: Job,
+    *,
+    run_at: datetime,
+    charge: Charge | None = None,
+    onward: Job | None = None,
 ) -> Job | None:
-    """`charge` is what the attempt has cost that ends here."""
+    """`charge` is what the attempt has cost that ends here; `onward` is how the job goes on, where
+    that is otherwise than before."""
     moved = _move(
         tx,
         job,
         JobState.QUEUED,
         charge,
         run_at=run_at,
-        max_attempts=job.max_attempts,
         lease_until=None,
         run_deadline_at=None,
         stage=None,
         stage_detail=None,
+        **_onward(job, onward or job),
     )
     if moved is not None:
-        tx.ring(f"queue:{job.request.model}")
+        tx.ring(f"queue:{moved.request.model}")
     return moved
+
+
+def hand_on(tx: Transaction, job: Job, onward: Job, *, now: datetime) -> Job | None:
+    """A queued job waits for a worker of another model from now on."""
+    values = _onward(job, onward)
+    moved = _update(tx, job, {JobState.QUEUED}, fence=job.fence + 1, run_at=now, **values)
+    if moved is not None:
+        tx.ring(f"queue:{moved.request.model}")
+    return moved
+
+
+def _onward(job: Job, onward: Job) -> dict[str, Any]:
+    """The columns of what differs."""
+    before, after = to_row(job), to_row(onward)
+    return {name: value for name, value in after.items() if value != before[name]}
 
 
 def release(tx: Transaction, job: Job, *, run_at: datetime, charge: Charge) -> Job | None:
     """Queue again an attempt that its worker gave back: it does not count as one of the few."""
     spared = job.model_copy(update={"max_attempts": job.max_attempts + 1})
-    return requeue(tx, spared, run_at=run_at, charge=charge)
+    return requeue(tx, job, run_at=run_at, charge=charge, onward=spared)
 
 
 def succeed(
@@ -133,7 +154,7 @@ def _move(
     """
     fence = job.fence if to is JobState.SUCCEEDED else job.fence + 1
     cost = {} if charge is None else _cost(job, charge)
-    moved = _update(tx, job, sources(to), state=to, fence=fence, **cost, **values)
+    moved = _update(tx, job, sources(to), **{**cost, **values, "state": to, "fence": fence})
     if moved is not None:
         _count(tx, job, to, charge)
     return moved

@@ -12,6 +12,7 @@ from sqlmodel import Field, SQLModel
 from service.domain.attempt import FailureKind, Stage
 from service.domain.event import DeliveryState
 from service.domain.job import ACTIVE, FINAL, JobState
+from service.domain.levers import Profile
 from service.store.columns import Id, Instant, Json, words
 
 SQLModel.metadata.naming_convention = {
@@ -86,6 +87,9 @@ class JobRow(SQLModel, table=True):
     priority: int = 1  # 0 is first
     model: str = Field(max_length=64)
     request: dict[str, Any] = Field(sa_type=Json)
+    profile: Profile = Field(default=Profile.FULL, sa_type=words(Profile, "profile"))
+    fallbacks: list[dict[str, Any]] | None = Field(default=None, sa_type=Json)
+    fell_back: list[dict[str, Any]] | None = Field(default=None, sa_type=Json)
     user_metadata: dict[str, Any] = Field(sa_type=Json)
 
     stage: Stage | None = Field(default=None, sa_type=words(Stage, "stage"))
@@ -99,6 +103,7 @@ class JobRow(SQLModel, table=True):
 
     created_at: datetime = Field(sa_type=Instant)
     run_at: datetime = Field(sa_type=Instant)
+    start_timeout_seconds: int | None = None
     start_deadline_at: datetime | None = Field(default=None, sa_type=Instant)
     timeout_seconds: int
     run_deadline_at: datetime | None = Field(default=None, sa_type=Instant)
@@ -162,6 +167,7 @@ class AttemptRow(SQLModel, table=True):
 
     job_id: str = Field(sa_type=Id, primary_key=True, foreign_key="jobs.id", ondelete="CASCADE")
     number: int = Field(primary_key=True)
+    model: str | None = Field(default=None, max_length=64)  # None: that of its job
     fence: int = Field(sa_type=sa.BigInteger)
     token_hash: bytes = Field(sa_type=sa.LargeBinary(32))
     worker: str = Field(max_length=80)

@@ -53,7 +53,7 @@ def make_video(
             conditions = preprocess(ticket, artifacts, bench.sources, scratch, on_step)
         with watch.time("load"):
             on_step(Stage.LOAD, 0, 1)
-            adapter.load()
+            adapter.load(ticket.profile)
         studio = Studio(adapter, conditions, scratch, provenance(ticket), watch, on_step)
         kept = Checkpoints(ticket, artifacts, prefix, scratch)
         segments = plan(ticket.request, ticket.card)

@@ -258,3 +258,29 @@ def test_a_key_sees_its_own_usage_and_an_admin_that_of_all(billed: World) -> Non
 )
 def test_a_usage_that_cannot_be_is_refused(billed: World, query: str) -> None:
     assert billed.client.get(f"/v1/usage?{query}").status_code == 422
+
+
+def test_what_is_reserved_is_that_of_the_dearest_model_and_each_pays_for_its_own(
+    billed: World,
+) -> None:
+    dearest = billed.client.post("/v1/estimate", json=ask()).json()["cost"]["estimated_usd"]
+    job = billed.submit(models=["slate", "ltx-2b"])
+    assert job["cost"]["estimated_usd"] == dearest
+    assert (job["cost"]["gpu"], job["cost"]["usd_per_second"]) == (None, 0.0)
+    ticket, begun = billed.begin()
+    failure = {"kind": "internal", "code": "x", "message": "y"}
+    billed.report(ticket, "fail", fence=begun["fence"], failure=failure)
+    now = billed.job(job["id"])
+    assert (now["cost"]["gpu"], now["cost"]["usd_per_second"]) == ("A10", 0.001)
+
+    end(billed, gpu="NVIDIA L40S", gpu_seconds=10)
+
+    done = billed.job(job["id"])
+    assert done["status"] == "failed"
+    assert done["cost"]["actual_usd"] == pytest.approx(10 * L40S)
+    rows = billed.client.get("/v1/usage?group_by=model").json()["data"]
+    assert {row["model"]: (row["jobs"], row["gpu_seconds"]) for row in rows} == {
+        "ltx-2b": (1, 10.0)
+    }
+    (admin,) = billed.client.get("/v1/keys").json()["data"]
+    assert admin["budget"]["reserved_usd"] == 0

@@ -51,6 +51,13 @@ def test_every_flag_arrives_and_json_is_the_job_alone(rushes: Rushes) -> None:
     assert sha256(file.read_bytes()).hexdigest() == job["result"]["sha256"]
 
 
+def test_a_model_given_again_is_the_next_in_order(rushes: Rushes) -> None:
+    made = rushes("video", "A cat", *TINY, "--model", "slate", "--model", "nope")
+
+    assert made.returncode == 4
+    assert "no model 'nope' here" in made.stderr
+
+
 def test_pictures_and_films_are_files_or_jobs(rushes: Rushes) -> None:
     (rushes.folder / "first.png").write_bytes(saved(gradient(), "PNG"))
     (rushes.folder / "last.webp").write_bytes(saved(gradient(), "WEBP"))

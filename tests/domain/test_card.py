@@ -80,3 +80,10 @@ def test_more_steps_and_larger_clips_are_expected_to_take_longer() -> None:
     assert card.expected_seconds(more) > card.expected_seconds(base)
     # Attention grows with the square of the clip.
     assert card.expected_seconds(longer) > 2.2 * card.expected_seconds(base)
+
+
+@pytest.mark.parametrize("card", CARDS.values(), ids=lambda card: card.name)
+def test_those_that_take_over_are_other_real_models(card: ModelCard) -> None:
+    assert card.name not in card.fallbacks
+    assert len(set(card.fallbacks)) == len(card.fallbacks)
+    assert not any(CARDS[name].sandbox for name in card.fallbacks)

@@ -25,6 +25,7 @@ from service.artifacts.files import Files
 from service.domain.attempt import MANIFEST, Failure, FailureKind, Progress
 from service.domain.errors import Lost, RequestRefused
 from service.domain.event import DeliveryFilter
+from service.domain.fallback import Fallback, FellBack
 from service.domain.job import ACTIVE, MOVES, Job, JobFilter, JobState, KeyId
 from service.domain.limits import Limits
 from service.domain.retry import MAX_LAPSED
@@ -39,6 +40,8 @@ from tests import make
 from tests.chaos.scale import rounds, tell
 
 pytestmark = pytest.mark.slow
+
+MODELS = ("slate", "second")
 
 
 class Machine(RuleBasedStateMachine):
@@ -56,6 +59,7 @@ class Machine(RuleBasedStateMachine):
         self.rescuer = Rescuer(self.db, Files(Path(self.folder.name) / "a"), make.TERMS)
         self.seen: dict[str, JobState] = {}
         self.named: dict[str, str] = {}
+        self.gave_up: dict[str, tuple[FellBack, ...]] = {}
         self.calls = 0
 
     @initialize()
@@ -63,10 +67,13 @@ class Machine(RuleBasedStateMachine):
         self.key_id: KeyId = make.key(self.db)[0]
 
     @rule(
-        priority=st.sampled_from(["low", "normal", "high"]), name=st.sampled_from([None, "a", "b"])
+        priority=st.sampled_from(["low", "normal", "high"]),
+        name=st.sampled_from([None, "a", "b"]),
+        others=st.sampled_from([(), ("second",)]),
     )
-    def submit(self, priority: str, name: str | None) -> None:
-        """With or without an Idempotency-Key; the same one always finds the same job."""
+    def submit(self, priority: str, name: str | None, others: tuple[str, ...]) -> None:
+        """With or without an Idempotency-Key, whose same one always finds the same job; with or
+        without another model that may take it over."""
         named = None if name is None else Idempotency(f"{name}-{priority}", b"f" * 32)
         asked = make.submission(
             self.key_id,
@@ -74,6 +81,9 @@ class Machine(RuleBasedStateMachine):
             idempotency=named,
             webhook_url="https://hooks.example.com/",
             start_timeout=timedelta(seconds=90) if priority == "low" else None,
+            fallbacks=tuple(
+                Fallback(request=make.request(model=other), expected_ms=1) for other in others
+            ),
         )
         accepted = make.do(self.db, lambda tx: submit(tx, asked, Limits(), self.clock()))
         if named is not None:
@@ -81,7 +91,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(target=claims)
     def claim(self) -> dispatch.Claim | None:
-        claimed: dispatch.Claim | None = make.claim(self.db, self.clock())
+        claimed: dispatch.Claim | None = make.claim(self.db, self.clock(), MODELS)
         return claimed
 
     @rule(target=begun, claimed=claims)
@@ -266,13 +276,31 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "key_id"):
             return
         page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, wanted=JobFilter()))
-        lapsed = "SELECT job_id FROM attempts WHERE outcome = 'lapsed'"
-        found = self.db.read(lambda tx: tx.connection.exec_driver_sql(lapsed).scalars().all())
-        counts = Counter(found)
+        lapsed = "SELECT job_id, model FROM attempts WHERE outcome = 'lapsed'"
+        found = self.db.read(lambda tx: tx.connection.exec_driver_sql(lapsed).all())
+        counts = Counter((job_id, model) for job_id, model in found)
         for job in page:
-            assert counts[job.id] <= MAX_LAPSED
+            assert counts[job.id, job.request.model] <= MAX_LAPSED
             failed = job.error is not None and job.error.code == "never_begun"
-            assert failed == (counts[job.id] == MAX_LAPSED)
+            assert failed == (counts[job.id, job.request.model] == MAX_LAPSED)
+            for left in job.fell_back:
+                gave_up = left.code == "never_begun"
+                assert gave_up == (counts[job.id, left.model] == MAX_LAPSED)
+
+    @invariant()
+    def models_take_over_in_their_order_and_once(self) -> None:
+        if not hasattr(self, "key_id"):
+            return
+        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, wanted=JobFilter()))
+        for job in page:
+            turns = [*(left.model for left in job.fell_back), job.request.model]
+            assert turns == sorted(turns, key=MODELS.index)
+            steps = [(left.model, left.profile) for left in job.fell_back]
+            assert len(set(steps)) == len(steps)
+            assert not {other.request.model for other in job.fallbacks} & set(turns)
+            was_before = self.gave_up.get(job.id, ())
+            assert job.fell_back[: len(was_before)] == was_before
+            self.gave_up[job.id] = job.fell_back
 
     def teardown(self) -> None:
         self.folder.cleanup()
@@ -286,7 +314,7 @@ class Unlucky(Machine):
         """Their answers were lost; the last of them is seen after all, late."""
         claimed = None
         for _ in range(MAX_LAPSED):
-            claimed = make.claim(self.db, self.clock()) or claimed
+            claimed = make.claim(self.db, self.clock(), MODELS) or claimed
             self.clock.advance(31)
             self.rescuer.tick(self.clock())
         return claimed

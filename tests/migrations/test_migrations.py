@@ -11,11 +11,14 @@ from alembic.util.exc import CommandError
 from fastapi.testclient import TestClient
 
 from service.app import build
+from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import Unavailable
 from service.domain.job import JobFilter, JobId, JobState, KeyId
+from service.domain.levers import Profile
 from service.domain.limits import Limits
 from service.domain.price import Balance, Charge, month_of
 from service.lifecycle.cancel import cancel
+from service.lifecycle.settle import settle
 from service.lifecycle.submit import submit
 from service.settings import Settings
 from service.store import jobs, keys, ledger, moves
@@ -31,7 +34,7 @@ from service.store.schema import (
 )
 from tests import make
 from tests.conftest import DATABASES, new_database
-from tests.migrations import rows_0002
+from tests.migrations import rows_0002, rows_0003
 from tests.migrations.rows_0001 import write_rows
 
 
@@ -99,7 +102,7 @@ def test_a_database_that_is_up_to_date_is_told_so_without_alembic(url: str) -> N
 
 
 def test_every_revision_but_the_newest_has_rows_to_be_upgraded() -> None:
-    assert sorted(RELEASED)[:-1] == ["0001", "0002"]
+    assert sorted(RELEASED)[:-1] == ["0001", "0002", "0003"]
 
 
 def test_a_database_of_the_first_release_goes_on_with_all_its_rows(url: str) -> None:
@@ -161,6 +164,28 @@ def test_a_database_of_the_second_release_knows_what_its_jobs_took(url: str) -> 
         db.close()
 
 
+def test_a_database_of_the_third_release_goes_on_with_the_one_model_of_each_job(url: str) -> None:
+    command.upgrade(alembic_config(url), "0003")
+    key_id = KeyId(rows_0003.write_rows(url).key_id)
+
+    migrate(url)
+
+    command.check(alembic_config(url))
+    db = Database(url, lambda topics: None)
+    try:
+        found = db.read(lambda tx: jobs.page(tx, key_id, size=9, wanted=JobFilter()))
+        assert {(job.profile, job.fallbacks, job.fell_back) for job in found} == {
+            (Profile.FULL, (), ())
+        }
+        # The worker that a running job lost before still counts: with the second it has failed.
+        running = next(job for job in found if job.state is JobState.RUNNING)
+        lost = Failure(kind=FailureKind.LOST, code="worker_lost", message="fell silent")
+        settled = make.do(db, lambda tx: settle(tx, running, lost, make.TERMS.rates, make.START))
+        assert settled.state is JobState.FAILED
+    finally:
+        db.close()
+
+
 def test_an_unmigrated_database_is_refused_with_the_way_out(url: str) -> None:
     with pytest.raises(Unavailable, match="rushes migrate"):
         check_schema(url)
@@ -177,7 +202,7 @@ def test_a_database_of_a_newer_release_is_refused(url: str) -> None:
 def test_a_database_of_an_older_release_is_refused_with_the_way_out(url: str) -> None:
     command.upgrade(alembic_config(url), "0001")
 
-    with pytest.raises(Unavailable, match="needs 0003; run `rushes migrate`"):
+    with pytest.raises(Unavailable, match="needs 0004; run `rushes migrate`"):
         check_schema(url)
 
 

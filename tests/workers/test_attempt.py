@@ -13,6 +13,7 @@ from service.artifacts.files import Files
 from service.domain.attempt import AttemptFailed, Failure, FailureKind, Outcome
 from service.domain.card import ModelCard
 from service.domain.catalog import SLATE
+from service.domain.levers import Profile
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.slate import Slate
 from service.workers.attempt import Warm, attempt
@@ -32,8 +33,10 @@ class OnGpu:
         self.gpu: str | None = None
         self._slate = Slate(card, None)
         self._fault = fault
+        self.profiles: list[Profile] = []
 
-    def load(self) -> None:
+    def load(self, profile: Profile = Profile.FULL) -> None:
+        self.profiles.append(profile)
         if self.gpu is None:
             time.sleep(LOADING)
             self.gpu = "NVIDIA L40S"
@@ -50,8 +53,8 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(Files(tmp_path / "artifacts"), tmp_path / "scratch")
 
 
-def run(warm: Warm, bench: Bench) -> Outcome | Failure:
-    ticket = make.ticket()
+def run(warm: Warm, bench: Bench, **changes: Any) -> Outcome | Failure:
+    ticket = make.ticket(**changes)
     with httpx.Client(base_url=ticket.api_url) as client:
         reporter = HttpReporter(client, ticket, Event())
         return attempt(ticket, warm, bench, reporter, "jobs/j/2")
@@ -96,7 +99,7 @@ def test_a_failure_before_the_model_was_there_leaves_its_cost_to_be_told_by_the_
     bench: Bench,
 ) -> None:
     class Broken(OnGpu):
-        def load(self) -> None:
+        def load(self, profile: Profile = Profile.FULL) -> None:
             raise AttemptFailed(FailureKind.OOM, "out_of_memory", "too large")
 
     made = run(Warm(Broken), bench)
@@ -110,3 +113,14 @@ def test_the_sandbox_uses_no_gpu(bench: Bench) -> None:
 
     assert isinstance(made, Outcome)
     assert (made.gpu, made.gpu_seconds) == (None, 0)
+
+
+def test_the_model_takes_as_much_memory_as_the_ticket_says(bench: Bench) -> None:
+    adapter = OnGpu(SLATE)
+    warm = Warm(lambda card: adapter)
+
+    run(warm, bench)
+    run(warm, bench, profile=Profile.SMALL)
+    run(warm, bench)
+
+    assert adapter.profiles == [Profile.FULL, Profile.SMALL, Profile.FULL]

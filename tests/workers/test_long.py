@@ -8,6 +8,7 @@ import pytest
 from service.artifacts.files import Files
 from service.domain.attempt import Stage, Ticket
 from service.domain.catalog import CARDS
+from service.domain.levers import Profile
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.diffusion import DiffusionAdapter
@@ -32,7 +33,7 @@ class Counted:
     gpu = None
     made_with: dict[str, str] = {}  # noqa: RUF012 - never written
 
-    def load(self) -> None: ...
+    def load(self, profile: Profile = Profile.FULL) -> None: ...
 
     def generate(
         self, request: VideoRequest, conditions: Conditions, on_step: OnStep

@@ -9,6 +9,7 @@ import pytest
 from service.artifacts.files import Files
 from service.domain.attempt import Outcome, Stage, Ticket
 from service.domain.catalog import SLATE
+from service.domain.levers import Profile
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.run import Bench, make_video
@@ -32,7 +33,7 @@ class Drifting:
         self.asked: list[VideoRequest] = []
         self.dies_in = dies_in
 
-    def load(self) -> None: ...
+    def load(self, profile: Profile = Profile.FULL) -> None: ...
 
     def generate(
         self, request: VideoRequest, conditions: Conditions, on_step: OnStep

@@ -7,7 +7,7 @@ from service.api.asked import VideoAskDep, body_of
 from service.api.auth import Visit, VisitDep
 from service.api.parts import Parts
 from service.api.problems import documented
-from service.api.schemas import Cost, Estimate, InlineVideo, JobOut
+from service.api.schemas import Cost, Estimate, FallbackOut, InlineVideo, JobOut
 from service.domain.price import microusd, month_of
 from service.domain.request import VideoAsk, VideoRequest
 from service.domain.submission import Submission
@@ -46,13 +46,15 @@ async def estimate(asked: VideoAskDep, request: Request, visit: VisitDep) -> Est
     """Resolve a request without starting anything: parameters, cost, seconds, warnings."""
     would_be, _ = await submission(visit, Plea(asked, request))
     parts, ask = visit.parts, asked.ask
-    card, made = parts.card(ask.model), would_be.request
+    made = would_be.request
+    card = parts.cards[made.model]
     return Estimate(
         model=card.name,
         sandbox=card.sandbox,
         input=made,
         duration_seconds=round(made.duration_seconds, 6),
         expected_seconds=round(card.expected_seconds(made), 2),
+        fallbacks=[FallbackOut.from_domain(each) for each in would_be.fallbacks],
         cost=_cost(would_be),
         warnings=[*_warnings(parts, ask, made), *await _too_dear(visit, would_be)],
     )

@@ -105,6 +105,7 @@ async def claim_work(ask: ClaimAsk, request: Request, parts: WorkerDep) -> Respo
         token=claimed.token,
         request=job.request,
         card=parts.cards[job.request.model],
+        profile=job.profile,
         api_url=str(request.base_url).rstrip("/"),
         traceparent=job.traceparent,
     )

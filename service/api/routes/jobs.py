@@ -209,7 +209,7 @@ def _asked_again(old: Job, changes: Choices) -> VideoAsk:
     """The old request as an ask, with `changes` on top; a new model brings its own defaults."""
     given = changes.model_dump(exclude_none=True)
     kept = old.request.model_dump(exclude_none=True) | kept_texts(old)
-    if given.get("model", kept["model"]) != kept["model"]:
+    if "models" in given or given.get("model", kept["model"]) != kept["model"]:
         kept = {name: kept[name] for name in _KEPT if name in kept}
     if given.keys() & NEEDS.keys():
         kept = _replaced(kept, given)

@@ -22,6 +22,7 @@ MOCHI = ModelCard(
     default_seconds=5.4,
     default_steps=64,
     default_guidance=4.5,
+    fallbacks=("wan2.2-5b-fast", "ltx-2b"),
     gpus=("H100", "H200"),
     gpu_memory_gb=60.0,
     gpu_memory_offload_gb=24.0,

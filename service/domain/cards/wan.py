@@ -37,6 +37,7 @@ WAN_5B = ModelCard(
     default_guidance=5.0,
     # No last image: the pipeline takes one and leaves it out of the latents.
     features=("text-to-video", "image-to-video", "video-to-video", "continuation"),
+    fallbacks=("wan2.2-5b-fast", "ltx-2b"),
     gpus=("H100", "L40S"),
     gpu_memory_gb=40.0,
     gpu_memory_offload_gb=24.0,
@@ -74,6 +75,7 @@ WAN_5B_FAST = WAN_5B.model_copy(
         "negative_prompt": False,
         "default_steps": 3,
         "default_guidance": 1.0,
+        "fallbacks": ("ltx-2b",),
         "weights": (
             Weights(
                 repo="FastVideo/FastWan2.2-TI2V-5B-FullAttn-Diffusers",
