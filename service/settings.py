@@ -138,6 +138,12 @@ class Settings(BaseSettings):
     embeddings_bytes: int = Field(
         268_435_456, ge=0, description="Memory of a worker for prompts that it has read; 0: none."
     )
+    ahead_bytes: int = Field(
+        536_870_912,
+        ge=0,
+        description="Memory of a worker for frames that wait to be encoded while the model makes "
+        "the next clip; 0: it waits for them.",
+    )
 
     max_body_bytes: int = Field(
         262_144, ge=1_000, description="Largest request body, without pictures and films in it."
@@ -241,7 +247,7 @@ def unknown_settings() -> dict[str, str]:
 _FOR_WORKERS = {
     *("data_dir", "models", "accept_licences", "weights", "worker_token"),
     *("compile", "compiled_shapes", "compiled_dir", "attention", "quantize"),
-    *("vae_dtype", "vae_channels_last", "embeddings_bytes"),
+    *("vae_dtype", "vae_channels_last", "embeddings_bytes", "ahead_bytes"),
     *("max_image_bytes", "max_video_bytes", "egress_ports", "webhooks_allow_loopback"),
     *("log_level", "log_format", "failpoint"),
     *(name for name in Settings.model_fields if name.startswith("s3_")),

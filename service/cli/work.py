@@ -45,8 +45,10 @@ def work(settings: Settings, api_url: str, name: str) -> None:
                 wiring.artifacts(settings),
                 _fresh(settings.data_dir / "scratch" / name),
                 wiring.sources(settings),
+                settings.ahead_bytes,
             ),
             warm=Warm(partial(_make_adapter, settings)),
+            overlap=settings.ahead_bytes > 0,
         )
         _stop_on_signals(puller)
         _greet(client, puller)
@@ -65,8 +67,8 @@ def work(settings: Settings, api_url: str, name: str) -> None:
 def _stop_on_signals(puller: Puller) -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         puller.stopping.set()
-        if puller.idle:
-            raise SystemExit(0)  # asleep in a long poll: nothing to hand back
+        if puller.asking:
+            raise SystemExit(0)  # out of the long poll; what still runs is waited for
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

@@ -44,18 +44,24 @@ class Warm:
         finally:
             self._ahead += time.perf_counter() - began
 
-    def stopwatch(self) -> Stopwatch:
-        """For an attempt that begins now."""
+    def stopwatch(self, hand_on: Callable[[], None] | None = None) -> Stopwatch:
+        """For an attempt that begins now, and hands the model on when it has made its frames."""
         ahead, self._ahead = self._ahead, 0.0
-        return Stopwatch(ahead)
+        return Stopwatch(ahead, hand_on)
 
 
 def attempt(
-    ticket: Ticket, warm: Warm, bench: Bench, reporter: HttpReporter, prefix: str
+    ticket: Ticket,
+    warm: Warm,
+    bench: Bench,
+    reporter: HttpReporter,
+    prefix: str,
+    hand_on: Callable[[], None] | None = None,
 ) -> Outcome | Failure:
-    """Carry out a ticket. Raises Lost when it is another's, WorkerStopping when this worker is
-    to end, and no other Exception."""
-    watch = warm.stopwatch()
+    """Carry out a ticket; `hand_on` is called when the model may make another clip meanwhile.
+    Raises Lost when it is another's, WorkerStopping when this worker is to end, and no other
+    Exception."""
+    watch = warm.stopwatch(hand_on)
     try:
         adapter = warm.adapter(ticket.card)
         return make_video(ticket, adapter, bench, prefix, reporter.step, watch)

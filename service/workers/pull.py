@@ -1,6 +1,12 @@
-"""The local worker: asks for a ticket, runs it, and keeps its model warm for the next."""
+"""The local worker: asks for a ticket, runs it, and keeps its model warm for the next.
+
+While one clip is encoded and kept, the model makes the next: two attempts at a time, one model.
+"""
 
 import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import httpx
@@ -22,6 +28,7 @@ log = Log(__name__)
 
 _WAIT_SECONDS = 20.0
 _AWAY_SECONDS = 1.0
+_LOOK_SECONDS = 0.2
 
 
 @dataclass
@@ -33,26 +40,56 @@ class Puller:
     models: list[str]
     bench: Bench
     warm: Warm
+    # Whether the next clip is begun while the last one is still encoded.
+    overlap: bool = True
     stopping: threading.Event = field(default_factory=threading.Event)
-    idle: bool = True
+    asking: bool = False  # in a long poll, with nothing to lose by leaving it
+    _away: bool = False
 
     def work(self) -> None:
         """Until told to stop. Raises Unauthenticated when the API does not know this worker, and
         RequestRefused when it cannot make use of it."""
-        away = False
-        while not self.stopping.is_set():
+        most = 2 if self.overlap else 1
+        places, model = threading.Semaphore(most), threading.Semaphore(1)
+        running: set[Future[None]] = set()
+        # Leaving it waits for the attempts, which give up by themselves once we are stopping.
+        with ThreadPoolExecutor(most, thread_name_prefix="attempt") as threads:
+            while not self.stopping.is_set():
+                running = _without_faults(running)
+                # Work is asked for only when it can begin at once: another worker may be free.
+                if not _acquired(places, model):
+                    continue
+                ticket = self._ask()
+                if ticket is None:
+                    model.release()
+                    places.release()
+                else:
+                    running.add(threads.submit(self._carry_out, ticket, places, model))
+        _without_faults(running)
+
+    def _ask(self) -> Ticket | None:
+        """One long poll; None when there is no work, or nobody to ask."""
+        self.asking = True
+        try:
+            ticket = self._claim()
+        except httpx.HTTPError as error:
+            (log.debug if self._away else log.warning)("the API gives no work", error=error)
+            self._away = True
+            self.stopping.wait(_AWAY_SECONDS)
+            return None
+        finally:
+            self.asking = False
+        self._away = False
+        return ticket
+
+    def _carry_out(
+        self, ticket: Ticket, places: threading.Semaphore, model: threading.Semaphore
+    ) -> None:
+        with _once(model.release) as hand_on:
             try:
-                ticket = self._claim()
-            except httpx.HTTPError as error:
-                (log.debug if away else log.warning)("the API gives no work", error=error)
-                away = True
-                self.stopping.wait(_AWAY_SECONDS)
-                continue
-            away = False
-            if ticket is not None:
-                self.idle = False
-                self._run(ticket)
-                self.idle = True
+                self._run(ticket, hand_on)
+            finally:
+                places.release()
 
     def _claim(self) -> Ticket | None:
         card, adapter = self.warm.kept or (None, None)
@@ -74,19 +111,28 @@ class Puller:
         answer.raise_for_status()
         return None if answer.status_code == 204 else Ticket.model_validate_json(answer.content)
 
-    def _run(self, ticket: Ticket) -> None:
+    def _run(self, ticket: Ticket, hand_on: Callable[[], None]) -> None:
         log.info("attempt begins", **named(ticket))
         reporter = HttpReporter(self.client, ticket, self.stopping)
         try:
             prefix = reporter.begin()
             with reporter:
-                self._attempt(ticket, reporter, prefix)
+                self._attempt(ticket, reporter, prefix, hand_on)
         except Lost as lost:
             log.warning("attempt is lost", **named(ticket), error=lost)
 
-    def _attempt(self, ticket: Ticket, reporter: HttpReporter, prefix: str) -> None:
+    def _attempt(
+        self, ticket: Ticket, reporter: HttpReporter, prefix: str, hand_on: Callable[[], None]
+    ) -> None:
         try:
-            made = attempt(ticket, self.warm, self.bench, reporter, prefix)
+            made = attempt(
+                ticket,
+                self.warm,
+                self.bench,
+                reporter,
+                prefix,
+                hand_on if self.overlap else None,
+            )
         except WorkerStopping:
             log.info("attempt given back", **named(ticket))
             reporter.release()
@@ -97,3 +143,37 @@ class Puller:
         failpoint("worker.kept")
         reporter.finish(made)
         log.info("attempt finished", **named(ticket))
+
+
+def _acquired(places: threading.Semaphore, model: threading.Semaphore) -> bool:
+    """Both or none; it waits only so long that the caller can look around."""
+    if not places.acquire(timeout=_LOOK_SECONDS):
+        return False
+    if model.acquire(timeout=_LOOK_SECONDS):
+        return True
+    places.release()
+    return False
+
+
+@contextmanager
+def _once(act: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """What is yielded does it the first time that it is called; the end does it at the latest."""
+    left = [act]
+
+    def do() -> None:
+        while left:
+            left.pop()()
+
+    try:
+        yield do
+    finally:
+        do()
+
+
+def _without_faults(running: set[Future[None]]) -> set[Future[None]]:
+    """Those that still run. Raises what one of the others could not handle: this worker is not to
+    go on as if nothing had been."""
+    over = {future for future in running if future.done()}
+    for future in over:
+        future.result()
+    return running - over

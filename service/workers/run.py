@@ -1,7 +1,8 @@
 """One attempt from ticket to finished video: the recipe, and nothing of how each step is done."""
 
 import tempfile
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ class Bench:
     artifacts: ArtifactStore
     scratch: Path
     sources: Sources = field(default_factory=Sources)
+    # Memory for frames that are made and not yet encoded: about five seconds of 720p.
+    ahead_bytes: int = 512 << 20
 
 
 def make_video(
@@ -46,15 +49,26 @@ def make_video(
     """
     watch = watch or Stopwatch()
     artifacts = bench.artifacts
-    with tempfile.TemporaryDirectory(prefix="attempt-", dir=bench.scratch) as folder:
-        scratch = Path(folder)
+    with ExitStack() as until:
+        scratch = Path(
+            until.enter_context(tempfile.TemporaryDirectory(prefix="attempt-", dir=bench.scratch))
+        )
         with watch.time("preprocess"):
             # Before the model: what cannot be read must not cost a cold start.
             conditions = preprocess(ticket, artifacts, bench.sources, scratch, on_step)
         with watch.time("load"):
             on_step(Stage.LOAD, 0, 1)
             adapter.load(ticket.profile)
-        studio = Studio(adapter, conditions, scratch, provenance(ticket), watch, on_step)
+        studio = Studio(
+            adapter=adapter,
+            conditions=conditions,
+            scratch=scratch,
+            provenance=provenance(ticket),
+            watch=watch,
+            on_step=on_step,
+            ahead_bytes=bench.ahead_bytes,
+            until=until,
+        )
         kept = Checkpoints(ticket, artifacts, prefix, scratch)
         segments = plan(ticket.request, ticket.card)
         parts = kept.found(segments)
@@ -62,6 +76,8 @@ def make_video(
             parts.append(studio.make(segment, parts[-1] if parts else None))
             with watch.time("upload"):
                 kept.keep(segment, parts[-1])
+        made_with, gpu = adapter.made_with, adapter.gpu
+        watch.let_model_go()
         with watch.time("encode"):
             encoded = _joined(parts, ticket, scratch / "video.mp4")
             on_step(Stage.ENCODE, 1, 1)
@@ -70,8 +86,8 @@ def make_video(
             on_step(Stage.UPLOAD, 0, 1)
             facts = _keep(encoded, ticket, artifacts, prefix)
         seams = tuple(part.difference for part in parts if part.difference is not None)
-        facts = facts.model_copy(update={"seams": seams, "made_with": adapter.made_with})
-        outcome = _outcome(facts, adapter, watch)
+        facts = facts.model_copy(update={"seams": seams, "made_with": made_with})
+        outcome = _outcome(facts, gpu, watch)
         upload_manifest(artifacts, prefix, outcome, scratch)
         kept.discard()
     return outcome
@@ -94,14 +110,14 @@ def provenance(ticket: Ticket) -> dict[str, Any]:
 
 def _joined(parts: list[Part], ticket: Ticket, target: Path) -> Encoded:
     """The whole video, and the frames for its stills."""
-    only = parts[0]
-    if len(parts) == 1 and only.middle is not None and only.last is not None:
-        only.video.rename(target)
-        return Encoded(target, only.middle, only.last)
-    join([part.video for part in parts], target, ticket.request.fps, provenance(ticket))
-    last = parts[-1].last
+    last = parts[-1].encoding
     assert last is not None, "the last segment is made by the attempt that ends the video"
-    return Encoded(target, frame_at(target, ticket.request.num_frames // 2, ticket.request), last)
+    encoded = last.result()
+    if len(parts) == 1:
+        return replace(encoded, path=encoded.path.rename(target))
+    join([part.video for part in parts], target, ticket.request.fps, provenance(ticket))
+    middle = frame_at(target, ticket.request.num_frames // 2, ticket.request)
+    return Encoded(target, middle, encoded.last)
 
 
 def _keep(encoded: Encoded, ticket: Ticket, artifacts: ArtifactStore, prefix: str) -> VideoFacts:
@@ -120,10 +136,10 @@ def _keep(encoded: Encoded, ticket: Ticket, artifacts: ArtifactStore, prefix: st
     )
 
 
-def _outcome(facts: VideoFacts, adapter: Adapter, watch: Stopwatch) -> Outcome:
+def _outcome(facts: VideoFacts, gpu: str | None, watch: Stopwatch) -> Outcome:
     return Outcome(
         facts=facts,
         timings_ms=watch.milliseconds(),
-        gpu=adapter.gpu,
-        gpu_seconds=watch.spent() if adapter.gpu else 0.0,
+        gpu=gpu,
+        gpu_seconds=watch.spent() if gpu else 0.0,
     )

@@ -60,6 +60,8 @@ class Checkpoints:
             return
         folder, name = f"{self.prefix}/{SEGMENTS}", f"{segment.number}"
         assert part.tail is not None, "only the last hands nothing on"
+        assert part.encoding is not None, "what was found is not kept again"
+        part.encoding.result()
         tail = self.scratch / f"{name}.npy"
         np.save(tail, part.tail, allow_pickle=False)
         copy = self.scratch / f"{name}-copy.mp4"

@@ -1,7 +1,7 @@
 """How long each stage took; stages may overlap, for frames are encoded while they are made."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -9,11 +9,14 @@ T = TypeVar("T")
 
 
 class Stopwatch:
-    def __init__(self, before: float = 0.0) -> None:
-        """`before`: seconds that were spent ahead, for which nobody has been told yet."""
+    def __init__(self, before: float = 0.0, hand_on: Callable[[], None] | None = None) -> None:
+        """`before`: seconds that were spent ahead, for which nobody has been told yet. `hand_on`
+        gives the model to the next clip; without it, it is held and paid for to the end."""
+        self._hand_on = hand_on
         self._began = time.perf_counter()
         self._before = before
         self._spent: dict[str, float] = {}
+        self._paid: float | None = None
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
@@ -40,9 +43,15 @@ class Stopwatch:
         """Seconds since this stopwatch was made."""
         return time.perf_counter() - self._began
 
+    def let_model_go(self) -> None:
+        """It has made the last frame; where another clip may have it, the GPU's time is over."""
+        if self._hand_on is not None:
+            self._paid = self.total()
+            self._hand_on()
+
     def spent(self) -> float:
-        """The same, and what was spent ahead."""
-        return self._before + self.total()
+        """Seconds of the GPU, those spent ahead with them."""
+        return self._before + (self.total() if self._paid is None else self._paid)
 
     def milliseconds(self) -> dict[str, int]:
         """By stage, and `total`; `encode` without the making of the frames it waited for."""

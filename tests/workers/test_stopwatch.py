@@ -27,3 +27,15 @@ def test_what_was_spent_ahead_counts_in_what_is_paid_and_not_in_how_long_it_took
     assert 100 <= watch.spent() < 150
     assert watch.total() < 50
     assert watch.milliseconds()["total"] < 50_000
+
+
+def test_a_model_that_another_clip_has_is_not_paid_for() -> None:
+    given: list[bool] = []
+    handed, held = Stopwatch(5.0, lambda: given.append(True)), Stopwatch(5.0)
+    for watch in (handed, held):
+        watch.let_model_go()
+    time.sleep(0.05)
+
+    assert given == [True]
+    assert 5 <= handed.spent() < 5.04 < 5.05 <= held.spent()
+    assert handed.total() >= 0.05

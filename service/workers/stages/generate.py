@@ -1,6 +1,7 @@
 """One segment, from the model to a file: generated, blended with the one before, encoded."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from service.domain.attempt import AttemptFailed, FailureKind, Stage
 from service.domain.plan import Segment
 from service.workers.adapters.base import Adapter, Conditions, Film, Frame, OnStep
-from service.workers.stages.encode import encode
+from service.workers.stages.behind import Encoding
 from service.workers.stages.stitch import Seam
 from service.workers.stopwatch import Stopwatch
 
@@ -20,20 +21,23 @@ from service.workers.stopwatch import Stopwatch
 class Part:
     """A finished segment: its own frames as an MP4, and those that it hands on as they are.
 
-    `difference` is what its seam with the one before measured, None for the first. The two frames
-    are None where the segment was not made just now.
+    `difference` is what its seam with the one before measured, None for the first. Of one that was
+    made just now, `encoding` says when the MP4 is whole.
     """
 
     video: Path
     tail: Film | None
     difference: float | None = None
-    middle: Frame | None = None
-    last: Frame | None = None
+    encoding: Encoding | None = None
 
 
 @dataclass(frozen=True)
 class Studio:
-    """Makes the segments of one video, one after the other. `provenance` goes into each file."""
+    """Makes the segments of one video, one after the other. `provenance` goes into each file.
+
+    Frames wait for ffmpeg in up to `ahead_bytes` of memory. What is still encoded when `until` is
+    closed is thrown away.
+    """
 
     adapter: Adapter
     conditions: Conditions
@@ -41,9 +45,12 @@ class Studio:
     provenance: dict[str, Any]
     watch: Stopwatch
     on_step: OnStep
+    ahead_bytes: int
+    until: ExitStack
 
     def make(self, segment: Segment, before: Part | None) -> Part:
-        """Raises AttemptFailed as the adapter does, or for frames that are not as asked."""
+        """Returns once the model has made its frames. Raises AttemptFailed as the adapter does, or
+        for frames that are not as asked."""
         seam = None if before is None or before.tail is None else Seam(before.tail)
         made = self.adapter.generate(
             segment.request, self._conditions(segment, before), _within(segment, self.on_step)
@@ -54,10 +61,13 @@ class Studio:
         with self.watch.time("encode"):
             own = segment.request.model_copy(update={"num_frames": segment.kept_frames})
             target = self.scratch / f"segment-{segment.number}.mp4"
-            encoded = encode(islice(frames, segment.kept_frames), own, target, self.provenance)
+            ahead = self.ahead_bytes // (own.width * own.height * 3)
+            encoding = Encoding(own, target, self.provenance, ahead=ahead)
+            self.until.enter_context(encoding)
+            encoding.take(islice(frames, segment.kept_frames))
             tail = _rest(frames, segment)
         difference = None if seam is None else seam.difference
-        return Part(target, tail, difference, encoded.middle, encoded.last)
+        return Part(target, tail, difference, encoding)
 
     def _conditions(self, segment: Segment, before: Part | None) -> Conditions:
         given = self.conditions

@@ -1,0 +1,109 @@
+"""Frames are taken as fast as they come, up to a bound, and nothing is left behind."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.domain.attempt import AttemptFailed
+from service.workers.adapters.base import Frame
+from service.workers.stages import behind
+from service.workers.stages.behind import Encoding
+from tests import make
+
+REQUEST = make.request(num_frames=20)
+
+
+def frames(count: int = 20) -> Iterator[Frame]:
+    for number in range(count):
+        yield np.full((64, 64, 3), 10 * number % 256, dtype=np.uint8)
+
+
+def processes() -> set[str]:
+    return {
+        path.name
+        for path in Path("/proc").glob("[0-9]*")
+        if "ffmpeg" in (path / "cmdline").read_text(errors="replace")
+    }
+
+
+def test_the_frames_are_taken_before_the_file_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    encode = behind.encode
+
+    def late(frames: Iterator[Frame], *args: object) -> object:
+        assert gate.wait(30)
+        return encode(frames, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(behind, "encode", late)
+    with Encoding(REQUEST, tmp_path / "v.mp4", {}, ahead=21) as encoding:
+        encoding.take(frames())
+        assert not (tmp_path / "v.mp4").exists()
+        gate.set()
+        made = encoding.result()
+
+    assert made.path.stat().st_size > 500
+    assert (made.middle[0, 0, 0], made.last[0, 0, 0]) == (100, 190)
+
+
+def test_no_more_frames_wait_than_there_is_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, made = threading.Event(), []
+    encode = behind.encode
+
+    def late(frames: Iterator[Frame], *args: object) -> object:
+        assert gate.wait(30)
+        return encode(frames, *args)  # type: ignore[arg-type]
+
+    def counted() -> Iterator[Frame]:
+        for frame in frames():
+            made.append(1)
+            if len(made) == 6:
+                threading.Timer(0.3, gate.set).start()
+                assert not gate.is_set()
+            yield frame
+            assert len(made) <= 6 or gate.is_set()
+
+    monkeypatch.setattr(behind, "encode", late)
+    with Encoding(REQUEST, tmp_path / "v.mp4", {}, ahead=5) as encoding:
+        encoding.take(counted())
+        encoding.result()
+
+    assert len(made) == 20
+
+
+def test_what_the_model_raises_ends_ffmpeg(tmp_path: Path) -> None:
+    before = processes()
+
+    def failing() -> Iterator[Frame]:
+        yield from frames(3)
+        raise KeyError("as planned")
+
+    with Encoding(REQUEST, tmp_path / "v.mp4", {}, ahead=2) as encoding:
+        with pytest.raises(KeyError, match="as planned"):
+            encoding.take(failing())
+        assert processes() <= before
+
+
+def test_an_ffmpeg_that_ends_early_stops_the_model(tmp_path: Path) -> None:
+    endless = make.request(num_frames=10**6)
+
+    with (
+        Encoding(endless, tmp_path / "nowhere" / "v.mp4", {}, ahead=2) as encoding,
+        pytest.raises(AttemptFailed, match="No such file or directory"),
+    ):
+        encoding.take(frames(10**6))
+
+
+def test_what_is_left_before_it_is_done_is_thrown_away(tmp_path: Path) -> None:
+    before = processes()
+
+    with Encoding(REQUEST, tmp_path / "v.mp4", {}, ahead=30) as encoding:
+        assert encoding is not None
+
+    assert processes() <= before

@@ -1,0 +1,226 @@
+"""The local worker against the real API: one model, and up to two clips at a time."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from service.app import build
+from service.artifacts.files import Files
+from service.domain.attempt import Artifact
+from service.domain.catalog import SLATE
+from service.settings import Settings
+from service.workers import pull
+from service.workers.adapters.base import Conditions, Frame, OnStep
+from service.workers.adapters.slate import Slate
+from service.workers.attempt import Warm
+from service.workers.pull import Puller
+from service.workers.run import Bench
+from tests.api.world import KEY, WORKER_TOKEN
+
+SECONDS = 30.0
+
+
+@dataclass
+class Service:
+    """The API on a port of its own."""
+
+    client: httpx.Client
+
+    def submit(self, *seeds: int) -> list[str]:
+        tiny = {"prompt": "a red ball", "width": 64, "height": 64, "num_frames": 2}
+        answers = [
+            self.client.post("/generate-video", json={**tiny, "seed": seed}) for seed in seeds
+        ]
+        return [answer.json()["id"] for answer in answers]
+
+    def states(self, ids: list[str]) -> list[str]:
+        return [self.client.get(f"/v1/jobs/{job_id}").json()["status"] for job_id in ids]
+
+
+class Counted(Slate):
+    """Tells which clips it has begun."""
+
+    def __init__(self) -> None:
+        super().__init__(SLATE, None)
+        self.begun: list[int] = []
+        self.fault: Exception | None = None
+
+    def generate(self, request: Any, conditions: Conditions, on_step: OnStep) -> Iterator[Frame]:
+        self.begun.append(request.seed)
+        if self.fault is not None:
+            raise self.fault
+        yield from super().generate(request, conditions, on_step)
+
+
+class Gated(Files):
+    """Keeps no video before its gate is opened."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.gate = threading.Event()
+        self.waiting = 0
+
+    def put(self, key: str, path: Path, media_type: str) -> Artifact:
+        if key.endswith("/video.mp4"):
+            self.waiting += 1
+            assert self.gate.wait(SECONDS)
+        return super().put(key, path, media_type)
+
+
+@pytest.fixture
+def service(tmp_path: Path, migrated: Path) -> Iterator[Service]:
+    (tmp_path / "rushes.db").write_bytes(migrated.read_bytes())
+    settings = Settings(
+        _env_file=None,
+        data_dir=tmp_path,
+        bootstrap_key=KEY,
+        worker_token=WORKER_TOKEN,
+        models=["slate"],
+    )
+    server = uvicorn.Server(uvicorn.Config(build(settings), port=0, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    until(lambda: server.started)
+    (port,) = {sock.getsockname()[1] for each in server.servers for sock in each.sockets}
+    headers = {"Authorization": f"Bearer {KEY}"}
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers) as client:
+        yield Service(client)
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Gated:
+    return Gated(tmp_path / "artifacts")
+
+
+@pytest.fixture
+def model() -> Counted:
+    return Counted()
+
+
+@pytest.fixture
+def puller(
+    service: Service,
+    artifacts: Gated,
+    model: Counted,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Puller]:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    headers = {"Authorization": f"Bearer {WORKER_TOKEN}"}
+    monkeypatch.setattr(pull, "_WAIT_SECONDS", 0.5)
+    with httpx.Client(base_url=service.client.base_url, headers=headers) as client:
+        yield Puller(client, "w", ["slate"], Bench(artifacts, scratch), Warm(lambda card: model))
+
+
+@pytest.fixture
+def work(puller: Puller, artifacts: Gated) -> Iterator[Callable[[], threading.Thread]]:
+    """Starts it, and ends it after the test."""
+    started: list[threading.Thread] = []
+
+    def start() -> threading.Thread:
+        started.append(threading.Thread(target=puller.work))
+        started[0].start()
+        return started[0]
+
+    yield start
+    artifacts.gate.set()
+    puller.stopping.set()
+    for thread in started:
+        thread.join(SECONDS)
+        assert not thread.is_alive()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_next_clip_is_made_while_the_last_is_kept_and_a_third_waits(
+    service: Service, artifacts: Gated, model: Counted, work: Callable[[], threading.Thread]
+) -> None:
+    ids = service.submit(1, 2, 3)
+
+    work()
+
+    until(lambda: artifacts.waiting == 2)
+    assert model.begun == [1, 2]
+    # A third would only wait here, while another worker may be free.
+    assert service.states(ids) == ["running", "running", "queued"]
+    artifacts.gate.set()
+    until(lambda: service.states(ids) == ["succeeded"] * 3)
+    assert model.begun == [1, 2, 3]
+
+
+def test_without_overlap_one_clip_follows_the_other(
+    service: Service,
+    puller: Puller,
+    artifacts: Gated,
+    model: Counted,
+    work: Callable[[], threading.Thread],
+) -> None:
+    puller.overlap = False
+    ids = service.submit(1, 2)
+
+    work()
+
+    until(lambda: artifacts.waiting == 1)
+    time.sleep(1)
+    assert (model.begun, service.states(ids)) == ([1], ["running", "queued"])
+    artifacts.gate.set()
+    until(lambda: service.states(ids) == ["succeeded"] * 2)
+
+
+def test_a_clip_that_fails_frees_the_model_for_the_next(
+    service: Service, artifacts: Gated, model: Counted, work: Callable[[], threading.Thread]
+) -> None:
+    model.fault = ValueError("as planned")
+    artifacts.gate.set()
+    ids = service.submit(1, 2)
+
+    work()
+
+    until(lambda: service.states(ids) == ["failed"] * 2)
+    model.fault = None
+    ids = service.submit(3)
+    until(lambda: service.states(ids) == ["succeeded"])
+
+
+def test_a_worker_that_stops_gives_back_what_it_makes_and_what_it_keeps(
+    service: Service, puller: Puller, artifacts: Gated, work: Callable[[], threading.Thread]
+) -> None:
+    ids = service.submit(1, 2)
+    thread = work()
+    until(lambda: artifacts.waiting == 2)
+
+    puller.stopping.set()
+    artifacts.gate.set()
+    thread.join(SECONDS)
+
+    assert not thread.is_alive()
+    # Both were all but kept: finished, or given back with nothing counted; none is lost.
+    assert set(service.states(ids)) <= {"succeeded", "queued"}
+
+
+def test_what_an_attempt_cannot_handle_ends_the_worker(
+    service: Service, puller: Puller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object) -> None:
+        raise KeyError("as planned")
+
+    monkeypatch.setattr(puller, "_run", broken)
+    service.submit(1)
+
+    with pytest.raises(KeyError, match="as planned"):
+        puller.work()
