@@ -24,7 +24,7 @@ class Fleet:
         self._holders: dict[str, str] = {}  # attempt id -> worker's name
 
     def asked(self, worker: Worker) -> None:
-        """It wants work, so that it holds none."""
+        """It wants work, and is heard of by that; what it still finishes need not tell of it."""
         self._workers[worker.name] = worker
         self._holders = {held: name for held, name in self._holders.items() if name != worker.name}
 
