@@ -29,6 +29,7 @@ from service.domain.job import MOVES
 from service.domain.request import VideoAsk
 from service.settings import ClientSettings, Settings
 from service.workers.adapters.registry import ADAPTERS
+from tests.contract import write
 from tests.contract.documents import read, section, words_in_column
 from tests.contract.write import ROOT, WRITTEN, env_example
 
@@ -174,3 +175,18 @@ def _leads(document: Path, link: str) -> bool:
         return target.exists()
     headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
     return anchor in {re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings}
+
+
+def test_the_cheapest_gpu_is_quick_enough_and_none_that_is_costs_less() -> None:
+    assert write.cheapest(CARDS["mochi"]) is None
+    for card in CARDS.values():
+        found = write.cheapest(card)
+        quick = [speed for speed in card.speeds if speed.seconds <= write.GOOD_SECONDS]
+        assert (found in quick) if quick else found is None
+        if found is not None:
+            usd = write.usd_for_ten(card, found)
+            assert usd == min(write.usd_for_ten(card, speed) for speed in quick)
+    # 2.7 s of an L40S for 121 frames at 24 fps: 5.36 s and 0.000542 $ for each of them.
+    assert write.usd_for_ten(CARDS["ltx-2b"], CARDS["ltx-2b"].speeds[1]) == pytest.approx(
+        2.7 / (121 / 24) * 10 * 0.000542
+    )

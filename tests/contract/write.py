@@ -14,11 +14,13 @@ from pydantic_settings import BaseSettings
 from service.app import build
 from service.domain.card import IntRange, ModelCard, Speed, Weights
 from service.domain.catalog import CARDS
+from service.domain.price import MODAL_TABLE, cost_usd
 from service.domain.request import VideoAsk, VideoRequest
 from service.domain.resolve import resolve
 from service.settings import ClientSettings, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
+GOOD_SECONDS = 10  # a clip that is waited for longer is not called quick
 
 
 def openapi() -> str:
@@ -79,6 +81,11 @@ figure is for that. None of the figures was measured here: they are the sizes of
 bfloat16 and room for the work, and those for Mochi and HunyuanVideo 1.5 follow what others report.
 """
 
+_FALLBACKS_INTRO = """\
+Where one of these is a service's default and cannot make a job, those that its card names take
+over, as far as they are served: see [api.md](api.md#when-a-model-cannot).
+"""
+
 _LICENCES_INTRO = """\
 `GET /v1/models` tells these too. A model that some may not use at all is served only once its
 name, or that of its licence, is in `RUSHES_ACCEPT_LICENCES`; without that the start stops.
@@ -88,7 +95,13 @@ _SPEED_INTRO = """\
 Seconds for the default clip on a warm worker. *Measured* would be by us, and nothing is: no GPU was
 at hand. *Cited* is what others publish. *Estimated* is the arithmetic of the real model, counted
 or worked out from its sizes, at 43 % of what the GPU can do at best, which is what diffusers
-reaches on Wan 2.1 14B with an H100; and a second for text, encoding and upload.
+reaches on Wan 2.1 14B with an H100; and a second for text, encoding and upload. Dollars are these
+seconds at the GPU's rate on Modal's list ([price.py](../service/domain/price.py)), without the CPU
+and memory beside it, idle time and cold starts.
+"""
+
+_CHEAPEST_INTRO = f"""\
+The cheapest GPU on which a default clip takes at most {GOOD_SECONDS} s, by the figures above:
 """
 
 _CLAIMS = """\
@@ -135,6 +148,9 @@ def models() -> str:
             "## What each needs\n",
             _NEEDS_INTRO,
             _table(_NEEDS),
+            "## What takes over from each\n",
+            _FALLBACKS_INTRO,
+            _table([_NAME, ("then", _fallbacks)]),
             "## Licences\n",
             _LICENCES_INTRO,
             *(_terms(card) for card in CARDS.values() if card.licence.limits),
@@ -142,6 +158,8 @@ def models() -> str:
             "## How fast each is\n",
             _SPEED_INTRO,
             _speeds(),
+            _CHEAPEST_INTRO,
+            _table([_NAME, ("the cheapest that is quick enough", _cheapest)]),
             "`eta_seconds` and `expected_seconds` come from these, for the first GPU of each:\n",
             _table(_SPEED),
             _CLAIMS,
@@ -207,6 +225,10 @@ def _memory(card: ModelCard) -> str:
     return f"{card.gpu_memory_gb:g} GB, or {card.gpu_memory_offload_gb:g} GB"
 
 
+def _fallbacks(card: ModelCard) -> str:
+    return ", ".join(f"`{name}`" for name in card.fallbacks) or "none"
+
+
 def _terms(card: ModelCard) -> str:
     licence = card.licence
     regions = f" Excluded: {', '.join(licence.excluded_regions)}." if licence.opt_in else ""
@@ -215,7 +237,7 @@ def _terms(card: ModelCard) -> str:
 
 
 def _speeds() -> str:
-    heads = ("model", "GPU", "its default clip", "10 s of video", "within 10 s", "what it is")
+    heads = ("model", "GPU", "its default clip", "10 s of video", "US$ for 10 s", "what it is")
     rows = [heads, ["---"] * len(heads)]
     rows += [_speed(card, speed) for card in CARDS.values() for speed in card.speeds]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
@@ -226,10 +248,35 @@ def _speed(card: ModelCard, speed: Speed) -> tuple[str, ...]:
         f"`{card.name}`",
         speed.gpu,
         f"{speed.seconds:.1f} s",
-        f"{speed.seconds * 10 / _default(card).duration_seconds:.0f} s",
-        "yes" if speed.seconds <= 10 else "no",
+        f"{_seconds_for_ten(card, speed):.0f} s",
+        f"{usd_for_ten(card, speed):.4f}",
         f"{speed.kind}: {speed.source}",
     )
+
+
+def usd_for_ten(card: ModelCard, speed: Speed) -> float:
+    """US dollars for 10 s of video, on a warm worker."""
+    return cost_usd(_seconds_for_ten(card, speed), MODAL_TABLE[speed.gpu])
+
+
+def _seconds_for_ten(card: ModelCard, speed: Speed) -> float:
+    return speed.seconds * 10 / _default(card).duration_seconds
+
+
+def cheapest(card: ModelCard) -> Speed | None:
+    """Of the GPUs that make the default clip in time the one that costs least for it."""
+    good = [speed for speed in card.speeds if speed.seconds <= GOOD_SECONDS]
+    return min(good, key=lambda speed: usd_for_ten(card, speed), default=None)
+
+
+def _cheapest(card: ModelCard) -> str:
+    if not card.gpus:
+        return "needs none"
+    found = cheapest(card)
+    if found is None:
+        return "none of these"
+    usd = usd_for_ten(card, found)
+    return f"{found.gpu}: {found.seconds:.1f} s, {usd:.4f} US$ for 10 s of video ({found.kind})"
 
 
 def _licence(card: ModelCard) -> str:
@@ -273,7 +320,6 @@ _MAKES: list[Column] = [
     ("steps", lambda card: _numbers(card.steps)),
     ("guidance", _guidance),
     ("negative prompt", lambda card: "yes" if card.negative_prompt else "refused"),
-    ("features", lambda card: ", ".join(card.features)),
 ]
 _DEFAULTS: list[Column] = [
     _NAME,
