@@ -20,7 +20,7 @@ def clock() -> make.FakeClock:
 @pytest.fixture
 def billed(settings: Settings, clock: make.FakeClock) -> Iterator[World]:
     """A service whose owner says what its GPUs cost."""
-    priced = settings.model_copy(update={"gpu_rates": {"A10": 0.001, "L40S": L40S}})
+    priced = settings.model_copy(update={"gpu_rates": {"A10": 0.0001, "L40S": L40S}})
     app = build(priced, clock)
     with TestClient(app, base_url="http://rushes.test") as client:
         client.headers["Authorization"] = f"Bearer {KEY}"
@@ -55,10 +55,10 @@ def test_an_estimate_says_by_which_gpu_and_which_rate(billed: World) -> None:
     body = billed.client.post("/v1/estimate", json=ask()).json()
 
     expected = body["expected_seconds"]
-    assert body["cost"]["estimated_usd"] == pytest.approx(expected * 0.001, rel=0.01)
-    assert body["cost"]["gpu"] == "A10"
-    assert body["cost"]["usd_per_second"] == 0.001
-    assert body["cost"]["rate_source"] == "A10 by RUSHES_GPU_RATES"
+    assert body["cost"]["estimated_usd"] == pytest.approx(expected * L40S, rel=0.01)
+    assert body["cost"]["gpu"] == "L40S"
+    assert body["cost"]["usd_per_second"] == L40S
+    assert body["cost"]["rate_source"] == "L40S by RUSHES_GPU_RATES"
 
 
 def test_on_own_hardware_nothing_is_billed(world: World) -> None:
@@ -72,9 +72,9 @@ def test_a_model_tells_its_rate(billed: World) -> None:
     models = {m["id"]: m["rate"] for m in billed.client.get("/v1/models").json()["data"]}
 
     assert models["ltx-2b"] == {
-        "gpu": "A10",
-        "usd_per_second": 0.001,
-        "source": "A10 by RUSHES_GPU_RATES",
+        "gpu": "L40S",
+        "usd_per_second": L40S,
+        "source": "L40S by RUSHES_GPU_RATES",
     }
     assert models["slate"] == {"gpu": None, "usd_per_second": 0, "source": "needs no GPU"}
 
@@ -271,7 +271,7 @@ def test_what_is_reserved_is_that_of_the_dearest_model_and_each_pays_for_its_own
     failure = {"kind": "internal", "code": "x", "message": "y"}
     billed.report(ticket, "fail", fence=begun["fence"], failure=failure)
     now = billed.job(job["id"])
-    assert (now["cost"]["gpu"], now["cost"]["usd_per_second"]) == ("A10", 0.001)
+    assert (now["cost"]["gpu"], now["cost"]["usd_per_second"]) == ("L40S", L40S)
 
     end(billed, gpu="NVIDIA L40S", gpu_seconds=10)
 

@@ -71,7 +71,7 @@ def test_a_model_that_is_unknown_costs_as_the_dearest_of_all() -> None:
 def test_the_estimate_is_by_the_gpu_that_is_tried_first() -> None:
     instead = Rates(MODAL_TABLE, {**GPUS, "ltx-2b": ("H100", "L40S")})
 
-    assert MODAL.expected("ltx-2b").gpu == "A10"
+    assert MODAL.expected("ltx-2b").gpu == "L40S"
     assert instead.expected("ltx-2b").gpu == "H100"
 
 
