@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Receive, Scope, Send
 
 from service import wiring
 from service.api import problems
@@ -64,7 +65,7 @@ def build(settings: Settings, clock: Clock = utc_now, home: Home | None = None) 
     """The service as an ASGI app. The database is opened when it starts, not before; one that lasts
     elsewhere, in a `home` that the settings or the caller name, once this process owns it."""
     bell = Bell()
-    app = _Described(
+    app = _App(
         title="Rushes",
         version=wiring.VERSION,
         summary="Text in, video out, on your own GPUs.",
@@ -72,9 +73,9 @@ def build(settings: Settings, clock: Clock = utc_now, home: Home | None = None) 
         generate_unique_id_function=_operation_id,
         separate_input_output_schemas=False,
         redirect_slashes=False,
+        most_express_bytes=settings.max_body_bytes,
     )
     app.state.bell = bell
-    app.add_middleware(Express, most_bytes=settings.max_body_bytes)
     app.add_middleware(
         BodyLimit, most=settings.max_body_bytes, most_media=_incoming(settings).most_json_bytes
     )
@@ -99,8 +100,17 @@ _EXPOSED = [
 ]  # fmt: skip
 
 
-class _Described(FastAPI):
-    """Names the bodies that may be a form as well, which FastAPI does not know of."""
+class _App(FastAPI):
+    """Names the bodies that may be a form as well, which FastAPI does not know of, and lets plain
+    requests pass before all of its middleware."""
+
+    def __init__(self, *, most_express_bytes: int, **told: Any) -> None:
+        super().__init__(**told)
+        self._express = Express(super().__call__, most_express_bytes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        await self._express(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:

@@ -8,17 +8,18 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import Request, Response
 from pydantic import ValidationError
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
 from service.api.asked import Asked
 from service.api.auth import known_key, visit
 from service.api.incoming import Desk
+from service.api.middleware import RequestId
 from service.api.routes.generate import generate_video
 from service.api.routes.jobs import get_job
 from service.domain import ids
 from service.domain.errors import ServiceError
+from service.domain.key import Key
 from service.domain.media import NEEDS
 from service.domain.request import VideoAsk
 
@@ -27,11 +28,12 @@ _SUBMIT = "/generate-video"
 
 
 class Express:
-    """Works out who asks and what, and calls the route's own function.
+    """Works out who asks and what, and calls the route's own function; it stands before all else.
 
     Whatever is not plain goes the common way before anything has been done: a key that was not
-    seen a moment ago, a query, a body that is long, not good JSON, or names a picture or film. So
-    this lane refuses nothing by itself, and a request is answered alike in both.
+    seen a moment ago, a query, a page in a browser, a header that is there twice, a body that is
+    long, not good JSON, or names a picture or film. So this lane refuses nothing by itself, and a
+    request is answered alike in both.
     """
 
     def __init__(self, app: ASGIApp, most_bytes: int) -> None:
@@ -51,7 +53,7 @@ class Express:
 
     async def _poll(self, job_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        key = known_key(request)
+        key = _plain_key(request)
         if key is None:
             await self.app(scope, receive, send)
             return
@@ -59,20 +61,16 @@ class Express:
         async def route() -> Response:
             return await get_job(job_id, request, visit(request, key))
 
-        await _answer(route, request, send)
+        await _answer(route, request, receive, send)
 
     async def _submit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        headers = request.headers
-        key = known_key(request)
-        if (
-            key is None
-            or headers.get("content-type") != "application/json"
-            or not self._plain(headers)
-        ):
+        request = Request(scope)
+        headers = dict(scope["headers"])
+        key = _plain_key(request) if self._short_json(headers) else None
+        if key is None:
             await self.app(scope, receive, send)
             return
-        body = await request.body()
+        body = await _body(receive)
         try:
             ask = VideoAsk.model_validate_json(body)
         except ValidationError:
@@ -84,23 +82,51 @@ class Express:
         async def route() -> Response:
             known = visit(request, key)
             plain = Asked(ask, Desk(known.parts.incoming, key.id))
-            prefer, name = headers.get("prefer"), headers.get("idempotency-key")
+            prefer, name = _text(headers, b"prefer"), _text(headers, b"idempotency-key")
             return await generate_video(plain, request, known, prefer, name)
 
-        await _answer(route, request, send)
+        await _answer(route, request, receive, send)
 
-    def _plain(self, headers: Headers) -> bool:
-        size = headers.get("content-length", "")
-        short = size.isdecimal() and int(size) <= self.most_bytes
-        return short and headers.get("content-type") == "application/json"
+    def _short_json(self, headers: dict[bytes, bytes]) -> bool:
+        size = headers.get(b"content-length", b"")
+        short = size.isdigit() and len(size) < 10 and int(size) <= self.most_bytes
+        return short and headers.get(b"content-type") == b"application/json"
 
 
-async def _answer(route: Callable[[], Awaitable[Response]], request: Request, send: Send) -> None:
-    try:
-        response = await route()
-    except ServiceError as error:
-        response = await problems.answer(request, error)
-    await response(request.scope, request.receive, send)
+def _plain_key(request: Request) -> Key | None:
+    """The key of a request that is as programs send them, if it was seen a moment ago."""
+    names = [name for name, _ in request.scope["headers"]]
+    if b"origin" in names or len(set(names)) < len(names):
+        return None
+    return known_key(request)
+
+
+def _text(headers: dict[bytes, bytes], name: bytes) -> str | None:
+    found = headers.get(name)
+    return None if found is None else found.decode("latin-1")
+
+
+async def _body(receive: Receive) -> bytes:
+    """As much of it as comes: of one that breaks off there is nobody left to be answered."""
+    pieces = []
+    while True:
+        message = await receive()
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+
+
+async def _answer(
+    route: Callable[[], Awaitable[Response]], request: Request, receive: Receive, send: Send
+) -> None:
+    async def answered(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            response = await route()
+        except ServiceError as error:
+            response = await problems.answer(request, error)
+        await response(scope, receive, send)
+
+    await RequestId(answered)(request.scope, receive, send)
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

@@ -17,6 +17,7 @@ from service.api.bell import Bell
 from service.api.fleet import Fleet
 from service.api.incoming import Incoming
 from service.api.keyring import Keyring
+from service.api.landing import Landing
 from service.api.line import Line
 from service.api.lookup import Lookup
 from service.api.pace import Pace
@@ -101,6 +102,10 @@ class Parts:
         return job
 
     @cached_property
+    def _landing(self) -> Landing:
+        return Landing()
+
+    @cached_property
     def _lookup(self) -> Lookup:
         return Lookup(lambda ids: self.read(lambda tx: jobs.get_all(tx, ids)))
 
@@ -134,7 +139,7 @@ class Parts:
 
     async def _durable(self, future: Future[T]) -> T:
         if self.db.prompt:
-            return await asyncio.wrap_future(future)
+            return await self._landing.wait(future)
         return await _patiently(asyncio.shield(asyncio.wrap_future(future)))
 
 
