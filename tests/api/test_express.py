@@ -205,3 +205,42 @@ def test_any_ask_is_answered_alike(world: World, common: list[str], ask: dict[st
     express, usual = both(world, json.dumps({"prompt": "x", **ask}).encode())
 
     assert told(express) == told(usual)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "https://app.example.com"}, {"Content-Type": "application/json; charset=utf-8"}],
+    ids=str,
+)
+def test_a_page_in_a_browser_goes_the_common_way(
+    world: World, common: list[str], headers: dict[str, str]
+) -> None:
+    both(world, b'{"prompt": "x"}', **headers)
+
+    assert common == ["/generate-video"] * 2
+
+
+def test_a_header_that_is_there_twice_goes_the_common_way(world: World, common: list[str]) -> None:
+    """Which of the two counts is not for this lane to say."""
+    twice = [("Authorization", "Bearer wrong"), ("Authorization", f"Bearer {KEY}")]
+    request = world.client.build_request("GET", "/v1/jobs/job_00000000000000000000000000")
+    request.headers = type(request.headers)(twice)
+
+    world.client.send(request)
+
+    assert common == ["/v1/jobs/job_00000000000000000000000000"]
+
+
+def test_a_fault_in_the_lane_is_a_problem_with_the_id_that_the_log_has(
+    world: World, common: list[str], monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    async def broken(*args: object) -> None:
+        raise KeyError("as planned")
+
+    monkeypatch.setattr("service.api.express.generate_video", broken)
+    answer = world.client.post("/generate-video", json={"prompt": "x"})
+
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert answer.json()["request_id"] == answer.headers["X-Request-Id"]
+    assert common == []
+    assert "request failed" in caplog.text
