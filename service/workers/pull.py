@@ -5,7 +5,7 @@ While one clip is encoded and kept, the model makes the next: two attempts at a 
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -63,8 +63,10 @@ class Puller:
                 if ticket is None:
                     model.release()
                     places.release()
-                else:
-                    running.add(threads.submit(self._carry_out, ticket, places, model))
+                    continue
+                if not _first(ticket):
+                    wait(running)
+                running.add(threads.submit(self._carry_out, ticket, places, model))
         _without_faults(running)
 
     def _ask(self) -> Ticket | None:
@@ -131,7 +133,7 @@ class Puller:
                 self.bench,
                 reporter,
                 prefix,
-                hand_on if self.overlap else None,
+                hand_on if self.overlap and _first(ticket) else None,
             )
         except WorkerStopping:
             log.info("attempt given back", **named(ticket))
@@ -143,6 +145,12 @@ class Puller:
         failpoint("worker.kept")
         reporter.finish(made)
         log.info("attempt finished", **named(ticket))
+
+
+def _first(ticket: Ticket) -> bool:
+    """What is tried again runs alone: it may be what took its worker down, and is to take no
+    other clip along."""
+    return ticket.attempt == 1
 
 
 def _acquired(places: threading.Semaphore, model: threading.Semaphore) -> bool:

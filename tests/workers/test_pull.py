@@ -21,6 +21,7 @@ from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.slate import Slate
 from service.workers.attempt import Warm
 from service.workers.pull import Puller
+from service.workers.reporter import HttpReporter
 from service.workers.run import Bench
 from tests.api.world import KEY, WORKER_TOKEN
 
@@ -178,6 +179,37 @@ def test_without_overlap_one_clip_follows_the_other(
     until(lambda: artifacts.waiting == 1)
     time.sleep(1)
     assert (model.begun, service.states(ids)) == ([1], ["running", "queued"])
+    artifacts.gate.set()
+    until(lambda: service.states(ids) == ["succeeded"] * 2)
+
+
+@pytest.mark.parametrize("first", ["the one that was tried before", "the new one"])
+def test_what_is_tried_again_runs_alone(
+    service: Service,
+    puller: Puller,
+    artifacts: Gated,
+    model: Counted,
+    work: Callable[[], threading.Thread],
+    first: str,
+) -> None:
+    """It may be what took its worker down, and is to take no other clip along."""
+    old = service.submit(1)
+    ticket = puller._claim()
+    assert ticket is not None
+    reporter = HttpReporter(puller.client, ticket, threading.Event())
+    reporter.begin()
+    if first == "the new one":
+        ids = [*old, *service.submit(2)]
+        reporter.release()
+    else:
+        reporter.release()
+        ids = [*old, *service.submit(2)]
+
+    work()
+
+    until(lambda: artifacts.waiting == 1)
+    time.sleep(1)
+    assert model.begun == [2 if first == "the new one" else 1]
     artifacts.gate.set()
     until(lambda: service.states(ids) == ["succeeded"] * 2)
 
