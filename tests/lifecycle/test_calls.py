@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 from service.artifacts.files import Files
-from service.domain.attempt import BEGUN_SIGN, FailureKind, Outcome, Ticket
+from service.domain.attempt import BEGUN_SIGN, Failure, FailureKind, Outcome, Ticket
 from service.domain.call import CallEnd, Look
 from service.domain.catalog import SLATE
-from service.domain.errors import Unavailable
-from service.domain.job import Job, JobState, KeyId, lone_prefix
+from service.domain.errors import Lost, Unavailable
+from service.domain.fallback import Fallback
+from service.domain.job import Job, JobId, JobState, KeyId, lone_prefix
+from service.domain.levers import Profile
 from service.domain.limits import Limits
 from service.domain.retry import MAX_LAPSED
+from service.lifecycle import dispatch
 from service.lifecycle.calls import Calls
 from service.lifecycle.cancel import cancel
 from service.lifecycle.rescue import Rescuer
@@ -460,3 +463,48 @@ def now_of_id(db: Database, job_id: str) -> Job:
     found = db.read(lambda tx: jobs.get(tx, job_id))  # type: ignore[arg-type]
     assert found is not None
     return found
+
+
+def test_a_call_that_gets_no_gpu_in_time_is_ended_and_the_next_model_is_called(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    rescuer: Rescuer,
+    modal: Played,
+    clock: make.FakeClock,
+) -> None:
+    calls.cards["second"] = SLATE.model_copy(update={"name": "second"})
+    other = Fallback(request=make.request(model="second"), expected_ms=1)
+    job = send(db, key_id, clock, start_timeout=timedelta(seconds=60), fallbacks=(other,))
+    calls.tick(clock())
+    (first,), starting = modal.sent, now_of(db, job)
+
+    rescuer.tick(clock.advance(61))  # alive, and not begun
+    calls.tick(clock())
+
+    second = modal.sent[1]
+    assert "fc-1" in modal.canceled
+    assert (second.request.model, second.card.name) == ("second", "second")
+    assert second.fence > first.fence
+    now = now_of(db, job)
+    assert (now.state, now.fell_back[0].code) == (JobState.STARTING, "not_started")
+    # The first call wakes up after all.
+    with pytest.raises(Lost):
+        make.begin(db, dispatch.Claim(starting, first.token), clock(), call_id="fc-1")
+
+
+def test_a_call_is_told_in_which_memory_to_work(
+    db: Database, key_id: KeyId, calls: Calls, modal: Played, clock: make.FakeClock
+) -> None:
+    send(db, key_id, clock)
+    calls.tick(clock())
+    (first,) = modal.sent
+    failed = Failure(kind=FailureKind.OOM, code="out_of_memory", message="too large")
+    modal.looks["fc-1"] = end(first, failure=failed)
+    starting = db.read(lambda tx: jobs.get(tx, JobId(first.job_id)))
+    assert starting is not None
+
+    calls.look(starting, clock.advance(31))
+    calls.tick(clock())
+
+    assert [ticket.profile for ticket in modal.sent] == [Profile.FULL, Profile.SMALL]
