@@ -85,6 +85,16 @@ class LoopbackModal:
     def crash(self, task: str) -> None:
         self.get("crash", task=task)
 
+    @contextmanager
+    def frozen(self, task: str) -> Iterator[None]:
+        """A container that stands still and does not know it, as one whose host hangs."""
+        (pid,) = (c["pid"] for c in self.containers() if c["task"] == task)
+        os.killpg(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(pid, signal.SIGCONT)
+
     def redeliver(self, call_id: str) -> None:
         self.get("redeliver", call=call_id)
 

@@ -74,17 +74,19 @@ def test_a_container_that_is_killed_loses_no_job(live: Live) -> None:
 
 
 def test_of_two_containers_with_the_same_input_the_later_one_makes_the_clip(live: Live) -> None:
-    job = live.submit(**{**MEDIUM, "num_frames": 500})
+    job = live.submit(**MEDIUM)
     live.at_work(job["id"])
     (call,) = live.calls(job["id"])
     (first,) = busy(live)
 
-    live.cloud.redeliver(call["id"])
+    with live.cloud.frozen(first["task"]):
+        live.cloud.redeliver(call["id"])
+        made_once(live, job["id"])
 
-    made_once(live, job["id"])
-    assert first["task"] in tasks(live)
-    # It hears so at its next report, which may be after the other's last one.
+    # Awake again, the first one hears so at its next report.
     live.until(job["id"], lambda _: "attempt is not ours" in live.cloud.log(first["task"]))
+    assert first["task"] in tasks(live)
+    assert len(live.clips(job["id"])) == 1
 
 
 def test_a_call_whose_spawn_was_never_answered_is_refused_when_it_begins_late(live: Live) -> None:
