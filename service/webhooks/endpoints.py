@@ -92,13 +92,14 @@ def send_test(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId, now: date
 def replay(tx: Transaction, delivery_id: DeliveryId, key_id: KeyId, now: datetime) -> Delivery:
     """Owe a delivery anew, with its id and body, from the top of the timetable.
 
-    Raises Conflict for one whose first try has not been yet, or whose endpoint is disabled.
+    One whose first try is still to come, or is being made, is owed already and stays as it is.
+    Raises Conflict for one whose endpoint is disabled.
     """
     delivery = find_delivery(tx, delivery_id, key_id)
-    if delivery.state is DeliveryState.PENDING and not delivery.tries:
-        raise Conflict("it is about to be sent for the first time", code="not_tried_yet")
     if delivery.endpoint_id is not None:
         _refuse_disabled(find(tx, delivery.endpoint_id, key_id))
+    if delivery.state is DeliveryState.PENDING and not delivery.tries:
+        return delivery
     return deliveries.replay(tx, delivery, now=now)
 
 

@@ -293,6 +293,21 @@ def test_a_replay_fences_off_whoever_is_at_it_and_is_due_at_once(
     assert sender.send(delivery.id) is not None
 
 
+def test_a_replay_before_or_in_the_first_try_makes_no_second_one(
+    db: Database, key_id: KeyId, sender: Sender, receiver: Receiver, clock: make.FakeClock
+) -> None:
+    canceled(db, key_id, clock(), webhook_url=receiver.url("ok"))
+    delivery = only(db, key_id)
+
+    before = make.do(db, lambda tx: use.replay(tx, delivery.id, key_id, clock()))
+    taken = make.do(db, lambda tx: sender._take(tx, delivery.id))
+    during = make.do(db, lambda tx: use.replay(tx, delivery.id, key_id, clock()))
+
+    assert before == delivery
+    assert (during.tries, during.next_at) == ((), taken.delivery.next_at)
+    assert sender.send(delivery.id) is None  # whoever took it is still at it
+
+
 def test_the_bytes_of_the_first_try_are_those_of_every_try(
     db: Database, key_id: KeyId, sender: Sender, receiver: Receiver, clock: make.FakeClock
 ) -> None:

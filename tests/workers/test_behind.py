@@ -1,7 +1,9 @@
 """Frames are taken as fast as they come, up to a bound, and nothing is left behind."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +23,20 @@ def frames(count: int = 20) -> Iterator[Frame]:
         yield np.full((64, 64, 3), 10 * number % 256, dtype=np.uint8)
 
 
-def processes() -> set[str]:
-    return {
-        path.name
-        for path in Path("/proc").glob("[0-9]*")
-        if "ffmpeg" in (path / "cmdline").read_text(errors="replace")
-    }
+def until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def processes(folder: Path) -> list[str]:
+    """Of all that run, those that were told of this folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it ended while we looked
+            found += [line] if str(folder) in (line := path.read_text(errors="replace")) else []
+    return found
 
 
 def test_the_frames_are_taken_before_the_file_is_there(
@@ -78,16 +88,15 @@ def test_no_more_frames_wait_than_there_is_room_for(
 
 
 def test_what_the_model_raises_ends_ffmpeg(tmp_path: Path) -> None:
-    before = processes()
-
     def failing() -> Iterator[Frame]:
         yield from frames(3)
+        until(lambda: processes(tmp_path))
         raise KeyError("as planned")
 
-    with Encoding(REQUEST, tmp_path / "v.mp4", {}, ahead=2) as encoding:
+    with Encoding(REQUEST, tmp_path / "v.mp4", {}, ahead=4) as encoding:
         with pytest.raises(KeyError, match="as planned"):
             encoding.take(failing())
-        assert processes() <= before
+        assert processes(tmp_path) == []
 
 
 def test_an_ffmpeg_that_ends_early_stops_the_model(tmp_path: Path) -> None:
@@ -101,9 +110,7 @@ def test_an_ffmpeg_that_ends_early_stops_the_model(tmp_path: Path) -> None:
 
 
 def test_what_is_left_before_it_is_done_is_thrown_away(tmp_path: Path) -> None:
-    before = processes()
+    with Encoding(REQUEST, tmp_path / "v.mp4", {}, ahead=30):
+        until(lambda: processes(tmp_path))
 
-    with Encoding(REQUEST, tmp_path / "v.mp4", {}, ahead=30) as encoding:
-        assert encoding is not None
-
-    assert processes() <= before
+    assert processes(tmp_path) == []
