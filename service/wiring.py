@@ -180,7 +180,9 @@ def limits(settings: Settings) -> Limits:
 
 
 def terms(settings: Settings) -> Terms:
-    return Terms(rates=rates(settings), keeping=keeping(settings))
+    return Terms(
+        rates=rates(settings), keeping=keeping(settings), models=frozenset(cards(settings))
+    )
 
 
 def rates(settings: Settings) -> Rates:

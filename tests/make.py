@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.domain.attempt import Artifact, Failure, FailureKind, Outcome, Ticket, VideoFacts
-from service.domain.catalog import SLATE
+from service.domain.catalog import CARDS, SLATE
 from service.domain.job import Job, KeyId
 from service.domain.keeping import Keeping
 from service.domain.key import new_key as new_key
@@ -22,7 +22,9 @@ from service.store.database import Database, Transaction
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
-TERMS = Terms(rates=OWN_HARDWARE, keeping=Keeping())
+# The models of the catalog, and the names that tests give to others.
+MODELS = frozenset({*CARDS, "first", "second", "third"})
+TERMS = Terms(rates=OWN_HARDWARE, keeping=Keeping(), models=MODELS)
 
 
 class FakeClock:

@@ -37,7 +37,7 @@ async def view(visit: Visit, job: Job) -> JobOut:
 def _eta_seconds(job: Job, place: Forecast | None) -> float | None:
     """Until the video is there; None where nobody can tell, say because no worker is there."""
     if job.state in ACTIVE:
-        return round(job.expected_ms * (1 - job.progress) / 1000, 1)
+        return round(job.left_ms / 1000, 1)
     if place is None or place.starts_in_ms is None:
         return None
     return round((place.starts_in_ms + job.expected_ms) / 1000, 1)

@@ -34,13 +34,17 @@ class FailureKind(StrEnum):
 
 
 class AttemptFailed(Exception):
-    """An attempt ends without a video. `code` is stable, `message` is for the job's owner."""
+    """An attempt ends without a video. `code` is stable, `message` is for the job's owner;
+    `of_model` as in Failure."""
 
-    def __init__(self, kind: FailureKind, code: str, message: str) -> None:
+    def __init__(
+        self, kind: FailureKind, code: str, message: str, *, of_model: bool | None = None
+    ) -> None:
         super().__init__(message)
         self.kind = kind
         self.code = code
         self.message = message
+        self.of_model = of_model
 
 
 class WorkerStopping(Exception):
@@ -144,6 +148,8 @@ class Failure(BaseModel):
     code: Annotated[Text, Field(max_length=64)]
     message: Annotated[Text, Field(max_length=2000)]
     stage: Stage | None = None
+    # Whether another model may do better; None where that is as with most of its kind.
+    of_model: bool | None = None
     # What it has cost; without it the time from begin to now is taken.
     gpu: Annotated[Text, Field(max_length=64)] | None = None
     gpu_seconds: float | None = Field(default=None, ge=0, le=1e7, allow_inf_nan=False)

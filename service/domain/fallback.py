@@ -1,4 +1,4 @@
-"""What takes over where a model cannot make a job: itself in less memory, then another model."""
+"""What a job carries of the models that may take it over, and of those that gave it up."""
 
 from typing import Any
 

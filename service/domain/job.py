@@ -90,6 +90,7 @@ class Job(BaseModel):
     stage: Stage | None = None
     stage_detail: str | None = None
     progress: float = 0.0  # 0 to 1, never falls
+    attempt_progress: float = 0.0  # the running attempt's own, from 0 again with each
     attempt: int = 0  # number of the newest attempt; 0 before the first claim
     max_attempts: int = 3
     fence: int = 0
@@ -125,9 +126,18 @@ class Job(BaseModel):
     traceparent: str | None = None
 
     @property
+    def left_ms(self) -> float:
+        """Milliseconds that the attempt at an active job is expected to take yet."""
+        return left_ms(self.expected_ms, self.attempt_progress)
+
+    @property
     def artifact_prefix(self) -> str:
         """Where the running attempt's bytes lie: a late worker writes under its own fence."""
         return artifact_prefix(self.id, self.fence)
+
+
+def left_ms(expected_ms: int, attempt_progress: float) -> float:
+    return expected_ms * (1 - attempt_progress)
 
 
 def job_folder(job_id: JobId) -> str:

@@ -165,10 +165,12 @@ class Balance:
 
 @dataclass(frozen=True)
 class Terms:
-    """On what terms a job is done: what its GPU seconds cost, how long what stays."""
+    """On what terms a job is done: what its GPU seconds cost, how long what stays, and which
+    models there are for it."""
 
     rates: Rates
     keeping: Keeping
+    models: frozenset[str]
 
 
 def _words(name: str) -> frozenset[str]:

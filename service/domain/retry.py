@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from service.domain.attempt import Failure, FailureKind
-from service.domain.fallback import FellBack, changes
+from service.domain.fallback import Fallback, FellBack, changes
 from service.domain.job import Job
 from service.domain.levers import Profile
 from service.domain.request import VideoRequest
@@ -58,20 +58,22 @@ def retry_wait(kind: FailureKind, *, left: int, earlier: int) -> timedelta | Non
     return retry.wait(earlier)
 
 
-# What another model may do better. Not `user`, whose picture stays as broken, and not `timeout`:
-# the time that was given is spent.
+# What another model may do better, where the failure itself does not say. Not `user`, whose
+# picture stays as broken, and not `timeout`: the time that was given is spent.
 _OF_THE_MODEL = frozenset(
     {FailureKind.OOM, FailureKind.TRANSIENT, FailureKind.LOST, FailureKind.INTERNAL}
 )
 
 
-def step_down(job: Job, why: Failure, now: datetime) -> Job | None:
+def step_down(job: Job, why: Failure, now: datetime, served: frozenset[str]) -> Job | None:
     """The job as it goes on after a failure for which it is not merely tried again: with the same
-    model in less memory, with the next one, or (None) not at all."""
+    model in less memory, with the next one of those that are `served`, or (None) not at all."""
     if why.kind is FailureKind.OOM and job.profile is Profile.FULL:
         return _smaller(job, why, now)
-    if why.kind in _OF_THE_MODEL and job.fallbacks:
-        return _with_next_model(job, why, now)
+    of_the_model = why.kind in _OF_THE_MODEL if why.of_model is None else why.of_model
+    left = [each for each in job.fallbacks if each.request.model in served]
+    if of_the_model and left:
+        return _with_next_model(job, why, now, *left)
     return None
 
 
@@ -85,15 +87,16 @@ def _smaller(job: Job, why: Failure, now: datetime) -> Job:
     )
 
 
-def _with_next_model(job: Job, why: Failure, now: datetime) -> Job:
+def _with_next_model(
+    job: Job, why: Failure, now: datetime, following: Fallback, *rest: Fallback
+) -> Job:
     """It has as many attempts, and is waited for as long, as the one before it."""
-    following, *rest = job.fallbacks
     wait = job.start_timeout_seconds
     return job.model_copy(
         update={
             "request": following.request,
             "profile": Profile.FULL,
-            "fallbacks": tuple(rest),
+            "fallbacks": rest,
             "fell_back": (*job.fell_back, _gave_up(job, why, now, following.request)),
             "expected_ms": following.expected_ms,
             "rate_source": following.rate_source,

@@ -1,5 +1,6 @@
 """Jobs that are carried out by calls: start them, ask how they stand, and end them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -11,9 +12,10 @@ from service.domain.job import Job, JobState, lone_prefix
 from service.domain.ports import ArtifactStore, Dispatcher
 from service.domain.price import Terms
 from service.lifecycle import dispatch
+from service.lifecycle.judged import move_judged
 from service.lifecycle.manifest import finished_outcome
-from service.lifecycle.report import adopt, give_back
-from service.lifecycle.settle import lapse, settle
+from service.lifecycle.report import adopt
+from service.lifecycle.settle import give_back, lapse, pass_over, settle
 from service.lifecycle.stops import Stops
 from service.log import Log
 from service.store import attempts, jobs, moves
@@ -128,8 +130,8 @@ class Calls:
         except Unavailable as error:
             # Not one of the starts that count: a platform that is away is not the job's fault.
             log.warning("call could not be started", job=job.id, error=error)
-            rates, wait = self.terms.rates, self.patience
-            self._write(job, lambda tx, held: give_back(tx, held, rates, now, wait=wait))
+            terms, wait = self.terms, self.patience
+            self._write(job, lambda tx, held: give_back(tx, held, terms, now, wait=wait))
             return False
         log.info("call started", job=job.id, attempt=job.attempt, call=call_id)
         self.db.write(lambda tx: attempts.note_call(tx, job, call_id)).result()
@@ -140,10 +142,10 @@ class Calls:
         again by its platform for ever, or works and cannot reach us."""
         if job.start_deadline_at is not None and job.start_deadline_at < now:
             self.stops.stop(call_id, now)
-            return self._write(job, lambda tx, held: give_back(tx, held, self.terms.rates, now))
+            return self._write(job, lambda tx, held: pass_over(tx, held, self.terms, now))
         if now - since > self.start_within and not self._works_unheard(job, call_id, since, now):
             self.stops.stop(call_id, now)
-            return self._write(job, lambda tx, held: lapse(tx, held, self.terms.rates, now))
+            return self._write(job, lambda tx, held: lapse(tx, held, self.terms, now))
         return self._write(
             job, lambda tx, held: moves.wait_on(tx, held, now=now, lease=self.patience)
         )
@@ -171,20 +173,13 @@ class Calls:
         if look == "alive":
             return moves.wait_on(tx, job, now=now, lease=self.patience)
         if look == "timed out":
-            return settle(tx, job, _TIMED_OUT, self.terms.rates, now)
+            return settle(tx, job, _TIMED_OUT, self.terms, now)
         if look == "unknown" and job.state is JobState.RUNNING:
-            return settle(tx, job, _RESULT_LOST, self.terms.rates, now, again=False)
+            return settle(tx, job, _RESULT_LOST, self.terms, now, again=False)
         return None  # a worker that was lost, or a start that lapsed
 
-    def _write(self, job: Job, work) -> Job | None:  # type: ignore[no-untyped-def]
-        """Unless the job is no longer what was judged."""
-
-        def guarded(tx: Transaction) -> Job | None:
-            held = jobs.hold(tx, job.id)
-            return work(tx, held) if held == job else None
-
-        moved: Job | None = self.db.write(guarded).result()
-        return moved
+    def _write(self, job: Job, work: Callable[[Transaction, Job], Job | None]) -> Job | None:
+        return move_judged(self.db, job, work)
 
 
 def _word(look: Look) -> str:

@@ -1,6 +1,7 @@
 """What an attempt has cost: as its worker measured it, or by the time from its begin to its end."""
 
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from service.domain.job import Job
 from service.domain.price import Charge, Rates
@@ -10,14 +11,23 @@ from service.store.database import Transaction
 _MILLISECOND = timedelta(milliseconds=1)
 
 
+class Spent(NamedTuple):
+    """GPU seconds of an attempt as its worker measured them, and on which GPU; None where it did
+    not."""
+
+    seconds: float | None = None
+    gpu: str | None = None
+
+
+_UNKNOWN = Spent()
+
+
 def charge_of(
     tx: Transaction,
     job: Job,
     rates: Rates,
     now: datetime,
-    *,
-    seconds: float | None = None,
-    gpu: str | None = None,
+    spent: Spent = _UNKNOWN,
 ) -> Charge:
     """The charge for the newest attempt at `job`, ending now.
 
@@ -25,6 +35,7 @@ def charge_of(
     died before it; so where one died at work, or nothing was measured, and where a GPU
     is billed that the worker did not name, it is no less than the whole time since `begin`.
     """
+    seconds, gpu = spent
     attempt = attempts.get(tx, job.id, job.attempt)
     model = job.request.model
     if attempt is None or not rates.needs_gpu(model):

@@ -8,10 +8,10 @@ from service.domain.call import CallEnd
 from service.domain.errors import FieldError, Lost, NotFound, RequestRefused
 from service.domain.job import Job, JobId, JobState, artifact_prefix
 from service.domain.key import opens
-from service.domain.price import Rates, Terms
+from service.domain.price import Terms
 from service.domain.retry import MAX_RESTARTS
-from service.lifecycle.charge import charge_of
-from service.lifecycle.settle import settle
+from service.lifecycle.charge import Spent, charge_of
+from service.lifecycle.settle import give_back, settle
 from service.store import attempts, jobs, moves
 from service.store.attempts import Attempt
 from service.store.database import Transaction
@@ -52,7 +52,7 @@ def begin(
             return begun
     elif job.state is JobState.RUNNING and attempt.call_id == call_id:
         if attempt.restarts >= MAX_RESTARTS and _reported(job):
-            again = settle(tx, job, _RESTARTED, terms.rates, now)
+            again = settle(tx, job, _RESTARTED, terms, now)
         else:
             again = _begin_again(tx, job, lease, now)
         if again is not None:
@@ -118,7 +118,7 @@ def finish(
 
 def succeed(tx: Transaction, job: Job, outcome: Outcome, *, terms: Terms, now: datetime) -> Job:
     """Make a running job succeeded and close its attempt. Raises Lost when `job` is stale."""
-    charge = charge_of(tx, job, terms.rates, now, seconds=outcome.gpu_seconds, gpu=outcome.gpu)
+    charge = charge_of(tx, job, terms.rates, now, Spent(outcome.gpu_seconds, outcome.gpu))
     expires_at = now + terms.keeping.clips
     finished = moves.succeed(tx, job, outcome, expires_at=expires_at, charge=charge)
     if finished is None:
@@ -141,8 +141,8 @@ def adopt(tx: Transaction, job: Job, end: CallEnd, *, terms: Terms, now: datetim
     if end.outcome is not None and _lies_under(job.id, end):
         return succeed(tx, job, end.outcome, terms=terms, now=now)
     if end.failure is not None:
-        return settle(tx, job, end.failure, terms.rates, now)
-    return give_back(tx, job, terms.rates, now)
+        return settle(tx, job, end.failure, terms, now)
+    return give_back(tx, job, terms, now)
 
 
 def _lies_under(job_id: JobId, end: CallEnd) -> bool:
@@ -164,34 +164,25 @@ def fail(
 ) -> Job:
     """No video. The job is queued again, canceled or failed, by the kind of failure alone."""
     job = _running(tx, credentials, fence)
-    moved = settle(tx, job, failure, terms.rates, now)
+    moved = settle(tx, job, failure, terms, now)
     if moved is None:
         raise Lost
     return moved
 
 
 def release(
-    tx: Transaction, credentials: Credentials, *, fence: int, terms: Terms, now: datetime
+    tx: Transaction,
+    credentials: Credentials,
+    *,
+    fence: int,
+    terms: Terms,
+    now: datetime,
+    spent: Spent | None = None,
 ) -> Job:
     """The worker stops and gives the attempt back; the job waits for another, or is canceled."""
-    moved = give_back(tx, _running(tx, credentials, fence), terms.rates, now)
+    moved = give_back(tx, _running(tx, credentials, fence), terms, now, spent=spent)
     if moved is None:
         raise Lost
-    return moved
-
-
-def give_back(
-    tx: Transaction, job: Job, rates: Rates, now: datetime, wait: timedelta = timedelta(0)
-) -> Job | None:
-    """End an attempt that nobody is to blame for; what it took is paid for all the same. None when
-    `job` is stale."""
-    charge = charge_of(tx, job, rates, now)
-    if job.cancel_requested_at is not None:
-        moved = moves.cancel(tx, job, charge=charge)
-    else:
-        moved = moves.release(tx, job, run_at=now + wait, charge=charge)
-    if moved is not None:
-        attempts.end(tx, job, outcome="released", charge=charge)
     return moved
 
 

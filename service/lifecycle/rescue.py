@@ -9,11 +9,12 @@ from service.domain.errors import Unavailable
 from service.domain.job import Job, JobState
 from service.domain.ports import ArtifactStore
 from service.domain.price import Terms
-from service.domain.retry import LONGEST_WAIT, step_down
+from service.domain.retry import LONGEST_WAIT
 from service.lifecycle.calls import Calls
+from service.lifecycle.judged import move_judged
 from service.lifecycle.manifest import finished_outcome
 from service.lifecycle.report import succeed
-from service.lifecycle.settle import lapse, settle
+from service.lifecycle.settle import lapse, pass_over, settle
 from service.log import Log
 from service.store import jobs, moves
 from service.store.database import Database, Transaction
@@ -55,7 +56,7 @@ class Rescuer:
                 lambda tx: jobs.unheard(tx, now - CANCEL_GRACE),
                 lambda job: self._fail(job, _LOST, now),
             ),
-            (lambda tx: jobs.never_started(tx, now), lambda job: _not_started(job, now)),
+            (lambda tx: jobs.never_started(tx, now), lambda job: self._not_started(job, now)),
         ]
         return sum(self._try(job, move, now) for due, move in rules for job in self.db.read(due))
 
@@ -82,10 +83,7 @@ class Rescuer:
             return False
 
     def _move(self, job: Job, work: Work) -> bool:
-        """Do `work` unless the job is no longer what was judged, say by a heartbeat since."""
-        moved = self.db.write(
-            lambda tx: work(tx) if jobs.hold(tx, job.id) == job else None
-        ).result()
+        moved = move_judged(self.db, job, lambda tx, _: work(tx))
         if moved is not None:
             log.warning(
                 "job moved by time",
@@ -99,25 +97,21 @@ class Rescuer:
     def _lapsed(self, job: Job, now: datetime) -> Work:
         """Adopt what the silent worker finished; only else is the job generated again."""
         if job.state is JobState.STARTING:
-            return lambda tx: lapse(tx, job, self.terms.rates, now)
+            return lambda tx: lapse(tx, job, self.terms, now)
         outcome = finished_outcome(self.artifacts, job.artifact_prefix)
         if outcome is None:
             return self._fail(job, _LOST, now)
         return lambda tx: succeed(tx, job, outcome, terms=self.terms, now=now)
 
+    def _not_started(self, job: Job, now: datetime) -> Work:
+        return lambda tx: pass_over(tx, job, self.terms, now)
+
     def _fail(self, job: Job, failure: Failure, now: datetime) -> Work:
-        return lambda tx: settle(tx, job, failure, self.terms.rates, now)
+        return lambda tx: settle(tx, job, failure, self.terms, now)
 
 
 _LOST = Failure(
     kind=FailureKind.LOST, code="worker_lost", message="the worker fell silent and was given up"
-)
-
-
-_NO_WORKER = Failure(
-    kind=FailureKind.LOST,
-    code="not_started",
-    message="no worker began it within start_timeout_seconds",
 )
 
 
@@ -135,11 +129,3 @@ def _wait_on(job: Job, now: datetime, lease: timedelta) -> Work:
 
 def _let_run(job: Job, now: datetime) -> Work:
     return lambda tx: moves.let_run(tx, job, now=now)
-
-
-def _not_started(job: Job, now: datetime) -> Work:
-    """No worker has taken it: perhaps one of another model does."""
-    onward = step_down(job, _NO_WORKER, now)
-    if onward is None:
-        return lambda tx: moves.expire(tx, job, now=now)
-    return lambda tx: moves.hand_on(tx, job, onward, now=now)

@@ -117,6 +117,11 @@ def count_failed(tx: Transaction, job: Job, kind: FailureKind) -> int:
     return _count(tx, job, _attempts.c.error_kind == kind)
 
 
+def count_lapsed(tx: Transaction, job: Job) -> int:
+    """The same of those that no worker began."""
+    return _count(tx, job, _attempts.c.outcome == LAPSED)
+
+
 def given_up(tx: Transaction, since: datetime) -> list[str]:
     """The calls of attempts that ended since then, and not by the word of their worker, who may
     not know it."""
@@ -128,11 +133,6 @@ def given_up(tx: Transaction, since: datetime) -> list[str]:
         _attempts.c.call_id.is_not(None), _attempts.c.ended_at >= since, ended_by_us
     )
     return list(tx.execute(statement).scalars())
-
-
-def count_lapsed(tx: Transaction, job: Job) -> int:
-    """The same of those that no worker began."""
-    return _count(tx, job, _attempts.c.outcome == LAPSED)
 
 
 def _count(tx: Transaction, job: Job, condition: sa.ColumnElement[bool]) -> int:

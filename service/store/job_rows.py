@@ -15,7 +15,8 @@ _PRIORITY_WORDS = {number: word for word, number in RANKS.items()}
 
 
 def to_row(job: Job) -> dict[str, Any]:
-    """The columns of a job as it is submitted; what only a worker fills is left to its default."""
+    """The columns of a job that its submit fills, and a change of its model; what its attempts
+    bring is left as it is."""
     return {
         "id": job.id,
         "key_id": job.key_id,

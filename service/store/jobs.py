@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from service.domain.job import Job, JobFilter, JobId, JobState, KeyId
+from service.domain.job import Job, JobFilter, JobId, JobState, KeyId, left_ms
 from service.domain.line import Waiting
 from service.store import deliveries
 from service.store.database import Transaction
@@ -40,7 +40,7 @@ _BY_ID_AND_KEY = _BY_ID.where(job_table.c.key_id == _bound("owner", "key_id"))
 _BY_IDS = sa.select(job_table).where(job_table.c.id.in_(sa.bindparam("ids", expanding=True)))
 _ACTIVE = sa.select(sa.func.count()).select_from(job_table).where(_ACTIVE_NOW)
 _WAITING = sa.select(*(job_table.c[name] for name in Waiting._fields)).where(_QUEUED)
-_BUSY = sa.select(job_table.c.model, job_table.c.expected_ms, job_table.c.progress).where(
+_BUSY = sa.select(job_table.c.model, job_table.c.expected_ms, job_table.c.attempt_progress).where(
     _ACTIVE_NOW
 )
 _INSERT = sa.insert(job_table)
@@ -118,7 +118,9 @@ def waiting(tx: Transaction) -> list[Waiting]:
 
 def busy(tx: Transaction) -> list[tuple[str, float]]:
     """The model of each active job, and the milliseconds that it may still take."""
-    return [(row.model, row.expected_ms * (1 - row.progress)) for row in tx.execute(_BUSY)]
+    return [
+        (row.model, left_ms(row.expected_ms, row.attempt_progress)) for row in tx.execute(_BUSY)
+    ]
 
 
 def candidates(tx: Transaction, models: list[str], now: datetime, *, limit: int) -> list[Candidate]:
@@ -143,6 +145,14 @@ def take_first(tx: Transaction, candidate: Candidate, now: datetime) -> Job | No
 
 
 _first = job_table.alias("first")
+
+
+def _in_time(jobs: Any) -> sa.ColumnElement[bool]:
+    """Past its start deadline a job is another model's, or expired, as soon as a tick sees it."""
+    deadline = jobs.c.start_deadline_at
+    return sa.or_(deadline.is_(None), deadline >= _bound("now", "run_at"))
+
+
 _keys: sa.Table = KeyRow.__table__  # type: ignore[attr-defined]
 _FIRST_OF_KEY = (
     sa.select(_first.c.id)
@@ -151,6 +161,7 @@ _FIRST_OF_KEY = (
         _first.c.model == sa.bindparam("model"),
         _first.c.key_id == _keys.c.id,
         _first.c.run_at <= _bound("now", "run_at"),
+        _in_time(_first),
     )
     .order_by(_first.c.priority, _first.c.run_at, _first.c.id)
     .limit(1)
@@ -173,6 +184,7 @@ _TAKE_FIRST = (
         job_table.c.key_id == _bound("owner", "key_id"),
         job_table.c.priority == sa.bindparam("priority"),
         job_table.c.run_at <= _bound("now", "run_at"),
+        _in_time(job_table),
     )
     .order_by(job_table.c.run_at, job_table.c.id)
     .limit(1)

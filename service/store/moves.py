@@ -22,7 +22,13 @@ from service.store.job_rows import job_table, to_job, to_row
 def claim(tx: Transaction, job: Job, *, lease_until: datetime) -> Job | None:
     """Its key's turn is already counted (keys.enter_active)."""
     return _move(
-        tx, job, JobState.STARTING, attempt=job.attempt + 1, lease_until=lease_until, stage=None
+        tx,
+        job,
+        JobState.STARTING,
+        attempt=job.attempt + 1,
+        attempt_progress=0.0,
+        lease_until=lease_until,
+        stage=None,
     )
 
 
@@ -211,6 +217,7 @@ def rebegin(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Jo
         {JobState.RUNNING},
         fence=job.fence + 1,
         lease_until=now + lease,
+        attempt_progress=0.0,
         stage=None,
         stage_detail=None,
     )
@@ -227,6 +234,7 @@ def beat(
         stage=progress.stage,
         stage_detail=progress.detail,
         progress=max(job.progress, min(progress.fraction, 0.99)),
+        attempt_progress=progress.fraction,
         lease_until=now + lease,
     )
     if beaten is not None and _news(job, beaten):

@@ -95,6 +95,7 @@ class JobRow(SQLModel, table=True):
     stage: Stage | None = Field(default=None, sa_type=words(Stage, "stage"))
     stage_detail: str | None = Field(default=None, max_length=200)
     progress: float = 0.0
+    attempt_progress: float = Field(default=0.0, sa_column_kwargs={"server_default": "0"})
     attempt: int = 0
     max_attempts: int = 3
     fence: int = Field(default=0, sa_type=sa.BigInteger)
@@ -145,9 +146,11 @@ class JobRow(SQLModel, table=True):
         ),
         sa.CheckConstraint("state <> 'succeeded' OR result IS NOT NULL", name="success_has_result"),
         sa.CheckConstraint("state <> 'failed' OR error_kind IS NOT NULL", name="failure_has_kind"),
-        # `state` is in it so that SQLite, which checks it again, finds it without the row.
+        # The last two are in it so that SQLite finds what it checks without the row.
         _partial(
-            "ix_jobs_claim", "model", "key_id", "priority", "run_at", "id", "state", where=QUEUED
+            "ix_jobs_claim",
+            *("model", "key_id", "priority", "run_at", "id", "state", "start_deadline_at"),
+            where=QUEUED,
         ),
         _partial("ix_jobs_lease", "lease_until", where=ACTIVE_STATES),
         _partial("ix_jobs_active_by_key", "key_id", where=ACTIVE_STATES),

@@ -42,7 +42,7 @@ from tests.chaos.scale import rounds, tell
 
 pytestmark = pytest.mark.slow
 
-TERMS = Terms(Rates(MODAL_TABLE, GPUS, host=1e-5), Keeping())
+TERMS = Terms(Rates(MODAL_TABLE, GPUS, host=1e-5), Keeping(), make.MODELS)
 LTX = make.request(model="ltx-2b", num_frames=9)
 NAMES = [None, "NVIDIA L40S", "NVIDIA A10G", "NVIDIA L40"]
 SECONDS = st.one_of(st.none(), st.integers(0, 5000).map(lambda ms: ms / 1000))

@@ -24,7 +24,7 @@ from service.store.database import Database
 from tests import make
 
 DOLLAR = 1_000_000
-TERMS = Terms(Rates(table_of({"L40S": 0.01}, "a test"), GPUS), Keeping())
+TERMS = Terms(Rates(table_of({"L40S": 0.01}, "a test"), GPUS), Keeping(), make.MODELS)
 LTX = make.request(model="ltx-2b", num_frames=9)
 
 

@@ -317,10 +317,13 @@ def test_a_job_that_waits_too_long_for_a_gpu_expires_and_its_call_is_stopped(
     job = send(db, key_id, clock, start_timeout=timedelta(seconds=60))
     calls.send_some(clock())
 
-    for _ in range(4):
-        rescuer.tick(clock.advance(31))
+    rescuer.tick(clock.advance(31))
+    assert now_of(db, job).state is JobState.STARTING
+    # At once: a job that were queued for a moment would be claimed again.
+    over = calls.look(now_of(db, job), clock.advance(31))
 
-    assert now_of(db, job).state is JobState.EXPIRED
+    assert over == now_of(db, job)
+    assert over.state is JobState.EXPIRED
     assert modal.canceled == ["fc-1"]
 
 
@@ -466,12 +469,7 @@ def now_of_id(db: Database, job_id: str) -> Job:
 
 
 def test_a_call_that_gets_no_gpu_in_time_is_ended_and_the_next_model_is_called(
-    db: Database,
-    key_id: KeyId,
-    calls: Calls,
-    rescuer: Rescuer,
-    modal: Played,
-    clock: make.FakeClock,
+    db: Database, key_id: KeyId, calls: Calls, modal: Played, clock: make.FakeClock
 ) -> None:
     calls.cards["second"] = SLATE.model_copy(update={"name": "second"})
     other = Fallback(request=make.request(model="second"), expected_ms=1)
@@ -479,7 +477,9 @@ def test_a_call_that_gets_no_gpu_in_time_is_ended_and_the_next_model_is_called(
     calls.tick(clock())
     (first,), starting = modal.sent, now_of(db, job)
 
-    rescuer.tick(clock.advance(61))  # alive, and not begun
+    handed_on = calls.look(starting, clock.advance(61))  # alive, and not begun
+    assert handed_on is not None
+    assert (handed_on.state, handed_on.request.model) == (JobState.QUEUED, "second")
     calls.tick(clock())
 
     second = modal.sent[1]

@@ -14,6 +14,7 @@ from service.domain.limits import Limits
 from service.domain.price import GPUS, MODAL_TABLE, Rates, Terms
 from service.lifecycle import dispatch, report
 from service.lifecycle.cancel import cancel
+from service.lifecycle.charge import Spent
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
 from service.lifecycle.submit import submit
@@ -22,7 +23,7 @@ from service.store.database import Database
 from service.store.ledger import Total
 from tests import make
 
-TERMS = Terms(Rates(MODAL_TABLE, GPUS), Keeping())
+TERMS = Terms(Rates(MODAL_TABLE, GPUS), Keeping(), make.MODELS)
 L40S, H100 = 542, 1097  # millionths of a dollar a second
 LTX = make.request(model="ltx-2b", num_frames=9)
 
@@ -155,6 +156,21 @@ def test_an_attempt_that_was_given_back_costs_its_time(
     )
 
     assert (queued.state, queued.gpu_seconds) == (JobState.QUEUED, 5)
+
+
+def test_an_attempt_that_was_given_back_costs_what_its_worker_measured(
+    db: Database, key_id: KeyId, clock: make.FakeClock
+) -> None:
+    """Of two clips of one worker, one of which is only encoded yet, only one has the GPU."""
+    claimed, job = begin(db, key_id, clock)
+    told, later, spent = make.credentials(claimed), clock.advance(5), Spent(2.0, "NVIDIA L40S")
+
+    queued = make.do(
+        db,
+        lambda tx: report.release(tx, told, fence=job.fence, terms=TERMS, now=later, spent=spent),
+    )
+
+    assert (queued.state, queued.gpu_seconds) == (JobState.QUEUED, 2)
 
 
 def test_what_never_began_costs_nothing(db: Database, key_id: KeyId, clock: make.FakeClock) -> None:

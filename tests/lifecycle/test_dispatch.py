@@ -75,9 +75,7 @@ def test_a_job_that_waits_for_its_retry_holds_up_no_other(db: Database, key_id: 
     claimed = make.claim(db, NOW)
     assert claimed.job.id == first
     begun = make.begin(db, claimed, NOW)
-    make.do(
-        db, lambda tx: settle(tx, begun, make.failure(FailureKind.TRANSIENT), make.TERMS.rates, NOW)
-    )
+    make.do(db, lambda tx: settle(tx, begun, make.failure(FailureKind.TRANSIENT), make.TERMS, NOW))
 
     assert make.claim(db, NOW).job.id == second
     assert make.claim(db, NOW) is None
@@ -120,7 +118,7 @@ def test_what_is_active_is_counted_right(db: Database, key_id: KeyId, state: Job
     assert make.claim(db, NOW, max_active=1) is None
 
     if state is JobState.QUEUED:
-        make.do(db, lambda tx: give_back(tx, claimed.job, make.TERMS.rates, NOW))
+        make.do(db, lambda tx: give_back(tx, claimed.job, make.TERMS, NOW))
     else:
         make.do(db, lambda tx: moves.cancel(tx, claimed.job, charge=Charge(NOW)))
 

@@ -1,5 +1,6 @@
 """Another model takes a job over, on both databases."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,15 @@ def run(db: Database, clock: make.FakeClock) -> tuple[dispatch.Claim, Job]:
 
 
 def fail(
-    db: Database, held: tuple[dispatch.Claim, Job], kind: FailureKind, clock: make.FakeClock
+    db: Database,
+    held: tuple[dispatch.Claim, Job],
+    kind: FailureKind,
+    clock: make.FakeClock,
+    **more: Any,
 ) -> Job:
     claimed, running = held
-    failure = Failure(kind=kind, code=f"{kind}_code", message=f"why {kind}")
+    terms = more.pop("terms", make.TERMS)
+    failure = Failure(kind=kind, code=f"{kind}_code", message=f"why {kind}", **more)
     job: Job = make.do(
         db,
         lambda tx: report.fail(
@@ -64,7 +70,7 @@ def fail(
             make.credentials(claimed),
             fence=running.fence,
             failure=failure,
-            terms=make.TERMS,
+            terms=terms,
             now=clock(),
         ),
     )
@@ -166,6 +172,41 @@ def test_what_no_model_can_mend_is_not_handed_on(
     assert (job.state, job.request.model, job.fell_back) == (JobState.FAILED, "first", ())
 
 
+def test_a_prompt_that_one_model_cannot_read_is_handed_on(
+    db: Database, key_id: KeyId, clock: make.FakeClock
+) -> None:
+    send(db, key_id)
+
+    job = fail(db, run(db, clock), FailureKind.USER, clock, of_model=True)
+
+    assert (job.state, job.request.model) == (JobState.QUEUED, "second")
+
+
+def test_what_is_wrong_with_the_input_fails_the_job_with_every_model(
+    db: Database, key_id: KeyId, clock: make.FakeClock
+) -> None:
+    send(db, key_id)
+
+    job = fail(db, run(db, clock), FailureKind.INTERNAL, clock, of_model=False)
+
+    assert (job.state, job.fell_back) == (JobState.FAILED, ())
+
+
+def test_a_model_that_is_served_no_more_is_left_out(
+    db: Database, key_id: KeyId, clock: make.FakeClock
+) -> None:
+    job = send(db, key_id)
+    served = replace(make.TERMS, models=frozenset({"first", "third"}))
+
+    onward = fail(db, run(db, clock), FailureKind.INTERNAL, clock, terms=served)
+    assert (onward.state, onward.request.model) == (JobState.QUEUED, "third")
+    assert onward.fallbacks == ()
+
+    last = fail(db, run(db, clock), FailureKind.INTERNAL, clock, terms=served)
+    assert last.state is JobState.FAILED
+    assert gave_up(now_of(db, job)) == [("first", "full", "internal_code", "third")]
+
+
 def test_what_nobody_wants_any_more_is_not_handed_on(
     db: Database, key_id: KeyId, clock: make.FakeClock
 ) -> None:
@@ -229,7 +270,9 @@ def test_each_model_is_waited_for_and_then_the_job_expires(
 ) -> None:
     job = send(db, key_id, models=("first", "second"), start_timeout=timedelta(seconds=60))
 
-    rescuer.tick(clock.advance(61))
+    clock.advance(61)
+    assert make.claim(db, clock(), MODELS) is None  # it is too late for the first
+    rescuer.tick(clock())
     handed_on = now_of(db, job)
     assert (handed_on.state, handed_on.request.model) == (JobState.QUEUED, "second")
     assert handed_on.fence > job.fence

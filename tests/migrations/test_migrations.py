@@ -34,7 +34,7 @@ from service.store.schema import (
 )
 from tests import make
 from tests.conftest import DATABASES, new_database
-from tests.migrations import rows_0002, rows_0003
+from tests.migrations import rows_0002, rows_0003, rows_0004
 from tests.migrations.rows_0001 import write_rows
 
 
@@ -102,7 +102,7 @@ def test_a_database_that_is_up_to_date_is_told_so_without_alembic(url: str) -> N
 
 
 def test_every_revision_but_the_newest_has_rows_to_be_upgraded() -> None:
-    assert sorted(RELEASED)[:-1] == ["0001", "0002", "0003"]
+    assert sorted(RELEASED)[:-1] == ["0001", "0002", "0003", "0004"]
 
 
 def test_a_database_of_the_first_release_goes_on_with_all_its_rows(url: str) -> None:
@@ -180,8 +180,28 @@ def test_a_database_of_the_third_release_goes_on_with_the_one_model_of_each_job(
         # The worker that a running job lost before still counts: with the second it has failed.
         running = next(job for job in found if job.state is JobState.RUNNING)
         lost = Failure(kind=FailureKind.LOST, code="worker_lost", message="fell silent")
-        settled = make.do(db, lambda tx: settle(tx, running, lost, make.TERMS.rates, make.START))
+        settled = make.do(db, lambda tx: settle(tx, running, lost, make.TERMS, make.START))
         assert settled.state is JobState.FAILED
+    finally:
+        db.close()
+
+
+def test_a_job_of_the_fourth_release_that_runs_is_as_far_as_was_shown(url: str) -> None:
+    command.upgrade(alembic_config(url), "0004")
+    key_id = KeyId(rows_0004.write_rows(url).key_id)
+
+    migrate(url)
+
+    command.check(alembic_config(url))
+    db = Database(url, lambda topics: None)
+    try:
+        found = db.read(lambda tx: jobs.page(tx, key_id, size=9, wanted=JobFilter()))
+        shown = {job.state: (job.progress, job.attempt_progress) for job in found}
+        assert shown[JobState.RUNNING] == (0.5, 0.5)
+        assert shown[JobState.QUEUED] == (0.0, 0.0)
+        # The queued job waits with a deadline, and is claimed no more once that is over.
+        assert make.claim(db, make.START + timedelta(days=2)) is None
+        assert make.claim(db, make.START + timedelta(hours=1)).job.state is JobState.STARTING
     finally:
         db.close()
 
@@ -202,7 +222,7 @@ def test_a_database_of_a_newer_release_is_refused(url: str) -> None:
 def test_a_database_of_an_older_release_is_refused_with_the_way_out(url: str) -> None:
     command.upgrade(alembic_config(url), "0001")
 
-    with pytest.raises(Unavailable, match="needs 0004; run `rushes migrate`"):
+    with pytest.raises(Unavailable, match="needs 0005; run `rushes migrate`"):
         check_schema(url)
 
 

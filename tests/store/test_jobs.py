@@ -3,10 +3,11 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from service.domain.attempt import Failure, FailureKind, Progress
+from service.domain.attempt import Failure, FailureKind, Progress, Stage
 from service.domain.job import Job, JobFilter, JobState, KeyId
 from service.domain.limits import Limits
 from service.domain.price import Charge
+from service.lifecycle.settle import give_back
 from service.lifecycle.submit import submit
 from service.store import jobs, keys, moves
 from service.store.database import Database
@@ -170,6 +171,52 @@ def test_the_count_of_queued_jobs_follows_every_move(db: Database, key_id: KeyId
     again = db.read(lambda tx: jobs.get(tx, first.id))
     make.do(db, lambda tx: moves.cancel(tx, again, charge=Charge(make.START)))
     assert counted() == 1
+
+
+def test_only_a_queued_job_is_handed_on_and_only_its_new_model_hears_of_it(
+    sqlite_url: str,
+) -> None:
+    rung: list[str] = []
+    db = Database(sqlite_url, rung.extend)
+    try:
+        key_id, _ = make.key(db)
+        job = submitted(db, key_id)
+        onward = job.model_copy(update={"request": make.request(model="second")})
+        rung.clear()
+
+        moved = make.do(db, lambda tx: moves.hand_on(tx, job, onward, now=make.START))
+
+        assert moved.request.model == "second"
+        assert rung == ["queue:second", job.id] or rung == [job.id, "queue:second"]
+        claimed = make.claim(db, make.START, ("second",)).job
+        assert make.do(db, lambda tx: moves.hand_on(tx, claimed, job, now=make.START)) is None
+    finally:
+        db.close()
+
+
+def test_what_an_attempt_may_still_take_is_told_by_its_own_progress(
+    db: Database, key_id: KeyId
+) -> None:
+    submitted(db, key_id, expected=timedelta(seconds=100))
+
+    def run(fraction: float) -> Job:
+        running = make.begin(db, make.claim(db, make.START), make.START, call_id=f"c{fraction}")
+        told = Progress(stage=Stage.GENERATE, fraction=fraction)
+        job: Job = make.do(
+            db, lambda tx: moves.beat(tx, running, told, now=make.START, lease=make.LEASE)
+        )
+        return job
+
+    first = run(0.9)
+    make.do(db, lambda tx: give_back(tx, first, make.TERMS, make.START))
+    second = run(0.25)
+
+    assert (second.progress, second.attempt_progress) == (0.9, 0.25)
+    assert second.left_ms == 75_000
+    assert db.read(jobs.busy) == [("slate", 75_000)]
+    # The same call begins again in another container.
+    again = make.do(db, lambda tx: moves.rebegin(tx, second, now=make.START, lease=make.LEASE))
+    assert again.left_ms == 100_000
 
 
 _all = sa.select(job_table)

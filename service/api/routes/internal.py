@@ -18,6 +18,7 @@ from service.domain.failpoint import failpoint
 from service.domain.job import Job, JobState
 from service.domain.request import Label, Text
 from service.lifecycle import dispatch, report
+from service.lifecycle.charge import Spent
 from service.lifecycle.report import Credentials
 from service.log import Log
 from service.store import jobs
@@ -75,7 +76,11 @@ class FailAsk(_Body):
 
 
 class ReleaseAsk(_Body):
+    """`gpu` and `gpu_seconds` are what the attempt has cost, where its worker knows."""
+
     fence: int
+    gpu: Annotated[Text, Field(max_length=64)] | None = None
+    gpu_seconds: Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)] | None = None
 
 
 class Ended(BaseModel):
@@ -254,7 +259,12 @@ async def release_attempt(
     credentials = _credentials(attempt_id, token)
     job = await parts.write(
         lambda tx: report.release(
-            tx, credentials, fence=ask.fence, terms=parts.terms, now=parts.clock()
+            tx,
+            credentials,
+            fence=ask.fence,
+            terms=parts.terms,
+            now=parts.clock(),
+            spent=Spent(ask.gpu_seconds, ask.gpu),
         )
     )
     return _ended(job, credentials)

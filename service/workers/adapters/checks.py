@@ -72,4 +72,5 @@ def _check_tail(card: ModelCard, request: VideoRequest, frames: int) -> None:
 
 
 def _refused(code: str, message: str) -> AttemptFailed:
-    return AttemptFailed(FailureKind.USER, code, message)
+    """By what this model cannot: another one may."""
+    return AttemptFailed(FailureKind.USER, code, message, of_model=True)

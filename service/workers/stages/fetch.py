@@ -41,7 +41,7 @@ def fetch(ref: MediaRef, key: str, artifacts: ArtifactStore, sources: Sources, i
         path = artifacts.path(key)
         if path is None:
             what = f"the {role} that this job was given is no longer there"
-            raise AttemptFailed(FailureKind.INTERNAL, "input_gone", what)
+            raise AttemptFailed(FailureKind.INTERNAL, "input_gone", what, of_model=False)
         return path
     with _told(role):
         sources.egress.fetch(

@@ -64,7 +64,8 @@ def join(parts: list[Path], target: Path, fps: int, provenance: dict[str, Any]) 
     done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)  # noqa: S603
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip()[-500:]
-        raise AttemptFailed(FailureKind.INTERNAL, "join_failed", f"ffmpeg could not join: {said}")
+        what = f"ffmpeg could not join: {said}"
+        raise AttemptFailed(FailureKind.INTERNAL, "join_failed", what, of_model=False)
 
 
 def _on_the_beat(fps: int) -> str:
