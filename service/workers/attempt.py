@@ -8,6 +8,7 @@ from service.domain.attempt import (
     Failure,
     FailureKind,
     Outcome,
+    Stage,
     Ticket,
     WorkerStopping,
 )
@@ -15,7 +16,7 @@ from service.domain.card import ModelCard
 from service.domain.errors import Lost, StorageFull, Unavailable
 from service.log import Log
 from service.workers.adapters.base import Adapter
-from service.workers.reporter import HttpReporter
+from service.workers.reporter import GivenBack, HttpReporter
 from service.workers.run import Bench, make_video
 from service.workers.stopwatch import Stopwatch
 
@@ -57,18 +58,27 @@ def attempt(
     reporter: HttpReporter,
     prefix: str,
     hand_on: Callable[[], None] | None = None,
-) -> Outcome | Failure:
+) -> Outcome | Failure | GivenBack:
     """Carry out a ticket; `hand_on` is called when the model may make another clip meanwhile.
-    Raises Lost when it is another's, WorkerStopping when this worker is to end, and no other
-    Exception."""
-    watch = warm.stopwatch(hand_on)
+    Raises Lost when it is another's, and no other Exception."""
+    watch = warm.stopwatch(None if hand_on is None else _in_turn(reporter.let_model_go, hand_on))
+    adapter = None
+
+    def spent() -> GivenBack:
+        # Of our own adapter: by now the warm one may be the next clip's. Before the model is
+        # loaded nobody knows what it runs on.
+        gpu = None if adapter is None else adapter.gpu
+        return GivenBack(gpu, None if gpu is None else watch.spent())
+
     try:
         adapter = warm.adapter(ticket.card)
         return make_video(ticket, adapter, bench, prefix, reporter.step, watch)
     except AttemptFailed as failed:
         found = failed
-    except (Lost, WorkerStopping):
+    except Lost:
         raise
+    except WorkerStopping:
+        return spent()
     except (Unavailable, StorageFull) as error:
         log.warning("clip could not be kept", **named(ticket), error=error)
         found = _NOT_KEPT
@@ -76,16 +86,28 @@ def attempt(
         log.error("attempt failed by a fault of ours", fault, **named(ticket))
         found = _UNPLANNED
     log.info("attempt failed", **named(ticket), kind=found.kind, code=found.code)
-    gpu = None if warm.kept is None else warm.kept[1].gpu
+    return failure(found, reporter.stage, spent())
+
+
+def failure(failed: AttemptFailed, stage: Stage, spent: GivenBack) -> Failure:
+    """As it is reported."""
     return Failure(
-        kind=found.kind,
-        code=found.code,
-        message=found.message[:2000],
-        stage=reporter.stage,
-        gpu=gpu,
-        # Before the model is loaded nobody knows what it runs on.
-        gpu_seconds=None if gpu is None else watch.spent(),
+        kind=failed.kind,
+        code=failed.code,
+        message=failed.message[:2000],
+        stage=stage,
+        of_model=failed.of_model,
+        gpu=spent.gpu,
+        gpu_seconds=spent.gpu_seconds,
     )
+
+
+def _in_turn(*acts: Callable[[], None]) -> Callable[[], None]:
+    def do() -> None:
+        for act in acts:
+            act()
+
+    return do
 
 
 def named(ticket: Ticket) -> dict[str, str | int]:

@@ -9,14 +9,14 @@ from typing import Any
 
 import httpx
 
-from service.domain.attempt import BEGUN_SIGN, Failure, FailureKind, Outcome, Ticket, WorkerStopping
+from service.domain.attempt import BEGUN_SIGN, Failure, FailureKind, Outcome, Ticket
 from service.domain.call import CallEnd
 from service.domain.card import ModelCard
 from service.domain.errors import Lost, StorageFull, Unavailable
 from service.domain.job import JobId, lone_prefix
 from service.log import Log
 from service.workers.attempt import Warm, attempt, named
-from service.workers.reporter import HttpReporter, Unheard
+from service.workers.reporter import GivenBack, HttpReporter, Unheard
 from service.workers.run import Bench
 
 log = Log(__name__)
@@ -63,6 +63,10 @@ class CalledWorker:
                     _leave_sign(self.bench, prefix, ticket)
                 with reporter:
                     made = attempt(ticket, self.warm, self.bench, reporter, prefix)
+                    if isinstance(made, GivenBack):
+                        log.info("attempt given back", **named(ticket))
+                        reporter.release(made)
+                        return _end(ticket, reporter.fence, False, None)
                     if begun:
                         _tell(reporter, made)
             except Lost as lost:
@@ -73,10 +77,6 @@ class CalledWorker:
                 with suppress(Lost):
                     reporter.fail(_CANCELED)
                 raise
-            except WorkerStopping:
-                log.info("attempt given back", **named(ticket))
-                reporter.release()
-                return _end(ticket, reporter.fence, False, None)
         return _end(ticket, reporter.fence, begun, made)
 
 

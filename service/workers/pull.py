@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from service.domain.attempt import Failure, Ticket, WorkerStopping
+from service.domain.attempt import (
+    AttemptFailed,
+    Failure,
+    Outcome,
+    Stage,
+    Ticket,
+    WorkerStopping,
+)
 from service.domain.errors import (
     FieldError,
     Lost,
@@ -20,8 +27,8 @@ from service.domain.errors import (
 )
 from service.domain.failpoint import failpoint
 from service.log import Log
-from service.workers.attempt import Warm, attempt, named
-from service.workers.reporter import HttpReporter
+from service.workers.attempt import Warm, attempt, failure, named
+from service.workers.reporter import GivenBack, HttpReporter
 from service.workers.run import Bench
 
 log = Log(__name__)
@@ -64,9 +71,8 @@ class Puller:
                     model.release()
                     places.release()
                     continue
-                if not _first(ticket):
-                    wait(running)
-                running.add(threads.submit(self._carry_out, ticket, places, model))
+                before = frozenset() if _first(ticket) else frozenset(running)
+                running.add(threads.submit(self._carry_out, ticket, before, places, model))
         _without_faults(running)
 
     def _ask(self) -> Ticket | None:
@@ -85,11 +91,16 @@ class Puller:
         return ticket
 
     def _carry_out(
-        self, ticket: Ticket, places: threading.Semaphore, model: threading.Semaphore
+        self,
+        ticket: Ticket,
+        before: frozenset[Future[None]],
+        places: threading.Semaphore,
+        model: threading.Semaphore,
     ) -> None:
+        """Once those `before` it have ended."""
         with _once(model.release) as hand_on:
             try:
-                self._run(ticket, hand_on)
+                self._run(ticket, before, hand_on)
             finally:
                 places.release()
 
@@ -113,38 +124,51 @@ class Puller:
         answer.raise_for_status()
         return None if answer.status_code == 204 else Ticket.model_validate_json(answer.content)
 
-    def _run(self, ticket: Ticket, hand_on: Callable[[], None]) -> None:
+    def _run(
+        self, ticket: Ticket, before: frozenset[Future[None]], hand_on: Callable[[], None]
+    ) -> None:
         log.info("attempt begins", **named(ticket))
         reporter = HttpReporter(self.client, ticket, self.stopping)
         try:
             prefix = reporter.begin()
+            # It has begun while it waits: a start that nobody makes good would lapse.
             with reporter:
-                self._attempt(ticket, reporter, prefix, hand_on)
+                made = _waited(before, reporter) or attempt(
+                    ticket,
+                    self.warm,
+                    self.bench,
+                    reporter,
+                    prefix,
+                    hand_on if self.overlap and _first(ticket) else None,
+                )
+                self._tell(ticket, reporter, made)
         except Lost as lost:
             log.warning("attempt is lost", **named(ticket), error=lost)
 
-    def _attempt(
-        self, ticket: Ticket, reporter: HttpReporter, prefix: str, hand_on: Callable[[], None]
+    def _tell(
+        self, ticket: Ticket, reporter: HttpReporter, made: Outcome | Failure | GivenBack
     ) -> None:
-        try:
-            made = attempt(
-                ticket,
-                self.warm,
-                self.bench,
-                reporter,
-                prefix,
-                hand_on if self.overlap and _first(ticket) else None,
-            )
-        except WorkerStopping:
+        if isinstance(made, GivenBack):
             log.info("attempt given back", **named(ticket))
-            reporter.release()
-            return
-        if isinstance(made, Failure):
+            reporter.release(made)
+        elif isinstance(made, Failure):
             reporter.fail(made)
-            return
-        failpoint("worker.kept")
-        reporter.finish(made)
-        log.info("attempt finished", **named(ticket))
+        else:
+            failpoint("worker.kept")
+            reporter.finish(made)
+            log.info("attempt finished", **named(ticket))
+
+
+def _waited(before: frozenset[Future[None]], reporter: HttpReporter) -> Failure | GivenBack | None:
+    """None once they have ended; else what ends this attempt meanwhile. Raises Lost."""
+    try:
+        while wait(before, timeout=_LOOK_SECONDS).not_done:
+            reporter.step(Stage.PREPROCESS, 0, 1)
+    except WorkerStopping:
+        return GivenBack()
+    except AttemptFailed as stopped:
+        return failure(stopped, reporter.stage, GivenBack())
+    return None
 
 
 def _first(ticket: Ticket) -> bool:

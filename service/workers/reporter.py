@@ -4,6 +4,7 @@ import os
 import threading
 import time
 import uuid
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import httpx
@@ -39,6 +40,14 @@ _SPANS: dict[Stage, tuple[float, float]] = {
 }
 
 
+@dataclass(frozen=True)
+class GivenBack:
+    """What was spent on an attempt that its worker gives back; None where nobody knows."""
+
+    gpu: str | None = None
+    gpu_seconds: float | None = None
+
+
 class Unheard(Lost):
     """The API could not be reached: whether the attempt is ours is not known."""
 
@@ -71,6 +80,7 @@ class HttpReporter:
         self._news = threading.Condition()
         self._progress = Progress(stage=Stage.PREPROCESS, fraction=0.0)
         self._ending = False
+        self._has_model = True
         self._stop: Exception | None = None
         self._thread = threading.Thread(target=self._keep_telling, name="reporter", daemon=True)
 
@@ -110,8 +120,15 @@ class HttpReporter:
     def fail(self, failure: Failure) -> None:
         self._end("fail", failure=failure.model_dump(mode="json"))
 
-    def release(self) -> None:
-        self._end("release")
+    def release(self, spent: GivenBack | None = None) -> None:
+        self._end("release", **asdict(spent or GivenBack()))
+
+    def let_model_go(self) -> None:
+        """From here on no step can hang in native code for good: an attempt that is lost ends by
+        itself, and takes no other down that has the model by then."""
+        with self._news:
+            self._has_model = False
+            self._news.notify()
 
     def __enter__(self) -> "HttpReporter":
         self._thread.start()
@@ -162,9 +179,12 @@ class HttpReporter:
             self._news.wait_for(lambda: self._ending, timeout=_NEWS_SECONDS)
 
     def _leave_if_stuck(self) -> None:
-        """The job is another's now. A step that cannot be interrupted dies with its process."""
+        """The job is another's now. A step of the model that cannot be interrupted dies with its
+        process."""
         with self._news:
-            if not self._news.wait_for(lambda: self._ending, timeout=_STUCK_SECONDS):
+            if not self._news.wait_for(
+                lambda: self._ending or not self._has_model, timeout=_STUCK_SECONDS
+            ):
                 log.error(
                     "job is lost and its step cannot be stopped; leaving", job=self._ticket.job_id
                 )

@@ -11,6 +11,7 @@ from service.domain.plan import plan
 from service.domain.ports import ArtifactStore
 from service.workers.adapters.base import Adapter, OnStep
 from service.workers.segments import Checkpoints
+from service.workers.stages.behind import Heed
 from service.workers.stages.check import check
 from service.workers.stages.encode import Encoded
 from service.workers.stages.fetch import Sources
@@ -48,16 +49,16 @@ def make_video(
     again. Raises AttemptFailed when there is no video, Lost when the attempt is no longer ours.
     """
     watch = watch or Stopwatch()
-    artifacts = bench.artifacts
+    artifacts, steps = bench.artifacts, _Steps(on_step)
     with ExitStack() as until:
         scratch = Path(
             until.enter_context(tempfile.TemporaryDirectory(prefix="attempt-", dir=bench.scratch))
         )
         with watch.time("preprocess"):
             # Before the model: what cannot be read must not cost a cold start.
-            conditions = preprocess(ticket, artifacts, bench.sources, scratch, on_step)
+            conditions = preprocess(ticket, artifacts, bench.sources, scratch, steps)
         with watch.time("load"):
-            on_step(Stage.LOAD, 0, 1)
+            steps(Stage.LOAD, 0, 1)
             adapter.load(ticket.profile)
         studio = Studio(
             adapter=adapter,
@@ -65,25 +66,27 @@ def make_video(
             scratch=scratch,
             provenance=provenance(ticket),
             watch=watch,
-            on_step=on_step,
+            on_step=steps,
             ahead_bytes=bench.ahead_bytes,
             until=until,
         )
         kept = Checkpoints(ticket, artifacts, prefix, scratch)
         segments = plan(ticket.request, ticket.card)
         parts = kept.found(segments)
-        for segment in segments[len(parts) :]:
-            parts.append(studio.make(segment, parts[-1] if parts else None))
-            with watch.time("upload"):
-                kept.keep(segment, parts[-1])
+        with kept:
+            for segment in segments[len(parts) :]:
+                parts.append(studio.make(segment, parts[-1] if parts else None))
+                with watch.time("upload"):
+                    kept.keep(segment, parts[-1], steps.heed)
         made_with, gpu = adapter.made_with, adapter.gpu
         watch.let_model_go()
         with watch.time("encode"):
-            encoded = _joined(parts, ticket, scratch / "video.mp4")
-            on_step(Stage.ENCODE, 1, 1)
+            steps(Stage.ENCODE, 0, 1)
+            encoded = _joined(parts, ticket, scratch / "video.mp4", steps.heed)
+            steps(Stage.ENCODE, 1, 1)
             check(encoded.path, ticket.request)
         with watch.time("upload"):
-            on_step(Stage.UPLOAD, 0, 1)
+            steps(Stage.UPLOAD, 0, 1)
             facts = _keep(encoded, ticket, artifacts, prefix)
         seams = tuple(part.difference for part in parts if part.difference is not None)
         facts = facts.model_copy(update={"seams": seams, "made_with": made_with})
@@ -91,6 +94,22 @@ def make_video(
         upload_manifest(artifacts, prefix, outcome, scratch)
         kept.discard()
     return outcome
+
+
+class _Steps:
+    """Tells each step, and the last one again where we only wait: `on_step` is also who raises
+    what ends an attempt."""
+
+    def __init__(self, on_step: OnStep) -> None:
+        self._on_step = on_step
+        self._last = (Stage.PREPROCESS, 0, 1)
+
+    def __call__(self, stage: Stage, done: int, of: int) -> None:
+        self._last = (stage, done, of)
+        self._on_step(stage, done, of)
+
+    def heed(self) -> None:
+        self._on_step(*self._last)
 
 
 def provenance(ticket: Ticket) -> dict[str, Any]:
@@ -108,11 +127,11 @@ def provenance(ticket: Ticket) -> dict[str, Any]:
     return {**said, "ai_generated": True, "note": "AI-generated"}
 
 
-def _joined(parts: list[Part], ticket: Ticket, target: Path) -> Encoded:
+def _joined(parts: list[Part], ticket: Ticket, target: Path, heed: Heed) -> Encoded:
     """The whole video, and the frames for its stills."""
     last = parts[-1].encoding
     assert last is not None, "the last segment is made by the attempt that ends the video"
-    encoded = last.result()
+    encoded = last.result(heed)
     if len(parts) == 1:
         return replace(encoded, path=encoded.path.rename(target))
     join([part.video for part in parts], target, ticket.request.fps, provenance(ticket))

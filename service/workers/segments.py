@@ -1,7 +1,8 @@
 """Segments that are finished are kept beside the job, so that none is generated twice."""
 
 import hashlib
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from service.domain.plan import Segment
 from service.domain.ports import ArtifactStore
 from service.log import Log
 from service.workers.adapters.base import Film
+from service.workers.stages.behind import Heed, waited_for
 from service.workers.stages.generate import Part
 
 log = Log(__name__)
@@ -41,6 +43,17 @@ class Checkpoints:
     artifacts: ArtifactStore
     prefix: str
     scratch: Path
+    _pool: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="keep"), init=False
+    )
+    _under_way: list[Future[None]] = field(default_factory=list, init=False)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Whatever ends the attempt, a segment that is finished is kept."""
+        self._pool.shutdown(wait=True)
 
     def found(self, segments: list[Segment]) -> list[Part]:
         """The finished segments, from the first on without a gap."""
@@ -54,14 +67,24 @@ class Checkpoints:
                 parts.append(part)
         return parts
 
-    def keep(self, segment: Segment, part: Part) -> None:
-        """Durable when it returns. The last segment is not kept: the video is, right after it."""
-        if segment.last:
-            return
+    def keep(self, segment: Segment, part: Part, heed: Heed) -> None:
+        """In the background: while it is encoded and kept, the model makes the next. Waits for the
+        segment before it, which is then durable, and raises what its keeping did. The last one is
+        not kept: the video is, right after it."""
+        self.wait(heed)
+        if not segment.last:
+            self._under_way.append(self._pool.submit(self._keep, segment, part))
+
+    def wait(self, heed: Heed) -> None:
+        """Until all that is to be kept is; raises what that does, and what `heed` does."""
+        while self._under_way:
+            waited_for(self._under_way.pop(), heed)
+
+    def _keep(self, segment: Segment, part: Part) -> None:
         folder, name = f"{self.prefix}/{SEGMENTS}", f"{segment.number}"
         assert part.tail is not None, "only the last hands nothing on"
         assert part.encoding is not None, "what was found is not kept again"
-        part.encoding.result()
+        part.encoding.result(lambda: None)
         tail = self.scratch / f"{name}.npy"
         np.save(tail, part.tail, allow_pickle=False)
         copy = self.scratch / f"{name}-copy.mp4"

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -13,11 +14,12 @@ from service.artifacts.files import Files
 from service.domain.attempt import AttemptFailed, Failure, FailureKind, Outcome
 from service.domain.card import ModelCard
 from service.domain.catalog import SLATE
+from service.domain.errors import StorageFull
 from service.domain.levers import Profile
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.slate import Slate
 from service.workers.attempt import Warm, attempt
-from service.workers.reporter import HttpReporter
+from service.workers.reporter import GivenBack, HttpReporter
 from service.workers.run import Bench
 from tests import make
 
@@ -53,7 +55,7 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(Files(tmp_path / "artifacts"), tmp_path / "scratch")
 
 
-def run(warm: Warm, bench: Bench, **changes: Any) -> Outcome | Failure:
+def run(warm: Warm, bench: Bench, **changes: Any) -> Outcome | Failure | GivenBack:
     ticket = make.ticket(**changes)
     with httpx.Client(base_url=ticket.api_url) as client:
         reporter = HttpReporter(client, ticket, Event())
@@ -124,3 +126,53 @@ def test_the_model_takes_as_much_memory_as_the_ticket_says(bench: Bench) -> None
     run(warm, bench)
 
     assert adapter.profiles == [Profile.FULL, Profile.SMALL, Profile.FULL]
+
+
+def test_a_clip_that_fails_after_its_model_was_handed_on_costs_what_it_took(bench: Bench) -> None:
+    """By then the warm model is the next clip's, or none."""
+
+    class Full(Files):
+        def put(self, *_: Any) -> Any:
+            raise StorageFull("as planned")
+
+    warm = Warm(OnGpu)
+
+    def next_clip() -> None:
+        time.sleep(LOADING)
+        warm.kept = None
+
+    ticket = make.ticket()
+    with httpx.Client(base_url=ticket.api_url) as client:
+        reporter = HttpReporter(client, ticket, Event())
+        full = replace(bench, artifacts=Full(bench.scratch / "full"))
+        made = attempt(ticket, warm, full, reporter, "jobs/j/2", next_clip)
+
+    assert isinstance(made, Failure)
+    assert (made.code, made.gpu) == ("storage_unavailable", "NVIDIA L40S")
+    assert LOADING <= (made.gpu_seconds or 0) < 2 * LOADING
+
+
+def test_a_worker_that_is_to_end_says_what_it_has_spent(bench: Bench) -> None:
+    ticket, stopping = make.ticket(), Event()
+
+    class Stopped(OnGpu):
+        def load(self, profile: Profile = Profile.FULL) -> None:
+            super().load(profile)
+            stopping.set()
+
+    with httpx.Client(base_url=ticket.api_url) as client:
+        reporter = HttpReporter(client, ticket, stopping)
+        made = attempt(ticket, Warm(Stopped), bench, reporter, "jobs/j/2")
+
+    assert isinstance(made, GivenBack)
+    assert made.gpu == "NVIDIA L40S"
+    assert (made.gpu_seconds or 0) >= LOADING
+
+
+def test_a_failure_says_whether_it_is_the_models(bench: Bench) -> None:
+    fault = AttemptFailed(FailureKind.USER, "x", "y", of_model=True)
+
+    made = run(Warm(lambda card: OnGpu(card, fault)), bench)
+
+    assert isinstance(made, Failure)
+    assert made.of_model is True

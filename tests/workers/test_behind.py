@@ -45,16 +45,16 @@ def test_the_frames_are_taken_before_the_file_is_there(
     gate = threading.Event()
     encode = behind.encode
 
-    def late(frames: Iterator[Frame], *args: object) -> object:
+    def late(frames: Iterator[Frame], *args: object, **more: object) -> object:
         assert gate.wait(30)
-        return encode(frames, *args)  # type: ignore[arg-type]
+        return encode(frames, *args, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(behind, "encode", late)
     with Encoding(REQUEST, tmp_path / "v.mp4", {}, ahead=21) as encoding:
         encoding.take(frames())
         assert not (tmp_path / "v.mp4").exists()
         gate.set()
-        made = encoding.result()
+        made = encoding.result(lambda: None)
 
     assert made.path.stat().st_size > 500
     assert (made.middle[0, 0, 0], made.last[0, 0, 0]) == (100, 190)
@@ -66,9 +66,9 @@ def test_no_more_frames_wait_than_there_is_room_for(
     gate, made = threading.Event(), []
     encode = behind.encode
 
-    def late(frames: Iterator[Frame], *args: object) -> object:
+    def late(frames: Iterator[Frame], *args: object, **more: object) -> object:
         assert gate.wait(30)
-        return encode(frames, *args)  # type: ignore[arg-type]
+        return encode(frames, *args, **more)  # type: ignore[arg-type]
 
     def counted() -> Iterator[Frame]:
         for frame in frames():
@@ -82,7 +82,7 @@ def test_no_more_frames_wait_than_there_is_room_for(
     monkeypatch.setattr(behind, "encode", late)
     with Encoding(REQUEST, tmp_path / "v.mp4", {}, ahead=5) as encoding:
         encoding.take(counted())
-        encoding.result()
+        encoding.result(lambda: None)
 
     assert len(made) == 20
 
@@ -114,3 +114,29 @@ def test_what_is_left_before_it_is_done_is_thrown_away(tmp_path: Path) -> None:
         until(lambda: processes(tmp_path))
 
     assert processes(tmp_path) == []
+
+
+def big(count: int) -> Iterator[Frame]:
+    """Frames that take ffmpeg long."""
+    noise = np.random.default_rng(7)
+    yield from (noise.integers(0, 256, (720, 1280, 3), dtype=np.uint8) for _ in range(count))
+
+
+BIG = make.request(width=1280, height=720, num_frames=60, fps=30)
+
+
+def test_what_tells_to_stop_is_heard_while_ffmpeg_encodes_and_ends_it(tmp_path: Path) -> None:
+    def stop() -> None:
+        raise KeyError("as planned")
+
+    began = time.monotonic()
+    with Encoding(BIG, tmp_path / "v.mp4", {}, ahead=60) as encoding:
+        encoding.take(big(60))
+        handed = time.monotonic()
+        with pytest.raises(KeyError, match="as planned"):
+            encoding.result(stop)
+
+    # Whole, it would have taken about as long as the frames that were encoded meanwhile.
+    assert time.monotonic() - handed < max(2.0, handed - began)
+    assert processes(tmp_path) == []
+    assert not encoding._file.done() or encoding._file.exception() is not None

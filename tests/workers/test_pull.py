@@ -210,8 +210,44 @@ def test_what_is_tried_again_runs_alone(
     until(lambda: artifacts.waiting == 1)
     time.sleep(1)
     assert model.begun == [2 if first == "the new one" else 1]
+    if first == "the new one":
+        # It waits with a lease that is kept alive, not as a start that nobody makes good.
+        assert service.states(ids) == ["running", "running"]
     artifacts.gate.set()
     until(lambda: service.states(ids) == ["succeeded"] * 2)
+
+
+def test_what_waits_to_be_tried_again_can_be_canceled_and_given_back(
+    service: Service,
+    puller: Puller,
+    artifacts: Gated,
+    model: Counted,
+    work: Callable[[], threading.Thread],
+) -> None:
+    def tried(seed: int) -> tuple[list[str], HttpReporter]:
+        ids = service.submit(seed)
+        ticket = puller._claim()
+        assert ticket is not None
+        reporter = HttpReporter(puller.client, ticket, threading.Event())
+        reporter.begin()
+        return ids, reporter
+
+    (canceled, one), (stopped, other) = tried(1), tried(2)
+    new = service.submit(3)
+    one.release()
+    thread = work()
+    until(lambda: service.states([*canceled, *new]) == ["running", "running"])
+
+    service.client.post(f"/v1/jobs/{canceled[0]}/cancel")
+    until(lambda: service.states(canceled) == ["canceled"])
+    other.release()
+    until(lambda: service.states(stopped) == ["running"])
+    puller.stopping.set()
+    until(lambda: service.states(stopped) == ["queued"])
+
+    assert model.begun == [3]
+    artifacts.gate.set()
+    thread.join(SECONDS)
 
 
 def test_a_clip_that_fails_frees_the_model_for_the_next(

@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -13,7 +14,8 @@ from service.domain.attempt import AttemptFailed, Failure, FailureKind, Stage, W
 from service.domain.errors import Lost
 from service.domain.job import KeyId
 from service.domain.submission import new_job
-from service.workers.reporter import HttpReporter
+from service.workers import reporter as reporting
+from service.workers.reporter import GivenBack, HttpReporter
 from tests import make
 
 
@@ -182,6 +184,54 @@ def test_a_worker_that_is_told_to_stop_hands_its_attempt_back(api: Api) -> None:
         reporter.release()
 
     assert api.heard[-1][0] == "release"
+
+
+def test_a_model_that_ignores_that_it_lost_its_job_takes_its_process_along(
+    reporter: HttpReporter, api: Api, left: list[int]
+) -> None:
+    api.script["progress"] = [409]
+
+    with reporter:
+        reporter.step(Stage.GENERATE, 1, 2)
+        until(lambda: left == [70])
+
+
+def test_a_lost_clip_that_is_only_encoded_leaves_the_process_to_the_next(
+    reporter: HttpReporter, api: Api, left: list[int]
+) -> None:
+    api.script["progress"] = [409]
+
+    with reporter:
+        reporter.let_model_go()
+        reporter.step(Stage.ENCODE, 0, 1)
+        until(lambda: reporter._stop is not None)
+        reporter._thread.join(10)
+
+    assert left == []
+    with pytest.raises(Lost):
+        reporter.step(Stage.ENCODE, 1, 1)
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The codes with which the process was left, soon."""
+    codes: list[int] = []
+    monkeypatch.setattr(reporting, "_STUCK_SECONDS", 0.3)
+    monkeypatch.setattr(reporting.os, "_exit", codes.append)
+    return codes
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_what_is_given_back_says_what_it_has_cost(reporter: HttpReporter, api: Api) -> None:
+    reporter.release(GivenBack("NVIDIA L40S", 2.5))
+
+    assert api.heard == [("release", {"fence": 1, "gpu": "NVIDIA L40S", "gpu_seconds": 2.5})]
 
 
 def _job():  # type: ignore[no-untyped-def]

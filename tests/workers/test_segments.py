@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 
 from service.artifacts.files import Files
-from service.domain.attempt import Outcome, Stage, Ticket
+from service.domain.attempt import Artifact, Outcome, Stage, Ticket
 from service.domain.catalog import SLATE
+from service.domain.errors import StorageFull
 from service.domain.levers import Profile
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Conditions, Frame, OnStep
@@ -173,3 +175,41 @@ def test_progress_counts_the_steps_of_all_segments(artifacts: Files) -> None:
     shares = [done / of for stage, done, of in steps if stage is Stage.GENERATE]
     assert shares == sorted(shares)
     assert (shares[0] < 0.1, shares[-1]) == (True, 1.0)
+
+
+def test_a_segment_is_kept_while_the_next_is_made(artifacts: Files) -> None:
+    """The model does not wait for what is encoded and kept."""
+    second = Event()
+
+    class Slow(Files):
+        def put(self, key: str, path: Path, media_type: str) -> Artifact:
+            if key.endswith("/segments/0.mp4"):
+                assert second.wait(30)
+            return super().put(key, path, media_type)
+
+    class Told(Drifting):
+        def generate(
+            self, request: VideoRequest, conditions: Conditions, on_step: OnStep
+        ) -> Iterator[Frame]:
+            yield from super().generate(request, conditions, on_step)
+            if len(self.asked) == 2:
+                second.set()
+
+    outcome = attempt(Slow(artifacts._root), Told())
+
+    assert outcome.facts.num_frames == FRAMES
+
+
+def test_a_segment_that_cannot_be_kept_ends_the_attempt(artifacts: Files) -> None:
+    class Full(Files):
+        def put(self, key: str, path: Path, media_type: str) -> Artifact:
+            if key.endswith("/segments/1.npy"):
+                raise StorageFull("as planned")
+            return super().put(key, path, media_type)
+
+    adapter = Drifting()
+
+    with pytest.raises(StorageFull, match="as planned"):
+        attempt(Full(artifacts._root), adapter)
+
+    assert len(adapter.asked) == 3  # the third was made meanwhile, and no fourth

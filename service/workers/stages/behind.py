@@ -1,16 +1,19 @@
 """Encoding in a thread of its own, so that a model need not wait for ffmpeg."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Full, Queue
-from typing import Any
+from typing import Any, TypeVar
 
 from service.domain.attempt import WorkerStopping
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Frame
-from service.workers.stages.encode import Encoded, encode
+from service.workers.stages.encode import Encoded, Kill, encode
+
+Heed = Callable[[], object]  # raises what tells an attempt to stop
+T = TypeVar("T")
 
 _LOOK_SECONDS = 0.05  # how soon one side sees that the other is gone
 
@@ -18,7 +21,7 @@ _LOOK_SECONDS = 0.05  # how soon one side sees that the other is gone
 class Encoding:
     """One file that is written from the frames that it is given, while more are made.
 
-    Leaving it as a context waits for nothing: what is not done by then is thrown away.
+    Leaving it as a context throws away what is not done by then, and ends its ffmpeg.
     """
 
     def __init__(
@@ -27,9 +30,12 @@ class Encoding:
         """`ahead` is how many frames may wait for ffmpeg; the next one waits for room."""
         self._frames: Queue[Frame | None] = Queue(maxsize=max(1, ahead))
         self._fault: BaseException | None = None
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="encode")
-        self._file = self._pool.submit(encode, self._handed(), request, target, provenance)
-        self._pool.shutdown(wait=False)
+        self._kill: Kill | None = None
+        pool = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self._file = pool.submit(
+            encode, self._handed(), request, target, provenance, started=self._started
+        )
+        pool.shutdown(wait=False)
 
     def take(self, frames: Iterator[Frame]) -> None:
         """Until the last of them is handed over. Raises what `frames` does, and what `encode`
@@ -42,9 +48,9 @@ class Encoding:
             self._abandon(fault)
             raise
 
-    def result(self) -> Encoded:
-        """The finished file. Raises what `encode` does."""
-        return self._file.result()
+    def result(self, heed: Heed) -> Encoded:
+        """The finished file. Raises what `encode` does, and what `heed` does meanwhile."""
+        return waited_for(self._file, heed)
 
     def __enter__(self) -> "Encoding":
         return self
@@ -69,7 +75,21 @@ class Encoding:
                 yield frame
         raise self._fault
 
+    def _started(self, kill: Kill) -> None:
+        self._kill = kill
+        if self._fault is not None:
+            kill()
+
     def _abandon(self, fault: BaseException) -> None:
         """End it, if it has not ended: no ffmpeg writes where nobody will look."""
         self._fault = fault
+        if self._kill is not None and not self._file.done():
+            self._kill()
         self._file.exception()
+
+
+def waited_for(future: Future[T], heed: Heed) -> T:
+    """What comes of `future`. Raises what it does, and what `heed` does, asked now and then."""
+    while wait([future], timeout=_LOOK_SECONDS).not_done:
+        heed()
+    return future.result()

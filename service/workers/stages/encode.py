@@ -3,7 +3,7 @@
 import json
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ import imageio_ffmpeg
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Frame
+
+Kill = Callable[[], None]  # does nothing to a process that has ended
 
 _KEYFRAME_SECONDS = 2  # closed groups this short let players and renders seek quickly
 _PIPE_BYTES = 1 << 20  # the most that Linux grants anybody
@@ -29,17 +31,24 @@ class Encoded:
 
 
 def encode(
-    frames: Iterator[Frame], request: VideoRequest, target: Path, provenance: dict[str, Any]
+    frames: Iterator[Frame],
+    request: VideoRequest,
+    target: Path,
+    provenance: dict[str, Any],
+    *,
+    started: Callable[[Kill], None] = lambda _: None,
 ) -> Encoded:
     """Write exactly `request.num_frames` frames to `target` as H.264.
 
     High profile, yuv420p, bt709, constant frame rate, `moov` first. `provenance` goes into the
     file's comment as JSON. Whatever `frames` raises passes through, and ffmpeg ends with it.
+    `started` is told what ends ffmpeg from another thread.
     Raises AttemptFailed (internal) for a frame that is not as asked or an ffmpeg that fails.
     """
     middle = last = None
     written = 0
-    with _ffmpeg(request, target, provenance) as pipe:
+    with _ffmpeg(request, target, provenance) as (pipe, kill):
+        started(kill)
         for frame in frames:
             if frame.shape != (request.height, request.width, 3):
                 raise _broken(f"frame {written} has shape {frame.shape}")
@@ -69,10 +78,10 @@ class _ffmpeg:  # noqa: N801 - a context manager, used like a function
             stderr=self._errors,
         )
 
-    def __enter__(self) -> IO[bytes]:
+    def __enter__(self) -> tuple[IO[bytes], Kill]:
         assert self._process.stdin is not None, "opened with a pipe"
         _widen(self._process.stdin)
-        return self._process.stdin
+        return self._process.stdin, self._process.kill
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         assert self._process.stdin is not None, "opened with a pipe"
