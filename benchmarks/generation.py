@@ -210,6 +210,8 @@ class Benchmark:
 # Each alone. What a GPU or an installation cannot have is told as refused.
 LEVERS: dict[str, dict[str, Any]] = {
     "compile": {"compile": "auto"},
+    "compile, decoder too": {"compile": "auto", "compile_decoder": True},
+    "compile, float8": {"compile": "auto", "quantize": "float8"},
     "attention _native_math": {"attention": "_native_math"},
     "attention _native_cudnn": {"attention": "_native_cudnn"},
     "attention flash": {"attention": "flash"},

@@ -117,6 +117,9 @@ class Settings(BaseSettings):
     compile: Literal["auto", "on", "off"] = Field(
         "auto", description="Compile the models' blocks; see docs/speed.md for this and the next."
     )
+    compile_decoder: bool = Field(
+        False, description="Compile the decoder too: a new size of clip then takes longer once."
+    )
     compiled_shapes: int = Field(
         6, ge=1, le=32, description="For so many sizes of clips; others run as they are."
     )
@@ -246,7 +249,7 @@ def unknown_settings() -> dict[str, str]:
 # What a worker needs to know. It runs the models' code, so that it is told no secret but its own.
 _FOR_WORKERS = {
     *("data_dir", "models", "accept_licences", "weights", "worker_token"),
-    *("compile", "compiled_shapes", "compiled_dir", "attention", "quantize"),
+    *("compile", "compile_decoder", "compiled_shapes", "compiled_dir", "attention", "quantize"),
     *("vae_dtype", "vae_channels_last", "embeddings_bytes", "ahead_bytes"),
     *("max_image_bytes", "max_video_bytes", "egress_ports", "webhooks_allow_loopback"),
     *("log_level", "log_format", "failpoint"),

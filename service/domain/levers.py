@@ -25,6 +25,7 @@ class Levers(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     compile: Switch = "auto"
+    compile_decoder: bool = False
     compiled_shapes: int = Field(default=6, ge=1, le=32)
     attention: str = "native"  # as diffusers calls it
     quantize: Quantize = "off"

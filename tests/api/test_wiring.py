@@ -90,6 +90,7 @@ def test_every_lever_is_a_setting_with_the_same_default() -> None:
 def test_levers_reach_a_worker_through_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = {
         "compile": "off",
+        "compile_decoder": True,
         "compiled_shapes": 2,
         "attention": "sage",
         "quantize": "float8",

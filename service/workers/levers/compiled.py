@@ -1,4 +1,4 @@
-"""A transformer's repeated blocks compiled, each shape once and only so many of them."""
+"""A transformer's repeated blocks compiled, or a decoder: each shape once, and only so many."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,15 +20,15 @@ _COMPILERS = ("cc", "gcc", "clang")  # Triton builds its launchers with one of t
 
 
 class Compiled:
-    """Runs `transformer` compiled for the first shapes that it meets, and eager for all others.
+    """Runs `module` compiled for the first shapes that it meets, and eager for all others.
 
-    A compiled block takes its sizes for constants: that is fastest, and a new size means some
+    What is compiled takes its sizes for constants: that is fastest, and a new size means some
     seconds of compiling. After `most` sizes a new one runs eager, rather than to compile without
     end. Compiled and eager frames differ by rounding. A compiler that fails costs time and no
     clip: from then on everything runs eager, and the log says why.
     """
 
-    def __init__(self, transformer: Any, most: int) -> None:
+    def __init__(self, module: Any, most: int, compile: Callable[[Any], None]) -> None:
         import torch
 
         self._most = most
@@ -38,9 +38,9 @@ class Compiled:
         # A code object keeps what was compiled of it for each shape, and for some things besides.
         config = torch._dynamo.config
         config.recompile_limit = max(config.recompile_limit, 4 * most)
-        transformer.compile_repeated_blocks(fullgraph=True, dynamic=False)
+        compile(module)
         # On the instance, and under the hooks that move it to the GPU and back.
-        transformer.forward = self._bounded(transformer.forward)
+        module.forward = self._bounded(module.forward)
 
     def _bounded(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(forward)
@@ -70,6 +70,18 @@ class Compiled:
         return not self._broken and shape in self._shapes
 
 
+def blocks(transformer: Any) -> None:
+    """Its repeated blocks, one for all: that compiles in seconds."""
+    transformer.compile_repeated_blocks(fullgraph=True, dynamic=False)
+
+
+def whole(module: Any) -> None:
+    """All of it as one: for what has no blocks that repeat."""
+    import torch
+
+    module.forward = torch.compile(module.forward, dynamic=False)
+
+
 def why_not_compiled(levers: Levers, transformer: Any, device: "torch.device") -> str | None:
     """Why it runs eager, or None when it is to be compiled."""
     if levers.compile == "off":
@@ -78,10 +90,11 @@ def why_not_compiled(levers: Levers, transformer: Any, device: "torch.device") -
         return "off: this model names no blocks that repeat"
     if levers.quantize == "float8-storage":
         return "off: float8-storage unpacks weights in ways that do not compile"
-    return None if levers.compile == "on" else _why_not_here(device)
+    return None if levers.compile == "on" else why_not_here(device)
 
 
-def _why_not_here(device: "torch.device") -> str | None:
+def why_not_here(device: "torch.device") -> str | None:
+    """Why this machine cannot compile for `device`, or None."""
     import torch
 
     if device.type != "cuda":

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.domain.levers import Levers
 from service.workers.levers.attention import choose_attention
-from service.workers.levers.compiled import Compiled, why_not_compiled
+from service.workers.levers.compiled import Compiled, blocks, whole, why_not_compiled, why_not_here
 from service.workers.levers.decoder import Tiles, prepare_vae
 from service.workers.levers.embeddings import Embeddings
 from service.workers.levers.quantized import quantize
@@ -29,7 +29,15 @@ class Pulled:
         self.tiles = Tiles(pipe.vae)
         quantize(pipe.transformer, levers.quantize, device)
         self._eager = why_not_compiled(levers, pipe.transformer, device)
-        self._compiled = None if self._eager else Compiled(pipe.transformer, levers.compiled_shapes)
+        most = levers.compiled_shapes
+        self._compiled = None if self._eager else Compiled(pipe.transformer, most, blocks)
+        # `compile` decides for both whether this machine can.
+        self._decoder = None
+        if levers.compile_decoder and (levers.compile == "on" or why_not_here(device) is None):
+            self._decoder = Compiled(pipe.vae.decoder, most, whole)
+
+    def _compiled_too(self) -> str:
+        return f", compiled: {self._decoder.last}" if self._decoder else ""
 
     def told(self) -> dict[str, str]:
         """In a few words each; those about a clip are about the last one."""
@@ -40,6 +48,6 @@ class Pulled:
             "attention": self._attention,
             "quantize": self._levers.quantize,
             "vae": vae + (" channels-last" if self._levers.vae_channels_last else ""),
-            "decode": self.tiles.last,
+            "decode": self.tiles.last + self._compiled_too(),
             "embeddings": self._embeddings.last,
         }

@@ -41,7 +41,8 @@ def _first_picture(video: Path) -> bytes:
     """The first frame as raw RGB."""
     command = [
         imageio_ffmpeg.get_ffmpeg_exe(),
-        *"-nostdin -hide_banner -v error -protocol_whitelist file,pipe -i".split(),
+        *"-nostdin -hide_banner -v error -protocol_whitelist file,pipe".split(),
+        *["-threads", "1", "-i"],  # several wait for more frames before they give the first
         f"file:{video}",
         *"-frames:v 1 -f rawvideo -pix_fmt rgb24 pipe:1".split(),
     ]

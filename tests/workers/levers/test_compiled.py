@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from service.domain.levers import Levers, Switch
-from service.workers.levers.compiled import Compiled, why_not_compiled
+from service.workers.levers.compiled import Compiled, blocks, why_not_compiled
 from tests.workers.levers.measure import apart
 from tests.workers.models import loaded, render
 
@@ -35,6 +35,20 @@ def test_a_compiled_model_draws_the_same_and_runs_eager_past_the_shapes_it_may_c
     assert np.array_equal(again, first)
     assert how_other == "eager: more shapes than are compiled"
     assert np.array_equal(other, render(eager, num_frames=9))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.timeout(600)
+def test_a_compiled_decoder_draws_the_same(checkpoint: Callable[[str], Path]) -> None:
+    eager = render(loaded("ltx-2b", checkpoint("ltx-2b"), Levers(compile="off")))
+    levers = Levers(compile="on", compile_decoder=True, compiled_shapes=1)
+    adapter = loaded("ltx-2b", checkpoint("ltx-2b"), levers)
+
+    frames = render(adapter)
+
+    assert adapter.made_with["decode"] == "whole, compiled: on"
+    assert apart(frames, eager)[0] <= 1
+    assert np.array_equal(render(adapter), frames)
 
 
 def stubborn() -> Any:
@@ -67,7 +81,7 @@ def test_a_compiler_that_fails_costs_no_clip() -> None:
     import torch
 
     transformer = stubborn()
-    compiled = Compiled(transformer, 2)
+    compiled = Compiled(transformer, 2, blocks)
 
     made = [transformer(torch.ones(n)) for n in (2, 3)]
 
@@ -79,7 +93,7 @@ def test_a_failure_of_the_model_s_own_is_not_the_compiler_s() -> None:
     import torch
 
     transformer = stubborn()
-    compiled = Compiled(transformer, 2)
+    compiled = Compiled(transformer, 2, blocks)
 
     with pytest.raises(ValueError, match="negative"):
         transformer(-torch.ones(2))
