@@ -4,15 +4,16 @@ import time
 from datetime import timedelta
 from typing import Literal
 
-Reason = Literal["timeout", "dns", "connect", "tls", "protocol", "status", "too_large"]
+Reason = Literal["timeout", "dns", "resolver", "connect", "tls", "protocol", "status", "too_large"]
 
 
 class TargetFailed(Exception):
     """The network or the other side failed. Nothing that the other side sent is in here.
 
-    `reason`: timeout (the deadline passed, whatever we were at), dns (no such name, or no answer),
-    connect (nobody listens), tls (no trusted certificate for that name), protocol (not HTTP, or
-    broken off), status (see `status`), too_large.
+    `reason`: timeout (the deadline passed, whatever we were at), dns (no such name, or it has no
+    address), resolver (whether there is such a name cannot be told just now), connect (nobody
+    listens), tls (no trusted certificate for that name), protocol (not HTTP, or broken off), status
+    (see `status`), too_large.
     """
 
     def __init__(self, reason: Reason, status: int | None = None) -> None:

@@ -5,11 +5,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from threading import BoundedSemaphore, Thread
 
-from service.egress.deadline import Deadline, TargetFailed
+from service.egress.deadline import Deadline, Reason, TargetFailed
 
 Resolve = Callable[[str], Sequence[str]]
 
 MOST_LOOKUPS = 32
+# Of the resolver, not of the name: a server that is away, or refuses to tell, or our own trouble.
+_OF_THE_RESOLVER = frozenset(
+    {socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY, socket.EAI_SYSTEM}
+)
 
 
 def system_addresses(host: str) -> list[str]:
@@ -38,7 +42,7 @@ class Lookups:
         except TimeoutError:
             raise TargetFailed("timeout") from None
         except (OSError, UnicodeError) as error:
-            raise TargetFailed("dns") from error
+            raise TargetFailed(_reason(error)) from error
         if not found:
             raise TargetFailed("dns")
         return tuple(found)
@@ -57,3 +61,10 @@ class Lookups:
             answer.set_exception(error)
         finally:
             self._free.release()
+
+
+def _reason(error: OSError | UnicodeError) -> Reason:
+    if isinstance(error, socket.gaierror):
+        return "resolver" if error.errno in _OF_THE_RESOLVER else "dns"
+    # Any other OSError is this machine's own: no more files, say. A name in no form is no name.
+    return "resolver" if isinstance(error, OSError) else "dns"

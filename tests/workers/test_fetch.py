@@ -1,6 +1,7 @@
 """What a job begins with is brought to a file, or the job fails by whose fault it is."""
 
 import hashlib
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -149,3 +150,29 @@ def test_a_host_that_cannot_be_reached_is_told_how(tmp_path: Path, broken: str) 
         found = failure(tmp_path, "https://a.example/a.png", Sources(egress))
 
     assert found == ("user", "url_failed")
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), ("transient", "url_unavailable")),
+        (socket.gaierror(socket.EAI_FAIL, "Non-recoverable"), ("transient", "url_unavailable")),
+        (socket.gaierror(socket.EAI_SYSTEM, "System error"), ("transient", "url_unavailable")),
+        (OSError(24, "Too many open files"), ("transient", "url_unavailable")),
+        (socket.gaierror(socket.EAI_NONAME, "Name not known"), ("user", "url_failed")),
+        (socket.gaierror(socket.EAI_NODATA, "No address"), ("user", "url_failed")),
+        (UnicodeError("label too long"), ("user", "url_failed")),
+    ],
+    ids=["again", "fail", "system", "ours", "no name", "no address", "no text"],
+)
+def test_a_resolver_that_is_away_is_not_the_senders_fault(
+    tmp_path: Path, error: Exception, found: tuple[str, str]
+) -> None:
+    def resolve(host: str) -> list[str]:
+        raise error
+
+    dialer = Dialer()
+    sources = Sources(Egress(Rules(), resolve=resolve, connect=dialer))
+
+    assert failure(tmp_path, "https://a.example/a.png", sources) == found
+    assert dialer.dialled == []

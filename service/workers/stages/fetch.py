@@ -15,6 +15,7 @@ from service.egress.client import Egress, Rules, TargetFailed, TargetRefused
 _TIMEOUT = timedelta(seconds=60)
 # What may pass: an overloaded server, or one that is being started again.
 _PASSING = frozenset({408, 425, 429, *range(500, 600)})
+_PASSING_REASONS = frozenset({"timeout", "resolver"})
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ def fetch(ref: MediaRef, key: str, artifacts: ArtifactStore, sources: Sources, i
     """A file with the bytes, not to be changed: what lies under `key`, or `into`, from a URL.
 
     Raises AttemptFailed: `url_refused` (our rules forbid it, no socket was opened), `url_failed`,
-    `url_too_large` (all of kind user), `url_unavailable` (transient: a timeout, or a server that
-    says that it is its own trouble). Unavailable passes through.
+    `url_too_large` (all of kind user), `url_unavailable` (transient: a timeout, a resolver that
+    is away, or a server that says that it is its own trouble). Unavailable passes through.
     """
     role = cast("Role", key.rpartition("/")[2])
     if ref.url is None:
@@ -58,7 +59,7 @@ def _told(role: Role) -> Iterator[None]:
     except TargetRefused as refused:
         raise _failed("url_refused", f"the URL of {role} is not called: {refused.reason}") from None
     except TargetFailed as failed:
-        if failed.reason == "timeout" or failed.status in _PASSING:
+        if failed.reason in _PASSING_REASONS or failed.status in _PASSING:
             what = f"the URL of {role} is not to be had just now ({failed})"
             raise AttemptFailed(FailureKind.TRANSIENT, "url_unavailable", what) from None
         if failed.reason == "too_large":
