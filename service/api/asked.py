@@ -1,10 +1,9 @@
 """From a body, JSON or form, to a validated ask; its pictures and films wait as files beside it."""
 
-import asyncio
 import hashlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
@@ -15,11 +14,11 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from service.api import sniff
-from service.api.auth import Visit, VisitDep
+from service.api.auth import Visit, VisitDep, admitted
 from service.api.forms import is_form, read_form
-from service.api.incoming import LONGEST_SECONDS, Desk, Incoming, receive
+from service.api.incoming import Desk, Incoming, receive
 from service.api.lift import Span, lift
-from service.domain.errors import FieldError, RequestRefused, TooLarge, Unavailable
+from service.domain.errors import FieldError, RequestRefused, TooLarge
 from service.domain.inline import decode_inline, decode_pieces
 from service.domain.media import MOST_PIXELS, NEEDS, MediaRef, Role
 from service.domain.request import Choices, VideoAsk
@@ -43,13 +42,13 @@ class Asked(Generic[A]):
 async def video_ask(request: Request, visit: VisitDep) -> AsyncIterator[Asked[VideoAsk]]:
     """Read only once the key is known to be good: strangers fill no disk."""
     with visit.parts.incoming.desk(visit.key.id) as desk:
-        yield await _in_time(_read(request, visit, desk, VideoAsk))
+        yield await _whole(request, visit, desk, VideoAsk)
 
 
 async def changes(request: Request, visit: VisitDep) -> AsyncIterator[Asked[Choices]]:
     """The same where every field may be left out, and the body too."""
     with visit.parts.incoming.desk(visit.key.id) as desk:
-        yield await _in_time(_read(request, visit, desk, Choices))
+        yield await _whole(request, visit, desk, Choices)
 
 
 VideoAskDep = Annotated[Asked[VideoAsk], Depends(video_ask)]
@@ -86,13 +85,10 @@ def _form_schema(model: type[Choices]) -> dict[str, Any]:
     return schema
 
 
-async def _in_time(reading: Awaitable[Asked[A]]) -> Asked[A]:
-    """A body that drips holds no place for ever."""
-    try:
-        async with asyncio.timeout(LONGEST_SECONDS):
-            return await reading
-    except TimeoutError:
-        raise Unavailable("the body did not come in in time") from None
+async def _whole(request: Request, visit: Visit, desk: Desk, model: type[A]) -> Asked[A]:
+    asked = await visit.parts.incoming.in_time(_read(request, visit, desk, model))
+    await admitted(request)  # the body may have taken minutes
+    return asked
 
 
 async def _read(request: Request, visit: Visit, desk: Desk, model: type[A]) -> Asked[A]:

@@ -34,14 +34,7 @@ class _Bearer(SecurityBase):
 
 class _ApiKey(_Bearer):
     async def __call__(self, request: Request) -> Visit:
-        parts = parts_of(request)
-        secret = bearer(request)
-        if secret is None:
-            raise Unauthenticated("send your API key as `Authorization: Bearer <key>`")
-        key = await authenticate(parts, secret)
-        if key is None:
-            raise Unauthenticated("this API key is not known here, or was revoked")
-        return visit(request, key)
+        return visit(request, await _key(request))
 
 
 class _AdminKey(_ApiKey):
@@ -73,6 +66,7 @@ class _AttemptToken(_Bearer):
         return secret
 
 
+_UNKNOWN = "this API key is not known here, or was revoked"
 _KEY_WORDS = "An API key: `Authorization: Bearer rsh_…`"
 VisitDep = Annotated[Visit, Depends(_ApiKey("API key", _KEY_WORDS))]
 AdminDep = Annotated[Visit, Depends(_AdminKey("API key", _KEY_WORDS))]
@@ -94,6 +88,23 @@ def known_key(request: Request) -> Key | None:
         return None if secret is None else parts_of(request).keyring.find(secret)
     except Unavailable:
         return None
+
+
+async def admitted(request: Request) -> None:
+    """Look once more whether the key still opens. Raises Unauthenticated where it was revoked
+    since."""
+    await _key(request)
+
+
+async def _key(request: Request) -> Key:
+    parts = parts_of(request)
+    secret = bearer(request)
+    if secret is None:
+        raise Unauthenticated("send your API key as `Authorization: Bearer <key>`")
+    key = await authenticate(parts, secret)
+    if key is None:
+        raise Unauthenticated(_UNKNOWN)
+    return key
 
 
 def visit(request: Request, key: Key) -> Visit:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import Request, Response
 from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
@@ -15,6 +16,7 @@ from service.api.asked import Asked
 from service.api.auth import known_key, visit
 from service.api.incoming import Desk
 from service.api.middleware import RequestId
+from service.api.parts import parts_of
 from service.api.routes.generate import generate_video
 from service.api.routes.jobs import get_job
 from service.domain import ids
@@ -70,24 +72,28 @@ class Express:
         if key is None:
             await self.app(scope, receive, send)
             return
-        body = await _body(receive)
         try:
-            ask = VideoAsk.model_validate_json(body)
-        except ValidationError:
-            ask = None
-        if ask is None or any(getattr(ask, role) is not None for role in NEEDS):
+            body = await parts_of(request).incoming.in_time(_body(receive, headers))
+        except (ClientDisconnect, ServiceError) as error:
+            await self.app(scope, _broken_off(error), send)
+            return
+        ask = _plain_ask(body)
+        # The body may have taken minutes: a key that was revoked since opens nothing.
+        if ask is None or known_key(request) is None:
             await self.app(scope, _again(body, receive), send)
             return
 
         async def route() -> Response:
             known = visit(request, key)
-            plain = Asked(ask, Desk(known.parts.incoming, key.id))
+            asked = Asked(ask, Desk(known.parts.incoming, key.id))
             prefer, name = _text(headers, b"prefer"), _text(headers, b"idempotency-key")
-            return await generate_video(plain, request, known, prefer, name)
+            return await generate_video(asked, request, known, prefer, name)
 
         await _answer(route, request, receive, send)
 
     def _short_json(self, headers: dict[bytes, bytes]) -> bool:
+        if b"transfer-encoding" in headers:
+            return False  # then its length says nothing
         size = headers.get(b"content-length", b"")
         short = size.isdigit() and len(size) < 10 and int(size) <= self.most_bytes
         return short and headers.get(b"content-type") == b"application/json"
@@ -106,14 +112,37 @@ def _text(headers: dict[bytes, bytes], name: bytes) -> str | None:
     return None if found is None else found.decode("latin-1")
 
 
-async def _body(receive: Receive) -> bytes:
-    """As much of it as comes: of one that breaks off there is nobody left to be answered."""
+def _plain_ask(body: bytes) -> VideoAsk | None:
+    """None where it is not good, or names a picture or film."""
+    try:
+        ask = VideoAsk.model_validate_json(body)
+    except ValidationError:
+        return None
+    return ask if all(getattr(ask, role) is None for role in NEEDS) else None
+
+
+async def _body(receive: Receive, headers: dict[bytes, bytes]) -> bytes:
+    """All of it. Raises ClientDisconnect where it breaks off."""
     pieces = []
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
         pieces.append(message.get("body", b""))
         if not message.get("more_body", False):
-            return b"".join(pieces)
+            body = b"".join(pieces)
+            if len(body) != int(headers[b"content-length"]):
+                raise ClientDisconnect
+            return body
+
+
+def _broken_off(error: Exception) -> Receive:
+    """A body that has no more to give than this."""
+
+    async def raised() -> Message:
+        raise error
+
+    return raised
 
 
 async def _answer(

@@ -1,13 +1,15 @@
 """Large bodies on their way in: bounded in number and size, kept on the disk and not in memory."""
 
+import asyncio
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
 from threading import Lock
+from typing import TypeVar
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -17,8 +19,9 @@ from service.domain.media import Role
 
 # Each holds a block in memory and its files on the disk; one key cannot take every place.
 _MOST_AT_ONCE, _MOST_OF_KEY = 32, 16
-LONGEST_SECONDS = 600.0  # that a body may take to come in
 _BLOCK = 1 << 18
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -32,6 +35,7 @@ class Incoming:
     most_bytes: int
     most_image_bytes: int
     most_video_bytes: int
+    longest_seconds: float = 600.0  # that a body may take to come in
     _now: Counter[str] = field(default_factory=Counter, init=False)  # by key
     _door: Lock = field(default_factory=Lock, init=False)
 
@@ -47,6 +51,14 @@ class Incoming:
     def most_json_bytes(self) -> int:
         """The same files as base64."""
         return self.most_form_bytes * 4 // 3 + self.most_bytes
+
+    async def in_time(self, reading: Awaitable[T]) -> T:
+        """What reads a body. Raises Unavailable for one that drips: it holds no place for ever."""
+        try:
+            async with asyncio.timeout(self.longest_seconds):
+                return await reading
+        except TimeoutError:
+            raise Unavailable("the body did not come in in time") from None
 
     @contextmanager
     def desk(self, key_id: str) -> Iterator["Desk"]:

@@ -6,6 +6,7 @@ import time
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import unplanned
@@ -54,6 +55,9 @@ class RequestId:
         with during(request_id):
             try:
                 await self.app(scope, receive, send_with_id)
+            except ClientDisconnect:
+                # In the middle of its body: nothing was done, and nobody waits for an answer.
+                log.info("client hung up", method=scope["method"], path=scope["path"])
             except Exception as fault:
                 log.error("request failed", fault, method=scope["method"], path=scope["path"])
                 if began:
@@ -83,8 +87,10 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         most = self.most_media if _MEDIA.fullmatch(scope["path"]) else self.most
-        declared = Headers(scope=scope).get("content-length", "")
+        headers = Headers(scope=scope)
+        declared = headers.get("content-length", "")
         seen = int(declared) if declared.isdecimal() else 0
+        whole = seen if "transfer-encoding" not in headers else 0
         too_large = HTTPException(413)
         counted = 0
 
@@ -96,6 +102,9 @@ class BodyLimit:
             counted += len(message.get("body", b""))
             if counted > most:
                 raise too_large
+            over = message["type"] == "http.request" and not message.get("more_body", False)
+            if over and counted < whole:
+                raise ClientDisconnect  # the rest is not to come: half an ask is none
             return message
 
         await self.app(scope, limited, send)

@@ -29,7 +29,7 @@ Item = TypeVar("Item")
 
 _MAX_BATCH = 64
 # After a commit for more than a few the next one waits a moment, so that callers get their turn to
-# ask: half as many commits for the same work cost less than the moment. A lone caller never waits.
+# ask: half as many commits for the same work cost less than the moment. Whoever asks just after a few waits for it once.
 _A_FEW = 2
 _GATHER_SECONDS = 0.0003
 _MOST_RUNS = 4
@@ -155,6 +155,8 @@ class Database:
 
     def read(self, run: Callable[[Transaction], T]) -> T:
         """Run now, against what is committed. A write is refused."""
+        if self._closed:
+            raise Unavailable("the service is stopping")
         if self._offsite is not None:
             self._offsite.check_reader()
         return self._readers.read(lambda connection: run(Transaction(connection)))

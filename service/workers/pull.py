@@ -76,10 +76,12 @@ class Puller:
         _without_faults(running)
 
     def _ask(self) -> Ticket | None:
-        """One long poll; None when there is no work, or nobody to ask."""
+        """One long poll; None when there is no work, nobody to ask, or we are to stop."""
         self.asking = True
         try:
-            ticket = self._claim()
+            # Looked at once the signal's handler would leave the poll: an attempt that was given
+            # back a moment ago is not to be ours again.
+            ticket = None if self.stopping.is_set() else self._claim()
         except httpx.HTTPError as error:
             (log.debug if self._away else log.warning)("the API gives no work", error=error)
             self._away = True

@@ -181,11 +181,14 @@ def test_the_writer_outlives_a_listener_that_fails(
     assert "could not be told" in caplog.text
 
 
-def test_a_write_after_the_close_is_answered(db: Database) -> None:
+def test_what_comes_after_the_close_is_answered(db: Database) -> None:
+    db.read(keys.every)
     db.close()
 
     with pytest.raises(Unavailable, match="stopping"):
         db.write(lambda tx: 1).result(5)
+    with pytest.raises(Unavailable, match="stopping"):
+        db.read(keys.every)
 
 
 def test_a_lost_disk_is_unavailable_and_not_our_fault(migrated: Path, tmp_path: Path) -> None:

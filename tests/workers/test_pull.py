@@ -281,6 +281,24 @@ def test_a_worker_that_stops_gives_back_what_it_makes_and_what_it_keeps(
     assert set(service.states(ids)) <= {"succeeded", "queued"}
 
 
+def test_a_worker_that_stops_does_not_take_up_again_what_it_gave_back(
+    service: Service, puller: Puller, model: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks for work the moment that the model is free, which may be just after the stop."""
+    ids = service.submit(1)
+
+    def stop(_places: object, _model: object) -> bool:
+        puller.stopping.set()
+        return True
+
+    monkeypatch.setattr(pull, "_acquired", stop)
+
+    puller.work()
+
+    assert (model.begun, service.states(ids)) == ([], ["queued"])
+    assert service.client.get(f"/v1/jobs/{ids[0]}").json()["attempts"] == 0
+
+
 def test_what_an_attempt_cannot_handle_ends_the_worker(
     service: Service, puller: Puller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
