@@ -29,7 +29,8 @@ Item = TypeVar("Item")
 
 _MAX_BATCH = 64
 # After a commit for more than a few the next one waits a moment, so that callers get their turn to
-# ask: half as many commits for the same work cost less than the moment. Whoever asks just after a few waits for it once.
+# ask: half as many commits for the same work cost less than the moment. A caller who comes alone
+# waits only where a few came just before.
 _A_FEW = 2
 _GATHER_SECONDS = 0.0003
 _MOST_RUNS = 4

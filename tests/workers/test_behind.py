@@ -13,8 +13,6 @@ from service.domain.attempt import AttemptFailed
 from service.workers.adapters.base import Frame
 from service.workers.stages import behind
 from service.workers.stages.behind import Encoding
-from service.workers.stages.check import check
-from service.workers.stages.stills import frame_at
 from tests import make
 
 REQUEST = make.request(num_frames=20)
@@ -141,37 +139,4 @@ def test_what_tells_to_stop_is_heard_while_ffmpeg_encodes_and_ends_it(tmp_path: 
     # Whole, it would have taken about as long as the frames that were encoded meanwhile.
     assert time.monotonic() - handed < max(2.0, handed - began)
     assert processes(tmp_path) == []
-    assert not (tmp_path / "v.mp4").exists() or encoding._parts[0].file.exception() is not None
-
-
-LONG = make.request(num_frames=100, fps=12)  # groups of 24 frames: five of them
-
-
-@pytest.mark.parametrize(
-    ("cores", "shares"),
-    [(1, [100]), (7, [100]), (8, [48, 52]), (16, [24, 24, 24, 28]), (64, [24, 24, 24, 24, 4])],
-)
-def test_where_there_are_many_cores_several_write_whole_groups_of_pictures(
-    tmp_path: Path, cores: int, shares: list[int]
-) -> None:
-    with Encoding(LONG, tmp_path / "v.mp4", {"a": "b"}, ahead=20, cores=cores) as encoding:
-        encoding.take(frames(100))
-        made = encoding.result(lambda: None)
-
-    assert [part.frames for part in encoding._parts] == shares
-    check(made.path, LONG)
-    assert (made.middle[0, 0, 0], made.last[0, 0, 0]) == (500 % 256, 990 % 256)
-    shown = [int(frame_at(made.path, n, LONG)[32, 32, 1]) for n in (0, 23, 24, 47, 48, 72, 99)]
-    drawn = [10 * n % 256 for n in (0, 23, 24, 47, 48, 72, 99)]
-    assert np.allclose(shown, drawn, atol=4)
-    assert b'"a": "b"' in made.path.read_bytes()
-
-
-def test_too_few_frames_are_told_whoever_was_to_write_them(tmp_path: Path) -> None:
-    with (
-        Encoding(LONG, tmp_path / "v.mp4", {}, ahead=20, cores=16) as encoding,
-        pytest.raises(AttemptFailed, match="made 30 frames instead of 100"),
-    ):
-        encoding.take(frames(30))
-
-    assert processes(tmp_path) == []
+    assert not encoding._file.done() or encoding._file.exception() is not None

@@ -17,7 +17,7 @@ from service.workers.adapters.base import Frame
 
 Kill = Callable[[], None]  # does nothing to a process that has ended
 
-KEYFRAME_SECONDS = 2  # closed groups this short let players and renders seek quickly
+_KEYFRAME_SECONDS = 2  # closed groups this short let players and renders seek quickly
 _PIPE_BYTES = 1 << 20  # the most that Linux grants anybody
 
 
@@ -51,19 +51,18 @@ def encode(
         started(kill)
         for frame in frames:
             if frame.shape != (request.height, request.width, 3):
-                raise broken(f"frame {written} has shape {frame.shape}")
+                raise _broken(f"frame {written} has shape {frame.shape}")
             pipe.write(frame.data)
             if written == request.num_frames // 2:
                 middle = frame.copy()
             last = frame
             written += 1
     if written != request.num_frames or middle is None or last is None:
-        raise broken(f"the model made {written} frames instead of {request.num_frames}")
+        raise _broken(f"the model made {written} frames instead of {request.num_frames}")
     return Encoded(target, middle, last)
 
 
-def broken(what: str) -> AttemptFailed:
-    """What is told where frames do not become a file."""
+def _broken(what: str) -> AttemptFailed:
     return AttemptFailed(FailureKind.INTERNAL, "encode_failed", what)
 
 
@@ -99,7 +98,7 @@ class _ffmpeg:  # noqa: N801 - a context manager, used like a function
         if code != 0:
             self._errors.seek(0)
             said = self._errors.read().decode(errors="replace").strip()[-500:]
-            raise broken(f"ffmpeg ended with {code}: {said}")
+            raise _broken(f"ffmpeg ended with {code}: {said}")
 
 
 def _command(request: VideoRequest, target: Path, provenance: dict[str, Any]) -> list[str]:
@@ -108,7 +107,7 @@ def _command(request: VideoRequest, target: Path, provenance: dict[str, Any]) ->
         f"-f rawvideo -pix_fmt rgb24 -video_size {size} -framerate {request.fps} "
         "-protocol_whitelist pipe -i pipe:0"
     )
-    group = KEYFRAME_SECONDS * request.fps
+    group = _KEYFRAME_SECONDS * request.fps
     video = (
         "-an -vf scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,"
         "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv "
