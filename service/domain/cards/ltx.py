@@ -23,6 +23,7 @@ _SIDE = IntRange(low=64, high=1280, step=32)
 _FRAMES = IntRange(low=9, high=7201, step=8)
 _CLIP_FRAMES, _OVERLAP = 257, 25  # the most that the model was made for; three latents and one
 _FPS = IntRange(low=8, high=60)  # the model is told how fast its frames follow each other
+_MEASURED = "2026-11-27, H100 80GB HBM3, compiled"  # docs/models.md has the whole table
 _SINGLE_FILES = ("Lightricks/LTX-Video", "8984fa25007f376c1a299016d0957a37a2f797bb")
 # There is no folder of 2B later than this; its sizes are those of the single files.
 _CONFIGS_OF_2B = Weights(
@@ -77,7 +78,8 @@ LTX_2B = ModelCard(
     seconds_per_step_squared=2.5e-5,
     speed_source="estimated for an L40S",
     speeds=(
-        *estimated(267, "L40S", "A10", "H100"),
+        *estimated(267, "L40S", "A10"),
+        Speed(gpu="H100", seconds=1.5, kind="measured", source=_MEASURED),
         Speed(
             gpu="H100",
             seconds=2.0,
@@ -155,7 +157,8 @@ LTX_13B = LTX_2B.model_copy(
         "seconds_per_step_squared": 3.69e-5,
         "speed_source": "estimated for an H100",
         "speeds": (
-            *estimated(3990, "H100", "A100-80GB", "L40S"),
+            Speed(gpu="H100", seconds=13.4, kind="measured", source=_MEASURED),
+            *estimated(3990, "A100-80GB", "L40S"),
             Speed(gpu="H100", seconds=10.0, kind="cited", source="Lightricks' README: HD in 10 s"),
         ),
     }
