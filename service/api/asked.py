@@ -179,6 +179,8 @@ def _upload(path: Path, role: Role) -> MediaRef:
     media_type = sniff.media_type(path)
     if media_type is None or not media_type.startswith(f"{kind}/"):
         detail = f"{role} is not {_TAKEN[kind]}"
+        if kind == "image" and media_type is not None:
+            detail += "; a film goes into video"
         raise RequestRefused([FieldError(f"/{role}", detail, "unsupported_media_type")])
     width, height = sniff.picture_size(path) or (None, None)
     if width and height and width * height > MOST_PIXELS:

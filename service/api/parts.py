@@ -25,6 +25,7 @@ from service.api.pools import Pools
 from service.api.room import Room
 from service.api.seen import Seen
 from service.domain.card import ModelCard
+from service.domain.catalog import CARDS
 from service.domain.errors import FieldError, NotFound, RequestRefused, Unavailable
 from service.domain.job import Job, JobId, KeyId
 from service.domain.limits import Limits
@@ -81,6 +82,8 @@ class Parts:
         card = self.cards.get(name)
         if card is None:
             detail = f"no model {name!r} here; there is: {', '.join(self.cards)}"
+            if name in CARDS:
+                detail += "; its owner can serve it too (`make torch`, and RUSHES_MODELS)"
             raise RequestRefused([FieldError(pointer, detail, "unknown_model")])
         return card
 

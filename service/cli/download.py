@@ -16,7 +16,6 @@ def check_output(to: Output) -> None:
     """Find out before a GPU works for it that the file has no place. Stops the command."""
     if to.output is not None and not to.output.is_dir():
         _check_file(to.output, to.force)
-        _make_folder(to.output.parent)
 
 
 def download(client: Client, job: Json, to: Output, variant: str = "video") -> Path:
@@ -24,7 +23,6 @@ def download(client: Client, job: Json, to: Output, variant: str = "video") -> P
     _check_result(job)
     file = _file(to.output, job["id"] + SUFFIX[variant])
     _check_file(file, to.force)
-    _make_folder(file.parent)
     part = file.with_name(file.name + ".part")
     try:
         sha256 = client.download(job["result"][f"{variant}_url"], part)
@@ -32,7 +30,11 @@ def download(client: Client, job: Json, to: Output, variant: str = "video") -> P
             raise Stop(Exit.IN_THE_WAY, "the bytes that came are not the video's; download again")
         part.replace(file)
     except OSError as error:
-        raise Stop(Exit.IN_THE_WAY, f"cannot write {file}: {error.strerror}") from error
+        raise Stop(
+            Exit.IN_THE_WAY,
+            f"cannot write {file}: {error.strerror}",
+            f"the video is kept: rushes download {job['id']} -o ANOTHER_PLACE",
+        ) from error
     finally:
         with suppress(OSError):
             part.unlink()
@@ -54,14 +56,10 @@ def _file(output: Path | None, name: str) -> Path:
 
 
 def _check_file(file: Path, force: bool) -> None:
+    if not file.parent.is_dir():
+        # Made for them, a name that was mistyped would hide what was paid for.
+        raise Stop(Exit.REFUSED, f"there is no folder {file.parent}")
     if file.is_dir():
         raise Stop(Exit.REFUSED, f"{file} is a folder")
     if file.exists() and not force:
         raise Stop(Exit.REFUSED, f"{file} is there already; --force overwrites it")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Stop(Exit.REFUSED, f"cannot make the folder {folder}: {error.strerror}") from error

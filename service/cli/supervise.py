@@ -170,7 +170,8 @@ def _hold(folder: Path) -> IO[str]:
     except BlockingIOError:
         lock.close()
         raise CannotStart(
-            f"another service runs on {folder}; stop it, or use another --data-dir"
+            f"another service runs on {folder}; stop it, or use another folder: "
+            "--data-dir, or RUSHES_DATA_DIR"
         ) from None
     return lock
 
@@ -185,7 +186,7 @@ def _listen(settings: Settings) -> socket.socket:
         listener.close()
         raise CannotStart(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
-            "stop what runs there, or use another --port"
+            "stop what runs there, or use another port: --port, or RUSHES_PORT"
         ) from error
     listener.listen(1024)
     listener.set_inheritable(True)

@@ -27,15 +27,17 @@ def check_conditions(
             yield FieldError(f"/{role}", detail, "not_supported")
     if "last_image" in media and "image" not in media:
         # The models that know a last frame were trained to go from a first one to it.
-        yield FieldError("/last_image", "needs an image that the video begins with", "needs_image")
+        yield FieldError(
+            "/last_image", "last_image needs an image that the video begins with", "needs_image"
+        )
     if "video" in media and len(media) > 1:
         detail = "give a video or pictures, not both: a model follows the one or the others"
         yield FieldError("/video", detail, "not_together")
     if ask.strength is not None and "video" not in media:
-        detail = "says how far to go from a video, and there is none; leave it out"
+        detail = "strength says how far to go from a video, and there is none; leave it out"
         yield FieldError("/strength", detail, "needs_video")
     if ask.fit is not None and not media:
-        detail = "says how to fit a picture or film, and there is none; leave it out"
+        detail = "fit says how to fit a picture or film, and there is none; leave it out"
         yield FieldError("/fit", detail, "needs_media")
     film_bytes = request.width * request.height * request.num_frames * 3
     if "video" in media and film_bytes > _MOST_FILM_BYTES:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from hashlib import sha256
@@ -21,6 +22,8 @@ def wait_for(stream: IO[str] | None, word: str) -> str:
 
 
 def test_a_prompt_becomes_a_file(rushes: Rushes) -> None:
+    (rushes.folder / "new").mkdir()
+
     made = rushes("video", "A cat", *TINY, "-o", "new/clip.mp4")
 
     assert made.returncode == 0, made.stderr
@@ -185,11 +188,20 @@ def _read_until(terminal: int, word: bytes) -> bytes:
     return seen
 
 
+def test_a_folder_that_is_not_there_is_told_before_anything_is_made(rushes: Rushes) -> None:
+    refused = rushes("video", "A cat", *TINY, "-o", "typo/clip.mp4")
+
+    assert (refused.returncode, refused.stderr) == (2, "there is no folder typo\n")
+    assert not (rushes.folder / "typo").exists()
+
+
 def test_a_file_that_cannot_be_written_is_told_in_one_line(rushes: Rushes) -> None:
     (rushes.folder / "clip.mp4.part").mkdir()
 
     refused = rushes("video", "A cat", *TINY, "-o", "clip.mp4")
 
     assert refused.returncode == 1
-    assert refused.stderr.splitlines()[-1] == "cannot write clip.mp4: Is a directory"
+    *_, told, hint = refused.stderr.splitlines()
+    assert told == "cannot write clip.mp4: Is a directory"
+    assert re.fullmatch(r"the video is kept: rushes download job_\w+ -o ANOTHER_PLACE", hint)
     assert not (rushes.folder / "clip.mp4").exists()

@@ -100,7 +100,8 @@ are these seconds at the GPU's rate on Modal's list ([price.py](../service/domai
 without the CPU and memory beside it, idle time and cold starts.
 """
 
-_MEASURED = """Measured 2026-11-27 by `benchmarks/generation.py`: one NVIDIA H100 80GB HBM3 with 16 CPU cores
+_MEASURED = """\
+Measured 2026-11-27 by `benchmarks/generation.py`: one NVIDIA H100 80GB HBM3 with 16 CPU cores
 beside it, torch 2.11.0 for CUDA 13.0, diffusers 0.42.1, bfloat16, every clip with a new prompt.
 A large multiplication runs at 790 TFLOP/s there. Seconds of a warm worker:
 
