@@ -28,7 +28,7 @@ def test_a_good_file_passes(video: Path) -> None:
     [
         ({"num_frames": 13}, "12 frames instead of 13"),
         ({"fps": 24}, "1.000 s instead of 0.500 s"),
-        ({"width": 66}, "not 66x64"),
+        ({"width": 66}, "does not decode to 66x64"),
     ],
 )
 def test_a_file_that_is_not_as_asked_is_refused(

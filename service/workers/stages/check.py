@@ -1,15 +1,11 @@
 """Look at the finished file with other eyes than those that wrote it, before anybody is told."""
 
-import subprocess
 from pathlib import Path
-
-import imageio_ffmpeg
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.request import VideoRequest
 from service.workers.stages.boxes import Track, read_track
-
-_SECONDS = 120  # decoding one frame takes far less
+from service.workers.stages.stills import frame_at
 
 
 def check(video: Path, request: VideoRequest) -> None:
@@ -26,8 +22,7 @@ def check(video: Path, request: VideoRequest) -> None:
     if track.duration * request.fps != request.num_frames * track.timescale:
         seconds = track.duration / track.timescale
         raise _wrong(f"it lasts {seconds:.3f} s instead of {request.duration_seconds:.3f} s")
-    if len(_first_picture(video)) != request.width * request.height * 3:
-        raise _wrong(f"its first frame is not {request.width}x{request.height}")
+    frame_at(video, 0, request)
 
 
 def _index(video: Path) -> Track:
@@ -35,21 +30,6 @@ def _index(video: Path) -> Track:
         return read_track(video)
     except ValueError as error:
         raise _wrong(f"it does not open: {error}") from error
-
-
-def _first_picture(video: Path) -> bytes:
-    """The first frame as raw RGB."""
-    command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
-        *"-nostdin -hide_banner -v error -protocol_whitelist file,pipe".split(),
-        *["-threads", "1", "-i"],  # several wait for more frames before they give the first
-        f"file:{video}",
-        *"-frames:v 1 -f rawvideo -pix_fmt rgb24 pipe:1".split(),
-    ]
-    done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)  # noqa: S603
-    if done.returncode != 0:
-        raise _wrong(f"it does not decode: {done.stderr.decode(errors='replace')[-300:].strip()}")
-    return done.stdout
 
 
 def _wrong(what: str) -> AttemptFailed:

@@ -18,19 +18,22 @@ _SECONDS = 120  # decoding one frame takes far less
 def frame_at(video: Path, index: int, request: VideoRequest) -> Frame:
     """The frame with this index, decoded from a file of the request's size and rate.
 
-    Raises AttemptFailed (internal) where there is none.
+    Raises AttemptFailed (internal) where there is none, or one of another size.
     """
     command = [
         imageio_ffmpeg.get_ffmpeg_exe(),
-        *"-nostdin -hide_banner -v error -protocol_whitelist file,pipe -ss".split(),
+        *"-nostdin -hide_banner -v error -protocol_whitelist file,pipe".split(),
+        *["-threads", "1", "-ss"],  # several wait for more frames before they give the first
         # A quarter of a frame early: what is sought is the first frame from there on.
         f"{(index - 0.25) / request.fps:.6f}" if index else "0",
         *["-i", f"file:{video}"],
         *"-frames:v 1 -f rawvideo -pix_fmt rgb24 pipe:1".split(),
     ]
     done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)  # noqa: S603
-    if len(done.stdout) != request.width * request.height * 3:
-        raise AttemptFailed(FailureKind.INTERNAL, "bad_video", f"frame {index} does not decode")
+    if done.returncode or len(done.stdout) != request.width * request.height * 3:
+        said = done.stderr.decode(errors="replace")[-300:].strip()
+        what = f"frame {index} does not decode to {request.width}x{request.height}: {said}"
+        raise AttemptFailed(FailureKind.INTERNAL, "bad_video", what)
     pixels = np.frombuffer(done.stdout, dtype=np.uint8)
     return pixels.reshape(request.height, request.width, 3)
 
