@@ -119,11 +119,12 @@ A large multiplication runs at 790 TFLOP/s there. Seconds of a warm worker:
 
 The arithmetic of the `ltx-2b` clip is 268 TFLOP, 0.34 s at that rate; its steps and its decoder
 take 0.75 s, so 46 % of the rate is reached. That of `ltx-13b` is 3,990 TFLOP, 5.1 s: with text,
-encoding and all, 38 %. The goal of 1.0 s from ticket to MP4 is missed: what
-is more is mostly ffmpeg's. `RUSHES_COMPILE_DECODER` brings decoding from 0.29 s to 0.17 s. The
-compiled peaks were read after an eager run in the same process, and hold some of its memory.
-`wan2.2-5b-fast` did not end within the time that there was (110 s, compiling included), and cold
-loads from a disk were not taken: for both there is `make gpu`.
+encoding and all, 38 %. The goal of 1.0 s from ticket to MP4 is missed: what is more is mostly
+ffmpeg's, which took 0.63 s by itself for that noise and 0.46 s for smooth pictures.
+`RUSHES_COMPILE_DECODER` brings decoding from 0.29 s to 0.17 s. The compiled peaks were read after
+an eager run in the same process, and hold some of its memory. `wan2.2-5b-fast` did not end within
+the time that there was (110 s, compiling included), and cold loads from a disk were not taken: for
+both there is `make gpu`.
 """
 
 _CHEAPEST_INTRO = f"""\
