@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -28,9 +29,8 @@ class Spool:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
             try:
-                if not place.exists() and not self._fetch(place, fetch):
+                if not _touched(place) and not self._fetch(place, fetch):
                     return None
-                os.utime(place)
             finally:
                 with self._door:
                     self._locks.pop(key, None)
@@ -60,10 +60,22 @@ class Spool:
 
     def _make_room(self, wanted: Path) -> None:
         """A copy that is being sent goes on being sent: its file is only unlinked."""
-        copies = [(copy.stat(), copy) for copy in self._copies() if copy.exists()]
+        copies = []
+        for copy in self._copies():
+            with suppress(FileNotFoundError):  # another thread makes room as well
+                copies.append((copy.stat(), copy))
         total = sum(stat.st_size for stat, _ in copies)
         for stat, copy in sorted(copies, key=lambda found: found[0].st_mtime):
             if total <= self._most_bytes or copy == wanted:
                 return
             copy.unlink(missing_ok=True)
             total -= stat.st_size
+
+
+def _touched(place: Path) -> bool:
+    """Whether it is there; it is then the last one to go."""
+    try:
+        os.utime(place)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,8 +1,9 @@
 """Artifacts on a Modal Volume: clips are written where it is mounted, what jobs begin with where
-it is not; each is read by the other side."""
+it is not; each is read by the other side. A Volume that does not answer is Unavailable."""
 
 import hashlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from service.artifacts.files import Files
 from service.artifacts.spool import Spool
 from service.domain.attempt import Artifact
+from service.domain.errors import Unavailable
 from service.domain.ports import ReadMethod
 
 
@@ -22,12 +24,14 @@ class MountedVolume(Files):
 
     def put(self, key: str, source: Path, media_type: str) -> Artifact:
         artifact = super().put(key, source, media_type)
-        self._volume.commit()
+        with _modal():
+            self._volume.commit()
         return artifact
 
     def copy(self, key: str, target: str) -> bool:
         copied = super().copy(key, target)
-        self._volume.commit()
+        with _modal():
+            self._volume.commit()
         return copied
 
     def path(self, key: str) -> Path | None:
@@ -35,7 +39,8 @@ class MountedVolume(Files):
         which needs that no file of the Volume is open."""
         found = super().path(key)
         if found is None:
-            self._volume.reload()
+            with _modal():
+                self._volume.reload()
             found = super().path(key)
         return found
 
@@ -56,7 +61,7 @@ class RemoteVolume:
         with source.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size_bytes = source.stat().st_size
-        with self._volume.batch_upload(force=True) as batch:
+        with _modal(), self._volume.batch_upload(force=True) as batch:
             batch.put_file(str(source), f"/{key}")
         source.unlink()
         return Artifact(key=key, media_type=media_type, size_bytes=size_bytes, sha256=sha256)
@@ -65,7 +70,7 @@ class RemoteVolume:
         source = self.path(key)
         if source is None:
             return False
-        with self._volume.batch_upload(force=True) as batch:
+        with _modal(), self._volume.batch_upload(force=True) as batch:
             batch.put_file(str(source), f"/{target}")
         return True
 
@@ -78,24 +83,31 @@ class RemoteVolume:
         return None
 
     def children(self, prefix: str) -> list[str]:
-        try:
+        with _modal(), suppress(*_missing()):
             return sorted(Path(entry.path).name for entry in self._volume.listdir(f"/{prefix}"))
-        except _missing():
-            return []
+        return []
 
     def delete(self, prefix: str) -> None:
         self._spool.forget(prefix)
-        with suppress(*_missing()):
+        with _modal(), suppress(*_missing()):
             self._volume.remove_file(f"/{prefix}", recursive=True)
 
     def _fetch(self, key: str, place: Path) -> bool:
-        try:
+        with _modal(), suppress(*_missing()):
             with place.open("wb") as file:
                 for chunk in self._volume.read_file(key):
                     file.write(chunk)
-        except _missing():
-            return False
-        return True
+            return True
+        return False
+
+
+@contextmanager
+def _modal() -> Iterator[None]:
+    """Modal has no one class for all that goes wrong on the way to it."""
+    try:
+        yield
+    except Exception as error:
+        raise Unavailable(f"the Volume does not answer: {error!r}") from error
 
 
 def _missing() -> tuple[type[Exception], ...]:

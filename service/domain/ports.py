@@ -56,7 +56,8 @@ class ArtifactStore(Protocol):
     job begins with under `inputs/<job>/image`.
 
     Keys are built from ids, never from what a user wrote. A key once put is never overwritten by
-    another attempt, because the fence is part of it.
+    another attempt, because the fence is part of it. One that is elsewhere raises Unavailable from
+    every method but `link` when it cannot be reached.
     """
 
     def put(self, key: str, source: Path, media_type: str) -> Artifact:

@@ -98,7 +98,12 @@ class Rescuer:
         """Adopt what the silent worker finished; only else is the job generated again."""
         if job.state is JobState.STARTING:
             return lambda tx: lapse(tx, job, self.terms, now)
-        outcome = finished_outcome(self.artifacts, job.artifact_prefix)
+        try:
+            outcome = finished_outcome(self.artifacts, job.artifact_prefix)
+        except Unavailable as error:
+            # Whether there is a clip is not known: neither lost nor adopted before it is.
+            log.warning("what a lost worker left cannot be read", job=job.id, error=error)
+            return lambda _: None
         if outcome is None:
             return self._fail(job, _LOST, now)
         return lambda tx: succeed(tx, job, outcome, terms=self.terms, now=now)

@@ -2,10 +2,11 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -184,6 +185,39 @@ def test_a_link_into_the_bucket_works_without_us_by_ranges_and_for_a_while(
     assert httpx.head(head).headers["content-length"] == "10"
     assert httpx.get(link.replace("video.mp4", "other.mp4")).status_code == 403
     assert httpx.get(link.partition("?")[0]).status_code == 403
+
+
+class Away:
+    """A Volume's interface where Modal does not answer, in one of its many ways."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def act(*_: object, **__: object) -> None:
+            raise ConnectionError("as planned")
+
+        return act
+
+
+def test_a_volume_that_is_away_is_unavailable(tmp_path: Path) -> None:
+    reader, writer = (
+        RemoteVolume(Away(), Spool(tmp_path / "spool")),
+        MountedVolume(tmp_path, Away()),
+    )
+    for number in range(2):
+        (tmp_path / f"source-{number}").write_bytes(b"x")
+
+    for act in (
+        lambda: reader.put("jobs/a/1/video.mp4", tmp_path / "source-0", "video/mp4"),
+        lambda: reader.path("jobs/a/1/video.mp4"),
+        lambda: reader.copy("jobs/a/1/video.mp4", "inputs/b/video"),
+        lambda: reader.children("jobs"),
+        lambda: reader.delete("jobs/a"),
+        lambda: writer.put("jobs/a/1/video.mp4", tmp_path / "source-1", "video/mp4"),
+        lambda: writer.path("inputs/b/video"),
+        lambda: writer.copy("jobs/a/1/video.mp4", "inputs/b/video"),
+    ):
+        with pytest.raises(Unavailable, match="the Volume"):
+            act()
+    assert (tmp_path / "source-0").exists()  # so that it can be tried again
 
 
 def test_a_bucket_that_is_away_is_unavailable(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from service.artifacts.files import Files
 from service.domain.attempt import Progress
+from service.domain.errors import Unavailable
 from service.domain.job import Job, JobState, KeyId
 from service.domain.limits import Limits
 from service.domain.retry import MAX_ATTEMPTS, MAX_LAPSED
@@ -170,6 +171,25 @@ def test_one_job_that_cannot_be_moved_holds_up_no_other(
 
     assert now_of(db, jobs_running[0]).state is JobState.RUNNING
     assert now_of(db, jobs_running[1]).state is JobState.QUEUED
+
+
+def test_bytes_that_cannot_be_reached_make_no_job_lost_and_hold_up_no_other(
+    db: Database, rescuer: Rescuer, running: Job, key_id: KeyId, clock: make.FakeClock
+) -> None:
+    def away(key: str) -> Path:
+        raise Unavailable("the Volume does not answer")
+
+    waiting = send(db, key_id, start_timeout=timedelta(seconds=60))
+    found = rescuer.artifacts.path
+    rescuer.artifacts.path = away  # type: ignore[method-assign]
+
+    rescuer.tick(clock.advance(61))
+
+    assert now_of(db, running).state is JobState.RUNNING
+    assert now_of(db, waiting).state is JobState.EXPIRED
+    rescuer.artifacts.path = found  # type: ignore[method-assign]
+    rescuer.tick(clock())
+    assert now_of(db, running).state is JobState.QUEUED
 
 
 def test_an_attempt_past_its_timeout_fails_though_its_worker_is_alive(
