@@ -1,0 +1,87 @@
+"""A called worker answers whatever happens: what it raises cannot be told from a call that runs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.artifacts.files import Files
+from service.domain.call import CallEnd
+from service.domain.card import ModelCard
+from service.domain.catalog import SLATE
+from service.workers.adapters.slate import Slate
+from service.workers.attempt import Warm
+from service.workers.called import CalledWorker
+from service.workers.run import Bench
+from tests import make
+
+# Nothing listens there.
+TICKET = make.ticket(api_url="http://127.0.0.1:9").model_dump(mode="json")
+
+
+def slate(card: ModelCard) -> Slate:
+    return Slate(card, None)
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> CalledWorker:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    return CalledWorker(Bench(Files(tmp_path / "kept"), scratch), Warm(slate), patience=0.2)
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {**TICKET, "fence": "x"}, {**TICKET, "request": None}], ids=["{}", "fence", "none"]
+)
+def test_a_ticket_that_is_none_is_answered_and_named_by_no_attempt(
+    worker: CalledWorker, told: dict[str, Any]
+) -> None:
+    answer = worker.run(told, "fc-1")
+
+    assert "error" in answer
+    with pytest.raises(ValueError, match="job_id"):
+        CallEnd.model_validate(answer)
+
+
+@pytest.mark.parametrize(
+    "fault", [TimeoutError("as planned"), KeyError("x"), MemoryError()], ids=repr
+)
+def test_a_fault_outside_of_the_attempt_is_answered(
+    worker: CalledWorker, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("service.workers.called.attempt", broken)
+
+    assert "error" in worker.run(TICKET, "fc-1")
+
+
+@pytest.mark.parametrize("fault", [TimeoutError("as planned"), KeyError("x")], ids=repr)
+def test_a_model_that_cannot_be_loaded_is_told_by_its_call(
+    tmp_path: Path, fault: Exception
+) -> None:
+    def broken(card: ModelCard) -> Slate:
+        raise fault
+
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    worker = CalledWorker(Bench(Files(tmp_path / "kept"), scratch), Warm(broken), patience=0.2)
+
+    worker.load(SLATE)  # before any call: nobody could be told
+    end = CallEnd.model_validate(worker.run(TICKET, "fc-1"))
+
+    assert not end.begun
+    assert end.outcome is None
+    assert end.failure is not None
+    assert end.failure.code == "worker_error"
+
+
+def test_an_api_that_is_never_reached_learns_of_the_clip_from_the_answer(
+    worker: CalledWorker, tmp_path: Path
+) -> None:
+    end = CallEnd.model_validate(worker.run(TICKET, "fc-1"))
+
+    assert (end.begun, end.failure) == (False, None)
+    assert end.outcome is not None
+    assert (tmp_path / "kept" / end.outcome.facts.video.key).stat().st_size > 0
