@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from service.domain.attempt import Failure, FailureKind, Ticket
+from service.domain.attempt import Failure, FailureKind
 from service.domain.call import CallEnd, Look
 from service.domain.card import ModelCard
 from service.domain.errors import Unavailable
@@ -114,17 +114,8 @@ class Calls:
     def _send(self, claimed: dispatch.Claim, now: datetime) -> bool:
         """Committed first, then sent: a crash in between costs a lease, and never a generation."""
         job = claimed.job
-        ticket = Ticket(
-            job_id=job.id,
-            attempt=job.attempt,
-            fence=job.fence,
-            token=claimed.token,
-            request=job.request,
-            card=self.cards[job.request.model],
-            profile=job.profile,
-            api_url=self.api_url or job.api_url or "",
-            traceparent=job.traceparent,
-        )
+        card = self.cards[job.request.model]
+        ticket = claimed.ticket(card, self.api_url or job.api_url or "")
         try:
             call_id = self.dispatcher.send(ticket)
         except Unavailable as error:

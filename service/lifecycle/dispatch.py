@@ -4,6 +4,8 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from service.domain.attempt import Ticket
+from service.domain.card import ModelCard
 from service.domain.job import Job
 from service.domain.key import hash_secret
 from service.store import attempts, jobs, keys, moves
@@ -16,6 +18,20 @@ class Claim:
 
     job: Job
     token: str
+
+    def ticket(self, card: ModelCard, api_url: str) -> Ticket:
+        """What its worker is handed; `api_url` is where that reports."""
+        return Ticket(
+            job_id=self.job.id,
+            attempt=self.job.attempt,
+            fence=self.job.fence,
+            token=self.token,
+            request=self.job.request,
+            card=card,
+            profile=self.job.profile,
+            api_url=api_url,
+            traceparent=self.job.traceparent,
+        )
 
 
 def claim(

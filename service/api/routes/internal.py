@@ -103,17 +103,7 @@ async def claim_work(ask: ClaimAsk, request: Request, parts: WorkerDep) -> Respo
     job = claimed.job
     failpoint("claim.committed")
     log.info("attempt claimed", job=job.id, attempt=job.attempt, worker=ask.worker)
-    ticket = Ticket(
-        job_id=job.id,
-        attempt=job.attempt,
-        fence=job.fence,
-        token=claimed.token,
-        request=job.request,
-        card=parts.cards[job.request.model],
-        profile=job.profile,
-        api_url=str(request.base_url).rstrip("/"),
-        traceparent=job.traceparent,
-    )
+    ticket = claimed.ticket(parts.cards[job.request.model], str(request.base_url).rstrip("/"))
     parts.fleet.took(ask.worker, ticket.attempt_id)
     return Response(ticket.model_dump_json(), media_type="application/json")
 
