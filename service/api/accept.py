@@ -17,7 +17,6 @@ from service.api.candidates import candidates
 from service.domain.errors import FieldError, RequestRefused, Unavailable
 from service.domain.failpoint import failpoint
 from service.domain.job import Job, JobState
-from service.domain.media import NEEDS
 from service.domain.request import VideoAsk
 from service.domain.submission import Idempotency, Submission, new_id
 from service.lifecycle.inputs import discard, keep
@@ -118,7 +117,7 @@ async def _known(visit: Visit, plea: Plea) -> Accepted | None:
     """What the same request made before. Looked for ahead only where files would be kept in vain,
     or where a job that it names may be gone by now."""
     named = _idempotency(plea.request, plea.asked.ask)
-    if named is None or not any(getattr(plea.asked.ask, role) for role in NEEDS):
+    if named is None or not plea.asked.ask.media_texts:
         return None
     now, key_id = visit.parts.clock(), visit.key.id
     return await visit.parts.read(lambda tx: find_earlier(tx, key_id, named, now))

@@ -101,16 +101,15 @@ async def _read(request: Request, visit: Visit, desk: Desk, model: type[A]) -> A
     body = await receive(request, desk, incoming.most_bytes)
     if isinstance(body, bytes):
         ask = _validated(model, _json(request, body, model))
-        if all(getattr(ask, role) is None for role in NEEDS):
+        if not ask.media_texts:
             return Asked(ask, desk)
         return await run_in_threadpool(_settled, ask, {}, desk, incoming)
     visit.parts.room.check()
     name = secrets.token_hex(8)
     rest, spans = await run_in_threadpool(lift, body, name, incoming.most_bytes)
     ask = _validated(model, _json(request, rest, model))
-    found = {getattr(ask, role) for role in NEEDS}
-    if not found.issuperset(spans):
-        raise TooLarge("only image, last_image and video may be so long")
+    if not spans.keys() <= set(ask.media_texts.values()):
+        raise TooLarge("only pictures and films may be so long")
     return await run_in_threadpool(_settled, ask, spans, desk, incoming)
 
 
@@ -146,14 +145,14 @@ def _invalid(found: Iterable[Any]) -> RequestValidationError:
 def _settled(ask: A, sent: Mapping[str, Path | Span], desk: Desk, incoming: Incoming) -> Asked[A]:
     """Every file is on the disk, is what it should be, and is known by its hash."""
     files: dict[Role, tuple[Path, MediaRef]] = {}
-    for role in NEEDS:
-        text: str | None = getattr(ask, role)
-        if text is None or "://" in text[:32] or text.startswith("job_"):
+    for role, text in ask.media_texts.items():
+        if "://" in text[:32] or text.startswith("job_"):
             continue
-        path = _on_disk(text, sent.get(text), desk.file(role), incoming.most_bytes_of(role), role)
+        path = desk.file(role.replace("/", "-"))
+        path = _on_disk(text, sent.get(text), path, incoming.most_bytes_of(role), role)
         files[role] = (path, _upload(path, role))
-    known: dict[str, str] = {role: f"sha256:{ref.sha256}" for role, (_, ref) in files.items()}
-    return Asked(ask.model_copy(update=known), desk, files)
+    known = {role: f"sha256:{ref.sha256}" for role, (_, ref) in files.items()}
+    return Asked(ask.with_media_texts(known), desk, files)
 
 
 def _on_disk(text: str, sent: Path | Span | None, path: Path, most_bytes: int, role: Role) -> Path:

@@ -8,7 +8,7 @@ from service.api.parts import Parts
 from service.domain import ids
 from service.domain.errors import FieldError, NotFound, RequestRefused
 from service.domain.job import Job, JobId, JobState, input_key
-from service.domain.media import NEEDS, MediaRef, Role
+from service.domain.media import MediaRef, Role
 from service.domain.request import VideoAsk
 from service.egress.client import TargetRefused, check_url
 from service.lifecycle.inputs import Kept, Origin
@@ -26,13 +26,10 @@ async def bring(visit: Visit, asked: Asked[VideoAsk], again: Job | None = None) 
     """Raises RequestRefused naming the field of a URL that is never called, and of a job that has
     no such clip for this key. Of the job that is tried `again` come those that were not changed."""
     found = Brought()
-    for role in NEEDS:
-        text: str | None = getattr(asked.ask, role)
+    for role, text in asked.ask.media_texts.items():
         if role in asked.files:
             path, ref = asked.files[role]
             _add(found, role, ref, path)
-        elif text is None:
-            continue
         elif "://" in text:
             refuse_bad_target(visit.parts, text, f"/{role}")
             _add(found, role, MediaRef(source="url", url=text))
@@ -44,12 +41,10 @@ async def bring(visit: Visit, asked: Asked[VideoAsk], again: Job | None = None) 
     return found
 
 
-def kept_texts(job: Job) -> dict[str, str]:
+def kept_texts(job: Job) -> dict[Role, str]:
     """How an ask names what a job was given, so that it is given again."""
-    found: dict[str, str] = {}
-    for role, ref in job.request.media.items():
-        found[role] = ref.url or kept_text(job, role)
-    return found
+    media = job.request.media
+    return {role: ref.url or kept_text(job, role) for role, ref in media.items()}
 
 
 def kept_text(job: Job, role: Role) -> str:

@@ -22,7 +22,6 @@ from service.api.routes.jobs import get_job
 from service.domain import ids
 from service.domain.errors import ServiceError
 from service.domain.key import Key
-from service.domain.media import NEEDS
 from service.domain.request import VideoAsk
 
 _JOB = "/v1/jobs/"
@@ -118,7 +117,7 @@ def _plain_ask(body: bytes) -> VideoAsk | None:
         ask = VideoAsk.model_validate_json(body)
     except ValidationError:
         return None
-    return ask if all(getattr(ask, role) is None for role in NEEDS) else None
+    return None if ask.media_texts else ask
 
 
 async def _body(receive: Receive, headers: dict[bytes, bytes]) -> bytes:

@@ -15,11 +15,12 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.incoming import Desk, Incoming, blocks
 from service.domain.errors import FieldError, RequestRefused, TooLarge
-from service.domain.media import NEEDS
 
 _MOST_PARTS = 64
+_FILES = ("image", "last_image", "video")
 _LISTS = ("webhook_events", "prompts")
 _BRACKETS = re.compile(r"([a-z_]{1,64})\[([^\[\]]*)\]")
+_KEYFRAME = re.compile(r"keyframes\[(\d)\]\[(frame|image)\]")
 
 
 @dataclass
@@ -31,7 +32,8 @@ class Form:
 
     def values(self) -> dict[str, Any]:
         """The fields as a JSON body would name them: `metadata[scene]` is in an object,
-        `webhook_events[]` and a name that comes again are in a list. An empty field says nothing.
+        `webhook_events[]` and a name that comes again are in a list, and `keyframes[0][frame]` in
+        an object of a list. An empty field says nothing.
 
         An object or a list may also be one field that holds JSON.
         """
@@ -40,6 +42,8 @@ class Form:
             if not text and name != "prompt":
                 continue
             _put(values, name, text)
+        if isinstance(values.get("keyframes"), dict):
+            values["keyframes"] = [one for _, one in sorted(values["keyframes"].items())]
         return values
 
 
@@ -150,8 +154,8 @@ class _Reader:
         self._ended = True
 
     def _begin_file(self) -> None:
-        if self._name not in NEEDS:
-            detail = f"is sent as a file; files are: {', '.join(NEEDS)}"
+        if self._name not in _FILES and not _is_image_of_keyframe(self._name):
+            detail = f"is sent as a file; files are: {', '.join(_FILES)}, keyframes[0][image], …"
             raise RequestRefused([_wrong(self._name, detail, "unexpected_file")])
         # No base64, URL or id looks like this: a field that says it names no file.
         called = f"file:{self._parts}"
@@ -164,7 +168,7 @@ class _Reader:
     def _most(self) -> int:
         if self._file is None:
             return self._incoming.most_bytes
-        return self._incoming.most_bytes_of(self._name)  # type: ignore[arg-type]
+        return self._incoming.most_bytes_of(self._name)
 
 
 def _parser(boundary: bytes, reader: _Reader) -> MultipartParser:
@@ -177,17 +181,28 @@ def _parser(boundary: bytes, reader: _Reader) -> MultipartParser:
 
 
 def _put(values: dict[str, Any], name: str, text: str) -> None:
+    if (keyframe := _KEYFRAME.fullmatch(name)) is not None:
+        inner = _inner(_inner(values, "keyframes", {}, name), keyframe[1], {}, name)
+        if keyframe[2] in inner:
+            raise RequestRefused([_wrong(name, "is sent twice", "given_twice")])
+        inner[keyframe[2]] = text
+        return
     found = _BRACKETS.fullmatch(name)
     if found is None and name in _LISTS and not text.startswith("["):
         values.setdefault(name, []).append(text)
     elif found is None:
         if name in values:
             raise RequestRefused([_wrong(name, "is sent twice", "given_twice")])
-        values[name] = _parsed(text) if name in ("metadata", *_LISTS) else text
+        values[name] = _parsed(text) if name in ("metadata", "keyframes", *_LISTS) else text
     elif found[2]:
         _inner(values, found[1], {}, name)[found[2]] = text
     else:
         _inner(values, found[1], [], name).append(text)
+
+
+def _is_image_of_keyframe(name: str) -> bool:
+    found = _KEYFRAME.fullmatch(name)
+    return found is not None and found[2] == "image"
 
 
 def _inner(values: dict[str, Any], name: str, empty: Any, whole: str) -> Any:

@@ -15,7 +15,7 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from service.domain.errors import Unavailable
-from service.domain.media import Role
+from service.domain.media import MOST_KEYFRAMES, Role
 
 # Each holds a block in memory and its files on the disk; one key cannot take every place.
 _MOST_AT_ONCE, _MOST_OF_KEY = 32, 16
@@ -45,7 +45,8 @@ class Incoming:
     @property
     def most_form_bytes(self) -> int:
         """A whole form with the largest files; its boundaries take little room."""
-        return 2 * self.most_image_bytes + self.most_video_bytes + 2 * self.most_bytes
+        pictures = 2 + MOST_KEYFRAMES
+        return pictures * self.most_image_bytes + self.most_video_bytes + 2 * self.most_bytes
 
     @property
     def most_json_bytes(self) -> int:

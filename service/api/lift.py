@@ -97,7 +97,7 @@ class _Reader:
             self._take(b'"')
             self._escaped += 1
             if self._escaped > _MOST_ESCAPED and len(self._text) > _LONG:
-                raise TooLarge("only image, last_image and video may be so long, and as base64")
+                raise TooLarge("only pictures and films may be so long, and as base64")
         else:
             self._close(self._text_at, place)
 

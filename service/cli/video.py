@@ -1,5 +1,6 @@
 """`rushes video`: from a prompt to a file."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -37,6 +38,14 @@ class Wanted:
     last_image: Annotated[
         str | None, Option(metavar="FILE|URL|JOB", help="A picture to end with.")
     ] = None
+    keyframes: Annotated[
+        list[str] | None,
+        Option(
+            "--keyframe",
+            metavar="FRAME=FILE|URL|JOB",
+            help="A picture to show at this frame, counted from 0; may be repeated.",
+        ),
+    ] = None
     video: Annotated[
         str | None, Option(metavar="FILE|URL|JOB", help="A film to make the video over.")
     ] = None
@@ -62,17 +71,45 @@ class Wanted:
     def files(self) -> dict[str, Path]:
         """The pictures and films that are files here. Stops the command where there is no such."""
         given = {name: getattr(self, name) for name in ("image", "last_image", "video")}
-        return {name: _file(text, name) for name, text in given.items() if text and _local(text)}
+        found = {name: _file(text, name) for name, text in given.items() if text and _local(text)}
+        for number, (_, text) in enumerate(self._keyframes()):
+            if _local(text):
+                found[f"keyframes[{number}][image]"] = _file(text, "keyframe")
+        return found
 
     def body(self) -> dict[str, Any]:
         """The rest, as the API takes it."""
         sent = self.files()
         given = {k: v for k, v in asdict(self).items() if v not in (None, []) and k not in sent}
+        if given.pop("keyframes", None):
+            given |= self._placed(sent)
         if len(given.get("models", ())) == 1:
             (given["model"],) = given.pop("models")
         if "metadata" in given:
             given["metadata"] = dict(map(_pair, given["metadata"]))
         return given
+
+    def _keyframes(self) -> list[tuple[int, str]]:
+        return [_keyframe(text) for text in self.keyframes or ()]
+
+    def _placed(self, sent: Mapping[str, Path]) -> dict[str, Any]:
+        """Beside files each is fields of a form."""
+        if not any(name.startswith("keyframes[") for name in sent):
+            return {"keyframes": [{"frame": n, "image": text} for n, text in self._keyframes()]}
+        fields: dict[str, Any] = {}
+        for number, (frame, text) in enumerate(self._keyframes()):
+            fields[f"keyframes[{number}][frame]"] = frame
+            if f"keyframes[{number}][image]" not in sent:
+                fields[f"keyframes[{number}][image]"] = text
+        return fields
+
+
+def _keyframe(text: str) -> tuple[int, str]:
+    frame, equals, rest = text.partition("=")
+    if not (frame.isdecimal() and equals and rest):
+        detail = f"{text!r} is not FRAME=FILE, such as 48=boat.png"
+        raise typer.BadParameter(detail, param_hint="--keyframe")
+    return int(frame), rest
 
 
 def _local(text: str) -> bool:

@@ -1,19 +1,25 @@
 """Pictures and films that a request brings along: what is known of each, never its bytes."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-Role = Literal["image", "last_image", "video"]
+# Where in an ask a picture or film is named: `image`, `last_image`, `video`, `keyframes/0/image`, …
+Role: TypeAlias = str
 Fit = Literal["crop", "pad"]
 # What a model can do; `continuation`: begin with the last frames of a clip before.
-Feature = Literal["text-to-video", "image-to-video", "last-image", "video-to-video", "continuation"]
+Feature = Literal[
+    "text-to-video", "image-to-video", "last-image", "keyframes", "video-to-video", "continuation"
+]
 
-NEEDS: dict[Role, Feature] = {
+# The fields of an ask that name some, each with the feature that follows it.
+NEEDS: dict[str, Feature] = {
     "image": "image-to-video",
     "last_image": "last-image",
+    "keyframes": "keyframes",
     "video": "video-to-video",
 }
+MOST_KEYFRAMES = 4
 MOST_PIXELS = 24_000_000  # of a picture; a telephone's largest common one has 12 million
 
 
@@ -36,3 +42,13 @@ class MediaRef(BaseModel):
     height: int | None = None
     fps: int | None = None
     num_frames: int | None = None
+
+
+def field_of(role: Role) -> str:
+    """The field of an ask in which it is named."""
+    return role.partition("/")[0]
+
+
+def keyframe_role(number: int) -> Role:
+    """Of the keyframe with this number, from 0."""
+    return f"keyframes/{number}/image"

@@ -16,6 +16,7 @@ class Segment:
 
     number: int  # from 0
     of: int
+    start: int  # the frame of the video that is its first
     request: VideoRequest
     overlap: int
     handed_on: int
@@ -37,10 +38,12 @@ class Segment:
 def plan(request: VideoRequest, card: ModelCard) -> list[Segment]:
     """The segments of a request, about equally long; only one where the model makes it at once."""
     of = card.count_segments(request.num_frames)
+    lengths = _lengths(request.num_frames, of, card)
     return [
         Segment(
             number=number,
             of=of,
+            start=sum(lengths[:number]) - card.overlap * number,
             request=request.model_copy(
                 update={
                     "num_frames": frames,
@@ -51,7 +54,7 @@ def plan(request: VideoRequest, card: ModelCard) -> list[Segment]:
             overlap=card.overlap if number else 0,
             handed_on=card.overlap if number < of - 1 else 0,
         )
-        for number, frames in enumerate(_lengths(request.num_frames, of, card))
+        for number, frames in enumerate(lengths)
     ]
 
 

@@ -1,10 +1,11 @@
 """What a caller may ask for, and what a job is asked for once every choice is made."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from service.domain.media import Fit, MediaRef, Role
+from service.domain.media import MOST_KEYFRAMES, Fit, MediaRef, Role, keyframe_role
 
 # What can be subscribed to; `webhook.test` besides is sent only when asked for.
 EventKind = Literal[
@@ -60,6 +61,17 @@ Prompt = Annotated[
 
 # Base64, a data URI, an https URL or a job's id; told apart where it is taken in (api/asked.py).
 MediaText = Annotated[str, Field(min_length=1), AfterValidator(_storable)]
+
+
+class Keyframe(BaseModel):
+    """A picture, and the frame at which the video is to show it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    frame: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        description="Counted from 0, the frame of `image`."
+    )
+    image: MediaText = Field(description="Given like `image`.")
 
 
 class Choices(BaseModel):
@@ -130,6 +142,9 @@ class Choices(BaseModel):
     last_image: MediaText | None = Field(
         default=None, description="A picture that the video ends with; needs `image`."
     )
+    keyframes: Annotated[list[Keyframe], Field(min_length=1, max_length=MOST_KEYFRAMES)] | None = (
+        Field(default=None, description="Pictures that the video shows on its way.")
+    )
     video: MediaText | None = Field(
         default=None,
         description="A film to make the video over; given like `image`, a job's id for its video.",
@@ -169,6 +184,25 @@ class Choices(BaseModel):
         description="`b64_json`: a wait that sees the job finish answers with the MP4 itself.",
     )
 
+    @property
+    def media_texts(self) -> dict[Role, str]:
+        """What it says of each picture and film that it names."""
+        named = {"image": self.image, "last_image": self.last_image, "video": self.video}
+        named |= {keyframe_role(n): one.image for n, one in enumerate(self.keyframes or ())}
+        return {role: text for role, text in named.items() if text is not None}
+
+    def with_media_texts(self, texts: Mapping[Role, str]) -> Self:
+        """The same, saying this of some of them."""
+        if not texts:
+            return self
+        changed: dict[str, Any] = {role: text for role, text in texts.items() if "/" not in role}
+        if self.keyframes is not None:
+            changed["keyframes"] = [
+                one.model_copy(update={"image": texts.get(keyframe_role(n), one.image)})
+                for n, one in enumerate(self.keyframes)
+            ]
+        return self.model_copy(update=changed)
+
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if self.duration_seconds is not None and self.num_frames is not None:
@@ -205,6 +239,15 @@ class VideoAsk(Choices):
     )
 
 
+class PlacedImage(BaseModel):
+    """A keyframe inside a job."""
+
+    model_config = ConfigDict(frozen=True)
+
+    frame: int
+    image: MediaRef
+
+
 class VideoRequest(BaseModel):
     """The validated ask inside a job: every choice is made and nothing is left to a worker."""
 
@@ -224,15 +267,17 @@ class VideoRequest(BaseModel):
     seed: int
     image: MediaRef | None = None
     last_image: MediaRef | None = None
+    keyframes: list[PlacedImage] | None = None
     video: MediaRef | None = None
     strength: float | None = None  # only with a video
-    fit: Fit | None = None  # only with any of the three
+    fit: Fit | None = None  # only with any of these
 
     @property
     def media(self) -> dict[Role, MediaRef]:
         """The pictures and films that there are."""
         found = {"image": self.image, "last_image": self.last_image, "video": self.video}
-        return {role: ref for role, ref in found.items() if ref is not None}  # type: ignore[misc]
+        found |= {keyframe_role(n): one.image for n, one in enumerate(self.keyframes or ())}
+        return {role: ref for role, ref in found.items() if ref is not None}
 
     @property
     def duration_seconds(self) -> float:

@@ -6,8 +6,8 @@ from typing import TypeVar
 from service.domain.card import IntRange, ModelCard
 from service.domain.conditions import check_conditions
 from service.domain.errors import FieldError, RequestRefused
-from service.domain.media import MediaRef, Role
-from service.domain.request import VideoAsk, VideoRequest
+from service.domain.media import MediaRef, Role, keyframe_role
+from service.domain.request import PlacedImage, VideoAsk, VideoRequest
 from service.domain.shape import Wanted, wanted
 
 T = TypeVar("T")
@@ -42,7 +42,10 @@ def resolve(
         num_inference_steps=_given(ask.num_inference_steps, card.default_steps),
         guidance_scale=_given(ask.guidance_scale, card.default_guidance),
         seed=_given(ask.seed, seed),
-        **brought,
+        image=brought.get("image"),
+        last_image=brought.get("last_image"),
+        keyframes=_keyframes(ask, brought),
+        video=brought.get("video"),
         strength=_given(ask.strength, card.default_strength) if "video" in brought else None,
         fit=_given(ask.fit, "crop") if brought else None,
     )
@@ -56,6 +59,16 @@ def resolve(
     if errors:
         raise RequestRefused(errors)
     return request
+
+
+def _keyframes(ask: VideoAsk, brought: Mapping[Role, MediaRef]) -> list[PlacedImage] | None:
+    """In the order in which they were named, which is how their bytes are kept."""
+    if ask.keyframes is None:
+        return None
+    return [
+        PlacedImage(frame=one.frame, image=brought[keyframe_role(number)])
+        for number, one in enumerate(ask.keyframes)
+    ]
 
 
 def _given(value: T | None, default: T) -> T:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import log, sqrt
 
 from service.domain.card import IntRange, ModelCard
-from service.domain.media import MediaRef, Role
+from service.domain.media import MediaRef, Role, keyframe_role
 from service.domain.request import VideoAsk
 
 
@@ -21,7 +21,7 @@ class Wanted:
 
 def wanted(ask: VideoAsk, card: ModelCard, media: Mapping[Role, MediaRef]) -> Wanted:
     """What is asked for; else what the film or picture has; else the card's defaults."""
-    guide = media.get("video") or media.get("image")
+    guide = media.get("video") or media.get("image") or media.get(keyframe_role(0))
     width, height = _size(ask, card, guide)
     fps = ask.fps or _fps(card, guide)
     return Wanted(width, height, fps, ask.duration_seconds or _seconds(card, guide, fps))

@@ -369,6 +369,9 @@ def test_broken_base64_in_a_large_body_is_told_by_its_place(world: World) -> Non
     [
         ({"last_image": SMALL}, ("/last_image", "needs_image")),
         ({"image": SMALL, "video": FILM}, ("/video", "not_together")),
+        ({"keyframes": [{"frame": 0, "image": "x"}]}, ("/keyframes/0/frame", "greater_than_equal")),
+        ({"keyframes": [{"frame": 5}]}, ("/keyframes/0/image", "missing")),
+        ({"keyframes": [{"frame": 5, "image": "*"}]}, ("/keyframes/0/image", "invalid_base64")),
         ({"image": SMALL, "strength": 0.5}, ("/strength", "needs_video")),
         (
             {"video": FILM, "width": 1920, "height": 1080, "num_frames": 400},
@@ -508,6 +511,117 @@ def test_anothers_job_is_answered_like_one_that_never_was(world: World) -> None:
     for one, other in (answers[:2], answers[2:]):
         assert str(one["errors"]).replace(theirs, "…") == str(other["errors"]).replace(never, "…")
     assert folders(world) == []
+
+
+# On the way.
+
+
+def other_picture() -> bytes:
+    return saved(gradient(size=(20, 20)), "PNG")
+
+
+def keyframes_as_json(world: World, before: str) -> Response:
+    named = [(4, base64_of(big_picture())), (9, before), (2, base64_of(SMALL))]
+    ask = [{"frame": frame, "image": image} for frame, image in named]
+    return world.client.post("/generate-video", json={"prompt": "x", "keyframes": ask})
+
+
+def keyframes_in_a_form(world: World, before: str) -> Response:
+    data = {
+        "prompt": "x",
+        "keyframes[0][frame]": "4",
+        "keyframes[1][frame]": "9",
+        "keyframes[1][image]": before,
+        "keyframes[2][frame]": "2",
+    }
+    files = {
+        "keyframes[2][image]": ("c.png", SMALL, "image/png"),
+        "keyframes[0][image]": ("a.png", big_picture(), "image/png"),
+    }
+    return world.client.post("/generate-video", data=data, files=files)
+
+
+@pytest.mark.parametrize("way", [keyframes_as_json, keyframes_in_a_form])
+def test_keyframes_come_in_by_every_way_and_stay_in_order(
+    world: World, way: Callable[[World, str], Response]
+) -> None:
+    before = world.submit()["id"]
+    world.finish()
+
+    answer = way(world, before)
+
+    assert answer.status_code == 202, answer.text
+    job = answer.json()
+    found = [(one["frame"], one["image"]["source"]) for one in job["input"]["keyframes"]]
+    assert found == [(4, "upload"), (9, "job"), (2, "upload")]
+    assert kept(world, job["id"], "keyframes/0/image") == big_picture()
+    assert kept(world, job["id"], "keyframes/1/image") is not None
+    assert kept(world, job["id"], "keyframes/2/image") == SMALL
+    assert left_on_the_desk(world) == []
+    world.client.post(f"/v1/jobs/{job['id']}/cancel")
+    world.client.delete(f"/v1/jobs/{job['id']}")
+    assert kept(world, job["id"], "keyframes/0/image") is None
+
+
+def test_keyframes_may_be_one_field_that_holds_json(world: World) -> None:
+    ask = [{"frame": 4, "image": base64_of(SMALL)}]
+    files = {"keyframes": (None, json.dumps(ask)), "prompt": (None, "x")}
+
+    job = world.client.post("/generate-video", files=files).json()
+
+    assert kept(world, job["id"], "keyframes/0/image") == SMALL
+
+
+def test_the_same_keyframes_are_the_same_request(world: World) -> None:
+    before = world.submit()["id"]
+    world.finish()
+    world.client.headers["Idempotency-Key"] = "scene-1"
+
+    first, second = keyframes_as_json(world, before), keyframes_in_a_form(world, before)
+    moved = world.client.post(
+        "/generate-video",
+        json={"prompt": "x", "keyframes": [{"frame": 5, "image": base64_of(SMALL)}]},
+    )
+
+    assert first.json()["id"] == second.json()["id"]
+    assert problem(moved)["code"] == "idempotency_key_reused"
+
+
+def test_a_retry_takes_the_keyframes_or_others(world: World) -> None:
+    before = world.submit()["id"]
+    world.finish()
+    old = keyframes_as_json(world, before).json()
+    world.client.post(f"/v1/jobs/{old['id']}/cancel")
+    again = f"/v1/jobs/{old['id']}/retry"
+
+    same = world.client.post(again, json={"prompt": "y"}).json()
+    others = world.client.post(
+        again, json={"keyframes": [{"frame": 5, "image": base64_of(other_picture())}]}
+    ).json()
+    film = world.client.post(again, json={"video": base64_of(FILM)}).json()
+
+    assert same["input"] == {**old["input"], "prompt": "y"}
+    assert kept(world, same["id"], "keyframes/2/image") == SMALL
+    assert [one["frame"] for one in others["input"]["keyframes"]] == [5]
+    assert kept(world, others["id"], "keyframes/0/image") == other_picture()
+    assert film["input"]["keyframes"] is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"keyframes[0][frame]": "5"}, ("/keyframes/0/image", "missing")),
+        ({"keyframes[0][image]": "x"}, ("/keyframes/0/frame", "missing")),
+        ({"keyframes[0][place]": "5"}, ("/keyframes[0][place]", "unknown_field")),
+        ({"keyframes": "no list"}, ("/keyframes", "list_type")),
+    ],
+)
+def test_a_form_s_keyframes_are_refused_by_their_place(
+    world: World, fields: dict[str, str], found: tuple[str, str]
+) -> None:
+    data = {"prompt": (None, "x"), **{name: (None, text) for name, text in fields.items()}}
+
+    assert error(world.client.post("/generate-video", files=data)) == found
 
 
 # Once, again, and gone.

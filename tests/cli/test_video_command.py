@@ -46,7 +46,8 @@ def test_every_flag_arrives_and_json_is_the_job_alone(rushes: Rushes) -> None:
         "model": "slate", "prompt": "A cat", "prompts": None, "negative_prompt": "fog",
         "width": 64, "height": 64,
         "num_frames": 4, "fps": 12, "num_inference_steps": 9, "guidance_scale": 2.5, "seed": 7,
-        "image": None, "last_image": None, "video": None, "strength": None, "fit": None,
+        "image": None, "last_image": None, "keyframes": None, "video": None, "strength": None,
+        "fit": None,
     }  # fmt: skip
     assert (job["status"], job["priority"]) == ("succeeded", "high")
     assert job["metadata"] == {"scene": "3", "note": "a=b"}
@@ -89,6 +90,25 @@ def test_pictures_and_films_are_files_or_jobs(rushes: Rushes) -> None:
     assert json.loads(with_file.stdout)["input"]["video"]["source"] == "upload"
 
 
+def test_keyframes_are_files_jobs_or_both(rushes: Rushes) -> None:
+    (rushes.folder / "boat.png").write_bytes(saved(gradient(), "PNG"))
+
+    with_file = rushes("video", "A cat", *TINY, "--keyframe", "2=boat.png", "--json")
+    first = json.loads(with_file.stdout)
+    flags = f"--keyframe 1={first['id']} --keyframe 3=boat.png --json"
+    both = json.loads(rushes("video", "A cat", *TINY, *flags.split()).stdout)
+    job = json.loads(rushes("video", "A cat", *TINY, *flags.split()[:2], "--json").stdout)
+
+    for made, expected in (
+        (first, [(2, "upload")]),
+        (both, [(1, "job"), (3, "upload")]),
+        (job, [(1, "job")]),
+    ):
+        assert made["status"] == "succeeded"
+        asked = made["input"]["keyframes"]
+        assert [(one["frame"], one["image"]["source"]) for one in asked] == expected
+
+
 def test_a_file_that_is_there_is_refused_before_anything_is_submitted(rushes: Rushes) -> None:
     kept = rushes.folder / "clip.mp4"
     kept.write_text("mine")
@@ -120,6 +140,8 @@ def test_a_refused_request_tells_of_each_field_on_a_line(rushes: Rushes) -> None
         (["--metadata", "nope"], 2, "NAME=TEXT"),
         (["--no-wait", "-o", "clip.mp4"], 2, "--no-wait"),
         (["--last-image", "nowhere.png"], 2, "--last-image"),
+        (["--keyframe", "nowhere.png"], 2, "FRAME=FILE"),
+        (["--keyframe", "48=nowhere.png"], 2, "no file 'nowhere.png'"),
         (["--image", "http://example.com/a.png"], 2, "https://"),
     ],
 )

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,3 +73,12 @@ def test_prompts_are_spread_over_the_segments() -> None:
     told = [segment.request.prompt for segment in plan(request, card(overlap=9))]
 
     assert told == ["A fox. It runs."] * 4 + ["A fox. It sleeps."] * 3
+
+
+def test_a_segment_begins_where_the_last_one_hands_over() -> None:
+    segments = plan(make.request(num_frames=721), card(overlap=9))
+
+    for before, after in pairwise(segments):
+        assert after.start + after.overlap == before.start + before.request.num_frames
+    assert segments[0].start == 0
+    assert segments[-1].start + segments[-1].request.num_frames == 721

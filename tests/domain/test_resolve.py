@@ -8,7 +8,7 @@ from service.domain.card import ModelCard
 from service.domain.catalog import CARDS, LTX_2B, SLATE
 from service.domain.errors import RequestRefused
 from service.domain.media import MediaRef, Role
-from service.domain.request import VideoAsk
+from service.domain.request import Keyframe, VideoAsk, VideoRequest
 from service.domain.resolve import resolve
 from service.domain.shape import same_shape
 
@@ -93,6 +93,73 @@ def test_what_is_accepted_is_made_as_asked_and_possible(card: Any, ask: dict[str
     assert made.height in card.side
     assert made.num_frames in card.frames
     assert made.duration_seconds <= card.max_seconds
+
+
+KEYFRAMES = [(40, "a"), (8, "b"), (120, "c")]
+
+
+def placed(*keyframes: tuple[int, str], card: ModelCard = LTX_2B, **more: Any) -> VideoRequest:
+    """121 frames with these pictures on their way."""
+    ask = VideoAsk(
+        prompt="x",
+        num_frames=121,
+        keyframes=[Keyframe(frame=frame, image=image) for frame, image in keyframes],
+        **more,
+    )
+    media = {role: MediaRef(source="url", url=text) for role, text in ask.media_texts.items()}
+    return resolve(ask, card, seed=1, media=media, served=[card])
+
+
+def test_keyframes_keep_the_order_in_which_they_were_named() -> None:
+    made = placed(*KEYFRAMES)
+
+    assert [(one.frame, one.image.url) for one in made.keyframes or ()] == KEYFRAMES
+    assert [made.media[f"keyframes/{n}/image"].url for n in range(3)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("keyframes", "more", "pointer", "words"),
+    [
+        ([(41, "a")], {}, "/keyframes/0/frame", "in steps of 8; nearest: 40 or 48"),
+        ([(8, "a"), (3, "b")], {}, "/keyframes/1/frame", "nearest: 8"),
+        ([(128, "a")], {}, "/keyframes/0/frame", "of 121 frames it can at 8 to 120"),
+        ([(8, "a"), (8, "b")], {}, "/keyframes/1/frame", "another picture for frame 8"),
+        (
+            [(120, "a")],
+            {"image": "b", "last_image": "c"},
+            "/keyframes/0/frame",
+            "another picture for frame 120",
+        ),
+        ([(8, "a")], {"video": "b"}, "/video", "not both"),
+    ],
+)
+def test_a_keyframe_that_has_no_place_is_refused_with_the_nearest(
+    keyframes: list[tuple[int, str]], more: dict[str, str], pointer: str, words: str
+) -> None:
+    with pytest.raises(RequestRefused) as caught:
+        placed(*keyframes, **more)
+
+    (error,) = caught.value.errors
+    assert error.pointer == pointer
+    assert words in error.detail
+
+
+def test_keyframes_are_refused_once_by_a_model_that_follows_none() -> None:
+    with pytest.raises(RequestRefused) as caught:
+        placed((40, "a"), (80, "b"), card=CARDS["wan2.2-5b"])
+
+    (error,) = caught.value.errors
+    assert (error.pointer, error.code) == ("/keyframes", "not_supported")
+    assert "slate, ltx-2b" in error.detail
+
+
+def test_a_single_frame_has_no_way_for_a_picture_to_be_on() -> None:
+    ask = VideoAsk(prompt="x", num_frames=1, keyframes=[Keyframe(frame=1, image="a")])
+
+    with pytest.raises(RequestRefused) as caught:
+        resolve(ask, SLATE, seed=1, media={"keyframes/0/image": MediaRef(source="url")})
+
+    assert caught.value.errors[0].pointer == "/keyframes"
 
 
 def test_a_mode_that_no_served_model_has_names_one_that_is_not_served() -> None:

@@ -63,7 +63,7 @@ def moving(tmp_path_factory: pytest.TempPathFactory) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
-def given(mode: str, moving: str) -> dict[str, str]:
+def given(mode: str, moving: str, step: int) -> dict[str, Any]:
     """What a job of this mode is to follow."""
     first = base64.b64encode(saved(gradient(size=(WIDTH, HEIGHT)), "PNG")).decode()
     turned = gradient(size=(WIDTH, HEIGHT)).transpose(Image.Transpose.ROTATE_180)
@@ -72,6 +72,7 @@ def given(mode: str, moving: str) -> dict[str, str]:
         "text-to-video": {},
         "image-to-video": {"image": first},
         "last-image": {"image": first, "last_image": last},
+        "keyframes": {"keyframes": [{"frame": step, "image": last}]},
         "video-to-video": {"video": moving},
     }[mode]
 
@@ -95,7 +96,7 @@ def test_every_model_in_every_mode_makes_exactly_what_was_asked(
         "num_frames": frames,
         "num_inference_steps": card.steps.low,
         "seed": 3,
-        **given(mode, moving),
+        **given(mode, moving, card.frames.step),
     }
     others = ({}, {"seed": 4}, {"prompt": "snow over a city, at night"})
 

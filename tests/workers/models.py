@@ -83,6 +83,7 @@ def conditions_for(feature: str, request: VideoRequest, seed: int = 0) -> Condit
         "text-to-video": NOTHING,
         "image-to-video": Conditions(image=pictures[0]),
         "last-image": Conditions(last_image=pictures[0]),
+        "keyframes": Conditions(keyframes=((CARDS[request.model].frames.step, pictures[0]),)),
         "video-to-video": Conditions(video=pictures),
         "continuation": Conditions(tail=pictures[:tail]),
     }[feature]

@@ -9,20 +9,22 @@ import pytest
 
 from service.artifacts.files import Files
 from service.domain.attempt import AttemptFailed, FailureKind
+from service.domain.job import JobId
 from service.domain.media import MediaRef
 from service.egress.client import Egress, Rules
 from service.workers.stages.fetch import Sources, fetch
 from tests.egress.parts import LOOPBACK, PUBLIC, Dialer, Names, answers, serve
 from tests.workers.inputs.pictures import gradient, saved
 
-KEY = "inputs/job_06h0cqct31vp78ap2nmi51uars/image"
+JOB = JobId("job_06h0cqct31vp78ap2nmi51uars")
+KEY = f"inputs/{JOB}/image"
 PICTURE = saved(gradient(), "PNG")
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(PICTURE)
 
 
 def bring(folder: Path, url: str | None, sources: Sources) -> Path:
     ref = MediaRef(source="upload" if url is None else "url", url=url)
-    return fetch(ref, KEY, Files(folder / "artifacts"), sources, folder / "input")
+    return fetch(ref, "image", JOB, Files(folder / "artifacts"), sources, folder / "input")
 
 
 def failure(folder: Path, url: str, sources: Sources) -> tuple[str, str]:

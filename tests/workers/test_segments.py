@@ -12,9 +12,11 @@ from service.domain.attempt import Artifact, Outcome, Stage, Ticket
 from service.domain.catalog import SLATE
 from service.domain.errors import StorageFull
 from service.domain.levers import Profile
+from service.domain.plan import plan
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.run import Bench, make_video
+from service.workers.stages.generate import own_keyframes
 from service.workers.stages.stills import frame_at
 from tests import make
 
@@ -213,3 +215,19 @@ def test_a_segment_that_cannot_be_kept_ends_the_attempt(artifacts: Files) -> Non
         attempt(Full(artifacts._root), adapter)
 
     assert len(adapter.asked) == 3  # the third was made meanwhile, and no fourth
+
+
+def test_a_keyframe_is_shown_by_the_first_segment_that_it_is_in() -> None:
+    """By that segment's own count; the next one continues what it made of it."""
+    segments = plan(ASK, CARD)
+    picture = np.zeros((ASK.height, ASK.width, 3), np.uint8)
+    keyframes = tuple((frame, picture) for frame in range(1, ASK.num_frames))
+
+    found = [
+        (segment.start + own, segment.overlap <= own < segment.request.num_frames)
+        for segment in segments
+        for own, _ in own_keyframes(keyframes, segment)
+    ]
+
+    assert [frame for frame, _ in found] == list(range(1, ASK.num_frames))
+    assert all(inside for _, inside in found)

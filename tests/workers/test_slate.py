@@ -265,6 +265,26 @@ def test_the_first_frame_becomes_the_last_one() -> None:
     assert np.array_equal(frames[2][CORNER], halfway)
 
 
+def test_keyframes_are_seen_alone_at_their_frames_and_dissolve_between() -> None:
+    first, early, late = (np.roll(noise(96, 128, 3), n, axis=0) for n in range(3))
+
+    frames = given(Conditions(image=first, keyframes=((5, late), (2, early))), num_frames=7)
+
+    shown = [frame[CORNER] for frame in frames]
+    for index, picture in ((0, first), (2, early), (5, late), (6, late)):
+        assert np.array_equal(shown[index], picture[CORNER])
+    assert np.array_equal(shown[1], (first[CORNER].astype(int) + early[CORNER]) // 2)
+
+
+def test_a_keyframe_alone_comes_out_of_the_drawn_background() -> None:
+    picture, alone = noise(96, 128, 3), draw()
+
+    frames = given(Conditions(keyframes=((2, picture),)))
+
+    assert np.array_equal(frames[0], alone[0])
+    assert np.array_equal(frames[2][CORNER], picture[CORNER])
+
+
 def test_a_film_fades_with_the_strength() -> None:
     film = noise(3, 96, 128, 3)
     alone = draw()

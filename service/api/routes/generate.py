@@ -91,7 +91,7 @@ def _warnings(parts: Parts, ask: VideoAsk, made: VideoRequest) -> list[str]:
             f"{ask.duration_seconds:g} s becomes {made.num_frames} frames at {made.fps} fps, "
             f"which is {made.duration_seconds:.3f} s"
         )
-    guide = made.video or made.image
+    guide = next(iter(made.media.values()), None)
     if guide is not None and guide.width is None and (ask.width is None or ask.height is None):
         found.append(
             f"the size of what is given is not known yet: {made.width}x{made.height} is the "

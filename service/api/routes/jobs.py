@@ -18,7 +18,7 @@ from service.api.problems import documented
 from service.api.schemas import Deleted, InlineVideo, JobList, JobOut
 from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
 from service.domain.job import Job, JobFilter, JobId, JobState
-from service.domain.media import NEEDS
+from service.domain.media import NEEDS, keyframe_role
 from service.domain.request import METADATA_LABEL, Choices, Label, VideoAsk
 from service.lifecycle.cancel import cancel
 from service.lifecycle.remove import remove
@@ -196,19 +196,30 @@ def _split(text: str | None) -> list[str]:
 
 
 # What another model is given too; it brings its own sizes, steps and strength.
-_KEPT = ("prompt", "seed", "image", "last_image", "video", "fit")
+_KEPT = ("prompt", "seed", *NEEDS, "fit")
 
 
 def _replaced(kept: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """A film in place of pictures takes their place, and the other way round."""
-    gone = ("image", "last_image") if "video" in given else ("video", "strength")
+    gone = ("image", "last_image", "keyframes") if "video" in given else ("video", "strength")
     return {name: value for name, value in kept.items() if name not in gone}
+
+
+def _kept_media(old: Job) -> dict[str, Any]:
+    texts = kept_texts(old)
+    found: dict[str, Any] = {role: text for role, text in texts.items() if "/" not in role}
+    if old.request.keyframes:
+        found["keyframes"] = [
+            {"frame": one.frame, "image": texts[keyframe_role(number)]}
+            for number, one in enumerate(old.request.keyframes)
+        ]
+    return found
 
 
 def _asked_again(old: Job, changes: Choices) -> VideoAsk:
     """The old request as an ask, with `changes` on top; a new model brings its own defaults."""
     given = changes.model_dump(exclude_none=True)
-    kept = old.request.model_dump(exclude_none=True) | kept_texts(old)
+    kept = old.request.model_dump(exclude_none=True) | _kept_media(old)
     if "models" in given or given.get("model", kept["model"]) != kept["model"]:
         kept = {name: kept[name] for name in _KEPT if name in kept}
     if given.keys() & NEEDS.keys():

@@ -16,6 +16,7 @@ _FEATURES: tuple[Feature, ...] = (
     "text-to-video",
     "image-to-video",
     "last-image",
+    "keyframes",
     "video-to-video",
     "continuation",
 )

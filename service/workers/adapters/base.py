@@ -21,13 +21,14 @@ Film: TypeAlias = NDArray[np.uint8]
 class Conditions:
     """What a clip is to follow besides the prompt, each at exactly the size of the request.
 
-    `image` is its first frame and `last_image` its last; `video` is what it is made over, by the
-    request's strength; `tail` is the end of the clip that it continues, whose moments it shows
-    again as its own beginning.
+    `image` is its first frame and `last_image` its last; each of `keyframes` is shown at a frame on
+    the way, counted from 0; `video` is what it is made over, by the request's strength; `tail` is
+    the end of the clip that it continues, whose moments it shows again as its own beginning.
     """
 
     image: Frame | None = None
     last_image: Frame | None = None
+    keyframes: tuple[tuple[int, Frame], ...] = ()
     video: Film | None = None
     tail: Film | None = None
 

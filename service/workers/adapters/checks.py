@@ -32,34 +32,44 @@ def check_frames(card: ModelCard, request: VideoRequest) -> None:
 
 def check_conditions(card: ModelCard, request: VideoRequest, conditions: Conditions) -> None:
     """Each must be one that the model follows, of the size of the clip, and not two for one end."""
-    given = dict(_given(conditions))
-    for feature in given:
+    given = list(_given(conditions))
+    features = {feature for feature, _ in given}
+    for feature in features:
         if feature not in card.features:
             raise _refused("not_supported", f"{card.name} does not do {feature}")
-    starts = sorted(given.keys() - {"last-image"})
-    if len(starts) > 1 or given.keys() == {"video-to-video", "last-image"}:
-        raise _refused("not_supported", f"{' and '.join(sorted(given))} exclude each other")
-    for feature, pictures in given.items():
+    starts = features - {"last-image", "keyframes"}
+    if len(starts) > 1 or (conditions.video is not None and len(features) > 1):
+        raise _refused("not_supported", f"{' and '.join(sorted(features))} exclude each other")
+    for feature, pictures in given:
         if pictures.shape[-3:] != (request.height, request.width, 3):
             raise _refused("wrong_size", f"the input of {feature} is not of the clip's size")
+    _check_places(card, request, conditions)
+
+
+def _check_places(card: ModelCard, request: VideoRequest, conditions: Conditions) -> None:
+    """Each must lie where the model can follow it."""
     if conditions.video is not None and len(conditions.video) != request.num_frames:
         raise _refused(
             "wrong_length",
             f"a video of {len(conditions.video)} frames cannot become {request.num_frames}",
         )
+    for frame, _ in conditions.keyframes:
+        if frame % card.frames.step or not 0 < frame < request.num_frames:
+            raise _refused("not_a_step", f"{card.name} can show no picture at frame {frame}")
     if conditions.tail is not None:
         _check_tail(card, request, len(conditions.tail))
 
 
 def _given(conditions: Conditions) -> Iterator[tuple[Feature, Film]]:
     """Each condition that is there, by the feature that follows it."""
-    everything: dict[Feature, Film | None] = {
-        "image-to-video": conditions.image,
-        "last-image": conditions.last_image,
-        "video-to-video": conditions.video,
-        "continuation": conditions.tail,
-    }
-    return ((feature, film) for feature, film in everything.items() if film is not None)
+    everything: list[tuple[Feature, Film | None]] = [
+        ("image-to-video", conditions.image),
+        ("last-image", conditions.last_image),
+        *(("keyframes", picture) for _, picture in conditions.keyframes),
+        ("video-to-video", conditions.video),
+        ("continuation", conditions.tail),
+    ]
+    return ((feature, film) for feature, film in everything if film is not None)
 
 
 def _check_tail(card: ModelCard, request: VideoRequest, frames: int) -> None:

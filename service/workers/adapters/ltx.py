@@ -213,7 +213,7 @@ def _two_thirds(pixels: int) -> int:
 
 
 def _followed(request: VideoRequest, conditions: Conditions) -> list[Any] | None:
-    """What the clip follows at its first and last frame, as the pipeline has it."""
+    """What the clip follows at its first frame, its last and on the way, as the pipeline has it."""
     from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
     from PIL import Image
 
@@ -222,6 +222,9 @@ def _followed(request: VideoRequest, conditions: Conditions) -> list[Any] | None
         followed.append(LTXVideoCondition(video=pictures(conditions.tail), frame_index=0))
     if conditions.image is not None:
         followed.append(LTXVideoCondition(image=Image.fromarray(conditions.image), frame_index=0))
+    for frame, picture in conditions.keyframes:
+        image = Image.fromarray(picture)
+        followed.append(LTXVideoCondition(image=image, frame_index=frame))
     if conditions.last_image is not None:
         image = Image.fromarray(conditions.last_image)
         followed.append(LTXVideoCondition(image=image, frame_index=request.num_frames - 1))

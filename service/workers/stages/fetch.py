@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
 
 from service.domain.attempt import AttemptFailed, FailureKind
+from service.domain.job import JobId, input_key
 from service.domain.media import MediaRef, Role
 from service.domain.ports import ArtifactStore
 from service.egress.client import Egress, Rules, TargetFailed, TargetRefused
@@ -30,16 +30,17 @@ class Sources:
         return self.most_video_bytes if role == "video" else self.most_image_bytes
 
 
-def fetch(ref: MediaRef, key: str, artifacts: ArtifactStore, sources: Sources, into: Path) -> Path:
-    """A file with the bytes, not to be changed: what lies under `key`, or `into`, from a URL.
+def fetch(
+    ref: MediaRef, role: Role, job_id: JobId, artifacts: ArtifactStore, sources: Sources, into: Path
+) -> Path:
+    """A file with the bytes, not to be changed: what is kept for the job, or `into`, from a URL.
 
     Raises AttemptFailed: `url_refused` (our rules forbid it, no socket was opened), `url_failed`,
     `url_too_large` (all of kind user), `url_unavailable` (transient: a timeout, a resolver that
     is away, or a server that says that it is its own trouble). Unavailable passes through.
     """
-    role = cast("Role", key.rpartition("/")[2])
     if ref.url is None:
-        path = artifacts.path(key)
+        path = artifacts.path(input_key(job_id, role))
         if path is None:
             what = f"the {role} that this job was given is no longer there"
             raise AttemptFailed(FailureKind.INTERNAL, "input_gone", what, of_model=False)

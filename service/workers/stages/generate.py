@@ -1,6 +1,6 @@
 """One segment, from the model to a file: generated, blended with the one before, encoded."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -74,9 +74,20 @@ class Studio:
         return Conditions(
             image=given.image if segment.first else None,
             last_image=given.last_image if segment.last else None,
+            keyframes=tuple(own_keyframes(given.keyframes, segment)),
             video=given.video,
             tail=None if before is None else before.tail,
         )
+
+
+def own_keyframes(
+    keyframes: Iterable[tuple[int, Frame]], segment: Segment
+) -> Iterator[tuple[int, Frame]]:
+    """Those that this segment is the first to show, by its own count."""
+    for frame, picture in keyframes:
+        own = frame - segment.start
+        if segment.overlap <= own < segment.request.num_frames:
+            yield own, picture
 
 
 def _within(segment: Segment, on_step: OnStep) -> OnStep:

@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from service.domain.attempt import Stage, Ticket
-from service.domain.job import JobId, input_key
+from service.domain.job import JobId
+from service.domain.media import Role, keyframe_role
 from service.domain.ports import ArtifactStore
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import NOTHING, Conditions, Film, Frame, OnStep
@@ -24,19 +25,28 @@ def preprocess(
     media = request.media
     if not media:
         return NOTHING
-    found: dict[str, Frame | Film] = {}
+    film: Film | None = None
+    pictures: dict[Role, Frame] = {}
     for number, (role, ref) in enumerate(media.items()):
         on_step(Stage.PREPROCESS, number, len(media))
-        into = scratch / f"input-{role}"
-        file = fetch(ref, input_key(JobId(ticket.job_id), role), artifacts, sources, into)
+        into = scratch / f"input-{number}"
+        file = fetch(ref, role, JobId(ticket.job_id), artifacts, sources, into)
         if role == "video":
-            found[role] = decode_film(file, request, most_bytes=sources.most_bytes(role))
+            film = decode_film(file, request, most_bytes=sources.most_bytes(role))
         else:
             picture = read_image(file, most_bytes=sources.most_bytes(role))
-            found[role] = fitted(picture, request)
+            pictures[role] = fitted(picture, request)
         into.unlink(missing_ok=True)
     on_step(Stage.PREPROCESS, len(media), len(media))
-    return Conditions(**found)
+    return Conditions(
+        image=pictures.get("image"),
+        last_image=pictures.get("last_image"),
+        keyframes=tuple(
+            (one.frame, pictures[keyframe_role(number)])
+            for number, one in enumerate(request.keyframes or ())
+        ),
+        video=film,
+    )
 
 
 def fitted(picture: Image.Image, request: VideoRequest) -> Frame:
