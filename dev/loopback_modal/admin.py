@@ -13,7 +13,7 @@ from modal._serialization import deserialize_data_format
 from modal.exception import DeserializationError
 from modal_proto import api_pb2 as pb
 
-from dev.loopback_modal.blobs import Blobs, Mounts
+from dev.loopback_modal.blobs import Blobs, Images, Mounts
 from dev.loopback_modal.cloud import Cloud
 from dev.loopback_modal.cron import Clockwork
 from dev.loopback_modal.lost import LosingAnswers, Way
@@ -33,12 +33,14 @@ class Admin:
     def __init__(
         self,
         cloud: Cloud,
+        images: Images,
         scheduler: Scheduler,
         clockwork: Clockwork,
         journal: Journal,
         losing: LosingAnswers,
     ) -> None:
         self._cloud = cloud
+        self._images = images
         self._scheduler = scheduler
         self._clockwork = clockwork
         self._journal = journal
@@ -55,7 +57,10 @@ class Admin:
             return web.json_response({"error": repr(exc)}, status=400)
 
     def functions(self, _: Any) -> list[dict[str, Any]]:
-        return [told(pool) for pool in self._cloud.live()]
+        return [
+            told(pool) | {"environment": self._images.environment(definition(pool).image_id)}
+            for pool in self._cloud.live()
+        ]
 
     def calls(self, query: Any) -> list[dict[str, Any]]:
         app = query.get("app")

@@ -49,7 +49,7 @@ class LoopbackModal:
         return self.modal("deploy", str(script), *flags, cwd=cwd)
 
     def functions(self, app: str | None = None) -> dict[str, dict[str, Any]]:
-        """The deployed Functions by name, each with its whole definition."""
+        """The deployed Functions by name, each with its definition and its image's settings."""
         found = [f for f in self.get("functions") if app in (None, f["app"])]
         return {f["name"]: f for f in found if not f["bound"]}
 

@@ -77,7 +77,7 @@ async def running(cloud: Cloud, options: Options) -> AsyncIterator[Clockwork]:
         blobs, images, mounts, secrets, volumes,
     ]  # fmt: skip
     site = web.Application(client_max_size=1 << 32)
-    admin = Admin(cloud, scheduler, clockwork, journal, losing)
+    admin = Admin(cloud, images, scheduler, clockwork, journal, losing)
     add_routes(site, FrontDoor(cloud, work, blobs), Files(blobs, mounts, volumes), admin)
     async with http(site, options.port) as cloud.http_url:
         grpc: Any = grpclib.server.Server(

@@ -123,9 +123,15 @@ def test_every_model_is_a_cls_with_its_gpus_volumes_limits_and_no_retries(
         assert (worker["timeout_secs"], worker["startup_timeout_secs"]) == (3600, 300)
         assert worker.get("retry_policy", {}).get("retries", 0) == 0
         assert worker.get("secret_ids", []) == []
+        image = found[name]["environment"]
+        assert (image["HF_HUB_OFFLINE"], image["HF_HUB_CACHE"]) == ("1", "/weights/hub")
+        assert image["RUSHES_COMPILED_DIR"] == "/compiled"
         autoscaler = found[name]["autoscaler"]
         assert autoscaler.get("min_containers", 0) == least
         assert (autoscaler["max_containers"], autoscaler["scaledown_window"]) == (2, 77)
+    # Who fetches the weights puts them where those look, and is not offline.
+    assert found["download"]["environment"]["HF_HUB_CACHE"] == "/weights/hub"
+    assert "HF_HUB_OFFLINE" not in found["download"]["environment"]
     assert found["Slate.*"]["definition"]["checkpointing_enabled"]
     assert not found["Ltx2b.*"]["definition"].get("checkpointing_enabled")
     assert [len(found[name]["definition"]["secret_ids"]) for name in ("api", "tick")] == [1, 1]
