@@ -76,7 +76,7 @@ def submit_all(
     waiting = list(enumerate(submissions))
     while waiting:
         # Of those with one name the next looks for what the one before it made.
-        turn, waiting = _one_of_each_name(waiting)
+        turn, waiting = _until_a_name_comes_again(waiting)
         answers |= _submit_different(tx, turn, limits, now, room)
     return [answers[index] for index in range(len(submissions))]
 
@@ -84,16 +84,15 @@ def submit_all(
 Numbered: TypeAlias = list[tuple[int, Submission]]
 
 
-def _one_of_each_name(waiting: Numbered) -> tuple[Numbered, Numbered]:
-    seen: set[Name] = set()
-    turn: Numbered = []
-    rest: Numbered = []
-    for index, asked in waiting:
+def _until_a_name_comes_again(waiting: Numbered) -> tuple[Numbered, Numbered]:
+    """In two, and nobody overtaken: the last place is for whoever came first."""
+    seen: set[Name | None] = set()
+    for at, (_, asked) in enumerate(waiting):
         name = _name(asked)
-        (rest if name in seen else turn).append((index, asked))
-        if name is not None:
-            seen.add(name)
-    return turn, rest
+        if name is not None and name in seen:
+            return waiting[:at], waiting[at:]
+        seen.add(name)
+    return waiting, []
 
 
 def _submit_different(

@@ -2,7 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from service.domain.errors import QueueFull, RequestRefused, StorageFull
@@ -148,6 +148,9 @@ PLANS = st.lists(
 
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@example(  # the second asks for the first one's name, and for the only place
+    plan=[("a", "x", b"1", 0.4), ("a", "x", b"1", 0.0), ("a", "", b"1", 0.0)], cap=1, budget=0
 )
 @given(plan=PLANS, cap=st.integers(0, 5), budget=st.sampled_from([None, 0, 1_500_000]))
 def test_at_once_is_the_same_as_one_after_the_other(
