@@ -26,7 +26,8 @@ class Failed(Exception):
 
 
 def main() -> int:
-    DATA.mkdir(parents=True, exist_ok=True)
+    for folder in (DATA, VIDEO.parent):
+        folder.mkdir(parents=True, exist_ok=True)
     say(f"Starting a service of its own in {shown(DATA)} …")
     try:
         with service() as url:
@@ -36,8 +37,10 @@ def main() -> int:
         say("Interrupted; the service is stopped.")
         return 130
     except Failed as failed:
-        say(f"\nThe demo failed: {failed}. The last lines of {shown(LOG)}:\n")
-        say("\n".join(LOG.read_text(errors="replace").splitlines()[-30:]))
+        said = LOG.read_text(errors="replace").splitlines()[-30:]
+        say(f"\nThe demo failed: {failed}.")
+        if said:
+            say("\n".join([f"The last lines of {shown(LOG)}:\n", *said]))
         return 1
     report(job)
     return 0

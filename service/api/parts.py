@@ -122,6 +122,14 @@ class Parts:
             return self.line.place(job, models, workers, now)
         return await run_in_threadpool(self.line.place, job, models, workers, now)
 
+    def workers(self, model: str) -> int:
+        """How many can make its videos now, by what was last heard of them."""
+        now = self.clock()
+        if self.pools is None:
+            return self.fleet.serving(model, now)
+        pool = self.pools.known(now).get(model)
+        return 0 if pool is None else pool.containers
+
     def _competing(self, model: str, now: datetime) -> tuple[frozenset[str], int]:
         """The models that are made by the same workers as `model`, and how many those are."""
         if self.calls is not None:

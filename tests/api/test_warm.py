@@ -83,6 +83,22 @@ def test_health_tells_what_was_counted_last_and_waits_for_no_count(
     assert second["models"][0]["calls"] == {"waiting": 2, "running": 1, "containers": 1}
 
 
+def test_containers_are_told_wherever_workers_are(world: World, modal: Counting) -> None:
+    ask = {"prompt": "x", "seed": 1}
+    modal.answers.clear()
+    before = world.client.post("/v1/estimate", json=ask).json()["warnings"]
+    modal.answers.set()
+    counted(world)
+
+    (listed,) = world.client.get("/v1/models").json()["data"]
+    after = world.client.post("/v1/estimate", json=ask).json()["warnings"]
+
+    starts = "no container of slate runs just now: a job waits until one is started"
+    assert listed["workers"] == 1
+    assert starts in before
+    assert not any("container" in words or "worker" in words for words in after)
+
+
 def test_health_is_degraded_while_modal_does_not_answer(world: World, modal: Counting) -> None:
     modal.away = True
 

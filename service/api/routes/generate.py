@@ -99,6 +99,10 @@ def _warnings(parts: Parts, ask: VideoAsk, made: VideoRequest) -> list[str]:
         )
     if ask.seed is None:
         found.append("no seed was given: every job gets a random one of its own")
-    if parts.fleet.serving(card.name, parts.clock()) == 0:
-        found.append(f"no worker serves {card.name} just now: a job would wait for one")
+    if parts.workers(card.name) == 0:
+        found.append(
+            f"no worker serves {card.name} just now: a job would wait for one"
+            if parts.calls is None
+            else f"no container of {card.name} runs just now: a job waits until one is started"
+        )
     return found

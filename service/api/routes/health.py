@@ -108,15 +108,14 @@ def _called(parts: Parts, pools: dict[str, Pool]) -> list[ModelHealth]:
     """Of containers that may be away, and come when there is a job."""
     models = []
     for name, card in parts.cards.items():
-        pool = pools.get(name)
-        containers = 0 if pool is None else pool.containers
+        containers = parts.workers(name)
         models.append(
             ModelHealth(
                 id=name,
                 gpu=next(iter(card.gpus), None),
                 warm=containers > 0,
                 workers=containers,
-                calls=pool,
+                calls=pools.get(name),
             )
         )
     return models

@@ -21,14 +21,13 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 async def list_models(visit: VisitDep) -> ModelList:
     """The cards, the default first."""
     parts = visit.parts
-    now = parts.clock()
     return ModelList(
         data=[
             ModelOut(
                 **card.model_dump(),
                 id=card.name,
                 default=card is parts.default_card,
-                workers=parts.fleet.serving(card.name, now),
+                workers=parts.workers(card.name),
                 rate=RateOut.from_domain(parts.terms.rates.expected(card.name)),
             )
             for card in parts.cards.values()
@@ -60,7 +59,7 @@ async def show_warm(model: str, visit: AdminDep) -> Warm:
     _served(model, visit)
     parts = visit.parts
     if parts.calls is None:
-        return Warm(model=model, containers=parts.fleet.serving(model, parts.clock()))
+        return Warm(model=model, containers=parts.workers(model))
     kept = await run_in_threadpool(parts.calls.dispatcher.kept_warm, model)
     return Warm(model=model, containers=kept)
 
