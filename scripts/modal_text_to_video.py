@@ -187,21 +187,16 @@ class Worker:
         from service import wiring
         from service.log import configure
         from service.settings import keep_compiled
-        from service.workers.adapters.registry import make_adapter
-        from service.workers.attempt import Warm
         from service.workers.called import CalledWorker
-        from service.workers.run import Bench
 
         settings = Settings()
         configure(settings.log_level, settings.log_format)
         keep_compiled(settings)
-        levers = wiring.levers(settings)
         scratch = settings.data_dir / "scratch"
         scratch.mkdir(parents=True, exist_ok=True)
-        bench = Bench(wiring.mounted_artifacts(settings, _ARTIFACTS), scratch)
         self.worker = CalledWorker(
-            bench,
-            Warm(lambda card: make_adapter(card, settings.weights.get(card.name), levers)),
+            wiring.bench(settings, wiring.mounted_artifacts(settings, _ARTIFACTS), scratch),
+            wiring.warm(settings),
             patience=settings.running_lease_seconds,
             interruptions=(modal.exception.InputCancellation,),
         )

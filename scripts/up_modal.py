@@ -10,6 +10,7 @@ import atexit
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -57,7 +58,23 @@ def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
 def serve(folder: Path, given: argparse.Namespace) -> int:
+    if taken(given.port):
+        say(
+            f"something listens on 127.0.0.1:{given.port} already; stop it, or use another port: "
+            'make up-modal ARGS="--port 9000"'
+        )
+        return 1
     say("Starting Postgres and the stand-in for Modal …")
     flags = ["--cron", "--port", str(given.port)]
     with postgres(folder) as database, loopback_modal(folder / "modal", *flags) as cloud:

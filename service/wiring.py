@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service.artifacts.files import Files
 from service.artifacts.s3 import S3
@@ -33,6 +33,10 @@ from service.settings import KEY_FILE, MIN_SECRET, Settings
 from service.store import keys
 from service.store.database import Database
 from service.workers.stages.fetch import Sources
+
+if TYPE_CHECKING:
+    from service.workers.attempt import Warm
+    from service.workers.run import Bench
 
 VERSION = version("rushes")
 
@@ -217,6 +221,22 @@ def sources(settings: Settings) -> Sources:
         most_image_bytes=settings.max_image_bytes,
         most_video_bytes=settings.max_video_bytes,
     )
+
+
+def bench(settings: Settings, kept: ArtifactStore, scratch: Path) -> "Bench":
+    """Where a worker works, here and on Modal."""
+    from service.workers.run import Bench  # numpy and Pillow, which the API starts without
+
+    return Bench(kept, scratch, sources(settings), settings.ahead_bytes)
+
+
+def warm(settings: Settings) -> "Warm":
+    """Makes the models' adapters with the weights and levers that were chosen."""
+    from service.workers.adapters.registry import make_adapter
+    from service.workers.attempt import Warm
+
+    chosen = levers(settings)
+    return Warm(lambda card: make_adapter(card, settings.weights.get(card.name), chosen))
 
 
 def link_secret(settings: Settings) -> bytes:

@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -11,15 +10,10 @@ import httpx
 from service import wiring
 from service.cli.stop import Exit, Stop
 from service.cli.up import settle
-from service.domain.card import ModelCard
 from service.domain.errors import RequestRefused, Unauthenticated
 from service.log import Log
 from service.settings import Settings, keep_compiled
-from service.workers.adapters.base import Adapter
-from service.workers.adapters.registry import make_adapter
-from service.workers.attempt import Warm
 from service.workers.pull import Puller
-from service.workers.run import Bench
 
 log = Log(__name__)
 
@@ -41,13 +35,12 @@ def work(settings: Settings, api_url: str, name: str) -> None:
             client=client,
             name=name,
             models=list(wiring.cards(settings)),
-            bench=Bench(
+            bench=wiring.bench(
+                settings,
                 wiring.artifacts(settings),
                 _fresh(settings.data_dir / "scratch" / name),
-                wiring.sources(settings),
-                settings.ahead_bytes,
             ),
-            warm=Warm(partial(_make_adapter, settings)),
+            warm=wiring.warm(settings),
             overlap=settings.ahead_bytes > 0,
         )
         _stop_on_signals(puller)
@@ -93,7 +86,3 @@ def _fresh(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
-
-
-def _make_adapter(settings: Settings, card: ModelCard) -> Adapter:
-    return make_adapter(card, settings.weights.get(card.name), wiring.levers(settings))

@@ -22,14 +22,14 @@ class Stage(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """Who must act on a failure; the retry policy hangs on this word alone (domain/retry.py)."""
+    """Who must act on a failure; above all else the retry policy hangs on it (domain/retry.py)."""
 
     USER = "user"  # the request itself: never again
     TRANSIENT = "transient"  # the same attempt may work later
     OOM = "oom"  # does not fit this GPU
     TIMEOUT = "timeout"  # ran past its deadline
     CANCELED = "canceled"  # the worker stopped because it was asked to
-    LOST = "lost"  # the worker fell silent; said by rescue, never by a worker
+    LOST = "lost"  # the worker fell silent; never said by a worker
     INTERNAL = "internal"  # our fault
 
 
@@ -96,7 +96,7 @@ ShortText = Annotated[Text, Field(max_length=100)]
 
 
 class VideoFacts(BaseModel):
-    """What was really made, read back from the finished file."""
+    """What was made; the finished file was checked against it."""
 
     model_config = ConfigDict(frozen=True)
 

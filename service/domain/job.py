@@ -19,7 +19,7 @@ RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}  # the lowest is
 
 
 class JobState(StrEnum):
-    """Who acts next: a dispatcher (queued), a worker (starting, running), or nobody."""
+    """Who acts next: who hands it out (queued), a worker (starting, running), or nobody."""
 
     QUEUED = "queued"
     STARTING = "starting"

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 @dataclass(frozen=True)
 class Limits:
-    """Every bound in one place; the roots fill it from the settings."""
+    """What jobs are bounded by; the roots fill it from the settings."""
 
     max_queued_per_key: int = 1_000
     max_active_per_key: int = 1_000  # starting or running at the same time

@@ -162,7 +162,7 @@ def fail(
     terms: Terms,
     now: datetime,
 ) -> Job:
-    """No video. The job is queued again, canceled or failed, by the kind of failure alone."""
+    """No video. The job is queued again, canceled or failed, by what failed and how often."""
     job = _running(tx, credentials, fence)
     moved = settle(tx, job, failure, terms, now)
     if moved is None:

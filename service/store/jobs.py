@@ -1,4 +1,4 @@
-"""The jobs table: what is put in and looked up. What changes a job is in moves.py."""
+"""The jobs table: what is put in and looked up. What moves a job on is in moves.py."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

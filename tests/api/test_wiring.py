@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from service import wiring
+from service.artifacts.files import Files
+from service.domain.catalog import SLATE
 from service.domain.errors import Unavailable
 from service.domain.levers import DEFAULT_LEVERS
 from service.settings import (
@@ -16,6 +18,7 @@ from service.settings import (
     worker_environment,
 )
 from service.wiring import kept_secret
+from service.workers.adapters.slate import Slate
 
 
 def test_a_kept_secret_is_its_owners_and_stays_the_same(tmp_path: Path) -> None:
@@ -145,3 +148,27 @@ def test_a_deploy_tells_its_containers_every_setting_but_secrets_and_what_is_of_
     assert not {"RUSHES_PORT", "RUSHES_DATA_DIR", "RUSHES_DATABASE_URL"} & set(told)
     hidden = {"b" * 30, "s" * 30, "w" * 30, "a" * 30}
     assert not hidden & set(told.values())
+
+
+def test_a_worker_takes_what_the_door_lets_in_and_no_more(tmp_path: Path) -> None:
+    """Here and on Modal, which builds both by the same two functions."""
+    settings = Settings(
+        _env_file=None,
+        data_dir=tmp_path,
+        max_image_bytes=123_456,
+        max_video_bytes=234_567,
+        egress_ports=[443, 8443],
+        ahead_bytes=0,
+        weights={"slate": tmp_path},
+    )
+
+    bench = wiring.bench(settings, Files(tmp_path), tmp_path)
+    adapter = wiring.warm(settings).adapter(SLATE)
+
+    assert (bench.sources.most_bytes("image"), bench.sources.most_bytes("video")) == (
+        settings.max_image_bytes,
+        settings.max_video_bytes,
+    )
+    assert bench.sources.egress._rules == wiring.egress_rules(settings)
+    assert bench.ahead_bytes == 0
+    assert isinstance(adapter, Slate)

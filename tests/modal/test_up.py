@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -89,3 +90,23 @@ def made(client: httpx.Client, model: str) -> Json:
     while not job["finished_at"] and time.monotonic() < deadline:
         job = client.get(f"/v1/jobs/{job['id']}", params={"wait": 20}).json()
     return job
+
+
+def test_a_port_that_is_taken_is_told_before_anything_starts() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+
+        refused = subprocess.run(
+            [sys.executable, "-m", "scripts.up_modal", "--port", str(port)],
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert refused.returncode == 1
+    assert refused.stdout.startswith(f"something listens on 127.0.0.1:{port} already; stop it, or")
+    assert refused.stderr == ""

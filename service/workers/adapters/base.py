@@ -48,7 +48,7 @@ class OnStep(Protocol):
 
 
 class Adapter(Protocol):
-    """Drives one model. Made once a worker process, loaded once, used for many jobs.
+    """Drives one model. Loaded once, used for many jobs until another model takes its place.
 
     Adapters are built as `Adapter(card, weights, levers)`: the model's card, a local folder to
     load the weights from, or None to fetch those that the card names, and how to run it.
