@@ -48,6 +48,7 @@ class Plea:
     asked: Asked[VideoAsk]
     request: Request
     again: Job | None = None  # the final job that is to be tried again
+    idempotency_key: str | None = None
 
 
 async def submission(visit: Visit, plea: Plea) -> tuple[Submission, Brought]:
@@ -75,7 +76,7 @@ async def submission(visit: Visit, plea: Plea) -> tuple[Submission, Brought]:
         webhook_events=None if ask.webhook_events is None else list(ask.webhook_events),
         retry_of=None if plea.again is None else plea.again.id,
         traceparent=_traceparent(plea.request),
-        idempotency=_idempotency(plea.request, ask),
+        idempotency=_idempotency(plea),
         job_id=new_id() if brought.origins else None,
     )
     return asked, brought
@@ -116,7 +117,7 @@ async def accept(visit: Visit, plea: Plea, *, prefer: str | None) -> Response:
 async def _known(visit: Visit, plea: Plea) -> Accepted | None:
     """What the same request made before. Looked for ahead only where files would be kept in vain,
     or where a job that it names may be gone by now."""
-    named = _idempotency(plea.request, plea.asked.ask)
+    named = _idempotency(plea)
     if named is None or not plea.asked.ask.media_texts:
         return None
     now, key_id = visit.parts.clock(), visit.key.id
@@ -160,8 +161,8 @@ def _traceparent(request: Request) -> str | None:
     return given if _TRACEPARENT.fullmatch(given) else None
 
 
-def _idempotency(request: Request, ask: VideoAsk) -> Idempotency | None:
-    name = request.headers.get("idempotency-key")
+def _idempotency(plea: Plea) -> Idempotency | None:
+    name, request, ask = plea.idempotency_key, plea.request, plea.asked.ask
     if name is None:
         return None
     if not _IDEMPOTENCY_KEY.fullmatch(name):

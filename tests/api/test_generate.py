@@ -193,3 +193,12 @@ def test_retrying_a_job_that_is_being_deleted_is_404(world: World) -> None:
     world.parts.seen._jobs[job["id"]] = cached  # as if it was deleted after the look
 
     assert world.client.post(f"/v1/jobs/{job['id']}/retry").status_code == 404
+
+
+def test_an_estimate_has_no_use_for_an_idempotency_key(world: World) -> None:
+    bad = {"Idempotency-Key": "with a space"}
+
+    estimate = world.client.post("/v1/estimate", json={"prompt": "x"}, headers=bad)
+    submit = world.client.post("/generate-video", json={"prompt": "x"}, headers=bad)
+
+    assert (estimate.status_code, submit.status_code) == (200, 422)

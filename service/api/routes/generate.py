@@ -34,7 +34,8 @@ async def generate_video(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Accept a video job. It is durable when this answers."""
-    return await accept(visit, Plea(asked, request), prefer=prefer)
+    plea = Plea(asked, request, idempotency_key=idempotency_key)
+    return await accept(visit, plea, prefer=prefer)
 
 
 @router.post(

@@ -160,7 +160,8 @@ async def retry_job(
     if not old.state.final:
         raise Conflict(f"the job is {old.state}; only a final job can be retried", code="not_final")
     asked = Asked(_asked_again(old, changes.ask), changes.desk, changes.files)
-    return await accept(visit, Plea(asked, request, again=old), prefer=prefer)
+    plea = Plea(asked, request, again=old, idempotency_key=idempotency_key)
+    return await accept(visit, plea, prefer=prefer)
 
 
 @router.delete("/{job_id}", responses=documented(401, 404, 409, 429))
