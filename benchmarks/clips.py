@@ -125,20 +125,12 @@ def _call(adapter: DiffusionAdapter, request: VideoRequest, generator: Any) -> d
 @contextmanager
 def loaded(subject: Subject, levers: Levers, profile: Profile = Profile.FULL) -> Iterator[Any]:
     """The subject's adapter where it runs; its memory is free afterwards."""
-    import gc
-
-    import torch
-
     adapter = subject.adapter(levers)
     try:
         adapter.load(profile)
         yield adapter
     finally:
-        adapter.pipe = None
-        del adapter
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        adapter.unload()
 
 
 def work_folder() -> Any:

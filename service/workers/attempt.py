@@ -16,6 +16,7 @@ from service.domain.card import ModelCard
 from service.domain.errors import Lost, StorageFull, Unavailable
 from service.log import Log
 from service.workers.adapters.base import Adapter
+from service.workers.device import let_go
 from service.workers.reporter import GivenBack, HttpReporter
 from service.workers.run import Bench, make_video
 from service.workers.stopwatch import Stopwatch
@@ -33,7 +34,8 @@ class Warm:
 
     def adapter(self, card: ModelCard) -> Adapter:
         if self.kept is None or self.kept[0] != card:
-            self.kept = None  # its memory is free before the next one is made
+            self.kept = None
+            let_go()  # its memory is free before the next one is made
             self.kept = (card, self._make(card))
         return self.kept[1]
 

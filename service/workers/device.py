@@ -3,6 +3,8 @@
 Torch is imported inside, so that a worker of the sandbox needs none.
 """
 
+import gc
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,6 +71,14 @@ def empty_cache() -> None:
 
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def let_go() -> None:
+    """The memory of a model that nobody uses any more is free: its parts name each other, so that
+    Python would keep them until it next looks."""
+    gc.collect()
+    if "torch" in sys.modules:
+        empty_cache()
 
 
 def fits(card: ModelCard, memory: int) -> bool:

@@ -71,9 +71,16 @@ class Puller:
                     model.release()
                     places.release()
                     continue
-                before = frozenset() if _first(ticket) else frozenset(running)
+                before = frozenset() if self._beside_others(ticket) else frozenset(running)
                 running.add(threads.submit(self._carry_out, ticket, before, places, model))
         _without_faults(running)
+
+    def _beside_others(self, ticket: Ticket) -> bool:
+        """What is tried again runs alone: it may be what took its worker down, and is to take no
+        other clip along. So does another model's first clip: two do not share a GPU well, and the
+        clip that is still encoded holds the one before."""
+        warm = self.warm.kept
+        return _first(ticket) and (warm is None or warm[0] == ticket.card)
 
     def _ask(self) -> Ticket | None:
         """One long poll; None when there is no work, nobody to ask, or we are to stop."""
@@ -174,8 +181,6 @@ def _waited(before: frozenset[Future[None]], reporter: HttpReporter) -> Failure 
 
 
 def _first(ticket: Ticket) -> bool:
-    """What is tried again runs alone: it may be what took its worker down, and is to take no
-    other clip along."""
     return ticket.attempt == 1
 
 

@@ -13,7 +13,7 @@ import uvicorn
 
 from service.app import build
 from service.artifacts.files import Files
-from service.domain.attempt import Artifact
+from service.domain.attempt import Artifact, Ticket
 from service.domain.catalog import SLATE
 from service.settings import Settings
 from service.workers import pull
@@ -297,6 +297,35 @@ def test_a_worker_that_stops_does_not_take_up_again_what_it_gave_back(
 
     assert (model.begun, service.states(ids)) == ([], ["queued"])
     assert service.client.get(f"/v1/jobs/{ids[0]}").json()["attempts"] == 0
+
+
+def test_another_model_waits_until_the_last_clip_of_the_one_before_is_kept(
+    service: Service,
+    puller: Puller,
+    artifacts: Gated,
+    model: Counted,
+    work: Callable[[], threading.Thread],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two do not share a GPU well."""
+    ids = service.submit(1, 2)
+    claim = puller._claim
+
+    def renamed() -> Ticket | None:
+        ticket = claim()
+        if ticket is None or ticket.request.seed == 1:
+            return ticket
+        return ticket.model_copy(update={"card": SLATE.model_copy(update={"name": "other"})})
+
+    monkeypatch.setattr(puller, "_claim", renamed)
+    work()
+    until(lambda: artifacts.waiting == 1)
+    until(lambda: service.states(ids) == ["running", "running"])
+    time.sleep(1)
+
+    assert model.begun == [1]
+    artifacts.gate.set()
+    until(lambda: service.states(ids) == ["succeeded"] * 2)
 
 
 def test_what_an_attempt_cannot_handle_ends_the_worker(

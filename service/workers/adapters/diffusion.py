@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from service.domain.attempt import AttemptFailed
 from service.domain.card import ModelCard
 from service.domain.levers import DEFAULT_LEVERS, Levers, Profile
 from service.domain.request import VideoRequest
@@ -16,7 +17,14 @@ from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.checks import check_conditions, check_frames, check_tokens
 from service.workers.adapters.pictures import frames_of
 from service.workers.adapters.steps import Steps
-from service.workers.device import best_dtype, find_device, gpu_name, out_of_memory, wait_for
+from service.workers.device import (
+    best_dtype,
+    find_device,
+    gpu_name,
+    let_go,
+    out_of_memory,
+    wait_for,
+)
 from service.workers.device import place as place_pipe
 from service.workers.levers.embeddings import Embeddings
 from service.workers.levers.pull import Pulled
@@ -44,6 +52,7 @@ class DiffusionAdapter(ABC):
     ) -> None:
         self.card = card
         self.pipe: Any = None
+        self._made: Any = None  # the same, from when it is put together, wherever its parts are
         self._weights = weights
         self._gpu: str | None = None
         self._levers = levers
@@ -100,13 +109,28 @@ class DiffusionAdapter(ABC):
         if self.pipe is not None and profile is self._profile:
             return
         device = find_device()
-        pipe, self.pipe = self.pipe or self._assembled(device), None
-        self._profile = profile
+        if self._made is None:
+            self._made = self._assembled(device)
+        self.pipe, self._profile = None, profile
         self._pulled.tiles.always(tiled=profile is Profile.SMALL)
-        with out_of_memory(f"{self.card.title} does not fit into the memory of this device"):
-            self.place(pipe, device)
-        self.pipe, self._gpu, self._device = pipe, gpu_name(device), device
+        try:
+            with out_of_memory(f"{self.card.title} does not fit into the memory of this device"):
+                self.place(self._made, device)
+        except AttemptFailed:
+            # As much of it as was there makes room; in its other profile it need not be read again.
+            self._made.remove_all_hooks()
+            self._made.to("cpu")
+            let_go()
+            raise
+        self.pipe, self._gpu, self._device = self._made, gpu_name(device), device
         log.info("model is loaded", model=self.card.name, gpu=self._gpu, **self.made_with)
+
+    def unload(self) -> None:
+        """Let go of the model. `load` reads it again."""
+        if self._made is not None:
+            self.pipe = self._made = None
+            del self._pulled
+        let_go()
 
     def _assembled(self, device: "torch.device") -> Any:
         """The pipeline, still on the CPU, as the levers have it."""

@@ -184,6 +184,10 @@ class LtxUpscaled(Ltx):
         self._upsampler = LTXLatentUpsamplePipeline(vae=pipe.vae, latent_upsampler=model)
         return pipe
 
+    def unload(self) -> None:
+        self._upsampler = None
+        super().unload()
+
     def place(self, pipe: Any, device: "torch.device") -> None:
         super().place(pipe, device)
         self._upsampler.latent_upsampler.to(device)
