@@ -16,7 +16,7 @@ from service.workers.stages.check import check
 from service.workers.stages.encode import Encoded
 from service.workers.stages.fetch import Sources
 from service.workers.stages.generate import Part, Studio
-from service.workers.stages.preprocess import preprocess
+from service.workers.stages.preprocess import needed, preprocess
 from service.workers.stages.stills import frame_at, write_last_frame, write_thumbnail
 from service.workers.stages.stitch import join
 from service.workers.stages.upload import upload, upload_manifest
@@ -54,9 +54,13 @@ def make_video(
         scratch = Path(
             until.enter_context(tempfile.TemporaryDirectory(prefix="attempt-", dir=bench.scratch))
         )
+        kept = Checkpoints(ticket, artifacts, prefix, scratch)
+        segments = plan(ticket.request, ticket.card)
+        parts = kept.found(segments)
         with watch.time("preprocess"):
             # Before the model: what cannot be read must not cost a cold start.
-            conditions = preprocess(ticket, artifacts, bench.sources, scratch, steps)
+            wanted = needed(ticket.request, segments[len(parts)])
+            conditions = preprocess(ticket, wanted, artifacts, bench.sources, scratch, steps)
         with watch.time("load"):
             steps(Stage.LOAD, 0, 1)
             adapter.load(ticket.profile)
@@ -70,12 +74,10 @@ def make_video(
             ahead_bytes=bench.ahead_bytes,
             until=until,
         )
-        kept = Checkpoints(ticket, artifacts, prefix, scratch)
-        segments = plan(ticket.request, ticket.card)
-        parts = kept.found(segments)
         with kept:
             for segment in segments[len(parts) :]:
-                parts.append(studio.make(segment, parts[-1] if parts else None))
+                made = studio.make(segment, parts[-1] if parts else None)
+                parts = [*(replace(part, tail=None, encoding=None) for part in parts), made]
                 with watch.time("upload"):
                     kept.keep(segment, parts[-1], steps.heed)
         made_with, gpu = adapter.made_with, adapter.gpu

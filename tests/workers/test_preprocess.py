@@ -193,7 +193,8 @@ def run(folder: Path, files: dict[str, bytes], **changes: Any) -> tuple[Conditio
         (folder / "a").write_bytes(content)
         artifacts.put(f"inputs/{ticket.job_id}/{role}", folder / "a", "image/png")
     steps: list[Any] = []
-    found = preprocess(ticket, artifacts, Sources(), folder, lambda *step: steps.append(step))
+    media = ticket.request.media
+    found = preprocess(ticket, media, artifacts, Sources(), folder, lambda *at: steps.append(at))
     return found, steps
 
 

@@ -1,24 +1,29 @@
 """Long videos: made in segments, and gone on with after a crash where the last attempt stopped."""
 
+import gc
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
 
 from service.artifacts.files import Files
-from service.domain.attempt import Artifact, Outcome, Stage, Ticket
+from service.domain.attempt import Artifact, AttemptFailed, Outcome, Stage, Ticket
 from service.domain.catalog import SLATE
 from service.domain.errors import StorageFull
 from service.domain.levers import Profile
-from service.domain.plan import plan
-from service.domain.request import VideoRequest
+from service.domain.media import MediaRef
+from service.domain.plan import Segment, plan
+from service.domain.request import PlacedImage, VideoRequest
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.run import Bench, make_video
-from service.workers.stages.generate import own_keyframes
+from service.workers.stages.generate import Part, Studio, own_keyframes
 from service.workers.stages.stills import frame_at
 from tests import make
+from tests.workers.inputs.pictures import gradient, saved
 
 # Five frames at once, two of them shared: twelve frames are four segments.
 CARD = SLATE.model_copy(update={"clip_frames": 5, "overlap": 2})
@@ -35,6 +40,7 @@ class Drifting:
 
     def __init__(self, dies_in: int = -1) -> None:
         self.asked: list[VideoRequest] = []
+        self.given: list[tuple[bool, list[int], bool, bool]] = []
         self.dies_in = dies_in
 
     def load(self, profile: Profile = Profile.FULL) -> None: ...
@@ -43,6 +49,14 @@ class Drifting:
         self, request: VideoRequest, conditions: Conditions, on_step: OnStep
     ) -> Iterator[Frame]:
         self.asked.append(request)
+        self.given.append(
+            (
+                conditions.image is not None,
+                [frame for frame, _ in conditions.keyframes],
+                conditions.last_image is not None,
+                conditions.tail is not None,
+            )
+        )
         begin = 20 + request.seed + len(request.prompt)
         if conditions.tail is not None:
             begin = int(conditions.tail[0, 0, 0, 0]) + 6
@@ -231,3 +245,107 @@ def test_a_keyframe_is_shown_by_the_first_segment_that_it_is_in() -> None:
 
     assert [frame for frame, _ in found] == list(range(1, ASK.num_frames))
     assert all(inside for _, inside in found)
+
+
+WITH_PICTURES = ASK.model_copy(
+    update={
+        "image": MediaRef(source="upload"),
+        "last_image": MediaRef(source="upload"),
+        "keyframes": [PlacedImage(frame=6, image=MediaRef(source="upload"))],
+        "fit": "crop",
+    }
+)
+PICTURES = ("image", "last_image", "keyframes/0/image")
+# Each follows what is its own: first frame, frames on the way by its own count, last frame, tail.
+FOLLOWED = [
+    (True, [], False, False),
+    (False, [3], False, True),
+    (False, [], False, True),
+    (False, [], True, True),
+]
+
+
+def keep_pictures(artifacts: Files, folder: Path) -> Ticket:
+    ticket = make.ticket(request=WITH_PICTURES, card=CARD)
+    for role in PICTURES:
+        (folder / "a").write_bytes(saved(gradient(), "PNG"))
+        artifacts.put(f"inputs/{ticket.job_id}/{role}", folder / "a", "image/png")
+    return ticket
+
+
+def test_each_segment_follows_what_is_its_own(artifacts: Files, tmp_path: Path) -> None:
+    model = Drifting()
+
+    attempt(artifacts, model, ticket=keep_pictures(artifacts, tmp_path))
+
+    assert model.given == FOLLOWED
+
+
+def test_what_only_finished_segments_followed_may_be_gone(artifacts: Files, tmp_path: Path) -> None:
+    """As a URL may lead nowhere by then."""
+    ticket = keep_pictures(artifacts, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        attempt(artifacts, Drifting(dies_in=2), ticket=ticket)
+    for role in ("image", "keyframes/0/image"):
+        artifacts.delete(f"inputs/{ticket.job_id}/{role}")
+    again = Drifting()
+
+    attempt(artifacts, again, fence=4, ticket=ticket)
+
+    assert again.given == FOLLOWED[2:]
+
+
+def test_what_a_segment_still_to_come_follows_must_be_there(
+    artifacts: Files, tmp_path: Path
+) -> None:
+    ticket = keep_pictures(artifacts, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        attempt(artifacts, Drifting(dies_in=2), ticket=ticket)
+    artifacts.delete(f"inputs/{ticket.job_id}/last_image")
+
+    with pytest.raises(AttemptFailed) as caught:
+        attempt(artifacts, Drifting(), fence=4, ticket=ticket)
+
+    assert caught.value.code == "input_gone"
+
+
+def test_of_the_segments_before_no_frames_are_held(
+    artifacts: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory does not grow with the length of a video."""
+    held: list[int] = []
+    make_part = Studio.make
+    tails: list[weakref.ref[Any]] = []
+
+    def watched(self: Studio, segment: Segment, before: Part | None) -> Part:
+        gc.collect()
+        held.append(sum(tail() is not None for tail in tails))
+        part = make_part(self, segment, before)
+        if part.tail is not None:
+            tails.append(weakref.ref(part.tail))
+        return part
+
+    monkeypatch.setattr(Studio, "make", watched)
+
+    attempt(artifacts, Drifting())
+
+    # Of the one before, and of the one that is being kept.
+    assert len(held) == 4
+    assert max(held) <= 2
+
+
+def test_a_video_is_whole_before_its_segments_go(
+    artifacts: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("service.workers.run.upload_manifest", crash)
+    with pytest.raises(KeyboardInterrupt):
+        attempt(artifacts, Drifting())
+    monkeypatch.undo()
+    again = Drifting()
+
+    attempt(artifacts, again, fence=4)
+
+    assert [asked.seed for asked in again.asked] == [10]

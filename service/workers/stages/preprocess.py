@@ -1,5 +1,6 @@
 """What a job begins with, made safe and of the request's size: pictures and films as pixels."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ from PIL import Image, ImageOps
 
 from service.domain.attempt import Stage, Ticket
 from service.domain.job import JobId
-from service.domain.media import Role, keyframe_role
+from service.domain.media import MediaRef, Role, keyframe_role
+from service.domain.plan import Segment
 from service.domain.ports import ArtifactStore
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import NOTHING, Conditions, Film, Frame, OnStep
@@ -16,13 +18,30 @@ from service.workers.stages.inputs.images import read_image
 from service.workers.stages.inputs.media import decode_film
 
 
+def needed(request: VideoRequest, begin: Segment) -> dict[Role, MediaRef]:
+    """What the video is made from, without that which only the segments before `begin` follow:
+    where those are finished, a URL of theirs may be gone by now."""
+    passed = {
+        keyframe_role(number)
+        for number, one in enumerate(request.keyframes or ())
+        if one.frame < begin.start + begin.overlap
+    }
+    if not begin.first:
+        passed.add("image")
+    return {role: ref for role, ref in request.media.items() if role not in passed}
+
+
 def preprocess(
-    ticket: Ticket, artifacts: ArtifactStore, sources: Sources, scratch: Path, on_step: OnStep
+    ticket: Ticket,
+    media: Mapping[Role, MediaRef],
+    artifacts: ArtifactStore,
+    sources: Sources,
+    scratch: Path,
+    on_step: OnStep,
 ) -> Conditions:
     """Raises AttemptFailed (user) for what is no picture or film, or too short a film, and as
     `fetch` does."""
     request = ticket.request
-    media = request.media
     if not media:
         return NOTHING
     film: Film | None = None
@@ -44,6 +63,7 @@ def preprocess(
         keyframes=tuple(
             (one.frame, pictures[keyframe_role(number)])
             for number, one in enumerate(request.keyframes or ())
+            if keyframe_role(number) in pictures
         ),
         video=film,
     )
