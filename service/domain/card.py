@@ -137,6 +137,12 @@ class ModelCard(_Facts):
         each = self.seconds_per_megapixel_frame * size + step * request.num_inference_steps
         return self.seconds_fixed + segments * each
 
+    def most_frames(self, fps: int) -> int:
+        """Of the longest video at this rate. Where frames are counted in steps of several and one
+        more, that one comes on top, as users of such models count."""
+        more = 1 if self.frames.step > 1 and self.frames.low % self.frames.step == 1 else 0
+        return self.frames.nearest_below(min(self.frames.high, int(self.max_seconds * fps) + more))
+
     def count_segments(self, num_frames: int) -> int:
         """Into how many segments so many frames are cut."""
         if self.clip_frames is None or num_frames <= self.clip_frames:

@@ -96,7 +96,7 @@ def _length(
     if request.fps not in card.fps:
         yield _not_in("fps", request.fps, card.fps, f"the frame rate of {card.name}")
         return
-    longest = frames.nearest_below(min(frames.high, int(card.max_seconds * request.fps)))
+    longest = card.most_frames(request.fps)
     if ask.num_frames is not None and request.num_frames not in frames:
         yield _not_in("num_frames", request.num_frames, frames, f"the frame count of {card.name}")
     elif ask.num_frames is not None and request.num_frames > longest:

@@ -79,5 +79,4 @@ def _seconds(card: ModelCard, guide: MediaRef | None, fps: int) -> float:
     """A film that is longer than the model's longest is cut."""
     if guide is None or guide.fps is None or guide.num_frames is None:
         return card.default_seconds
-    longest = card.frames.nearest_below(min(card.frames.high, int(card.max_seconds * fps)))
-    return min(guide.num_frames / guide.fps, longest / fps)
+    return min(guide.num_frames / guide.fps, card.most_frames(fps) / fps)

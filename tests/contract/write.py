@@ -77,7 +77,7 @@ the answer says which.
 _NEEDS_INTRO = """\
 GPUs by Modal's names, the one to try first in front. A GPU with less memory than the first figure
 holds each part of the model only while it works, and every clip pays for moving them; the second
-figure is for that. None of the figures was measured here: they are the sizes of the weights in
+figure is for that. The first of `ltx-2b` was measured; all others are the sizes of the weights in
 bfloat16 and room for the work, and those for Mochi and HunyuanVideo 1.5 follow what others report.
 """
 
@@ -115,16 +115,16 @@ A large multiplication runs at 790 TFLOP/s there. Seconds of a warm worker:
 | the same, nothing compiled | 1.88 | 15.0 |
 | diffusers' own call and one ffmpeg, in the same run | 2.63 | not taken |
 | the first clip of a worker, which compiles | 10.2 | 27.1 |
-| peak of GPU memory, compiled / not | 32.0 / 20.7 GB | 77.1 / 42.2 GB |
+| peak of GPU memory, not compiled | 20.7 GB | 42.2 GB |
 
 The arithmetic of the `ltx-2b` clip is 268 TFLOP, 0.34 s at that rate; its steps and its decoder
 take 0.75 s, so 46 % of the rate is reached. That of `ltx-13b` is 3,990 TFLOP, 5.1 s: with text,
 encoding and all, 38 %. The goal of 1.0 s from ticket to MP4 is missed: what is more is mostly
 ffmpeg's, which took 0.63 s by itself for that noise and 0.46 s for smooth pictures.
-`RUSHES_COMPILE_DECODER` brings decoding from 0.29 s to 0.17 s. The compiled peaks were read after
-an eager run in the same process, and hold some of its memory. `wan2.2-5b-fast` did not end within
-the time that there was (110 s, compiling included), and cold loads from a disk were not taken: for
-both there is `make gpu`.
+`RUSHES_COMPILE_DECODER` brings decoding from 0.29 s to 0.17 s. The compiled peaks were read while
+the eager model was still there, and are left out. `wan2.2-5b-fast` did not end within the time that
+there was (110 s, compiling included), and cold loads from a disk were not taken: for both there is
+`make gpu`.
 """
 
 _CHEAPEST_INTRO = f"""\

@@ -97,6 +97,55 @@ def test_a_smaller_strength_stays_nearer_to_the_video(adapter: DiffusionAdapter)
     assert away[0] < away[2] / 2
 
 
+def passes(adapter: DiffusionAdapter, conditions: Conditions, **changes: Any) -> list[Any]:
+    """Of each pass the noise that its latents begin with, None for noise alone, and how many
+    pictures it follows."""
+    found: list[Any] = []
+    prepare = adapter.pipe.prepare_latents
+
+    def noted(followed: Any, *args: Any, **kwargs: Any) -> Any:
+        sigma = kwargs.get("sigma")
+        begun = kwargs.get("latents") is not None and sigma is not None
+        found.append((round(float(sigma), 3) if begun else None, len(followed)))
+        return prepare(followed, *args, **kwargs)
+
+    adapter.pipe.prepare_latents = noted
+    try:
+        latents(adapter, conditions, **changes)
+    finally:
+        del adapter.pipe.prepare_latents
+    return found
+
+
+@pytest.fixture(scope="module")
+def upscaled(checkpoint: Path) -> DiffusionAdapter:
+    return loaded("ltx-13b", checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("strength", "of_13b"),
+    [(1.0, (1.0, 0.909)), (0.95, (0.95, 0.909)), (0.6, (0.6, 0.6)), (0.05, (0.05, 0.05))],
+)
+def test_a_video_is_noised_as_far_as_its_strength_says_and_no_further(
+    adapter: DiffusionAdapter,
+    upscaled: DiffusionAdapter,
+    strength: float,
+    of_13b: tuple[float, float],
+) -> None:
+    conditions = conditions_for("video-to-video", request_of("ltx-2b"))
+
+    assert passes(adapter, conditions, strength=strength) == [(strength, 0)]
+    assert passes(upscaled, conditions, strength=strength) == [(noise, 0) for noise in of_13b]
+
+
+def test_both_passes_follow_all_that_is_given(upscaled: DiffusionAdapter) -> None:
+    first, way, last = film(3)
+    conditions = Conditions(image=first, keyframes=((8, way),), last_image=last)
+
+    assert passes(upscaled, conditions) == [(None, 3), (0.909, 3)]
+    assert passes(upscaled, Conditions(tail=film(9), last_image=last)) == [(None, 2), (0.909, 2)]
+
+
 def test_the_last_words_of_a_long_prompt_count(adapter: DiffusionAdapter) -> None:
     red, blue = (f"{'a very ' * 30}{colour} ball" for colour in ("red", "blue"))
 

@@ -193,7 +193,14 @@ class LtxUpscaled(Ltx):
         self._upsampler.latent_upsampler.to(device)
 
     def steps(self, request: VideoRequest, conditions: Conditions) -> int:
-        return super().steps(request, conditions) + len(OVER)
+        return super().steps(request, conditions) + len(self._second(request, conditions))
+
+    def _second(self, request: VideoRequest, conditions: Conditions) -> list[float]:
+        """Its noise levels: over a video it goes no further from that than was asked."""
+        if conditions.video is None:
+            return list(OVER)
+        noise = min(OVER[0], 1000 * strength_of(request))
+        return [noise, *(t for t in OVER if t < noise)]
 
     def denoise(
         self, request: VideoRequest, conditions: Conditions, generator: "torch.Generator"
@@ -209,7 +216,8 @@ class LtxUpscaled(Ltx):
             output_type="latent",
         ).frames
         large = (2 * small[0], 2 * small[1])
-        return self._pass(request, conditions, generator, large, OVER, doubled)
+        second = self._second(request, conditions)
+        return self._pass(request, conditions, generator, large, second, doubled)
 
 
 def _two_thirds(pixels: int) -> int:
