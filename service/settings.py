@@ -121,7 +121,7 @@ class Settings(BaseSettings):
         False, description="Compile the decoder too: a new size of clip then takes longer once."
     )
     compiled_shapes: int = Field(
-        6, ge=1, le=32, description="For so many sizes of clips; others run as they are."
+        12, ge=1, le=32, description="For so many sizes of clips; others run as they are."
     )
     compiled_dir: Path | None = Field(
         None, description="Where compiled code is kept. Default: torch's own, in /tmp."

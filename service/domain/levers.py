@@ -26,7 +26,7 @@ class Levers(BaseModel):
 
     compile: Switch = "auto"
     compile_decoder: bool = False
-    compiled_shapes: int = Field(default=6, ge=1, le=32)
+    compiled_shapes: int = Field(default=12, ge=1, le=32)
     attention: str = "native"  # as diffusers calls it
     quantize: Quantize = "off"
     vae_dtype: Literal["model", "bfloat16"] = "model"

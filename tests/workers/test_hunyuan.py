@@ -9,6 +9,7 @@ import pytest
 from service.domain.attempt import AttemptFailed
 from service.workers.adapters.base import Conditions
 from service.workers.adapters.diffusion import DiffusionAdapter
+from service.workers.adapters.over import over
 from service.workers.adapters.pictures import tensor_of
 from tests.tiny.hunyuan import build_hunyuan
 from tests.tiny.hunyuan15 import build_hunyuan15
@@ -96,6 +97,29 @@ def test_a_smaller_strength_stays_nearer_to_the_video(
 
     assert away == sorted(away)
     assert away[0] < away[2]
+
+
+@pytest.mark.parametrize("model", BOTH)
+def test_a_video_is_noised_to_where_its_first_step_begins(
+    adapters: dict[str, DiffusionAdapter], model: str
+) -> None:
+    """The scheduler shifts the sigmas that it is told, and the noise must be the shifted one's."""
+    import torch
+
+    pipe, video = adapters[model].pipe, film(9)
+    request = request_of(model, num_frames=9, num_inference_steps=8, strength=0.5)
+    with torch.inference_mode():
+        told = over(pipe, request, video, torch.Generator().manual_seed(7))
+        vae = pipe.vae
+        known = vae.encode(tensor_of(video).to(vae.device, vae.dtype)).latent_dist.mode().float()
+    noise = torch.randn(known.shape, generator=torch.Generator().manual_seed(7))
+    pipe.scheduler.set_timesteps(sigmas=told["sigmas"])
+    sigma = float(pipe.scheduler.sigmas[0])
+
+    expected = sigma * noise + (1 - sigma) * known * vae.config.scaling_factor
+    assert (len(told["sigmas"]), told["sigmas"][0]) == (4, 0.5)
+    assert sigma > 0.5  # both models' schedulers shift
+    assert torch.allclose(told["latents"], expected, atol=1e-5)
 
 
 def test_all_steps_over_a_video_are_the_clip_without_it(
