@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -55,6 +56,12 @@ class Problem(Stop):
         if status >= 500 and body.get("request_id"):
             lines.append(f"request id: {body['request_id']}")
         super().__init__(exit_code, *lines, *filter(None, [hint]))
+
+    def in_flags(self, flags: Mapping[str, str]) -> Self:
+        """The same with the flags that were typed in place of the API's names for them."""
+        names = "|".join(map(re.escape, flags))
+        self.args = (re.sub(rf"\b({names})\b", lambda found: flags[found[1]], str(self)),)
+        return self
 
 
 class Client:

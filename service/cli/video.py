@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 from typer import Argument, Option
@@ -104,6 +104,18 @@ class Wanted:
         return fields
 
 
+def _flags() -> dict[str, str]:
+    """By the API's names, as far as those are no ordinary words."""
+    found = {}
+    for name, kind in get_type_hints(Wanted, include_extras=True).items():
+        if "_" in name:
+            (option,) = kind.__metadata__
+            # typer has the first of its positional arguments in `default`.
+            told = [each for each in (option.default, *(option.param_decls or ())) if each != ...]
+            found[name] = next(iter(told), f"--{name.replace('_', '-')}")
+    return found
+
+
 def _keyframe(text: str) -> tuple[int, str]:
     frame, equals, rest = text.partition("=")
     if not (frame.isdecimal() and equals and rest):
@@ -143,7 +155,7 @@ def video(
 ) -> None:
     """Make a video: submit, watch, download."""
     from service.cli import show, words
-    from service.cli.client import connect
+    from service.cli.client import Problem, connect
     from service.cli.download import check_output, download
     from service.cli.watch import watch
 
@@ -152,7 +164,10 @@ def video(
     check_output(to)
     with connect(connection) as client:
         asked = {"prompt": prompt, **wanted.body()}
-        job = client.submit("/generate-video", asked, wanted.files())
+        try:
+            job = client.submit("/generate-video", asked, wanted.files())
+        except Problem as refused:
+            raise refused.in_flags(_flags()) from None
         if no_wait:
             show.as_json(job) if connection.as_json else show.line(job["id"])
             return

@@ -133,6 +133,18 @@ def test_a_refused_request_tells_of_each_field_on_a_line(rushes: Rushes) -> None
     assert refused.stdout == ""
 
 
+def test_refusals_speak_of_the_flags_that_were_typed(rushes: Rushes) -> None:
+    few, still = (
+        rushes("video", "A cat", "--steps", "0"),
+        rushes("video", "A cat", "--seconds", "0"),
+    )
+    no_end = rushes("video", "A cat", "--last-image", "https://example.com/a.png")
+
+    assert few.stderr.startswith("--steps: ")
+    assert still.stderr.startswith("--seconds: ")
+    assert no_end.stderr == "--last-image needs an image that the video begins with\n"
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "word"),
     [
