@@ -24,7 +24,7 @@ def refuse(world: World, body: Any) -> dict[str, Any]:
         ("height", 10, ["64"]),
         ("num_frames", 120, ["113", "121"]),
         ("fps", 200, ["60"]),
-        ("duration_seconds", 125.0, ["119.708"]),
+        ("duration_seconds", 125.0, ["120.042"]),
         ("num_inference_steps", 30, ["7"]),
         ("guidance_scale", 7.5, ["1"]),
         ("negative_prompt", "fog", ["no effect"]),
