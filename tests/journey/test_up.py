@@ -143,7 +143,11 @@ def test_children_do_not_outlive_a_killed_supervisor(tmp_path: Path) -> None:
 
 def test_two_workers_share_the_work(tmp_path: Path) -> None:
     with running(tmp_path, "--workers", "2") as service:
+        deadline = time.monotonic() + 30
+        while service.client.get("/health").json()["models"][0]["workers"] < 2:
+            assert time.monotonic() < deadline, service.log()
+            time.sleep(0.1)
+
         jobs = [service.submit()["id"] for _ in range(6)]
 
         assert {service.wait(job)["status"] for job in jobs} == {"succeeded"}
-        assert service.client.get("/health").json()["models"][0]["workers"] == 2
