@@ -44,7 +44,7 @@ class Launcher:
         plan |= {
             "mounts": mounts,
             "new_root": str(self.cloud.folder("tasks", container.id, "fs")),
-            "hidden": hidden(),
+            "hidden": [*hidden(), OWN_DISK],
         }
         plan |= {"kept": [sys.prefix, sys.base_prefix, str(self.cloud.state)]}
         runtime = [sys.executable, "-m", "modal._container_entrypoint"]
@@ -96,6 +96,11 @@ class Launcher:
             "PYTHONPATH": str(root / "root"),
             "PYTHONUNBUFFERED": "1",
         }
+
+
+# Where the deployment's containers write what is no Volume's. At Modal each has a disk of its own,
+# empty at its start and gone with it; the rest of /tmp is where this machine's servers are.
+OWN_DISK = "/tmp/rushes"
 
 
 def namespace() -> list[str]:

@@ -101,6 +101,9 @@ class Shipping:
         if busy:
             raise Unavailable("the database is being read for too long")
         content = self._database.read_bytes()
+        if not content:
+            # Nothing to put is not nothing new: whoever waits was answered for what is gone.
+            raise Unavailable("the database's file is empty")
         self._generation = Generation(self._generation.epoch, self._generation.base + 1)
         self._mark, self._tails = Mark(), 0
         self._most_log_bytes = max(_LEAST_LOG_BYTES, len(content))

@@ -260,3 +260,18 @@ def test_a_log_that_is_being_read_is_replaced_later(world: World, node: Node, ke
     acknowledged |= {node.submit(key, f"n{i}") for i in range(1, 6)}
 
     assert world.must_take("b", world.later()).jobs() == acknowledged
+
+
+def test_a_file_that_was_lost_under_its_owner_answers_for_nothing(
+    world: World, node: Node, key: KeyId
+) -> None:
+    acknowledged = node.submit(key, "one")
+    file = world.root / "a" / "offsite.db"
+    for end in ("-wal", "-shm"):
+        file.with_name(file.name + end).unlink()
+    file.write_bytes(b"")
+
+    with pytest.raises(Unavailable):
+        node.submit(key, "two")
+
+    assert world.must_take("b", world.later()).jobs() == {acknowledged}
