@@ -59,7 +59,7 @@ class Calls:
         for model in self.cards:
             while self._room(model) and (claimed := self._claim(model, now)) is not None:
                 if not self._send(claimed, now):
-                    return sent
+                    break  # another model's Cls may be there
                 sent += 1
         return sent
 

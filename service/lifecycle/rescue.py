@@ -68,6 +68,9 @@ class Rescuer:
             except Unavailable as error:
                 log.warning("call cannot be asked", job=job.id, error=error)
                 self._move(job, _wait_on(job, now, calls.patience))
+            except Exception as fault:  # noqa: BLE001 - one job holds up no other
+                log.error("call could not be judged", fault, job=job.id)
+                self._move(job, _wait_on(job, now, calls.patience))
 
     def _try(self, job: Job, move: Move, now: datetime) -> bool:
         """One job that cannot be moved holds up no other."""

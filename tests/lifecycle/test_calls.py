@@ -508,3 +508,59 @@ def test_a_call_is_told_in_which_memory_to_work(
     calls.tick(clock())
 
     assert [ticket.profile for ticket in modal.sent] == [Profile.FULL, Profile.SMALL]
+
+
+def test_a_model_that_the_platform_refuses_holds_up_no_other(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    clock: make.FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls.cards = {"gone": SLATE.model_copy(update={"name": "gone"}), **calls.cards}
+    refused = [send(db, key_id, clock, request=make.request(model="gone")) for _ in range(3)]
+    other = send(db, key_id, clock)
+    spawn = modal.send
+
+    def spawned(ticket: Ticket) -> str:
+        if ticket.request.model == "gone":
+            raise Unavailable("no worker for gone is deployed")
+        return spawn(ticket)
+
+    monkeypatch.setattr(modal, "send", spawned)
+
+    calls.send_some(clock())
+
+    assert [ticket.job_id for ticket in modal.sent] == [other.id]
+    assert {now_of(db, job).state for job in refused} == {JobState.QUEUED}
+
+
+def test_a_call_whose_bytes_cannot_be_read_holds_up_no_other(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    artifacts: Files,
+    clock: make.FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unreadable, died = send(db, key_id, clock), send(db, key_id, clock)
+    calls.send_some(clock())
+    modal.looks = {"fc-1": "died", "fc-2": "died"}
+    late = send(db, key_id, clock, start_timeout=timedelta(seconds=20))
+    found = artifacts.path
+
+    def path(key: str) -> Path | None:
+        if unreadable.id in key:
+            raise PermissionError("as planned")
+        return found(key)
+
+    monkeypatch.setattr(artifacts, "path", path)
+
+    rescuer.tick(clock.advance(31))
+
+    assert now_of(db, unreadable).state is JobState.STARTING
+    assert now_of(db, died).state is JobState.QUEUED
+    assert now_of(db, late).state is JobState.EXPIRED
