@@ -149,14 +149,21 @@ class Calls:
 
     def _left_behind(self, job: Job, call_id: str) -> CallEnd | None:
         """What a call would have answered that has no answer, from the bytes that it left."""
-        begun = job.state is JobState.RUNNING
-        prefix = job.artifact_prefix if begun else lone_prefix(job.id, job.fence, call_id)
-        outcome = finished_outcome(self.artifacts, prefix)
-        if outcome is None:
-            return None
-        return CallEnd(
-            job_id=job.id, attempt=job.attempt, fence=job.fence, begun=begun, outcome=outcome
-        )
+        places = [(job.fence, False, lone_prefix(job.id, job.fence, call_id))]
+        if job.state is JobState.RUNNING:
+            # Its begin was heard; whether it knows that is open.
+            before = job.fence - 1
+            places = [
+                (job.fence, True, job.artifact_prefix),
+                (before, False, lone_prefix(job.id, before, call_id)),
+            ]
+        for fence, begun, prefix in places:
+            outcome = finished_outcome(self.artifacts, job, prefix)
+            if outcome is not None:
+                return CallEnd(
+                    job_id=job.id, attempt=job.attempt, fence=fence, begun=begun, outcome=outcome
+                )
+        return None
 
     def _judge(self, tx: Transaction, job: Job, look: Look, now: datetime) -> Job | None:
         if isinstance(look, CallEnd):

@@ -5,12 +5,13 @@ from datetime import datetime, timedelta
 
 from service.domain.attempt import Failure, FailureKind, Outcome, Progress
 from service.domain.call import CallEnd
-from service.domain.errors import FieldError, Lost, NotFound, RequestRefused
-from service.domain.job import Job, JobId, JobState, artifact_prefix
+from service.domain.errors import Lost, NotFound, RequestRefused
+from service.domain.job import Job, JobId, JobState, artifact_prefix, lone_prefix
 from service.domain.key import opens
 from service.domain.price import Terms
 from service.domain.retry import MAX_RESTARTS
 from service.lifecycle.charge import Spent, charge_of
+from service.lifecycle.manifest import faults
 from service.lifecycle.settle import give_back, settle
 from service.store import attempts, jobs, moves
 from service.store.attempts import Attempt
@@ -112,7 +113,9 @@ def finish(
     if done is not None:
         return done
     job = _running(tx, credentials, fence)
-    _check(job, outcome)
+    errors = faults(job, outcome, job.artifact_prefix)
+    if errors:
+        raise RequestRefused(errors)
     return succeed(tx, job, outcome, terms=terms, now=now)
 
 
@@ -128,29 +131,53 @@ def succeed(tx: Transaction, job: Job, outcome: Outcome, *, terms: Terms, now: d
 
 
 def adopt(tx: Transaction, job: Job, end: CallEnd, *, terms: Terms, now: datetime) -> Job | None:
-    """What a called worker answered, in place of a report that was not heard. None when it is not,
-    or no longer, about `job` as it stands."""
-    if end.attempt != job.attempt or end.fence != job.fence:
+    """What a called worker answered, in place of a report that was not heard. None when that says
+    nothing of `job` as it stands: then it is as if the worker had fallen silent."""
+    attempt = attempts.get(tx, job.id, job.attempt)
+    if attempt is None or attempt.call_id is None or not _speaks_of(job, end):
         return None
+    if end.outcome is None and end.failure is None:
+        given_back = end.given_back and job.state is JobState.RUNNING
+        return give_back(tx, job, terms, now) if given_back else None
     if job.state is JobState.STARTING:
         # It could not reach us to begin; what it did counts all the same.
         begun = moves.begin(tx, job, now=now, lease=timedelta(0))
         if begun is None:
             return None
         job = begun
-    if end.outcome is not None and _lies_under(job.id, end):
-        return succeed(tx, job, end.outcome, terms=terms, now=now)
     if end.failure is not None:
         return settle(tx, job, end.failure, terms, now)
-    return give_back(tx, job, terms, now)
-
-
-def _lies_under(job_id: JobId, end: CallEnd) -> bool:
-    """Whether the bytes are where this call may have put them."""
     assert end.outcome is not None
-    folder = end.outcome.facts.video.key.rpartition("/")[0]
-    prefix = artifact_prefix(job_id, end.fence)
-    return folder == prefix or folder.startswith(f"{prefix}-")
+    if faults(job, end.outcome, _prefix(job, end, attempt.call_id)):
+        return settle(tx, job, _FOREIGN, terms, now)
+    return succeed(tx, job, end.outcome, terms=terms, now=now)
+
+
+def _prefix(job: Job, end: CallEnd, call_id: str) -> str:
+    """Where this call was to put its bytes."""
+    if end.begun:
+        return artifact_prefix(job.id, end.fence)
+    return lone_prefix(job.id, end.fence, call_id)
+
+
+def _speaks_of(job: Job, end: CallEnd) -> bool:
+    """Whether this answer of the job's own call is about the attempt as it stands.
+
+    A worker that did not hear its begin confirmed works on under its ticket's fence, which that
+    begin has moved on. What it made is the attempt's; but that it gave up is no news, for another
+    container of its call may be at work.
+    """
+    if end.attempt != job.attempt:
+        return False
+    made = end.outcome is not None or end.failure is not None
+    return end.fence == job.fence or (made and not end.begun and end.fence < job.fence)
+
+
+_FOREIGN = Failure(
+    kind=FailureKind.INTERNAL,
+    code="foreign_result",
+    message="the worker answered with a clip that is not this job's; its log may say why",
+)
 
 
 def fail(
@@ -210,22 +237,3 @@ def _finished_before(tx: Transaction, credentials: Credentials, fence: int) -> J
     if attempt is None or job is None or not opens(credentials.token, attempt.token_hash):
         return None
     return job if attempt.outcome == "succeeded" and job.fence == fence else None
-
-
-def _check(job: Job, outcome: Outcome) -> None:
-    """A worker may only report what was asked for, and bytes that lie under its own fence."""
-    facts, asked = outcome.facts, job.request
-    errors = [
-        FieldError(
-            f"/facts/{name}/key", f"must lie directly under {job.artifact_prefix}/", "foreign"
-        )
-        for name in ("video", "thumbnail", "last_frame")
-        if getattr(facts, name).key.rpartition("/")[0] != job.artifact_prefix
-    ]
-    errors += [
-        FieldError(f"/facts/{name}", f"the job asks for {getattr(asked, name)}", "not_as_asked")
-        for name in ("width", "height", "fps", "num_frames")
-        if getattr(facts, name) != getattr(asked, name)
-    ]
-    if errors:
-        raise RequestRefused(errors)

@@ -102,7 +102,7 @@ class Rescuer:
         if job.state is JobState.STARTING:
             return lambda tx: lapse(tx, job, self.terms, now)
         try:
-            outcome = finished_outcome(self.artifacts, job.artifact_prefix)
+            outcome = finished_outcome(self.artifacts, job, job.artifact_prefix)
         except Unavailable as error:
             # Whether there is a clip is not known: neither lost nor adopted before it is.
             log.warning("what a lost worker left cannot be read", job=job.id, error=error)

@@ -65,8 +65,9 @@ class CalledWorker:
                     made = attempt(ticket, self.warm, self.bench, reporter, prefix)
                     if isinstance(made, GivenBack):
                         log.info("attempt given back", **named(ticket))
-                        reporter.release(made)
-                        return _end(ticket, reporter.fence, False, None)
+                        with suppress(Unheard):
+                            reporter.release(made)
+                        return _end(ticket, reporter.fence, begun, made)
                     if begun:
                         _tell(reporter, made)
             except Lost as lost:
@@ -115,7 +116,9 @@ def _tell(reporter: HttpReporter, made: Outcome | Failure) -> None:
         log.warning("the end was not heard", error=error)
 
 
-def _end(ticket: Ticket, fence: int, begun: bool, made: Outcome | Failure | None) -> CallEnd:
+def _end(
+    ticket: Ticket, fence: int, begun: bool, made: Outcome | Failure | GivenBack | None
+) -> CallEnd:
     return CallEnd(
         job_id=ticket.job_id,
         attempt=ticket.attempt,
@@ -123,4 +126,5 @@ def _end(ticket: Ticket, fence: int, begun: bool, made: Outcome | Failure | None
         begun=begun,
         outcome=made if isinstance(made, Outcome) else None,
         failure=made if isinstance(made, Failure) else None,
+        given_back=isinstance(made, GivenBack),
     )

@@ -218,14 +218,39 @@ class HttpReporter:
             json=body,
             headers={"Authorization": f"Bearer {self._ticket.token}"},
         )
-        if answer.status_code in (401, 404, 409, 422):
+        if _refused(answer):
             raise Lost(f"{act} was refused: {answer.text[:200]}")
         answer.raise_for_status()
-        try:
-            found: dict[str, Any] = answer.json()
-        except ValueError as error:
-            raise httpx.DecodingError("not the API's answer", request=answer.request) from error
+        found = _object(answer)
+        if not found.keys() >= _ANSWERED[act]:
+            raise httpx.DecodingError("not the API's answer", request=answer.request)
         return found
+
+
+# What the API answers to each act. Whatever lacks it stands where the API should be: a proxy's
+# page, another service at an old address.
+_ANSWERED = {
+    "begin": {"fence", "artifact_prefix", "lease_seconds"},
+    "progress": {"cancel_requested"},
+    "finish": {"status"},
+    "fail": {"status"},
+    "release": {"status"},
+}
+
+
+def _refused(answer: httpx.Response) -> bool:
+    """Whether the API itself said no. A front door that has no such host, or wants a login, says
+    401 or 404 too; that is not a word about the attempt."""
+    problem = answer.headers.get("content-type", "").startswith("application/problem+json")
+    return answer.status_code in (401, 404, 409, 422) and problem and "code" in _object(answer)
+
+
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 _CANCELED = AttemptFailed(FailureKind.CANCELED, "canceled", "canceled on request")

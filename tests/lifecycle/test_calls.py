@@ -286,7 +286,7 @@ def test_a_platform_that_cannot_be_asked_loses_no_job(
     assert now_of(db, job).state is JobState.RUNNING
 
 
-def test_an_old_answer_changes_nothing(
+def test_the_answer_of_an_older_container_changes_nothing(
     db: Database,
     key_id: KeyId,
     calls: Calls,
@@ -296,14 +296,159 @@ def test_an_old_answer_changes_nothing(
 ) -> None:
     job = send(db, key_id, clock)
     calls.send_some(clock())
-    begun = begin(db, modal.sent[0], clock)
-    old = end(modal.sent[0], failure=make.failure(FailureKind.USER))  # under the ticket's fence
-    modal.looks["fc-1"] = old
+    first = begin(db, modal.sent[0], clock)
+    second = begin(db, modal.sent[0], clock)
+    modal.looks["fc-1"] = end(
+        modal.sent[0], fence=first.fence, begun=True, failure=make.failure(FailureKind.USER)
+    )
 
     rescuer.tick(clock.advance(31))
 
-    assert begun.fence != modal.sent[0].fence
+    assert second.fence > first.fence
     assert now_of(db, job).state is JobState.QUEUED  # lost, not failed
+
+
+def test_the_clip_of_a_worker_that_did_not_hear_that_it_had_begun_counts(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    clock: make.FakeClock,
+) -> None:
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+    (ticket,) = modal.sent
+    begun = begin(db, ticket, clock)  # heard, and its answer lost on the way
+    own = lone_prefix(job.id, ticket.fence, "fc-1")
+    modal.looks["fc-1"] = end(ticket, outcome=outcome_under(begun, own))
+
+    rescuer.tick(clock.advance(31))
+
+    done = now_of(db, job)
+    assert begun.fence > ticket.fence
+    assert (done.state, done.attempt) == (JobState.SUCCEEDED, 1)
+    assert done.result is not None
+    assert done.result.video.key.startswith(f"{own}/")
+
+
+def test_the_clip_of_such_a_worker_is_found_when_its_answer_is_lost_too(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    artifacts: Files,
+    clock: make.FakeClock,
+    tmp_path: Path,
+) -> None:
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+    begun = begin(db, modal.sent[0], clock)
+    own = lone_prefix(job.id, modal.sent[0].fence, "fc-1")
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(outcome_under(begun, own).model_dump_json())
+    artifacts.put(f"{own}/manifest.json", manifest, "application/json")
+    modal.looks["fc-1"] = "died"
+
+    rescuer.tick(clock.advance(31))
+
+    assert now_of(db, job).state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("name", ["video", "thumbnail", "last_frame"])
+def test_bytes_that_lie_elsewhere_are_adopted_from_no_answer(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    clock: make.FakeClock,
+    name: str,
+    begun: bool,
+) -> None:
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+    (ticket,) = modal.sent
+    held = begin(db, ticket, clock) if begun else now_of(db, job)
+    own = held.artifact_prefix if begun else lone_prefix(job.id, ticket.fence, "fc-1")
+    facts = outcome_under(held, own).model_dump()
+    facts["facts"][name]["key"] = f"jobs/job_of_another_tenant/3/{name}"
+    outcome = Outcome.model_validate(facts)
+    modal.looks["fc-1"] = end(ticket, fence=held.fence, begun=begun, outcome=outcome)
+
+    rescuer.tick(clock.advance(31))
+
+    failed = now_of(db, job)
+    assert failed.state is JobState.FAILED
+    assert failed.error is not None
+    assert failed.error.code == "foreign_result"
+
+
+def test_a_clip_that_was_not_asked_for_is_adopted_from_no_answer(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    clock: make.FakeClock,
+) -> None:
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+    (ticket,) = modal.sent
+    own = lone_prefix(job.id, ticket.fence, "fc-1")
+    outcome = outcome_under(now_of(db, job), own)
+    facts = outcome.facts.model_copy(update={"num_frames": outcome.facts.num_frames + 8})
+    modal.looks["fc-1"] = end(ticket, outcome=outcome.model_copy(update={"facts": facts}))
+
+    rescuer.tick(clock.advance(31))
+
+    assert now_of(db, job).state is JobState.FAILED
+
+
+def test_calls_that_end_without_a_word_end_their_job(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    clock: make.FakeClock,
+) -> None:
+    """As when a worker is refused by whatever answers at a wrong RUSHES_WORKER_URL."""
+    job = send(db, key_id, clock)
+
+    for _ in range(3 * MAX_LAPSED):
+        calls.send_some(clock())
+        modal.looks |= {f"fc-{n}": end(sent) for n, sent in enumerate(modal.sent, 1)}
+        rescuer.tick(clock.advance(31))
+
+    failed = now_of(db, job)
+    assert len(modal.sent) == MAX_LAPSED
+    assert failed.error is not None
+    assert failed.error.code == "never_begun"
+
+
+def test_a_worker_that_gave_its_attempt_back_unheard_is_not_to_blame(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    clock: make.FakeClock,
+) -> None:
+    job = send(db, key_id, clock)
+    for number in range(1, 5):
+        calls.send_some(clock())
+        begun = begin(db, modal.sent[-1], clock, f"fc-{number}")
+        modal.looks[f"fc-{number}"] = end(
+            modal.sent[-1], fence=begun.fence, begun=True, given_back=True
+        )
+
+        rescuer.tick(clock.advance(31))
+
+        now = now_of(db, job)
+        assert (now.state, now.max_attempts - now.attempt) == (JobState.QUEUED, 3)
 
 
 def test_a_job_that_waits_too_long_for_a_gpu_expires_and_its_call_is_stopped(
@@ -456,10 +601,10 @@ def test_what_was_given_up_before_a_restart_is_stopped_after_it(
     assert modal.canceled == ["fc-1"]
 
 
-def begin(db: Database, ticket: Ticket, clock: make.FakeClock) -> Job:
+def begin(db: Database, ticket: Ticket, clock: make.FakeClock, call_id: str = "fc-1") -> Job:
     """The worker's first act, by the call that the dispatcher noted."""
     claimed = make.dispatch.Claim(now_of_id(db, ticket.job_id), ticket.token)
-    return make.begin(db, claimed, clock(), call_id="fc-1")
+    return make.begin(db, claimed, clock(), call_id=call_id)
 
 
 def now_of_id(db: Database, job_id: str) -> Job:

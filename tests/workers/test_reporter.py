@@ -15,7 +15,7 @@ from service.domain.errors import Lost
 from service.domain.job import KeyId
 from service.domain.submission import new_job
 from service.workers import reporter as reporting
-from service.workers.reporter import GivenBack, HttpReporter
+from service.workers.reporter import GivenBack, HttpReporter, Unheard
 from tests import make
 
 
@@ -26,6 +26,7 @@ class Api(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.heard: list[tuple[str, dict[str, Any]]] = []
         self.script: dict[str, list[int]] = {}
+        self.foreign: dict[int, bytes] = {}  # what something else says with a status
         self.cancel = False
         self.told = threading.Event()
 
@@ -43,9 +44,14 @@ class Handler(BaseHTTPRequestHandler):
             "begin": {"fence": 5, "artifact_prefix": "jobs/j/5", "lease_seconds": 1.2},
             "progress": {"cancel_requested": self.server.cancel},
         }
-        answer = answers.get(act, {"status": "x"}) if status == 200 else {"detail": "as planned"}
+        problem = {"detail": "as planned", "code": "lost"}
+        answer = answers.get(act, {"status": "x"}) if status == 200 else problem
+        kind = "application/json" if status == 200 else "application/problem+json"
         content = json.dumps(answer).encode()
+        if status in self.server.foreign:
+            kind, content = "text/html", self.server.foreign[status]
         self.send_response(status)
+        self.send_header("content-type", kind)
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -114,6 +120,20 @@ def test_a_lost_attempt_raises_in_the_next_step(reporter: HttpReporter, api: Api
         error = until_it_raises(reporter, api)
 
     assert isinstance(error, Lost)
+
+
+@pytest.mark.parametrize("status", [200, 302, 401, 403, 404, 409, 422, 500])
+@pytest.mark.parametrize("said", [b"", b"{}", b"[]", b"<h1>modal-http: invalid</h1>"], ids=repr)
+def test_what_is_not_our_api_is_no_refusal(api: Api, status: int, said: bytes) -> None:
+    """A front door that knows no such app answers 404 for it; the attempt may well be ours."""
+    api.foreign[status] = said
+    api.script["begin"] = [status] * 100
+    with httpx.Client(base_url=f"http://127.0.0.1:{api.server_address[1]}") as client:
+        reporter = HttpReporter(client, make.ticket(), threading.Event(), patience=0.3)
+        with pytest.raises(Unheard):
+            reporter.begin()
+
+    assert len(api.heard) > 1
 
 
 def test_a_silent_step_is_bridged_by_heartbeats(reporter: HttpReporter, api: Api) -> None:
