@@ -77,11 +77,17 @@ def check_token() -> None:
 
 def ensure_secrets(settings: Settings, environment: str | None) -> str:
     """Make the Secrets that are missing; the API key, as far as it is known here."""
-    if not exists(settings.modal_app, environment):
-        make_secret(settings.modal_app, service_secret(settings, environment), environment)
-    bucket = f"{settings.modal_app}-bucket"
-    if settings.s3_bucket and not exists(bucket, environment):
-        make_secret(bucket, bucket_secret(settings), environment)
+    name, bucket = settings.modal_app, f"{settings.modal_app}-bucket"
+    if exists(name, environment):
+        tell_kept(name, named_here(settings), environment, *_SERVICE_SECRET)
+    else:
+        make_secret(name, service_secret(settings, environment), environment)
+    if settings.s3_bucket:
+        values = bucket_secret(settings)
+        if exists(bucket, environment):
+            tell_kept(bucket, [*values], environment)
+        else:
+            make_secret(bucket, values, environment)
     kept = key_file(settings, environment)
     return kept.read_text().strip() if kept.exists() else ""
 
@@ -107,6 +113,33 @@ def service_secret(settings: Settings, environment: str | None) -> dict[str, str
         "RUSHES_WORKER_TOKEN": revealed(settings.worker_token) or secrets.token_urlsafe(32),
         "RUSHES_SECRET": revealed(settings.secret) or secrets.token_urlsafe(32),
     }
+
+
+def named_here(settings: Settings) -> list[str]:
+    """Which values of the service's Secret this machine's settings name."""
+    own = Settings(data_dir=settings.data_dir, database_url="").database_url
+    set_here = {
+        "RUSHES_DATABASE_URL": settings.database_url != own,
+        "RUSHES_BOOTSTRAP_KEY": bool(revealed(settings.bootstrap_key)),
+        "RUSHES_WORKER_TOKEN": bool(revealed(settings.worker_token)),
+        "RUSHES_SECRET": bool(revealed(settings.secret)),
+    }
+    return [name for name, given in set_here.items() if given]
+
+
+_SERVICE_SECRET = ("RUSHES_BOOTSTRAP_KEY", "RUSHES_WORKER_TOKEN", "RUSHES_SECRET")
+
+
+def tell_kept(name: str, set_here: list[str], environment: str | None, *always: str) -> None:
+    """A Secret that is there stays as it is, and Modal does not show whether it says the same."""
+    if set_here:
+        place = " ".join(["", *named("--env", environment)])
+        whole = dict.fromkeys([*set_here, *always])
+        say(
+            f"kept the Secret {name} as it is: {', '.join(set_here)} of here not sent.\n"
+            f"To change it, give all of it and deploy again: {shown_modal()} secret create{place} "
+            f"--force {name} {' '.join(f'{value}=…' for value in whole)}"
+        )
 
 
 def bucket_secret(settings: Settings) -> dict[str, str]:

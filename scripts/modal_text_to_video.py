@@ -18,13 +18,18 @@ import modal
 from service.dispatch.on_modal import class_name
 from service.domain.card import ModelCard
 from service.domain.catalog import CARDS
-from service.settings import Settings, deployed_environment
+from service.settings import (
+    API_INPUTS,
+    CALL_MARGIN_SECONDS,
+    Settings,
+    call_seconds,
+    deployed_environment,
+)
 
 SETTINGS = Settings()
 APP = SETTINGS.modal_app
 MODELS = SETTINGS.models or ["ltx-2b"]
 
-_LONGEST_RUN_SECONDS = 3600
 _ARTIFACTS = Path("/artifacts")
 _WEIGHTS = Path("/weights")
 _COMPILED = Path("/compiled")
@@ -114,7 +119,7 @@ else:
     max_containers=_api_containers(),
     scaledown_window=300,
 )
-@modal.concurrent(max_inputs=100)
+@modal.concurrent(max_inputs=API_INPUTS)
 @modal.asgi_app(
     label=f"{APP}-api",
     custom_domains=[SETTINGS.modal_domain] if SETTINGS.modal_domain else None,
@@ -220,7 +225,7 @@ def _options(card: ModelCard) -> dict[str, Any]:
             str(_WEIGHTS): weights.read_only(),
             str(_COMPILED): compiled,
         },
-        "timeout": _LONGEST_RUN_SECONDS,
+        "timeout": call_seconds(SETTINGS) + CALL_MARGIN_SECONDS,
         "startup_timeout": int(SETTINGS.modal_start_seconds),
         "min_containers": SETTINGS.modal_min_containers.get(card.name),
         "max_containers": SETTINGS.modal_max_containers,

@@ -41,6 +41,7 @@ from service.api.routes import (
     webhooks,
 )
 from service.api.seen import Seen
+from service.api.waits import Waits
 from service.background import Repeater, Ticker
 from service.domain.errors import Unavailable
 from service.domain.ports import Clock, Offsite, utc_now
@@ -241,12 +242,12 @@ def _parts(
 
     db = wiring.database(settings, on_commit, offsite)
     artifacts, cards = wiring.artifacts(settings), wiring.cards(settings)
-    calls = wiring.calls(settings, db, artifacts)
+    calls, limits = wiring.calls(settings, db, artifacts), wiring.limits(settings)
     return Parts(
         db=db,
         artifacts=artifacts,
         cards=cards,
-        limits=wiring.limits(settings),
+        limits=limits,
         terms=wiring.terms(settings),
         clock=clock,
         bell=bell,
@@ -254,6 +255,7 @@ def _parts(
         keyring=keyring,
         line=Line(db),
         seen=seen,
+        waits=Waits(limits.max_waits),
         calls=calls,
         pools=None if calls is None else Pools(calls.dispatcher, tuple(cards)),
         due=due,

@@ -281,6 +281,15 @@ _NOT_DEPLOYED = {
 }
 
 
+def call_seconds(settings: Settings) -> int:
+    """The longest run of an attempt that is a call on Modal, whose own limit lies just behind."""
+    return min(max(3600, settings.job_timeout_seconds), 86_400 - CALL_MARGIN_SECONDS)
+
+
+CALL_MARGIN_SECONDS = 60  # in which the job's own timeout is told, and not that of its platform
+API_INPUTS = 100  # requests that one container of the api works on at once
+
+
 def deployed_environment(settings: Settings) -> dict[str, str]:
     """The environment for the containers of a deploy on Modal, without any secret."""
     return {

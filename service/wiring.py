@@ -29,7 +29,7 @@ from service.lifecycle.access import admit
 from service.lifecycle.calls import Calls
 from service.offsite.on_modal import DictRegister, VolumeShelf
 from service.offsite.tenure import Home
-from service.settings import KEY_FILE, MIN_SECRET, Settings
+from service.settings import API_INPUTS, KEY_FILE, MIN_SECRET, Settings, call_seconds
 from service.store import keys
 from service.store.database import Database
 from service.workers.stages.fetch import Sources
@@ -175,10 +175,14 @@ def levers(settings: Settings) -> Levers:
 
 
 def limits(settings: Settings) -> Limits:
+    called = settings.dispatch == "modal"
+    longest = timedelta(seconds=call_seconds(settings)) if called else timedelta(days=1)
     return Limits(
         max_queued_per_key=settings.max_queued_per_key,
         max_active_per_key=settings.max_active_per_key,
-        default_timeout=timedelta(seconds=settings.job_timeout_seconds),
+        max_waits=API_INPUTS * 6 // 10 if called else 1_000,
+        default_timeout=min(timedelta(seconds=settings.job_timeout_seconds), longest),
+        longest_timeout=longest,
         running_lease=timedelta(seconds=settings.running_lease_seconds),
     )
 

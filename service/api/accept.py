@@ -17,6 +17,7 @@ from service.api.candidates import candidates
 from service.domain.errors import FieldError, RequestRefused, Unavailable
 from service.domain.failpoint import failpoint
 from service.domain.job import Job, JobState
+from service.domain.limits import Limits
 from service.domain.request import VideoAsk
 from service.domain.submission import Idempotency, Submission, new_id
 from service.lifecycle.inputs import discard, keep
@@ -58,12 +59,11 @@ async def submission(visit: Visit, plea: Plea) -> tuple[Submission, Brought]:
     first, *others = candidates(parts, ask, brought.media)
     if ask.webhook_url is not None:
         refuse_bad_target(parts, ask.webhook_url, "/webhook_url")
-    limit = parts.limits.default_timeout
     asked = Submission(
         key_id=visit.key.id,
         request=first.request,
         fallbacks=tuple(other.as_fallback() for other in others),
-        timeout=limit if ask.timeout_seconds is None else timedelta(seconds=ask.timeout_seconds),
+        timeout=_timeout(ask, parts.limits),
         start_timeout=_seconds(ask.start_timeout_seconds),
         priority=ask.priority or "normal",
         metadata=ask.metadata or {},
@@ -104,8 +104,10 @@ async def accept(visit: Visit, plea: Plea, *, prefer: str | None) -> Response:
     if accepted.replayed:
         headers["Idempotency-Replayed"] = "true"
     if wait is not None:
-        headers["Preference-Applied"] = f"wait={int(wait.total_seconds())}"
-        job = await wait_final(parts, job, wait)
+        waited = await wait_final(parts, job, wait)
+        if waited is not None:
+            headers["Preference-Applied"] = f"wait={int(wait.total_seconds())}"
+            job = waited
     if ask.response_format == "b64_json" and job.state is JobState.SUCCEEDED:
         answer = await inline_answer(parts, job)
     else:
@@ -120,8 +122,12 @@ async def _known(visit: Visit, plea: Plea) -> Accepted | None:
     named = _idempotency(plea)
     if named is None or not plea.asked.ask.media_texts:
         return None
-    now, key_id = visit.parts.clock(), visit.key.id
-    return await visit.parts.read(lambda tx: find_earlier(tx, key_id, named, now))
+    parts, key_id = visit.parts, visit.key.id
+    now = parts.clock()
+    if await parts.read(lambda tx: find_earlier(tx, key_id, named, now)) is None:
+        return None
+    # Committed is not yet durable, where the database is copied elsewhere: a write waits for that.
+    return await parts.write(lambda tx: find_earlier(tx, key_id, named, now))
 
 
 async def _submit(visit: Visit, plea: Plea) -> Accepted:
@@ -144,6 +150,17 @@ async def _submit(visit: Visit, plea: Plea) -> Accepted:
     if accepted.replayed:
         await run_in_threadpool(discard, parts.artifacts, asked.job_id)
     return accepted
+
+
+def _timeout(ask: VideoAsk, limits: Limits) -> timedelta:
+    if ask.timeout_seconds is None:
+        return limits.default_timeout
+    timeout = timedelta(seconds=ask.timeout_seconds)
+    if timeout > limits.longest_timeout:
+        longest = int(limits.longest_timeout.total_seconds())
+        detail = f"timeout_seconds: at most {longest} here, after which the platform ends a call"
+        raise RequestRefused([FieldError("/timeout_seconds", detail, "less_than_equal")])
+    return timeout
 
 
 def _seconds(number: int | None) -> timedelta | None:

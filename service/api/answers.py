@@ -61,10 +61,13 @@ def etag_matches(known: str | None, tag: str) -> bool:
     return "*" in tags or tag in tags
 
 
-async def wait_final(parts: Parts, job: Job, wait: timedelta) -> Job:
-    """The job as soon as it is final, or as it is when the wait is over."""
+async def wait_final(parts: Parts, job: Job, wait: timedelta) -> Job | None:
+    """The job as soon as it is final, or as it is when the wait is over; None at once where too
+    many requests are held already."""
     deadline = parts.clock() + wait
-    with parts.bell.listen(job.id) as rung:
+    with parts.waits.hold(job.key_id) as held, parts.bell.listen(job.id) as rung:
+        if not held:
+            return None
         while True:
             rung.clear()
             now = await parts.find_job(job.id, job.key_id)

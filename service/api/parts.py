@@ -24,6 +24,7 @@ from service.api.pace import Pace
 from service.api.pools import Pools
 from service.api.room import Room
 from service.api.seen import Seen
+from service.api.waits import Waits
 from service.domain.card import ModelCard
 from service.domain.catalog import CARDS
 from service.domain.errors import FieldError, NotFound, RequestRefused, Unavailable
@@ -58,6 +59,7 @@ class Parts:
     fleet: Fleet
     keyring: Keyring
     line: Line
+    waits: Waits
     calls: Calls | None  # where workers do not ask for work
     pools: Pools | None  # the same
     due: Event  # set when a job was queued

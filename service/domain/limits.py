@@ -12,7 +12,9 @@ class Limits:
     max_active_per_key: int = 1_000  # starting or running at the same time
     max_inline_bytes: int = 20_000_000  # of an MP4 inside a JSON answer, before base64
     max_wait: timedelta = timedelta(seconds=60)
+    max_waits: int = 1_000  # requests that are held until their job is final
     default_timeout: timedelta = timedelta(minutes=30)  # of one attempt
+    longest_timeout: timedelta = timedelta(days=1)  # the same, where a request names it
     keep_idempotency: timedelta = timedelta(hours=24)
 
     # How long a worker may stay silent before its job is given to another.

@@ -1,16 +1,20 @@
 import shutil
 import time
 from collections import namedtuple
+from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 from fastapi.testclient import TestClient
 
+from service import wiring
 from service.api import room
 from service.api.pace import Pace
+from service.api.waits import Waits
 from service.app import build
 from service.domain.errors import RateLimited
 from service.domain.job import KeyId
-from service.settings import Settings
+from service.settings import API_INPUTS, Settings
 from tests.api.world import KEY, World
 
 
@@ -88,3 +92,65 @@ def test_a_nearly_full_disk_takes_no_job_and_begins_none(
     monkeypatch.undo()
     world.parts.room._good_until = 0.0
     assert world.claim().status_code == 200
+
+
+def test_held_requests_leave_room_for_others(settings: Settings) -> None:
+    """On Modal each of them takes one of the places of a container."""
+    settings.dispatch = "modal"
+    waits = Waits(wiring.limits(settings).max_waits)
+
+    with ExitStack() as held:
+        one = [held.enter_context(waits.hold(KeyId("one"))) for _ in range(110)]
+        other = [held.enter_context(waits.hold(KeyId("other"))) for _ in range(110)]
+        third = held.enter_context(waits.hold(KeyId("third")))
+
+    assert (sum(one), sum(other), third) == (30, 30, False)
+    assert sum(one) + sum(other) < 0.7 * API_INPUTS
+    with waits.hold(KeyId("third")) as again:
+        assert again
+
+
+def test_a_request_that_may_not_be_held_is_answered_at_once(world: World) -> None:
+    job = world.submit()
+    key_id = world.client.get("/v1/keys").json()["data"][0]["id"]
+    with ExitStack() as held:
+        while held.enter_context(world.parts.waits.hold(key_id)):
+            pass
+        started = time.monotonic()
+
+        polled = world.client.get(f"/v1/jobs/{job['id']}?wait=60")
+        asked = {"prompt": "x"}
+        sent = world.client.post("/generate-video", json=asked, headers={"Prefer": "wait=60"})
+
+    assert time.monotonic() - started < 30
+    assert (polled.json()["status"], polled.headers["Retry-After"]) == ("queued", "1")
+    assert sent.status_code == 202
+    assert "Preference-Applied" not in sent.headers
+
+
+def test_a_run_longer_than_a_call_on_modal_is_refused(
+    world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.dispatch = "modal"
+    limits = wiring.limits(settings)
+    monkeypatch.setattr(world.client.app.state, "parts", replace(world.parts, limits=limits))  # type: ignore[attr-defined]
+
+    refused = world.client.post("/generate-video", json={"prompt": "x", "timeout_seconds": 3601})
+    taken = world.client.post("/generate-video", json={"prompt": "x", "timeout_seconds": 3600})
+
+    assert refused.status_code == 422
+    (error,) = refused.json()["errors"]
+    assert (error["pointer"], "at most 3600" in error["detail"]) == ("/timeout_seconds", True)
+    assert taken.status_code == 202
+
+
+@pytest.mark.parametrize(("asked", "most"), [(60, 3600), (7200, 7200), (86_400, 86_340)])
+def test_a_call_may_run_as_long_as_the_owner_wants(
+    settings: Settings, asked: int, most: int
+) -> None:
+    settings.dispatch, settings.job_timeout_seconds = "modal", asked
+
+    limits = wiring.limits(settings)
+
+    assert limits.longest_timeout.total_seconds() == most
+    assert limits.default_timeout.total_seconds() == min(asked, most)

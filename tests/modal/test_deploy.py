@@ -106,6 +106,10 @@ def test_a_second_deploy_makes_no_secret_and_keeps_the_key(deployed: Deployed) -
 
     assert again.returncode == 0, again.stdout + again.stderr
     assert "made the Secret" not in again.stdout
+    # Modal does not show what it keeps: nobody can tell whether this is another address.
+    assert f"kept the Secret {APP} as it is: RUSHES_DATABASE_URL of here not sent." in again.stdout
+    whole = "RUSHES_DATABASE_URL=… RUSHES_BOOTSTRAP_KEY=… RUSHES_WORKER_TOKEN=… RUSHES_SECRET=…"
+    assert f"modal secret create --force {APP} {whole}" in again.stdout
     assert deployed.kept in again.stdout
 
 
@@ -120,7 +124,7 @@ def test_every_model_is_a_cls_with_its_gpus_volumes_limits_and_no_retries(
         worker = found[name]["definition"]
         mounts = {at["mount_path"]: at.get("read_only", False) for at in worker["volume_mounts"]}
         assert mounts == {"/artifacts": False, "/compiled": False, "/weights": True}
-        assert (worker["timeout_secs"], worker["startup_timeout_secs"]) == (3600, 300)
+        assert (worker["timeout_secs"], worker["startup_timeout_secs"]) == (3660, 300)
         assert worker.get("retry_policy", {}).get("retries", 0) == 0
         assert worker.get("secret_ids", []) == []
         image = found[name]["environment"]
