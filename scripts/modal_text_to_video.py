@@ -155,7 +155,8 @@ def tick() -> int:
     token = Settings().worker_token
     assert token is not None, "the Secret has RUSHES_WORKER_TOKEN"
     headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
-    return httpx.post(f"{_api_url()}/internal/tick", headers=headers, timeout=120).status_code
+    answer = httpx.post(f"{_api_url()}/internal/tick", headers=headers, timeout=120)
+    return answer.raise_for_status().status_code
 
 
 @app.function(image=cpu_image, volumes={str(_WEIGHTS): weights}, timeout=6 * 3600)

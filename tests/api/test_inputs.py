@@ -13,7 +13,9 @@ from httpx import Response
 
 from service.app import build
 from service.domain.errors import Unavailable
+from service.lifecycle.submit import Accepted
 from service.settings import Settings
+from service.store.database import Database
 from tests.api.world import KEY, World
 from tests.workers.inputs.pictures import gradient, png, saved
 
@@ -650,6 +652,29 @@ def test_a_replay_needs_no_job_that_is_gone_by_then(world: World) -> None:
     again = world.client.post("/generate-video", json=ask, headers=named)
 
     assert (again.status_code, again.json()["id"]) == (202, first["id"])
+
+
+def test_a_replay_waits_until_what_it_found_is_durable(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the database is copied elsewhere, a write waits for that; a look does not."""
+    ask = {"prompt": "x", "image": world.submit()["id"]}
+    world.finish()
+    named = {"Idempotency-Key": "scene-3"}
+    first = world.client.post("/generate-video", json=ask, headers=named).json()
+    own, found = Database.write, []
+
+    def write(db: Database, run: Any, *, soft: bool = False) -> Any:
+        waited = own(db, run, soft=soft)
+        found.append((soft, waited.result(10)))
+        return waited
+
+    monkeypatch.setattr(Database, "write", write)
+    again = world.client.post("/generate-video", json=ask, headers=named)
+
+    assert again.json()["id"] == first["id"]
+    hard = [answer for soft, answer in found if not soft and isinstance(answer, Accepted)]
+    assert [answer.job.id for answer in hard] == [first["id"]]
 
 
 def test_a_refused_submit_keeps_nothing(settings: Settings, world: World) -> None:

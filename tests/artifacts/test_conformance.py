@@ -185,6 +185,7 @@ def test_a_link_into_the_bucket_works_without_us_by_ranges_and_for_a_while(
     assert httpx.head(head).headers["content-length"] == "10"
     assert httpx.get(link.replace("video.mp4", "other.mp4")).status_code == 403
     assert httpx.get(link.partition("?")[0]).status_code == 403
+    assert "X-Amz-Expires=3600" in link
 
 
 class Away:

@@ -64,6 +64,7 @@ def test_a_clip_is_in_the_bucket_and_is_fetched_from_there(
     sent = httpx.get(job["result"]["video_url"], headers={"Range": "bytes=4-7"}, trust_env=False)
     assert sent.status_code == 302
     assert sent.headers["location"].startswith(server.endpoint_url)
+    assert "X-Amz-Expires=3600" in sent.headers["location"]
     part = httpx.get(sent.headers["location"], headers={"Range": "bytes=4-7"}, trust_env=False)
     assert (part.status_code, part.content) == (206, b"ftyp")
 

@@ -16,7 +16,7 @@ from service.domain.errors import Unavailable
 from service.domain.job import KeyId
 from service.offsite.copies import Generation, read_names
 from service.offsite.shipping import MOST_TAILS
-from tests.offsite.world import Node, World
+from tests.offsite.world import LASTS, Node, World
 
 SOFT = sa.text("UPDATE keys SET name = :name")
 
@@ -90,6 +90,37 @@ def test_a_soft_change_waits_for_no_shipment(world: World, node: Node, key: KeyI
         hard.result(0.05)
     world.shelf.open.set()
     hard.result(30)
+
+
+def test_a_change_of_nothing_waits_for_what_was_committed_before_it(
+    world: World, node: Node, key: KeyId
+) -> None:
+    """So that an answer which rests on what was only read can be made as durable as that."""
+    world.shelf.open.clear()
+    hard = node.begin_submit(key, "n")
+    until(lambda: len(node.db.read(lambda tx: tx.execute(COUNT).all())) == 1)
+
+    looked = node.db.write(lambda tx: tx.execute(COUNT).all())
+
+    with pytest.raises(StillWaiting):
+        looked.result(0.2)
+    world.shelf.open.set()
+    assert len(looked.result(30)) == 1
+    assert hard.done()
+
+
+def test_whoever_no_longer_owns_the_database_neither_shows_nor_changes_anything(
+    world: World, node: Node, key: KeyId
+) -> None:
+    node.submit(key, "n")
+    world.clock.advance(2 * LASTS.total_seconds())
+
+    with pytest.raises(Unavailable):
+        node.db.read(lambda tx: tx.execute(COUNT).all())
+    with pytest.raises(Unavailable):
+        node.begin_submit(key, "late").result(0.5)
+    with closing(sqlite3.connect(world.home("a").database)) as own:
+        assert own.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
 
 
 def test_soft_changes_alone_are_not_shipped_but_go_with_the_next_and_at_the_end(
