@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -110,6 +111,26 @@ def test_a_hundred_submits_at_once_and_a_thousand_polls_go_through_one_container
     assert len(polled) == 1000
     assert set(ends) == {"canceled"}
     assert len(containers) == 1
+
+
+def test_requests_that_are_held_leave_a_container_to_others(live: Live) -> None:
+    with at_most(live, 1, "api"), ThreadPoolExecutor(110) as pool:
+        hold_still(live)
+        job = live.submit()["id"]
+        held = [pool.submit(live.client.get, f"/v1/jobs/{job}?wait=60") for _ in range(110)]
+        deadline = time.monotonic() + 40
+        while sum(one.done() for one in held) < 80 and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+        alive = live.client.get("/livez", timeout=10)
+        waiting = sum(not one.done() for one in held)
+        live.cancel(job)
+        live.crash()
+
+    assert alive.status_code == 200
+    assert waiting == 30
+    ends = Counter(one.result().json()["status"] for one in held)
+    assert ends["canceled"] == 30
 
 
 def hold_still(live: Live) -> None:
