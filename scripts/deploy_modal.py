@@ -127,6 +127,8 @@ def named_here(settings: Settings) -> list[str]:
     return [name for name, given in set_here.items() if given]
 
 
+# What is not given is gone, and without an address the service begins anew on SQLite.
+_ON_POSTGRES = "\nand RUSHES_DATABASE_URL=… besides, if the service is on Postgres"
 _SERVICE_SECRET = ("RUSHES_BOOTSTRAP_KEY", "RUSHES_WORKER_TOKEN", "RUSHES_SECRET")
 
 
@@ -139,6 +141,7 @@ def tell_kept(name: str, set_here: list[str], environment: str | None, *always: 
             f"kept the Secret {name} as it is: {', '.join(set_here)} of here not sent.\n"
             f"To change it, give all of it and deploy again: {shown_modal()} secret create{place} "
             f"--force {name} {' '.join(f'{value}=…' for value in whole)}"
+            f"{_ON_POSTGRES if always and 'RUSHES_DATABASE_URL' not in whole else ''}"
         )
 
 

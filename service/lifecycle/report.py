@@ -164,13 +164,13 @@ def _speaks_of(job: Job, end: CallEnd) -> bool:
     """Whether this answer of the job's own call is about the attempt as it stands.
 
     A worker that did not hear its begin confirmed works on under its ticket's fence, which that
-    begin has moved on. What it made is the attempt's; but that it gave up is no news, for another
+    begin has moved on. Its clip is the attempt's; that it failed or gave up is no news, for another
     container of its call may be at work.
     """
     if end.attempt != job.attempt:
         return False
-    made = end.outcome is not None or end.failure is not None
-    return end.fence == job.fence or (made and not end.begun and end.fence < job.fence)
+    clip = end.outcome is not None and not end.begun
+    return end.fence == job.fence or (clip and end.fence < job.fence)
 
 
 _FOREIGN = Failure(

@@ -1,7 +1,7 @@
 """A worker that is called with its ticket, as on Modal: one attempt a call, always an answer."""
 
 import tempfile
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -61,12 +61,15 @@ class CalledWorker:
                 prefix, begun = _begin(ticket, reporter, call_id)
                 if not begun:
                     _leave_sign(self.bench, prefix, ticket)
-                with reporter:
+                # Unheard, it is silent: an API that is back by then would refuse each heartbeat
+                # under the ticket's fence, and so stop the very clip that it is to adopt.
+                with reporter if begun else nullcontext():
                     made = attempt(ticket, self.warm, self.bench, reporter, prefix)
                     if isinstance(made, GivenBack):
                         log.info("attempt given back", **named(ticket))
-                        with suppress(Unheard):
-                            reporter.release(made)
+                        if begun:
+                            with suppress(Unheard):
+                                reporter.release(made)
                         return _end(ticket, reporter.fence, begun, made)
                     if begun:
                         _tell(reporter, made)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -306,6 +307,28 @@ def test_the_answer_of_an_older_container_changes_nothing(
 
     assert second.fence > first.fence
     assert now_of(db, job).state is JobState.QUEUED  # lost, not failed
+
+
+@pytest.mark.parametrize("how", [{"failure": make.failure(FailureKind.USER)}, {}], ids=str)
+def test_that_a_worker_failed_which_did_not_hear_that_it_had_begun_ends_no_job(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    clock: make.FakeClock,
+    how: dict[str, Any],
+) -> None:
+    """Another container of its call may have begun, and be at work."""
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+    begin(db, modal.sent[0], clock)
+    modal.looks["fc-1"] = end(modal.sent[0], given_back=not how, **how)
+
+    rescuer.tick(clock.advance(31))
+
+    now = now_of(db, job)
+    assert (now.state, now.max_attempts) == (JobState.QUEUED, 3)  # lost, and counted
 
 
 def test_the_clip_of_a_worker_that_did_not_hear_that_it_had_begun_counts(

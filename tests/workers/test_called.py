@@ -1,8 +1,10 @@
 """A called worker answers whatever happens: what it raises cannot be told from a call that runs."""
 
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from service.artifacts.files import Files
@@ -75,6 +77,55 @@ def test_a_model_that_cannot_be_loaded_is_told_by_its_call(
     assert end.outcome is None
     assert end.failure is not None
     assert end.failure.code == "worker_error"
+
+
+class Away:
+    """An API that is away while its worker begins, and then refuses whatever carries no fence of
+    its own. A double: it has to be back at a moment that the test chooses."""
+
+    def __init__(self, **_: Any) -> None:
+        self.heard: list[str] = []
+
+    def __enter__(self) -> "Away":
+        ALL.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def post(self, url: str, **_: Any) -> httpx.Response:
+        act = url.rpartition("/")[2]
+        request = httpx.Request("POST", f"http://api{url}")
+        if act == "begin":
+            raise httpx.ReadTimeout("as planned", request=request)
+        self.heard.append(act)
+        headers = {"content-type": "application/problem+json"}
+        return httpx.Response(409, json={"code": "lost"}, headers=headers, request=request)
+
+
+ALL: list[Away] = []
+
+
+class Slow(Slate):
+    def generate(self, *given: Any, **more: Any) -> Any:
+        time.sleep(1)  # several heartbeats' time
+        return super().generate(*given, **more)
+
+
+def test_an_api_that_comes_back_stops_no_worker_whose_begin_it_did_not_confirm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.workers.called.httpx.Client", Away)
+    ALL.clear()
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    warm = Warm(lambda card: Slow(card, None))
+    worker = CalledWorker(Bench(Files(tmp_path / "kept"), scratch), warm, patience=0.2)
+
+    end = CallEnd.model_validate(worker.run(TICKET, "fc-1"))
+
+    assert end.outcome is not None
+    assert [api.heard for api in ALL] == [[]]
 
 
 def test_an_api_that_is_never_reached_learns_of_the_clip_from_the_answer(
