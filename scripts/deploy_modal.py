@@ -7,6 +7,7 @@ import secrets
 import subprocess
 import sys
 import time
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,13 @@ def ensure_secrets(settings: Settings, environment: str | None) -> str:
     """Make the Secrets that are missing; the API key, as far as it is known here."""
     name, bucket = settings.modal_app, f"{settings.modal_app}-bucket"
     if exists(name, environment):
-        tell_kept(name, named_here(settings), environment, *_SERVICE_SECRET)
+        tell_kept(name, named_here(settings), _SERVICE_SECRET, environment)
     else:
         make_secret(name, service_secret(settings, environment), environment)
     if settings.s3_bucket:
         values = bucket_secret(settings)
         if exists(bucket, environment):
-            tell_kept(bucket, [*values], environment)
+            tell_kept(bucket, values, values, environment)
         else:
             make_secret(bucket, values, environment)
     kept = key_file(settings, environment)
@@ -127,21 +128,25 @@ def named_here(settings: Settings) -> list[str]:
     return [name for name, given in set_here.items() if given]
 
 
-# What is not given is gone, and without an address the service begins anew on SQLite.
-_ON_POSTGRES = "\nand RUSHES_DATABASE_URL=… besides, if the service is on Postgres"
-_SERVICE_SECRET = ("RUSHES_BOOTSTRAP_KEY", "RUSHES_WORKER_TOKEN", "RUSHES_SECRET")
+_SERVICE_SECRET = (
+    "RUSHES_DATABASE_URL",
+    "RUSHES_BOOTSTRAP_KEY",
+    "RUSHES_WORKER_TOKEN",
+    "RUSHES_SECRET",
+)
 
 
-def tell_kept(name: str, set_here: list[str], environment: str | None, *always: str) -> None:
-    """A Secret that is there stays as it is, and Modal does not show whether it says the same."""
+def tell_kept(
+    name: str, set_here: Collection[str], whole: Iterable[str], environment: str | None
+) -> None:
+    """A Secret that is there stays as it is, and Modal does not show whether it says the same.
+    What a new one leaves out is gone, so that all of it is named."""
     if set_here:
         place = " ".join(["", *named("--env", environment)])
-        whole = dict.fromkeys([*set_here, *always])
         say(
             f"kept the Secret {name} as it is: {', '.join(set_here)} of here not sent.\n"
             f"To change it, give all of it and deploy again: {shown_modal()} secret create{place} "
             f"--force {name} {' '.join(f'{value}=…' for value in whole)}"
-            f"{_ON_POSTGRES if always and 'RUSHES_DATABASE_URL' not in whole else ''}"
         )
 
 

@@ -8,7 +8,7 @@ from service.domain.attempt import Failure, FailureKind
 from service.domain.call import CallEnd, Look
 from service.domain.card import ModelCard
 from service.domain.errors import Unavailable
-from service.domain.job import Job, JobState, lone_prefix
+from service.domain.job import Job, JobState, job_folder, lone_prefix
 from service.domain.ports import ArtifactStore, Dispatcher
 from service.domain.price import Terms
 from service.lifecycle import dispatch
@@ -80,7 +80,8 @@ class Calls:
         if look in ("died", "unknown"):
             look = self._left_behind(job, attempt.call_id) or look
         if look == "alive" and job.state is JobState.STARTING:
-            return self._await_begin(job, attempt.call_id, attempt.created_at, now)
+            within = self._start_within(job, attempt, now)
+            return self._await_begin(job, attempt.call_id, attempt.created_at + within, now)
         return self._write(job, lambda tx, held: self._judge(tx, held, look, now))
 
     def stop(self, job: Job, now: datetime) -> None:
@@ -128,35 +129,51 @@ class Calls:
         self.db.write(lambda tx: attempts.note_call(tx, job, call_id)).result()
         return True
 
-    def _await_begin(self, job: Job, call_id: str, since: datetime, now: datetime) -> Job | None:
-        """A start that is alive and has not begun: it waits for a GPU, loads, dies and is started
-        again by its platform for ever, or works and cannot reach us."""
+    def put_off(self, job: Job, now: datetime) -> Job | None:
+        """The call of a silent job could not be judged for a fault of ours, which may last: a start
+        is given as long as one that works unheard, and not for ever its model's place."""
+        attempt = self._attempt(job)
+        if job.state is JobState.STARTING and attempt is not None and attempt.call_id is not None:
+            until = attempt.created_at + self._unheard_within(job)
+            return self._await_begin(job, attempt.call_id, until, now)
+        return self._wait_on(job, now)
+
+    def _await_begin(self, job: Job, call_id: str, until: datetime, now: datetime) -> Job | None:
+        """A start that has not begun: it waits for a GPU, loads, dies and is started again by its
+        platform for ever, or works and cannot reach us."""
         if job.start_deadline_at is not None and job.start_deadline_at < now:
             self.stops.stop(call_id, now)
             return self._write(job, lambda tx, held: pass_over(tx, held, self.terms, now))
-        if now - since > self.start_within and not self._works_unheard(job, call_id, since, now):
+        if now > until:
             self.stops.stop(call_id, now)
             return self._write(job, lambda tx, held: lapse(tx, held, self.terms, now))
+        return self._wait_on(job, now)
+
+    def _start_within(self, job: Job, attempt: Attempt, now: datetime) -> timedelta:
+        """How long this start may take: longer where it left a sign that somebody is at work."""
+        late = now - attempt.created_at > self.start_within
+        prefix = lone_prefix(job.id, job.fence, attempt.call_id or "")
+        if late and self.artifacts.children(prefix):
+            return self._unheard_within(job)
+        return self.start_within
+
+    def _unheard_within(self, job: Job) -> timedelta:
+        return self.start_within + timedelta(seconds=job.timeout_seconds)
+
+    def _wait_on(self, job: Job, now: datetime) -> Job | None:
         return self._write(
             job, lambda tx, held: moves.wait_on(tx, held, now=now, lease=self.patience)
         )
 
-    def _works_unheard(self, job: Job, call_id: str, since: datetime, now: datetime) -> bool:
-        most = self.start_within + timedelta(seconds=job.timeout_seconds)
-        if now - since > most:
-            return False
-        return bool(self.artifacts.children(lone_prefix(job.id, job.fence, call_id)))
-
     def _left_behind(self, job: Job, call_id: str) -> CallEnd | None:
         """What a call would have answered that has no answer, from the bytes that it left."""
-        places = [(job.fence, False, lone_prefix(job.id, job.fence, call_id))]
+        places = [
+            (fence, False, lone_prefix(job.id, fence, call_id))
+            for fence in self._lone_fences(job, call_id)
+        ]
         if job.state is JobState.RUNNING:
             # Its begin was heard; whether it knows that is open.
-            before = job.fence - 1
-            places = [
-                (job.fence, True, job.artifact_prefix),
-                (before, False, lone_prefix(job.id, before, call_id)),
-            ]
+            places.insert(0, (job.fence, True, job.artifact_prefix))
         for fence, begun, prefix in places:
             outcome = finished_outcome(self.artifacts, job, prefix)
             if outcome is not None:
@@ -164,6 +181,15 @@ class Calls:
                     job_id=job.id, attempt=job.attempt, fence=fence, begun=begun, outcome=outcome
                 )
         return None
+
+    def _lone_fences(self, job: Job, call_id: str) -> list[int]:
+        """Under which fences this call worked unheard. Each begin of it moves the job's fence on,
+        from that of the ticket which its containers share."""
+        folder = job_folder(job.id)
+        last = lone_prefix(job.id, 0, call_id).removeprefix(f"{folder}/0")
+        names = self.artifacts.children(folder)
+        found = (name.removesuffix(last) for name in names if name.endswith(last))
+        return [int(fence) for fence in found if fence.isdecimal() and int(fence) <= job.fence]
 
     def _judge(self, tx: Transaction, job: Job, look: Look, now: datetime) -> Job | None:
         if isinstance(look, CallEnd):

@@ -70,7 +70,7 @@ class Rescuer:
                 self._move(job, _wait_on(job, now, calls.patience))
             except Exception as fault:  # noqa: BLE001 - one job holds up no other
                 log.error("call could not be judged", fault, job=job.id)
-                self._move(job, _wait_on(job, now, calls.patience))
+                calls.put_off(job, now)
 
     def _try(self, job: Job, move: Move, now: datetime) -> bool:
         """One job that cannot be moved holds up no other."""

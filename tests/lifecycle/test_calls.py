@@ -355,6 +355,7 @@ def test_the_clip_of_a_worker_that_did_not_hear_that_it_had_begun_counts(
     assert done.result.video.key.startswith(f"{own}/")
 
 
+@pytest.mark.parametrize("begins", [1, 2, 3])
 def test_the_clip_of_such_a_worker_is_found_when_its_answer_is_lost_too(
     db: Database,
     key_id: KeyId,
@@ -364,10 +365,13 @@ def test_the_clip_of_such_a_worker_is_found_when_its_answer_is_lost_too(
     artifacts: Files,
     clock: make.FakeClock,
     tmp_path: Path,
+    begins: int,
 ) -> None:
+    """Each begin that was heard and not answered is said once more, and moves the fence on."""
     job = send(db, key_id, clock)
     calls.send_some(clock())
-    begun = begin(db, modal.sent[0], clock)
+    for _ in range(begins):
+        begun = begin(db, modal.sent[0], clock)
     own = lone_prefix(job.id, modal.sent[0].fence, "fc-1")
     manifest = tmp_path / "manifest.json"
     manifest.write_text(outcome_under(begun, own).model_dump_json())
@@ -438,7 +442,7 @@ def test_calls_that_end_without_a_word_end_their_job(
     rescuer: Rescuer,
     clock: make.FakeClock,
 ) -> None:
-    """As when a worker is refused by whatever answers at a wrong RUSHES_WORKER_URL."""
+    """Say because another call holds each of them: what is refused is not called for ever."""
     job = send(db, key_id, clock)
 
     for _ in range(3 * MAX_LAPSED):
@@ -450,6 +454,39 @@ def test_calls_that_end_without_a_word_end_their_job(
     assert len(modal.sent) == MAX_LAPSED
     assert failed.error is not None
     assert failed.error.code == "never_begun"
+
+
+@pytest.mark.parametrize(
+    ("start_timeout", "state"),
+    [(timedelta(seconds=60), JobState.EXPIRED), (None, JobState.FAILED)],
+)
+def test_a_start_whose_bytes_can_never_be_read_gives_its_place_up(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    artifacts: Files,
+    clock: make.FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    start_timeout: timedelta | None,
+    state: JobState,
+) -> None:
+    """As of a bucket that refuses us: nobody knows, and nobody will."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("as planned")
+
+    monkeypatch.setattr(artifacts, "children", refuse)
+    job = send(db, key_id, clock, start_timeout=start_timeout, timeout=timedelta(seconds=60))
+    monkeypatch.setattr(modal, "look", lambda call_id: "died")
+
+    for _ in range(MAX_LAPSED * 24):
+        calls.send_some(clock())
+        rescuer.tick(clock.advance(31))
+
+    assert now_of(db, job).state is state
+    assert len(modal.sent) == (1 if start_timeout else MAX_LAPSED)
 
 
 def test_a_worker_that_gave_its_attempt_back_unheard_is_not_to_blame(
@@ -713,10 +750,15 @@ def test_a_call_whose_bytes_cannot_be_read_holds_up_no_other(
     artifacts: Files,
     clock: make.FakeClock,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     unreadable, died = send(db, key_id, clock), send(db, key_id, clock)
     calls.send_some(clock())
     modal.looks = {"fc-1": "died", "fc-2": "died"}
+    manifest = tmp_path / "manifest.json"
+    manifest.touch()
+    own = lone_prefix(unreadable.id, modal.sent[0].fence, "fc-1")
+    artifacts.put(f"{own}/{manifest.name}", manifest, "application/json")
     late = send(db, key_id, clock, start_timeout=timedelta(seconds=20))
     found = artifacts.path
 
