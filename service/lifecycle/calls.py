@@ -69,20 +69,15 @@ class Calls:
         attempt = self._attempt(job)
         if attempt is None or attempt.call_id is None:
             return None
-        look = self.dispatcher.look(attempt.call_id)
-        log.info(
-            "call looked at",
-            job=job.id,
-            attempt=job.attempt,
-            call=attempt.call_id,
-            found=_word(look),
-        )
+        call_id = attempt.call_id
+        look = self.dispatcher.look(call_id)
+        log.info("call looked at", job=job.id, attempt=job.attempt, call=call_id, found=_word(look))
         if look in ("died", "unknown"):
-            look = self._left_behind(job, attempt.call_id) or look
+            look = self._left_behind(job, call_id) or look
         if look == "alive" and job.state is JobState.STARTING:
             within = self._start_within(job, attempt, now)
-            return self._await_begin(job, attempt.call_id, attempt.created_at + within, now)
-        return self._write(job, lambda tx, held: self._judge(tx, held, look, now))
+            return self._await_begin(job, call_id, attempt.created_at + within, now)
+        return self._write(job, lambda tx, held: self._judge(tx, held, call_id, look, now))
 
     def stop(self, job: Job, now: datetime) -> None:
         """Nobody waits for this job's call any more."""
@@ -191,9 +186,11 @@ class Calls:
         found = (name.removesuffix(last) for name in names if name.endswith(last))
         return [int(fence) for fence in found if fence.isdecimal() and int(fence) <= job.fence]
 
-    def _judge(self, tx: Transaction, job: Job, look: Look, now: datetime) -> Job | None:
+    def _judge(
+        self, tx: Transaction, job: Job, call_id: str, look: Look, now: datetime
+    ) -> Job | None:
         if isinstance(look, CallEnd):
-            return adopt(tx, job, look, terms=self.terms, now=now)
+            return adopt(tx, job, call_id, look, terms=self.terms, now=now)
         if look == "alive":
             return moves.wait_on(tx, job, now=now, lease=self.patience)
         if look == "timed out":

@@ -130,15 +130,17 @@ def succeed(tx: Transaction, job: Job, outcome: Outcome, *, terms: Terms, now: d
     return finished
 
 
-def adopt(tx: Transaction, job: Job, end: CallEnd, *, terms: Terms, now: datetime) -> Job | None:
-    """What a called worker answered, in place of a report that was not heard. None when that says
-    nothing of `job` as it stands: then it is as if the worker had fallen silent."""
-    attempt = attempts.get(tx, job.id, job.attempt)
-    if attempt is None or attempt.call_id is None or not _speaks_of(job, end):
+def adopt(
+    tx: Transaction, job: Job, call_id: str, end: CallEnd, *, terms: Terms, now: datetime
+) -> Job | None:
+    """What the job's own call answered, in place of a report that was not heard. None when that
+    says nothing of `job` as it stands: then it is as if the worker had fallen silent."""
+    if not _speaks_of(job, end):
         return None
+    if end.given_back:
+        return give_back(tx, job, terms, now)
     if end.outcome is None and end.failure is None:
-        given_back = end.given_back and job.state is JobState.RUNNING
-        return give_back(tx, job, terms, now) if given_back else None
+        return None
     if job.state is JobState.STARTING:
         # It could not reach us to begin; what it did counts all the same.
         begun = moves.begin(tx, job, now=now, lease=timedelta(0))
@@ -148,7 +150,7 @@ def adopt(tx: Transaction, job: Job, end: CallEnd, *, terms: Terms, now: datetim
     if end.failure is not None:
         return settle(tx, job, end.failure, terms, now)
     assert end.outcome is not None
-    if faults(job, end.outcome, _prefix(job, end, attempt.call_id)):
+    if faults(job, end.outcome, _prefix(job, end, call_id)):
         return settle(tx, job, _FOREIGN, terms, now)
     return succeed(tx, job, end.outcome, terms=terms, now=now)
 
@@ -163,14 +165,11 @@ def _prefix(job: Job, end: CallEnd, call_id: str) -> str:
 def _speaks_of(job: Job, end: CallEnd) -> bool:
     """Whether this answer of the job's own call is about the attempt as it stands.
 
-    A worker that did not hear its begin confirmed works on under its ticket's fence, which that
-    begin has moved on. Its clip is the attempt's; that it failed or gave up is no news, for another
-    container of its call may be at work.
+    Each begin moves the fence on, and a worker that did not hear its begin confirmed works on under
+    its ticket's. Whoever made a clip, it is the attempt's; that an older one failed or gave up is
+    no news, for another container of the call may be at work.
     """
-    if end.attempt != job.attempt:
-        return False
-    clip = end.outcome is not None and not end.begun
-    return end.fence == job.fence or (clip and end.fence < job.fence)
+    return end.outcome is not None or end.fence == job.fence
 
 
 _FOREIGN = Failure(

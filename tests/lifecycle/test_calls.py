@@ -287,7 +287,7 @@ def test_a_platform_that_cannot_be_asked_loses_no_job(
     assert now_of(db, job).state is JobState.RUNNING
 
 
-def test_the_answer_of_an_older_container_changes_nothing(
+def test_that_an_older_container_failed_ends_no_job(
     db: Database,
     key_id: KeyId,
     calls: Calls,
@@ -307,6 +307,31 @@ def test_the_answer_of_an_older_container_changes_nothing(
 
     assert second.fence > first.fence
     assert now_of(db, job).state is JobState.QUEUED  # lost, not failed
+
+
+def test_the_clip_of_an_older_container_is_the_attempts(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    clock: make.FakeClock,
+) -> None:
+    """Its finish was not heard, and its call was run once more meanwhile."""
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+    first = begin(db, modal.sent[0], clock)
+    begin(db, modal.sent[0], clock)
+    modal.looks["fc-1"] = end(
+        modal.sent[0], fence=first.fence, begun=True, outcome=make.outcome(first)
+    )
+
+    rescuer.tick(clock.advance(31))
+
+    done = now_of(db, job)
+    assert (done.state, done.attempt) == (JobState.SUCCEEDED, 1)
+    assert done.result is not None
+    assert done.result.video.key.startswith(f"{first.artifact_prefix}/")
 
 
 @pytest.mark.parametrize("how", [{"failure": make.failure(FailureKind.USER)}, {}], ids=str)
@@ -489,6 +514,7 @@ def test_a_start_whose_bytes_can_never_be_read_gives_its_place_up(
     assert len(modal.sent) == (1 if start_timeout else MAX_LAPSED)
 
 
+@pytest.mark.parametrize("begun", [True, False])
 def test_a_worker_that_gave_its_attempt_back_unheard_is_not_to_blame(
     db: Database,
     key_id: KeyId,
@@ -496,14 +522,15 @@ def test_a_worker_that_gave_its_attempt_back_unheard_is_not_to_blame(
     modal: Played,
     rescuer: Rescuer,
     clock: make.FakeClock,
+    begun: bool,
 ) -> None:
+    """As often as its platform wants its machines back, whether or not it could reach us before."""
     job = send(db, key_id, clock)
-    for number in range(1, 5):
+    for number in range(1, MAX_LAPSED + 2):
         calls.send_some(clock())
-        begun = begin(db, modal.sent[-1], clock, f"fc-{number}")
-        modal.looks[f"fc-{number}"] = end(
-            modal.sent[-1], fence=begun.fence, begun=True, given_back=True
-        )
+        ticket = modal.sent[-1]
+        fence = begin(db, ticket, clock, f"fc-{number}").fence if begun else ticket.fence
+        modal.looks[f"fc-{number}"] = end(ticket, fence=fence, begun=begun, given_back=True)
 
         rescuer.tick(clock.advance(31))
 
