@@ -14,7 +14,7 @@ from service.api.asked import Asked
 from service.api.auth import Visit
 from service.api.bring import Brought, bring, refuse_bad_target
 from service.api.candidates import candidates
-from service.domain.errors import FieldError, RequestRefused, Unavailable
+from service.domain.errors import FieldError, RequestRefused, ServiceError, Unavailable
 from service.domain.failpoint import failpoint
 from service.domain.job import Job, JobState
 from service.domain.limits import Limits
@@ -104,7 +104,7 @@ async def accept(visit: Visit, plea: Plea, *, prefer: str | None) -> Response:
     if accepted.replayed:
         headers["Idempotency-Replayed"] = "true"
     if wait is not None:
-        waited = await wait_final(parts, job, wait)
+        waited = await wait_final(plea.request, parts, job, wait)
         if waited is not None:
             headers["Preference-Applied"] = f"wait={int(wait.total_seconds())}"
             job = waited
@@ -119,8 +119,12 @@ async def accept(visit: Visit, plea: Plea, *, prefer: str | None) -> Response:
 async def _known(visit: Visit, plea: Plea) -> Accepted | None:
     """What the same request made before. Looked for ahead only where files would be kept in vain,
     or where a job that it names may be gone by now."""
+    return await _earlier(visit, plea) if plea.asked.ask.media_texts else None
+
+
+async def _earlier(visit: Visit, plea: Plea) -> Accepted | None:
     named = _idempotency(plea)
-    if named is None or not plea.asked.ask.media_texts:
+    if named is None:
         return None
     parts, key_id = visit.parts, visit.key.id
     now = parts.clock()
@@ -133,7 +137,14 @@ async def _known(visit: Visit, plea: Plea) -> Accepted | None:
 async def _submit(visit: Visit, plea: Plea) -> Accepted:
     """What is kept for a job that then is not accepted is thrown away at once."""
     parts = visit.parts
-    asked, brought = await submission(visit, plea)
+    try:
+        asked, brought = await submission(visit, plea)
+    except ServiceError:
+        # What was accepted stays so: a limit may be lower by now, a model gone.
+        earlier = await _earlier(visit, plea)
+        if earlier is None:
+            raise
+        return earlier
     parts.submits.spend(visit.key.id)
     if asked.job_id is None:
         return await parts.submit(asked)

@@ -4,7 +4,7 @@ import base64
 import hashlib
 from datetime import timedelta
 
-from fastapi import Response
+from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from service.api.auth import Visit
@@ -61,9 +61,9 @@ def etag_matches(known: str | None, tag: str) -> bool:
     return "*" in tags or tag in tags
 
 
-async def wait_final(parts: Parts, job: Job, wait: timedelta) -> Job | None:
-    """The job as soon as it is final, or as it is when the wait is over; None at once where too
-    many requests are held already."""
+async def wait_final(request: Request, parts: Parts, job: Job, wait: timedelta) -> Job | None:
+    """The job as soon as it is final, or as it is when the wait is over or its client has hung up;
+    None at once where too many requests are held already."""
     deadline = parts.clock() + wait
     with parts.waits.hold(job.key_id) as held, parts.bell.listen(job.id) as rung:
         if not held:
@@ -74,6 +74,8 @@ async def wait_final(parts: Parts, job: Job, wait: timedelta) -> Job | None:
             left = (deadline - parts.clock()).total_seconds()
             if now.state.final or left <= 0 or parts.bell.closed:
                 return now
+            if await request.is_disconnected():
+                return now  # its place is another's
             await heard(rung, min(left, _LOOK_AGAIN_SECONDS))
 
 

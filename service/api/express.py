@@ -65,7 +65,7 @@ class Express:
         await _answer(route, request, receive, send)
 
     async def _submit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope)
+        request = Request(scope, receive)
         headers = dict(scope["headers"])
         key = _plain_key(request) if self._short_json(headers) else None
         if key is None:

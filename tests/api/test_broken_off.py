@@ -1,7 +1,9 @@
-"""A body that breaks off, drips or is outlived by its key makes no job, in either lane."""
+"""A body that breaks off, drips or is outlived by its key makes no job, in either lane; and whoever
+hung up is not waited for."""
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -23,7 +25,14 @@ GONE = {"type": "http.disconnect"}
 
 
 def send(
-    world: World, query: bytes, steps: Iterable[Step], *, key: str = KEY, **headers: str
+    world: World,
+    query: bytes,
+    steps: Iterable[Step],
+    *,
+    key: str = KEY,
+    method: str = "POST",
+    path: str = "/generate-video",
+    **headers: str,
 ) -> tuple[int, dict[str, Any]] | None:
     """What a submit is answered whose body comes in by `steps`; None where nothing is answered."""
     world.client.get("/v1/jobs", headers={"Authorization": f"Bearer {key}"})  # the key is known
@@ -48,10 +57,10 @@ def send(
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
-        "method": "POST",
+        "method": method,
         "scheme": "http",
-        "path": "/generate-video",
-        "raw_path": b"/generate-video",
+        "path": path,
+        "raw_path": path.encode(),
         "root_path": "",
         "query_string": query,
         "headers": [(name.encode(), value.encode()) for name, value in named.items()],
@@ -149,3 +158,26 @@ def test_a_length_beside_chunks_says_nothing(world: World, query: bytes) -> None
 
     assert answer is not None
     assert answer[0] == 202
+
+
+@LANES
+def test_a_submit_whose_client_hangs_up_is_not_held(world: World, query: bytes) -> None:
+    """Its job stays; its place is for whoever still waits."""
+    started = time.monotonic()
+
+    answer = send(world, query, [piece(BODY), GONE], prefer="wait=60")
+
+    assert time.monotonic() - started < 30
+    assert answer is not None
+    assert (answer[0], len(jobs(world))) == (202, 1)
+
+
+def test_a_poll_whose_client_hangs_up_is_not_held(world: World) -> None:
+    path = f"/v1/jobs/{world.submit()['id']}"
+    started = time.monotonic()
+
+    answer = send(world, b"wait=60", [piece(b""), GONE], method="GET", path=path)
+
+    assert time.monotonic() - started < 30
+    assert answer is not None
+    assert answer[1]["status"] == "queued"

@@ -144,6 +144,26 @@ def test_a_run_longer_than_a_call_on_modal_is_refused(
     assert taken.status_code == 202
 
 
+def test_what_was_accepted_is_found_again_after_its_limit_was_lowered(
+    world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = {"Idempotency-Key": "scene-1"}
+    ask = {"prompt": "x", "timeout_seconds": 7200}
+    first = world.client.post("/generate-video", json=ask, headers=named)
+    settings.dispatch = "modal"
+    limits = wiring.limits(settings)
+    monkeypatch.setattr(world.client.app.state, "parts", replace(world.parts, limits=limits))  # type: ignore[attr-defined]
+
+    again = world.client.post("/generate-video", json=ask, headers=named)
+    new = world.client.post("/generate-video", json=ask, headers={"Idempotency-Key": "scene-2"})
+    other = world.client.post("/generate-video", json={**ask, "prompt": "y"}, headers=named)
+
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert new.json()["errors"][0]["pointer"] == "/timeout_seconds"
+    assert other.json()["code"] == "idempotency_key_reused"
+
+
 @pytest.mark.parametrize(("asked", "most"), [(60, 3600), (7200, 7200), (86_400, 86_340)])
 def test_a_call_may_run_as_long_as_the_owner_wants(
     settings: Settings, asked: int, most: int

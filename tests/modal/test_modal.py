@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -131,6 +132,28 @@ def test_requests_that_are_held_leave_a_container_to_others(live: Live) -> None:
     assert waiting == 30
     ends = Counter(one.result().json()["status"] for one in held)
     assert ends["canceled"] == 30
+
+
+def test_requests_that_hung_up_are_held_no_longer(live: Live) -> None:
+    def hang_up(path: str) -> None:
+        with suppress(httpx.ReadTimeout):
+            live.client.get(path, timeout=4)
+
+    with at_most(live, 1, "api"), ThreadPoolExecutor(30) as pool:
+        hold_still(live)
+        job = live.submit()["id"]
+        list(pool.map(hang_up, [f"/v1/jobs/{job}?wait=60"] * 30))  # all the places of one key
+        deadline = time.monotonic() + 30
+        held = 0.0
+        while held < 1 and time.monotonic() < deadline:
+            began = time.monotonic()
+            answer = live.client.get(f"/v1/jobs/{job}?wait=1")
+            held = time.monotonic() - began
+        live.cancel(job)
+        live.crash()
+
+    assert held >= 1
+    assert answer.json()["finished_at"] is None
 
 
 def hold_still(live: Live) -> None:

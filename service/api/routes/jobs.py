@@ -113,7 +113,7 @@ async def get_job(
     known = job_id_of(job_id)
     job = await visit.parts.find_job(known, visit.key.id)
     if wait and not job.state.final:
-        job = await wait_final(visit.parts, job, timedelta(seconds=wait)) or job
+        job = await wait_final(request, visit.parts, job, timedelta(seconds=wait)) or job
     return json_answer(await view(visit, job), etag=request.headers.get("if-none-match"))
 
 
