@@ -7,7 +7,6 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -80,73 +79,61 @@ def ensure_secrets(settings: Settings, environment: str | None) -> str:
     """Make the Secrets that are missing; the API key, as far as it is known here."""
     name, bucket = settings.modal_app, f"{settings.modal_app}-bucket"
     if exists(name, environment):
-        tell_kept(name, named_here(settings), _SERVICE_SECRET, environment)
+        tell_kept(name, named_here(settings), environment)
     else:
         make_secret(name, service_secret(settings, environment), environment)
     if settings.s3_bucket:
         values = bucket_secret(settings)
         if exists(bucket, environment):
-            tell_kept(bucket, values, values, environment)
+            tell_kept(bucket, values, environment)
         else:
             make_secret(bucket, values, environment)
     kept = key_file(settings, environment)
     return kept.read_text().strip() if kept.exists() else ""
 
 
+def named_here(settings: Settings) -> dict[str, str]:
+    """The service's Secret as far as this machine's settings name its values; "" is not named."""
+    own = Settings(data_dir=settings.data_dir, database_url="").database_url
+    return {
+        "RUSHES_DATABASE_URL": "" if settings.database_url == own else settings.database_url,
+        "RUSHES_BOOTSTRAP_KEY": revealed(settings.bootstrap_key),
+        "RUSHES_WORKER_TOKEN": revealed(settings.worker_token),
+        "RUSHES_SECRET": revealed(settings.secret),
+    }
+
+
 def service_secret(settings: Settings, environment: str | None) -> dict[str, str]:
-    """What the api needs to know and nobody else may; a value that is not set is generated.
+    """What the api needs to know and nobody else may; a value that is not named is generated.
 
     Without the address of a Postgres the rows are in SQLite, on a Volume.
     """
-    url = settings.database_url
-    own = Settings(data_dir=settings.data_dir, database_url="").database_url
-    if url != own and not url.startswith("postgres"):
+    values = named_here(settings)
+    url = values["RUSHES_DATABASE_URL"]
+    if url and not url.startswith("postgres"):
         raise Stopped(
             "RUSHES_DATABASE_URL must name a Postgres database that Modal can reach, such as\n"
             "RUSHES_DATABASE_URL=postgresql://user:password@host/database make deploy\n"
             "or be left out, for SQLite on a Volume; docs/modal.md says when to take which."
         )
-    chosen = revealed(settings.bootstrap_key)
-    key = chosen or wiring.kept_secret(key_file(settings, environment), new_secret())
-    return {
-        **({} if url == own else {"RUSHES_DATABASE_URL": url}),
-        "RUSHES_BOOTSTRAP_KEY": key,
-        "RUSHES_WORKER_TOKEN": revealed(settings.worker_token) or secrets.token_urlsafe(32),
-        "RUSHES_SECRET": revealed(settings.secret) or secrets.token_urlsafe(32),
-    }
+    if not values["RUSHES_BOOTSTRAP_KEY"]:
+        kept = wiring.kept_secret(key_file(settings, environment), new_secret())
+        values["RUSHES_BOOTSTRAP_KEY"] = kept
+    for name in ("RUSHES_WORKER_TOKEN", "RUSHES_SECRET"):
+        values[name] = values[name] or secrets.token_urlsafe(32)
+    return {name: value for name, value in values.items() if value}
 
 
-def named_here(settings: Settings) -> list[str]:
-    """Which values of the service's Secret this machine's settings name."""
-    own = Settings(data_dir=settings.data_dir, database_url="").database_url
-    set_here = {
-        "RUSHES_DATABASE_URL": settings.database_url != own,
-        "RUSHES_BOOTSTRAP_KEY": bool(revealed(settings.bootstrap_key)),
-        "RUSHES_WORKER_TOKEN": bool(revealed(settings.worker_token)),
-        "RUSHES_SECRET": bool(revealed(settings.secret)),
-    }
-    return [name for name, given in set_here.items() if given]
-
-
-_SERVICE_SECRET = (
-    "RUSHES_DATABASE_URL",
-    "RUSHES_BOOTSTRAP_KEY",
-    "RUSHES_WORKER_TOKEN",
-    "RUSHES_SECRET",
-)
-
-
-def tell_kept(
-    name: str, set_here: Collection[str], whole: Iterable[str], environment: str | None
-) -> None:
+def tell_kept(name: str, values: dict[str, str], environment: str | None) -> None:
     """A Secret that is there stays as it is, and Modal does not show whether it says the same.
     What a new one leaves out is gone, so that all of it is named."""
-    if set_here:
+    if any(values.values()):
+        set_here = ", ".join(value for value, text in values.items() if text)
         place = " ".join(["", *named("--env", environment)])
         say(
-            f"kept the Secret {name} as it is: {', '.join(set_here)} of here not sent.\n"
+            f"kept the Secret {name} as it is: {set_here} of here not sent.\n"
             f"To change it, give all of it and deploy again: {shown_modal()} secret create{place} "
-            f"--force {name} {' '.join(f'{value}=…' for value in whole)}"
+            f"--force {name} {' '.join(f'{value}=…' for value in values)}"
         )
 
 

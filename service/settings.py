@@ -11,6 +11,8 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIN_SECRET = 24  # characters
+# A call on Modal runs a day at most, and the job's own timeout is to be told, not its platform's.
+CALL_MARGIN_SECONDS = 60
 KEY_FILE = "api-key"  # in the data directory: the key that was made at the first start
 
 
@@ -162,7 +164,10 @@ class Settings(BaseSettings):
         1_000, ge=1, description="Jobs that may be generated at the same time, for one key."
     )
     job_timeout_seconds: int = Field(
-        1800, ge=1, le=86_400, description="Longest run of an attempt whose request names no other."
+        1800,
+        ge=1,
+        le=86_400 - CALL_MARGIN_SECONDS,
+        description="Longest run of an attempt whose request names no other.",
     )
     running_lease_seconds: float = Field(
         30.0,
@@ -283,10 +288,9 @@ _NOT_DEPLOYED = {
 
 def call_seconds(settings: Settings) -> int:
     """The longest run of an attempt that is a call on Modal, whose own limit lies just behind."""
-    return min(max(3600, settings.job_timeout_seconds), 86_400 - CALL_MARGIN_SECONDS)
+    return max(3600, settings.job_timeout_seconds)
 
 
-CALL_MARGIN_SECONDS = 60  # in which the job's own timeout is told, and not that of its platform
 API_INPUTS = 100  # requests that one container of the api works on at once
 
 

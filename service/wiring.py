@@ -181,7 +181,7 @@ def limits(settings: Settings) -> Limits:
         max_queued_per_key=settings.max_queued_per_key,
         max_active_per_key=settings.max_active_per_key,
         max_waits=API_INPUTS * 6 // 10 if called else 1_000,
-        default_timeout=min(timedelta(seconds=settings.job_timeout_seconds), longest),
+        default_timeout=timedelta(seconds=settings.job_timeout_seconds),
         longest_timeout=longest,
         running_lease=timedelta(seconds=settings.running_lease_seconds),
     )

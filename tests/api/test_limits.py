@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import ValidationError
 
 from service import wiring
 from service.api import room
@@ -164,7 +165,7 @@ def test_what_was_accepted_is_found_again_after_its_limit_was_lowered(
     assert other.json()["code"] == "idempotency_key_reused"
 
 
-@pytest.mark.parametrize(("asked", "most"), [(60, 3600), (7200, 7200), (86_400, 86_340)])
+@pytest.mark.parametrize(("asked", "most"), [(60, 3600), (7200, 7200), (86_340, 86_340)])
 def test_a_call_may_run_as_long_as_the_owner_wants(
     settings: Settings, asked: int, most: int
 ) -> None:
@@ -173,4 +174,9 @@ def test_a_call_may_run_as_long_as_the_owner_wants(
     limits = wiring.limits(settings)
 
     assert limits.longest_timeout.total_seconds() == most
-    assert limits.default_timeout.total_seconds() == min(asked, most)
+    assert limits.default_timeout.total_seconds() == asked
+
+
+def test_no_attempt_may_run_longer_than_a_call_of_modal() -> None:
+    with pytest.raises(ValidationError, match="less than or equal to 86340"):
+        Settings(_env_file=None, job_timeout_seconds=86_400)

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from dev.loopback_modal.harness import LoopbackModal
 from scripts import deploy_modal, smoke_modal
@@ -184,13 +185,18 @@ def test_nothing_is_deployed_with_a_database_that_modal_cannot_reach(command: Co
     assert "homeless" not in {found["app"] for found in command.cloud.get("functions")}
 
 
-def test_the_way_to_change_a_secret_drops_no_database(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_way_to_change_a_secret_drops_no_database(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Though this machine does not name one: what is left out of a new Secret is gone."""
-    whole = deploy_modal._SERVICE_SECRET
+    token = SecretStr("a-token-for-tests-a-token-for-tests")
+    settings = Settings(_env_file=None, data_dir=tmp_path, database_url="", worker_token=token)
 
-    deploy_modal.tell_kept("rushes", ["RUSHES_WORKER_TOKEN"], whole, None)
+    deploy_modal.tell_kept("rushes", deploy_modal.named_here(settings), None)
 
-    assert "--force rushes RUSHES_DATABASE_URL=… RUSHES_BOOTSTRAP_KEY=…" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "RUSHES_WORKER_TOKEN of here not sent" in said
+    assert "--force rushes RUSHES_DATABASE_URL=… RUSHES_BOOTSTRAP_KEY=…" in said
 
 
 def test_without_the_address_of_a_database_none_is_told(tmp_path: Path) -> None:
