@@ -282,6 +282,7 @@ def keep_compiled(settings: Settings) -> None:
 _NOT_DEPLOYED = {
     *("host", "port", "data_dir", "database_url", "workers", "dispatch", "log_format", "failpoint"),
     *("compiled_dir",),
+    "modal_environment",  # a container's own is where it was deployed, whatever was set here
     *(name for name in Settings.model_fields if name.startswith("s3_")),
 }
 

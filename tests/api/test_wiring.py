@@ -138,6 +138,7 @@ def test_a_deploy_tells_its_containers_every_setting_but_secrets_and_what_is_of_
         models=["ltx-2b"],
         keep_days=3,
         modal_gpus={"ltx-2b": ["L40S"]},
+        modal_environment="main",
     )
 
     told = deployed_environment(settings)
@@ -146,6 +147,7 @@ def test_a_deploy_tells_its_containers_every_setting_but_secrets_and_what_is_of_
     assert told["RUSHES_KEEP_DAYS"] == "3.0"
     assert told["RUSHES_MODAL_GPUS"] == '{"ltx-2b": ["L40S"]}'
     assert not {"RUSHES_PORT", "RUSHES_DATA_DIR", "RUSHES_DATABASE_URL"} & set(told)
+    assert "RUSHES_MODAL_ENVIRONMENT" not in told  # `make deploy` may be told another
     hidden = {"b" * 30, "s" * 30, "w" * 30, "a" * 30}
     assert not hidden & set(told.values())
 
