@@ -98,16 +98,24 @@ def _requirements(*extras: str) -> list[str]:
     ]
 
 
+def _with_packages(image: modal.Image, *extras: str) -> modal.Image:
+    """In the versions that are tested together, also when it is built anew in a year."""
+    pins = image.add_local_file(_checkout / "constraints.txt", "/constraints.txt", copy=True)
+    return pins.uv_pip_install(
+        *_requirements(*extras), extra_options="--constraints /constraints.txt"
+    )
+
+
 if modal.is_local():
-    _packages = _base.uv_pip_install(*_requirements("postgres", "s3", "modal"))
+    _packages = _with_packages(_base, "postgres", "s3", "modal")
     api_image = _with_source(_packages, _settings)
     _small = ("quantize",) if SETTINGS.quantize != "off" else ()
     # Triton builds its launchers with a C compiler.
-    _packages = _base.apt_install("gcc", "libc6-dev").uv_pip_install(
-        *_requirements("torch", "s3", "modal", *_small)
+    _packages = _with_packages(
+        _base.apt_install("gcc", "libc6-dev"), "torch", "s3", "modal", *_small
     )
     gpu_image = _with_source(_packages, _settings | _offline | _compiling)
-    _packages = _base.uv_pip_install(*_requirements("torch", "s3", "modal"))
+    _packages = _with_packages(_base, "torch", "s3", "modal")
     cpu_image = _with_source(_packages, _settings | {"HF_HUB_CACHE": str(_WEIGHTS / "hub")})
 else:
     api_image = gpu_image = cpu_image = _base

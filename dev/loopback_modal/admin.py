@@ -58,7 +58,11 @@ class Admin:
 
     def functions(self, _: Any) -> list[dict[str, Any]]:
         return [
-            told(pool) | {"environment": self._images.environment(definition(pool).image_id)}
+            told(pool)
+            | {
+                "environment": self._images.environment(definition(pool).image_id),
+                "recipe": self._images.recipe(definition(pool).image_id),
+            }
             for pool in self._cloud.live()
         ]
 

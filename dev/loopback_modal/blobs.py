@@ -6,6 +6,7 @@ import hashlib
 import os
 import shlex
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from modal_proto import api_pb2 as pb
@@ -112,12 +113,15 @@ class Images:
 
     def environment(self, image_id: str) -> dict[str, str]:
         """What `Image.env` set, in this image and those it is built on."""
-        image = self.images.get(image_id, pb.Image())
         env: dict[str, str] = {}
-        for base in image.base_images:
-            env |= self.environment(base.image_id)
-        for command in image.dockerfile_commands:
+        for command in self.recipe(image_id):
             if command.startswith("ENV "):
                 name, _, value = command.removeprefix("ENV ").partition("=")
                 env[name] = "".join(shlex.split(value))
         return env
+
+    def recipe(self, image_id: str) -> list[str]:
+        """The commands of this image, after those of the images it is built on."""
+        image = self.images.get(image_id, pb.Image())
+        below = (self.recipe(base.image_id) for base in image.base_images)
+        return [*chain.from_iterable(below), *image.dockerfile_commands]

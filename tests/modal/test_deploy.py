@@ -134,6 +134,11 @@ def test_every_model_is_a_cls_with_its_gpus_volumes_limits_and_no_retries(
         autoscaler = found[name]["autoscaler"]
         assert autoscaler.get("min_containers", 0) == least
         assert (autoscaler["max_containers"], autoscaler["scaledown_window"]) == (2, 77)
+    # In the versions that are tested together.
+    for function in found.values():
+        (install,) = (line for line in function["recipe"] if "/uv pip install" in line)
+        assert "--constraints /constraints.txt" in install
+        assert "COPY . /" in function["recipe"][: function["recipe"].index(install)]
     # Who fetches the weights puts them where those look, and is not offline.
     assert found["download"]["environment"]["HF_HUB_CACHE"] == "/weights/hub"
     assert "HF_HUB_OFFLINE" not in found["download"]["environment"]
