@@ -17,12 +17,16 @@ from service.lifecycle.manifest import finished_outcome
 from service.lifecycle.report import adopt
 from service.lifecycle.settle import give_back, lapse, pass_over, settle
 from service.lifecycle.stops import Stops
+from service.lifecycle.turn import Turn
 from service.log import Log
 from service.store import attempts, jobs, moves
 from service.store.attempts import Attempt
 from service.store.database import Database, Transaction
 
 log = Log(__name__)
+
+# How long a platform that took no call is left alone.
+_AWAY = timedelta(seconds=30)
 
 
 @dataclass
@@ -38,20 +42,23 @@ class Calls:
     max_active_per_key: int
     most: int
     api_url: str | None
-    # How long a call may say nothing before it is asked, which costs one request; and how long a
-    # platform that took no call is left alone.
+    # How long a call may say nothing before it is asked, which costs one request.
     patience: timedelta = timedelta(seconds=30)
     # How long from its start until its worker begins: a GPU is found, the model loaded.
     start_within: timedelta = timedelta(minutes=10)
     stops: Stops = field(init=False)
+    turn: Turn = field(init=False)
 
     def __post_init__(self) -> None:
-        self.stops = Stops(self.db, self.dispatcher, self.patience)
+        self.stops = Stops(self.db, self.dispatcher)
+        self.turn = Turn(self.db, "calls")
 
     def tick(self, now: datetime) -> None:
-        """Start what is due, and end what nobody waits for."""
-        self.send_some(now)
+        """End what nobody waits for, and start what is due: by one process, for it counts what is
+        open before it claims more."""
         self.stops.insist(now)
+        if self.db.local or self.turn.ours(now):  # a file has one process
+            self.send_some(now)
 
     def send_some(self, now: datetime) -> int:
         """Start calls for what is due, as far as there is room; how many were started."""
@@ -117,8 +124,8 @@ class Calls:
         except Unavailable as error:
             # Not one of the starts that count: a platform that is away is not the job's fault.
             log.warning("call could not be started", job=job.id, error=error)
-            terms, wait = self.terms, self.patience
-            self._write(job, lambda tx, held: give_back(tx, held, terms, now, wait=wait))
+            terms = self.terms
+            self._write(job, lambda tx, held: give_back(tx, held, terms, now, wait=_AWAY))
             return False
         log.info("call started", job=job.id, attempt=job.attempt, call=call_id)
         self.db.write(lambda tx: attempts.note_call(tx, job, call_id)).result()

@@ -1,7 +1,7 @@
 """Jobs that are carried out by calls, with a dispatcher that a test plays by hand."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,30 @@ def test_calls_are_started_while_there_is_room(
     assert [ticket.job_id for ticket in modal.sent] == [job.id for job in sent[:2]]
     assert modal.sent[0].api_url == "https://video.example.com"
     assert now_of(db, sent[2]).state is JobState.QUEUED
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_processes_that_look_at_once_take_the_room_once(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    clock: make.FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for _ in range(5):
+        send(db, key_id, clock)
+    other, claim = replace(calls), calls._claim
+
+    def meanwhile(model: str, now: datetime) -> dispatch.Claim | None:
+        other.tick(now)
+        return claim(model, now)
+
+    monkeypatch.setattr(calls, "_claim", meanwhile)
+
+    calls.tick(clock())
+
+    assert len(modal.sent) == calls.most == 2
 
 
 def test_a_call_whose_start_was_not_answered_may_begin_or_not_but_only_one_does(
@@ -611,16 +635,24 @@ def test_calls_that_never_begin_end_their_job(
     assert modal.canceled == [f"fc-{n}" for n in range(1, MAX_LAPSED + 1)]
 
 
-def test_a_platform_that_takes_no_calls_fails_no_job(
-    db: Database, key_id: KeyId, calls: Calls, modal: Played, clock: make.FakeClock
+def test_a_platform_that_takes_no_calls_fails_no_job_and_is_left_alone_for_a_while(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    clock: make.FakeClock,
 ) -> None:
     job = send(db, key_id, clock)
     modal.away = True
 
-    for _ in range(3 * MAX_LAPSED):
-        calls.send_some(clock.advance(31))
+    # However patient we are with calls, and however long we look every second.
+    calls.patience = timedelta(hours=1)
+    for _ in range(3 * 30):
+        calls.send_some(clock.advance(1))
+        rescuer.tick(clock())
 
-    assert len(modal.sent) == 3 * MAX_LAPSED
+    assert len(modal.sent) == 3
     assert now_of(db, job).state is JobState.QUEUED
 
 
