@@ -16,7 +16,9 @@ from service.domain.ports import ReadMethod
 
 
 class MountedVolume(Files):
-    """For a worker, which has the Volume at `root`. What is put is committed before it returns."""
+    """For a worker, which has the Volume at `root`. What it changes is committed before a method
+    returns. What another container has committed since this one started is there after a reload,
+    which needs that no file of the Volume is open."""
 
     def __init__(self, root: Path, volume: Any) -> None:
         super().__init__(root)
@@ -24,25 +26,36 @@ class MountedVolume(Files):
 
     def put(self, key: str, source: Path, media_type: str) -> Artifact:
         artifact = super().put(key, source, media_type)
-        with _modal():
-            self._volume.commit()
+        self._commit()
         return artifact
 
     def copy(self, key: str, target: str) -> bool:
         copied = super().copy(key, target)
-        with _modal():
-            self._volume.commit()
+        self._commit()
         return copied
 
     def path(self, key: str) -> Path | None:
-        """What another container has committed since this one started is there after a reload,
-        which needs that no file of the Volume is open."""
         found = super().path(key)
         if found is None:
-            with _modal():
-                self._volume.reload()
+            self._reload()
             found = super().path(key)
         return found
+
+    def children(self, prefix: str) -> list[str]:
+        self._reload()
+        return super().children(prefix)
+
+    def delete(self, prefix: str) -> None:
+        super().delete(prefix)
+        self._commit()
+
+    def _commit(self) -> None:
+        with _modal():
+            self._volume.commit()
+
+    def _reload(self) -> None:
+        with _modal():
+            self._volume.reload()
 
 
 class RemoteVolume:

@@ -94,7 +94,8 @@ def make_video(
         facts = facts.model_copy(update={"seams": seams, "made_with": made_with})
         outcome = _outcome(facts, gpu, watch)
         upload_manifest(artifacts, prefix, outcome, scratch)
-        kept.discard()
+        if len(segments) > 1:
+            kept.discard()
     return outcome
 
 

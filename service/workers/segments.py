@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.domain.attempt import SEGMENTS, Artifact, Ticket
+from service.domain.errors import Unavailable
 from service.domain.job import JobId, job_folder
 from service.domain.plan import Segment
 from service.domain.ports import ArtifactStore
@@ -101,9 +102,12 @@ class Checkpoints:
         self.artifacts.put(f"{folder}/{name}.json", written, "application/json")
 
     def discard(self) -> None:
-        """The video is there, and can be adopted: its segments are needed no more."""
-        if self.artifacts.children(f"{self.prefix}/{SEGMENTS}"):
+        """The video is there, and can be adopted: its segments are needed no more. Those that
+        cannot be deleted now go with what attempts leave."""
+        try:
             self.artifacts.delete(f"{self.prefix}/{SEGMENTS}")
+        except Unavailable as error:
+            log.warning("segments could not be deleted", job=self.ticket.job_id, error=error)
 
     def _folders(self) -> list[str]:
         """Where segments may lie, the newest attempt's first."""

@@ -30,12 +30,19 @@ class FolderVolume:
         self._kept = folder / "kept"
         self.mount.mkdir(parents=True)
         self._kept.mkdir()
+        self._seen: set[Path] = set()  # at `mount`, by the last commit or reload
 
     def commit(self) -> None:
+        there = _files(self.mount)
+        for gone in self._seen - there:
+            (self._kept / gone).unlink(missing_ok=True)
         shutil.copytree(self.mount, self._kept, dirs_exist_ok=True)
+        self._seen = there
 
     def reload(self) -> None:
-        shutil.copytree(self._kept, self.mount, dirs_exist_ok=True)
+        shutil.rmtree(self.mount)
+        shutil.copytree(self._kept, self.mount)
+        self._seen = _files(self.mount)
 
     @contextmanager
     def batch_upload(self, force: bool = False) -> Iterator["Upload"]:
@@ -67,3 +74,7 @@ class FolderVolume:
 
     def _at(self, path: str) -> Path:
         return self._kept / path.lstrip("/")
+
+
+def _files(folder: Path) -> set[Path]:
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}

@@ -130,6 +130,27 @@ def test_children_are_the_names_directly_below(kept: Kept) -> None:
     assert kept.reader.children("jobs/c") == []
 
 
+def test_a_worker_sees_the_names_that_others_made_since_it_began(kept: Kept) -> None:
+    """Say the segments that an attempt before it finished elsewhere."""
+    kept.put("jobs/a/1/segments/0.mp4", b"x")
+    source = kept.scratch / "source"
+    source.write_bytes(b"x")
+    kept.reader.put("jobs/a/2/segments/0.mp4", source, "video/mp4")
+
+    assert kept.writer.children("jobs/a") == ["1", "2"]
+
+
+def test_what_a_worker_deletes_is_gone_for_all(kept: Kept) -> None:
+    for name in ("0.mp4", "1.mp4"):
+        kept.put(f"jobs/a/1/segments/{name}", b"x")
+    kept.put("jobs/a/1/video.mp4", b"x")
+
+    kept.writer.delete("jobs/a/1/segments")
+
+    assert kept.reader.children("jobs/a/1/segments") == []
+    assert kept.read("jobs/a/1/video.mp4") == b"x"
+
+
 def test_delete_takes_all_below_a_prefix_and_nothing_else(kept: Kept) -> None:
     for key in ("jobs/a/1/video.mp4", "jobs/a/2/video.mp4", "jobs/ab/1/video.mp4"):
         kept.put(key, b"x")
@@ -214,6 +235,8 @@ def test_a_volume_that_is_away_is_unavailable(tmp_path: Path) -> None:
         lambda: reader.delete("jobs/a"),
         lambda: writer.put("jobs/a/1/video.mp4", tmp_path / "source-1", "video/mp4"),
         lambda: writer.path("inputs/b/video"),
+        lambda: writer.children("jobs/a"),
+        lambda: writer.delete("jobs/b"),
         lambda: writer.copy("jobs/a/1/video.mp4", "inputs/b/video"),
     ):
         with pytest.raises(Unavailable, match="the Volume"):
