@@ -14,6 +14,7 @@ import httpx
 from pydantic import SecretStr
 
 from service import wiring
+from service.deployed import deployed_models, deployed_weights
 from service.domain.catalog import CARDS
 from service.domain.key import new_secret
 from service.settings import Settings
@@ -59,8 +60,8 @@ def deploy(settings: Settings, given: argparse.Namespace) -> None:
     run_deploy(given, environment)
     url = web_url(settings, environment)
     tell_weights(settings, given, environment)
-    version = await_answer(url)
-    tell(url, version, key)
+    version = await_answer(url, settings.modal_app)
+    tell(url, version, key, settings)
 
 
 def check_token() -> None:
@@ -182,13 +183,13 @@ def run_deploy(given: argparse.Namespace, environment: str | None) -> None:
 
 def tell_weights(settings: Settings, given: argparse.Namespace, environment: str | None) -> None:
     """Fill the weights Volume, or say how, for every model that still lacks some."""
-    for model in settings.models or ["ltx-2b"]:
-        if model in settings.weights or has_weights(settings, model, environment):
+    for model in deployed_models(settings):
+        if model in deployed_weights(settings) or not CARDS[model].weights:
             continue
         run = ["run", *named("--env", environment), f"{SCRIPT}::download", "--model", model]
         if given.download:
-            modal_command(*run)
-        else:
+            modal_command(*run)  # what is there is not fetched again; what broke off is finished
+        elif not has_weights(settings, model, environment):
             shown = f"{SCRIPT.relative_to(ROOT)}::download"
             words = " ".join([*run[:-3], shown, *run[-2:]])
             say(f"{model} has no weights yet; fetch them on a CPU: {shown_modal()} {words}")
@@ -218,7 +219,7 @@ def web_url(settings: Settings, environment: str | None) -> str:
     return str(url).rstrip("/")
 
 
-def await_answer(url: str) -> str:
+def await_answer(url: str, app: str) -> str:
     """The version that answers there. Raises Stopped when none does in time."""
     deadline = time.monotonic() + ANSWER_SECONDS
     said = ""
@@ -233,14 +234,14 @@ def await_answer(url: str) -> str:
         time.sleep(1)
     raise Stopped(
         f"{url}/health does not answer well after {ANSWER_SECONDS} s ({said}).\n"
-        f"Its log: {shown_modal()} app logs {Settings().modal_app}"
+        f"Its log: {shown_modal()} app logs {app}"
     )
 
 
-def tell(url: str, version: str, key: str) -> None:
+def tell(url: str, version: str, key: str, settings: Settings) -> None:
     say(f"\nRushes {version} answers at {url}")
     if key:
-        say(f"your API key, which is kept in {Settings().data_dir}: {key}")
+        say(f"your API key, which is kept in {settings.data_dir}: {key}")
     body = json.dumps({"prompt": "A serene mountain landscape with flowing water"})
     say("\nA first clip:\n")
     say(

@@ -15,36 +15,34 @@ from typing import Any
 
 import modal
 
+from service.deployed import (
+    API_INPUTS,
+    WEIGHTS,
+    call_seconds,
+    deployed_environment,
+    deployed_models,
+)
 from service.dispatch.on_modal import class_name
 from service.domain.card import ModelCard
 from service.domain.catalog import CARDS
-from service.settings import (
-    API_INPUTS,
-    CALL_MARGIN_SECONDS,
-    Settings,
-    call_seconds,
-    deployed_environment,
-)
+from service.settings import CALL_MARGIN_SECONDS, Settings
 
 SETTINGS = Settings()
 APP = SETTINGS.modal_app
-MODELS = SETTINGS.models or ["ltx-2b"]
+MODELS = deployed_models(SETTINGS)
 
 _ARTIFACTS = Path("/artifacts")
-_WEIGHTS = Path("/weights")
 _COMPILED = Path("/compiled")
 
-# A folder of this machine is none of theirs.
-_own_weights = {k: v for k, v in SETTINGS.weights.items() if v.is_relative_to(_WEIGHTS)}
 _settings = {
-    **deployed_environment(SETTINGS.model_copy(update={"models": MODELS, "weights": _own_weights})),
+    **deployed_environment(SETTINGS),
     "RUSHES_DISPATCH": "modal",
     "RUSHES_DATA_DIR": "/tmp/rushes",
     "RUSHES_DATABASE_VOLUME": f"{APP}-database",  # for SQLite; a database's address comes before
     "RUSHES_LOG_FORMAT": "json",
 }
 # The weights are on the Volume: a GPU that fetched them would be paid for waiting.
-_offline = {"HF_HUB_CACHE": str(_WEIGHTS / "hub"), "HF_HUB_OFFLINE": "1"}
+_offline = {"HF_HUB_CACHE": str(WEIGHTS / "hub"), "HF_HUB_OFFLINE": "1"}
 _compiling = {"RUSHES_COMPILED_DIR": str(_COMPILED)}
 
 app = modal.App(APP)
@@ -116,7 +114,7 @@ if modal.is_local():
     )
     gpu_image = _with_source(_packages, _settings | _offline | _compiling)
     _packages = _with_packages(_base, "torch", "s3", "modal")
-    cpu_image = _with_source(_packages, _settings | {"HF_HUB_CACHE": str(_WEIGHTS / "hub")})
+    cpu_image = _with_source(_packages, _settings | {"HF_HUB_CACHE": str(WEIGHTS / "hub")})
 else:
     api_image = gpu_image = cpu_image = _base
 
@@ -167,7 +165,7 @@ def tick() -> int:
     return answer.raise_for_status().status_code
 
 
-@app.function(image=cpu_image, volumes={str(_WEIGHTS): weights}, timeout=6 * 3600)
+@app.function(image=cpu_image, volumes={str(WEIGHTS): weights}, timeout=6 * 3600)
 def download(model: str) -> str:
     """Fill the weights Volume, on a CPU: a GPU never pays for a download."""
     from huggingface_hub import snapshot_download
@@ -231,7 +229,7 @@ def _options(card: ModelCard) -> dict[str, Any]:
         "secrets": bucket,
         "volumes": {
             str(_ARTIFACTS): artifacts,
-            str(_WEIGHTS): weights.read_only(),
+            str(WEIGHTS): weights.read_only(),
             str(_COMPILED): compiled,
         },
         "timeout": call_seconds(SETTINGS) + CALL_MARGIN_SECONDS,

@@ -239,7 +239,7 @@ class ClientSettings(BaseSettings):
 
 def child_environment(settings: Settings) -> dict[str, str]:
     """The environment for a process that is to find these very settings."""
-    return {**os.environ, **{f"RUSHES_{k.upper()}": v for k, v in _texts(settings).items()}}
+    return {**os.environ, **{f"RUSHES_{k.upper()}": v for k, v in texts(settings).items()}}
 
 
 def unknown_settings() -> dict[str, str]:
@@ -278,33 +278,7 @@ def keep_compiled(settings: Settings) -> None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(settings.compiled_dir)
 
 
-# What is true of this machine only, or is told by a Secret.
-_NOT_DEPLOYED = {
-    *("host", "port", "data_dir", "database_url", "workers", "dispatch", "log_format", "failpoint"),
-    *("compiled_dir",),
-    "modal_environment",  # a container's own is where it was deployed, whatever was set here
-    *(name for name in Settings.model_fields if name.startswith("s3_")),
-}
-
-
-def call_seconds(settings: Settings) -> int:
-    """The longest run of an attempt that is a call on Modal, whose own limit lies just behind."""
-    return max(3600, settings.job_timeout_seconds)
-
-
-API_INPUTS = 100  # requests that one container of the api works on at once
-
-
-def deployed_environment(settings: Settings) -> dict[str, str]:
-    """The environment for the containers of a deploy on Modal, without any secret."""
-    return {
-        f"RUSHES_{name.upper()}": text
-        for name, text in _texts(settings).items()
-        if text and name not in _NOT_DEPLOYED and not isinstance(getattr(settings, name), SecretStr)
-    }
-
-
-def _texts(settings: Settings) -> dict[str, str]:
+def texts(settings: Settings) -> dict[str, str]:
     """Every setting as text; one that is not set is empty, which reads as not set."""
     texts = {}
     for name in Settings.model_fields:

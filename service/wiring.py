@@ -14,6 +14,7 @@ from service.artifacts.files import Files
 from service.artifacts.s3 import S3
 from service.artifacts.spool import Spool
 from service.artifacts.volume import MountedVolume, RemoteVolume
+from service.deployed import API_INPUTS, call_seconds
 from service.dispatch.on_modal import ModalDispatcher
 from service.domain.card import ModelCard
 from service.domain.catalog import CARDS, SLATE
@@ -29,7 +30,7 @@ from service.lifecycle.access import admit
 from service.lifecycle.calls import Calls
 from service.offsite.on_modal import DictRegister, VolumeShelf
 from service.offsite.tenure import Home
-from service.settings import API_INPUTS, KEY_FILE, MIN_SECRET, Settings, call_seconds
+from service.settings import KEY_FILE, MIN_SECRET, Settings
 from service.store import keys
 from service.store.database import Database
 from service.workers.stages.fetch import Sources

@@ -164,6 +164,17 @@ def lone_prefix(job_id: JobId, fence: int, call_id: str) -> str:
     return f"{artifact_prefix(job_id, fence)}-{call_id[-12:]}"
 
 
+def lone_fence(name: str, call_id: str) -> int | None:
+    """The fence in the name of a folder that `lone_prefix` made for this call; None for others."""
+    fence, _, whose = name.partition("-")
+    return int(fence) if whose == call_id[-12:] and fence.isdecimal() else None
+
+
+def attempt_folder(key: str) -> str:
+    """The name of the folder, directly below its job's, in which these bytes of an attempt lie."""
+    return key.split("/")[2]
+
+
 class JobFilter(BaseModel):
     """Which jobs are wanted: any of each that is not empty, and all of `metadata`."""
 

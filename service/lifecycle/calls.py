@@ -8,7 +8,7 @@ from service.domain.attempt import Failure, FailureKind
 from service.domain.call import CallEnd, Look
 from service.domain.card import ModelCard
 from service.domain.errors import Unavailable
-from service.domain.job import Job, JobState, job_folder, lone_prefix
+from service.domain.job import Job, JobState, job_folder, lone_fence, lone_prefix
 from service.domain.ports import ArtifactStore, Dispatcher
 from service.domain.price import Terms
 from service.lifecycle import dispatch
@@ -187,11 +187,9 @@ class Calls:
     def _lone_fences(self, job: Job, call_id: str) -> list[int]:
         """Under which fences this call worked unheard. Each begin of it moves the job's fence on,
         from that of the ticket which its containers share."""
-        folder = job_folder(job.id)
-        last = lone_prefix(job.id, 0, call_id).removeprefix(f"{folder}/0")
-        names = self.artifacts.children(folder)
-        found = (name.removesuffix(last) for name in names if name.endswith(last))
-        return [int(fence) for fence in found if fence.isdecimal() and int(fence) <= job.fence]
+        names = self.artifacts.children(job_folder(job.id))
+        found = (lone_fence(name, call_id) for name in names)
+        return [fence for fence in found if fence is not None and fence <= job.fence]
 
     def _judge(
         self, tx: Transaction, job: Job, call_id: str, look: Look, now: datetime

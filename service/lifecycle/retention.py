@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from service.domain import ids
 from service.domain.attempt import SEGMENTS
 from service.domain.failpoint import failpoint
-from service.domain.job import Job, artifact_prefix, job_folder
+from service.domain.job import Job, artifact_prefix, attempt_folder, job_folder
 from service.domain.keeping import Keeping, Purge, next_purge_at, purge_of
 from service.domain.ports import ArtifactStore
 from service.lifecycle.inputs import discard
@@ -67,7 +67,7 @@ class Retention:
     def _delete_leftovers(self, job: Job) -> None:
         """What attempts that did not win have left; only a success has a winner."""
         # Named by where the bytes lie: a worker that could not begin has a folder of its own.
-        winner = None if job.result is None else job.result.video.key.split("/")[2]
+        winner = None if job.result is None else attempt_folder(job.result.video.key)
         for fence in self.artifacts.children(job_folder(job.id)):
             prefix = artifact_prefix(job.id, fence)
             self.artifacts.delete(prefix if fence != winner else f"{prefix}/{SEGMENTS}")

@@ -44,7 +44,8 @@ class CalledWorker:
             log.error("model could not be loaded ahead", fault, model=card.name)
 
     def run(self, told: dict[str, Any], call_id: str) -> dict[str, Any]:
-        """Carry out the ticket `told`; answers a CallEnd as plain JSON."""
+        """Carry out the ticket `told`; answers a CallEnd as plain JSON, or, after a fault of ours,
+        what is none, which reads as a call that died."""
         try:
             ticket = Ticket.model_validate(told)
             return self._attempt(ticket, call_id).model_dump(mode="json")

@@ -13,9 +13,10 @@ from service.api import room
 from service.api.pace import Pace
 from service.api.waits import Waits
 from service.app import build
+from service.deployed import API_INPUTS
 from service.domain.errors import RateLimited
 from service.domain.job import KeyId
-from service.settings import API_INPUTS, Settings
+from service.settings import Settings
 from tests.api.world import KEY, World
 
 

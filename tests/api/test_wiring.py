@@ -7,13 +7,13 @@ import pytest
 
 from service import wiring
 from service.artifacts.files import Files
+from service.deployed import deployed_environment
 from service.domain.catalog import SLATE
 from service.domain.errors import Unavailable
 from service.domain.levers import DEFAULT_LEVERS
 from service.settings import (
     Settings,
     child_environment,
-    deployed_environment,
     keep_compiled,
     worker_environment,
 )
@@ -139,11 +139,13 @@ def test_a_deploy_tells_its_containers_every_setting_but_secrets_and_what_is_of_
         keep_days=3,
         modal_gpus={"ltx-2b": ["L40S"]},
         modal_environment="main",
+        weights={"ltx-2b": tmp_path, "mochi": Path("/weights/mochi")},
     )
 
     told = deployed_environment(settings)
 
     assert told["RUSHES_MODELS"] == '["ltx-2b"]'
+    assert told["RUSHES_WEIGHTS"] == '{"mochi": "/weights/mochi"}'
     assert told["RUSHES_KEEP_DAYS"] == "3.0"
     assert told["RUSHES_MODAL_GPUS"] == '{"ltx-2b": ["L40S"]}'
     assert not {"RUSHES_PORT", "RUSHES_DATA_DIR", "RUSHES_DATABASE_URL"} & set(told)

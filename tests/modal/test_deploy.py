@@ -163,6 +163,27 @@ def test_the_smoke_script_fails_with_a_key_that_opens_nothing(deployed: Deployed
     assert re.search(r"^models +FAILED +.* answered 401", smoke.stdout, re.MULTILINE), smoke.stdout
 
 
+@pytest.mark.parametrize(("fails", "last"), [("estimate", "again"), ("submit", "submit")])
+def test_the_smoke_script_tries_all_that_does_not_hang_on_what_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails: str, last: str
+) -> None:
+    def check(name: str) -> smoke_modal.Check:
+        def tried(_: smoke_modal.Trial) -> str:
+            if name == fails:
+                raise smoke_modal.Wrong("as planned")
+            return "well"
+
+        return tried
+
+    checks = {name: check(name) for name in (*smoke_modal.CHECKS, "again")}
+    monkeypatch.setattr(smoke_modal, "CHECKS", checks)
+    with httpx.Client() as nobody:
+        failed = smoke_modal.run(smoke_modal.Trial(nobody, None, 1, None))
+
+    assert failed == 1
+    assert capsys.readouterr().out.splitlines()[-1].split()[0] == last
+
+
 def test_the_smoke_script_asks_for_a_key(command: Command) -> None:
     smoke = command.smoke()
 
@@ -210,6 +231,38 @@ def test_without_the_address_of_a_database_none_is_told(tmp_path: Path) -> None:
     told = deploy_modal.service_secret(settings, None)
 
     assert sorted(told) == ["RUSHES_BOOTSTRAP_KEY", "RUSHES_SECRET", "RUSHES_WORKER_TOKEN"]
+
+
+@pytest.mark.parametrize(
+    ("weights", "there", "flags", "said", "run"),
+    [
+        ({}, False, [], True, 0),
+        ({}, True, [], False, 0),
+        # A folder of this machine is none of theirs; one of the Volume is.
+        ({"ltx-2b": Path("/home/me/ltx")}, False, [], True, 0),
+        ({"ltx-2b": Path("/weights/mine")}, False, ["--download"], False, 0),
+        # What is there may have broken off.
+        ({}, True, ["--download"], False, 1),
+    ],
+)
+def test_weights_that_are_missing_are_told_or_fetched(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    weights: dict[str, Path],
+    there: bool,
+    flags: list[str],
+    said: bool,
+    run: int,
+) -> None:
+    settings = Settings(_env_file=None, models=["ltx-2b", "slate"], weights=weights)
+    ran: list[tuple[str, ...]] = []
+    monkeypatch.setattr(deploy_modal, "has_weights", lambda *_: there)
+    monkeypatch.setattr(deploy_modal, "modal_command", lambda *words: ran.append(words))
+
+    deploy_modal.tell_weights(settings, deploy_modal.parser().parse_args(flags), None)
+
+    assert ("ltx-2b has no weights yet" in capsys.readouterr().out) == said
+    assert len(ran) == run
 
 
 @pytest.mark.parametrize("card", CARDS.values(), ids=lambda card: card.name)
