@@ -143,13 +143,14 @@ class LoopbackModal:
         return self.wait(tasks, timeout_s, f"the start of {call_id}")[-1]
 
     @contextmanager
-    def client(self) -> Iterator[Any]:
-        """A client for Modal's SDK in this process: `from_name(..., client=client)`."""
+    def client(self, url: str = "") -> Iterator[Any]:
+        """A client for Modal's SDK in this process: `from_name(..., client=client)`. `url` is where
+        it looks for Modal, when that is to be a way round."""
         from modal.client import Client
         from modal_proto import api_pb2
 
         credentials = (self.env["MODAL_TOKEN_ID"], self.env["MODAL_TOKEN_SECRET"])
-        url = self.env["MODAL_SERVER_URL"]
+        url = url or self.env["MODAL_SERVER_URL"]
         with Client(url, api_pb2.CLIENT_TYPE_CLIENT, credentials) as client:
             yield client
 

@@ -59,7 +59,7 @@ class ModalDispatcher:
             raise Unavailable(
                 f"no worker for {model} is deployed in {self._app_name}: {error}"
             ) from error
-        except (modal.exception.Error, OSError, TimeoutError) as error:
+        except (modal.exception.Error, *_away(), OSError, TimeoutError) as error:
             raise Unavailable(f"Modal does not answer: {error!r}") from error
 
     def look(self, call_id: str) -> Look:
@@ -70,14 +70,17 @@ class ModalDispatcher:
             told = modal.FunctionCall.from_id(call_id, client=self._client).get(timeout=0)
         except (modal.exception.OutputExpiredError, modal.exception.NotFoundError):
             return "unknown"
+        except modal.exception.FunctionTimeoutError:
+            return "timed out"
         except _away() as error:
             raise Unavailable(f"Modal does not answer: {error!r}") from error
         except TimeoutError:
             # Python's own: it has not ended. A worker must never raise one of these itself, or it
             # would look alive for ever; ours raise nothing (service/workers/called.py).
             return "alive"
-        except Exception as error:  # noqa: BLE001 - whatever ended the call comes out of `get`
-            return _died(call_id, error)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - what ended the call comes out of it
+            log.warning("call died", call=call_id, error=type(error).__name__)
+            return "died"
         try:
             return CallEnd.model_validate(told)
         except ValueError:
@@ -96,24 +99,19 @@ class ModalDispatcher:
 
 
 def _away() -> tuple[type[Exception], ...]:
-    """What tells of Modal itself and nothing of the call."""
+    """What tells of Modal itself, or of the way to it, and nothing of a call: what its servers
+    answer to a request that fails, and a connection that is refused, breaks off or takes too long.
+    No worker raises one of these."""
+    from grpclib import GRPCError
+    from grpclib.exceptions import ProtocolError, StreamTerminatedError
     from modal import exception
 
     return (
-        exception.AuthError,
+        GRPCError,
+        ProtocolError,
+        StreamTerminatedError,  # after a few tries modal's client lets it through as it is
+        exception.ClientClosed,
         exception.ConnectionError,
-        exception.InternalError,
-        exception.PermissionDeniedError,
-        exception.ResourceExhaustedError,
-        exception.ServiceError,
-        exception.UnimplementedError,
+        exception.TimeoutError,
+        exception.VersionError,
     )
-
-
-def _died(call_id: str, error: Exception) -> Look:
-    import modal
-
-    log.warning("call died", call=call_id, error=type(error).__name__)
-    if isinstance(error, modal.exception.FunctionTimeoutError):
-        return "timed out"
-    return "died"

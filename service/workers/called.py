@@ -49,7 +49,7 @@ class CalledWorker:
         try:
             ticket = Ticket.model_validate(told)
             return self._attempt(ticket, call_id).model_dump(mode="json")
-        except Exception as fault:  # noqa: BLE001
+        except (Exception, SystemExit) as fault:  # noqa: BLE001
             log.error("call failed", fault, call=call_id)
             return {"version": 1, "error": "the call failed; its log says why"}
 

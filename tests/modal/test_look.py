@@ -5,6 +5,8 @@ from typing import Any
 
 import modal
 import pytest
+from grpclib import GRPCError, Status
+from grpclib.exceptions import ProtocolError, StreamTerminatedError
 from modal import exception
 
 from service.dispatch.on_modal import ModalDispatcher
@@ -48,6 +50,7 @@ def dispatcher(monkeypatch: pytest.MonkeyPatch) -> ModalDispatcher:
         (exception.InternalFailure("as planned"), "died"),
         (exception.ExecutionError("as planned"), "died"),
         (MemoryError(), "died"),
+        (SystemExit(3), "died"),  # of a library in the worker: no reason for us to leave
         ({"error": "the call failed"}, "died"),
         (None, "died"),
     ],
@@ -61,21 +64,29 @@ def test_each_end_of_a_call_has_its_own_word(
     assert dispatcher.look("fc-1") == found
 
 
+AWAY = [
+    *(
+        kind("as planned")
+        for kind in vars(exception).values()
+        if isinstance(kind, type) and issubclass(kind, GRPCError) and kind.__name__[0] != "_"
+    ),
+    GRPCError(Status.UNKNOWN),
+    ProtocolError(),
+    StreamTerminatedError(),
+    exception.ClientClosed(),
+    exception.ConnectionError(),
+    exception.TimeoutError(),  # not Python's own
+    exception.VersionError(),
+]
+
+
 @pytest.mark.parametrize(
-    "away",
-    [
-        exception.ServiceError,
-        exception.InternalError,
-        exception.ConnectionError,
-        exception.AuthError,
-        exception.PermissionDeniedError,
-        exception.ResourceExhaustedError,
-    ],
+    "away", [each for each in AWAY if not isinstance(each, exception.NotFoundError)], ids=repr
 )
 def test_what_tells_of_modal_alone_says_nothing_of_the_call(
-    dispatcher: ModalDispatcher, monkeypatch: pytest.MonkeyPatch, away: type[Exception]
+    dispatcher: ModalDispatcher, monkeypatch: pytest.MonkeyPatch, away: Exception
 ) -> None:
-    monkeypatch.setattr(Call, "gives", away("as planned"))
+    monkeypatch.setattr(Call, "gives", away)
 
     with pytest.raises(Unavailable):
         dispatcher.look("fc-1")

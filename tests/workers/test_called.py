@@ -46,10 +46,10 @@ def test_a_ticket_that_is_none_is_answered_and_named_by_no_attempt(
 
 
 @pytest.mark.parametrize(
-    "fault", [TimeoutError("as planned"), KeyError("x"), MemoryError()], ids=repr
+    "fault", [TimeoutError("as planned"), KeyError("x"), MemoryError(), SystemExit(3)], ids=repr
 )
 def test_a_fault_outside_of_the_attempt_is_answered(
-    worker: CalledWorker, monkeypatch: pytest.MonkeyPatch, fault: Exception
+    worker: CalledWorker, monkeypatch: pytest.MonkeyPatch, fault: BaseException
 ) -> None:
     def broken(*_: object, **__: object) -> None:
         raise fault
