@@ -79,7 +79,7 @@ class Calls:
         call_id = attempt.call_id
         look = self.dispatcher.look(call_id)
         log.info("call looked at", job=job.id, attempt=job.attempt, call=call_id, found=_word(look))
-        if look in ("died", "unknown"):
+        if look in ("died", "timed out", "unknown"):
             look = self._left_behind(job, call_id) or look
         if look == "alive" and job.state is JobState.STARTING:
             within = self._start_within(job, attempt, now)
@@ -132,8 +132,9 @@ class Calls:
         return True
 
     def put_off(self, job: Job, now: datetime) -> Job | None:
-        """The call of a silent job could not be judged for a fault of ours, which may last: a start
-        is given as long as one that works unheard, and not for ever its model's place."""
+        """The call of a silent job could not be asked or judged, which may last, or be so of this
+        one alone: a start is given as long as one that works unheard, and not its model's place for
+        ever."""
         attempt = self._attempt(job)
         if job.state is JobState.STARTING and attempt is not None and attempt.call_id is not None:
             until = attempt.created_at + self._unheard_within(job)

@@ -65,12 +65,12 @@ class Rescuer:
         for job in self.db.read(lambda tx: jobs.lapsed(tx, now, 2 * self.longest_lease)):
             try:
                 calls.look(job, now)
+                continue
             except Unavailable as error:
                 log.warning("call cannot be asked", job=job.id, error=error)
-                self._move(job, _wait_on(job, now, calls.patience))
             except Exception as fault:  # noqa: BLE001 - one job holds up no other
                 log.error("call could not be judged", fault, job=job.id)
-                calls.put_off(job, now)
+            calls.put_off(job, now)
 
     def _try(self, job: Job, move: Move, now: datetime) -> bool:
         """One job that cannot be moved holds up no other."""
@@ -129,10 +129,6 @@ def _timeout(job: Job) -> Failure:
         code="timeout",
         message=f"the attempt ran longer than {job.timeout_seconds} s",
     )
-
-
-def _wait_on(job: Job, now: datetime, lease: timedelta) -> Work:
-    return lambda tx: moves.wait_on(tx, job, now=now, lease=lease)
 
 
 def _let_run(job: Job, now: datetime) -> Work:

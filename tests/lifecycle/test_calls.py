@@ -258,7 +258,7 @@ def test_a_call_whose_answer_has_expired_fails_its_job(
     assert failed.error.code == "result_lost"
 
 
-@pytest.mark.parametrize("look", ["died", "unknown"])
+@pytest.mark.parametrize("look", ["died", "timed out", "unknown"])
 @pytest.mark.parametrize("begun", [True, False])
 def test_the_clip_of_a_call_without_an_answer_is_found_by_its_manifest(
     db: Database,
@@ -509,7 +509,9 @@ def test_calls_that_end_without_a_word_end_their_job(
     ("start_timeout", "state"),
     [(timedelta(seconds=60), JobState.EXPIRED), (None, JobState.FAILED)],
 )
-def test_a_start_whose_bytes_can_never_be_read_gives_its_place_up(
+@pytest.mark.parametrize("fault", [PermissionError("as planned"), Unavailable("as planned")])
+@pytest.mark.parametrize("of", ["bytes", "call"])
+def test_a_start_that_can_never_be_judged_gives_its_place_up(
     db: Database,
     key_id: KeyId,
     calls: Calls,
@@ -520,15 +522,17 @@ def test_a_start_whose_bytes_can_never_be_read_gives_its_place_up(
     monkeypatch: pytest.MonkeyPatch,
     start_timeout: timedelta | None,
     state: JobState,
+    fault: Exception,
+    of: str,
 ) -> None:
-    """As of a bucket that refuses us: nobody knows, and nobody will."""
+    """As of a bucket or Volume that refuses us, or of one call: nobody knows, and nobody will."""
 
     def refuse(*_: object) -> None:
-        raise PermissionError("as planned")
+        raise fault
 
+    monkeypatch.setattr(modal, "look", refuse if of == "call" else lambda _: "died")
     monkeypatch.setattr(artifacts, "children", refuse)
     job = send(db, key_id, clock, start_timeout=start_timeout, timeout=timedelta(seconds=60))
-    monkeypatch.setattr(modal, "look", lambda call_id: "died")
 
     for _ in range(MAX_LAPSED * 24):
         calls.send_some(clock())
@@ -536,6 +540,34 @@ def test_a_start_whose_bytes_can_never_be_read_gives_its_place_up(
 
     assert now_of(db, job).state is state
     assert len(modal.sent) == (1 if start_timeout else MAX_LAPSED)
+
+
+@pytest.mark.parametrize("fault", [PermissionError("as planned"), Unavailable("as planned")])
+def test_what_cannot_be_judged_may_work_as_long_as_it_was_given(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    clock: make.FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Exception,
+) -> None:
+    """Both the one that has begun, and the one that may have and was not heard."""
+
+    def refuse(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(modal, "look", refuse)
+    working, starting = (send(db, key_id, clock, timeout=timedelta(hours=1)) for _ in range(2))
+    calls.send_some(clock())
+    begin(db, modal.sent[0], clock)
+
+    for _ in range(100):  # 52 minutes
+        rescuer.tick(clock.advance(31))
+
+    assert now_of(db, working).state is JobState.RUNNING
+    assert now_of(db, starting).state is JobState.STARTING
 
 
 @pytest.mark.parametrize("begun", [True, False])
