@@ -14,11 +14,11 @@ from service.api.asked import Asked
 from service.api.auth import Visit
 from service.api.bring import Brought, bring, refuse_bad_target
 from service.api.candidates import candidates
-from service.domain.errors import FieldError, RequestRefused, ServiceError, Unavailable
+from service.domain.errors import FieldError, RequestRefused, Unavailable
 from service.domain.failpoint import failpoint
 from service.domain.job import Job, JobState
 from service.domain.limits import Limits
-from service.domain.request import VideoAsk
+from service.domain.request import Choices, VideoAsk
 from service.domain.submission import Idempotency, Submission, new_id
 from service.lifecycle.inputs import discard, keep
 from service.lifecycle.submit import Accepted, find_earlier
@@ -48,8 +48,8 @@ class Plea:
 
     asked: Asked[VideoAsk]
     request: Request
+    named: Idempotency | None = None
     again: Job | None = None  # the final job that is to be tried again
-    idempotency_key: str | None = None
 
 
 async def submission(visit: Visit, plea: Plea) -> tuple[Submission, Brought]:
@@ -76,22 +76,26 @@ async def submission(visit: Visit, plea: Plea) -> tuple[Submission, Brought]:
         webhook_events=None if ask.webhook_events is None else list(ask.webhook_events),
         retry_of=None if plea.again is None else plea.again.id,
         traceparent=_traceparent(plea.request),
-        idempotency=_idempotency(plea),
+        idempotency=plea.named,
         job_id=new_id() if brought.origins else None,
     )
     return asked, brought
 
 
 async def accept(visit: Visit, plea: Plea, *, prefer: str | None) -> Response:
-    """Make the job durable, wait for it where that was asked for, and answer.
-
-    202 with the job; 200 when it became final within the wait, which a `response_format` of
-    `b64_json` answers with the video itself.
-    """
-    parts, links, ask = visit.parts, visit.links, plea.asked.ask
+    """Make the job durable, wait for it where that was asked for, and answer."""
     accepted = await _known(visit, plea) or await _submit(visit, plea)
     plea.asked.desk.clear()  # not held through the wait
     failpoint("submit.committed")
+    return await answered(visit, plea.request, accepted, plea.asked.ask, prefer=prefer)
+
+
+async def answered(
+    visit: Visit, request: Request, accepted: Accepted, said: Choices, *, prefer: str | None
+) -> Response:
+    """202 with the job; 200 when it became final within the wait, which a `response_format` of
+    `b64_json` answers with the video itself."""
+    parts, links = visit.parts, visit.links
     job, wait = accepted.job, _wait(prefer, parts.limits.max_wait)
     log.info(
         "job found again" if accepted.replayed else "job accepted",
@@ -104,11 +108,11 @@ async def accept(visit: Visit, plea: Plea, *, prefer: str | None) -> Response:
     if accepted.replayed:
         headers["Idempotency-Replayed"] = "true"
     if wait is not None:
-        waited = await wait_final(plea.request, parts, job, wait)
+        waited = await wait_final(request, parts, job, wait)
         if waited is not None:
             headers["Preference-Applied"] = f"wait={int(wait.total_seconds())}"
             job = waited
-    if ask.response_format == "b64_json" and job.state is JobState.SUCCEEDED:
+    if said.response_format == "b64_json" and job.state is JobState.SUCCEEDED:
         answer = await inline_answer(parts, job)
     else:
         answer = json_answer(await view(visit, job), 200 if job.state.final else 202)
@@ -119,11 +123,11 @@ async def accept(visit: Visit, plea: Plea, *, prefer: str | None) -> Response:
 async def _known(visit: Visit, plea: Plea) -> Accepted | None:
     """What the same request made before. Looked for ahead only where files would be kept in vain,
     or where a job that it names may be gone by now."""
-    return await _earlier(visit, plea) if plea.asked.ask.media_texts else None
+    return await earlier(visit, plea.named) if plea.asked.ask.media_texts else None
 
 
-async def _earlier(visit: Visit, plea: Plea) -> Accepted | None:
-    named = _idempotency(plea)
+async def earlier(visit: Visit, named: Idempotency | None) -> Accepted | None:
+    """What the same request made before, durable by now."""
     if named is None:
         return None
     parts, key_id = visit.parts, visit.key.id
@@ -139,12 +143,12 @@ async def _submit(visit: Visit, plea: Plea) -> Accepted:
     parts = visit.parts
     try:
         asked, brought = await submission(visit, plea)
-    except ServiceError:
+    except RequestRefused:
         # What was accepted stays so: a limit may be lower by now, a model gone.
-        earlier = await _earlier(visit, plea)
-        if earlier is None:
+        before = await earlier(visit, plea.named)
+        if before is None:
             raise
-        return earlier
+        return before
     parts.submits.spend(visit.key.id)
     if asked.job_id is None:
         return await parts.submit(asked)
@@ -189,12 +193,12 @@ def _traceparent(request: Request) -> str | None:
     return given if _TRACEPARENT.fullmatch(given) else None
 
 
-def _idempotency(plea: Plea) -> Idempotency | None:
-    name, request, ask = plea.idempotency_key, plea.request, plea.asked.ask
+def idempotency(request: Request, name: str | None, said: Choices) -> Idempotency | None:
+    """By what a request that says `said` is known again; None without an Idempotency-Key."""
     if name is None:
         return None
     if not _IDEMPOTENCY_KEY.fullmatch(name):
         detail = "must be 1 to 255 visible ASCII characters"
         raise RequestRefused([FieldError("Idempotency-Key:", detail, "invalid_header")])
-    asked = f"{request.method} {request.url.path}\n{ask.model_dump_json(exclude_none=True)}"
-    return Idempotency(name, hashlib.sha256(asked.encode()).digest())
+    told = f"{request.method} {request.url.path}\n{said.model_dump_json(exclude_none=True)}"
+    return Idempotency(name, hashlib.sha256(told.encode()).digest())

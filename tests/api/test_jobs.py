@@ -90,6 +90,23 @@ def test_retry_makes_a_new_job_with_the_same_input_and_seed(world: World) -> Non
     assert changed["seed"] == job["seed"]
 
 
+def test_a_retry_sent_again_is_the_same_after_the_job_it_retried_is_deleted(world: World) -> None:
+    job = world.submit()["id"]
+    world.finish()
+    path, named = f"/v1/jobs/{job}/retry", {"Idempotency-Key": "retry-1"}
+    first = world.client.post(path, json={"seed": 1}, headers=named)
+    world.client.delete(f"/v1/jobs/{job}")
+
+    again = world.client.post(path, json={"seed": 1}, headers=named)
+    other = world.client.post(path, json={"seed": 2}, headers=named)
+    new = world.client.post(path, json={"seed": 1}, headers={"Idempotency-Key": "retry-2"})
+
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert other.json()["code"] == "idempotency_key_reused"
+    assert new.status_code == 404
+
+
 def test_retry_with_another_model_takes_that_models_defaults(world: World) -> None:
     job = world.submit(prompt="a fox", num_inference_steps=50)
     world.client.post(f"/v1/jobs/{job['id']}/cancel")

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from service.api.accept import IdempotencyKey, Plea, Prefer, accept, submission
+from service.api.accept import IdempotencyKey, Plea, Prefer, accept, idempotency, submission
 from service.api.asked import VideoAskDep, body_of
 from service.api.auth import Visit, VisitDep
 from service.api.parts import Parts
@@ -34,7 +34,7 @@ async def generate_video(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Accept a video job. It is durable when this answers."""
-    plea = Plea(asked, request, idempotency_key=idempotency_key)
+    plea = Plea(asked, request, idempotency(request, idempotency_key, asked.ask))
     return await accept(visit, plea, prefer=prefer)
 
 

@@ -8,7 +8,15 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
-from service.api.accept import IdempotencyKey, Plea, Prefer, accept
+from service.api.accept import (
+    IdempotencyKey,
+    Plea,
+    Prefer,
+    accept,
+    answered,
+    earlier,
+    idempotency,
+)
 from service.api.answers import json_answer, view, wait_final
 from service.api.asked import Asked, ChangesDep, body_of
 from service.api.auth import VisitDep
@@ -156,11 +164,19 @@ async def retry_job(
 ) -> Response:
     """A new job with the input and seed of a final one; what the body names is changed."""
     known = job_id_of(job_id)
-    old = await visit.parts.find_job(known, visit.key.id)
+    named = idempotency(request, idempotency_key, changes.ask)
+    try:
+        old = await visit.parts.find_job(known, visit.key.id)
+    except NotFound:
+        # It may have been deleted since this very request was accepted.
+        before = await earlier(visit, named)
+        if before is None:
+            raise
+        return await answered(visit, request, before, changes.ask, prefer=prefer)
     if not old.state.final:
         raise Conflict(f"the job is {old.state}; only a final job can be retried", code="not_final")
     asked = Asked(_asked_again(old, changes.ask), changes.desk, changes.files)
-    plea = Plea(asked, request, again=old, idempotency_key=idempotency_key)
+    plea = Plea(asked, request, named, again=old)
     return await accept(visit, plea, prefer=prefer)
 
 
