@@ -122,7 +122,7 @@ def service_secret(settings: Settings, environment: str | None) -> dict[str, str
         values["RUSHES_BOOTSTRAP_KEY"] = kept
     for name in ("RUSHES_WORKER_TOKEN", "RUSHES_SECRET"):
         values[name] = values[name] or secrets.token_urlsafe(32)
-    return {name: value for name, value in values.items() if value}
+    return values
 
 
 def tell_kept(name: str, values: dict[str, str], environment: str | None) -> None:
@@ -133,19 +133,17 @@ def tell_kept(name: str, values: dict[str, str], environment: str | None) -> Non
         place = " ".join(["", *named("--env", environment)])
         say(
             f"kept the Secret {name} as it is: {set_here} of here not sent.\n"
-            f"To change it, give all of it and deploy again: {shown_modal()} secret create{place} "
-            f"--force {name} {' '.join(f'{value}=…' for value in values)}"
+            "To change it, give all that it is to hold, leave out the rest, and deploy again:\n"
+            f"{shown_modal()} secret create{place} --force {name} "
+            f"{' '.join(f'{value}=…' for value in values)}"
         )
 
 
 def bucket_secret(settings: Settings) -> dict[str, str]:
+    """The bucket's Secret; "" is not named here."""
     names = [name for name in Settings.model_fields if name.startswith("s3_")]
     values = {f"RUSHES_{name.upper()}": getattr(settings, name) for name in names}
-    return {
-        name: text
-        for name, value in values.items()
-        if (text := revealed(value) or str(value or ""))
-    }
+    return {name: revealed(value) or str(value or "") for name, value in values.items()}
 
 
 def revealed(value: Any) -> str:
@@ -171,8 +169,9 @@ def exists(name: str, environment: str | None) -> bool:
 def make_secret(name: str, values: dict[str, str], environment: str | None) -> None:
     import modal
 
-    modal.Secret.objects.create(name, values, environment_name=environment)
-    say(f"made the Secret {name}: {', '.join(values)}")
+    named_values = {value: text for value, text in values.items() if text}
+    modal.Secret.objects.create(name, named_values, environment_name=environment)
+    say(f"made the Secret {name}: {', '.join(named_values)}")
 
 
 def run_deploy(given: argparse.Namespace, environment: str | None) -> None:

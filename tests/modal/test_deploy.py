@@ -5,8 +5,10 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
+import modal
 import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
@@ -230,7 +232,36 @@ def test_without_the_address_of_a_database_none_is_told(tmp_path: Path) -> None:
 
     told = deploy_modal.service_secret(settings, None)
 
+    assert told.pop("RUSHES_DATABASE_URL") == ""
+    assert all(told.values())
     assert sorted(told) == ["RUSHES_BOOTSTRAP_KEY", "RUSHES_SECRET", "RUSHES_WORKER_TOKEN"]
+
+
+def test_the_way_to_change_the_secret_of_a_bucket_drops_none_of_its_keys(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = Settings(_env_file=None, s3_bucket="clips")
+
+    deploy_modal.tell_kept("rushes-bucket", deploy_modal.bucket_secret(settings), None)
+
+    said = capsys.readouterr().out
+    assert "RUSHES_S3_BUCKET, RUSHES_S3_REGION of here not sent" in said
+    for name in ("ENDPOINT_URL", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "PREFIX"):
+        assert f" RUSHES_S3_{name}=…" in said
+
+
+def test_a_secret_holds_what_is_set_and_nothing_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, dict[str, str]] = {}
+
+    def create(name: str, values: dict[str, str], environment_name: str | None) -> None:
+        made[name] = values
+
+    objects = SimpleNamespace(create=create)
+    monkeypatch.setattr(modal, "Secret", SimpleNamespace(objects=objects))
+
+    deploy_modal.make_secret("rushes", {"RUSHES_DATABASE_URL": "", "RUSHES_SECRET": "s"}, None)
+
+    assert made == {"rushes": {"RUSHES_SECRET": "s"}}  # an empty address would read as a Postgres
 
 
 @pytest.mark.parametrize(
