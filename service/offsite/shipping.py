@@ -96,7 +96,6 @@ class Shipping:
 
     def _base(self, connection: sqlite3.Connection) -> tuple[Copy, bytes]:
         """The whole file, once the log is taken into it and empty."""
-        self._in_doubt = True  # until that is done, the log may begin anew at any time
         busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
             raise Unavailable("the database is being read for too long")

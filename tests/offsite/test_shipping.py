@@ -293,13 +293,16 @@ def test_a_log_that_is_being_read_is_replaced_later(world: World, node: Node, ke
     assert world.must_take("b", world.later()).jobs() == acknowledged
 
 
+@pytest.mark.parametrize("how", ["emptied", "replaced"])
 def test_a_file_that_was_lost_under_its_owner_answers_for_nothing(
-    world: World, node: Node, key: KeyId
+    world: World, node: Node, key: KeyId, how: str
 ) -> None:
     acknowledged = node.submit(key, "one")
     file = world.root / "a" / "offsite.db"
     for end in ("-wal", "-shm"):
         file.with_name(file.name + end).unlink()
+    if how == "replaced":
+        file.unlink()  # the owner still has the old one open
     file.write_bytes(b"")
 
     with pytest.raises(Unavailable):
