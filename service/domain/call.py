@@ -11,8 +11,7 @@ class CallEnd(BaseModel):
     """What a called worker returns, so that asking the call is enough if it could not report.
 
     `fence` is the one under which it worked: the running one, or the ticket's where it could not
-    reach the API to begin (`begun` is false). Without outcome and failure it was told to stop and
-    gave the attempt back, or it was not its to do.
+    reach the API to begin (`begun` is false). Without outcome and failure it was not its to do.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -24,7 +23,6 @@ class CallEnd(BaseModel):
     begun: bool
     outcome: Outcome | None = None
     failure: Failure | None = None
-    given_back: bool = False
 
 
 class Pool(BaseModel):

@@ -137,8 +137,6 @@ def adopt(
     says nothing of `job` as it stands: then it is as if the worker had fallen silent."""
     if not _speaks_of(job, end):
         return None
-    if end.given_back:
-        return give_back(tx, job, terms, now)
     if end.outcome is None and end.failure is None:
         return None
     if job.state is JobState.STARTING:
@@ -166,8 +164,8 @@ def _speaks_of(job: Job, end: CallEnd) -> bool:
     """Whether this answer of the job's own call is about the attempt as it stands.
 
     Each begin moves the fence on, and a worker that did not hear its begin confirmed works on under
-    its ticket's. Whoever made a clip, it is the attempt's; that an older one failed or gave up is
-    no news, for another container of the call may be at work.
+    its ticket's. Whoever made a clip, it is the attempt's; that an older one failed is no news, for
+    another container of the call may be at work.
     """
     return end.outcome is not None or end.fence == job.fence
 

@@ -2,7 +2,7 @@
 
 import tempfile
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -29,7 +29,6 @@ class CalledWorker:
 
     bench: Bench
     warm: Warm
-    stopping: Event = field(default_factory=Event)
     # For how long an API that cannot be reached is asked again: every second of it is a GPU's.
     patience: float = 30.0
     # What the platform raises in a call that it cancels; none of it is an Exception.
@@ -56,7 +55,7 @@ class CalledWorker:
     def _attempt(self, ticket: Ticket, call_id: str) -> CallEnd:
         with httpx.Client(base_url=ticket.api_url, timeout=10, trust_env=False) as client:
             reporter = HttpReporter(
-                client, ticket, self.stopping, call_id=call_id, patience=self.patience
+                client, ticket, Event(), call_id=call_id, patience=self.patience
             )
             try:
                 prefix, begun = _begin(ticket, reporter, call_id)
@@ -66,12 +65,7 @@ class CalledWorker:
                 # under the ticket's fence, and so stop the very clip that it is to adopt.
                 with reporter if begun else nullcontext():
                     made = attempt(ticket, self.warm, self.bench, reporter, prefix)
-                    if isinstance(made, GivenBack):
-                        log.info("attempt given back", **named(ticket))
-                        if begun:
-                            with suppress(Unheard):
-                                reporter.release(made)
-                        return _end(ticket, reporter.fence, begun, made)
+                    assert not isinstance(made, GivenBack), "nobody asks it to stop"
                     if begun:
                         _tell(reporter, made)
             except Lost as lost:
@@ -120,9 +114,7 @@ def _tell(reporter: HttpReporter, made: Outcome | Failure) -> None:
         log.warning("the end was not heard", error=error)
 
 
-def _end(
-    ticket: Ticket, fence: int, begun: bool, made: Outcome | Failure | GivenBack | None
-) -> CallEnd:
+def _end(ticket: Ticket, fence: int, begun: bool, made: Outcome | Failure | None) -> CallEnd:
     return CallEnd(
         job_id=ticket.job_id,
         attempt=ticket.attempt,
@@ -130,5 +122,4 @@ def _end(
         begun=begun,
         outcome=made if isinstance(made, Outcome) else None,
         failure=made if isinstance(made, Failure) else None,
-        given_back=isinstance(made, GivenBack),
     )

@@ -372,7 +372,7 @@ def test_that_a_worker_failed_which_did_not_hear_that_it_had_begun_ends_no_job(
     job = send(db, key_id, clock)
     calls.send_some(clock())
     begin(db, modal.sent[0], clock)
-    modal.looks["fc-1"] = end(modal.sent[0], given_back=not how, **how)
+    modal.looks["fc-1"] = end(modal.sent[0], **how)
 
     rescuer.tick(clock.advance(31))
 
@@ -568,30 +568,6 @@ def test_what_cannot_be_judged_may_work_as_long_as_it_was_given(
 
     assert now_of(db, working).state is JobState.RUNNING
     assert now_of(db, starting).state is JobState.STARTING
-
-
-@pytest.mark.parametrize("begun", [True, False])
-def test_a_worker_that_gave_its_attempt_back_unheard_is_not_to_blame(
-    db: Database,
-    key_id: KeyId,
-    calls: Calls,
-    modal: Played,
-    rescuer: Rescuer,
-    clock: make.FakeClock,
-    begun: bool,
-) -> None:
-    """As often as its platform wants its machines back, whether or not it could reach us before."""
-    job = send(db, key_id, clock)
-    for number in range(1, MAX_LAPSED + 2):
-        calls.send_some(clock())
-        ticket = modal.sent[-1]
-        fence = begin(db, ticket, clock, f"fc-{number}").fence if begun else ticket.fence
-        modal.looks[f"fc-{number}"] = end(ticket, fence=fence, begun=begun, given_back=True)
-
-        rescuer.tick(clock.advance(31))
-
-        now = now_of(db, job)
-        assert (now.state, now.max_attempts - now.attempt) == (JobState.QUEUED, 3)
 
 
 def test_a_job_that_waits_too_long_for_a_gpu_expires_and_its_call_is_stopped(

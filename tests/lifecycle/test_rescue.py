@@ -111,6 +111,25 @@ def test_half_a_manifest_is_not_adopted(
     assert now_of(db, running).state is JobState.QUEUED
 
 
+def test_the_manifest_of_another_clip_is_not_adopted(
+    db: Database,
+    rescuer: Rescuer,
+    artifacts: Files,
+    running: Job,
+    clock: make.FakeClock,
+    tmp_path: Path,
+) -> None:
+    made = make.outcome(running)
+    facts = made.facts.model_copy(update={"num_frames": made.facts.num_frames + 8})
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(made.model_copy(update={"facts": facts}).model_dump_json())
+    artifacts.put(f"{running.artifact_prefix}/manifest.json", manifest, "application/json")
+
+    rescuer.tick(clock.advance(31))
+
+    assert now_of(db, running).state is JobState.QUEUED
+
+
 def test_starts_that_never_come_end_the_job(
     db: Database, rescuer: Rescuer, key_id: KeyId, clock: make.FakeClock
 ) -> None:

@@ -2,15 +2,17 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
 
 from service.artifacts.files import Files
+from service.domain.attempt import BEGUN_SIGN
 from service.domain.call import CallEnd
 from service.domain.card import ModelCard
 from service.domain.catalog import SLATE
+from service.domain.job import JobId, lone_prefix
 from service.workers.adapters.slate import Slate
 from service.workers.attempt import Warm
 from service.workers.called import CalledWorker
@@ -103,6 +105,22 @@ class Away:
         return httpx.Response(409, json={"code": "lost"}, headers=headers, request=request)
 
 
+class There(Away):
+    """One that hears everything."""
+
+    told: ClassVar[list[tuple[str, Any]]] = []
+
+    def post(self, url: str, json: Any = None, **_: Any) -> httpx.Response:
+        act = url.rpartition("/")[2]
+        self.told.append((act, json))
+        answers = {
+            "begin": {"fence": 3, "artifact_prefix": "jobs/j/3", "lease_seconds": 30},
+            "progress": {"cancel_requested": False},
+        }
+        answer = answers.get(act, {"status": "x"})
+        return httpx.Response(200, json=answer, request=httpx.Request("POST", f"http://api{url}"))
+
+
 ALL: list[Away] = []
 
 
@@ -136,3 +154,51 @@ def test_an_api_that_is_never_reached_learns_of_the_clip_from_the_answer(
     assert (end.begun, end.failure) == (False, None)
     assert end.outcome is not None
     assert (tmp_path / "kept" / end.outcome.facts.video.key).stat().st_size > 0
+
+
+def test_a_worker_that_cannot_be_heard_leaves_a_sign_before_it_works(tmp_path: Path) -> None:
+    """Else it would be given up with those that never begin."""
+    kept = Files(tmp_path / "kept")
+    prefix = lone_prefix(JobId(TICKET["job_id"]), TICKET["fence"], "fc-1")
+    seen: list[list[str]] = []
+
+    class Looking(Slate):
+        def generate(self, *given: Any, **more: Any) -> Any:
+            seen.append(kept.children(prefix))
+            return super().generate(*given, **more)
+
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    warm = Warm(lambda card: Looking(card, None))
+
+    CalledWorker(Bench(kept, scratch), warm, patience=0.2).run(TICKET, "fc-1")
+
+    assert seen == [[BEGUN_SIGN]]
+
+
+class Interrupted(BaseException):
+    """As Modal raises in a call that it cancels."""
+
+
+def test_a_call_that_is_canceled_tells_so_and_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Canceled(Slate):
+        def generate(self, *given: Any, **more: Any) -> Any:
+            raise Interrupted
+
+    monkeypatch.setattr("service.workers.called.httpx.Client", There)
+    There.told.clear()
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    worker = CalledWorker(
+        Bench(Files(tmp_path / "kept"), scratch),
+        Warm(lambda card: Canceled(card, None)),
+        interruptions=(Interrupted,),
+    )
+
+    with pytest.raises(Interrupted):
+        worker.run(TICKET, "fc-1")
+
+    (failed,) = (said for act, said in There.told if act == "fail")
+    assert (failed["fence"], failed["failure"]["kind"]) == (3, "canceled")

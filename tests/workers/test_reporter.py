@@ -18,6 +18,10 @@ from service.workers import reporter as reporting
 from service.workers.reporter import GivenBack, HttpReporter, Unheard
 from tests import make
 
+Said = tuple[str, bytes]  # content type, body
+
+PAGE = ("text/html", b"<h1>modal-http: invalid</h1>")
+
 
 class Api(ThreadingHTTPServer):
     """Answers 200 unless `script` holds something else for the next call of an act."""
@@ -26,7 +30,7 @@ class Api(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.heard: list[tuple[str, dict[str, Any]]] = []
         self.script: dict[str, list[int]] = {}
-        self.foreign: dict[int, bytes] = {}  # what something else says with a status
+        self.foreign: dict[int, Said] = {}  # what something else says with a status
         self.cancel = False
         self.told = threading.Event()
 
@@ -49,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
         kind = "application/json" if status == 200 else "application/problem+json"
         content = json.dumps(answer).encode()
         if status in self.server.foreign:
-            kind, content = "text/html", self.server.foreign[status]
+            kind, content = self.server.foreign[status]
         self.send_response(status)
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(content)))
@@ -123,8 +127,20 @@ def test_a_lost_attempt_raises_in_the_next_step(reporter: HttpReporter, api: Api
 
 
 @pytest.mark.parametrize("status", [200, 302, 401, 403, 404, 409, 422, 500])
-@pytest.mark.parametrize("said", [b"", b"{}", b"[]", b"<h1>modal-http: invalid</h1>"], ids=repr)
-def test_what_is_not_our_api_is_no_refusal(api: Api, status: int, said: bytes) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        ("text/html", b""),
+        PAGE,
+        ("application/json", b"{}"),
+        ("application/json", b"[]"),
+        ("application/json", b'{"code": "x"}'),  # as many an API says it
+        ("application/problem+json", b'{"title": "x"}'),
+        ("application/problem+json", b"[]"),
+    ],
+    ids=repr,
+)
+def test_what_is_not_our_api_is_no_refusal(api: Api, status: int, said: Said) -> None:
     """A front door that knows no such app answers 404 for it; the attempt may well be ours."""
     api.foreign[status] = said
     api.script["begin"] = [status] * 100
@@ -184,6 +200,35 @@ def test_begin_and_finish_are_said_until_they_are_heard(reporter: HttpReporter, 
     acts = [act for act, _ in api.heard]
     assert acts == ["begin"] * 3 + ["finish"] * 2
     assert len({body["call_id"] for act, body in api.heard if act == "begin"}) == 1
+
+
+@pytest.mark.parametrize("act", ["finish", "fail", "release"])
+def test_a_page_in_place_of_an_answer_is_none(reporter: HttpReporter, api: Api, act: str) -> None:
+    api.foreign[203] = PAGE
+    api.script[act] = [203]
+    ends = {
+        "finish": lambda: reporter.finish(make.outcome(_job())),
+        "fail": lambda: reporter.fail(make.failure(FailureKind.USER)),
+        "release": reporter.release,
+    }
+    reporter.begin()
+
+    ends[act]()
+
+    assert [heard for heard, _ in api.heard] == ["begin", act, act]
+
+
+def test_heartbeats_go_on_after_a_page_in_place_of_an_answer(
+    reporter: HttpReporter, api: Api
+) -> None:
+    api.foreign[203] = PAGE
+    api.script["progress"] = [203, 203]
+    reporter.begin()
+    with reporter:
+        for done in (1, 2, 3):
+            api.told.clear()
+            reporter.step(Stage.GENERATE, done, 3)
+            assert api.told.wait(5)
 
 
 def test_a_refused_begin_is_lost(reporter: HttpReporter, api: Api) -> None:
