@@ -18,7 +18,7 @@ demo: .venv/.ok ## Make one video from nothing: out/demo.mp4
 	@$(RUN)/python scripts/demo.py
 
 up: .venv/.ok ## Run the service (API and one worker) on port 8787
-	@$(RUN)/rushes up
+	@$(RUN)/rushes up $(ARGS)
 
 deploy: .venv/.modal ## Deploy to your Modal account: make deploy ARGS="--strategy recreate"
 	@$(RUN)/python scripts/deploy_modal.py $(ARGS)
@@ -27,7 +27,7 @@ up-modal: .venv/.test ## The whole deployment on this machine, on a stand-in for
 	@$(RUN)/python -m scripts.up_modal $(ARGS)
 
 smoke-modal: .venv/.ok ## Try a deployed service: make smoke-modal URL=https://… ARGS="--key …"
-	@$(RUN)/python scripts/smoke_modal.py $(URL) $(ARGS)
+	@$(RUN)/python scripts/smoke_modal.py $(or $(URL),$(error which service? make smoke-modal URL=https://… ARGS="--key rsh_…")) $(ARGS)
 
 test: .venv/.test ## Install what the tests need and run all of them
 	$(RUN)/pytest -q -n 2 --dist loadfile -m 'not gpu'
@@ -103,6 +103,7 @@ $(UV):
 
 # A wheel in UV_FIND_LINKS wins; else uv asks PyTorch's own index for the build that fits.
 .venv/.torch: .venv/.ok
+	@echo "Installing torch and what the models need, once: 1.5 GB and more …"
 	@if ls $(UV_FIND_LINKS)/torch-*.whl >/dev/null 2>&1; then $(INSTALL) -e '.[torch]'; \
 	  else $(INSTALL) --torch-backend=$${TORCH_BACKEND:-auto} -e '.[torch]'; fi
 	@touch $@
@@ -112,6 +113,7 @@ $(UV):
 	@touch $@
 
 .venv/.test: .venv/.ok
+	@echo "Installing all that the tests and the stand-in for Modal need, once …"
 	@TORCH_BACKEND=cpu $(MAKE) --no-print-directory .venv/.torch
 	@$(INSTALL) -e '.[torch,quantize,postgres,s3,modal]' --group test --group lint
 	@touch $@

@@ -71,7 +71,13 @@ def check_token() -> None:
     try:
         modal.Client.from_env().hello()
     except (modal.exception.AuthError, modal.exception.PermissionDeniedError) as error:
-        raise Stopped(f"Modal lets us not in: {error}\nRun `{shown_modal()} token new`.") from error
+        raise Stopped(
+            "Not logged in to Modal. Make an account at https://modal.com, if you have none, then\n"
+            f"{shown_modal()} token new\n"
+            "make deploy\n"
+            "Without an account, `make up-modal` shows all of it on this machine.\n"
+            f"(Modal says: {str(error).partition('. ')[0]}.)"
+        ) from error
     except (modal.exception.Error, OSError) as error:
         raise Stopped(f"Modal does not answer: {error}") from error
 
@@ -244,10 +250,13 @@ def tell(url: str, version: str, key: str, settings: Settings) -> None:
     body = json.dumps({"prompt": "A serene mountain landscape with flowing water"})
     say("\nA first clip:\n")
     say(
-        f"curl --fail-with-body -sS {url}/generate-video -H 'Prefer: wait=60' \\\n"
-        f"  -H 'Authorization: Bearer {key or '<your RUSHES_BOOTSTRAP_KEY>'}' \\\n"
-        f"  -H 'Content-Type: application/json' -d '{body}'"
+        f"URL={url}\n"
+        f"KEY={key or '<your RUSHES_BOOTSTRAP_KEY>'}\n"
+        'curl --fail-with-body -sS "$URL/generate-video" -H "Prefer: wait=60" \\\n'
+        '  -H "Authorization: Bearer $KEY" \\\n'
+        f"  -H \"Content-Type: application/json\" -d '{body}'"
     )
+    say('\nAll its promises, one after the other:\n\nmake smoke-modal URL="$URL" ARGS="--key $KEY"')
 
 
 def modal_command(*arguments: str) -> None:

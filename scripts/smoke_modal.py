@@ -102,7 +102,8 @@ def cards(on: Trial) -> str:
 
 def estimate(on: Trial) -> str:
     told = expect(on.client.post("/v1/estimate", json=on.smallest()), 200).json()
-    return f"{told['input']['num_frames']} frames"
+    frames = told["input"]["num_frames"]
+    return f"{frames} frame{'s' * (frames != 1)}"
 
 
 def accepted_once(on: Trial) -> str:
@@ -250,7 +251,10 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     key = given.key or revealed_key()
     if not key:
-        print("which key? name one with --key or RUSHES_API_KEY")
+        print(
+            "which key? name one with --key or RUSHES_API_KEY. `make deploy` and `make up-modal` "
+            "print theirs at the end."
+        )
         return 2
     with receiving() as receiver, client(given.url, key) as calling:
         here = calling.base_url.host in LOOPBACK and given.webhook_url is None

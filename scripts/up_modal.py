@@ -1,8 +1,8 @@
 """`make up-modal`: the whole deployment on this machine, on a stand-in for Modal's servers.
 
 No account is needed. The api, the tick and a class for each model run in containers of Modal's own
-runtime (dev/loopback_modal); the database is a Postgres of its own; `ltx-2b` has random weights.
-Everything is new at each start and gone at its end.
+runtime (dev/loopback_modal); the database is SQLite on a Volume, or a Postgres of its own; `ltx-2b`
+has random weights. Everything is new at each start and gone at its end.
 """
 
 import argparse
@@ -16,12 +16,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from dev.loopback_modal.harness import LoopbackModal, loopback_modal, why_not
 from tests.servers import postgres_server
-from tests.tiny import build_ltx
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "scripts" / "deploy_modal.py"
@@ -43,6 +42,7 @@ def main() -> int:
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make up-modal", description=__doc__)
     parser.add_argument("--port", type=int, default=8788, help="of the stand-in; 0: any free one")
+    parser.add_argument("--postgres", action="store_true", help="in place of SQLite on a Volume")
     return parser
 
 
@@ -75,9 +75,11 @@ def serve(folder: Path, given: argparse.Namespace) -> int:
             'make up-modal ARGS="--port 9000"'
         )
         return 1
-    say("Starting Postgres and the stand-in for Modal …")
+    say(f"Starting {'Postgres and ' if given.postgres else ''}the stand-in for Modal …")
     flags = ["--cron", "--port", str(given.port)]
-    with postgres(folder) as database, loopback_modal(folder / "modal", *flags) as cloud:
+    with ExitStack() as until:
+        database = until.enter_context(postgres(folder)) if given.postgres else ""
+        cloud = until.enter_context(loopback_modal(folder / "modal", *flags))
         say("Building ltx-2b with random weights …")
         fill_weights(cloud, folder)
         cloud.env |= settings(folder, database)
@@ -115,9 +117,22 @@ def settings(folder: Path, database: str) -> dict[str, str]:
 
 
 def fill_weights(cloud: LoopbackModal, folder: Path) -> None:
-    tiny = build_ltx(folder / "tiny")
+    """In a process of its own: what torch and its kin say at their start is of no concern here."""
+    tiny = folder / "tiny"
+    built = subprocess.run(
+        [sys.executable, "-c", _BUILD, str(tiny)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if built.returncode:
+        raise RuntimeError(built.stderr)
     cloud.modal("volume", "create", "rushes-weights")
     cloud.modal("volume", "put", "rushes-weights", str(tiny), "/tiny")
+
+
+_BUILD = "import pathlib, sys, tests.tiny as tiny; tiny.build_ltx(pathlib.Path(sys.argv[1]))"
 
 
 def say(text: str) -> None:

@@ -32,9 +32,9 @@ class FrontDoor:
         if any(path.startswith(prefix) for prefix in self.cloud.cut_off) and request.transport:
             request.transport.abort()
             return web.Response(status=502)
-        pool = next((p for p in self.cloud.live() if label_of(p) == label), None)
+        pool = next((p for p in self.cloud.live() if label and label_of(p) == label), None)
         if pool is None:
-            return web.Response(status=404, text="modal-http: invalid function call")
+            return web.Response(status=404, text="modal-http: invalid function call" + self.known())
         config = definition(pool).webhook_config
         if config.requires_proxy_auth and not authorised(request):
             text = "modal-http: missing credentials for proxy authorization"
@@ -42,6 +42,11 @@ class FrontDoor:
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return web.Response(status=501, text="the loopback Modal has no WebSocket")
         return await self.exchange(request, pool, path)
+
+    def known(self) -> str:
+        """For whoever opens a wrong address: which ones there are."""
+        urls = sorted(definition(p).web_url for p in self.cloud.live() if label_of(p))
+        return "".join(f"\n{url}" for url in ["", "Web functions here:", *urls]) + "\n"
 
     async def exchange(self, request: web.Request, pool: Pool, path: str) -> web.StreamResponse:
         message = pb.FunctionInput(
@@ -89,11 +94,16 @@ class FrontDoor:
 
 
 def address(request: web.Request) -> tuple[str, str]:
-    """The label and the path within: of /web/LABEL/PATH, or of http://LABEL.localhost/PATH."""
+    """The label and the path within: of /web/LABEL/PATH, or of http://LABEL.localhost/PATH.
+
+    Where it is neither, there is no label.
+    """
     path = request.raw_path.partition("?")[0]
     host = request.host.partition(":")[0]
     if host.endswith(".localhost"):
         return host.removesuffix(".localhost"), unquote(path)
+    if not path.startswith("/web/"):
+        return "", unquote(path)
     label, _, rest = path.removeprefix("/web/").partition("/")
     return label, unquote("/" + rest)
 

@@ -207,7 +207,10 @@ def test_http_passes_both_ways_untouched(cloud: LoopbackModal, shop: httpx.Clien
     assert (part.status_code, part.content) == (206, source[10:20])
     assert part.headers["content-range"] == f"bytes 10-19/{len(source)}"
     assert named["path"] == "/headers"
-    assert httpx.get(f"{cloud.http}/web/nowhere/").status_code == 404
+    for nowhere in ("/web/nowhere/", "/", "/shop", "/web", "/web/"):
+        wrong = httpx.get(cloud.http + nowhere)
+        assert wrong.status_code == 404
+        assert f"\n{cloud.http}/web/shop\n" in wrong.text
 
 
 def test_the_app_hears_that_its_client_hung_up(cloud: LoopbackModal, shop: httpx.Client) -> None:

@@ -96,8 +96,8 @@ def test_a_deploy_makes_what_is_missing_and_says_how_to_go_on(deployed: Deployed
 
     assert f"made the Secret {APP}: " in deployed.printed
     assert re.search(rf"Rushes \S+ answers at {re.escape(url)}\n", deployed.printed)
-    assert f"curl --fail-with-body -sS {url}/generate-video" in deployed.printed
-    assert f"Authorization: Bearer {deployed.kept}" in deployed.printed
+    assert f"\nURL={url}\nKEY={deployed.kept}\n" in deployed.printed
+    assert '\ncurl --fail-with-body -sS "$URL/generate-video"' in deployed.printed
     assert "ltx-2b has no weights yet; fetch them on a CPU: " in deployed.printed
     assert "slate has no weights" not in deployed.printed
     volumes = deployed.command.cloud.volumes()
@@ -189,10 +189,8 @@ def test_the_smoke_script_tries_all_that_does_not_hang_on_what_failed(
 def test_the_smoke_script_asks_for_a_key(command: Command) -> None:
     smoke = command.smoke()
 
-    assert (smoke.returncode, smoke.stdout) == (
-        2,
-        "which key? name one with --key or RUSHES_API_KEY\n",
-    )
+    assert smoke.returncode == 2
+    assert smoke.stdout.startswith("which key? name one with --key or RUSHES_API_KEY.")
 
 
 def test_nothing_is_deployed_without_a_token(command: Command, tmp_path: Path) -> None:
@@ -202,7 +200,8 @@ def test_nothing_is_deployed_without_a_token(command: Command, tmp_path: Path) -
     stopped = nobody.deploy(MODAL_CONFIG_PATH=str(tmp_path / "none.toml"), HOME=str(tmp_path))
 
     assert stopped.returncode == 1
-    assert "Run `.venv/bin/modal token new`." in stopped.stdout, stopped.stdout + stopped.stderr
+    assert "\n.venv/bin/modal token new\nmake deploy\n" in stopped.stdout, stopped.stderr
+    assert "(Modal says: Token missing.)" in stopped.stdout
 
 
 def test_nothing_is_deployed_with_a_database_that_modal_cannot_reach(command: Command) -> None:

@@ -44,11 +44,11 @@ class Up:
 
 
 @pytest.fixture
-def up(tmp_path: Path) -> Iterator[Up]:
+def up(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Up]:
     log = tmp_path / "printed"
     with log.open("w") as printed:
         process = subprocess.Popen(
-            [sys.executable, "-m", "scripts.up_modal", "--port", "0"],
+            [sys.executable, "-m", "scripts.up_modal", "--port", "0", *request.param],
             cwd=CHECKOUT,
             env={**os.environ, "RUSHES_PORT": "no number: a real service's setting"},
             stdout=printed,
@@ -62,17 +62,22 @@ def up(tmp_path: Path) -> Iterator[Up]:
         process.wait(60)
 
 
-def test_both_models_make_clips_until_ctrl_c_which_leaves_nothing_behind(up: Up) -> None:
+@pytest.mark.parametrize(
+    ("up", "models"),
+    [([], {"slate", "ltx-2b"}), (["--postgres"], {"slate"})],
+    indirect=["up"],
+    ids=["sqlite", "postgres"],
+)
+def test_models_make_clips_until_ctrl_c_which_leaves_nothing_behind(
+    up: Up, models: set[str]
+) -> None:
     url = up.printed(r"answers at (\S+)\n")
     key = up.printed(r"your API key.*: (rsh_\S+)\n")
     folder = Path(up.printed(r"Containers' logs: (\S+)/modal/tasks/"))
 
     with calling(url, key) as client:
-        ends = {model: made(client, model) for model in ("slate", "ltx-2b")}
-    assert {model: job["status"] for model, job in ends.items()} == {
-        "slate": "succeeded",
-        "ltx-2b": "succeeded",
-    }, ends
+        ends = {model: made(client, model) for model in models}
+    assert {job["status"] for job in ends.values()} == {"succeeded"}, ends
 
     assert leftovers(folder / "modal"), "containers run"
     assert up.ctrl_c() == 0
