@@ -58,7 +58,10 @@ def refuse_bad_target(parts: Parts, url: str, pointer: str) -> None:
     except TargetRefused as refused:
         why = refused.reason
         if "loopback" in why:
-            why += "; RUSHES_WEBHOOKS_ALLOW_LOOPBACK=1 allows it, for development"
+            why += (
+                "; a service that is started with RUSHES_WEBHOOKS_ALLOW_LOOPBACK=1 allows it, "
+                "for development"
+            )
         raise RequestRefused([FieldError(pointer, why, "refused_url")]) from None
 
 

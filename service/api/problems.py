@@ -193,7 +193,7 @@ def _field(found: Mapping[str, Any]) -> FieldError:
     """One of pydantic's findings, in our words and without an echo of what was sent."""
     kind, location = found["type"], found["loc"]
     if kind == "json_invalid":
-        return FieldError("", f"{_NOT_JSON}: it breaks off at character {location[-1]}", kind)
+        return FieldError("", f"{_NOT_JSON}: it goes wrong at character {location[-1]}", kind)
     if kind == "form_invalid":
         return FieldError("", f"the body is not a multipart form: {found['msg']}", kind)
     message = found["msg"].removeprefix("Value error, ")
@@ -210,8 +210,22 @@ def _field(found: Mapping[str, Any]) -> FieldError:
 def _unknown(name: str) -> str:
     if len(name) > _LONGEST_NAME:
         return "no such field"
-    near = difflib.get_close_matches(name, VideoAsk.model_fields, n=1)
-    return "no such field" + (f"; did you mean {near[0]}?" if near else "")
+    like = difflib.get_close_matches(name, VideoAsk.model_fields, n=1)
+    near = _MEANT.get(name) or next(iter(like), None)
+    return "no such field" + (f"; did you mean {near}?" if near else "")
+
+
+# What others call it, or our own command line, and what is spelt like something else.
+_MEANT = {
+    "seconds": "duration_seconds",
+    "duration": "duration_seconds",
+    "length": "duration_seconds",
+    "frames": "num_frames",
+    "steps": "num_inference_steps",
+    "cfg": "guidance_scale",
+    "cfg_scale": "guidance_scale",
+    **dict.fromkeys(("size", "resolution", "aspect_ratio"), "width and height"),
+}
 
 
 def _pointer(location: Iterable[Any]) -> str:

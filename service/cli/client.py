@@ -26,6 +26,10 @@ _AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0)  # pauses before a lost answer is asked fo
 _EXITS = {401: Exit.KEY, 403: Exit.KEY, 404: Exit.NOT_FOUND, 429: Exit.IN_THE_WAY}
 
 
+_NO_KEY = "give --api-key, set RUSHES_API_KEY, or run this where the service keeps its data"
+_OTHER_KEY = "it was given by --api-key or RUSHES_API_KEY, or else is the one kept here"
+
+
 class Unreachable(Stop):
     """No answer came. `heard`: the service may have got the request all the same."""
 
@@ -166,10 +170,8 @@ class Client:
 
     def _problem(self, answer: httpx.Response) -> Problem:
         hint = ""
-        if answer.status_code == 401 and not self._headers:
-            hint = (
-                "give --api-key, set RUSHES_API_KEY, or run this where the service keeps its data"
-            )
+        if answer.status_code == 401:
+            hint = _OTHER_KEY if self._headers else _NO_KEY
         try:
             body = answer.json()
         except ValueError:

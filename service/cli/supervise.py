@@ -170,8 +170,8 @@ def _hold(folder: Path) -> IO[str]:
     except BlockingIOError:
         lock.close()
         raise CannotStart(
-            f"another service runs on {folder}; stop it, or use another folder: "
-            "--data-dir, or RUSHES_DATA_DIR"
+            f"another service runs on {folder}; stop it, or give this one a folder and a "
+            "port of its own: --data-dir and --port, or RUSHES_DATA_DIR and RUSHES_PORT"
         ) from None
     return lock
 

@@ -104,6 +104,22 @@ def test_an_unknown_field_is_refused_with_the_nearest_known_one(world: World) ->
     assert "did you mean width?" in problem["errors"][0]["detail"]
 
 
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("seconds", "duration_seconds"),
+        ("frames", "num_frames"),
+        ("steps", "num_inference_steps"),
+        ("size", "width and height"),
+    ],
+)
+def test_what_is_called_otherwise_elsewhere_is_named(world: World, said: str, meant: str) -> None:
+    """`seconds` is spelt most like `timeout_seconds`, which would end the job."""
+    problem = refuse(world, {"prompt": "x", said: 5})
+
+    assert f"did you mean {meant}?" in problem["errors"][0]["detail"]
+
+
 def test_an_unknown_model_is_refused_with_those_that_are_here(world: World) -> None:
     problem = refuse(world, {"prompt": "x", "model": "sora"})
 
@@ -203,7 +219,7 @@ def test_a_body_that_is_not_said_to_be_json_is_told_so(world: World) -> None:
     assert "Content-Type: application/json" in answer.json()["detail"]
 
 
-def test_broken_json_is_told_where_it_breaks_off(world: World) -> None:
+def test_broken_json_is_told_where_it_goes_wrong(world: World) -> None:
     answer = world.client.post(
         "/generate-video",
         content='{"prompt": "x",}',
@@ -212,7 +228,7 @@ def test_broken_json_is_told_where_it_breaks_off(world: World) -> None:
 
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["pointer"] == ""
-    assert "at character 15" in answer.json()["detail"]
+    assert "it goes wrong at character 15" in answer.json()["detail"]
 
 
 def test_a_field_whose_name_cannot_be_encoded_is_refused(world: World) -> None:
