@@ -25,8 +25,9 @@ from service.store.database import Database, Transaction
 
 log = Log(__name__)
 
-# How long a platform that took no call is left alone.
-_AWAY = timedelta(seconds=30)
+# How long a platform that did not do what it was asked is left alone, where calls are given that
+# long to say something: shorter than the longest wait of a job (service/domain/retry.py).
+_LONGEST_PAUSE = timedelta(seconds=30)
 
 
 @dataclass
@@ -50,7 +51,8 @@ class Calls:
     turn: Turn = field(init=False)
 
     def __post_init__(self) -> None:
-        self.stops = Stops(self.db, self.dispatcher)
+        self._pause = min(self.patience, _LONGEST_PAUSE)
+        self.stops = Stops(self.db, self.dispatcher, self._pause)
         self.turn = Turn(self.db, "calls")
 
     def tick(self, now: datetime) -> None:
@@ -124,8 +126,8 @@ class Calls:
         except Unavailable as error:
             # Not one of the starts that count: a platform that is away is not the job's fault.
             log.warning("call could not be started", job=job.id, error=error)
-            terms = self.terms
-            self._write(job, lambda tx, held: give_back(tx, held, terms, now, wait=_AWAY))
+            terms, wait = self.terms, self._pause
+            self._write(job, lambda tx, held: give_back(tx, held, terms, now, wait=wait))
             return False
         log.info("call started", job=job.id, attempt=job.attempt, call=call_id)
         self.db.write(lambda tx: attempts.note_call(tx, job, call_id)).result()

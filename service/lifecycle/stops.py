@@ -14,8 +14,6 @@ log = Log(__name__)
 
 # After a restart, calls of attempts that were given up since then are looked at once more.
 _LOOK_BACK = timedelta(days=1)
-# How long a cancel has time to reach its call until it is said again.
-_AGAIN = timedelta(seconds=30)
 
 
 @dataclass
@@ -25,13 +23,14 @@ class Stops:
 
     db: Database
     dispatcher: Dispatcher
+    pause: timedelta  # until a cancel that may not have reached its call is said again
     _due: dict[str, datetime] = field(default_factory=dict)  # call -> when it is asked again
     _lock: Lock = field(default_factory=Lock)
     _looked_back: bool = False
 
     def stop(self, call_id: str, now: datetime) -> None:
         """Cancel it now, and see to it that it ends."""
-        self._look_again(call_id, now + _AGAIN)
+        self._look_again(call_id, now + self.pause)
         self.dispatcher.cancel(call_id)
 
     def insist(self, now: datetime) -> int:

@@ -66,7 +66,8 @@ Deploy = Callable[[str, Fault, int], Live]
 def source_with(folder: Path, fault: Fault) -> Path:
     for name in ("service", "migrations"):
         shutil.copytree(CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("*.pyc"))
-    shutil.copy(CHECKOUT / "pyproject.toml", folder)
+    for name in ("pyproject.toml", "constraints.txt"):
+        shutil.copy(CHECKOUT / name, folder)
     (folder / "scripts").mkdir()
     shutil.copy(CHECKOUT / SCRIPT, folder / SCRIPT)
     for name, line, instead in fault:

@@ -145,7 +145,7 @@ def test_what_is_not_our_api_is_no_refusal(api: Api, status: int, said: Said) ->
     api.foreign[status] = said
     api.script["begin"] = [status] * 100
     with httpx.Client(base_url=f"http://127.0.0.1:{api.server_address[1]}") as client:
-        reporter = HttpReporter(client, make.ticket(), threading.Event(), patience=0.3)
+        reporter = HttpReporter(client, make.ticket(), threading.Event(), patience=0.15)
         with pytest.raises(Unheard):
             reporter.begin()
 
