@@ -2,12 +2,12 @@
 
 import argparse
 import json
-import os
 import secrets
 import subprocess
 import sys
 import time
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import httpx
@@ -60,7 +60,7 @@ def deploy(settings: Settings, given: argparse.Namespace) -> None:
     run_deploy(given, environment)
     url = web_url(settings, environment)
     tell_weights(settings, given, environment)
-    version = await_answer(url, settings.modal_app)
+    version = await_answer(url, " ".join([settings.modal_app, *named("--env", environment)]))
     tell(url, version, key, settings)
 
 
@@ -225,7 +225,8 @@ def web_url(settings: Settings, environment: str | None) -> str:
 
 
 def await_answer(url: str, app: str) -> str:
-    """The version that answers there. Raises Stopped when none does in time."""
+    """The version that answers there. Raises Stopped when none does in time, and then `app` tells
+    Modal's command which logs to show."""
     deadline = time.monotonic() + ANSWER_SECONDS
     said = ""
     while time.monotonic() < deadline:
@@ -251,7 +252,7 @@ def tell(url: str, version: str, key: str, settings: Settings) -> None:
     say("\nA first clip:\n")
     say(
         f"URL={url}\n"
-        f"KEY={key or '<your RUSHES_BOOTSTRAP_KEY>'}\n"
+        f"KEY={key or quote('<your RUSHES_BOOTSTRAP_KEY>')}\n"
         'curl --fail-with-body -sS "$URL/generate-video" -H "Prefer: wait=60" \\\n'
         '  -H "Authorization: Bearer $KEY" \\\n'
         f"  -H \"Content-Type: application/json\" -d '{body}'"
@@ -260,7 +261,7 @@ def tell(url: str, version: str, key: str, settings: Settings) -> None:
 
 
 def modal_command(*arguments: str) -> None:
-    done = subprocess.run([*MODAL, *arguments], cwd=ROOT, env=os.environ, check=False)
+    done = subprocess.run([*MODAL, *arguments], check=False)  # where we are: the same `.env`
     if done.returncode:
         raise Stopped(f"`{shown_modal()} {arguments[0]}` ended with {done.returncode}; see above")
 

@@ -83,7 +83,10 @@ def serve(folder: Path, given: argparse.Namespace) -> int:
         say("Building ltx-2b with random weights …")
         fill_weights(cloud, folder)
         cloud.env |= settings(folder, database)
-        status = subprocess.run([sys.executable, str(DEPLOY)], env=cloud.env, check=False)
+        elsewhere = folder / "no-env"  # else a `.env` here would be read, down to its database
+        elsewhere.mkdir()
+        deploy = [sys.executable, str(DEPLOY)]
+        status = subprocess.run(deploy, cwd=elsewhere, env=cloud.env, check=False)
         if status.returncode:
             return status.returncode
         say(f"\nContainers' logs: {cloud.state}/tasks/*/log.txt. Ctrl-C stops all of it.")

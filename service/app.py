@@ -198,8 +198,6 @@ def _serving(
             sending.stop()
         with suppress(Unavailable):  # then its time runs out
             turn.leave()
-            if calls is not None:
-                calls.turn.leave()
         parts.db.close()
         parts.seen.clear()
 

@@ -101,7 +101,7 @@ class Ticker:
 
 
 class Repeater:
-    """Runs one tick whenever it is woken, and every so often: it needs no grace."""
+    """Runs one tick whenever it is woken, and every so often: it needs no grace and no turn."""
 
     def __init__(self, tick: Tick, wake: Event, clock: Clock, seconds: float = 2.0) -> None:
         self._tick = tick

@@ -198,7 +198,7 @@ def _field(found: Mapping[str, Any]) -> FieldError:
         return FieldError("", f"the body is not a multipart form: {found['msg']}", kind)
     message = found["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
-        kind, message = "unknown_field", _unknown(str(location[-1]))
+        kind, message = "unknown_field", _unknown(str(location[-1]), outermost=len(location) == 2)
     elif kind == "missing":
         message = "is required"
     elif kind == "model_attributes_type":
@@ -207,11 +207,11 @@ def _field(found: Mapping[str, Any]) -> FieldError:
     return FieldError(_pointer(location), f"{name}: {message}", kind)
 
 
-def _unknown(name: str) -> str:
+def _unknown(name: str, *, outermost: bool) -> str:
     if len(name) > _LONGEST_NAME:
         return "no such field"
     like = difflib.get_close_matches(name, VideoAsk.model_fields, n=1)
-    near = _MEANT.get(name) or next(iter(like), None)
+    near = (_MEANT.get(name) if outermost else None) or next(iter(like), None)
     return "no such field" + (f"; did you mean {near}?" if near else "")
 
 

@@ -17,9 +17,8 @@ from service.lifecycle.manifest import finished_outcome
 from service.lifecycle.report import adopt
 from service.lifecycle.settle import give_back, lapse, pass_over, settle
 from service.lifecycle.stops import Stops
-from service.lifecycle.turn import Turn
 from service.log import Log
-from service.store import attempts, jobs, moves
+from service.store import attempts, jobs, moves, turns
 from service.store.attempts import Attempt
 from service.store.database import Database, Transaction
 
@@ -48,25 +47,21 @@ class Calls:
     # How long from its start until its worker begins: a GPU is found, the model loaded.
     start_within: timedelta = timedelta(minutes=10)
     stops: Stops = field(init=False)
-    turn: Turn = field(init=False)
 
     def __post_init__(self) -> None:
         self._pause = min(self.patience, _LONGEST_PAUSE)
         self.stops = Stops(self.db, self.dispatcher, self._pause)
-        self.turn = Turn(self.db, "calls")
 
     def tick(self, now: datetime) -> None:
-        """End what nobody waits for, and start what is due: by one process, for it counts what is
-        open before it claims more."""
+        """Start what is due, and end what nobody waits for."""
+        self.send_some(now)
         self.stops.insist(now)
-        if self.db.local or self.turn.ours(now):  # a file has one process
-            self.send_some(now)
 
     def send_some(self, now: datetime) -> int:
         """Start calls for what is due, as far as there is room; how many were started."""
         sent = 0
         for model in self.cards:
-            while self._room(model) and (claimed := self._claim(model, now)) is not None:
+            while (claimed := self._claim(model, now)) is not None:
                 if not self._send(claimed, now):
                     break  # another model's Cls may be there
                 sent += 1
@@ -97,24 +92,31 @@ class Calls:
     def _attempt(self, job: Job) -> Attempt | None:
         return self.db.read(lambda tx: attempts.get(tx, job.id, job.attempt))
 
-    def _room(self, model: str) -> bool:
-        return self.db.read(lambda tx: jobs.count_active(tx, model)) < self.most
-
     def _claim(self, model: str, now: datetime) -> dispatch.Claim | None:
-        if not self.db.read(
-            lambda tx: jobs.candidates(tx, [model], now, limit=self.max_active_per_key)
-        ):
-            return None
-        return self.db.write(
-            lambda tx: dispatch.claim(
-                tx,
-                [model],
-                worker="call",
-                lease=self.patience,
-                max_active=self.max_active_per_key,
-                now=now,
+        """Look first: the writer is bothered only when there is room, and something to take."""
+        due = self.db.read(
+            lambda tx: (
+                self._room(tx, model)
+                and jobs.candidates(tx, [model], now, limit=self.max_active_per_key)
             )
-        ).result()
+        )
+        return self.db.write(lambda tx: self._take(tx, model, now)).result() if due else None
+
+    def _room(self, tx: Transaction, model: str) -> bool:
+        return jobs.count_active(tx, model) < self.most
+
+    def _take(self, tx: Transaction, model: str, now: datetime) -> dispatch.Claim | None:
+        turns.alone(tx, f"calls:{model}")  # until the claim is committed that others are to count
+        if not self._room(tx, model):
+            return None
+        return dispatch.claim(
+            tx,
+            [model],
+            worker="call",
+            lease=self.patience,
+            max_active=self.max_active_per_key,
+            now=now,
+        )
 
     def _send(self, claimed: dispatch.Claim, now: datetime) -> bool:
         """Committed first, then sent: a crash in between costs a lease, and never a generation."""

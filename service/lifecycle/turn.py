@@ -31,4 +31,5 @@ class Turn:
     def leave(self) -> None:
         """At a stop: nobody need wait for us."""
         if self._renew_at is not None:
+            self._renew_at = None
             self._db.write(lambda tx: turns.leave(tx, self._name, self._holder)).result()

@@ -27,6 +27,13 @@ def take(tx: Transaction, name: str, holder: str, *, now: datetime, lease: timed
     return tx.execute(statement).first() is not None
 
 
+def alone(tx: Transaction, name: str) -> None:
+    """Wait until nobody else is past this point by the same name, and keep others from it until the
+    transaction ends. A file has one writer in any case."""
+    if tx.connection.dialect.name == "postgresql":
+        tx.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
+
+
 def leave(tx: Transaction, name: str, holder: str) -> None:
     """Let another have it at once."""
     tx.execute(sa.delete(_turns).where(_turns.c.name == name, _turns.c.holder == holder))

@@ -106,7 +106,7 @@ class Checkpoints:
         cannot be deleted now go with what attempts leave."""
         try:
             self.artifacts.delete(f"{self.prefix}/{SEGMENTS}")
-        except Unavailable as error:
+        except (Unavailable, OSError) as error:
             log.warning("segments could not be deleted", job=self.ticket.job_id, error=error)
 
     def _folders(self) -> list[str]:

@@ -1,7 +1,8 @@
 """Jobs that are carried out by calls, with a dispatcher that a test plays by hand."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from service.lifecycle.cancel import cancel
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.submit import submit
 from service.store import jobs
-from service.store.database import Database
+from service.store.database import Database, Transaction
 from tests import make
 
 
@@ -119,7 +120,6 @@ def test_calls_are_started_while_there_is_room(
     assert now_of(db, sent[2]).state is JobState.QUEUED
 
 
-@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 def test_processes_that_look_at_once_take_the_room_once(
     db: Database,
     key_id: KeyId,
@@ -130,17 +130,36 @@ def test_processes_that_look_at_once_take_the_room_once(
 ) -> None:
     for _ in range(5):
         send(db, key_id, clock)
-    other, claim = replace(calls), calls._claim
+    other, candidates = replace(calls), jobs.candidates
 
-    def meanwhile(model: str, now: datetime) -> dispatch.Claim | None:
-        other.tick(now)
-        return claim(model, now)
+    def meanwhile(tx: Transaction, *given: Any, **more: Any) -> list[Any]:
+        monkeypatch.setattr(jobs, "candidates", candidates)
+        other.tick(clock())  # after we saw room
+        return candidates(tx, *given, **more)
 
-    monkeypatch.setattr(calls, "_claim", meanwhile)
+    monkeypatch.setattr(jobs, "candidates", meanwhile)
 
     calls.tick(clock())
 
     assert len(modal.sent) == calls.most == 2
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_the_room_is_counted_by_one_process_at_a_time(
+    db: Database, database_url: str, key_id: KeyId, calls: Calls, clock: make.FakeClock
+) -> None:
+    """On Postgres, where several write at once."""
+    for _ in range(12):
+        send(db, key_id, clock)
+    others = [Database(database_url, lambda topics: None) for _ in range(4)]
+    processes = [replace(calls, db=each) for each in others]
+
+    with ThreadPoolExecutor(len(processes)) as pool:
+        started = list(pool.map(lambda each: each.send_some(clock()), processes))
+    for each in others:
+        each.close()
+
+    assert sum(started) == calls.most == 2
 
 
 def test_a_call_whose_start_was_not_answered_may_begin_or_not_but_only_one_does(

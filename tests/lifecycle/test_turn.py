@@ -30,6 +30,7 @@ def test_a_turn_that_is_left_passes_on_at_once(db: Database, clock: FakeClock) -
     one.leave()
 
     assert other.ours(clock())
+    assert not one.ours(clock())
 
 
 def test_a_clock_set_back_leaves_nobody_without_a_turn(db: Database, clock: FakeClock) -> None:

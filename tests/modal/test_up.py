@@ -46,11 +46,15 @@ class Up:
 @pytest.fixture
 def up(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Up]:
     log = tmp_path / "printed"
+    # What is set for a real service is none of its business, in the environment or a file.
+    (tmp_path / ".env").write_text(
+        "RUSHES_DATABASE_URL=postgresql://me:x@127.0.0.1:9/real\nRUSHES_S3_BUCKET=real\n"
+    )
     with log.open("w") as printed:
         process = subprocess.Popen(
             [sys.executable, "-m", "scripts.up_modal", "--port", "0", *request.param],
-            cwd=CHECKOUT,
-            env={**os.environ, "RUSHES_PORT": "no number: a real service's setting"},
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT), "RUSHES_PORT": "no number"},
             stdout=printed,
             stderr=subprocess.STDOUT,
             text=True,

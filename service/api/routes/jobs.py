@@ -172,6 +172,7 @@ async def retry_job(
         before = await earlier(visit, named)
         if before is None:
             raise
+        changes.desk.clear()
         return await answered(visit, request, before, changes.ask, prefer=prefer)
     if not old.state.final:
         raise Conflict(f"the job is {old.state}; only a final job can be retried", code="not_final")
