@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from service.domain import errors
 from service.domain.errors import FieldError, ServiceError
-from service.domain.request import VideoAsk
+from service.domain.request import Keyframe, VideoAsk
 
 _STATUS: dict[type[ServiceError], int] = {
     errors.RequestRefused: 422,
@@ -210,7 +210,8 @@ def _field(found: Mapping[str, Any]) -> FieldError:
 def _unknown(name: str, *, outermost: bool) -> str:
     if len(name) > _LONGEST_NAME:
         return "no such field"
-    like = difflib.get_close_matches(name, VideoAsk.model_fields, n=1)
+    fields = VideoAsk.model_fields if outermost else Keyframe.model_fields
+    like = difflib.get_close_matches(name, fields, n=1)
     near = (_MEANT.get(name) if outermost else None) or next(iter(like), None)
     return "no such field" + (f"; did you mean {near}?" if near else "")
 

@@ -53,9 +53,9 @@ class Calls:
         self.stops = Stops(self.db, self.dispatcher, self._pause)
 
     def tick(self, now: datetime) -> None:
-        """Start what is due, and end what nobody waits for."""
-        self.send_some(now)
+        """End what nobody waits for, which needs no database; and start what is due."""
         self.stops.insist(now)
+        self.send_some(now)
 
     def send_some(self, now: datetime) -> int:
         """Start calls for what is due, as far as there is room; how many were started."""
@@ -106,8 +106,9 @@ class Calls:
         return jobs.count_active(tx, model) < self.most
 
     def _take(self, tx: Transaction, model: str, now: datetime) -> dispatch.Claim | None:
-        turns.alone(tx, f"calls:{model}")  # until the claim is committed that others are to count
-        if not self._room(tx, model):
+        # Alone until this claim is committed, which others are to count. Whoever is before us goes
+        # on as long as there is room.
+        if not turns.alone(tx, f"calls:{model}") or not self._room(tx, model):
             return None
         return dispatch.claim(
             tx,

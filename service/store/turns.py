@@ -27,11 +27,14 @@ def take(tx: Transaction, name: str, holder: str, *, now: datetime, lease: timed
     return tx.execute(statement).first() is not None
 
 
-def alone(tx: Transaction, name: str) -> None:
-    """Wait until nobody else is past this point by the same name, and keep others from it until the
-    transaction ends. A file has one writer in any case."""
-    if tx.connection.dialect.name == "postgresql":
-        tx.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
+def alone(tx: Transaction, name: str) -> bool:
+    """Whether nobody else is past this point by the same name; then nobody comes past it until the
+    transaction ends. It waits for nobody: one that stands still would hold up all that others
+    write. A file has one writer in any case."""
+    if tx.connection.dialect.name == "sqlite":
+        return True
+    lock = sa.func.pg_try_advisory_xact_lock(sa.func.hashtextextended(name, 0))
+    return bool(tx.execute(sa.select(lock)).scalar_one())
 
 
 def leave(tx: Transaction, name: str, holder: str) -> None:

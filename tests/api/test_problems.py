@@ -120,6 +120,13 @@ def test_what_is_called_otherwise_elsewhere_is_named(world: World, said: str, me
     assert f"did you mean {meant}?" in problem["errors"][0]["detail"]
 
 
+def test_a_slip_within_a_keyframe_is_named_by_its_own_fields(world: World) -> None:
+    problem = refuse(world, {"prompt": "x", "keyframes": [{"frames": 3, "image": "x"}]})
+
+    errors = {error["pointer"]: error["detail"] for error in problem["errors"]}
+    assert errors["/keyframes/0/frames"].endswith("no such field; did you mean frame?")
+
+
 def test_an_unknown_model_is_refused_with_those_that_are_here(world: World) -> None:
     problem = refuse(world, {"prompt": "x", "model": "sora"})
 

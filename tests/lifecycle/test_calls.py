@@ -26,6 +26,7 @@ from service.lifecycle.submit import submit
 from service.store import jobs
 from service.store.database import Database, Transaction
 from tests import make
+from tests.conftest import connected
 
 
 class Played:
@@ -160,6 +161,43 @@ def test_the_room_is_counted_by_one_process_at_a_time(
         each.close()
 
     assert sum(started) == calls.most == 2
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_a_process_that_stands_still_while_it_counts_holds_up_no_other(
+    db: Database, database_url: str, key_id: KeyId, calls: Calls, clock: make.FakeClock
+) -> None:
+    send(db, key_id, clock)
+    with connected(database_url) as still:
+        still.exec_driver_sql("SELECT pg_advisory_lock(hashtextextended('calls:slate', 0))")
+
+        assert calls.send_some(clock()) == 0
+        send(db, key_id, clock)
+
+    assert calls.send_some(clock()) == 2
+
+
+def test_a_cancel_is_said_again_while_nothing_can_be_claimed(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    clock: make.FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Say because the database is away: a GPU is paid for all the while."""
+    job = send(db, key_id, clock)
+    calls.tick(clock())
+    calls.stop(now_of(db, job), clock())
+
+    def away(now: object) -> int:
+        raise Unavailable("as planned")
+
+    monkeypatch.setattr(calls, "send_some", away)
+    with pytest.raises(Unavailable):
+        calls.tick(clock.advance(31))
+
+    assert modal.canceled == ["fc-1"] * 2
 
 
 def test_a_call_whose_start_was_not_answered_may_begin_or_not_but_only_one_does(
