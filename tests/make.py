@@ -2,16 +2,26 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from service.domain.attempt import Artifact, Failure, FailureKind, Outcome, Ticket, VideoFacts
+from service.domain.attempt import (
+    MANIFEST,
+    Artifact,
+    Failure,
+    FailureKind,
+    Outcome,
+    Ticket,
+    VideoFacts,
+)
 from service.domain.catalog import CARDS, SLATE
 from service.domain.job import Job, KeyId
 from service.domain.keeping import Keeping
 from service.domain.key import new_key as new_key
 from service.domain.key import new_secret
+from service.domain.ports import ArtifactStore
 from service.domain.price import OWN_HARDWARE, Terms
 from service.domain.request import VideoRequest
 from service.domain.submission import Submission
@@ -121,6 +131,13 @@ def begin(db: Database, claimed: dispatch.Claim, now: datetime, call_id: str = "
 
 def failure(kind: FailureKind) -> Failure:
     return Failure(kind=kind, code="x", message="y")
+
+
+def leave_manifest(artifacts: ArtifactStore, scratch: Path, prefix: str, content: str) -> None:
+    """What a worker writes last."""
+    manifest = scratch / MANIFEST
+    manifest.write_text(content)
+    artifacts.put(f"{prefix}/{MANIFEST}", manifest, "application/json")
 
 
 def outcome(job: Job) -> Outcome:

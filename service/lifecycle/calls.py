@@ -195,7 +195,7 @@ class Calls:
         from that of the ticket which its containers share."""
         names = self.artifacts.children(job_folder(job.id))
         found = (lone_fence(name, call_id) for name in names)
-        return [fence for fence in found if fence is not None and fence <= job.fence]
+        return [fence for fence in found if fence is not None]
 
     def _judge(
         self, tx: Transaction, job: Job, call_id: str, look: Look, now: datetime

@@ -137,8 +137,6 @@ def adopt(
     says nothing of `job` as it stands: then it is as if the worker had fallen silent."""
     if not _speaks_of(job, end):
         return None
-    if end.outcome is None and end.failure is None:
-        return None
     if job.state is JobState.STARTING:
         # It could not reach us to begin; what it did counts all the same.
         begun = moves.begin(tx, job, now=now, lease=timedelta(0))
@@ -167,7 +165,7 @@ def _speaks_of(job: Job, end: CallEnd) -> bool:
     its ticket's. Whoever made a clip, it is the attempt's; that an older one failed is no news, for
     another container of the call may be at work.
     """
-    return end.outcome is not None or end.fence == job.fence
+    return end.outcome is not None or (end.failure is not None and end.fence == job.fence)
 
 
 _FOREIGN = Failure(

@@ -336,9 +336,7 @@ def test_the_clip_of_a_call_without_an_answer_is_found_by_its_manifest(
         begin(db, ticket, clock)
     held = now_of(db, job)
     prefix = held.artifact_prefix if begun else lone_prefix(job.id, ticket.fence, "fc-1")
-    manifest = tmp_path / "manifest.json"
-    manifest.write_text(outcome_under(held, prefix).model_dump_json())
-    artifacts.put(f"{prefix}/manifest.json", manifest, "application/json")
+    make.leave_manifest(artifacts, tmp_path, prefix, outcome_under(held, prefix).model_dump_json())
     modal.looks["fc-1"] = look
 
     rescuer.tick(clock.advance(31))
@@ -479,9 +477,7 @@ def test_the_clip_of_such_a_worker_is_found_when_its_answer_is_lost_too(
     for _ in range(begins):
         begun = begin(db, modal.sent[0], clock)
     own = lone_prefix(job.id, modal.sent[0].fence, "fc-1")
-    manifest = tmp_path / "manifest.json"
-    manifest.write_text(outcome_under(begun, own).model_dump_json())
-    artifacts.put(f"{own}/manifest.json", manifest, "application/json")
+    make.leave_manifest(artifacts, tmp_path, own, outcome_under(begun, own).model_dump_json())
     modal.looks["fc-1"] = "died"
 
     rescuer.tick(clock.advance(31))
@@ -886,10 +882,8 @@ def test_a_call_whose_bytes_cannot_be_read_holds_up_no_other(
     unreadable, died = send(db, key_id, clock), send(db, key_id, clock)
     calls.send_some(clock())
     modal.looks = {"fc-1": "died", "fc-2": "died"}
-    manifest = tmp_path / "manifest.json"
-    manifest.touch()
     own = lone_prefix(unreadable.id, modal.sent[0].fence, "fc-1")
-    artifacts.put(f"{own}/{manifest.name}", manifest, "application/json")
+    make.leave_manifest(artifacts, tmp_path, own, "")
     late = send(db, key_id, clock, start_timeout=timedelta(seconds=20))
     found = artifacts.path
 

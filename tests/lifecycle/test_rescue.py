@@ -83,9 +83,9 @@ def test_what_a_silent_worker_finished_is_adopted(
     clock: make.FakeClock,
     tmp_path: Path,
 ) -> None:
-    manifest = tmp_path / "manifest.json"
-    manifest.write_text(make.outcome(running).model_dump_json())
-    artifacts.put(f"{running.artifact_prefix}/manifest.json", manifest, "application/json")
+    make.leave_manifest(
+        artifacts, tmp_path, running.artifact_prefix, make.outcome(running).model_dump_json()
+    )
 
     rescuer.tick(clock.advance(31))
 
@@ -102,9 +102,9 @@ def test_half_a_manifest_is_not_adopted(
     clock: make.FakeClock,
     tmp_path: Path,
 ) -> None:
-    manifest = tmp_path / "manifest.json"
-    manifest.write_text(make.outcome(running).model_dump_json()[:50])
-    artifacts.put(f"{running.artifact_prefix}/manifest.json", manifest, "application/json")
+    make.leave_manifest(
+        artifacts, tmp_path, running.artifact_prefix, make.outcome(running).model_dump_json()[:50]
+    )
 
     rescuer.tick(clock.advance(31))
 
@@ -121,9 +121,12 @@ def test_the_manifest_of_another_clip_is_not_adopted(
 ) -> None:
     made = make.outcome(running)
     facts = made.facts.model_copy(update={"num_frames": made.facts.num_frames + 8})
-    manifest = tmp_path / "manifest.json"
-    manifest.write_text(made.model_copy(update={"facts": facts}).model_dump_json())
-    artifacts.put(f"{running.artifact_prefix}/manifest.json", manifest, "application/json")
+    make.leave_manifest(
+        artifacts,
+        tmp_path,
+        running.artifact_prefix,
+        made.model_copy(update={"facts": facts}).model_dump_json(),
+    )
 
     rescuer.tick(clock.advance(31))
 

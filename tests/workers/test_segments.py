@@ -13,7 +13,7 @@ import pytest
 from service.artifacts.files import Files
 from service.domain.attempt import Artifact, AttemptFailed, Outcome, Stage, Ticket
 from service.domain.catalog import SLATE
-from service.domain.errors import StorageFull
+from service.domain.errors import StorageFull, Unavailable
 from service.domain.levers import Profile
 from service.domain.media import MediaRef
 from service.domain.plan import Segment, plan
@@ -349,3 +349,34 @@ def test_a_video_is_whole_before_its_segments_go(
     attempt(artifacts, again, fence=4)
 
     assert [asked.seed for asked in again.asked] == [10]
+
+
+@pytest.mark.parametrize("fault", [Unavailable("as planned"), OSError("as planned")], ids=repr)
+def test_segments_that_cannot_be_deleted_cost_no_video(
+    artifacts: Files, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def refuse(prefix: str) -> None:
+        raise fault
+
+    monkeypatch.setattr(artifacts, "delete", refuse)
+
+    outcome = attempt(artifacts, Drifting())
+
+    folder = outcome.facts.video.key.rpartition("/")[0]
+    assert "segments" in artifacts.children(folder)
+
+
+def test_a_video_of_one_segment_looks_for_none(
+    artifacts: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Modal each look, and each deletion, is a trip that a GPU is paid for."""
+
+    def looked(prefix: str) -> Any:
+        raise AssertionError(prefix)
+
+    for name in ("children", "delete"):
+        monkeypatch.setattr(artifacts, name, looked)
+
+    short = make.ticket(request=ASK.model_copy(update={"num_frames": 5}), card=CARD)
+
+    assert attempt(artifacts, Drifting(), ticket=short).facts.num_frames == 5
