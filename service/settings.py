@@ -5,6 +5,7 @@ import os
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, model_validator
@@ -212,7 +213,7 @@ class Settings(BaseSettings):
             raise ValueError("RUSHES_KEEP_JOBS_DAYS must not be less than RUSHES_KEEP_DAYS")
         if not self.database_url:
             path = self.offsite_path if self.database_volume else self.data_dir / "rushes.db"
-            self.database_url = f"sqlite:///{path.resolve()}"
+            self.database_url = _sqlite_url(path)
         return self
 
     @property
@@ -223,7 +224,12 @@ class Settings(BaseSettings):
     @property
     def is_offsite(self) -> bool:
         """Whether the database is a local file that lasts on a Volume."""
-        return self.database_url == f"sqlite:///{self.offsite_path.resolve()}"
+        return self.database_url == _sqlite_url(self.offsite_path)
+
+
+def _sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file. Its path is quoted: `?` in it would begin the URL's query."""
+    return f"sqlite:///{quote(str(path.resolve()), safe='/')}"
 
 
 class ClientSettings(BaseSettings):
