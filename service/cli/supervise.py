@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -162,6 +163,7 @@ def _hold(folder: Path) -> IO[str]:
     """Keep a second service away from this data directory: SQLite has one writing process."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _close_to_others(folder)
         lock = (folder / "lock").open("w")
     except OSError as error:
         raise CannotStart(f"cannot use {folder} as data directory: {error.strerror}") from error
@@ -174,6 +176,15 @@ def _hold(folder: Path) -> IO[str]:
             "port of its own: --data-dir and --port, or RUSHES_DATA_DIR and RUSHES_PORT"
         ) from None
     return lock
+
+
+def _close_to_others(folder: Path) -> None:
+    """Let nobody but the owner into the data directory: webhook secrets lie in the database.
+
+    A folder that belongs to another user, such as a mounted one, stays as its owner made it.
+    """
+    with suppress(PermissionError):
+        folder.chmod(0o700)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Callable
@@ -57,6 +58,17 @@ def test_a_taken_port_or_data_directory_is_told_in_one_line(tmp_path: Path) -> N
     assert (same_data.stderr + same_port.stderr).count("\n") == 2
     assert len(started) == 2
     assert not any(map(alive, started))
+
+
+def test_nobody_else_can_look_into_the_data_directory(tmp_path: Path) -> None:
+    """It holds the secrets of webhooks, the videos and the first key."""
+    earlier = tmp_path / "data"
+    earlier.mkdir(mode=0o755)
+
+    with running(tmp_path):
+        mode = stat.S_IMODE(earlier.stat().st_mode)
+
+    assert mode == 0o700
 
 
 def test_ctrl_c_stops_it_and_its_children(tmp_path: Path) -> None:
