@@ -76,6 +76,7 @@ class _ffmpeg:  # noqa: N801 - a context manager, used like a function
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._errors,
+            env={},  # it needs none, and ours holds tokens
         )
 
     def __enter__(self) -> tuple[IO[bytes], Kill]:

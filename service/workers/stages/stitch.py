@@ -61,7 +61,9 @@ def join(parts: list[Path], target: Path, fps: int, provenance: dict[str, Any]) 
         f"comment={json.dumps(provenance)}",
         f"file:{target}",
     ]
-    done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)  # noqa: S603
+    done = subprocess.run(  # noqa: S603
+        command, env={}, capture_output=True, timeout=_SECONDS, check=False
+    )
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip()[-500:]
         what = f"ffmpeg could not join: {said}"

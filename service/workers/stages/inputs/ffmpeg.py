@@ -73,7 +73,11 @@ def reading(path: Path, output: str, timeout: timedelta) -> Iterator[IO[bytes]]:
 
 def _started(file: IO[bytes], output: str) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(  # noqa: S603 - no shell; nothing in it comes from outside
-        command(output), stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        command(output),
+        stdin=file,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={},  # whoever takes it over by a file finds no token in it
     )
     _bound_memory(process.pid)
     return process
