@@ -1,5 +1,6 @@
 """The command line: `rushes …`. Heavy imports wait inside the commands, so that help is quick."""
 
+import os
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -11,7 +12,7 @@ from service.cli import keys
 from service.cli.doctor import doctor
 from service.cli.jobs import cancel, download, jobs, retry, status
 from service.cli.models import models
-from service.cli.stop import EPILOG, Stop
+from service.cli.stop import EPILOG, Exit, Stop
 from service.cli.usage import usage
 from service.cli.video import video
 
@@ -128,6 +129,18 @@ def main() -> None:
     except Stop as stop:
         typer.echo(str(stop), err=True)
         raise SystemExit(stop.exit_code) from None
+    except UnicodeEncodeError:
+        broken = next((word for word in sys.argv[1:] if not _is_utf8(word)), None)
+        if broken is None:
+            raise
+        shown = os.fsencode(broken).decode(errors="backslashreplace")
+        typer.echo(f"'{shown}' cannot be sent: it is not UTF-8", err=True)
+        raise SystemExit(Exit.REFUSED) from None
+
+
+def _is_utf8(word: str) -> bool:
+    """Python keeps bytes of the command line that are not UTF-8 as surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in word)
 
 
 if __name__ == "__main__":

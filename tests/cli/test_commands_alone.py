@@ -89,3 +89,11 @@ def test_the_doctor_finds_a_database_of_a_newer_release(alone: Rushes) -> None:
     assert "upgrade Rushes" in faults[0]["detail"]
     assert started.returncode == 1
     assert "upgrade Rushes" in started.stderr
+
+
+@pytest.mark.parametrize("words", [["video", "caf\udce9"], ["status", "caf\udce9"]])
+def test_text_that_is_not_utf8_is_told_in_one_line(rushes: Rushes, words: list[str]) -> None:
+    refused = rushes(*words)
+
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == r"'caf\xe9' cannot be sent: it is not UTF-8" + "\n"
