@@ -26,6 +26,7 @@ from service.domain.limits import Limits
 from service.domain.ports import ArtifactStore, Offsite
 from service.domain.price import GPUS, MODAL_TABLE, Rates, Terms, table_of
 from service.egress.client import Egress, Rules
+from service.installation import install_command
 from service.lifecycle.access import admit
 from service.lifecycle.calls import Calls
 from service.offsite.on_modal import DictRegister, VolumeShelf
@@ -118,7 +119,8 @@ def _s3_client(settings: Settings) -> Any:
         import boto3
         from botocore.config import Config
     except ImportError:
-        raise Unavailable("RUSHES_S3_BUCKET needs boto3; `make s3` installs it") from None
+        how = install_command("s3")
+        raise Unavailable(f"RUSHES_S3_BUCKET needs boto3; {how} installs it") from None
     key, secret = settings.s3_access_key_id, settings.s3_secret_access_key
     return boto3.client(
         "s3",

@@ -35,6 +35,7 @@ from service.domain.ports import ArtifactStore, Clock
 from service.domain.price import Terms
 from service.domain.submission import Submission
 from service.egress.client import Rules
+from service.installation import install_command
 from service.lifecycle.calls import Calls
 from service.lifecycle.submit import Accepted, Answer, submit_all
 from service.store import jobs
@@ -85,7 +86,9 @@ class Parts:
         if card is None:
             detail = f"no model {name!r} here; there is: {', '.join(self.cards)}"
             if name in CARDS:
-                detail += "; its owner can serve it too (`make torch`, and RUSHES_MODELS)"
+                detail += (
+                    f"; its owner can serve it too ({install_command('torch')}, and RUSHES_MODELS)"
+                )
             raise RequestRefused([FieldError(pointer, detail, "unknown_model")])
         return card
 

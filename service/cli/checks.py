@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from service.cli.detect import accelerator
 from service.cli.upgrade import reason
 from service.domain.errors import Unavailable
+from service.installation import install_command
 from service.settings import Settings
 from service.store.schema import check_schema
 
@@ -102,15 +103,14 @@ def gpu() -> Finding:
         "GPU",
         "warning",
         "no GPU found: the sandbox model slate will be used; "
-        "`make torch` and a CUDA GPU for real models",
+        f"{install_command('torch')} and a CUDA GPU for real models",
     )
 
 
 def torch() -> Finding:
     missing = [name for name in ("torch", "diffusers") if find_spec(name) is None]
     if missing:
-        words = (
-            f"{' and '.join(missing)} not installed; `make torch` installs what real models need"
-        )
+        how = install_command("torch")
+        words = f"{' and '.join(missing)} not installed; {how} installs what real models need"
         return Finding("torch", "warning", words)
     return Finding("torch", "ok", f"torch {version('torch')}, diffusers {version('diffusers')}")

@@ -17,6 +17,7 @@ import httpx
 from service.cli.flags import Connection
 from service.cli.read import read_address, read_key, read_settings
 from service.cli.stop import Exit, Stop
+from service.installation import start_command
 
 Json = dict[str, Any]
 
@@ -39,7 +40,7 @@ class Unreachable(Stop):
         super().__init__(
             Exit.UNREACHABLE,
             f"no service answers at {url} ({reason})",
-            "start one with `make up` or `rushes up`, or name another with --url or RUSHES_URL",
+            f"start one with {start_command()}, or name another with --url or RUSHES_URL",
         )
 
 

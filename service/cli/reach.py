@@ -3,6 +3,7 @@
 from service.cli.checks import Finding
 from service.cli.client import Client, Json, Problem, Unreachable
 from service.cli.stop import Stop
+from service.installation import start_command
 
 
 def reach(client: Client) -> list[Finding]:
@@ -10,7 +11,7 @@ def reach(client: Client) -> list[Finding]:
     try:
         health = client.get("/health")
     except Unreachable:
-        detail = f"not running at {client.url}; start it with `make up` or `rushes up`"
+        detail = f"not running at {client.url}; start it with {start_command()}"
         return [_key(client), Finding("service", "warning", detail)]
     except Problem as problem:
         return [_key(client), Finding("service", "fault", f"{client.url}: {problem.detail}")]

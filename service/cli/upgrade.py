@@ -5,6 +5,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.cli.stop import Exit, Stop
 from service.domain.errors import Unavailable
+from service.installation import install_command
 from service.settings import Settings
 from service.store.schema import check_schema, migrate
 
@@ -40,4 +41,5 @@ def upgrade(settings: Settings) -> None:
 def reason(error: Exception) -> str:
     """In one line; SQLAlchemy adds the statement and a link to what the driver says."""
     first = str(error).partition("\n")[0]
-    return f"{first}; `make postgres` installs it" if isinstance(error, ImportError) else first
+    missing = isinstance(error, ImportError)
+    return f"{first}; {install_command('postgres')} installs it" if missing else first

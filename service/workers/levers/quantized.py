@@ -4,6 +4,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from service.domain.levers import Quantize
+from service.installation import install_command
 from service.workers.levers.refused import refused
 
 if TYPE_CHECKING:
@@ -34,9 +35,8 @@ def quantize(transformer: Any, how: Quantize, device: "torch.device") -> None:
         try:
             from torchao.quantization import quantize_
         except ImportError:
-            raise refused(
-                "QUANTIZE", how, "it needs torchao; `make quantize` installs it"
-            ) from None
+            fix = f"it needs torchao; {install_command('quantize')} installs it"
+            raise refused("QUANTIZE", how, fix) from None
         quantize_(transformer, _config(how), filter_fn=_in_block, device=device)
 
 
