@@ -160,9 +160,8 @@ def test_a_stop_does_not_wait_for_a_receiver_that_hangs(
     courier.start()
     until(lambda: sender.begun)
 
-    began = time.monotonic()
     courier.stop()
 
-    assert time.monotonic() - began < 8
+    assert courier._at_it, "it waited until the receiver was done"
     assert all(t.daemon for t in threading.enumerate() if t.name == "sender")
     sender.let_go.set()

@@ -1,11 +1,11 @@
 """What an attempt says of its cost, with an adapter that a test plays by hand."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -24,6 +24,7 @@ from service.workers.run import Bench
 from tests import make
 
 LOADING = 0.2
+T = TypeVar("T")
 
 
 class OnGpu:
@@ -55,6 +56,12 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(Files(tmp_path / "artifacts"), tmp_path / "scratch")
 
 
+def timed(act: Callable[[], T]) -> tuple[T, float]:
+    """The result, and the seconds that it took: a bound that holds on a busy machine too."""
+    began = time.perf_counter()
+    return act(), time.perf_counter() - began
+
+
 def run(warm: Warm, bench: Bench, **changes: Any) -> Outcome | Failure | GivenBack:
     ticket = make.ticket(**changes)
     with httpx.Client(base_url=ticket.api_url) as client:
@@ -73,18 +80,17 @@ def test_an_attempt_pays_for_the_loading_within_it(bench: Bench) -> None:
 
 def test_the_first_attempt_pays_for_the_loading_ahead_of_it_and_no_other(bench: Bench) -> None:
     warm = Warm(OnGpu)
-    began = time.perf_counter()
-    warm.load(SLATE)
-    ahead = time.perf_counter() - began
+    _, ahead = timed(lambda: warm.load(SLATE))
 
-    first, second = run(warm, bench), run(warm, bench)
+    first, took_first = timed(lambda: run(warm, bench))
+    second, took_second = timed(lambda: run(warm, bench))
 
     assert isinstance(first, Outcome)
     assert isinstance(second, Outcome)
     total = first.timings_ms["total"] / 1000
     assert first.gpu_seconds - total + 0.01 >= LOADING
-    assert first.gpu_seconds <= total + ahead + LOADING / 2
-    assert abs(second.gpu_seconds - second.timings_ms["total"] / 1000) < LOADING / 2
+    assert first.gpu_seconds <= took_first + ahead
+    assert second.gpu_seconds <= took_second
 
 
 def test_a_failure_says_what_it_cost(bench: Bench) -> None:
@@ -137,8 +143,13 @@ def test_a_clip_that_fails_after_its_model_was_handed_on_costs_what_it_took(benc
 
     warm = Warm(OnGpu)
 
+    began = time.perf_counter()
+    handed_on = 0.0
+
     def next_clip() -> None:
-        time.sleep(10 * LOADING)
+        nonlocal handed_on
+        handed_on = time.perf_counter() - began
+        time.sleep(LOADING)
         warm.kept = None
 
     ticket = make.ticket()
@@ -149,7 +160,7 @@ def test_a_clip_that_fails_after_its_model_was_handed_on_costs_what_it_took(benc
 
     assert isinstance(made, Failure)
     assert (made.code, made.gpu) == ("storage_unavailable", "NVIDIA L40S")
-    assert LOADING <= (made.gpu_seconds or 0) < 10 * LOADING
+    assert LOADING <= (made.gpu_seconds or 0) <= handed_on
 
 
 def test_a_worker_that_is_to_end_says_what_it_has_spent(bench: Bench) -> None:
