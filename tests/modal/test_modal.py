@@ -168,39 +168,34 @@ def hold_still(live: Live) -> None:
         os.kill(container["pid"], signal.SIGSTOP)
 
 
-def test_the_api_imports_no_torch_and_answers_in_time(live: Live, postgres: sa.URL) -> None:
-    """From the import to the first answer, as in a container: Modal's runtime is there before. One
-    of three tries must do, without the time that it waited for a processor of this machine."""
+def test_the_api_answers_without_torch(live: Live, postgres: sa.URL) -> None:
+    """From the import to the first answer, as in a container. How long that takes is for
+    benchmarks/start.py."""
     url = new_database(postgres)
     migrate(url)
     told = {**secrets(url), "RUSHES_DISPATCH": "modal", "RUSHES_PUBLIC_URL": "http://127.0.0.1"}
     env = live.cloud.env | told | {"RUSHES_MODELS": '["slate", "ltx-2b"]'}
 
-    tries = (first_answer(env) for _ in range(3))
-    took = next((seconds for seconds in tries if seconds < 2.5), None)
+    loaded = first_answer(env)
 
-    sys.stdout.write(f"\nthe api answers {took} s after its import\n")
-    assert took is not None
+    assert "service.app" in loaded
+    assert not {"torch", "diffusers", "transformers", "PIL", "numpy"} & loaded
     assert live.client.get("/livez").status_code == 200
     api = live.containers("api")[0]
     assert "libtorch" not in Path(f"/proc/{api['pid']}/maps").read_text()
 
 
-def first_answer(env: dict[str, str]) -> float:
+def first_answer(env: dict[str, str]) -> set[str]:
+    """The modules that the API has loaded when it has answered once."""
     command = [sys.executable, "-c", FIRST_ANSWER]
     done = subprocess.run(command, env=env, cwd=CHECKOUT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return float(done.stdout.splitlines()[-1])
+    return set(done.stdout.splitlines())
 
 
 FIRST_ANSWER = """
-import asyncio, sys, time
-from pathlib import Path
+import asyncio, sys
 import modal._container_entrypoint
-
-def now():
-    waited_ns = int(Path("/proc/self/schedstat").read_text().split()[1])
-    return time.perf_counter() - waited_ns / 1e9
 
 async def answer(app):
     import httpx
@@ -208,11 +203,8 @@ async def answer(app):
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
             assert (await client.get("/livez")).status_code == 200
-            return now()
 
-began = now()
 from scripts.modal_text_to_video import api
-ended = asyncio.run(answer(api.local()))
-assert "torch" not in sys.modules
-print(ended - began)
+asyncio.run(answer(api.local()))
+print(*sys.modules, sep="\\n")
 """

@@ -1,0 +1,80 @@
+"""How long the API takes from its first import to its first answer, against a bare FastAPI app.
+
+Both answer one request in a new process, each first in turn; counted is the time of the processor,
+which no neighbour's load changes, and the median of the rounds' ratios is printed:
+`python -m benchmarks.start [--rounds 5]`.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+MOST_RATIO = 2.5  # what must hold
+
+_ANSWER = """
+import asyncio, time
+import httpx
+
+async def answer(app):
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+            assert (await client.get("/livez")).status_code == 200
+
+asyncio.run(answer(app))
+print(time.process_time())
+"""
+_OURS = """
+from service.app import build
+from service.settings import Settings
+from service.store.schema import migrate
+
+settings = Settings(_env_file=None, models=["slate"], worker_token="t" * 30)
+migrate(settings.database_url)
+app = build(settings)
+"""
+_BARE = """
+import sqlmodel
+from fastapi import FastAPI
+
+app = FastAPI()
+app.get("/livez")(lambda: {"status": "ok"})
+"""
+
+
+def main() -> int:
+    options = argparse.ArgumentParser()
+    options.add_argument("--rounds", type=int, default=5)
+    chosen = options.parse_args()
+    programs = {"ours": _OURS + _ANSWER, "bare": _BARE + _ANSWER}
+    rounds: list[dict[str, float]] = []
+    for number in range(-1, chosen.rounds):
+        order = list(programs)[:: -1 if number % 2 else 1]
+        seconds = {name: _seconds(programs[name]) for name in order}
+        if number >= 0:  # the round before compiles the modules
+            rounds.append(seconds)
+    ratios = [seconds["ours"] / seconds["bare"] for seconds in rounds]
+    ours, bare = (statistics.median(seconds[name] for seconds in rounds) for name in programs)
+    ratio = statistics.median(ratios)
+    print(
+        f"first answer after {ours:.2f} s of processor time, a bare FastAPI app's after "
+        f"{bare:.2f}: {ratio:.2f} ({min(ratios):.2f}..{max(ratios):.2f}), {len(ratios)} rounds"
+    )
+    missed = ratio > MOST_RATIO
+    print(f"missed: more than {MOST_RATIO}" if missed else f"the bound holds: {MOST_RATIO}")
+    return int(missed)
+
+
+def _seconds(program: str) -> float:
+    with tempfile.TemporaryDirectory(prefix="rushes-bench-") as folder:
+        environment = {**os.environ, "RUSHES_DATA_DIR": folder, "PYTHONPATH": str(Path.cwd())}
+        told = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
+    return float(told.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
