@@ -72,8 +72,8 @@ postgres: .venv/.ok ## Install what a Postgres database needs
 s3: .venv/.ok ## Install what clips in a bucket need
 	@$(INSTALL) -e '.[s3]'
 
-bench: .venv/.test ## Measure: API, queue, encoder, a clip's overhead
-	@$(INSTALL) --group bench
+bench: .venv/.test ## Measure: start, API, queue, encoder, a clip's overhead
+	$(RUN)/python -m benchmarks.start
 	$(RUN)/python -m benchmarks.api
 	$(RUN)/python -m benchmarks.queue
 	$(RUN)/python -m benchmarks.encode
@@ -115,5 +115,5 @@ $(UV):
 .venv/.test: .venv/.ok
 	@echo "Installing all that the tests and the stand-in for Modal need, once …"
 	@TORCH_BACKEND=cpu $(MAKE) --no-print-directory .venv/.torch
-	@$(INSTALL) -e '.[torch,quantize,postgres,s3,modal]' --group test --group lint
+	@$(INSTALL) -e '.[torch,quantize,postgres,s3,modal]' --group test --group lint --group bench
 	@touch $@

@@ -96,15 +96,15 @@ def _server(name: str, folder: Path, url: str) -> Iterator[int]:
     command = [sys.executable, "-m", "benchmarks.servers", name, str(port), str(home), url]
     process = subprocess.Popen(command)
     try:
-        _wait_for(name, port)
+        _wait_for(name, port, process)
         yield port
     finally:
         process.kill()
         process.wait()
 
 
-def _wait_for(name: str, port: int) -> None:
-    for _ in range(600):
+def _wait_for(name: str, port: int, process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
