@@ -43,16 +43,19 @@ from service.api.routes import (
 from service.api.seen import Seen
 from service.api.waits import Waits
 from service.background import Repeater, Ticker
+from service.domain import ids
+from service.domain.clock import ServiceClock
 from service.domain.errors import Unavailable
-from service.domain.ports import Clock, Offsite, utc_now
+from service.domain.ports import Offsite
 from service.egress.client import Egress
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
+from service.lifecycle.timekeeper import Timekeeper
 from service.lifecycle.turn import Turn
 from service.offsite.tenure import Home
 from service.settings import Settings
 from service.standby import Standby
-from service.store import deliveries
+from service.store import deliveries, timeline
 from service.store import keys as key_rows
 from service.store.engine import check_durable
 from service.store.schema import check_schema, migrate
@@ -62,10 +65,12 @@ from service.webhooks.deliver import Sender
 _TICK_SECONDS = 1.0
 
 
-def build(settings: Settings, clock: Clock = utc_now, home: Home | None = None) -> FastAPI:
+def build(
+    settings: Settings, clock: ServiceClock | None = None, home: Home | None = None
+) -> FastAPI:
     """The service as an ASGI app. The database is opened when it starts, not before; one that lasts
     elsewhere, in a `home` that the settings or the caller name, once this process owns it."""
-    bell = Bell()
+    bell, clock = Bell(), clock or ServiceClock()
     app = _App(
         title="Rushes",
         version=wiring.VERSION,
@@ -126,7 +131,7 @@ def _operation_id(route: APIRoute) -> str:
 
 @asynccontextmanager
 async def _life(
-    app: FastAPI, settings: Settings, bell: Bell, clock: Clock, home: Home | None
+    app: FastAPI, settings: Settings, bell: Bell, clock: ServiceClock, home: Home | None
 ) -> AsyncIterator[None]:
     bell.attach(asyncio.get_running_loop())
     app.state.parts = None
@@ -140,7 +145,7 @@ async def _life(
                 bell.close()
         return
     standby = Standby(
-        partial(home.take, secrets.token_hex(8), clock),
+        partial(home.take, secrets.token_hex(8), clock.wall),
         partial(_serving_restored, app, settings, bell, clock),
     )
     standby.start()
@@ -153,7 +158,7 @@ async def _life(
 
 @contextmanager
 def _serving_restored(
-    app: FastAPI, settings: Settings, bell: Bell, clock: Clock, offsite: Offsite
+    app: FastAPI, settings: Settings, bell: Bell, clock: ServiceClock, offsite: Offsite
 ) -> Iterator[None]:
     migrate(settings.database_url)
     with _serving(app, settings, bell, clock, offsite):
@@ -163,7 +168,11 @@ def _serving_restored(
 
 @contextmanager
 def _serving(
-    app: FastAPI, settings: Settings, bell: Bell, clock: Clock, offsite: Offsite | None = None
+    app: FastAPI,
+    settings: Settings,
+    bell: Bell,
+    clock: ServiceClock,
+    offsite: Offsite | None = None,
 ) -> Iterator[None]:
     """The database is open, the ticks run, and requests are served."""
     check_schema(settings.database_url)
@@ -171,16 +180,18 @@ def _serving(
     owed = Event()
     parts = _parts(settings, bell, owed, clock, offsite)
     parts.incoming.clear()
+    for id_ in parts.db.read(timeline.newest_ids):
+        ids.stay_above(id_)
     wiring.first_key(settings, parts.db, clock())
     calls = parts.calls
     rescuer = Rescuer(parts.db, parts.artifacts, parts.terms, parts.limits.longest_lease, calls)
     grace = parts.limits.running_lease.total_seconds()
     turn = Turn(parts.db)
     retention = Retention(parts.db, parts.artifacts, parts.terms.keeping)
-    ticks = [rescuer.tick, retention.tick]
     # A file has one process, which need not wait for the turn of one that died.
-    our_turn = (lambda _: True) if parts.db.local else turn.ours
-    ticker = Ticker(ticks, our_turn, clock, seconds=_TICK_SECONDS, grace=grace)
+    keeper = Timekeeper(parts.db, clock, None if parts.db.local else turn)
+    ticks = [rescuer.tick, lambda now: retention.tick(keeper.certain(now))]
+    ticker = Ticker(ticks, keeper.leads, clock, seconds=_TICK_SECONDS, grace=grace)
     courier = _courier(parts, owed)
     sending = None if calls is None else Repeater(partial(_calls, parts), parts.due, clock)
     app.state.parts = parts
@@ -214,7 +225,8 @@ def _incoming(settings: Settings) -> Incoming:
 def _calls(parts: Parts, now: datetime) -> None:
     assert parts.calls is not None, "only where workers are called"
     assert parts.pools is not None, "the same"
-    parts.pools.known(now)  # counted again now and then, so that /health need not be asked twice
+    # Counted again now and then, so that /health need not be asked twice.
+    parts.pools.known(parts.clock.passed())
     parts.calls.tick(now)
 
 
@@ -225,7 +237,7 @@ def _courier(parts: Parts, owed: Event) -> Courier:
 
 
 def _parts(
-    settings: Settings, bell: Bell, owed: Event, clock: Clock, offsite: Offsite | None
+    settings: Settings, bell: Bell, owed: Event, clock: ServiceClock, offsite: Offsite | None
 ) -> Parts:
     token = settings.worker_token
     seen, keyring, due = Seen(), Keyring(), Event()

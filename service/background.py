@@ -20,21 +20,21 @@ class Ticker:
     same while the database was away, and after a jump of the clock, say when a laptop's lid was
     closed.
 
-    `our_turn` says whether this process is the one that ticks: of several, one does at a time. A
-    turn that comes after another process had it begins with a grace as well: perhaps none had it.
+    `leads` says whether this process is the one that ticks: of several, one does at a time. A turn
+    that comes after another process had it begins with a grace as well: perhaps none had it.
     """
 
     def __init__(
         self,
         ticks: Sequence[Tick],
-        our_turn: Callable[[datetime], bool],
+        leads: Callable[[], bool],
         clock: Clock,
         *,
         seconds: float,
         grace: float,
     ) -> None:
         self._ticks = ticks
-        self._our_turn = our_turn
+        self._leads = leads
         self._clock = clock
         self._seconds = seconds
         self._grace = grace
@@ -60,7 +60,7 @@ class Ticker:
                 self._failed(fault)
 
     def _tick(self) -> None:
-        if self._slept() or self._clock_jumped() or not self._our_turn(self._clock()):
+        if self._slept() or self._clock_jumped() or not self._leads():
             self._wait_a_grace()
         elif time.monotonic() >= self._ready_at:
             self._do_all()

@@ -46,6 +46,10 @@ class FakeClock:
     def __call__(self) -> datetime:
         return self.now
 
+    def steady(self) -> float:
+        """The same as seconds that pass, for a ServiceClock that is never set."""
+        return self.now.timestamp()
+
     def advance(self, seconds: float) -> datetime:
         self.now += timedelta(seconds=seconds)
         return self.now

@@ -24,9 +24,7 @@ def fail(now: datetime) -> None:
 
 
 def ticker(*ticks: Tick, ours: bool = True, grace: float = 0.05) -> Ticker:
-    return Ticker(
-        list(ticks), lambda now: ours, lambda: datetime.now(UTC), seconds=0.01, grace=grace
-    )
+    return Ticker(list(ticks), lambda: ours, lambda: datetime.now(UTC), seconds=0.01, grace=grace)
 
 
 def test_a_tick_that_fails_holds_up_no_other_and_not_the_next() -> None:
@@ -56,7 +54,7 @@ def test_nothing_ticks_while_it_is_another_processs_turn() -> None:
 
     waiting._tick()
     assert tick.ticks == 0
-    waiting._our_turn = lambda now: True
+    waiting._leads = lambda: True
     waiting._tick()
     assert tick.ticks == 0  # perhaps nobody had it: no worker was heard for a while
     waiting._ready_at = 0.0  # as if the grace were over
@@ -71,7 +69,7 @@ def test_a_jump_of_the_clock_is_followed_by_another_grace(hours: int) -> None:
     tick = Counting()
     jumpy = Ticker(
         [tick],
-        lambda now: True,
+        lambda: True,
         lambda: datetime.now(UTC) + jump,
         seconds=1,
         grace=30,

@@ -64,14 +64,14 @@ def etag_matches(known: str | None, tag: str) -> bool:
 async def wait_final(request: Request, parts: Parts, job: Job, wait: timedelta) -> Job | None:
     """The job as soon as it is final, or as it is when the wait is over or its client has hung up;
     None at once where too many requests are held already."""
-    deadline = parts.clock() + wait
+    deadline = parts.clock.passed() + wait
     with parts.waits.hold(job.key_id) as held, parts.bell.listen(job.id) as rung:
         if not held:
             return None
         while True:
             rung.clear()
             now = await parts.find_job(job.id, job.key_id)
-            left = (deadline - parts.clock()).total_seconds()
+            left = (deadline - parts.clock.passed()).total_seconds()
             if now.state.final or left <= 0 or parts.bell.closed:
                 return now
             if await request.is_disconnected():

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property, partial
 from threading import Event
 from typing import Annotated, TypeVar
@@ -27,11 +26,12 @@ from service.api.seen import Seen
 from service.api.waits import Waits
 from service.domain.card import ModelCard
 from service.domain.catalog import CARDS
+from service.domain.clock import ServiceClock
 from service.domain.errors import FieldError, NotFound, RequestRefused, Unavailable
 from service.domain.job import Job, JobId, KeyId
 from service.domain.limits import Limits
 from service.domain.line import Forecast
-from service.domain.ports import ArtifactStore, Clock
+from service.domain.ports import ArtifactStore
 from service.domain.price import Terms
 from service.domain.submission import Submission
 from service.egress.client import Rules
@@ -55,7 +55,7 @@ class Parts:
     cards: dict[str, ModelCard]  # those this service serves; the first is the default
     limits: Limits
     terms: Terms
-    clock: Clock
+    clock: ServiceClock
     bell: Bell
     fleet: Fleet
     keyring: Keyring
@@ -120,7 +120,7 @@ class Parts:
     async def place(self, job: Job) -> Forecast:
         """How many jobs will be claimed before this queued one, and in how long it will be."""
         now = self.clock()
-        models, workers = self._competing(job.request.model, now)
+        models, workers = self._competing(job.request.model)
         if (known := self.line.known(job, models, workers)) is not None:
             return known
         if self.db.local and self.line.quick:
@@ -129,17 +129,17 @@ class Parts:
 
     def workers(self, model: str) -> int:
         """How many can make its videos now, by what was last heard of them."""
-        now = self.clock()
+        now = self.clock.passed()
         if self.pools is None:
             return self.fleet.serving(model, now)
         pool = self.pools.known(now).get(model)
         return 0 if pool is None else pool.containers
 
-    def _competing(self, model: str, now: datetime) -> tuple[frozenset[str], int]:
+    def _competing(self, model: str) -> tuple[frozenset[str], int]:
         """The models that are made by the same workers as `model`, and how many those are."""
         if self.calls is not None:
             return frozenset({model}), self.calls.most
-        return self.fleet.competing(model, now)
+        return self.fleet.competing(model, self.clock.passed())
 
     async def write(self, run: Callable[[Transaction], T], *, soft: bool = False) -> T:
         """Answers once the change is durable; many requests share one fsync. A `soft` one is

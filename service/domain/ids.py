@@ -3,19 +3,21 @@
 import base64
 import re
 import secrets
+import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import UUID
 
 _SHAPE = re.compile(r"[a-z]{3}_[0-9a-v]{26}")  # 26 letters of 5 bits hold the 128 bits
 
 
-def new(prefix: str) -> str:
+def new(prefix: str, stamps: "Stamps | None" = None) -> str:
     """A fresh id such as `job_06hm3c…`; `prefix` is three letters.
 
     base32hex keeps the order of the bytes, so as text the ids sort as they were made.
     """
-    encoded = base64.b32hexencode(uuid7().bytes).decode()
+    encoded = base64.b32hexencode(uuid7(stamps or _stamps).bytes).decode()
     return f"{prefix}_{encoded.rstrip('=').lower()}"
 
 
@@ -26,19 +28,56 @@ def is_id(prefix: str, text: str) -> bool:
 
 def made_at(id_: str) -> datetime:
     """When an id was made, to the millisecond; `id_` has the shape of one."""
-    padded = id_.partition("_")[2].upper().ljust(32, "=")
-    return datetime.fromtimestamp(int.from_bytes(base64.b32hexdecode(padded)[:6]) / 1000, tz=UTC)
+    return datetime.fromtimestamp(int.from_bytes(_bytes(id_)[:6]) / 1000, tz=UTC)
 
 
-def uuid7() -> UUID:
+class Stamps:
+    """Hands out the 60 bits of a UUIDv7 that tell the time: milliseconds, and 12 bits of fraction.
+
+    Each is above the one before, whatever the clock says: where that was set back, they count on
+    from the highest until it is past it again.
+    """
+
+    def __init__(self, nanoseconds: Callable[[], int] = time.time_ns) -> None:
+        self._nanoseconds = nanoseconds
+        self._last = 0
+        self._lock = threading.Lock()
+
+    def next(self) -> int:
+        milliseconds, rest = divmod(self._nanoseconds(), 1_000_000)
+        with self._lock:
+            self._last = max(self._last + 1, milliseconds << 12 | rest * 4096 // 1_000_000)
+            return self._last
+
+    def stay_above(self, id_: str) -> None:
+        """Every stamp from now on is above that of `id_`, which another process may have made."""
+        with self._lock:
+            self._last = max(self._last, _stamp(id_))
+
+
+_stamps = Stamps()  # one in a process: ids of one kind are made in several rooms
+stay_above = _stamps.stay_above
+
+
+def uuid7(stamps: Stamps = _stamps) -> UUID:
     """A UUID version 7 (RFC 9562): 48 bits of milliseconds, 12 of their fraction, 62 random.
 
     The fraction (section 6.2, method 3) keeps ids of one millisecond in the order of their making.
     """
-    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
-    value = (milliseconds & (1 << 48) - 1) << 80
+    stamp = stamps.next()
+    value = (stamp >> 12 & (1 << 48) - 1) << 80
     value |= 0x7 << 76
-    value |= (nanoseconds * 4096 // 1_000_000) << 64
+    value |= (stamp & 0xFFF) << 64
     value |= 0b10 << 62
     value |= secrets.randbits(62)
     return UUID(int=value)
+
+
+def _stamp(id_: str) -> int:
+    value = int.from_bytes(_bytes(id_))
+    return value >> 80 << 12 | value >> 64 & 0xFFF
+
+
+def _bytes(id_: str) -> bytes:
+    padded = id_.partition("_")[2].upper().ljust(32, "=")
+    return base64.b32hexdecode(padded)

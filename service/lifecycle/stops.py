@@ -37,7 +37,8 @@ class Stops:
         """Cancel anew what should have ended and has not; answers how many calls are left."""
         self._look_back(now)
         with self._lock:
-            due = [call_id for call_id, at in self._due.items() if at <= now]
+            # No pause is longer: what seems so is of before the clock was set back.
+            due = [call for call, at in self._due.items() if not now < at <= now + self.pause]
         for call_id in due:
             self._insist(call_id, now)
         return len(self._due)

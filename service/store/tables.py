@@ -130,6 +130,7 @@ class JobRow(SQLModel, table=True):
     webhook_events: list[str] | None = Field(default=None, sa_type=Json)
     api_url: str | None = Field(default=None, max_length=300)
     expected_ms: int = Field(default=0, sa_type=sa.BigInteger)
+    folder_salt: str | None = Field(default=None, max_length=16)
     retry_of: str | None = Field(
         default=None, sa_type=Id, foreign_key="jobs.id", ondelete="SET NULL"
     )
@@ -288,3 +289,16 @@ class TurnRow(SQLModel, table=True):
     name: str = Field(max_length=40, primary_key=True)
     holder: str = Field(max_length=80)
     until: datetime = Field(sa_type=Instant)
+
+
+class TimelineRow(SQLModel, table=True):
+    """The service's time as it was last seen, for whoever starts or takes over; one row."""
+
+    __tablename__ = "timeline"
+
+    id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    seen_at: datetime = Field(sa_type=Instant)
+    doubt_us: int = Field(sa_type=sa.BigInteger)
+    doubt_until: datetime | None = Field(default=None, sa_type=Instant)
+
+    __table_args__ = (sa.CheckConstraint("id = 1", name="one_row"),)

@@ -1,5 +1,6 @@
 """One try at one delivery: take it, send it, write down what happened."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -70,7 +71,7 @@ class Sender:
         now = self.clock()
         signed = sign.headers(taken.delivery.id, taken.body, taken.secrets.good(now), now)
         headers = {"Content-Type": "application/json", **signed}
-        began = self.clock()
+        began = time.perf_counter()
         try:
             answer = self.egress.post(
                 taken.delivery.url, headers=headers, content=taken.body, timeout=self.timeout
@@ -81,10 +82,9 @@ class Sender:
             return self._made(began, error=failed.reason), None
         return self._made(began, status=answer.status), answer
 
-    def _made(self, began: datetime, *, status: int | None = None, error: str | None = None) -> Try:
-        now = self.clock()
-        spent = round((now - began).total_seconds() * 1000)
-        return Try(at=now, status=status, error=error, duration_ms=max(0, spent))
+    def _made(self, began: float, *, status: int | None = None, error: str | None = None) -> Try:
+        spent = round((time.perf_counter() - began) * 1000)
+        return Try(at=self.clock(), status=status, error=error, duration_ms=spent)
 
 
 def _secrets(tx: Transaction, delivery: Delivery) -> Secrets:

@@ -5,6 +5,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.app import build
+from service.domain.clock import ServiceClock
 from service.settings import Settings
 from tests import make
 from tests.api.world import KEY, World
@@ -21,7 +22,7 @@ def clock() -> make.FakeClock:
 def billed(settings: Settings, clock: make.FakeClock) -> Iterator[World]:
     """A service whose owner says what its GPUs cost."""
     priced = settings.model_copy(update={"gpu_rates": {"A10": 0.0001, "L40S": L40S}})
-    app = build(priced, clock)
+    app = build(priced, ServiceClock(clock, clock.steady))
     with TestClient(app, base_url="http://rushes.test") as client:
         client.headers["Authorization"] = f"Bearer {KEY}"
         yield World(client)

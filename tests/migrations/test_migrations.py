@@ -34,7 +34,7 @@ from service.store.schema import (
 )
 from tests import make
 from tests.conftest import DATABASES, new_database
-from tests.migrations import rows_0002, rows_0003, rows_0004
+from tests.migrations import rows_0002, rows_0003, rows_0004, rows_0005
 from tests.migrations.rows_0001 import write_rows
 
 
@@ -102,7 +102,7 @@ def test_a_database_that_is_up_to_date_is_told_so_without_alembic(url: str) -> N
 
 
 def test_every_revision_but_the_newest_has_rows_to_be_upgraded() -> None:
-    assert sorted(RELEASED)[:-1] == ["0001", "0002", "0003", "0004"]
+    assert sorted(RELEASED)[:-1] == ["0001", "0002", "0003", "0004", "0005"]
 
 
 def test_a_database_of_the_first_release_goes_on_with_all_its_rows(url: str) -> None:
@@ -206,6 +206,22 @@ def test_a_job_of_the_fourth_release_that_runs_is_as_far_as_was_shown(url: str) 
         db.close()
 
 
+def test_an_attempt_of_the_fifth_release_that_runs_keeps_the_folder_of_its_bytes(url: str) -> None:
+    command.upgrade(alembic_config(url), "0005")
+    key_id = KeyId(rows_0005.write_rows(url).key_id)
+
+    migrate(url)
+
+    command.check(alembic_config(url))
+    db = Database(url, lambda topics: None)
+    try:
+        found = db.read(lambda tx: jobs.page(tx, key_id, size=9, wanted=JobFilter()))
+        running = next(job for job in found if job.state is JobState.RUNNING)
+        assert running.artifact_prefix == f"jobs/{running.id}/{running.fence}"
+    finally:
+        db.close()
+
+
 def test_an_unmigrated_database_is_refused_with_the_way_out(url: str) -> None:
     with pytest.raises(Unavailable, match="rushes migrate"):
         check_schema(url)
@@ -222,7 +238,7 @@ def test_a_database_of_a_newer_release_is_refused(url: str) -> None:
 def test_a_database_of_an_older_release_is_refused_with_the_way_out(url: str) -> None:
     command.upgrade(alembic_config(url), "0001")
 
-    with pytest.raises(Unavailable, match="needs 0005; run `rushes migrate`"):
+    with pytest.raises(Unavailable, match="needs 0006; run `rushes migrate`"):
         check_schema(url)
 
 

@@ -91,8 +91,8 @@ def _waiting(app: FastAPI) -> Health:
 
 def _models(parts: Parts) -> list[ModelHealth]:
     if parts.pools is not None:
-        return _called(parts, parts.pools.known(parts.clock()))
-    present = parts.fleet.present(parts.clock())
+        return _called(parts, parts.pools.known(parts.clock.passed()))
+    present = parts.fleet.present(parts.clock.passed())
     return [
         ModelHealth(
             id=name,

@@ -95,7 +95,7 @@ class Ended(BaseModel):
 async def claim_work(ask: ClaimAsk, request: Request, parts: WorkerDep) -> Response:
     """Wait for work: a ticket, or 204 when there was none for `wait_seconds`."""
     parts.fleet.asked(
-        Worker(ask.worker, tuple(ask.models), ask.warm, ask.gpu, heard_at=parts.clock())
+        Worker(ask.worker, tuple(ask.models), ask.warm, ask.gpu, heard_at=parts.clock.passed())
     )
     claimed = await _wait_for_work(ask, request, parts)
     if claimed is None:
@@ -109,7 +109,7 @@ async def claim_work(ask: ClaimAsk, request: Request, parts: WorkerDep) -> Respo
 
 
 async def _wait_for_work(ask: ClaimAsk, request: Request, parts: Parts) -> dispatch.Claim | None:
-    deadline = parts.clock() + timedelta(seconds=ask.wait_seconds)
+    deadline = parts.clock.passed() + timedelta(seconds=ask.wait_seconds)
     models = [name for name in ask.models if name in parts.cards]
     with parts.bell.listen(*(f"queue:{name}" for name in models)) as rung:
         while not parts.bell.closed:
@@ -119,7 +119,7 @@ async def _wait_for_work(ask: ClaimAsk, request: Request, parts: Parts) -> dispa
                 return None
             if (claimed := await _claim(ask.worker, models, parts)) is not None:
                 return claimed
-            left = (deadline - parts.clock()).total_seconds()
+            left = (deadline - parts.clock.passed()).total_seconds()
             if left <= 0:
                 return None
             await heard(rung, min(left, _LOOK_AGAIN_SECONDS))
@@ -199,7 +199,7 @@ async def report_progress(
         ),
         soft=True,
     )
-    parts.fleet.reported(attempt_id, parts.clock())
+    parts.fleet.reported(attempt_id, parts.clock.passed())
     return Heard(cancel_requested=job.cancel_requested_at is not None)
 
 

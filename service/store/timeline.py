@@ -1,0 +1,99 @@
+"""The timeline table, and the moments in other tables that move with the service's time."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import SQLModel
+
+from service.domain.clock import Timeline
+from service.store.database import Transaction
+from service.store.tables import (
+    ACTIVE_STATES,
+    PENDING,
+    QUEUED,
+    AttemptRow,
+    DeliveryRow,
+    EndpointRow,
+    IdempotencyRow,
+    JobRow,
+    KeyRow,
+    TimelineRow,
+    TurnRow,
+)
+
+_MICROSECOND = timedelta(microseconds=1)
+_OPEN = sa.text(f"({QUEUED} OR {ACTIVE_STATES})")
+
+
+def _table(row: type[SQLModel]) -> sa.Table:
+    table: sa.Table = row.__table__  # type: ignore[attr-defined]
+    return table
+
+
+_timeline, _jobs, _attempts = _table(TimelineRow), _table(JobRow), _table(AttemptRow)
+_deliveries, _idempotency = _table(DeliveryRow), _table(IdempotencyRow)
+_keys, _endpoints, _turns = _table(KeyRow), _table(EndpointRow), _table(TurnRow)
+_OF_JOBS = ("run_at", "lease_until", "run_deadline_at", "start_deadline_at", "cancel_requested_at")
+
+
+def read(tx: Transaction) -> Timeline | None:
+    row = tx.execute(sa.select(_timeline)).mappings().first()
+    if row is None:
+        return None
+    return Timeline(row["seen_at"], row["doubt_us"] * _MICROSECOND, row["doubt_until"])
+
+
+def replace(tx: Transaction, known: Timeline | None, new: Timeline) -> bool:
+    """Write `new`; False, and nothing done, where the row is not `known` any more."""
+    values = {
+        "seen_at": new.seen_at,
+        "doubt_us": new.doubt // _MICROSECOND,
+        "doubt_until": new.doubt_until,
+    }
+    if known is not None:
+        statement = sa.update(_timeline).where(_timeline.c.seen_at == known.seen_at).values(values)
+        return tx.execute(statement).rowcount == 1
+    insert = sqlite.insert if tx.connection.dialect.name == "sqlite" else postgresql.insert
+    first = insert(_timeline).values(id=1, **values).on_conflict_do_nothing()
+    return tx.execute(first.returning(_timeline.c.id)).first() is not None
+
+
+def move_all(tx: Transaction, by: timedelta, now: datetime) -> None:
+    """Whatever is still to come moves by as much as the clock has jumped, so that it comes after as
+    long as before; `now` is the time before the jump. So do the begins of what is under way, from
+    which its cost is counted."""
+    moving: list[tuple[sa.Table, Any, tuple[str, ...]]] = [
+        (_jobs, _OPEN, _OF_JOBS),
+        (_attempts, _attempts.c.ended_at.is_(None), ("created_at", "started_at", "heartbeat_at")),
+        (_deliveries, sa.text(PENDING), ("next_at", "lease_until")),
+        (_idempotency, _idempotency.c.expires_at > now, ("expires_at",)),
+        (_keys, _keys.c.old_secret_until > now, ("old_secret_until",)),
+        (_endpoints, _endpoints.c.old_secret_until > now, ("old_secret_until",)),
+        (_turns, sa.true(), ("until",)),
+        (_endpoints, _endpoints.c.failing_since.is_not(None), ("failing_since",)),
+    ]
+    for table, which, names in moving:
+        _move(tx, table, names, which, by)
+
+
+def move_run_deadlines(tx: Transaction, by: timedelta) -> None:
+    """Time for which nobody was there to hear a worker is not its attempt's."""
+    _move(tx, _jobs, ("run_deadline_at",), sa.text(ACTIVE_STATES), by)
+
+
+def _move(
+    tx: Transaction, table: sa.Table, names: tuple[str, ...], which: Any, by: timedelta
+) -> None:
+    plain = {name: sa.type_coerce(table.c[name], sa.BigInteger) for name in names}
+    values = {name: column + by // _MICROSECOND for name, column in plain.items()}
+    tx.execute(sa.update(table).where(which).values(values))
+
+
+def newest_ids(tx: Transaction) -> list[str]:
+    """The highest id of each kind that is listed in the order of ids."""
+    found = [
+        tx.execute(sa.select(sa.func.max(table.c.id))).scalar() for table in (_jobs, _deliveries)
+    ]
+    return [id_ for id_ in found if id_ is not None]

@@ -1,0 +1,48 @@
+from datetime import timedelta
+
+from service.domain.clock import PATIENCE, ServiceClock, Timeline
+from tests.make import START, FakeClock
+
+HOUR = timedelta(hours=1)
+
+
+def test_the_services_time_runs_on_evenly_while_the_machines_clock_is_set() -> None:
+    wall, steady = FakeClock(), FakeClock()
+    clock = ServiceClock(wall, steady.steady)
+
+    steady.advance(10)
+    wall.advance(3610)
+
+    assert clock() == START + timedelta(seconds=10)
+    assert clock.error() == HOUR
+    clock.move(clock.error())
+    assert clock() == wall()
+    assert clock.passed() == START + timedelta(seconds=10)
+
+
+def test_time_that_nobody_saw_pass_counts_once_the_service_has_run_long() -> None:
+    line = Timeline(START).jumped(8 * timedelta(days=1), START + timedelta(days=8))
+
+    for run in (timedelta(0), PATIENCE - timedelta(seconds=1)):
+        now = line.seen_at + run
+        assert line.certain(now) == START + run
+        assert line.seen(now).certain(now) == START + run
+    now = line.seen_at + PATIENCE
+    assert line.certain(now) == now
+    assert line.seen(now) == Timeline(now)
+
+
+def test_a_jump_and_the_way_back_leave_no_doubt() -> None:
+    there = Timeline(START).jumped(HOUR, START + HOUR)
+
+    back = there.jumped(-HOUR, START)
+
+    assert back.certain(START) == START
+
+
+def test_a_clock_that_is_set_back_first_and_right_again_deletes_nothing_early() -> None:
+    back = Timeline(START).jumped(-HOUR, START - HOUR)
+
+    right = back.jumped(HOUR, START)
+
+    assert right.certain(START) == START - HOUR

@@ -1,0 +1,135 @@
+"""The clock of the machine is set while the service runs: libfaketime plays the one who sets it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.artifacts.files import Files
+from tests.journey.service import Running, running
+
+LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+VIDEO = b"as if it were a video"
+TOKEN = "a-token-for-tests-a-token-for-tests"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(LIBRARY is None, reason="needs libfaketime, the Debian package faketime"),
+]
+
+
+@dataclass
+class Watched:
+    """A service whose clock can be set, and workers that the test plays by hand."""
+
+    service: Running
+    offset: Path
+
+    def set_clock(self, offset: str) -> None:
+        """Returns once the service has seen it."""
+        jumps = self.service.log().count("clock was set")
+        part = self.offset.with_suffix(".part")
+        part.write_text(offset)
+        part.replace(self.offset)
+        job = self.service.submit()["id"]
+        self.service.until(job, lambda _: self.service.log().count("clock was set") > jumps)
+        self.service.client.post(f"/v1/jobs/{job}/cancel")
+
+    def begin(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Submit a job and begin it: its ticket, and what begin answered."""
+        self.service.submit(timeout_seconds=600)
+        ask = {"worker": "w", "models": ["slate"], "wait_seconds": 20}
+        worker = {"Authorization": f"Bearer {TOKEN}"}
+        ticket = self.service.client.post("/internal/claims", json=ask, headers=worker).json()
+        return ticket, self.report(ticket, "begin", call_id=ticket["token"]).json()
+
+    def finish(self) -> str:
+        """A job that is made; answers its id."""
+        ticket, begun = self.begin()
+        artifacts = Files(self.service.folder / "data" / "artifacts")
+        asked = ticket["request"]
+        facts = {name: asked[name] for name in ("width", "height", "fps", "num_frames")}
+        for name in ("video", "thumbnail", "last_frame"):
+            scratch = self.service.folder / "scratch"
+            scratch.write_bytes(VIDEO)
+            key = f"{begun['artifact_prefix']}/{name}"
+            facts[name] = artifacts.put(key, scratch, "video/mp4").model_dump()
+        outcome = {"facts": facts, "timings_ms": {"total": 1234}}
+        answer = self.report(ticket, "finish", fence=begun["fence"], outcome=outcome)
+        assert answer.status_code == 200, answer.text
+        return str(ticket["job_id"])
+
+    def report(self, ticket: dict[str, Any], act: str, **body: Any) -> httpx.Response:
+        return self.service.client.post(
+            f"/internal/attempts/{ticket['job_id']}.{ticket['attempt']}/{act}",
+            json=body,
+            headers={"Authorization": f"Bearer {ticket['token']}"},
+        )
+
+    def let_a_grace_pass(self, ticket: dict[str, Any], fence: int) -> None:
+        """Until another worker that says nothing was given up, so that deadlines were judged;
+        the one that holds `ticket` reports meanwhile."""
+        silent, _ = self.begin()
+
+        def given_up(job: dict[str, Any]) -> bool:
+            told = {"stage": "generate", "fraction": 0.5}
+            assert self.report(ticket, "progress", fence=fence, progress=told).status_code == 200
+            return bool(job["status"] == "queued")
+
+        self.service.until(silent["job_id"], given_up)
+        self.service.client.post(f"/v1/jobs/{silent['job_id']}/cancel")
+
+
+@pytest.fixture
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    offset = tmp_path / "offset"
+    offset.write_text("+0")
+    monkeypatch.setenv("LD_PRELOAD", str(LIBRARY))
+    monkeypatch.setenv("FAKETIME_TIMESTAMP_FILE", str(offset))
+    monkeypatch.setenv("FAKETIME_CACHE_DURATION", "1")
+    monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    settings = {"worker_token": TOKEN, "running_lease_seconds": 2}
+    with running(tmp_path / "up", "--workers", "0", **settings) as service:
+        yield Watched(service, offset)
+
+
+@pytest.mark.parametrize("offset", ["+1h", "+8d", "-1h"])
+def test_a_job_that_runs_while_the_clock_is_set_goes_on(watched: Watched, offset: str) -> None:
+    ticket, begun = watched.begin()
+
+    watched.set_clock(offset)
+    watched.let_a_grace_pass(ticket, begun["fence"])
+
+    job = watched.service.job(ticket["job_id"])
+    assert (job["status"], job["attempts"]) == ("running", 1), job
+    assert watched.report(ticket, "release", fence=begun["fence"]).status_code == 200
+
+
+def test_every_video_is_there_though_the_clock_was_eight_days_ahead(watched: Watched) -> None:
+    made = [watched.finish() for _ in range(3)]
+    ticket, begun = watched.begin()
+
+    for offset in ("+8d", "+0"):
+        watched.set_clock(offset)
+        watched.let_a_grace_pass(ticket, begun["fence"])
+
+    for job_id in made:
+        answer = watched.service.client.get(f"/v1/jobs/{job_id}/content")
+        assert (answer.status_code, answer.content) == (200, VIDEO)
+
+
+def test_jobs_are_listed_as_they_came_though_the_clock_was_set_back(watched: Watched) -> None:
+    before = [watched.service.submit()["id"] for _ in range(2)]
+    watched.set_clock("-1h")
+
+    after = [watched.service.submit()["id"] for _ in range(2)]
+
+    listed = watched.service.client.get("/v1/jobs", params={"order": "asc"}).json()["data"]
+    found = [job["id"] for job in listed if job["id"] in before + after]
+    assert found == before + after
+    page = {"order": "asc", "after": before[-1]}
+    behind = watched.service.client.get("/v1/jobs", params=page).json()["data"]
+    assert [job["id"] for job in behind][-2:] == after
