@@ -52,6 +52,7 @@ from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
 from service.lifecycle.timekeeper import Timekeeper
 from service.lifecycle.turn import Turn
+from service.lifecycle.unserved import Unserved
 from service.offsite.tenure import Home
 from service.settings import Settings
 from service.standby import Standby
@@ -183,6 +184,8 @@ def _serving(
     for id_ in parts.db.read(timeline.newest_ids):
         ids.stay_above(id_)
     wiring.first_key(settings, parts.db, clock())
+    unserved = Unserved(parts.db, parts.terms, shared=not parts.db.local)
+    unserved.tick(clock())
     calls = parts.calls
     rescuer = Rescuer(parts.db, parts.artifacts, parts.terms, parts.limits.longest_lease, calls)
     grace = parts.limits.running_lease.total_seconds()
@@ -190,8 +193,13 @@ def _serving(
     retention = Retention(parts.db, parts.artifacts, parts.terms.keeping)
     # A file has one process, which need not wait for the turn of one that died.
     keeper = Timekeeper(parts.db, clock, None if parts.db.local else turn)
-    ticks = [rescuer.tick, lambda now: retention.tick(keeper.certain(now))]
-    ticker = Ticker(ticks, keeper.leads, clock, seconds=_TICK_SECONDS, grace=grace)
+    ticks = [unserved.tick, rescuer.tick, lambda now: retention.tick(keeper.certain(now))]
+
+    def leads() -> bool:
+        unserved.say_what_is_served(clock())
+        return keeper.leads()
+
+    ticker = Ticker(ticks, leads, clock, seconds=_TICK_SECONDS, grace=grace)
     courier = _courier(parts, owed)
     sending = None if calls is None else Repeater(partial(_calls, parts), parts.due, clock)
     app.state.parts = parts

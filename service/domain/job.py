@@ -37,7 +37,9 @@ class JobState(StrEnum):
 # The whole life of a job. The store guards every UPDATE with `sources(target)`, so a move that is
 # not listed here cannot happen, whoever asks for it and however late.
 MOVES: dict[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.STARTING, JobState.CANCELED, JobState.EXPIRED}),
+    JobState.QUEUED: frozenset(
+        {JobState.STARTING, JobState.FAILED, JobState.CANCELED, JobState.EXPIRED}
+    ),
     JobState.STARTING: frozenset(
         {JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.CANCELED}
     ),

@@ -87,6 +87,22 @@ def pass_over(tx: Transaction, job: Job, terms: Terms, now: datetime) -> Job | N
     return moves.hand_on(tx, job, onward, now=now)
 
 
+def give_up_model(tx: Transaction, job: Job, terms: Terms, now: datetime) -> Job | None:
+    """Nobody serves the model of a queued job any more: the next one of its order makes it, or it
+    has failed. None when `job` is stale."""
+    name = job.request.model
+    failure = Failure(
+        kind=FailureKind.INTERNAL,
+        code="model_not_served",
+        message=f"the model {name!r} is not served here any more; submit it for another one",
+        of_model=True,
+    )
+    onward = step_down(job, failure, now, terms.models)
+    if onward is None:
+        return moves.fail(tx, job, failure, charge=Charge(now))
+    return moves.hand_on(tx, job, onward, now=now)
+
+
 _NEVER_BEGUN = Failure(
     kind=FailureKind.LOST,
     code="never_begun",

@@ -234,6 +234,16 @@ def never_started(tx: Transaction, now: datetime) -> list[Job]:
     )
 
 
+def awaited_models(tx: Transaction) -> set[str]:
+    """The models that queued jobs wait for."""
+    return set(tx.execute(sa.select(job_table.c.model).where(_QUEUED).distinct()).scalars())
+
+
+def queued_for(tx: Transaction, models: set[str]) -> list[Job]:
+    """Queued jobs that wait for one of these models."""
+    return _all(tx, _QUEUED, job_table.c.model.in_(sorted(models)))
+
+
 def to_purge(tx: Transaction, now: datetime, *, size: int) -> list[Job]:
     """Final jobs of which something is to be thrown away, the longest due first."""
     statement = (

@@ -1,5 +1,6 @@
 """The turns table: what only one process at a time may do."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -25,6 +26,24 @@ def take(tx: Transaction, name: str, holder: str, *, now: datetime, lease: timed
         ),
     ).returning(_turns.c.holder)
     return tx.execute(statement).first() is not None
+
+
+def keep(tx: Transaction, names: Sequence[str], holder: str, *, until: datetime) -> None:
+    """Hold each of them until then, along with whoever else does."""
+    insert = sqlite.insert if tx.connection.dialect.name == "sqlite" else postgresql.insert
+    made = insert(_turns).values([{"name": n, "holder": holder, "until": until} for n in names])
+    tx.execute(
+        made.on_conflict_do_update(
+            index_elements=[_turns.c.name],
+            set_={"holder": made.excluded.holder, "until": made.excluded.until},
+        )
+    )
+
+
+def until(tx: Transaction, names: Sequence[str]) -> dict[str, datetime]:
+    """Until when those of the names are held that ever were."""
+    statement = sa.select(_turns.c.name, _turns.c.until).where(_turns.c.name.in_(names))
+    return {row.name: row.until for row in tx.execute(statement)}
 
 
 def alone(tx: Transaction, name: str) -> bool:
