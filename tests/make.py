@@ -1,5 +1,6 @@
 """Test objects with good defaults."""
 
+import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -137,8 +138,21 @@ def failure(kind: FailureKind) -> Failure:
     return Failure(kind=kind, code="x", message="y")
 
 
+_KEPT = {"video.mp4": "video/mp4", "thumbnail.jpg": "image/jpeg", "last_frame.png": "image/png"}
+_BYTES = b"abc"  # of each
+
+
+def keep_video(artifacts: ArtifactStore, scratch: Path, prefix: str) -> None:
+    """The bytes that `outcome` tells of."""
+    for name, media_type in _KEPT.items():
+        source = scratch / name
+        source.write_bytes(_BYTES)
+        artifacts.put(f"{prefix}/{name}", source, media_type)
+
+
 def leave_manifest(artifacts: ArtifactStore, scratch: Path, prefix: str, content: str) -> None:
-    """What a worker writes last."""
+    """What a worker has kept when it is done; the manifest is written last."""
+    keep_video(artifacts, scratch, prefix)
     manifest = scratch / MANIFEST
     manifest.write_text(content)
     artifacts.put(f"{prefix}/{MANIFEST}", manifest, "application/json")
@@ -147,15 +161,21 @@ def leave_manifest(artifacts: ArtifactStore, scratch: Path, prefix: str, content
 def outcome(job: Job) -> Outcome:
     """What a worker would say after finishing `job` under its present fence."""
 
-    def artifact(name: str, media_type: str) -> Artifact:
-        key = f"{job.artifact_prefix}/{name}"
-        return Artifact(key=key, media_type=media_type, size_bytes=3, sha256="0" * 64)
+    sha256 = hashlib.sha256(_BYTES).hexdigest()
+
+    def artifact(name: str) -> Artifact:
+        return Artifact(
+            key=f"{job.artifact_prefix}/{name}",
+            media_type=_KEPT[name],
+            size_bytes=len(_BYTES),
+            sha256=sha256,
+        )
 
     return Outcome(
         facts=VideoFacts(
-            video=artifact("video.mp4", "video/mp4"),
-            thumbnail=artifact("thumbnail.jpg", "image/jpeg"),
-            last_frame=artifact("last_frame.png", "image/png"),
+            video=artifact("video.mp4"),
+            thumbnail=artifact("thumbnail.jpg"),
+            last_frame=artifact("last_frame.png"),
             width=job.request.width,
             height=job.request.height,
             fps=job.request.fps,

@@ -1,5 +1,7 @@
 """What a job is, and which moves between its states are legal."""
 
+import re
+import secrets
 from enum import StrEnum
 from typing import Literal, NewType
 
@@ -10,6 +12,8 @@ from service.domain.fallback import Fallback, FellBack
 from service.domain.levers import Profile
 from service.domain.media import Role
 from service.domain.request import VideoRequest
+
+_SALT = re.compile(r"[0-9a-f]{8}")
 
 JobId = NewType("JobId", str)
 KeyId = NewType("KeyId", str)
@@ -126,6 +130,7 @@ class Job(BaseModel):
     expected_ms: int = 0  # a guess at its generation, for those who wait
     retry_of: JobId | None = None
     traceparent: str | None = None
+    folder_salt: str | None = None  # of the newest attempt that began
 
     @property
     def left_ms(self) -> float:
@@ -135,7 +140,13 @@ class Job(BaseModel):
     @property
     def artifact_prefix(self) -> str:
         """Where the running attempt's bytes lie: a late worker writes under its own fence."""
-        return artifact_prefix(self.id, self.fence)
+        return self.prefix_of(self.fence)
+
+    def prefix_of(self, fence: int) -> str:
+        """The same for an earlier fence of the running attempt. By the salt it is no folder of an
+        attempt that had the same fence before an older database was restored."""
+        prefix = artifact_prefix(self.id, fence)
+        return prefix if self.folder_salt is None else f"{prefix}-{self.folder_salt}"
 
 
 def left_ms(expected_ms: int, attempt_progress: float) -> float:
@@ -158,6 +169,16 @@ def input_key(job_id: JobId, role: Role) -> str:
 
 def artifact_prefix(job_id: JobId, fence: int | str) -> str:
     return f"{job_folder(job_id)}/{fence}"
+
+
+def new_salt() -> str:
+    return secrets.token_hex(4)
+
+
+def is_salted(prefix: str, job_id: JobId, fence: int) -> bool:
+    """Whether this is a folder of an attempt at the job with that fence and any salt."""
+    salt = prefix.removeprefix(f"{artifact_prefix(job_id, fence)}-")
+    return _SALT.fullmatch(salt) is not None
 
 
 def lone_prefix(job_id: JobId, fence: int, call_id: str) -> str:

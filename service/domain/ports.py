@@ -52,11 +52,11 @@ ReadMethod = Literal["GET", "HEAD"]
 
 
 class ArtifactStore(Protocol):
-    """Keeps finished bytes under a key such as `jobs/<job>/<fence>/video.mp4`, and those that a
-    job begins with under `inputs/<job>/image`.
+    """Keeps finished bytes under a key such as `jobs/<job>/<fence>-<salt>/video.mp4`, and those
+    that a job begins with under `inputs/<job>/image`.
 
     Keys are built from ids, never from what a user wrote. A key once put is never overwritten by
-    another attempt, because the fence is part of it. One that is elsewhere raises Unavailable from
+    another attempt, because its folder is part of it. One that is elsewhere raises Unavailable from
     every method but `link` when it cannot be reached.
     """
 

@@ -13,8 +13,8 @@ from service.domain.ports import ArtifactStore, Dispatcher
 from service.domain.price import Terms
 from service.lifecycle import dispatch
 from service.lifecycle.judged import move_judged
-from service.lifecycle.manifest import finished_outcome
-from service.lifecycle.report import adopt
+from service.lifecycle.manifest import finished_outcome, is_whole
+from service.lifecycle.report import adopt, is_foreign
 from service.lifecycle.settle import give_back, lapse, pass_over, settle
 from service.lifecycle.stops import Stops
 from service.log import Log
@@ -78,6 +78,8 @@ class Calls:
         log.info("call looked at", job=job.id, attempt=job.attempt, call=call_id, found=_word(look))
         if look in ("died", "timed out", "unknown"):
             look = self._left_behind(job, call_id) or look
+        elif isinstance(look, CallEnd) and self._is_damaged(job, call_id, look):
+            look = "died"
         if look == "alive" and job.state is JobState.STARTING:
             within = self._start_within(job, attempt, now)
             return self._await_begin(job, call_id, attempt.created_at + within, now)
@@ -189,6 +191,13 @@ class Calls:
                     job_id=job.id, attempt=job.attempt, fence=fence, begun=begun, outcome=outcome
                 )
         return None
+
+    def _is_damaged(self, job: Job, call_id: str, end: CallEnd) -> bool:
+        """Whether it answers with a video of which other bytes are kept, or none."""
+        outcome = end.outcome
+        if outcome is None or is_foreign(job, call_id, outcome, end):
+            return False
+        return not is_whole(self.artifacts, outcome)
 
     def _lone_fences(self, job: Job, call_id: str) -> list[int]:
         """Under which fences this call worked unheard. Each begin of it moves the job's fence on,

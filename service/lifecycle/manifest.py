@@ -1,5 +1,8 @@
 """What a worker made, by its own word: is it what was asked for, and where it may lie?"""
 
+import hashlib
+from pathlib import Path
+
 from pydantic import ValidationError
 
 from service.domain.attempt import MANIFEST, Outcome
@@ -26,7 +29,23 @@ def finished_outcome(artifacts: ArtifactStore, job: Job, prefix: str) -> Outcome
     if errors:
         log.error("manifest is of another clip", prefix=prefix, errors=errors)
         return None
-    return outcome
+    return outcome if is_whole(artifacts, outcome) else None
+
+
+def is_whole(artifacts: ArtifactStore, outcome: Outcome) -> bool:
+    """Whether the bytes that are kept are those that it tells of. Raises Unavailable."""
+    facts = outcome.facts
+    for said in (facts.video, facts.thumbnail, facts.last_frame):
+        path = artifacts.path(said.key)
+        if path is None or _size_and_hash(path) != (said.size_bytes, said.sha256):
+            log.error("bytes are not those that their worker told of", key=said.key)
+            return False
+    return True
+
+
+def _size_and_hash(path: Path) -> tuple[int, str]:
+    with path.open("rb") as file:
+        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def faults(job: Job, outcome: Outcome, prefix: str) -> list[FieldError]:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from service.domain.attempt import Failure, FailureKind, Outcome, Progress
 from service.domain.call import CallEnd
 from service.domain.errors import Lost, NotFound, RequestRefused
-from service.domain.job import Job, JobId, JobState, artifact_prefix, lone_prefix
+from service.domain.job import Job, JobId, JobState, is_salted, lone_prefix
 from service.domain.key import opens
 from service.domain.price import Terms
 from service.domain.retry import MAX_RESTARTS
@@ -146,16 +146,22 @@ def adopt(
     if end.failure is not None:
         return settle(tx, job, end.failure, terms, now)
     assert end.outcome is not None
-    if faults(job, end.outcome, _prefix(job, end, call_id)):
+    if is_foreign(job, call_id, end.outcome, end):
         return settle(tx, job, _FOREIGN, terms, now)
     return succeed(tx, job, end.outcome, terms=terms, now=now)
 
 
-def _prefix(job: Job, end: CallEnd, call_id: str) -> str:
-    """Where this call was to put its bytes."""
-    if end.begun:
-        return artifact_prefix(job.id, end.fence)
-    return lone_prefix(job.id, end.fence, call_id)
+def is_foreign(job: Job, call_id: str, outcome: Outcome, end: CallEnd) -> bool:
+    """Whether this is not what was asked for, or lies where the call was not to put it."""
+    return bool(faults(job, outcome, _prefix(job, call_id, outcome, end)))
+
+
+def _prefix(job: Job, call_id: str, outcome: Outcome, end: CallEnd) -> str:
+    if not end.begun:
+        return lone_prefix(job.id, end.fence, call_id)
+    said = outcome.facts.video.key.rpartition("/")[0]
+    # The salt that its begin was answered is unknown where an older database was restored since.
+    return said if is_salted(said, job.id, end.fence) else job.prefix_of(end.fence)
 
 
 def _speaks_of(job: Job, end: CallEnd) -> bool:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from service.domain.attempt import Failure, Outcome, Progress
 from service.domain.event import EVENT_OF
-from service.domain.job import ACTIVE, Job, JobState, sources
+from service.domain.job import ACTIVE, Job, JobState, new_salt, sources
 from service.domain.keeping import SETTLE
 from service.domain.price import Charge, microusd, month_of
 from service.store import keys, ledger, outbox
@@ -37,6 +37,7 @@ def begin(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job 
         tx,
         job,
         JobState.RUNNING,
+        folder_salt=new_salt(),
         started_at=now,
         start_deadline_at=None,  # it was taken in time: a later attempt may wait longer
         lease_until=now + lease,

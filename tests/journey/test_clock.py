@@ -8,12 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from service.artifacts.files import Files
+from tests.journey import hand
 from tests.journey.service import Running, running
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 VIDEO = b"as if it were a video"
-TOKEN = "a-token-for-tests-a-token-for-tests"
 
 pytestmark = [
     pytest.mark.slow,
@@ -39,35 +38,15 @@ class Watched:
         self.service.client.post(f"/v1/jobs/{job}/cancel")
 
     def begin(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Submit a job and begin it: its ticket, and what begin answered."""
         self.service.submit(timeout_seconds=600)
-        ask = {"worker": "w", "models": ["slate"], "wait_seconds": 20}
-        worker = {"Authorization": f"Bearer {TOKEN}"}
-        ticket = self.service.client.post("/internal/claims", json=ask, headers=worker).json()
-        return ticket, self.report(ticket, "begin", call_id=ticket["token"]).json()
+        return hand.begin(self.service)
 
     def finish(self) -> str:
-        """A job that is made; answers its id."""
-        ticket, begun = self.begin()
-        artifacts = Files(self.service.folder / "data" / "artifacts")
-        asked = ticket["request"]
-        facts = {name: asked[name] for name in ("width", "height", "fps", "num_frames")}
-        for name in ("video", "thumbnail", "last_frame"):
-            scratch = self.service.folder / "scratch"
-            scratch.write_bytes(VIDEO)
-            key = f"{begun['artifact_prefix']}/{name}"
-            facts[name] = artifacts.put(key, scratch, "video/mp4").model_dump()
-        outcome = {"facts": facts, "timings_ms": {"total": 1234}}
-        answer = self.report(ticket, "finish", fence=begun["fence"], outcome=outcome)
-        assert answer.status_code == 200, answer.text
-        return str(ticket["job_id"])
+        self.service.submit()
+        return hand.finish(self.service, VIDEO)
 
     def report(self, ticket: dict[str, Any], act: str, **body: Any) -> httpx.Response:
-        return self.service.client.post(
-            f"/internal/attempts/{ticket['job_id']}.{ticket['attempt']}/{act}",
-            json=body,
-            headers={"Authorization": f"Bearer {ticket['token']}"},
-        )
+        return hand.report(self.service, ticket, act, **body)
 
     def let_a_grace_pass(self, ticket: dict[str, Any], fence: int) -> None:
         """Until another worker that says nothing was given up, so that deadlines were judged;
@@ -91,7 +70,7 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched
     monkeypatch.setenv("FAKETIME_TIMESTAMP_FILE", str(offset))
     monkeypatch.setenv("FAKETIME_CACHE_DURATION", "1")
     monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-    settings = {"worker_token": TOKEN, "running_lease_seconds": 2}
+    settings = {"worker_token": hand.TOKEN, "running_lease_seconds": 2}
     with running(tmp_path / "up", "--workers", "0", **settings) as service:
         yield Watched(service, offset)
 

@@ -242,12 +242,15 @@ def test_a_call_that_never_reached_us_is_believed_by_its_answer(
     calls: Calls,
     modal: Played,
     rescuer: Rescuer,
+    artifacts: Files,
     clock: make.FakeClock,
+    tmp_path: Path,
 ) -> None:
     job = send(db, key_id, clock)
     calls.send_some(clock())
     (ticket,) = modal.sent
     own = lone_prefix(job.id, ticket.fence, "fc-1")
+    make.keep_video(artifacts, tmp_path, own)
     modal.looks["fc-1"] = end(ticket, outcome=outcome_under(now_of(db, job), own))
 
     rescuer.tick(clock.advance(31))
@@ -394,13 +397,16 @@ def test_the_clip_of_an_older_container_is_the_attempts(
     calls: Calls,
     modal: Played,
     rescuer: Rescuer,
+    artifacts: Files,
     clock: make.FakeClock,
+    tmp_path: Path,
 ) -> None:
     """Its finish was not heard, and its call was run once more meanwhile."""
     job = send(db, key_id, clock)
     calls.send_some(clock())
     first = begin(db, modal.sent[0], clock)
     begin(db, modal.sent[0], clock)
+    make.keep_video(artifacts, tmp_path, first.artifact_prefix)
     modal.looks["fc-1"] = end(
         modal.sent[0], fence=first.fence, begun=True, outcome=make.outcome(first)
     )
@@ -441,13 +447,16 @@ def test_the_clip_of_a_worker_that_did_not_hear_that_it_had_begun_counts(
     calls: Calls,
     modal: Played,
     rescuer: Rescuer,
+    artifacts: Files,
     clock: make.FakeClock,
+    tmp_path: Path,
 ) -> None:
     job = send(db, key_id, clock)
     calls.send_some(clock())
     (ticket,) = modal.sent
     begun = begin(db, ticket, clock)  # heard, and its answer lost on the way
     own = lone_prefix(job.id, ticket.fence, "fc-1")
+    make.keep_video(artifacts, tmp_path, own)
     modal.looks["fc-1"] = end(ticket, outcome=outcome_under(begun, own))
 
     rescuer.tick(clock.advance(31))
@@ -483,6 +492,63 @@ def test_the_clip_of_such_a_worker_is_found_when_its_answer_is_lost_too(
     rescuer.tick(clock.advance(31))
 
     assert now_of(db, job).state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("name", ["video.mp4", "thumbnail.jpg", "last_frame.png"])
+@pytest.mark.parametrize("content", [b"abd", b"ab", None])
+def test_an_answer_whose_bytes_are_others_is_not_adopted(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    artifacts: Files,
+    clock: make.FakeClock,
+    tmp_path: Path,
+    name: str,
+    content: bytes | None,
+) -> None:
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+    begun = begin(db, modal.sent[0], clock)
+    make.keep_video(artifacts, tmp_path, begun.artifact_prefix)
+    artifacts.delete(f"{begun.artifact_prefix}/{name}")
+    if content is not None:
+        (tmp_path / "other").write_bytes(content)
+        artifacts.put(f"{begun.artifact_prefix}/{name}", tmp_path / "other", "video/mp4")
+    told = end(modal.sent[0], fence=begun.fence, begun=True, outcome=make.outcome(begun))
+    modal.looks["fc-1"] = told
+
+    rescuer.tick(clock.advance(31))
+
+    assert now_of(db, job).state is JobState.QUEUED
+
+
+def test_a_call_that_began_before_an_older_database_was_restored_is_believed_by_its_answer(
+    db: Database,
+    key_id: KeyId,
+    calls: Calls,
+    modal: Played,
+    rescuer: Rescuer,
+    artifacts: Files,
+    clock: make.FakeClock,
+    tmp_path: Path,
+) -> None:
+    job = send(db, key_id, clock)
+    calls.send_some(clock())
+    (ticket,) = modal.sent
+    before = now_of(db, job).model_copy(
+        update={"fence": ticket.fence + 1, "folder_salt": "0a1b2c3d"}
+    )
+    make.keep_video(artifacts, tmp_path, before.artifact_prefix)
+    told = end(ticket, fence=before.fence, begun=True, outcome=make.outcome(before))
+    modal.looks["fc-1"] = told
+
+    rescuer.tick(clock.advance(31))
+
+    done = now_of(db, job)
+    assert done.result is not None
+    assert done.result.video.key.startswith(f"{before.artifact_prefix}/")
 
 
 @pytest.mark.parametrize("begun", [True, False])

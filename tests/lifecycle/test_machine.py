@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 
 from service.artifacts.files import Files
-from service.domain.attempt import MANIFEST, Failure, FailureKind, Progress
+from service.domain.attempt import Failure, FailureKind, Progress
 from service.domain.errors import Lost, RequestRefused
 from service.domain.event import DeliveryFilter
 from service.domain.fallback import Fallback, FellBack
@@ -208,9 +208,12 @@ class Machine(RuleBasedStateMachine):
         """All is written, the manifest last, and nobody will call finish."""
         if held is not None:
             outcome = make.outcome(held[1])
-            path = Path(self.folder.name) / "a" / held[1].artifact_prefix / MANIFEST
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(outcome.model_dump_json())
+            make.leave_manifest(
+                self.rescuer.artifacts,
+                Path(self.folder.name),
+                held[1].artifact_prefix,
+                outcome.model_dump_json(),
+            )
 
     @rule(number=st.integers(0, 5))
     def cancel(self, number: int) -> None:

@@ -94,6 +94,42 @@ def test_what_a_silent_worker_finished_is_adopted(
     assert adopted.result == make.outcome(running).facts
 
 
+@pytest.mark.parametrize("content", [b"abd", b"abcd", None])
+def test_bytes_that_are_not_those_of_the_manifest_are_not_adopted(
+    db: Database,
+    rescuer: Rescuer,
+    artifacts: Files,
+    running: Job,
+    clock: make.FakeClock,
+    tmp_path: Path,
+    content: bytes | None,
+) -> None:
+    made, prefix = make.outcome(running), running.artifact_prefix
+    make.leave_manifest(artifacts, tmp_path, prefix, made.model_dump_json())
+    artifacts.delete(made.facts.video.key)
+    if content is not None:
+        (tmp_path / "other").write_bytes(content)
+        artifacts.put(made.facts.video.key, tmp_path / "other", "video/mp4")
+
+    rescuer.tick(clock.advance(31))
+
+    assert now_of(db, running).state is JobState.QUEUED
+
+
+def test_attempts_with_one_fence_before_and_after_a_restore_share_no_folder(
+    db: Database, key_id: KeyId, clock: make.FakeClock
+) -> None:
+    """Only the salt tells apart two runs of what the database knows as the same."""
+    jobs_ = [send(db, key_id) for _ in range(2)]
+    begun = [make.begin(db, make.claim(db, clock()), clock(), call_id=job.id) for job in jobs_]
+
+    one, other = (job.artifact_prefix.rpartition("/")[2] for job in begun)
+
+    assert begun[0].fence == begun[1].fence
+    assert one != other
+    assert now_of(db, jobs_[0]).artifact_prefix == begun[0].artifact_prefix
+
+
 def test_half_a_manifest_is_not_adopted(
     db: Database,
     rescuer: Rescuer,
