@@ -211,6 +211,7 @@ class Worker:
             wiring.warm(settings),
             patience=settings.running_lease_seconds,
             interruptions=(modal.exception.InputCancellation,),
+            retire=modal.experimental.stop_fetching_inputs,
         )
         self.worker.load(CARDS[self.model])
 

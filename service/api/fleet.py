@@ -14,6 +14,7 @@ class Worker:
     warm: str | None  # the model it holds in memory
     gpu: str | None
     heard_at: datetime
+    unfit: str | None = None  # why it takes no jobs
 
 
 class Fleet:
@@ -44,10 +45,13 @@ class Fleet:
 
     def serving(self, model: str, now: datetime) -> int:
         """How many workers can make videos with `model`."""
-        return sum(model in worker.models for worker in self.present(now))
+        return len(self._able(model, now))
 
     def competing(self, model: str, now: datetime) -> tuple[frozenset[str], int]:
         """The models whose jobs go to the same workers as those of `model`, and how many workers
         that are."""
-        able = [worker for worker in self.present(now) if model in worker.models]
+        able = self._able(model, now)
         return frozenset({model}.union(*(worker.models for worker in able))), len(able)
+
+    def _able(self, model: str, now: datetime) -> list[Worker]:
+        return [w for w in self.present(now) if model in w.models and w.unfit is None]

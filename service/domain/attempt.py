@@ -31,6 +31,7 @@ class FailureKind(StrEnum):
     CANCELED = "canceled"  # the worker stopped because it was asked to
     LOST = "lost"  # the worker fell silent; never said by a worker
     INTERNAL = "internal"  # our fault
+    MACHINE = "machine"  # the worker's machine cannot do its part: disk, memory, ffmpeg
 
 
 class AttemptFailed(Exception):

@@ -13,28 +13,37 @@ from service.domain.request import VideoRequest
 MAX_ATTEMPTS = 3
 MAX_LOST = 2  # a job that takes two workers down with it is the poison, not the victim
 MAX_LAPSED = 5  # starts of a job that no worker made good
+# Attempts that end by a fault of a machine, whichever: they cost the job nothing, but one that
+# alone fills any disk does not circulate for ever.
+MAX_MACHINE_FAULTS = 10
 MAX_RESTARTS = 2  # of one attempt: its container died at work, and the platform ran it again
 
 
 @dataclass(frozen=True)
 class Retry:
-    """How often a kind of failure may be followed by another attempt, and after what wait."""
+    """How often a kind of failure may be followed by another attempt, after what wait, and whether
+    the failure was one of the job's few attempts."""
 
     limit: int
     first_wait: timedelta = timedelta(0)
+    counts: bool = True
 
     def wait(self, earlier: int) -> timedelta:
         """Doubles with every failure that came before, a fifth more or less: what failed together
         is not tried together."""
         jitter = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - not a secret
-        return self.first_wait * (1 << earlier) * jitter
+        return min(self.first_wait * (1 << earlier), _MAX_WAIT) * jitter
 
 
 _JITTER = 0.2
+_MAX_WAIT = timedelta(seconds=45)  # with the jitter below LONGEST_WAIT
 
 RETRIES: dict[FailureKind, Retry] = {
     FailureKind.TRANSIENT: Retry(limit=MAX_ATTEMPTS - 1, first_wait=timedelta(seconds=5)),
     FailureKind.LOST: Retry(limit=MAX_LOST - 1),
+    FailureKind.MACHINE: Retry(
+        limit=MAX_MACHINE_FAULTS - 1, first_wait=timedelta(seconds=2), counts=False
+    ),
 }
 
 # No wait is longer: a job that is to wait longer was put off by a clock that has been set back.
@@ -42,8 +51,20 @@ LONGEST_WAIT = timedelta(minutes=1)
 
 # What a person may sensibly try again as a new job, unchanged.
 RETRYABLE = frozenset(
-    {FailureKind.TRANSIENT, FailureKind.LOST, FailureKind.TIMEOUT, FailureKind.INTERNAL}
+    {
+        FailureKind.TRANSIENT,
+        FailureKind.LOST,
+        FailureKind.TIMEOUT,
+        FailureKind.INTERNAL,
+        FailureKind.MACHINE,
+    }
 )
+
+
+def spares(kind: FailureKind) -> bool:
+    """Whether an attempt that fails by `kind` is none of the job's few."""
+    retry = RETRIES.get(kind)
+    return retry is not None and not retry.counts
 
 
 def retry_wait(kind: FailureKind, *, left: int, earlier: int) -> timedelta | None:
@@ -53,7 +74,7 @@ def retry_wait(kind: FailureKind, *, left: int, earlier: int) -> timedelta | Non
     kind before this one.
     """
     retry = RETRIES.get(kind)
-    if retry is None or left <= 0 or earlier >= retry.limit:
+    if retry is None or earlier >= retry.limit or (retry.counts and left <= 0):
         return None
     return retry.wait(earlier)
 
@@ -61,7 +82,13 @@ def retry_wait(kind: FailureKind, *, left: int, earlier: int) -> timedelta | Non
 # What another model may do better, where the failure itself does not say. Not `user`, whose
 # picture stays as broken, and not `timeout`: the time that was given is spent.
 _OF_THE_MODEL = frozenset(
-    {FailureKind.OOM, FailureKind.TRANSIENT, FailureKind.LOST, FailureKind.INTERNAL}
+    {
+        FailureKind.OOM,
+        FailureKind.TRANSIENT,
+        FailureKind.LOST,
+        FailureKind.INTERNAL,
+        FailureKind.MACHINE,
+    }
 )
 
 

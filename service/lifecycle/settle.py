@@ -8,7 +8,7 @@ from typing import Any
 from service.domain.attempt import Failure, FailureKind
 from service.domain.job import Job, JobState
 from service.domain.price import Charge, Terms
-from service.domain.retry import MAX_LAPSED, retry_wait, step_down
+from service.domain.retry import MAX_LAPSED, retry_wait, spares, step_down
 from service.lifecycle.charge import Spent, charge_of
 from service.store import attempts, moves
 from service.store.database import Transaction
@@ -133,7 +133,8 @@ def _again(tx: Transaction, job: Job, failure: Failure, charge: Charge, terms: T
     wait = retry_wait(failure.kind, left=job.max_attempts - job.attempt, earlier=earlier)
     if wait is None:
         return _step_down(tx, job, failure, charge, terms)
-    return moves.requeue(tx, job, run_at=charge.at + wait, charge=charge)
+    queue = moves.release if spares(failure.kind) else moves.requeue
+    return queue(tx, job, run_at=charge.at + wait, charge=charge)
 
 
 def _step_down(

@@ -91,7 +91,7 @@ def _onward(job: Job, onward: Job) -> dict[str, Any]:
 
 
 def release(tx: Transaction, job: Job, *, run_at: datetime, charge: Charge) -> Job | None:
-    """Queue again an attempt that its worker gave back: it does not count as one of the few."""
+    """Queue again after an attempt that does not count as one of the job's few."""
     spared = job.model_copy(update={"max_attempts": job.max_attempts + 1})
     return requeue(tx, job, run_at=run_at, charge=charge, onward=spared)
 

@@ -15,8 +15,10 @@ from service.domain.attempt import (
 from service.domain.card import ModelCard
 from service.domain.errors import Lost, StorageFull, Unavailable
 from service.log import Log
+from service.workers import machine
 from service.workers.adapters.base import Adapter
 from service.workers.device import let_go
+from service.workers.machine import reason_of
 from service.workers.reporter import GivenBack, HttpReporter
 from service.workers.run import Bench, make_video
 from service.workers.stopwatch import Stopwatch
@@ -81,14 +83,21 @@ def attempt(
         raise
     except WorkerStopping:
         return spent()
-    except (Unavailable, StorageFull) as error:
-        log.warning("clip could not be kept", **named(ticket), error=error)
-        found = _NOT_KEPT
     except Exception as fault:  # noqa: BLE001
-        log.error("attempt failed by a fault of ours", fault, **named(ticket))
-        found = _UNPLANNED
+        found = _judged(fault, ticket)
     log.info("attempt failed", **named(ticket), kind=found.kind, code=found.code)
     return failure(found, reporter.stage, spent())
+
+
+def _judged(fault: Exception, ticket: Ticket) -> AttemptFailed:
+    """What nobody planned: the machine's fault, or ours."""
+    reason = reason_of(fault)
+    if reason is None:
+        log.error("attempt failed by a fault of ours", fault, **named(ticket))
+        return _UNPLANNED
+    log.error("attempt failed by a fault of the machine", fault, **named(ticket), reason=reason)
+    kept = not isinstance(fault, Unavailable | StorageFull)
+    return machine.failed(reason, "machine_fault" if kept else "storage_unavailable")
 
 
 def failure(failed: AttemptFailed, stage: Stage, spent: GivenBack) -> Failure:
@@ -119,7 +128,4 @@ def named(ticket: Ticket) -> dict[str, str | int]:
 
 _UNPLANNED = AttemptFailed(
     FailureKind.INTERNAL, "worker_error", "the worker failed; its log says why"
-)
-_NOT_KEPT = AttemptFailed(
-    FailureKind.TRANSIENT, "storage_unavailable", "the video could not be kept just then"
 )

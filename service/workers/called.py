@@ -1,8 +1,9 @@
 """A worker that is called with its ticket, as on Modal: one attempt a call, always an answer."""
 
 import tempfile
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -16,6 +17,8 @@ from service.domain.errors import Lost, StorageFull, Unavailable
 from service.domain.job import JobId, lone_prefix
 from service.log import Log
 from service.workers.attempt import Warm, attempt, named
+from service.workers.probe import probe
+from service.workers.readiness import Readiness
 from service.workers.reporter import GivenBack, HttpReporter, Unheard
 from service.workers.run import Bench
 
@@ -33,6 +36,12 @@ class CalledWorker:
     patience: float = 30.0
     # What the platform raises in a call that it cancels; none of it is an Exception.
     interruptions: tuple[type[BaseException], ...] = ()
+    # Has the platform give this container no further call, and end it.
+    retire: Callable[[], object] = lambda: None
+    readiness: Readiness = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.readiness = Readiness(lambda: probe(self.bench))
 
     def load(self, card: ModelCard) -> None:
         """Bring the model to where it runs, ahead of the first call. What fails here fails again
@@ -66,6 +75,7 @@ class CalledWorker:
                 with reporter if begun else nullcontext():
                     made = attempt(ticket, self.warm, self.bench, reporter, prefix)
                     assert not isinstance(made, GivenBack), "nobody asks it to stop"
+                    self._retire_if_unfit(made)
                     if begun:
                         _tell(reporter, made)
             except Lost as lost:
@@ -77,6 +87,15 @@ class CalledWorker:
                     reporter.fail(_CANCELED)
                 raise
         return _end(ticket, reporter.fence, begun, made)
+
+    def _retire_if_unfit(self, made: Outcome | Failure) -> None:
+        """Before the end is told: the job's next call is not to come to this container."""
+        self.readiness.note(made)
+        if not self.readiness.can_work():
+            try:
+                self.retire()
+            except Exception as fault:  # noqa: BLE001 - the attempt's end is to be told all the same
+                log.error("container could not be retired", fault)
 
 
 _CANCELED = Failure(kind=FailureKind.CANCELED, code="canceled", message="the call was canceled")
@@ -99,7 +118,7 @@ def _leave_sign(bench: Bench, prefix: str, ticket: Ticket) -> None:
             sign = Path(folder, BEGUN_SIGN)
             sign.write_text(ticket.attempt_id)
             bench.artifacts.put(f"{prefix}/{BEGUN_SIGN}", sign, "text/plain")
-    except (Unavailable, StorageFull) as error:
+    except (Unavailable, StorageFull, OSError) as error:
         log.warning("no sign could be left", **named(ticket), error=error)
 
 

@@ -28,6 +28,8 @@ from service.domain.errors import (
 from service.domain.failpoint import failpoint
 from service.log import Log
 from service.workers.attempt import Warm, attempt, failure, named
+from service.workers.probe import probe
+from service.workers.readiness import Readiness
 from service.workers.reporter import GivenBack, HttpReporter
 from service.workers.run import Bench
 
@@ -36,6 +38,7 @@ log = Log(__name__)
 _WAIT_SECONDS = 20.0
 _AWAY_SECONDS = 1.0
 _LOOK_SECONDS = 0.2
+_ASIDE_SECONDS = 5.0  # between two looks of a worker that cannot work
 
 
 @dataclass
@@ -50,8 +53,12 @@ class Puller:
     # Whether the next clip is begun while the last one is still encoded.
     overlap: bool = True
     stopping: threading.Event = field(default_factory=threading.Event)
+    readiness: Readiness = field(init=False)
     asking: bool = False  # in a long poll, with nothing to lose by leaving it
     _away: bool = False
+
+    def __post_init__(self) -> None:
+        self.readiness = Readiness(lambda: probe(self.bench))
 
     def work(self) -> None:
         """Until told to stop. Raises Unauthenticated when the API does not know this worker, and
@@ -66,7 +73,7 @@ class Puller:
                 # Work is asked for only when it can begin at once: another worker may be free.
                 if not _acquired(places, model):
                     continue
-                ticket = self._ask()
+                ticket = self._next_ticket()
                 if ticket is None:
                     model.release()
                     places.release()
@@ -81,6 +88,12 @@ class Puller:
         clip that is still encoded holds the one before."""
         warm = self.warm.kept
         return _first(ticket) and (warm is None or warm[0] == ticket.card)
+
+    def _next_ticket(self) -> Ticket | None:
+        if self.readiness.can_work():
+            return self._ask()
+        self._stand_aside()
+        return None
 
     def _ask(self) -> Ticket | None:
         """One long poll; None when there is no work, nobody to ask, or we are to stop."""
@@ -98,6 +111,15 @@ class Puller:
             self.asking = False
         self._away = False
         return ticket
+
+    def _stand_aside(self) -> None:
+        """Say why no work is asked for, and let some time pass."""
+        body = {"worker": self.name, "models": self.models, "reason": self.readiness.reason}
+        try:
+            self.client.post("/internal/unfit", json=body).raise_for_status()
+        except httpx.HTTPError as error:
+            log.debug("the API was not told why this worker takes no jobs", error=error)
+        self.stopping.wait(_ASIDE_SECONDS)
 
     def _carry_out(
         self,
@@ -150,6 +172,7 @@ class Puller:
                     prefix,
                     hand_on if self.overlap and _first(ticket) else None,
                 )
+                self.readiness.note(made)
                 self._tell(ticket, reporter, made)
         except Lost as lost:
             log.warning("attempt is lost", **named(ticket), error=lost)

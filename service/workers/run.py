@@ -52,7 +52,12 @@ def make_video(
     artifacts, steps = bench.artifacts, _Steps(on_step)
     with ExitStack() as until:
         scratch = Path(
-            until.enter_context(tempfile.TemporaryDirectory(prefix="attempt-", dir=bench.scratch))
+            until.enter_context(
+                # A video that is kept is not lost because its scraps cannot be deleted.
+                tempfile.TemporaryDirectory(
+                    prefix="attempt-", dir=bench.scratch, ignore_cleanup_errors=True
+                )
+            )
         )
         kept = Checkpoints(ticket, artifacts, prefix, scratch)
         segments = plan(ticket.request, ticket.card)

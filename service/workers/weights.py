@@ -102,7 +102,8 @@ def _explained(weights: Weights, exc: Exception) -> AttemptFailed:
     reason = str(exc).partition("\n")[0]
     if getattr(exc, "errno", None) in _CANNOT_WRITE or "No space left" in reason:
         return _unavailable(
-            f"{what} cannot be stored ({reason}); make room, or point HF_HOME to a disk with room"
+            f"{what} cannot be stored ({reason}); make room, or point HF_HOME to a disk with room",
+            FailureKind.MACHINE,
         )
     status = _status(exc)
     if 400 <= status < 500 and status not in (408, 429):

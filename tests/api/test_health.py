@@ -1,7 +1,7 @@
 from sqlalchemy.exc import OperationalError
 
 from service.store.readers import unavailable
-from tests.api.world import World
+from tests.api.world import WORKER_TOKEN, World
 
 
 def test_health_tells_queue_and_workers(world: World) -> None:
@@ -30,6 +30,32 @@ def test_health_says_when_the_database_is_away(world: World) -> None:
     assert (ready.status_code, ready.json()["code"]) == (503, "unavailable")
     assert world.client.get("/readyz").status_code == 200
     assert world.client.get("/livez").json() == {"status": "ok"}
+
+
+def test_health_names_a_worker_whose_machine_is_at_fault_and_why(world: World) -> None:
+    world.claim()
+    report = {"worker": "w2", "models": ["slate"], "reason": "scratch: No space left on device"}
+    token = {"Authorization": f"Bearer {WORKER_TOKEN}"}
+
+    answer = world.client.post("/internal/unfit", json=report, headers=token)
+    degraded = world.client.get("/health").json()
+    world.claim(worker="w2")
+    healthy = world.client.get("/health").json()
+
+    assert answer.status_code == 204
+    assert (degraded["status"], degraded["models"][0]["workers"]) == ("degraded", 1)
+    assert degraded["unfit_workers"] == [
+        {"name": "w2", "reason": "scratch: No space left on device"}
+    ]
+    assert (healthy["status"], healthy["models"][0]["workers"]) == ("healthy", 2)
+    assert healthy["unfit_workers"] == []
+
+
+def test_nobody_but_a_worker_calls_one_unfit(world: World) -> None:
+    report = {"worker": "w1", "models": ["slate"], "reason": "x"}
+
+    assert world.client.post("/internal/unfit", json=report).status_code == 401
+    assert world.client.get("/health").json()["unfit_workers"] == []
 
 
 class _Gone:

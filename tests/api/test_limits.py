@@ -3,6 +3,7 @@ import time
 from collections import namedtuple
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -11,13 +12,15 @@ from pydantic import ValidationError
 from service import wiring
 from service.api import room
 from service.api.pace import Pace
+from service.api.room import Room
 from service.api.waits import Waits
 from service.app import build
 from service.deployed import API_INPUTS
-from service.domain.errors import RateLimited
+from service.domain.errors import RateLimited, StorageFull
 from service.domain.job import KeyId
 from service.settings import Settings
 from tests.api.world import KEY, World
+from tests.disks import small_disk
 
 
 def test_a_key_that_asks_too_often_is_told_when_to_come_back(settings: Settings) -> None:
@@ -94,6 +97,20 @@ def test_a_nearly_full_disk_takes_no_job_and_begins_none(
     monkeypatch.undo()
     world.parts.room._good_until = 0.0
     assert world.claim().status_code == 200
+
+
+def test_a_disk_without_inodes_takes_no_job_though_it_has_room_for_bytes(tmp_path: Path) -> None:
+    with small_disk(tmp_path, inodes=200):
+        room = Room(tmp_path, least_bytes=0)
+        assert room.enough
+
+        for number in range(150):
+            (tmp_path / f"{number}").touch()
+
+        lacking = Room(tmp_path, least_bytes=0)
+        assert not lacking.enough
+        with pytest.raises(StorageFull, match="inodes are free"):
+            lacking.check()
 
 
 def test_held_requests_leave_room_for_others(settings: Settings) -> None:

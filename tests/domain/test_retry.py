@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 
 from service.domain.attempt import FailureKind
-from service.domain.retry import retry_wait
+from service.domain.retry import LONGEST_WAIT, MAX_MACHINE_FAULTS, retry_wait
 
 
 def test_transient_failures_wait_longer_each_time_and_end() -> None:
@@ -21,6 +21,17 @@ def test_transient_failures_wait_longer_each_time_and_end() -> None:
 def test_a_lost_worker_is_replaced_at_once_but_only_once() -> None:
     assert retry_wait(FailureKind.LOST, left=2, earlier=0) == timedelta(0)
     assert retry_wait(FailureKind.LOST, left=1, earlier=1) is None
+
+
+def test_a_fault_of_a_machine_needs_no_attempt_of_the_jobs_and_does_not_go_on_for_ever() -> None:
+    waits = [
+        retry_wait(FailureKind.MACHINE, left=0, earlier=earlier)
+        for earlier in range(MAX_MACHINE_FAULTS)
+    ]
+
+    *some, last = waits
+    assert all(wait is not None and wait < LONGEST_WAIT for wait in some)
+    assert last is None
 
 
 @pytest.mark.parametrize(

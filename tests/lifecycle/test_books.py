@@ -138,7 +138,7 @@ class Books(RuleBasedStateMachine):
         held=held,
         seconds=SECONDS,
         gpu=st.sampled_from(NAMES),
-        kind=st.sampled_from(["user", "transient", "internal", "canceled"]),
+        kind=st.sampled_from(["user", "transient", "internal", "canceled", "machine"]),
     )
     def fail(self, held: Any, seconds: float | None, gpu: str | None, kind: str) -> None:
         spent = {"gpu_seconds": seconds, "gpu": gpu}

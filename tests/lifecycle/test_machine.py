@@ -42,6 +42,7 @@ from tests.chaos.scale import rounds, tell
 pytestmark = pytest.mark.slow
 
 MODELS = ("slate", "second")
+KINDS = ("user", "transient", "oom", "internal", "canceled", "machine")
 
 
 class Machine(RuleBasedStateMachine):
@@ -139,7 +140,7 @@ class Machine(RuleBasedStateMachine):
             again=JobState.SUCCEEDED,
         )
 
-    @rule(held=begun, kind=st.sampled_from(["user", "transient", "oom", "internal", "canceled"]))
+    @rule(held=begun, kind=st.sampled_from(KINDS))
     def fail(self, held: tuple[dispatch.Claim, Job] | None, kind: str) -> None:
         if held is None:
             return

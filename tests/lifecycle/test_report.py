@@ -243,6 +243,24 @@ def test_a_transient_failure_is_tried_three_times(db: Database, claimed: dispatc
     assert job.error.attempt == 3
 
 
+def test_a_fault_of_a_machine_costs_the_job_none_of_its_attempts_and_ends_it_at_last(
+    db: Database, claimed: dispatch.Claim
+) -> None:
+    states = []
+    now = NOW
+    for kind in [FailureKind.TRANSIENT, FailureKind.TRANSIENT, *[FailureKind.MACHINE] * 10]:
+        begun = make.begin(db, claimed, now, call_id=f"call-{claimed.job.attempt}")
+        job = fail(db, claimed, begun.fence, kind)
+        states.append(job.state)
+        now = job.run_at
+        claimed = make.claim(db, now) or claimed
+
+    # The third attempt of three is there until the job itself has used it.
+    assert states == [JobState.QUEUED] * 11 + [JobState.FAILED]
+    assert job.error is not None
+    assert (job.error.kind, job.error.retryable) == (FailureKind.MACHINE, True)
+
+
 def release(db: Database, claimed: dispatch.Claim, fence: int) -> Job:
     told = make.credentials(claimed)
     job: Job = make.do(

@@ -21,7 +21,7 @@ from service.lifecycle.cancel import cancel
 from service.lifecycle.settle import settle
 from service.lifecycle.submit import submit
 from service.settings import Settings
-from service.store import jobs, keys, ledger, moves
+from service.store import attempts, jobs, keys, ledger, moves
 from service.store.database import Database
 from service.store.engine import make_engine
 from service.store.ledger import Total
@@ -48,10 +48,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def execute(url: str, *statements: str) -> None:
     engine = make_engine(url)
-    with engine.begin() as connection:
-        for statement in statements:
-            connection.execute(sa.text(statement))
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            for statement in statements:
+                connection.execute(sa.text(statement))
+    finally:
+        engine.dispose()
 
 
 def test_the_migrations_make_exactly_the_tables(url: str) -> None:
@@ -220,6 +222,32 @@ def test_an_attempt_of_the_fifth_release_that_runs_keeps_the_folder_of_its_bytes
         assert running.artifact_prefix == f"jobs/{running.id}/{running.fence}"
     finally:
         db.close()
+
+
+def test_a_database_of_the_fifth_release_takes_in_faults_of_machines(url: str) -> None:
+    command.upgrade(alembic_config(url), "0005")
+    key_id = KeyId(rows_0005.write_rows(url).key_id)
+
+    migrate(url)
+
+    command.check(alembic_config(url))
+    db = Database(url, lambda topics: None)
+    try:
+        found = db.read(lambda tx: jobs.page(tx, key_id, size=9, wanted=JobFilter()))
+        running = next(job for job in found if job.state is JobState.RUNNING)
+        fault = Failure(kind=FailureKind.MACHINE, code="machine_fault", message="disk full")
+        settled = make.do(db, lambda tx: settle(tx, running, fault, make.TERMS, make.START))
+        assert settled.state is JobState.QUEUED
+        assert db.read(lambda tx: attempts.count_failed(tx, running, fault.kind)) == 1
+        claimed = make.claim(db, make.START + timedelta(minutes=1))
+        again = make.begin(db, claimed, make.START, call_id="another")
+        failed = make.do(db, lambda tx: moves.fail(tx, again, fault, charge=Charge(make.START)))
+        assert failed.error.kind is FailureKind.MACHINE
+    finally:
+        db.close()
+    # No other word came in with it.
+    with pytest.raises(sa.exc.IntegrityError):
+        execute(url, "UPDATE attempts SET error_kind = 'weather'")
 
 
 def test_an_unmigrated_database_is_refused_with_the_way_out(url: str) -> None:

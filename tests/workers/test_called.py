@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from service.artifacts.files import Files
-from service.domain.attempt import BEGUN_SIGN
+from service.domain.attempt import BEGUN_SIGN, FailureKind
 from service.domain.call import CallEnd
 from service.domain.card import ModelCard
 from service.domain.catalog import SLATE
@@ -202,3 +202,48 @@ def test_a_call_that_is_canceled_tells_so_and_is_interrupted(
 
     (failed,) = (said for act, said in There.told if act == "fail")
     assert (failed["fence"], failed["failure"]["kind"]) == (3, "canceled")
+
+
+def test_a_container_whose_machine_is_at_fault_takes_no_further_call(
+    worker: CalledWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is retired before its end is told: the job's next call is not to come to it."""
+    monkeypatch.setattr("service.workers.called.httpx.Client", There)
+    There.told.clear()
+    worker.retire = lambda: There.told.append(("retire", None))
+
+    worker.run(TICKET, "fc-1")
+    assert [act for act, _ in There.told if act != "progress"] == ["begin", "finish"]
+
+    There.told.clear()
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/bin/false")
+    end = CallEnd.model_validate(worker.run(TICKET, "fc-2"))
+
+    assert [act for act, _ in There.told if act != "progress"] == ["begin", "retire", "fail"]
+    assert end.failure is not None
+    assert end.failure.kind is FailureKind.MACHINE
+
+
+def test_a_container_that_cannot_be_retired_tells_its_end_all_the_same(
+    worker: CalledWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> None:
+        raise ConnectionError("as planned")
+
+    worker.retire = refused
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/bin/false")
+
+    end = CallEnd.model_validate(worker.run(TICKET, "fc-1"))
+
+    assert end.failure is not None
+
+
+def test_a_container_that_cannot_even_leave_a_sign_answers_what_failed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file has no place for files")
+    scratch = tmp_path / "file" / "scratch"
+    worker = CalledWorker(Bench(Files(tmp_path / "kept"), scratch), Warm(slate), patience=0.2)
+
+    end = CallEnd.model_validate(worker.run(TICKET, "fc-1"))
+
+    assert end.failure is not None
+    assert end.failure.kind is FailureKind.MACHINE

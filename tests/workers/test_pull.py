@@ -44,6 +44,10 @@ class Service:
     def states(self, ids: list[str]) -> list[str]:
         return [self.client.get(f"/v1/jobs/{job_id}").json()["status"] for job_id in ids]
 
+    def health(self) -> dict[str, Any]:
+        health: dict[str, Any] = self.client.get("/health").json()
+        return health
+
 
 class Counted(Slate):
     """Tells which clips it has begun."""
@@ -339,3 +343,28 @@ def test_what_an_attempt_cannot_handle_ends_the_worker(
 
     with pytest.raises(KeyError, match="as planned"):
         puller.work()
+
+
+def test_a_worker_whose_machine_is_at_fault_leaves_the_queue_alone_until_it_can_work(
+    service: Service,
+    puller: Puller,
+    artifacts: Gated,
+    model: Counted,
+    work: Callable[[], threading.Thread],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pull, "_ASIDE_SECONDS", 0.1)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/bin/false")
+    artifacts.gate.set()
+    ids = service.submit(*range(1, 13))
+
+    work()
+
+    until(lambda: service.health()["unfit_workers"] != [])
+    assert "ffmpeg does not start" in service.health()["unfit_workers"][0]["reason"]
+    # It went on while the first one was encoded, and met the fault with both.
+    assert len(model.begun) <= 2
+    assert set(service.states(ids)) == {"queued"}
+    monkeypatch.delenv("IMAGEIO_FFMPEG_EXE")
+    until(lambda: service.states(ids) == ["succeeded"] * 12)
+    assert service.health()["unfit_workers"] == []

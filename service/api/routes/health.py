@@ -30,9 +30,16 @@ class ModelHealth(BaseModel):
     calls: Pool | None = None
 
 
+class UnfitWorker(BaseModel):
+    """A worker that takes no jobs, for its machine is at fault."""
+
+    name: str
+    reason: str
+
+
 class Health(BaseModel):
-    """`degraded`: no worker is there (where they are called: they cannot be), or no room on the
-    disk. `unhealthy`: the database is away."""
+    """`degraded`: no worker is there (where they are called: they cannot be), one is unfit, or
+    there is no room on the disk. `unhealthy`: the database is away."""
 
     status: Literal["healthy", "degraded", "unhealthy"]
     model: str
@@ -41,6 +48,7 @@ class Health(BaseModel):
     version: str
     queue: Queue | None
     models: list[ModelHealth]
+    unfit_workers: list[UnfitWorker] = []
 
 
 @router.get("/health", responses={503: {"model": Health, "description": "The database is away."}})
@@ -61,7 +69,12 @@ async def health(request: Request, response: Response) -> Health:
         queue = None
         response.status_code = 503
     reachable = models[0].workers if parts.pools is None else not parts.pools.away
-    fine = reachable and parts.room.enough
+    unfit = [
+        UnfitWorker(name=worker.name, reason=worker.unfit)
+        for worker in parts.fleet.present(parts.clock())
+        if worker.unfit is not None
+    ]
+    fine = reachable and parts.room.enough and not unfit
     status: Literal["healthy", "degraded"] = "healthy" if fine else "degraded"
     return Health(
         status="unhealthy" if queue is None else status,
@@ -71,6 +84,7 @@ async def health(request: Request, response: Response) -> Health:
         version=parts.version,
         queue=queue,
         models=models,
+        unfit_workers=unfit,
     )
 
 
@@ -92,7 +106,7 @@ def _waiting(app: FastAPI) -> Health:
 def _models(parts: Parts) -> list[ModelHealth]:
     if parts.pools is not None:
         return _called(parts, parts.pools.known(parts.clock.passed()))
-    present = parts.fleet.present(parts.clock.passed())
+    present = [w for w in parts.fleet.present(parts.clock.passed()) if w.unfit is None]
     return [
         ModelHealth(
             id=name,

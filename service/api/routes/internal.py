@@ -44,6 +44,14 @@ class ClaimAsk(_Body):
     wait_seconds: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 20.0
 
 
+class UnfitReport(_Body):
+    """A worker that asks for no work says why."""
+
+    worker: Label
+    models: Annotated[list[Label], Field(min_length=1, max_length=32)]
+    reason: Annotated[Text, Field(max_length=500)]
+
+
 class BeginAsk(_Body):
     """`call_id` names this start of a worker; the same one may begin again."""
 
@@ -144,6 +152,20 @@ async def _claim(worker: str, models: list[str], parts: Parts) -> dispatch.Claim
             now=parts.clock(),
         )
     )
+
+
+@router.post("/unfit", status_code=204, responses=documented(400, 401, 413, 422, 503))
+async def report_unfit(report: UnfitReport, parts: WorkerDep) -> None:
+    """Its machine is at fault: `/health` shows the worker and its reason until it claims again."""
+    worker = Worker(
+        report.worker,
+        tuple(report.models),
+        warm=None,
+        gpu=None,
+        heard_at=parts.clock(),
+        unfit=report.reason,
+    )
+    parts.fleet.asked(worker)
 
 
 @router.post("/tick", responses=documented(401))

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import imageio_ffmpeg
-
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Frame
+from service.workers.machine import blame_for_ffmpeg, ffmpeg
 
 Kill = Callable[[], None]  # does nothing to a process that has ended
 
@@ -43,7 +42,8 @@ def encode(
     High profile, yuv420p, bt709, constant frame rate, `moov` first. `provenance` goes into the
     file's comment as JSON. Whatever `frames` raises passes through, and ffmpeg ends with it.
     `started` is told what ends ffmpeg from another thread.
-    Raises AttemptFailed (internal) for a frame that is not as asked or an ffmpeg that fails.
+    Raises AttemptFailed: internal for a frame that is not as asked or an ffmpeg that fails,
+    machine where that is the fault of the machine.
     """
     middle = last = None
     written = 0
@@ -71,13 +71,17 @@ class _ffmpeg:  # noqa: N801 - a context manager, used like a function
 
     def __init__(self, request: VideoRequest, target: Path, provenance: dict[str, Any]) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
-        self._process = subprocess.Popen(  # noqa: S603 - no shell; numbers and our own paths
-            _command(request, target, provenance),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=self._errors,
-            env={},  # it needs none, and ours holds tokens
-        )
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - no shell; numbers and our own paths
+                _command(request, target, provenance),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                env={},  # it needs none, and ours holds tokens
+            )
+        except BaseException:
+            self._errors.close()
+            raise
 
     def __enter__(self) -> tuple[IO[bytes], Kill]:
         assert self._process.stdin is not None, "opened with a pipe"
@@ -99,6 +103,7 @@ class _ffmpeg:  # noqa: N801 - a context manager, used like a function
         if code != 0:
             self._errors.seek(0)
             said = self._errors.read().decode(errors="replace").strip()[-500:]
+            blame_for_ffmpeg(code, said)
             raise _broken(f"ffmpeg ended with {code}: {said}")
 
 
@@ -116,7 +121,7 @@ def _command(request: VideoRequest, target: Path, provenance: dict[str, Any]) ->
         f"-g {group} -flags +cgop -fps_mode cfr -movflags +faststart"
     )
     return [
-        imageio_ffmpeg.get_ffmpeg_exe(),
+        ffmpeg(),
         *["-nostdin", "-hide_banner", "-v", "error", "-y"],
         *source.split(),
         *video.split(),

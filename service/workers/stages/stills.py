@@ -3,13 +3,13 @@
 import subprocess
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Frame
+from service.workers.machine import blame_for_ffmpeg, ffmpeg
 
 _THUMBNAIL_SIDE = 512
 _SECONDS = 120  # decoding one frame takes far less
@@ -18,10 +18,11 @@ _SECONDS = 120  # decoding one frame takes far less
 def frame_at(video: Path, index: int, request: VideoRequest) -> Frame:
     """The frame with this index, decoded from a file of the request's size and rate.
 
-    Raises AttemptFailed (internal) where there is none, or one of another size.
+    Raises AttemptFailed: internal where there is none, or one of another size; machine where
+    ffmpeg fails by the machine's fault.
     """
     command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
+        ffmpeg(),
         *"-nostdin -hide_banner -v error -protocol_whitelist file,pipe".split(),
         *["-threads", "1", "-ss"],  # several wait for more frames before they give the first
         # A quarter of a frame early: what is sought is the first frame from there on.
@@ -34,6 +35,8 @@ def frame_at(video: Path, index: int, request: VideoRequest) -> Frame:
     )
     if done.returncode or len(done.stdout) != request.width * request.height * 3:
         said = done.stderr.decode(errors="replace")[-300:].strip()
+        if done.returncode:
+            blame_for_ffmpeg(done.returncode, said)
         what = f"frame {index} does not decode to {request.width}x{request.height}: {said}"
         raise AttemptFailed(FailureKind.INTERNAL, "bad_video", what)
     pixels = np.frombuffer(done.stdout, dtype=np.uint8)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import imageio_ffmpeg
 import numpy as np
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.workers.adapters.base import Film, Frame
+from service.workers.machine import blame_for_ffmpeg, ffmpeg
 
 _SECONDS = 600  # nothing is decoded: an hour of video takes seconds
 
@@ -49,12 +49,12 @@ class Seam:
 def join(parts: list[Path], target: Path, fps: int, provenance: dict[str, Any]) -> None:
     """One MP4 of several with the same coding, in their order; nothing is encoded again.
 
-    Raises AttemptFailed (internal) where ffmpeg fails.
+    Raises AttemptFailed where ffmpeg fails: machine by the machine's fault, else internal.
     """
     order = target.with_suffix(".txt")
     order.write_text("".join(f"file '{part.name}'\n" for part in parts))
     command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
+        ffmpeg(),
         *"-nostdin -hide_banner -v error -y -protocol_whitelist file -f concat -i".split(),
         f"file:{order}",
         *f"-map 0:v:0 -c copy -bsf:v {_on_the_beat(fps)} -movflags +faststart -metadata".split(),
@@ -66,6 +66,7 @@ def join(parts: list[Path], target: Path, fps: int, provenance: dict[str, Any]) 
     )
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip()[-500:]
+        blame_for_ffmpeg(done.returncode, said)
         what = f"ffmpeg could not join: {said}"
         raise AttemptFailed(FailureKind.INTERNAL, "join_failed", what, of_model=False)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event, Timer
 from typing import IO
 
-import imageio_ffmpeg
+from service.workers.machine import blame_for_ffmpeg, ffmpeg
 
 _MOST_MEMORY_BYTES = 1 << 30  # addresses, not pages; reading a film in 4K needs 0.4 of it
 # Demuxers that read one file and nothing beside it: no playlists, scripts or numbered images.
@@ -33,7 +33,7 @@ def command(output: str) -> list[str]:
     """The file is opened here and handed over as standard input: ffmpeg learns no name of ours,
     and may open nothing by any name that it finds inside."""
     return [
-        imageio_ffmpeg.get_ffmpeg_exe(),
+        ffmpeg(),
         *"-nostdin -hide_banner -v quiet -filter_threads 1 -threads 1".split(),
         *f"-format_whitelist {_FORMATS} -codec_whitelist {_CODECS}".split(),
         *"-protocol_whitelist fd -i fd:".split(),
@@ -47,7 +47,8 @@ def reading(path: Path, output: str, timeout: timedelta) -> Iterator[IO[bytes]]:
     """What ffmpeg makes of `path` with the options `output`, while it makes it.
 
     Must be read to its end or left by raising: then ffmpeg is ended. Raises Unread when ffmpeg
-    fails and Late when it is still at work after `timeout`.
+    fails, Late when it is still at work after `timeout`, and AttemptFailed (machine) when it fails
+    by the machine's fault.
     """
     late = Event()
     with path.open("rb") as file, _started(file, output) as process:
@@ -68,6 +69,7 @@ def reading(path: Path, output: str, timeout: timedelta) -> Iterator[IO[bytes]]:
     if late.is_set():
         raise Late
     if code != 0:
+        blame_for_ffmpeg(code)
         raise Unread
 
 

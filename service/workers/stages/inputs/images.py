@@ -73,6 +73,8 @@ def _decoded(parts: ImageParts) -> Image.Image:
         if image.size != (parts.width, parts.height):
             raise NoImage("its size is not the one that was judged")
         image.load()
+    except MemoryError:
+        raise  # no fault of the image, whose size was judged
     except Exception as error:  # Pillow's decoders raise a dozen kinds
         raise _refused("unreadable", f"cannot be read: {error}") from error
     return image

@@ -1,0 +1,87 @@
+"""Faults of the machine that a worker runs on: they would stop any job, and are charged to none."""
+
+import os
+import signal
+import subprocess
+
+import imageio_ffmpeg
+
+from service.domain.attempt import AttemptFailed, FailureKind
+from service.domain.errors import StorageFull, Unavailable
+
+_START_SECONDS = 60  # in which ffmpeg says its version, even where the disk is slow
+# How somebody else ends a process: the kernel that is out of memory, a limit on files, a host
+# that shuts down. Other signals may be the answer to a broken file.
+_ENDED_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGXFSZ)
+# What ffmpeg says in the system's words.
+_SCARCE = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "Read-only file system",
+    "Too many open files",
+    "Cannot allocate memory",
+    "Input/output error",
+    "File too large",
+    "Resource temporarily unavailable",
+)
+
+
+def reason_of(fault: BaseException) -> str | None:
+    """Why the machine is to blame for `fault`, in a few words without a path; None if it is not.
+
+    An OSError without a number is a library's own word for a broken file.
+    """
+    if isinstance(fault, MemoryError):
+        return "out of memory"
+    if isinstance(fault, OSError) and fault.errno is not None:
+        return os.strerror(fault.errno)
+    if isinstance(fault, subprocess.TimeoutExpired):
+        return "ffmpeg does not come to an end"
+    if isinstance(fault, RuntimeError) and "can't start new thread" in str(fault):
+        return "no thread can be started"
+    if isinstance(fault, Unavailable | StorageFull):
+        return "the place where videos are kept takes none"
+    return None
+
+
+def failed(reason: str, code: str = "machine_fault") -> AttemptFailed:
+    """The end of an attempt that is the machine's fault."""
+    what = f"the worker's machine could not do its part: {reason}"
+    return AttemptFailed(FailureKind.MACHINE, code, what)
+
+
+def ffmpeg() -> str:
+    """The program's path. Raises AttemptFailed (machine) where there is none."""
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError:
+        raise failed("ffmpeg is not there") from None
+
+
+def blame_for_ffmpeg(code: int, said: str = "") -> None:
+    """Raise AttemptFailed (machine) if an ffmpeg that ended with `code` and these words failed by
+    the machine's fault, and not by what it was given."""
+    reason = _ended_by(code) or next((word for word in _SCARCE if word in said), None)
+    reason = reason or fault_of_ffmpeg()
+    if reason is not None:
+        raise failed(reason)
+
+
+def fault_of_ffmpeg() -> str | None:
+    """Why ffmpeg does not start, or None if it does."""
+    command = [ffmpeg(), "-version"]
+    try:
+        done = subprocess.run(  # noqa: S603 - no shell, and no word from outside
+            command, capture_output=True, timeout=_START_SECONDS, check=False, env={}
+        )
+    except (OSError, subprocess.TimeoutExpired) as fault:
+        return f"ffmpeg does not start: {reason_of(fault)}"
+    return (
+        None if done.returncode == 0 else f"ffmpeg does not start: it ends with {done.returncode}"
+    )
+
+
+def _ended_by(code: int) -> str | None:
+    if -code in _ENDED_FROM_OUTSIDE:
+        return f"ffmpeg was ended by {signal.Signals(-code).name}"
+    return None

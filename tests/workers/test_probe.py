@@ -1,0 +1,45 @@
+"""A worker looks at its own machine."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from service.artifacts.files import Files
+from service.workers.probe import probe
+from service.workers.run import Bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(Files(tmp_path / "artifacts"), tmp_path / "scratch" / "w")
+
+
+def test_a_machine_that_can_work_passes_and_keeps_nothing(bench: Bench, tmp_path: Path) -> None:
+    assert probe(bench) is None
+
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("program", ["/bin/false", "/nowhere/ffmpeg"])
+def test_an_ffmpeg_that_does_not_start_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", program)
+
+    assert "ffmpeg does not start" in (probe(bench) or "")
+
+
+@pytest.mark.parametrize("place", ["scratch", "the place for videos"])
+def test_a_folder_that_takes_no_file_is_told_by_its_use_and_not_by_its_path(
+    bench: Bench, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").write_text("a file has no place for files")
+    inside = tmp_path / "file" / "inside"
+    broken = (
+        replace(bench, scratch=inside)
+        if place == "scratch"
+        else replace(bench, artifacts=Files(inside))
+    )
+
+    assert probe(broken) == f"{place}: Not a directory"
