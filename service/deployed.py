@@ -12,7 +12,7 @@ WEIGHTS = Path("/weights")  # where containers see the weights Volume
 # What is true of this machine only, or is told by a Secret.
 _NOT_DEPLOYED = {
     *("host", "port", "data_dir", "database_url", "workers", "dispatch", "log_format", "failpoint"),
-    *("compiled_dir",),
+    *("compiled_dir", "hung_after_seconds"),
     "modal_environment",  # a container's own is where it was deployed, whatever was set here
     *(name for name in Settings.model_fields if name.startswith("s3_")),
 }

@@ -69,6 +69,12 @@ class Settings(BaseSettings):
     )
 
     workers: int = Field(1, ge=0, le=64, description="Local worker processes.")
+    hung_after_seconds: float = Field(
+        60.0,
+        ge=1,
+        le=3600,
+        description="An API that gives no sign of life for so long is ended and started again.",
+    )
     dispatch: Literal["local", "modal"] = Field(
         "local", description="Who makes the videos: workers that ask for work, or calls on Modal."
     )

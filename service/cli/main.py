@@ -15,6 +15,7 @@ from service.cli.models import models
 from service.cli.stop import EPILOG, Exit, Stop
 from service.cli.usage import usage
 from service.cli.video import video
+from service.stdio import unblock
 
 app = typer.Typer(
     name="rushes",
@@ -58,6 +59,7 @@ def up(
     from service.cli.lifeline import hold_on
     from service.cli.up import run_up
 
+    unblock()
     if child:
         hold_on()
     run_up(host=host, port=port, data_dir=data_dir, workers=workers)
@@ -70,7 +72,7 @@ app.command()(doctor)
 
 
 @app.command(hidden=True)
-def api(socket_fd: int | None = None) -> None:
+def api(socket_fd: int | None = None, pulse_fd: int | None = None) -> None:
     """The API process alone; `up` starts it."""
     from service.cli.lifeline import hold_on
     from service.cli.read import read_settings
@@ -78,13 +80,14 @@ def api(socket_fd: int | None = None) -> None:
     from service.domain.failpoint import arm
     from service.log import configure
 
+    unblock()
     settings = read_settings()
     configure(settings.log_level, settings.log_format)
     if settings.failpoint:
         arm(settings.failpoint)
     if socket_fd is not None:
         hold_on()
-    serve(settings, socket_fd)
+    serve(settings, socket_fd, pulse_fd)
 
 
 @app.command()
@@ -100,6 +103,7 @@ def worker(
     from service.domain.failpoint import arm
     from service.log import configure
 
+    unblock()
     settings = read_settings()
     configure(settings.log_level, settings.log_format)
     if settings.failpoint:

@@ -4,8 +4,6 @@ import fcntl
 import secrets
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +17,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from service.cli.child import Child
 from service.cli.read import address
 from service.cli.stop import Exit, Stop
 from service.cli.upgrade import make_ready
@@ -26,8 +25,6 @@ from service.settings import Settings, child_environment, worker_environment
 
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 12.0  # a worker hands its attempt back within one step
-_QUICK_DEATH_SECONDS = 5.0
-_LONGEST_PAUSE_SECONDS = 30.0
 
 
 class CannotStart(Stop):
@@ -38,65 +35,13 @@ class CannotStart(Stop):
 
 
 @dataclass
-class _Child:
-    """A process that must run. One that dies young is started again after a growing pause."""
-
-    arguments: list[str]
-    environment: dict[str, str]
-    descriptors: tuple[int, ...] = ()
-    process: subprocess.Popen[bytes] | None = None
-    _started: float = 0.0
-    _pause: float = 0.0
-    _again_at: float | None = None
-
-    def start(self) -> None:
-        self._started = time.monotonic()
-        self._again_at = None
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "service.cli.main", *self.arguments],
-            env=self.environment,
-            pass_fds=self.descriptors,
-            stdin=subprocess.PIPE,  # its lifeline: closes when we end
-            start_new_session=True,  # Ctrl-C is for us; we stop them in order
-        )
-
-    @property
-    def ended(self) -> int | None:
-        return None if self.process is None else self.process.poll()
-
-    def mind(self) -> str | None:
-        """Start it again if it ended, once its pause is over; answers news for the watcher."""
-        now = time.monotonic()
-        if self.ended is None:
-            return None
-        if self._again_at is None:
-            quick = now - self._started < _QUICK_DEATH_SECONDS
-            self._pause = min(max(1.0, self._pause * 2), _LONGEST_PAUSE_SECONDS) if quick else 0.0
-            self._again_at = now + self._pause
-            return f"{self.arguments[0]} ended with {self.ended}; starting it again"
-        if now >= self._again_at:
-            self.start()
-        return None
-
-    def end(self, seconds: float) -> None:
-        if self.process is None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-@dataclass
 class Supervisor:
     """Runs the service until SIGTERM or SIGINT. `say` prints a line for the person watching."""
 
     settings: Settings
     say: Callable[[str], None]
     _stop: Event = field(default_factory=Event)
-    _children: list[_Child] = field(default_factory=list)
+    _children: list[Child] = field(default_factory=list)
 
     def run(self) -> None:
         """Raises CannotStart when the port or the data directory is taken, or the API fails."""
@@ -124,18 +69,23 @@ class Supervisor:
         descriptor = listener.fileno()
         # The API holds the lock too: were we killed, it still is the one that writes, to its end.
         inherited = (descriptor, lock.fileno())
-        api = _Child(["api", "--socket-fd", str(descriptor)], environment, inherited)
+        api = Child(
+            ["api", "--socket-fd", str(descriptor)],
+            environment,
+            inherited,
+            patience=settings.hung_after_seconds,
+        )
         api.start()
         self._children.append(api)
         self._wait_until_ready(api, url)
         told = worker_environment(settings)
         for number in range(1, settings.workers + 1):
             name = f"local-{number}"
-            worker = _Child(["worker", "--url", url, "--name", name, "--child"], told)
+            worker = Child(["worker", "--url", url, "--name", name, "--child"], told)
             worker.start()
             self._children.append(worker)
 
-    def _wait_until_ready(self, api: _Child, url: str) -> None:
+    def _wait_until_ready(self, api: Child, url: str) -> None:
         deadline = time.monotonic() + _READY_SECONDS
         while not self._stop.is_set() and not _answers(f"{url}/readyz"):
             if api.ended is not None:

@@ -21,6 +21,7 @@ from service.domain.attempt import (
 )
 from service.domain.errors import Lost
 from service.log import Log
+from service.stdio import drain
 
 log = Log(__name__)
 
@@ -188,6 +189,7 @@ class HttpReporter:
                 log.error(
                     "job is lost and its step cannot be stopped; leaving", job=self._ticket.job_id
                 )
+                drain()
                 os._exit(70)
 
     def _fenced(self, **values: Any) -> dict[str, Any]:
