@@ -51,13 +51,23 @@ def refusals(path: Path, **changes: Any) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["sound.wav", "sound.mp3", "sound.m4a", "sound.flac", "sound.ogg", "sound.opus"]
+    ("name", "codec"),
+    [
+        ("sound.wav", "pcm_s16le"),
+        ("sound.mp3", "mp3"),
+        ("sound.m4a", "aac"),
+        ("sound.flac", "flac"),
+        ("sound.ogg", "vorbis"),
+        ("sound.opus", "opus"),
+    ],
 )
-def test_sound_is_known_by_its_packets(film: Film, name: str) -> None:
+def test_sound_is_known_by_its_packets(film: Film, name: str, codec: str) -> None:
     facts = probe(film(name))
 
     assert facts.duration_seconds == pytest.approx(2, abs=0.1)
-    assert facts == MediaFacts("audio", facts.duration_seconds, True, False, None, None, None)
+    assert facts == MediaFacts(
+        "audio", facts.duration_seconds, True, False, None, None, None, codec
+    )
 
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.mov", "film.webm", "silent.mp4"])

@@ -10,15 +10,19 @@ from typing import IO
 
 from service.workers.machine import blame_for_ffmpeg, ffmpeg
 
-_MOST_MEMORY_BYTES = 1 << 30  # addresses, not pages; reading a film in 4K needs 0.4 of it
+# Addresses, not pages: half of it is what the largest frames that are taken need.
+_MAX_MEMORY_BYTES = 3 << 29
 # Demuxers that read one file and nothing beside it: no playlists, scripts or numbered images.
 _FORMATS = "mov,matroska,webm,mp3,wav,flac,ogg"
 # The rare ones of ffmpeg's 500 decoders are the ones in which holes are found.
-_CODECS = (
-    "h264,hevc,av1,libdav1d,vp8,vp9,mpeg4,prores,mjpeg,"
-    "aac,alac,flac,mp3,mp3float,opus,vorbis,pcm_alaw,pcm_mulaw,pcm_u8,"
-    "pcm_s16le,pcm_s24le,pcm_s32le,pcm_f32le,pcm_f64le,pcm_s16be,pcm_s24be,pcm_s32be"
-)
+VIDEO_CODECS = "h264 hevc av1 vp8 vp9 mpeg4 prores mjpeg".split()
+AUDIO_CODECS = (
+    "aac alac flac mp3 opus vorbis pcm_alaw pcm_mulaw pcm_u8 "
+    "pcm_s16le pcm_s24le pcm_s32le pcm_f32le pcm_f64le pcm_s16be pcm_s24be pcm_s32be"
+).split()
+# ffmpeg's own decoders of these two pass over transparency.
+_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+_CODECS = ",".join([*VIDEO_CODECS, "libdav1d", *_DECODERS.values(), *AUDIO_CODECS, "mp3float"])
 
 
 class Unread(Exception):
@@ -29,13 +33,15 @@ class Late(Unread):
     """ffmpeg was not done in time."""
 
 
-def command(output: str) -> list[str]:
+def command(output: str, codec: str, verbose: bool) -> list[str]:
     """The file is opened here and handed over as standard input: ffmpeg learns no name of ours,
     and may open nothing by any name that it finds inside."""
+    decoder = f"-c:v {_DECODERS[codec]}" if codec in _DECODERS else ""
     return [
         ffmpeg(),
-        *"-nostdin -hide_banner -v quiet -filter_threads 1 -threads 1".split(),
-        *f"-format_whitelist {_FORMATS} -codec_whitelist {_CODECS}".split(),
+        *f"-nostdin -hide_banner -v {'info' if verbose else 'quiet'}".split(),
+        *"-filter_threads 1 -threads 1".split(),
+        *f"-format_whitelist {_FORMATS} -codec_whitelist {_CODECS} {decoder}".split(),
         *"-protocol_whitelist fd -i fd:".split(),
         *output.split(),
         *"-protocol_whitelist pipe pipe:1".split(),
@@ -43,15 +49,18 @@ def command(output: str) -> list[str]:
 
 
 @contextmanager
-def reading(path: Path, output: str, timeout: timedelta) -> Iterator[IO[bytes]]:
-    """What ffmpeg makes of `path` with the options `output`, while it makes it.
+def reading(
+    path: Path, output: str, timeout: timedelta, *, codec: str = "", verbose: bool = False
+) -> Iterator[IO[bytes]]:
+    """What ffmpeg makes of `path` with the options `output`, while it makes it; `verbose`: among
+    what it says of it. `codec` is that of the video, where it is to be decoded.
 
     Must be read to its end or left by raising: then ffmpeg is ended. Raises Unread when ffmpeg
     fails, Late when it is still at work after `timeout`, and AttemptFailed (machine) when it fails
     by the machine's fault.
     """
     late = Event()
-    with path.open("rb") as file, _started(file, output) as process:
+    with path.open("rb") as file, _started(file, command(output, codec, verbose)) as process:
         assert process.stdout is not None, "opened with a pipe"
 
         def stop() -> None:
@@ -73,12 +82,13 @@ def reading(path: Path, output: str, timeout: timedelta) -> Iterator[IO[bytes]]:
         raise Unread
 
 
-def _started(file: IO[bytes], output: str) -> subprocess.Popen[bytes]:
+def _started(file: IO[bytes], command: list[str]) -> subprocess.Popen[bytes]:
+    verbose = "info" in command
     process = subprocess.Popen(  # noqa: S603 - no shell; nothing in it comes from outside
-        command(output),
+        command,
         stdin=file,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT if verbose else subprocess.DEVNULL,
         env={},  # whoever takes it over by a file finds no token in it
     )
     _bound_memory(process.pid)
@@ -91,4 +101,4 @@ def _bound_memory(pid: int) -> None:
     with suppress(ImportError, OSError):
         from resource import RLIMIT_AS, prlimit
 
-        prlimit(pid, RLIMIT_AS, (_MOST_MEMORY_BYTES, _MOST_MEMORY_BYTES))
+        prlimit(pid, RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))

@@ -1,5 +1,6 @@
 """Sound and video from a stranger: what is in the file, its samples and its pixels."""
 
+import math
 import re
 import wave
 from collections.abc import Iterator, Set
@@ -7,14 +8,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.request import VideoRequest
-from service.workers.stages.inputs.ffmpeg import Late, Unread, reading
+from service.workers.stages.inputs.colours import FrameFacts, filters, read_first_frame
+from service.workers.stages.inputs.ffmpeg import (
+    AUDIO_CODECS,
+    VIDEO_CODECS,
+    Late,
+    Unread,
+    reading,
+)
 from service.workers.stages.inputs.tracks import Overlong, Track, read_tracks
 
 Kind = Literal["audio", "video"]
@@ -31,6 +39,11 @@ _SAMPLE_BYTES = 2
 _LONGEST_FILM_SECONDS = 600.0
 _FILM_TIMEOUT = timedelta(seconds=120)
 _BLOCK_BYTES = 1 << 16
+_MAX_FRAME_PIXELS = 24_000_000  # as of an image; 5.3K from top to bottom has as many
+_GIVE = {
+    "video": "H.264, HEVC, AV1, VP8, VP9, MPEG-4, ProRes or Motion JPEG",
+    "audio": "AAC, ALAC, FLAC, MP3, Opus, Vorbis or PCM",
+}
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,7 @@ class MediaFacts:
     width: int | None  # pixels as stored: a telephone's film may ask to be turned
     height: int | None
     fps: float | None  # the average
+    codec: str  # of the video, or else of the sound; ffmpeg's name
 
 
 def probe_media(
@@ -55,7 +69,8 @@ def probe_media(
     are those of the packets: of sound only `decode_audio` can tell how much there really is, and of
     pictures there are at most 240 for each of `most_seconds`. Raises AttemptFailed (user):
     `media_too_large`, `media_format`, `media_too_long`, `media_kind` (none of `kinds`),
-    `media_unreadable`, or `media_timeout` when reading takes longer than `timeout`.
+    `media_codec` (one that is not read), `media_frame_too_large`, `media_unreadable` (cut off or
+    broken), or `media_timeout` when reading takes longer than `timeout`.
     """
     _check_file(path, most_bytes)
     with _refusing(most_seconds), reading(path, _PACKETS, timeout) as lines:
@@ -66,7 +81,10 @@ def probe_media(
     kind: Kind = "video" if video else "audio"
     if kind not in kinds:
         raise _refused("kind", f"is {kind}; give {' or '.join(sorted(kinds))}")
-    return _facts(kind, video, audio)
+    facts = _facts(kind, video, audio)
+    _check_codec(facts)
+    _check_frame(facts.width or 0, facts.height or 0)
+    return facts
 
 
 def decode_audio(
@@ -114,13 +132,17 @@ def decode_film(
     a tenth of a second before the request's own end; what is lacking of less, the last frame fills.
     """
     bounds: Any = {"most_bytes": most_bytes, "most_seconds": most_seconds, "timeout": timeout}
-    probe_media(path, kinds={"video"}, **bounds)
+    codec = probe_media(path, kinds={"video"}, **bounds).codec
     film = np.empty((request.num_frames, request.height, request.width, 3), np.uint8)
     count = 0
-    with _refusing(most_seconds), reading(path, _pixels(request), timeout) as pixels:
-        while count < len(film) and (frame := pixels.read(film[count].nbytes)):
-            film[count].reshape(-1)[: len(frame)] = np.frombuffer(frame, np.uint8)
-            count += 1
+    with _refusing(most_seconds):
+        first = read_first_frame(path, codec, timeout)
+        _check_frame(first.width, first.height)
+        _check_matrix(first)
+        with reading(path, _pixels(request, first), timeout, codec=codec) as pixels:
+            for frame in _frames(pixels, film[0].shape[:2], first.has_alpha):
+                film[count] = frame
+                count += 1
         if not count:
             raise Unread
     if len(film) - count > request.fps * _PADDING_SECONDS + 1:
@@ -133,16 +155,36 @@ def decode_film(
     return film
 
 
-def _pixels(request: VideoRequest) -> str:
+def _frames(
+    pixels: IO[bytes], size: tuple[int, int], has_alpha: bool
+) -> Iterator[NDArray[np.uint8]]:
+    """Frames as they come, laid over white where they are transparent."""
+    shape = (*size, 4 if has_alpha else 3)
+    while block := pixels.read(math.prod(shape)):
+        if len(block) < math.prod(shape):
+            raise Unread
+        frame = np.frombuffer(block, np.uint8).reshape(shape)
+        yield _over_white(frame) if has_alpha else frame
+
+
+def _over_white(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    alpha = frame[..., 3:].astype(np.uint32)
+    mixed = (frame[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255
+    return mixed.astype(np.uint8)
+
+
+def _pixels(request: VideoRequest, first: FrameFacts) -> str:
     """ffmpeg's options; it turns a film upright by itself."""
     size = f"{request.width}:{request.height}"
     if request.fit == "pad":
         shape = f"scale={size}:force_original_aspect_ratio=decrease,pad={size}:-1:-1"
     else:
         shape = f"scale={size}:force_original_aspect_ratio=increase,crop={size}"
+    shape = filters(first, f"scale=iw*sar:ih,setsar=1,{shape}")
     return (
-        f"-map 0:V:0 -vf fps={request.fps},scale=iw*sar:ih,setsar=1,{shape} -fps_mode passthrough "
-        f"-frames:v {request.num_frames} -f rawvideo -pix_fmt rgb24"
+        f"-map 0:V:0 -vf fps={request.fps},{shape} -fps_mode passthrough "
+        f"-frames:v {request.num_frames} -f rawvideo -pix_fmt "
+        f"{'rgba' if first.has_alpha else 'rgb24'}"
     )
 
 
@@ -162,6 +204,7 @@ def _facts(kind: Kind, video: Track | None, audio: Track | None) -> MediaFacts:
         duration_seconds=max(track.seconds for track in (video, audio) if track),
         has_audio=audio is not None,
         has_video=video is not None,
+        codec=(video or audio or Track()).codec,
         width=video.width if video else None,
         height=video.height if video else None,
         fps=video.fps if video else None,
@@ -177,6 +220,24 @@ def _check_file(path: Path, most_bytes: int) -> None:
             raise _refused("format", "is no MP4, MOV, WebM, WAV, MP3, M4A, FLAC or Ogg")
 
 
+def _check_codec(facts: MediaFacts) -> None:
+    if facts.codec not in (VIDEO_CODECS if facts.has_video else AUDIO_CODECS):
+        what = f"holds {facts.kind} in the codec {facts.codec}, which is not read"
+        raise _refused("codec", f"{what}; give {_GIVE[facts.kind]}")
+
+
+def _check_frame(width: int, height: int) -> None:
+    if width * height > _MAX_FRAME_PIXELS:
+        what = f"has frames of {width}x{height}; at most {_MAX_FRAME_PIXELS:,} pixels are taken"
+        raise _refused("frame_too_large", what)
+
+
+def _check_matrix(frame: FrameFacts) -> None:
+    if not frame.has_known_matrix:
+        what = f"has its colours in the matrix {frame.matrix}, which is not read"
+        raise _refused("colours", f"{what}; give BT.709, BT.601 or BT.2020")
+
+
 @contextmanager
 def _refusing(most_seconds: float) -> Iterator[None]:
     """ffmpeg's trouble is the fault of whoever gave the file."""
@@ -187,7 +248,7 @@ def _refusing(most_seconds: float) -> Iterator[None]:
     except Late:
         raise _refused("timeout", "takes too long to read") from None
     except Unread:
-        raise _refused("unreadable", "is cut off, broken or of an unusual kind") from None
+        raise _refused("unreadable", "is cut off or broken") from None
 
 
 def _refused(code: str, what: str) -> AttemptFailed:

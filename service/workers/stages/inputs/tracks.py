@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 _MOST_FPS = 240  # packets that all claim the same moment must not count as a short film
-_HEADER = re.compile(rb"#(tb|media_type|dimensions) (\d+): (\S+)")
+_HEADER = re.compile(rb"#(tb|media_type|codec_id|dimensions) (\d+): (\S+)")
 _PACKET = re.compile(rb"(\d+), +(?:-?\d+|NOPTS), +(-?\d+), +(\d+),")
 
 
@@ -19,6 +19,7 @@ class Track:
     """What the packets of one track add up to, so far."""
 
     kind: str = ""
+    codec: str = ""
     tick: Fraction = Fraction(1)  # in seconds
     width: int = 0
     height: int = 0
@@ -55,6 +56,8 @@ def _describe(track: Track, name: bytes, value: str) -> None:
         track.tick = Fraction(value)
     elif name == b"media_type":
         track.kind = value
+    elif name == b"codec_id":
+        track.codec = value
     else:
         track.width, track.height = (int(side) for side in value.split("x"))
 
