@@ -1,3 +1,4 @@
+import struct
 import subprocess
 from pathlib import Path
 
@@ -44,6 +45,19 @@ def test_a_file_that_was_cut_off_is_refused(video: Path, keep: int) -> None:
 
     with pytest.raises(AttemptFailed):
         check(video, ASKED)
+
+
+def test_a_container_that_rounds_its_duration_is_refused(tmp_path: Path) -> None:
+    third = make.request(num_frames=1, fps=3)
+    exact = encode(frames(third), third, tmp_path / "v.mp4", {}).path
+    content = exact.read_bytes()
+    clock = content.index(b"mvhd") + 16  # after version, flags and two dates
+    rounded = tmp_path / "rounded.mp4"
+    rounded.write_bytes(content[:clock] + struct.pack(">II", 1000, 333) + content[clock + 8 :])
+
+    check(exact, third)
+    with pytest.raises(AttemptFailed, match=r"its container says 0\.333000 s"):
+        check(rounded, third)
 
 
 def test_pictures_that_do_not_decode_are_refused(video: Path) -> None:

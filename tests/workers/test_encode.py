@@ -73,6 +73,7 @@ def test_counts_and_sizes_are_exact(tmp_path: Path, count: int, size: tuple[int,
     track = read_track(encoded.path)
     assert (track.samples, track.index_first) == (count, True)
     assert track.duration * 7 == count * track.timescale
+    assert track.movie_duration * 7 == count * track.movie_timescale
 
 
 def test_keyframes_are_at_most_two_seconds_apart(tmp_path: Path) -> None:

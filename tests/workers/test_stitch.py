@@ -52,6 +52,7 @@ def test_joined_files_hold_every_frame_once_and_in_order(tmp_path: Path) -> None
     track = read_track(target)
     assert (track.samples, track.index_first) == (15, True)
     assert track.duration * 12 == 15 * track.timescale
+    assert track.movie_duration * 12 == 15 * track.movie_timescale
     request = make.request(width=96, height=64, fps=12, num_frames=15)
     shown = [int(frame_at(target, n, request)[32, 48, 1]) for n in range(15)]
     assert np.allclose(shown, [level for part in levels for level in part], atol=4)

@@ -8,10 +8,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Track:
-    """The first track of a file: `duration / timescale` is its length in seconds."""
+    """The first track of a file: `duration / timescale` is its length in seconds, and the same of
+    the whole file, which players show."""
 
     timescale: int
     duration: int
+    movie_timescale: int
+    movie_duration: int
     samples: int
     index_first: bool  # `moov` before `mdat`: a player can start before the whole file is there
 
@@ -20,14 +23,19 @@ def read_track(path: Path) -> Track:
     """Raises ValueError when the file is not an MP4 with a track."""
     top, moov = _top_level(path)
     media = _inside(moov, "trak", "mdia")
-    header = _inside(media, "mdhd")
-    layout, start = (">IQ", 20) if header[:1] == b"\x01" else (">II", 12)
     try:
-        timescale, duration = struct.unpack_from(layout, header, start)
+        clocks = (*_clock(_inside(media, "mdhd")), *_clock(_inside(moov, "mvhd")))
         (samples,) = struct.unpack_from(">I", _inside(media, "minf", "stbl", "stsz"), 8)
     except struct.error as error:
         raise ValueError("a box is too short") from error
-    return Track(timescale, duration, samples, top.index("moov") < top.index("mdat"))
+    return Track(*clocks, samples, top.index("moov") < top.index("mdat"))
+
+
+def _clock(header: bytes) -> tuple[int, int]:
+    """The timescale and the duration, which both kinds of header have at one place."""
+    layout, start = (">IQ", 20) if header[:1] == b"\x01" else (">II", 12)
+    timescale, duration = struct.unpack_from(layout, header, start)
+    return timescale, duration
 
 
 def _top_level(path: Path) -> tuple[list[str], bytes]:

@@ -22,6 +22,9 @@ def check(video: Path, request: VideoRequest) -> None:
     if track.duration * request.fps != request.num_frames * track.timescale:
         seconds = track.duration / track.timescale
         raise _wrong(f"it lasts {seconds:.3f} s instead of {request.duration_seconds:.3f} s")
+    if track.movie_duration * request.fps != request.num_frames * track.movie_timescale:
+        seconds = track.movie_duration / track.movie_timescale
+        raise _wrong(f"its container says {seconds:.6f} s instead of {request.duration_seconds} s")
     frame_at(video, 0, request)
 
 

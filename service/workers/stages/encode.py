@@ -17,6 +17,7 @@ from service.workers.machine import blame_for_ffmpeg, ffmpeg
 Kill = Callable[[], None]  # does nothing to a process that has ended
 
 _KEYFRAME_SECONDS = 2  # closed groups this short let players and renders seek quickly
+_TICKS_PER_FRAME = 512
 _PIPE_BYTES = 1 << 20  # the most that Linux grants anybody
 
 
@@ -118,7 +119,7 @@ def _command(request: VideoRequest, target: Path, provenance: dict[str, Any]) ->
         "-an -vf scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,"
         "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv "
         "-c:v libx264 -profile:v high -preset veryfast -crf 18 "
-        f"-g {group} -flags +cgop -fps_mode cfr -movflags +faststart"
+        f"-g {group} -flags +cgop -fps_mode cfr -movflags +faststart {timescales(request.fps)}"
     )
     return [
         ffmpeg(),
@@ -129,6 +130,13 @@ def _command(request: VideoRequest, target: Path, provenance: dict[str, Any]) ->
         f"comment={json.dumps(provenance)}",
         *["-protocol_whitelist", "file", f"file:{target}"],
     ]
+
+
+def timescales(fps: int) -> str:
+    """Options that make track and container count time in parts of a frame: ffmpeg's own choice for
+    the container is milliseconds, which seldom hold a video's length."""
+    ticks = fps * _TICKS_PER_FRAME
+    return f"-video_track_timescale {ticks} -movie_timescale {ticks}"
 
 
 def _widen(pipe: IO[bytes]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.workers.adapters.base import Film, Frame
 from service.workers.machine import blame_for_ffmpeg, ffmpeg
+from service.workers.stages.encode import timescales
 
 _SECONDS = 600  # nothing is decoded: an hour of video takes seconds
 
@@ -57,7 +58,8 @@ def join(parts: list[Path], target: Path, fps: int, provenance: dict[str, Any]) 
         ffmpeg(),
         *"-nostdin -hide_banner -v error -y -protocol_whitelist file -f concat -i".split(),
         f"file:{order}",
-        *f"-map 0:v:0 -c copy -bsf:v {_on_the_beat(fps)} -movflags +faststart -metadata".split(),
+        *f"-map 0:v:0 -c copy -bsf:v {_on_the_beat(fps)} -movflags +faststart".split(),
+        *f"{timescales(fps)} -metadata".split(),
         f"comment={json.dumps(provenance)}",
         f"file:{target}",
     ]

@@ -140,10 +140,25 @@ def test_an_image_stands_upright_by_its_exif(tmp_path: Path, format: str, orient
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["HHIHxx", "HHII"], ids=["short", "long"])
+def test_an_orientation_of_either_type_turns_an_image(
+    tmp_path: Path, order: str, kind: str
+) -> None:
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    number = {"HHIHxx": 3, "HHII": 4}[kind]
+    entry = struct.pack(f"{order}{kind}", 0x0112, number, 1, 6)
+    exif = mark + struct.pack(f"{order}IH", 8, 1) + entry + bytes(4)
+
+    seen = read(tmp_path, saved(gradient(), "PNG", exif=exif))
+
+    assert difference(seen, gradient().transpose(Image.Transpose.ROTATE_270)) == 0
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("cut", range(0, 40, 3))
 def test_broken_exif_turns_nothing(tmp_path: Path, order: str, cut: int) -> None:
     mark = b"II*\0" if order == "<" else b"MM\0*"
-    entries = struct.pack(f"{order}HHHII", 65_535, 0x0112, 4, 1, 6)
+    entries = struct.pack(f"{order}HHHII", 65_535, 0x0112, 2, 1, 6)  # a text
     exif = (mark + struct.pack(f"{order}I", 8) + entries)[:cut]
 
     seen = read(tmp_path, saved(gradient(), "JPEG", exif=b"Exif\0\0" + exif))

@@ -2,7 +2,8 @@
 
 import struct
 
-_ORIENTATION, _SHORT = 0x0112, 3
+_ORIENTATION = 0x0112
+_TYPES = {3: "H", 4: "I"}  # SHORT, as the standard has it, and LONG, as some programs write it
 _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
 
 
@@ -16,9 +17,10 @@ def orientation(exif: bytes) -> int:
         (start,) = struct.unpack_from(f"{order}I", tiff, 4)
         (entries,) = struct.unpack_from(f"{order}H", tiff, start)
         for entry in range(entries):
-            found = struct.unpack_from(f"{order}HHIH", tiff, start + 2 + 12 * entry)
-            if found[:2] == (_ORIENTATION, _SHORT):
-                return int(found[3])
+            place = start + 2 + 12 * entry
+            tag, kind = struct.unpack_from(f"{order}HH", tiff, place)
+            if tag == _ORIENTATION and kind in _TYPES:
+                return int(struct.unpack_from(order + _TYPES[kind], tiff, place + 8)[0])
     except struct.error:
         return 1
     return 1
