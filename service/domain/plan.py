@@ -20,6 +20,7 @@ class Segment:
     request: VideoRequest
     overlap: int
     handed_on: int
+    video_frames: int  # of the whole video
 
     @property
     def first(self) -> bool:
@@ -53,6 +54,7 @@ def plan(request: VideoRequest, card: ModelCard) -> list[Segment]:
             ),
             overlap=card.overlap if number else 0,
             handed_on=card.overlap if number < of - 1 else 0,
+            video_frames=request.num_frames,
         )
         for number, frames in enumerate(lengths)
     ]

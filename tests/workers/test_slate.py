@@ -12,7 +12,10 @@ from service.domain.request import MAX_SEED, VideoRequest
 from service.workers.adapters.base import NOTHING, Conditions, Frame
 from service.workers.adapters.registry import make_adapter
 from service.workers.adapters.slate import CYCLE, SHUT, Slate, flash, openness
+from service.workers.adapters.slate_art import fonts
 from service.workers.adapters.slate_art.dials import timecode
+from service.workers.adapters.slate_art.layout import lay_out
+from service.workers.adapters.slate_art.runs import is_rtl, runs
 from service.workers.adapters.slate_art.text import elided, legible, length, paragraph
 
 SIZES = [
@@ -202,7 +205,10 @@ def test_text_that_is_too_long_ends_in_an_ellipsis() -> None:
 
 
 def test_accents_dashes_and_line_breaks_are_made_plain() -> None:
-    assert legible("  Caf\u00e9\n\u2014 na\u00efve\t\u00d7 2 ") == "Cafe - naive x 2"
+    assert (
+        legible("  Caf\u00e9\n\u2014 na\u00efve\t\u00d7 2 ")
+        == "Caf\u00e9 \u2014 na\u00efve \u00d7 2"
+    )
 
 
 @pytest.mark.parametrize(
@@ -304,3 +310,75 @@ def test_a_clip_that_goes_on_begins_with_the_frames_before() -> None:
     assert np.array_equal(frames[0], tail[0])
     assert np.array_equal(frames[1], tail[1])
     assert np.array_equal(frames[2], draw()[2])
+
+
+SCRIPTS = {
+    "Latin": "\u0141\u00f3d\u017a, \u0110\u00e0 N\u1eb5ng",
+    "Cyrillic": "\u043a\u043e\u0442",
+    "Greek": "\u03b3\u03ac\u03c4\u03b1",
+    "Chinese": "\u5bcc\u58eb\u5c71",
+    "Japanese": "\u306e\u30ab",
+    "Korean": "\ud55c\uad6d\uc5b4",
+    "Arabic": "\u0642\u0637\u0629",
+    "Hebrew": "\u05d7\u05ea\u05d5\u05dc",
+    "Devanagari": "\u0939\u093f\u0928\u094d\u0926\u0940",
+    "Thai": "\u0e41\u0e21\u0e27",
+    "Tamil": "\u0baa\u0bc2\u0ba9\u0bc8",
+    "Georgian": "\u10d9\u10d0\u10e2\u10d0",
+    "Ethiopic": "\u12f5\u1218\u1275",
+    "emoji": "\U0001f408\U0001f6b2",
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_is_drawn_and_not_boxes(script: str) -> None:
+    text = legible(SCRIPTS[script])
+
+    assert all(fonts.has(run.font, letter) for run in runs(text) for letter in run.text)
+
+
+def test_a_box_is_known_for_one() -> None:
+    assert not fonts.has(fonts.PLAIN, "\u5bcc")
+    assert not fonts.has(1, "\U0010fffd")
+
+
+def test_a_line_from_right_to_left_keeps_the_order_of_what_runs_the_other_way() -> None:
+    """A Hebrew line with two runs from left to right, the second in another font."""
+    line = "\u05d7\u05ea\u05d5\u05dc abc \u5bcc, \u05d7!"
+
+    texts = [run.text for run in runs(line)]
+
+    assert is_rtl(line)
+    assert texts.index("abc") < texts.index("\u5bcc")
+    assert texts[-1].startswith("\u05d7\u05ea\u05d5\u05dc")
+    assert texts[0] == "!"
+
+
+def test_a_word_from_right_to_left_leaves_the_order_of_an_english_line() -> None:
+    line = "abc \u05d7 def"
+
+    assert not is_rtl(line)
+    assert "".join(run.text for run in runs(line)) == line
+
+
+def test_no_line_begins_with_an_accent_or_breaks_a_joined_emoji() -> None:
+    family = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
+    lines, _ = paragraph(family * 40, 14, 100, 50)
+
+    assert len(lines) > 2
+    assert all(set(line.split(family)) == {""} for line in lines)
+
+
+def test_a_segment_counts_the_frames_of_the_whole_video() -> None:
+    """The second half of a video, as a segment of it, has the dials of the second half."""
+    whole = draw(num_frames=8, width=480, height=320)
+    part = ask(num_frames=4, width=480, height=320)
+
+    second = list(Slate(SLATE).generate(part, Conditions(start=4, video_frames=8), ignore))
+
+    layout = lay_out(480, 320)
+    dial = np.s_[layout.top + layout.dials : layout.top + layout.banner, 60:420]
+    for n, frame in enumerate(second):
+        assert np.array_equal(frame[dial], whole[4 + n][dial])
+        assert not np.array_equal(frame[dial], whole[n][dial])
+    assert np.array_equal(second[-1][-3:], whole[-1][-3:])  # the bar is full at the very end

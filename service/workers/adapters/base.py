@@ -24,6 +24,7 @@ class Conditions:
     `image` is its first frame and `last_image` its last; each of `keyframes` is shown at a frame on
     the way, counted from 0; `video` is what it is made over, by the request's strength; `tail` is
     the end of the clip that it continues, whose moments it shows again as its own beginning.
+    The clip's first frame is frame `start` of a video of `video_frames`; None: the clip is all.
     """
 
     image: Frame | None = None
@@ -31,6 +32,8 @@ class Conditions:
     keyframes: tuple[tuple[int, Frame], ...] = ()
     video: Film | None = None
     tail: Film | None = None
+    start: int = 0
+    video_frames: int | None = None
 
 
 NOTHING = Conditions()  # text to video

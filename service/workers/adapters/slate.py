@@ -67,7 +67,8 @@ def _painter(request: VideoRequest, conditions: Conditions) -> Callable[[int], F
     stick = loose(striped(layout.wide, layout.stick, palette.accent, lean=1))
     # The last pose is kept: the stick is still in three frames of four.
     pose = lru_cache(maxsize=1)(partial(turned, stick, layout.left, layout.top - 1))
-    shows = (dials(request, layout), progress_bar(request, palette.accent))
+    of = conditions.video_frames or request.num_frames
+    shows = (dials(request, layout, of), progress_bar(request, palette.accent, of))
 
     tail = () if conditions.tail is None else conditions.tail
 
@@ -85,7 +86,7 @@ def _painter(request: VideoRequest, conditions: Conditions) -> Callable[[int], F
         for layer in (*board, pose(openness(seconds))):
             layer.over(frame)
         for show in shows:
-            show(frame, index)
+            show(frame, conditions.start + index)
         return frame
 
     return draw

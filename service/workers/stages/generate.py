@@ -77,6 +77,8 @@ class Studio:
             keyframes=tuple(own_keyframes(given.keyframes, segment)),
             video=given.video,
             tail=None if before is None else before.tail,
+            start=segment.start,
+            video_frames=segment.video_frames,
         )
 
 

@@ -20,12 +20,14 @@ from service.workers.adapters.slate_art.text import (
     LEADING,
     elided,
     font,
+    is_rtl,
     label,
     label_length,
     largest,
     legible,
     length,
     paragraph,
+    write,
 )
 
 SANDBOX = "SANDBOX"
@@ -58,12 +60,12 @@ def _scene(draw: ImageDraw.ImageDraw, request: VideoRequest, layout: Layout) -> 
         top, foot = top + round(em * 2.1), foot - round(em * 0.3)
     note = _note(request, layout)
     if note and foot - top >= 4 * em:
-        draw.text((pad, foot - em * 0.3), note, MUTED, font(em), anchor="ls")
+        write(draw, (pad, foot - em * 0.3), note, em, MUTED)
         foot -= round(em * 1.6)
     size, lines = _sized(legible(request.prompt), width, foot - top, em)
     for number, line in enumerate(lines):
-        at = (pad, top + number * round(size * LEADING) + size * 0.85)
-        draw.text(at, line, INK, font(size), anchor="ls")
+        left = pad + (width - length(line, size)) * is_rtl(line)
+        write(draw, (left, top + number * round(size * LEADING) + size * 0.85), line, size, INK)
 
 
 def _note(request: VideoRequest, layout: Layout) -> str:

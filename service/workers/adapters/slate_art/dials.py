@@ -13,7 +13,8 @@ from service.workers.adapters.slate_art.layout import SMALLEST_PRINT, Layout
 from service.workers.adapters.slate_art.text import CAPITAL, font, largest, length
 
 Tiles: TypeAlias = dict[str, Frame]  # each digit drawn once, so that a frame only copies
-Show: TypeAlias = Callable[[Frame, int], None]  # draws what belongs to the frame at an index
+# Draws what belongs to the frame at an index of the whole video.
+Show: TypeAlias = Callable[[Frame, int], None]
 
 
 def timecode(index: int, fps: int) -> str:
@@ -26,9 +27,10 @@ def counter(number: int, of: int) -> str:
     return f"{number:0{len(str(of))}}/{of}"
 
 
-def dials(request: VideoRequest, layout: Layout) -> Show:
-    """Timecode on the left and counter on the right; the counter alone where both do not fit."""
-    fps, of = request.fps, request.num_frames
+def dials(request: VideoRequest, layout: Layout, of: int) -> Show:
+    """Timecode on the left and counter on the right; the counter alone where both do not fit. They
+    count the `of` frames of the whole video, of which `request` may be a segment."""
+    fps = request.fps
     width = layout.wide - 2 * layout.pad
     both, count = f"{timecode(0, fps)}     {counter(of, of)}", counter(of, of)
     timed = length(both, SMALLEST_PRINT) <= width
@@ -49,12 +51,12 @@ def dials(request: VideoRequest, layout: Layout) -> Show:
     return show
 
 
-def progress_bar(request: VideoRequest, accent: Colour) -> Show:
-    """A thin bar along the lower edge of the frame."""
+def progress_bar(request: VideoRequest, accent: Colour, of: int) -> Show:
+    """A thin bar along the lower edge of the frame, full at the last of all `of` frames."""
     thick = max(2, round(min(request.width, request.height) * 0.01))
 
     def show(frame: Frame, index: int) -> None:
-        done = request.width * (index + 1) // request.num_frames
+        done = request.width * (index + 1) // of
         frame[-thick:] >>= 1
         frame[-thick:, :done] = accent
 

@@ -1,37 +1,60 @@
-"""Text on the slate: what the bundled font can draw, and how much of it fits."""
+"""Text on the slate: how much of it fits, and how it is drawn."""
 
 import unicodedata
 from collections.abc import Iterable
-from functools import lru_cache
 from math import ceil
 
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw, ImageFont, features
 
+from service.workers.adapters.slate_art import fonts
 from service.workers.adapters.slate_art.layer import Colour
+from service.workers.adapters.slate_art.runs import Run, is_rtl, runs
+
+__all__ = ["elided", "font", "is_rtl", "label", "label_length", "largest", "legible", "length"]
 
 LEADING = 1.26  # line height, of the font size
 CAPITAL = 0.72  # height of a capital, of the font size
 TRACKING = 0.14  # between the capitals of a label, of the font size
-_PLAIN = str.maketrans(dict.fromkeys("\u2012\u2013\u2014\u2212", "-") | {"\u00d7": "x"})
+_JOINERS = "\u200c\u200d"  # invisible, and yet they shape Persian, Indic scripts and emoji
 
 
-@lru_cache(maxsize=64)
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """The one font that Pillow carries (Aileron): little more than ASCII, digits of one width."""
-    face = ImageFont.load_default(size=size)
-    assert isinstance(face, ImageFont.FreeTypeFont)  # what Pillow gives when a size is named
-    return face
+    """The one of the slate's own words and numbers: its digits have one width."""
+    return fonts.face(fonts.PLAIN, size)
 
 
 def length(text: str, size: int) -> float:
-    return font(size).getlength(text)
+    return sum(
+        fonts.face(run.font, size).getlength(run.text, direction=_direction(run))
+        for run in runs(text)
+    )
+
+
+def _direction(run: Run) -> str | None:
+    """Pillow's wheels have Raqm, which joins letters and knows directions; without it there is no
+    saying which."""
+    if run.font == fonts.PLAIN or not features.check("raqm"):
+        return None
+    return "rtl" if run.rtl else "ltr"
+
+
+def write(
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, fill: Colour
+) -> None:
+    """One line in any script, `at` the left end of its foot."""
+    x, y = at
+    for run in runs(text):
+        face = fonts.face(run.font, size)
+        draw.text((x, y), run.text, fill, face, anchor="ls", direction=_direction(run))
+        x += face.getlength(run.text, direction=_direction(run))
 
 
 def legible(text: str) -> str:
-    """One line that is safe to draw: accents and long dashes, which the font lacks, made plain."""
-    letters = unicodedata.normalize("NFKD", text.translate(_PLAIN))
-    kept = (c if c.isprintable() else " " for c in letters if not unicodedata.combining(c))
-    return " ".join("".join(kept).split())
+    """One line that is safe to draw, without control characters."""
+    letters = unicodedata.normalize("NFC", text)
+    return " ".join(
+        "".join(c if c.isprintable() or c in _JOINERS else " " for c in letters).split()
+    )
 
 
 def largest(texts: Iterable[str], width: int, most: int, least: int = 9) -> int:
@@ -56,7 +79,8 @@ def elided(text: str, size: int, width: int) -> str:
     """`text`, or as much of its start as leaves room for an ellipsis."""
     if len(text) <= _at_most(size, width) and length(text, size) <= width:
         return text
-    cut = _fitting(text, size, width - ceil(length("…", size)))
+    ellipsis = ceil(length("…", size)) if text.isascii() else size  # as wide as a Han character
+    cut = _fitting(text, size, width - ellipsis)
     return text[:cut].rstrip(" .,;:") + "…"
 
 
@@ -69,7 +93,17 @@ def _fitting(text: str, size: int, width: int) -> int:
     if low == len(text) or text[low] == " ":
         return low
     space = text.rfind(" ", 0, low)
-    return space if space > 0 else low
+    return space if space > 0 else _between_letters(text, low)
+
+
+def _between_letters(text: str, cut: int) -> int:
+    """The last place up to `cut` that parts no accent from its letter and no joined emoji."""
+    for place in range(cut, 0, -1):
+        before, after = text[place - 1], text[place]
+        bound = unicodedata.category(after) in ("Mn", "Mc") or {before, after} & set(_JOINERS)
+        if not bound:
+            return place
+    return cut
 
 
 def _at_most(size: int, width: int) -> int:
