@@ -7,13 +7,22 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urljoin
 
 import httpcore
 
 from service.egress.connection import Connect, Stream, dial
 from service.egress.deadline import Deadline, Reason, TargetFailed
 from service.egress.lookup import Lookups, Resolve, system_addresses
-from service.egress.target import Rules, Target, TargetRefused, check_address, check_url, parse
+from service.egress.target import (
+    MOST_CHARACTERS,
+    Rules,
+    Target,
+    TargetRefused,
+    check_address,
+    check_url,
+    parse,
+)
 
 __all__ = [
     "Answer",
@@ -28,6 +37,8 @@ __all__ = [
 
 USER_AGENT = "Rushes"
 _MOST_HEADER_CHARACTERS = 200
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTS = 5
 
 
 @dataclass(frozen=True)
@@ -51,8 +62,9 @@ class Egress:
     """Calls what customers name, and nothing that the rules forbid. Threads may share one.
 
     A name is asked for once a call, every address it has must be allowed, and the connection goes
-    to an address that was judged: a name cannot change its mind in between. Redirects, cookies and
-    proxies of the environment are not followed, kept or used; no connection serves twice.
+    to an address that was judged: a name cannot change its mind in between. Redirects of a fetch
+    are judged like its URL, those of a post are not followed. Cookies and proxies of the
+    environment are not kept or used; no connection serves twice.
 
     Every method raises TargetRefused or TargetFailed, and ends by `timeout`, DNS included.
     """
@@ -85,17 +97,31 @@ class Egress:
             return Answer(response.status, retry_after, deadline.spent())
 
     def fetch(self, url: str, *, into: Path, most_bytes: int, timeout: timedelta) -> Fetched:
-        """Only a 2xx is fetched, a redirect is not; on any failure there is no file `into`."""
+        """Only a 2xx is fetched, after five redirects at most, none of them from https to http; on
+        any failure there is no file `into`."""
         deadline = Deadline(timeout)
         target = parse(url, self._rules)
-        request = _request("GET", target, {"Accept-Encoding": "identity"}, b"")
-        with self._open(target, deadline) as stream:
-            response = _exchange(stream, request)
-            if not 200 <= response.status < 300:
-                raise TargetFailed("status", response.status)
-            content_type = _header(response, b"content-type")
-            with _quoting_nothing(), _removed_on_failure(into):
-                return Fetched(content_type, _save(response, into, most_bytes))
+        for _ in range(_MAX_REDIRECTS + 1):
+            request = _request("GET", target, {"Accept-Encoding": "identity"}, b"")
+            with self._open(target, deadline) as stream:
+                response = _exchange(stream, request)
+                if 200 <= response.status < 300:
+                    content_type = _header(response, b"content-type")
+                    with _quoting_nothing(stream), _removed_on_failure(into):
+                        return Fetched(content_type, _save(response, into, most_bytes))
+                target = self._moved(target, response)
+        raise TargetFailed("redirects")
+
+    def _moved(self, target: Target, response: httpcore.Response) -> Target:
+        """Where a redirect leads, read and judged like the URL that a customer named."""
+        location = _header(response, b"location", MOST_CHARACTERS)
+        if response.status not in _REDIRECTS or location is None:
+            raise TargetFailed("status", response.status)
+        url = urljoin(f"{target.scheme}://{target.authority}{target.path}", location)
+        moved = parse(url.partition("#")[0], self._rules)
+        if (target.scheme, moved.scheme) == ("https", "http"):
+            raise TargetRefused("it is redirected from https to http")
+        return moved
 
     @contextmanager
     def _open(self, target: Target, deadline: Deadline) -> Iterator[Stream]:
@@ -131,19 +157,19 @@ def _request(
 
 
 def _exchange(stream: Stream, request: httpcore.Request) -> httpcore.Response:
-    with _quoting_nothing():
+    with _quoting_nothing(stream):
         response = httpcore.HTTP11Connection(request.url.origin, stream).handle_request(request)
     stream.head_done = True
     return response
 
 
 @contextmanager
-def _quoting_nothing() -> Iterator[None]:
+def _quoting_nothing(stream: Stream) -> Iterator[None]:
     try:
         yield
     except httpcore.RemoteProtocolError:
         # Its text quotes what came, which a tenant must not read: it ends here.
-        raise TargetFailed("protocol") from None
+        raise TargetFailed("protocol", broke_off=stream.ended) from None
 
 
 @contextmanager
@@ -166,9 +192,11 @@ def _save(response: httpcore.Response, into: Path, most_bytes: int) -> int:
     return size_bytes
 
 
-def _header(response: httpcore.Response, name: bytes) -> str | None:
+def _header(
+    response: httpcore.Response, name: bytes, max_characters: int = _MOST_HEADER_CHARACTERS
+) -> str | None:
     """The first of that name, if it is short and plain."""
     value = next((value for key, value in response.headers if key.lower() == name), b"")
-    if not value.isascii() or len(value) > _MOST_HEADER_CHARACTERS:
+    if not value.isascii() or len(value) > max_characters:
         return None
     return value.decode() or None

@@ -43,6 +43,7 @@ class Stream(httpcore.NetworkStream):
         self._deadline = deadline
         self._head_bytes = 0
         self.head_done = False
+        self.ended = False  # by the other side
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if not self.head_done and self._head_bytes >= MOST_HEAD_BYTES:
@@ -53,7 +54,8 @@ class Stream(httpcore.NetworkStream):
         except TimeoutError:
             raise TargetFailed("timeout") from None
         except OSError:
-            raise TargetFailed("protocol") from None
+            raise TargetFailed("protocol", broke_off=True) from None
+        self.ended = not data
         self._head_bytes += len(data)
         return data
 
@@ -81,7 +83,8 @@ class Stream(httpcore.NetworkStream):
         except TimeoutError:
             raise TargetFailed("timeout") from None
         except (OSError, ValueError) as error:
-            raise TargetFailed("tls") from error
+            broke_off = isinstance(error, ssl.SSLEOFError | ConnectionError)
+            raise TargetFailed("tls", broke_off=broke_off) from error
         return self
 
     def close(self) -> None:

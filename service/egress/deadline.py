@@ -4,7 +4,17 @@ import time
 from datetime import timedelta
 from typing import Literal
 
-Reason = Literal["timeout", "dns", "resolver", "connect", "tls", "protocol", "status", "too_large"]
+Reason = Literal[
+    "timeout",
+    "dns",
+    "resolver",
+    "connect",
+    "tls",
+    "protocol",
+    "status",
+    "too_large",
+    "redirects",
+]
 
 
 class TargetFailed(Exception):
@@ -13,13 +23,17 @@ class TargetFailed(Exception):
     `reason`: timeout (the deadline passed, whatever we were at), dns (no such name, or it has no
     address), resolver (whether there is such a name cannot be told just now), connect (nobody
     listens), tls (no trusted certificate for that name), protocol (not HTTP, or broken off), status
-    (see `status`), too_large.
+    (see `status`), too_large, redirects (too many). `broke_off`: the other side ended a connection
+    in the middle of it (tls, protocol).
     """
 
-    def __init__(self, reason: Reason, status: int | None = None) -> None:
+    def __init__(
+        self, reason: Reason, status: int | None = None, *, broke_off: bool = False
+    ) -> None:
         super().__init__(reason if status is None else f"{reason} {status}")
         self.reason = reason
         self.status = status
+        self.broke_off = broke_off
 
 
 class Deadline:
