@@ -188,6 +188,12 @@ class Settings(BaseSettings):
     max_submits_per_second: float = Field(
         50.0, ge=0, description="Of one key, after 1,000 at once; 0: no limit."
     )
+    keep_alive_seconds: int = Field(
+        75,
+        ge=1,
+        le=3600,
+        description="How long a connection stays open between two requests; longer than a proxy's.",
+    )
     min_free_bytes: int = Field(
         500_000_000, ge=0, description="With less room on the disk no job is accepted or begun."
     )

@@ -1,6 +1,7 @@
 """Settings become concrete parts here and nowhere else."""
 
 import os
+import resource
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,7 +23,7 @@ from service.domain.errors import Unavailable
 from service.domain.keeping import Keeping
 from service.domain.key import new_secret
 from service.domain.levers import Levers
-from service.domain.limits import Limits
+from service.domain.limits import Limits, max_waits
 from service.domain.ports import ArtifactStore, Offsite
 from service.domain.price import GPUS, MODAL_TABLE, Rates, Terms, table_of
 from service.egress.client import Egress, Rules
@@ -180,10 +181,11 @@ def levers(settings: Settings) -> Levers:
 def limits(settings: Settings) -> Limits:
     called = settings.dispatch == "modal"
     longest = timedelta(seconds=call_seconds(settings)) if called else timedelta(days=1)
+    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return Limits(
         max_queued_per_key=settings.max_queued_per_key,
         max_active_per_key=settings.max_active_per_key,
-        max_waits=API_INPUTS * 6 // 10 if called else 1_000,
+        max_waits=API_INPUTS * 6 // 10 if called else max_waits(open_files),
         default_timeout=timedelta(seconds=settings.job_timeout_seconds),
         longest_timeout=longest,
         running_lease=timedelta(seconds=settings.running_lease_seconds),

@@ -34,7 +34,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 Prefer = Annotated[
-    str | None, Header(description="`wait=N`: answer when the job is final, within N ≤ 60 seconds.")
+    str | None, Header(description="`wait=N`: answer when the job is final, within N ≤ 55 seconds.")
 ]
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")

@@ -64,7 +64,7 @@ def etag_matches(known: str | None, tag: str) -> bool:
 async def wait_final(request: Request, parts: Parts, job: Job, wait: timedelta) -> Job | None:
     """The job as soon as it is final, or as it is when the wait is over or its client has hung up;
     None at once where too many requests are held already."""
-    deadline = parts.clock.passed() + wait
+    deadline = parts.clock.passed() + min(wait, parts.limits.max_wait)
     with parts.waits.hold(job.key_id) as held, parts.bell.listen(job.id) as rung:
         if not held:
             return None

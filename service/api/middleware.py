@@ -1,5 +1,6 @@
 """What every request goes through: it gets an id, and its body has a limit."""
 
+import asyncio
 import random
 import re
 import time
@@ -15,6 +16,9 @@ from service.log import Log, during
 log = Log("rushes.access")
 
 _MEDIA = re.compile(r"/generate-video|/v1/estimate|/v1/jobs/[^/]+/retry")
+# Of an ordinary body. Most routes read it before they look at the key; those that take images and
+# videos look first, and give the body longer.
+_BODY_SECONDS = 30.0
 _SOUND = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -72,21 +76,26 @@ def _new_id() -> str:
 
 class BodyLimit:
     """Ends the reading of a body, declared or in chunks, that is larger than `most` bytes, or than
-    `most_media` on the routes that take pictures and films.
+    `most_media` on the routes that take images and videos; and on all others of one that drips.
 
     Raised where the route reads, so that the answer is a problem like any other.
     """
 
-    def __init__(self, app: ASGIApp, most: int, most_media: int) -> None:
+    def __init__(
+        self, app: ASGIApp, most: int, most_media: int, seconds: float = _BODY_SECONDS
+    ) -> None:
         self.app = app
         self.most = most
         self.most_media = most_media
+        self.seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             await self.app(scope, receive, send)
             return
-        most = self.most_media if _MEDIA.fullmatch(scope["path"]) else self.most
+        most = self.most_media
+        if not _MEDIA.fullmatch(scope["path"]):
+            most, receive = self.most, _in_time(receive, self.seconds)
         headers = Headers(scope=scope)
         declared = headers.get("content-length", "")
         seen = int(declared) if declared.isdecimal() else 0
@@ -108,3 +117,23 @@ class BodyLimit:
             return message
 
         await self.app(scope, limited, send)
+
+
+def _in_time(receive: Receive, seconds: float) -> Receive:
+    """Receive a body that is whole in so many seconds; what comes behind it may take longer."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    is_whole = False
+
+    async def received() -> Message:
+        nonlocal is_whole
+        if is_whole:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408) from None
+        is_whole = not message.get("more_body", False)
+        return message
+
+    return received

@@ -145,6 +145,7 @@ _HTTP = {
     400: ("invalid_json", _NOT_JSON),
     404: ("not_found", "no such route"),
     405: ("method_not_allowed", "this route does not take this method"),
+    408: ("timeout", "the body did not come in in time"),
     413: ("too_large", "the body is larger than this service takes"),
 }
 
@@ -165,6 +166,22 @@ def unplanned(request_id: str) -> ProblemResponse:
         request_id=request_id,
     )
     return _answer(problem)
+
+
+_REFUSED = {
+    400: "invalid_http",
+    405: "method_not_allowed",
+    408: "timeout",
+    431: "head_too_large",
+}
+
+
+def refusal(status: http.HTTPStatus, detail: str) -> bytes:
+    """The problem of a request of which the service saw not even the whole head."""
+    problem = Problem(
+        title=status.phrase, status=status, detail=detail, code=_REFUSED[status], request_id=""
+    )
+    return problem.model_dump_json(exclude_none=True).encode()
 
 
 def _problem(

@@ -2,50 +2,77 @@
 
 import gc
 import os
+import resource
 import socket
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from service.api.bell import Bell
 from service.app import build
+from service.cli.connections import Connections, raise_open_files
+from service.cli.http_protocol import HttpFactory
 from service.cli.pulse import beat
+from service.domain.limits import max_connections
 from service.settings import Settings
 
 
 def serve(settings: Settings, socket_fd: int | None = None, pulse_fd: int | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then answer what is under way and return. Meanwhile the event
     loop gives signs of life on the pipe `pulse_fd`."""
+    raise_open_files()
     app = build(settings)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=5,
-        server_header=False,
-    )
+    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connections = Connections(max_connections(open_files), settings.keep_alive_seconds)
+    config = configure(app, connections, settings.host, settings.port)
     # What was made so far lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
     sockets = None if socket_fd is None else [socket.socket(fileno=socket_fd)]
     if pulse_fd is not None:
         os.set_blocking(pulse_fd, False)
-    _Server(config, app.state.bell, pulse_fd).run(sockets=sockets)
+    Server(config, app.state.bell, connections, pulse_fd).run(sockets=sockets)
 
 
-class _Server(uvicorn.Server):
-    """Ends long polls as soon as it is told to stop: they would hold it up for a minute."""
+def configure(app: ASGIApp, connections: Connections, host: str, port: int) -> uvicorn.Config:
+    """Uvicorn's settings for a server that keeps these connections."""
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=HttpFactory(connections),  # type: ignore[arg-type]
+        ws="none",
+        timeout_keep_alive=connections.keep_alive_seconds,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        server_header=False,
+    )
 
-    def __init__(self, config: uvicorn.Config, bell: Bell, pulse_fd: int | None) -> None:
+
+class Server(uvicorn.Server):
+    """Ends long polls as soon as it is told to stop: they would hold it up for a minute. Until
+    then it closes connections whose time is over."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        bell: Bell,
+        connections: Connections,
+        pulse_fd: int | None = None,
+    ) -> None:
         super().__init__(config)
         self._bell = bell
+        self._connections = connections
         self._pulse_fd = pulse_fd
 
     async def on_tick(self, counter: int) -> bool:
+        """Uvicorn's own, ten times a second."""
         if self._pulse_fd is not None:
             beat(self._pulse_fd)
+        if counter % 10 == 0:
+            self._connections.sweep()
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

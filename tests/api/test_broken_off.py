@@ -8,7 +8,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
+from service.api.middleware import BodyLimit
+from service.app import build
+from service.settings import Settings
 from tests.api.world import KEY, World
 
 BODY = json.dumps({"prompt": "a red ball"}).encode()
@@ -129,6 +133,24 @@ def test_a_body_that_drips_is_ended(world: World, query: bytes) -> None:
     assert (answer[0], answer[1]["code"]) == (503, "unavailable")
     assert answer[1]["request_id"]
     assert jobs(world) == []
+
+
+@pytest.mark.parametrize("path", ["/v1/keys", "/internal/claims"])
+def test_a_body_that_drips_is_ended_though_its_key_is_read_after_it(
+    settings: Settings, path: str
+) -> None:
+    async def never() -> dict[str, Any]:
+        await asyncio.sleep(60)
+        return piece(BODY)
+
+    app = build(settings)
+    (limit,) = (each for each in app.user_middleware if each.cls is BodyLimit)
+    limit.kwargs["seconds"] = 0.05
+    with TestClient(app, base_url="http://rushes.test") as client:
+        answer = send(World(client), b"", [piece(b"{", more=True), never], key="none", path=path)
+
+    assert answer is not None
+    assert (answer[0], answer[1]["code"]) == (408, "timeout")
 
 
 @LANES

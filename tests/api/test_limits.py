@@ -3,6 +3,7 @@ import time
 from collections import namedtuple
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,27 @@ def test_a_request_that_may_not_be_held_is_answered_at_once(world: World) -> Non
     assert (polled.json()["status"], polled.headers["Retry-After"]) == ("queued", "1")
     assert sent.status_code == 202
     assert "Preference-Applied" not in sent.headers
+
+
+def test_no_wait_outlasts_a_proxy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most give a request up after 60 s; what is longer than the bound is taken, and cut short."""
+    assert world.parts.limits.max_wait == timedelta(seconds=55)
+    limits = replace(world.parts.limits, max_wait=timedelta(0))
+    monkeypatch.setattr(world.client.app.state, "parts", replace(world.parts, limits=limits))  # type: ignore[attr-defined]
+    job, started = world.submit(model="ltx-2b"), time.monotonic()
+
+    polled = world.client.get(f"/v1/jobs/{job['id']}?wait=60")
+    sent = world.client.post(
+        "/generate-video",
+        json={"prompt": "x", "model": "ltx-2b"},
+        headers={"Prefer": "wait=60"},
+    )
+    claimed = world.claim(wait=60)
+
+    assert time.monotonic() - started < 30
+    assert (polled.status_code, polled.json()["status"]) == (200, "queued")
+    assert (sent.status_code, sent.headers["Preference-Applied"]) == (202, "wait=0")
+    assert claimed.status_code == 204
 
 
 def test_a_run_longer_than_a_call_on_modal_is_refused(

@@ -93,6 +93,7 @@ def test_every_error_code_is_in_the_api_document() -> None:
     # The tree's root is never raised, and a conflict always says which.
     kinds = {kind.code for kind in _tree(ServiceError)} - {"service_error", "conflict"}
     of_http = {code for code, _ in problems._HTTP.values()} | {"internal_error"}
+    of_http |= set(problems._REFUSED.values())
 
     table = section(read("docs/api.md"), "## Errors")
 

@@ -117,7 +117,8 @@ async def claim_work(ask: ClaimAsk, request: Request, parts: WorkerDep) -> Respo
 
 
 async def _wait_for_work(ask: ClaimAsk, request: Request, parts: Parts) -> dispatch.Claim | None:
-    deadline = parts.clock.passed() + timedelta(seconds=ask.wait_seconds)
+    wait = timedelta(seconds=ask.wait_seconds)
+    deadline = parts.clock.passed() + min(wait, parts.limits.max_wait)
     models = [name for name in ask.models if name in parts.cards]
     with parts.bell.listen(*(f"queue:{name}" for name in models)) as rung:
         while not parts.bell.closed:

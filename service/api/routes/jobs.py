@@ -114,7 +114,12 @@ async def get_job(
     request: Request,
     visit: VisitDep,
     wait: Annotated[
-        int, Query(ge=0, le=60, description="Answer when the job is final, or after these seconds.")
+        int,
+        Query(
+            ge=0,
+            le=60,
+            description="Answer when the job is final, or after these seconds; 55 s at the latest.",
+        ),
     ] = 0,
 ) -> Response:
     """One job. Poll it with `If-None-Match`, or let the service do the waiting with `?wait=30`."""
