@@ -41,6 +41,7 @@ from service.api.routes import (
     webhooks,
 )
 from service.api.seen import Seen
+from service.api.shares import Shares
 from service.api.waits import Waits
 from service.background import Repeater, Ticker
 from service.domain import ids
@@ -276,6 +277,8 @@ def _parts(
         line=Line(db),
         seen=seen,
         waits=Waits(limits.max_waits),
+        list_shares=Shares("lists", max_at_once=2, max_seconds=10),
+        inline_shares=Shares("inline videos", max_at_once=8, max_seconds=30),
         calls=calls,
         pools=None if calls is None else Pools(calls.dispatcher, tuple(cards)),
         due=due,

@@ -113,7 +113,7 @@ async def answered(
             headers["Preference-Applied"] = f"wait={int(wait.total_seconds())}"
             job = waited
     if said.response_format == "b64_json" and job.state is JobState.SUCCEEDED:
-        answer = await inline_answer(parts, job)
+        answer = inline_answer(parts, job)
     else:
         answer = json_answer(await view(visit, job), 200 if job.state.final else 202)
     answer.headers.update(headers)

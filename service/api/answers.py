@@ -1,18 +1,17 @@
 """How a job is answered: as JSON with an ETag, after a wait, or as the video itself."""
 
-import base64
 import hashlib
 from datetime import timedelta
 
 from fastapi import Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from service.api.auth import Visit
 from service.api.bell import heard
+from service.api.inline_video import InlineAnswer
 from service.api.parts import Parts
-from service.api.schemas import InlineVideo, JobOut, duration_ms, generation_time_ms
+from service.api.schemas import JobOut
 from service.domain.catalog import CARDS
-from service.domain.errors import NotFound, TooLarge
+from service.domain.errors import TooLarge
 from service.domain.job import ACTIVE, Job, JobState
 from service.domain.line import Forecast
 
@@ -79,7 +78,7 @@ async def wait_final(request: Request, parts: Parts, job: Job, wait: timedelta) 
             await heard(rung, min(left, _LOOK_AGAIN_SECONDS))
 
 
-async def inline_answer(parts: Parts, job: Job) -> Response:
+def inline_answer(parts: Parts, job: Job) -> Response:
     """The video itself in base64. Raises TooLarge where it is too big for that."""
     assert job.result is not None, "only a success has a video"
     video = job.result.video
@@ -89,13 +88,4 @@ async def inline_answer(parts: Parts, job: Job) -> Response:
             f"{parts.limits.max_inline_bytes:,} are sent inline: fetch it from its video_url",
             code="too_large_inline",
         )
-    path = await run_in_threadpool(parts.artifacts.path, video.key)
-    if path is None:
-        raise NotFound(f"the bytes of job {job.id} are gone")
-    content = await run_in_threadpool(path.read_bytes)
-    body = InlineVideo(
-        video=base64.b64encode(content).decode(),
-        duration_ms=duration_ms(job),
-        generation_time_ms=generation_time_ms(job) or 0,
-    )
-    return Response(body.model_dump_json(), media_type="application/json")
+    return InlineAnswer(parts, job)

@@ -150,9 +150,10 @@ async def _answer(
     async def answered(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             response = await route()
-        except ServiceError as error:
-            response = await problems.answer(request, error)
-        await response(scope, receive, send)
+            await response(scope, receive, send)
+        except ServiceError as error:  # before anything was sent
+            refused = await problems.answer(request, error)
+            await refused(scope, receive, send)
 
     await RequestId(answered)(request.scope, receive, send)
 

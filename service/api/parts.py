@@ -23,6 +23,7 @@ from service.api.pace import Pace
 from service.api.pools import Pools
 from service.api.room import Room
 from service.api.seen import Seen
+from service.api.shares import Shares
 from service.api.waits import Waits
 from service.domain.card import ModelCard
 from service.domain.catalog import CARDS
@@ -61,6 +62,8 @@ class Parts:
     keyring: Keyring
     line: Line
     waits: Waits
+    list_shares: Shares
+    inline_shares: Shares
     calls: Calls | None  # where workers do not ask for work
     pools: Pools | None  # the same
     due: Event  # set when a job was queued

@@ -81,18 +81,19 @@ async def list_jobs(query: Annotated[ListQuery, Query()], visit: VisitDep) -> Jo
     """Your jobs, newest first, a page at a time."""
     wanted = query.wanted()
     after = None if query.after is None else _listed(query.after, "?after")
-    found = await run_in_threadpool(
-        visit.parts.db.read,
-        lambda tx: jobs.page(
-            tx,
-            visit.key.id,
-            size=query.limit + 1,
-            after=after,
-            newest_first=query.order == "desc",
-            wanted=wanted,
-        ),
-    )
-    shown = [await view(visit, job) for job in found[: query.limit]]
+    async with visit.parts.list_shares.hold(visit.key.id):
+        found = await run_in_threadpool(
+            visit.parts.db.read,
+            lambda tx: jobs.page(
+                tx,
+                visit.key.id,
+                size=query.limit + 1,
+                after=after,
+                newest_first=query.order == "desc",
+                wanted=wanted,
+            ),
+        )
+        shown = [await view(visit, job) for job in found[: query.limit]]
     return JobList(
         data=shown,
         first_id=shown[0].id if shown else None,

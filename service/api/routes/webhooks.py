@@ -160,12 +160,13 @@ async def list_deliveries(
     """What was and is owed to your URLs, newest first, and how each try went."""
     wanted = query.wanted()
     after = None if query.after is None else delivery_id_of(query.after)
-    found = await run_in_threadpool(
-        visit.parts.db.read,
-        lambda tx: deliveries.page(
-            tx, visit.key.id, size=query.limit + 1, after=after, wanted=wanted
-        ),
-    )
+    async with visit.parts.list_shares.hold(visit.key.id):
+        found = await run_in_threadpool(
+            visit.parts.db.read,
+            lambda tx: deliveries.page(
+                tx, visit.key.id, size=query.limit + 1, after=after, wanted=wanted
+            ),
+        )
     shown_here = [WebhookDelivery.from_domain(one) for one in found[: query.limit]]
     return WebhookDeliveryList(
         data=shown_here,
