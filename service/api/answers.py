@@ -9,7 +9,7 @@ from service.api.auth import Visit
 from service.api.bell import heard
 from service.api.inline_video import InlineAnswer
 from service.api.parts import Parts
-from service.api.schemas import JobOut
+from service.api.schemas.jobs import JobOut
 from service.domain.catalog import CARDS
 from service.domain.errors import TooLarge
 from service.domain.job import ACTIVE, Job, JobState

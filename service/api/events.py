@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.api.links import Links
-from service.api.schemas import JobOut
+from service.api.schemas.jobs import JobOut
 from service.domain.catalog import CARDS
 from service.domain.event import Delivery
 from service.domain.job import Job

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from service.api.parts import Parts
-from service.api.schemas import duration_ms, generation_time_ms
+from service.api.schemas.jobs import duration_ms, generation_time_ms
 from service.domain.errors import NotFound
 from service.domain.job import Job
 

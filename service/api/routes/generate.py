@@ -7,7 +7,8 @@ from service.api.asked import VideoAskDep, body_of
 from service.api.auth import Visit, VisitDep
 from service.api.parts import Parts
 from service.api.problems import documented
-from service.api.schemas import Cost, Estimate, FallbackOut, InlineVideo, JobOut
+from service.api.schemas.costs import Cost
+from service.api.schemas.jobs import Estimate, FallbackOut, InlineVideo, JobOut
 from service.domain.price import microusd, month_of
 from service.domain.request import VideoAsk, VideoRequest
 from service.domain.submission import Submission

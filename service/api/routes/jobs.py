@@ -23,7 +23,7 @@ from service.api.auth import VisitDep
 from service.api.bring import kept_texts
 from service.api.paths import JobPath, job_id_of
 from service.api.problems import documented
-from service.api.schemas import Deleted, InlineVideo, JobList, JobOut
+from service.api.schemas.jobs import Deleted, InlineVideo, JobList, JobOut
 from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
 from service.domain.job import Job, JobFilter, JobId, JobState
 from service.domain.media import NEEDS, keyframe_role

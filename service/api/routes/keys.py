@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.auth import AdminDep
 from service.api.problems import documented
-from service.api.schemas import KeyList, KeyOut, NewKeyOut
+from service.api.schemas.keys import KeyList, KeyOut, NewKeyOut
 from service.domain import ids
 from service.domain.errors import NotFound
 from service.domain.job import KeyId

@@ -8,7 +8,8 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.auth import AdminDep, Visit, VisitDep
 from service.api.problems import documented
-from service.api.schemas import ModelList, ModelOut, RateOut
+from service.api.schemas.costs import RateOut
+from service.api.schemas.models import ModelList, ModelOut
 from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
 from service.domain.ports import Dispatcher
 from service.log import Log

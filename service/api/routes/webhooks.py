@@ -10,8 +10,8 @@ from service.api.auth import Visit, VisitDep
 from service.api.bring import refuse_bad_target
 from service.api.paths import delivery_id_of, endpoint_id_of, job_id_of
 from service.api.problems import documented
-from service.api.schemas import (
-    Deleted,
+from service.api.schemas.jobs import Deleted
+from service.api.schemas.webhooks import (
     NewWebhookEndpoint,
     WebhookDelivery,
     WebhookDeliveryList,

@@ -1,0 +1,1 @@
+"""Wire shapes: what the API answers with, one file a subject."""

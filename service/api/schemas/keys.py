@@ -1,0 +1,47 @@
+"""Wire shapes of API keys."""
+
+from datetime import datetime
+from typing import Literal, Self
+
+from pydantic import BaseModel
+
+from service.api.schemas.costs import Budget
+from service.domain.key import Key
+from service.domain.price import Balance
+
+
+class KeyOut(BaseModel):
+    """An API key without its secret."""
+
+    id: str
+    object: Literal["key"] = "key"
+    name: str
+    prefix: str
+    admin: bool
+    budget: Budget
+    created_at: datetime
+    revoked_at: datetime | None
+
+    @classmethod
+    def from_domain(cls, key: Key, balance: Balance) -> Self:
+        return cls(
+            id=key.id,
+            name=key.name,
+            prefix=key.prefix,
+            admin=key.admin,
+            budget=Budget.from_domain(balance),
+            created_at=key.created_at,
+            revoked_at=key.revoked_at,
+        )
+
+
+class NewKeyOut(BaseModel):
+    """A new API key; `secret` is shown this once."""
+
+    key: KeyOut
+    secret: str
+
+
+class KeyList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[KeyOut]
