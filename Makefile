@@ -58,7 +58,7 @@ migration: .venv/.test migrate ## New migration from the tables: make migration 
 	$(RUN)/alembic revision --autogenerate -m '$(name)' \
 	  --rev-id $$(printf '%04d' $$(($$(ls migrations/versions/*.py | wc -l) + 1)))
 
-client: .venv/.test ## Write clients/openapi.json, docs/models.md and .env.example anew
+client: .venv/.test ## Write clients/*.json, docs/models.md and .env.example anew
 	$(RUN)/python -m tests.contract.write
 
 torch: .venv/.torch ## Install torch and diffusers, for the real models

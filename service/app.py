@@ -16,8 +16,8 @@ from starlette.types import Receive, Scope, Send
 
 from service import wiring
 from service.api import problems
-from service.api.asked import body_schemas
 from service.api.bell import Bell
+from service.api.description import describe
 from service.api.events import Bodies
 from service.api.express import Express
 from service.api.fleet import Fleet
@@ -65,6 +65,7 @@ from service.webhooks.courier import Courier
 from service.webhooks.deliver import Sender
 
 _TICK_SECONDS = 1.0
+DEFAULT_URL = "http://127.0.0.1:8787"
 
 
 def build(
@@ -79,7 +80,6 @@ def build(
         summary="Text in, video out, on your own GPUs.",
         lifespan=lambda app: _life(app, settings, bell, clock, home),
         generate_unique_id_function=_operation_id,
-        separate_input_output_schemas=False,
         redirect_slashes=False,
         most_express_bytes=settings.max_body_bytes,
     )
@@ -109,8 +109,7 @@ _EXPOSED = [
 
 
 class _App(FastAPI):
-    """Names the bodies that may be a form as well, which FastAPI does not know of, and lets plain
-    requests pass before all of its middleware."""
+    """Lets plain requests pass before all of FastAPI's middleware."""
 
     def __init__(self, *, most_express_bytes: int, **told: Any) -> None:
         super().__init__(**told)
@@ -122,9 +121,8 @@ class _App(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            components = super().openapi()["components"]
-            components["schemas"] = dict(sorted((components["schemas"] | body_schemas()).items()))
-        return super().openapi()
+            self.openapi_schema = describe(self, "clients", DEFAULT_URL)
+        return self.openapi_schema
 
 
 def _operation_id(route: APIRoute) -> str:

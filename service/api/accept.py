@@ -37,6 +37,12 @@ Prefer = Annotated[
     str | None, Header(description="`wait=N`: answer when the job is final, within N ≤ 55 seconds.")
 ]
 
+# The problems that a submit and a retry may be answered with.
+SUBMIT: tuple[int | str, ...] = (
+    *(400, "invalid_form", 401, 402, 413, "too_large_inline"),
+    *(422, "idempotency_key_reused", 429, "queue_full", 503, 507),
+)
+
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,9})(?:$|[,;\s])", re.IGNORECASE)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")

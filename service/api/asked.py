@@ -1,5 +1,6 @@
 """From a body, JSON or form, to a validated ask; its pictures and films wait as files beside it."""
 
+import copy
 import hashlib
 import json
 import secrets
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
 
 from service.api import sniff
@@ -65,16 +67,18 @@ def body_of(model: type[Choices]) -> dict[str, Any]:
 
 def body_schemas() -> dict[str, Any]:
     """The schemas that `body_of` names."""
-    models = (VideoAsk, Choices)
-    return {
-        **{model.__name__: model.model_json_schema() for model in models},
-        **{f"{model.__name__}Form": _form_schema(model) for model in models},
-    }
+    names = (VideoAsk.__name__, Choices.__name__)
+    _, schema = models_json_schema(
+        [(VideoAsk, "validation"), (Choices, "validation")],
+        ref_template="#/components/schemas/{model}",
+    )
+    schemas: dict[str, Any] = schema["$defs"]
+    return schemas | {f"{name}Form": _form_schema(name, schemas[name]) for name in names}
 
 
-def _form_schema(model: type[Choices]) -> dict[str, Any]:
+def _form_schema(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     """A form knows no null, and a picture or film may be a file in it."""
-    schema = model.model_json_schema() | {"title": f"{model.__name__}Form"}
+    schema = copy.deepcopy(schema) | {"title": f"{name}Form"}
     for name, field_schema in schema["properties"].items():
         kinds = [kind for kind in field_schema.get("anyOf", ()) if kind != {"type": "null"}]
         if name in NEEDS:

@@ -68,12 +68,12 @@ class _AttemptToken(_Bearer):
 
 _UNKNOWN = "this API key is not known here, or was revoked"
 _KEY_WORDS = "An API key: `Authorization: Bearer rsh_…`"
-VisitDep = Annotated[Visit, Depends(_ApiKey("API key", _KEY_WORDS))]
-AdminDep = Annotated[Visit, Depends(_AdminKey("API key", _KEY_WORDS))]
+VisitDep = Annotated[Visit, Depends(_ApiKey("apiKey", _KEY_WORDS))]
+AdminDep = Annotated[Visit, Depends(_AdminKey("apiKey", _KEY_WORDS))]
 WorkerDep = Annotated[
-    Parts, Depends(_WorkerToken("Worker token", "What workers ask for work with."))
+    Parts, Depends(_WorkerToken("workerToken", "What workers ask for work with."))
 ]
-AttemptToken = Annotated[str, Depends(_AttemptToken("Attempt token", "Came with the ticket."))]
+AttemptToken = Annotated[str, Depends(_AttemptToken("attemptToken", "Came with the ticket."))]
 
 
 def bearer(request: Request) -> str | None:

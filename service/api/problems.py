@@ -9,9 +9,15 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from service.api.schemas.problems import (
+    MEDIA_TYPE,
+    BudgetProblem,
+    FieldProblem,
+    Problem,
+    Shortfall,
+)
 from service.domain import errors
 from service.domain.errors import FieldError, ServiceError
 from service.domain.request import Keyframe, VideoAsk
@@ -35,58 +41,13 @@ _MOST_ERRORS = 20
 _LONGEST_NAME = 64
 
 
-class FieldProblem(BaseModel):
-    """One wrong field."""
-
-    pointer: str = Field(
-        description="JSON pointer into the body; `?name`: a query parameter; `name:`: a header."
-    )
-    detail: str
-    code: str
-
-
-class Shortfall(BaseModel):
-    """Why a job may not be paid, in US dollars: `spent` and `reserved` of this month's budget."""
-
-    budget_usd: float
-    spent_usd: float
-    reserved_usd: float
-    estimated_usd: float
-
-
-class Problem(BaseModel):
-    """What every error looks like (RFC 9457)."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
-    code: str = Field(description="A stable word to switch on.")
-    request_id: str
-    retryable: bool = Field(default=False, description="Whether the same request may work later.")
-    errors: list[FieldProblem] = Field(default_factory=list)
-    shortfall: Shortfall | None = Field(default=None, description="With 402 only.")
-
-
 class ProblemResponse(JSONResponse):
-    media_type = "application/problem+json"
+    media_type = MEDIA_TYPE
 
     def render(self, content: Any) -> bytes:
         """A problem may have to name what cannot be encoded: half a surrogate pair."""
         text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         return text.encode(errors="backslashreplace")
-
-
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may answer with these problems."""
-    return {
-        status: {
-            "description": http.HTTPStatus(status).phrase,
-            "model": Problem,
-            "content": {"application/problem+json": {}},
-        }
-        for status in statuses
-    }
 
 
 def install(app: FastAPI) -> None:
@@ -103,7 +64,7 @@ async def answer(request: Request, error: ServiceError | HTTPException) -> "Prob
 
 async def _on_service_error(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, ServiceError)
-    problem = _problem(
+    problem: Problem = _problem(
         request,
         next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS),
         error.code,
@@ -112,18 +73,22 @@ async def _on_service_error(request: Request, error: Exception) -> ProblemRespon
     )
     problem.retryable = error.retryable
     if isinstance(error, errors.BudgetExceeded):
-        problem.shortfall = Shortfall(
-            budget_usd=error.budget,
-            spent_usd=error.spent,
-            reserved_usd=error.reserved,
-            estimated_usd=error.estimated,
-        )
+        problem = BudgetProblem(**vars(problem), shortfall=_shortfall(error))
     headers: dict[str, str] = {}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
     return _answer(problem, headers)
+
+
+def _shortfall(error: errors.BudgetExceeded) -> Shortfall:
+    return Shortfall(
+        budget_usd=error.budget,
+        spent_usd=error.spent,
+        reserved_usd=error.reserved,
+        estimated_usd=error.estimated,
+    )
 
 
 async def _on_invalid(request: Request, error: Exception) -> ProblemResponse:
@@ -198,7 +163,7 @@ def _problem(
 
 
 def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> ProblemResponse:
-    content = problem.model_dump(exclude_none=True)
+    content = problem.model_dump()
     return ProblemResponse(content, problem.status, headers=dict(headers or {}))
 
 

@@ -13,7 +13,8 @@ from service.api.auth import authenticate, bearer, links
 from service.api.links import Links, Variant
 from service.api.parts import Parts, PartsDep
 from service.api.paths import JobPath, job_id_of
-from service.api.problems import documented
+from service.api.schemas.headers import sent
+from service.api.schemas.problems import documented
 from service.domain.attempt import Artifact, VideoFacts
 from service.domain.errors import Conflict, NotFound, Unauthenticated
 from service.domain.job import Job, JobId
@@ -25,6 +26,11 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 _LINK = timedelta(hours=1)  # of a link into a bucket: long enough for the slowest download
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
+_MEDIA = {"video/mp4": _BYTES, "image/jpeg": _BYTES, "image/png": _BYTES}
+_SENT = (
+    *("ETag", "Cache-Control", "Last-Modified", "Accept-Ranges"),
+    *("Content-Length", "Content-Disposition"),
+)
 
 
 @router.head("/{job_id}/content", include_in_schema=False)
@@ -32,13 +38,21 @@ _BYTES = {"schema": {"type": "string", "format": "binary"}}
     "/{job_id}/content",
     response_class=FileResponse,
     responses={
-        200: {"content": {"video/mp4": _BYTES, "image/jpeg": _BYTES, "image/png": _BYTES}},
-        206: {"description": "The range that was asked for."},
-        302: {"description": "To a signed link into the bucket, where clips are kept in one."},
-        304: {"description": "Unchanged since `If-None-Match`."},
-        416: {"description": "No such range."},
-        **documented(401, 404, 409, 422),
+        200: {"description": "The bytes.", "content": _MEDIA, **sent(*_SENT)},
+        206: {
+            "description": "The range that was asked for.",
+            "content": _MEDIA,
+            **sent(*_SENT, "Content-Range"),
+        },
+        302: {
+            "description": "To a signed link into the bucket, where clips are kept in one.",
+            **sent("Location", "ETag", "Cache-Control"),
+        },
+        304: {"description": "Unchanged.", **sent("ETag", "Cache-Control")},
+        416: {"description": "No such range.", **sent("Content-Range")},
+        **documented(401, 404, "no_content", 422),
     },
+    openapi_extra={"security": [{"apiKey": []}, {}]},  # a signed link needs no key
 )
 async def get_content(
     job_id: JobPath,

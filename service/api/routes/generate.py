@@ -2,13 +2,14 @@
 
 from fastapi import APIRouter, Request, Response
 
-from service.api.accept import IdempotencyKey, Plea, Prefer, accept, idempotency, submission
+from service.api.accept import SUBMIT, IdempotencyKey, Plea, Prefer, accept, idempotency, submission
 from service.api.asked import VideoAskDep, body_of
 from service.api.auth import Visit, VisitDep
 from service.api.parts import Parts
-from service.api.problems import documented
 from service.api.schemas.costs import Cost
-from service.api.schemas.jobs import Estimate, FallbackOut, InlineVideo, JobOut
+from service.api.schemas.headers import OF_SUBMIT, sent
+from service.api.schemas.jobs import AnyJob, Estimate, FallbackOut, InlineVideo
+from service.api.schemas.problems import documented
 from service.domain.price import microusd, month_of
 from service.domain.request import VideoAsk, VideoRequest
 from service.domain.submission import Submission
@@ -20,10 +21,15 @@ router = APIRouter(tags=["videos"])
 @router.post(
     "/generate-video",
     status_code=202,
-    response_model=JobOut,
+    response_model=AnyJob,
     responses={
-        200: {"model": JobOut | InlineVideo, "description": "Final within the wait."},
-        **documented(400, 401, 402, 413, 422, 429, 503, 507),
+        200: {
+            "model": AnyJob | InlineVideo,
+            "description": "Final within the wait.",
+            **sent(*OF_SUBMIT),
+        },
+        202: {"description": "Accepted, and on disk.", **sent(*OF_SUBMIT)},
+        **documented(*SUBMIT),
     },
     openapi_extra=body_of(VideoAsk),
 )
@@ -41,7 +47,7 @@ async def generate_video(
 
 @router.post(
     "/v1/estimate",
-    responses=documented(400, 401, 413, 422, 429, 503, 507),
+    responses=documented(400, "invalid_form", 401, 413, 422, 429, 503, 507),
     openapi_extra=body_of(VideoAsk),
 )
 async def estimate(asked: VideoAskDep, request: Request, visit: VisitDep) -> Estimate:

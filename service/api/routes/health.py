@@ -6,7 +6,8 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel
 
 from service.api.parts import Parts, PartsDep, parts_of
-from service.api.problems import documented
+from service.api.schemas.headers import sent
+from service.api.schemas.problems import documented
 from service.domain.call import Pool
 from service.domain.card import ModelCard
 from service.domain.errors import Unavailable
@@ -37,6 +38,10 @@ class UnfitWorker(BaseModel):
     reason: str
 
 
+class Status(BaseModel):
+    status: Literal["ok"] = "ok"
+
+
 class Health(BaseModel):
     """`degraded`: no worker is there (where they are called: they cannot be), one is unfit, or
     there is no room on the disk. `unhealthy`: the database is away."""
@@ -51,7 +56,10 @@ class Health(BaseModel):
     unfit_workers: list[UnfitWorker] = []
 
 
-@router.get("/health", responses={503: {"model": Health, "description": "The database is away."}})
+_AWAY = {"model": Health, "description": "The database is away.", **sent("Retry-After")}
+
+
+@router.get("/health", responses={503: _AWAY})
 async def health(request: Request, response: Response) -> Health:
     """How the service is."""
     try:
@@ -136,13 +144,13 @@ def _called(parts: Parts, pools: dict[str, Pool]) -> list[ModelHealth]:
 
 
 @router.get("/livez")
-async def livez() -> dict[str, str]:
+async def livez() -> Status:
     """The process answers."""
-    return {"status": "ok"}
+    return Status()
 
 
 @router.get("/readyz", responses=documented(503))
-async def readyz(parts: PartsDep) -> dict[str, str]:
+async def readyz(parts: PartsDep) -> Status:
     """Requests can be served: the database is there."""
     await parts.read(jobs.count_running)
-    return {"status": "ok"}
+    return Status()

@@ -11,7 +11,7 @@ from service.api.bell import heard
 from service.api.fleet import Worker
 from service.api.parts import Parts, PartsDep
 from service.api.paths import job_id_of
-from service.api.problems import documented
+from service.api.schemas.problems import documented
 from service.domain.attempt import Failure, Outcome, Progress, Ticket
 from service.domain.errors import Lost, NotFound
 from service.domain.failpoint import failpoint
@@ -178,7 +178,7 @@ async def tick(parts: WorkerDep) -> dict[str, str]:
 
 
 AttemptPath = Annotated[str, Path(description="`<job id>.<number>`")]
-_attempt = documented(400, 401, 404, 409, 413, 422, 503)
+_attempt = documented(400, 401, 404, "lost", 413, 422, 503)
 
 
 @router.post("/attempts/{attempt_id}/begin", responses=_attempt)

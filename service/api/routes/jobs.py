@@ -5,10 +5,11 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from starlette.concurrency import run_in_threadpool
 
 from service.api.accept import (
+    SUBMIT,
     IdempotencyKey,
     Plea,
     Prefer,
@@ -22,8 +23,9 @@ from service.api.asked import Asked, ChangesDep, body_of
 from service.api.auth import VisitDep
 from service.api.bring import kept_texts
 from service.api.paths import JobPath, job_id_of
-from service.api.problems import documented
-from service.api.schemas.jobs import Deleted, InlineVideo, JobList, JobOut
+from service.api.schemas.headers import OF_JOB, OF_SUBMIT, sent
+from service.api.schemas.jobs import AnyJob, Deleted, InlineVideo, JobList
+from service.api.schemas.problems import documented
 from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
 from service.domain.job import Job, JobFilter, JobId, JobState
 from service.domain.media import NEEDS, keyframe_role
@@ -40,6 +42,24 @@ _METADATA = re.compile(rf"metadata\[({METADATA_LABEL})\]")
 _MOST_LABELS = 16
 
 
+# Refused by us and not by pydantic, in words that name all states.
+_State = Annotated[str, WithJsonSchema({"type": "string", "enum": list(JobState)})]
+# A parameter that has its name in brackets is one that FastAPI cannot tell of.
+_METADATA_PARAMETER = {
+    "name": "metadata",
+    "in": "query",
+    "description": "Only jobs with all of these labels: `metadata[scene]=12`.",
+    "style": "deepObject",
+    "explode": True,
+    "schema": {
+        "type": "object",
+        "maxProperties": _MOST_LABELS,
+        "propertyNames": {"pattern": f"^{METADATA_LABEL}$"},
+        "additionalProperties": {"type": "string", "maxLength": 500},
+    },
+}
+
+
 class ListQuery(BaseModel):
     """Which jobs to list; `metadata[name]=text` may be given any number of times."""
 
@@ -48,10 +68,16 @@ class ListQuery(BaseModel):
     limit: int = Field(default=20, ge=1, le=100)
     after: str | None = Field(default=None, description="The `last_id` of the page before.")
     order: Literal["asc", "desc"] = "desc"
-    status: str | None = Field(default=None, description="One state, or several: `queued,running`.")
+    status: list[_State] | None = Field(
+        default=None, description="Several as `queued,running`, or one after the other."
+    )
     kind: Literal["video"] | None = None
     model: Label | None = None
-    ids: str | None = Field(default=None, description="Up to 100 job ids, separated by commas.")
+    ids: list[str] | None = Field(
+        default=None,
+        max_length=100,
+        description="Up to 100 job ids, separated by commas or one after the other.",
+    )
 
     @model_validator(mode="after")
     def _only_metadata_besides(self) -> Self:
@@ -76,7 +102,11 @@ class ListQuery(BaseModel):
         )
 
 
-@router.get("", responses=documented(401, 422, 429))
+@router.get(
+    "",
+    responses=documented(401, 422, 429),
+    openapi_extra={"parameters": [_METADATA_PARAMETER]},
+)
 async def list_jobs(query: Annotated[ListQuery, Query()], visit: VisitDep) -> JobList:
     """Your jobs, newest first, a page at a time."""
     wanted = query.wanted()
@@ -104,9 +134,10 @@ async def list_jobs(query: Annotated[ListQuery, Query()], visit: VisitDep) -> Jo
 
 @router.get(
     "/{job_id}",
-    response_model=JobOut,
+    response_model=AnyJob,
     responses={
-        304: {"description": "Unchanged since `If-None-Match`."},
+        200: {"description": "The job.", **sent(*OF_JOB)},
+        304: {"description": "Unchanged since `If-None-Match`.", **sent(*OF_JOB)},
         **documented(401, 404, 422, 429),
     },
 )
@@ -133,10 +164,15 @@ async def get_job(
 
 @router.post(
     "/{job_id}/cancel",
-    response_model=JobOut,
+    response_model=AnyJob,
     responses={
-        202: {"model": JobOut, "description": "A worker has been asked to stop."},
-        **documented(401, 404, 409, 429, 503),
+        200: {"description": "The job, which is final.", **sent(*OF_JOB)},
+        202: {
+            "model": AnyJob,
+            "description": "A worker has been asked to stop.",
+            **sent(*OF_JOB),
+        },
+        **documented(401, 404, 429, 503),
     },
 )
 async def cancel_job(job_id: JobPath, visit: VisitDep) -> Response:
@@ -153,10 +189,15 @@ async def cancel_job(job_id: JobPath, visit: VisitDep) -> Response:
 @router.post(
     "/{job_id}/retry",
     status_code=202,
-    response_model=JobOut,
+    response_model=AnyJob,
     responses={
-        200: {"model": JobOut | InlineVideo, "description": "Final within the wait."},
-        **documented(400, 401, 402, 404, 409, 413, 422, 429, 503, 507),
+        200: {
+            "model": AnyJob | InlineVideo,
+            "description": "Final within the wait.",
+            **sent(*OF_SUBMIT),
+        },
+        202: {"description": "Accepted, and on disk.", **sent(*OF_SUBMIT)},
+        **documented(*SUBMIT, 404, "not_final"),
     },
     openapi_extra=body_of(Choices),
 )
@@ -187,7 +228,7 @@ async def retry_job(
     return await accept(visit, plea, prefer=prefer)
 
 
-@router.delete("/{job_id}", responses=documented(401, 404, 409, 429))
+@router.delete("/{job_id}", responses=documented(401, 404, "not_final", 429))
 async def delete_job(job_id: JobPath, visit: VisitDep) -> Deleted:
     """Delete a final job and its video."""
     known = job_id_of(job_id)
@@ -212,8 +253,8 @@ def _state(word: str) -> JobState:
     return JobState(word)
 
 
-def _split(text: str | None) -> list[str]:
-    words = (text or "").split(",")[:101]
+def _split(texts: list[str] | None) -> list[str]:
+    words = ",".join(texts or []).split(",")[:101]
     if len(words) > 100:
         raise RequestRefused([FieldError("?ids", "at most 100 at a time", "too_many")])
     return [word for word in words if word]

@@ -6,8 +6,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.auth import AdminDep
-from service.api.problems import documented
 from service.api.schemas.keys import KeyList, KeyOut, NewKeyOut
+from service.api.schemas.problems import documented
 from service.domain import ids
 from service.domain.errors import NotFound
 from service.domain.job import KeyId
@@ -82,7 +82,7 @@ async def set_budget(key_id: str, ask: BudgetAsk, visit: AdminDep) -> KeyOut:
     return KeyOut.from_domain(key, balance)
 
 
-@router.delete("/{key_id}", responses=documented(401, 403, 404, 409, 429, 503))
+@router.delete("/{key_id}", responses=documented(401, 403, 404, "last_admin_key", 429, 503))
 async def revoke_key(key_id: str, visit: AdminDep) -> KeyOut:
     """Revoke a key: the next request with it is refused. Its jobs stay."""
     known, now = _key_id(key_id), visit.parts.clock()

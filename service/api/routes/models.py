@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from service.api.auth import AdminDep, Visit, VisitDep
-from service.api.problems import documented
 from service.api.schemas.costs import RateOut
 from service.api.schemas.models import ModelList, ModelOut
+from service.api.schemas.problems import documented
 from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
 from service.domain.ports import Dispatcher
 from service.log import Log
@@ -65,7 +65,7 @@ async def show_warm(model: str, visit: AdminDep) -> Warm:
     return Warm(model=model, containers=kept)
 
 
-@router.put("/{model}/warm", responses={**_warm, **documented(400, 409, 413, 422)})
+@router.put("/{model}/warm", responses={**_warm, **documented(400, "local_workers", 413, 422)})
 async def keep_warm(model: str, ask: WarmAsk, visit: AdminDep) -> Warm:
     """Keep containers of a model, which are paid for also while they are idle. The next deploy
     puts back what the settings say."""

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from service.api.auth import Visit, VisitDep
-from service.api.problems import documented
 from service.api.schemas.costs import Budget, Sums, Usage, UsageRow
+from service.api.schemas.problems import documented
 from service.domain.errors import FieldError, Forbidden, RequestRefused
 from service.domain.price import month_of
 from service.store import keys, ledger

@@ -9,8 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from service.api.auth import Visit, VisitDep
 from service.api.bring import refuse_bad_target
 from service.api.paths import delivery_id_of, endpoint_id_of, job_id_of
-from service.api.problems import documented
 from service.api.schemas.jobs import Deleted
+from service.api.schemas.problems import documented
 from service.api.schemas.webhooks import (
     NewWebhookEndpoint,
     WebhookDelivery,
@@ -59,7 +59,9 @@ class DeliveryQuery(BaseModel):
 
 
 @router.post(
-    "/webhook-endpoints", status_code=201, responses=documented(400, 401, 409, 413, 422, 429, 503)
+    "/webhook-endpoints",
+    status_code=201,
+    responses=documented(400, 401, "too_many_endpoints", "known_endpoint", 413, 422, 429, 503),
 )
 async def create_endpoint(ask: EndpointAsk, visit: VisitDep) -> NewWebhookEndpoint:
     """Register a URL for the events of all your jobs."""
@@ -123,7 +125,7 @@ async def enable_endpoint(endpoint_id: str, visit: VisitDep) -> WebhookEndpoint:
 @router.post(
     "/webhook-endpoints/{endpoint_id}/test",
     status_code=202,
-    responses=documented(401, 404, 409, 429, 503),
+    responses=documented(401, 404, "endpoint_disabled", 429, 503),
 )
 async def send_test(endpoint_id: str, visit: VisitDep) -> WebhookDelivery:
     """Send it a `webhook.test` event, signed like any other."""
@@ -187,7 +189,7 @@ async def get_delivery(delivery_id: str, visit: VisitDep) -> WebhookDelivery:
 @router.post(
     "/webhook-deliveries/{delivery_id}/replay",
     status_code=202,
-    responses=documented(401, 404, 409, 429, 503),
+    responses=documented(401, 404, "endpoint_disabled", 429, 503),
 )
 async def replay_delivery(delivery_id: str, visit: VisitDep) -> WebhookDelivery:
     """Send it again, with the same id and body."""

@@ -1,9 +1,10 @@
 """Wire shapes of jobs: what the API's answers look like."""
 
 from datetime import datetime
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field
+from typing_extensions import TypeAliasType
 
 from service.api.links import Links
 from service.api.schemas.costs import Cost
@@ -87,7 +88,8 @@ class FallbackOut(BaseModel):
 
 
 class JobOut(BaseModel):
-    """A job. States: queued, starting, running, then one of the final ones."""
+    """All that every job has, whatever its state; what a state has for certain is said by its
+    own class below."""
 
     id: str
     object: Literal["job"] = "job"
@@ -137,8 +139,8 @@ class JobOut(BaseModel):
         card: ModelCard | None,
         position: int | None = None,
         eta_seconds: float | None = None,
-    ) -> Self:
-        return cls(
+    ) -> "JobOut":
+        return _SHAPES[job.state](
             id=job.id,
             job_id=job.id,
             model=job.request.model,
@@ -187,6 +189,77 @@ class JobOut(BaseModel):
         )
 
 
+class OpenJob(JobOut):
+    """A job that waits, or that a worker is at."""
+
+    status: Literal[JobState.QUEUED, JobState.STARTING, JobState.RUNNING]
+    result: None
+    error: None
+    finished_at: None
+    expires_at: None
+
+
+class SucceededJob(JobOut):
+    """A job whose video is there."""
+
+    status: Literal[JobState.SUCCEEDED]
+    result: Result
+    error: None
+    finished_at: datetime
+    expires_at: datetime = Field(description="Until when the video is kept.")
+
+
+class FailedJob(JobOut):
+    """A job that ended without a video; `error` says why."""
+
+    status: Literal[JobState.FAILED]
+    result: None
+    error: JobError
+    finished_at: datetime
+    expires_at: None
+
+
+class CanceledJob(JobOut):
+    """A job that its owner has canceled."""
+
+    status: Literal[JobState.CANCELED]
+    result: None
+    error: None
+    cancel_requested_at: datetime
+    finished_at: datetime
+    expires_at: None
+
+
+class ExpiredJob(JobOut):
+    """A job that no worker has begun in time."""
+
+    status: Literal[JobState.EXPIRED]
+    result: None
+    error: None
+    finished_at: datetime
+    expires_at: None
+
+
+_SHAPES: dict[JobState, type[JobOut]] = {
+    JobState.QUEUED: OpenJob,
+    JobState.STARTING: OpenJob,
+    JobState.RUNNING: OpenJob,
+    JobState.SUCCEEDED: SucceededJob,
+    JobState.FAILED: FailedJob,
+    JobState.CANCELED: CanceledJob,
+    JobState.EXPIRED: ExpiredJob,
+}
+
+# In answers: `status` tells which of them a job is, and with that whether it has a result.
+AnyJob = TypeAliasType(
+    "AnyJob",
+    Annotated[
+        OpenJob | SucceededJob | FailedJob | CanceledJob | ExpiredJob,
+        Field(discriminator="status"),
+    ],
+)
+
+
 def duration_ms(job: Job) -> int:
     """Length of the finished video, rounded to a millisecond."""
     assert job.result is not None, "only a finished job has a length"
@@ -209,7 +282,7 @@ class JobList(BaseModel):
     """A page; go on with `?after=<last_id>` while `has_more`."""
 
     object: Literal["list"] = "list"
-    data: list[JobOut]
+    data: list[AnyJob]
     first_id: str | None
     last_id: str | None
     has_more: bool

@@ -1,0 +1,156 @@
+"""Wire shapes of errors (RFC 9457): one for each code, so that a client can tell them apart."""
+
+import http
+from collections.abc import Iterable
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, create_model
+
+# Every code, with its status and a detail as it may read.
+CODES: dict[str, tuple[int, str]] = {
+    "invalid_json": (400, "the body is not valid JSON: it goes wrong at character 17"),
+    "invalid_form": (400, "the body is not a multipart form: it breaks off"),
+    "unauthenticated": (401, "this API key is not known here, or was revoked"),
+    "budget_exceeded": (
+        402,
+        "this job may cost $0.0031: of this month's budget of $50.00, $48.20 are spent and "
+        "$1.799 reserved for open jobs",
+    ),
+    "forbidden": (403, "this needs an admin key"),
+    "not_found": (404, "no job job_06h0d9vq1dp9l4uu8vk1jbtr78"),
+    "method_not_allowed": (405, "this route does not take this method"),
+    "not_final": (409, "the job is running; cancel it first"),
+    "no_content": (409, "job job_06h0d9vq1dp9l4uu8vk1jbtr78 is running and is not finished yet"),
+    "last_admin_key": (409, "this is the last admin key; make another one first"),
+    "too_many_endpoints": (409, "a key may have 16 endpoints"),
+    "known_endpoint": (409, "this URL is registered already"),
+    "endpoint_disabled": (409, "this endpoint is disabled; enable it first"),
+    "local_workers": (409, "this service has local workers, which are always warm"),
+    "lost": (409, "this attempt no longer owns the job; stop at once"),
+    "too_large": (413, "the body is larger than this service takes"),
+    "too_large_inline": (413, "the video is there, but too large to be sent inline"),
+    "invalid_request": (
+        422,
+        "65 is not possible: the width of slate goes from 64 to 1920 in steps of 2; "
+        "nearest: 64 and 66",
+    ),
+    "idempotency_key_reused": (422, "this Idempotency-Key was used for another request"),
+    "queue_full": (429, "1000 jobs of this key wait already"),
+    "rate_limited": (429, "too many requests of this key; come back in a second"),
+    "internal_error": (500, "our fault; please report it with the request id"),
+    "unavailable": (503, "the database does not answer"),
+    "storage_full": (507, "the disk is nearly full"),
+}
+# Of a status that has several, the one that is meant where a route names the status alone.
+_USUAL = {
+    400: "invalid_json",
+    413: "too_large",
+    422: "invalid_request",
+    429: "rate_limited",
+}
+MEDIA_TYPE = "application/problem+json"
+
+
+class FieldProblem(BaseModel):
+    """One wrong field."""
+
+    pointer: str = Field(
+        description="JSON pointer into the body; `?name`: a query parameter; `name:`: a header."
+    )
+    detail: str
+    code: str
+
+
+class Shortfall(BaseModel):
+    """Why a job may not be paid, in US dollars: `spent` and `reserved` of this month's budget."""
+
+    budget_usd: float
+    spent_usd: float
+    reserved_usd: float
+    estimated_usd: float
+
+
+class Problem(BaseModel):
+    """An error. `code` says which."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="A stable word to switch on.")
+    request_id: str
+    retryable: bool = Field(default=False, description="Whether the same request may work later.")
+    errors: list[FieldProblem] = Field(default_factory=list)
+
+
+class BudgetProblem(Problem):
+    """A submit that the key's budget does not cover."""
+
+    shortfall: Shortfall
+
+
+def documented(*codes: int | str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer with these problems: each a code, or a status
+    that stands for the code that it usually has."""
+    by_status: dict[int, list[str]] = {}
+    for code in map(_code, codes):
+        by_status.setdefault(CODES[code][0], []).append(code)
+    return {status: _response(status, names) for status, names in by_status.items()}
+
+
+def _code(code: int | str) -> str:
+    if isinstance(code, str):
+        return code
+    return _USUAL.get(code) or next(name for name, (status, _) in CODES.items() if status == code)
+
+
+def _response(status: int, codes: list[str]) -> dict[str, Any]:
+    refs = {code: f"#/components/schemas/{_shape(code).__name__}" for code in codes}
+    if len(refs) == 1:
+        schema: dict[str, Any] = {"$ref": refs[codes[0]]}
+    else:
+        schema = {
+            "oneOf": [{"$ref": ref} for ref in refs.values()],
+            "discriminator": {"propertyName": "code", "mapping": refs},
+        }
+    return {
+        "description": http.HTTPStatus(status).phrase,
+        "content": {MEDIA_TYPE: {"schema": schema}},
+    }
+
+
+@cache
+def _shape(code: str) -> type[Problem]:
+    """A problem that has this code and no other."""
+    name = "".join(word.capitalize() for word in code.split("_")) + "Problem"
+    base = BudgetProblem if code == "budget_exceeded" else Problem
+    kept: dict[str, Any] = {"status": Literal[CODES[code][0]], "code": Literal[code]}
+    return create_model(name, __base__=base, __doc__=f"The error `{code}`.", **kept)
+
+
+def shapes() -> Iterable[type[Problem]]:
+    return map(_shape, CODES)
+
+
+def examples() -> dict[str, dict[str, Any]]:
+    """One of each, by the name of its schema."""
+    return {_shape(code).__name__: _example(code) for code in CODES}
+
+
+def _example(code: str) -> dict[str, Any]:
+    status, detail = CODES[code]
+    example = {
+        "title": http.HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": "req_fd8e07569c5a11ee7a4fc075",
+        "retryable": code in ("queue_full", "rate_limited", "unavailable", "storage_full"),
+    }
+    if code == "invalid_request":
+        example["errors"] = [{"pointer": "/width", "detail": detail, "code": "not_a_step"}]
+    if code == "budget_exceeded":
+        amounts = {"budget_usd": 50, "spent_usd": 48.2, "reserved_usd": 1.799}
+        example["shortfall"] = {**amounts, "estimated_usd": 0.0031}
+    return _shape(code).model_validate(example).model_dump(mode="json")
