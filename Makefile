@@ -2,6 +2,7 @@
 PYTHON ?= python3
 UV := .tools/bin/uv
 RUN := .venv/bin
+TYPESCRIPT := tests/contract/clients/typescript
 # uv does not read pip's setting for a folder of local wheels.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # Compiled modules are worth keeping: the tests start many processes.
@@ -112,8 +113,20 @@ $(UV):
 	@$(INSTALL) -e '.[modal,postgres]'
 	@touch $@
 
-.venv/.test: .venv/.ok
+.venv/.test: .venv/.ok .tools/client-generator/.ok $(TYPESCRIPT)/node_modules/.ok
 	@echo "Installing all that the tests and the stand-in for Modal need, once …"
 	@TORCH_BACKEND=cpu $(MAKE) --no-print-directory .venv/.torch
 	@$(INSTALL) -e '.[torch,quantize,postgres,s3,modal]' --group test --group lint --group bench
+	@touch $@
+
+# Generated clients are tested too; the generator's own needs would clash with ours.
+.tools/client-generator/.ok: tests/contract/clients/python.txt | $(UV)
+	@$(UV) venv --quiet --allow-existing --python '>=3.11' .tools/client-generator
+	@$(UV) pip install --quiet --python .tools/client-generator -r $<
+	@touch $@
+
+# Where there is no Node, the tests that need it say so.
+$(TYPESCRIPT)/node_modules/.ok: $(TYPESCRIPT)/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --prefix $(TYPESCRIPT) --silent --no-audit --no-fund; \
+	  else mkdir -p $(@D); fi
 	@touch $@

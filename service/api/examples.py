@@ -220,7 +220,7 @@ def _of_models() -> Named:
             "queue": {"queued": 0, "running": 1},
             "models": [known],
         },
-        "Status": {"status": "ok"},
+        "Liveness": {"status": "ok"},
     }
 
 

@@ -38,7 +38,7 @@ class UnfitWorker(BaseModel):
     reason: str
 
 
-class Status(BaseModel):
+class Liveness(BaseModel):
     status: Literal["ok"] = "ok"
 
 
@@ -144,13 +144,13 @@ def _called(parts: Parts, pools: dict[str, Pool]) -> list[ModelHealth]:
 
 
 @router.get("/livez")
-async def livez() -> Status:
+async def livez() -> Liveness:
     """The process answers."""
-    return Status()
+    return Liveness()
 
 
 @router.get("/readyz", responses=documented(503))
-async def readyz(parts: PartsDep) -> Status:
+async def readyz(parts: PartsDep) -> Liveness:
     """Requests can be served: the database is there."""
     await parts.read(jobs.count_running)
-    return Status()
+    return Liveness()

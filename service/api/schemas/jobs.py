@@ -193,10 +193,6 @@ class OpenJob(JobOut):
     """A job that waits, or that a worker is at."""
 
     status: Literal[JobState.QUEUED, JobState.STARTING, JobState.RUNNING]
-    result: None
-    error: None
-    finished_at: None
-    expires_at: None
 
 
 class SucceededJob(JobOut):
@@ -204,7 +200,6 @@ class SucceededJob(JobOut):
 
     status: Literal[JobState.SUCCEEDED]
     result: Result
-    error: None
     finished_at: datetime
     expires_at: datetime = Field(description="Until when the video is kept.")
 
@@ -213,31 +208,23 @@ class FailedJob(JobOut):
     """A job that ended without a video; `error` says why."""
 
     status: Literal[JobState.FAILED]
-    result: None
     error: JobError
     finished_at: datetime
-    expires_at: None
 
 
 class CanceledJob(JobOut):
     """A job that its owner has canceled."""
 
     status: Literal[JobState.CANCELED]
-    result: None
-    error: None
     cancel_requested_at: datetime
     finished_at: datetime
-    expires_at: None
 
 
 class ExpiredJob(JobOut):
     """A job that no worker has begun in time."""
 
     status: Literal[JobState.EXPIRED]
-    result: None
-    error: None
     finished_at: datetime
-    expires_at: None
 
 
 _SHAPES: dict[JobState, type[JobOut]] = {

@@ -1,0 +1,75 @@
+"""Clients that others generate from our description, type-checked and used on a live service."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.write import ROOT
+from tests.journey.service import KEY, running
+
+pytestmark = pytest.mark.slow
+
+CLIENTS = Path(__file__).parent / "clients"
+DOCUMENT = ROOT / "clients" / "openapi.json"
+GENERATOR = ROOT / ".tools" / "client-generator" / "bin"
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running(tmp_path_factory.mktemp("clients"), "--workers", "1") as service:
+        yield str(service.client.base_url).rstrip("/")
+
+
+def test_a_generated_python_client_works(url: str, tmp_path: Path) -> None:
+    run(
+        *(GENERATOR / "openapi-python-client", "generate", "--path", DOCUMENT, "--meta", "none"),
+        *("--output-path", tmp_path / "rushes_client", "--config", CLIENTS / "python.yml"),
+        "--fail-on-warning",
+        folder=tmp_path,
+    )
+    shutil.copy(CLIENTS / "use.py", tmp_path)
+
+    # The generator's own code is not ours to judge.
+    mypy = ("mypy", "--strict", "--follow-imports=silent", "use.py")
+    run(sys.executable, "-m", *mypy, folder=tmp_path)
+    used = run(GENERATOR / "python", "use.py", url, KEY, folder=tmp_path)
+
+    assert used.splitlines()[-1] == "used"
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed here")
+def test_a_typescript_client_with_generated_types_works(url: str, tmp_path: Path) -> None:
+    folder = CLIENTS / "typescript"
+    for name in ("package.json", "tsconfig.json", "use.ts"):
+        shutil.copy(folder / name, tmp_path)
+    (tmp_path / "node_modules").symlink_to(folder / "node_modules")
+    tools = tmp_path / "node_modules" / ".bin"
+
+    run(
+        *(tools / "openapi-typescript", DOCUMENT, "--output", "schema.d.ts"),
+        "--default-non-nullable=false",
+        folder=tmp_path,
+    )
+    run(tools / "tsc", folder=tmp_path)
+    used = run("node", "out/use.js", url, KEY, folder=tmp_path)
+
+    assert used.splitlines()[-1] == "used"
+
+
+def run(*command: str | Path, folder: Path) -> str:
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=folder,
+        env={**os.environ, "PATH": f"{GENERATOR}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
