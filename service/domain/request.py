@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from service.domain.media import MOST_KEYFRAMES, Fit, MediaRef, Role, keyframe_role
 
@@ -37,6 +37,14 @@ def _storable(text: str) -> str:
     return text
 
 
+def _whole(number: Any) -> Any:
+    """JSON Schema has one kind of number: `24.0` is an integer."""
+    if isinstance(number, float) and number.is_integer():
+        return int(number)
+    return number
+
+
+WHOLE = BeforeValidator(_whole)
 Text = Annotated[str, AfterValidator(_storable)]
 Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_storable)]
 # What every database finds again by `metadata[label]=…`.
@@ -68,7 +76,7 @@ class Keyframe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    frame: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+    frame: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] = Field(
         description="Counted from 0, the frame of `image`."
     )
     image: MediaText = Field(description="Given like `image`.")
@@ -112,25 +120,25 @@ class Choices(BaseModel):
         default=None,
         description="Resolved to the model's nearest frame count; the answer says which.",
     )
-    num_frames: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+    num_frames: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] | None = Field(
         default=None, description="Instead of `duration_seconds`: an exact number of frames."
     )
-    fps: Annotated[int, Field(ge=1, le=240)] | None = Field(
+    fps: Annotated[int, Field(ge=1, le=240), WHOLE] | None = Field(
         default=None, description="Frames per second."
     )
-    width: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+    width: Annotated[int, Field(ge=1, le=100_000), WHOLE] | None = Field(
         default=None, description="Pixels."
     )
-    height: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+    height: Annotated[int, Field(ge=1, le=100_000), WHOLE] | None = Field(
         default=None, description="Pixels."
     )
-    num_inference_steps: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+    num_inference_steps: Annotated[int, Field(ge=1, le=1000), WHOLE] | None = Field(
         default=None, description="Denoising steps."
     )
     guidance_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = Field(
         default=None, description="How strongly the prompt steers."
     )
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED), WHOLE] | None = Field(
         default=None,
         description="Same seed, request and device: same frames. Default: a random one.",
     )
@@ -161,10 +169,10 @@ class Choices(BaseModel):
     priority: Literal["low", "normal", "high"] | None = Field(
         default=None, description="Order within the queue. Default: normal."
     )
-    timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] | None = Field(
+    timeout_seconds: Annotated[int, Field(ge=1, le=86_400), WHOLE] | None = Field(
         default=None, description="Fail an attempt that runs longer than this."
     )
-    start_timeout_seconds: Annotated[int, Field(ge=1, le=604_800)] | None = Field(
+    start_timeout_seconds: Annotated[int, Field(ge=1, le=604_800), WHOLE] | None = Field(
         default=None,
         description="How long each of its models is waited for; then the next takes over, and "
         "after the last the job expires.",

@@ -202,3 +202,35 @@ def test_an_estimate_has_no_use_for_an_idempotency_key(world: World) -> None:
     submit = world.client.post("/generate-video", json={"prompt": "x"}, headers=bad)
 
     assert (estimate.status_code, submit.status_code) == (200, 422)
+
+
+def test_a_whole_number_with_a_point_is_an_integer(world: World) -> None:
+    body = '{"prompt": "x", "num_frames": 24.0, "fps": 12.0, "seed": 7.0, "timeout_seconds": 9e1}'
+    headers = {"Content-Type": "application/json"}
+
+    express = world.client.post("/generate-video", content=body, headers=headers)
+    common = world.client.post(
+        "/generate-video", content=body, headers={**headers, "Origin": "http://a.test"}
+    )
+    keyframe = {"frame": 8.0, "image": "aaaa"}
+    framed = world.client.post("/generate-video", json={"prompt": "x", "keyframes": [keyframe]})
+
+    for answer in (express, common):
+        made = answer.json()["input"]
+        assert (answer.status_code, made["num_frames"], made["fps"], made["seed"]) == (
+            *(202, 24, 12),
+            7,
+        )
+    assert [error["pointer"] for error in framed.json()["errors"]] == ["/keyframes/0/image"]
+
+
+@pytest.mark.parametrize("number", ["24.5", "1e400", '"24"', "true"])
+def test_what_is_no_integer_is_refused(world: World, number: str) -> None:
+    answer = world.client.post(
+        "/generate-video",
+        content=f'{{"prompt": "x", "num_frames": {number}}}',
+        headers={"Content-Type": "application/json"},
+    )
+
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/num_frames"]

@@ -12,6 +12,7 @@ from service.api.schemas.models import ModelList, ModelOut
 from service.api.schemas.problems import documented
 from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
 from service.domain.ports import Dispatcher
+from service.domain.request import WHOLE
 from service.log import Log
 
 log = Log(__name__)
@@ -41,7 +42,7 @@ class WarmAsk(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    containers: Annotated[int, Field(ge=0)]
+    containers: Annotated[int, Field(ge=0), WHOLE]
 
 
 class Warm(BaseModel):
