@@ -39,7 +39,7 @@ Prefer = Annotated[
 
 # The problems that a submit and a retry may be answered with.
 SUBMIT: tuple[int | str, ...] = (
-    *(400, "invalid_form", 401, 402, 413, "too_large_inline"),
+    *(400, "invalid_form", 401, 402, 413, "too_large_inline", 415),
     *(422, "idempotency_key_reused", 429, "queue_full", 503, 507),
 )
 

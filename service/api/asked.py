@@ -124,12 +124,14 @@ def _json(request: Request, body: bytes, model: type[Choices]) -> Any:
         raise _invalid([{"type": "missing", "loc": (), "msg": ""}])
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
-        raise _invalid([{"type": "model_attributes_type", "loc": (), "msg": ""}])
+        raise _invalid([{"type": "no_json_nor_form", "loc": (), "msg": ""}])
     try:
         found = json.loads(body)
     except json.JSONDecodeError as error:
         raise _invalid([{"type": "json_invalid", "loc": (error.pos,), "msg": ""}]) from None
-    except (ValueError, RecursionError):  # not UTF-8; a number of thousands of digits; too deep
+    except UnicodeDecodeError:
+        raise _invalid([{"type": "not_utf8", "loc": (), "msg": ""}]) from None
+    except (ValueError, RecursionError):  # a number of thousands of digits; too deep
         raise _invalid([{"type": "json_invalid", "loc": (0,), "msg": ""}]) from None
     return {} if found is None and model is Choices else found
 

@@ -79,8 +79,8 @@ def _complete(operation: Document) -> None:
 
 
 def _has_key(operation: Document) -> bool:
-    schemes = operation.get("security")
-    return bool(schemes) and all("apiKey" in scheme for scheme in schemes)
+    schemes = operation.get("security", [{}])
+    return all("apiKey" in scheme for scheme in schemes)
 
 
 def _problem_schemas() -> Document:

@@ -91,8 +91,8 @@ class Express:
         await _answer(route, request, receive, send)
 
     def _short_json(self, headers: dict[bytes, bytes]) -> bool:
-        if b"transfer-encoding" in headers:
-            return False  # then its length says nothing
+        if b"transfer-encoding" in headers or b"content-encoding" in headers:
+            return False  # then its length says nothing, or it is refused
         size = headers.get(b"content-length", b"")
         short = size.isdigit() and len(size) < 10 and int(size) <= self.most_bytes
         return short and headers.get(b"content-type") == b"application/json"

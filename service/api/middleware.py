@@ -74,9 +74,15 @@ def _new_id() -> str:
     return f"req_{random.getrandbits(96):024x}"
 
 
+def _unsupported(coding: str) -> HTTPException:
+    detail = f"`Content-Encoding: {coding[:32]}` is not taken: send the body as it is"
+    return HTTPException(415, detail, headers={"Accept-Encoding": "identity"})
+
+
 class BodyLimit:
-    """Ends the reading of a body, declared or in chunks, that is larger than `most` bytes, or than
-    `most_media` on the routes that take images and videos; and on all others of one that drips.
+    """Refuses a body that is compressed, ends the reading of one, declared or in chunks, that is
+    larger than `most` bytes, or than `most_media` on the routes that take images and videos, and on
+    all others of one that drips.
 
     Raised where the route reads, so that the answer is a problem like any other.
     """
@@ -101,10 +107,13 @@ class BodyLimit:
         seen = int(declared) if declared.isdecimal() else 0
         whole = seen if "transfer-encoding" not in headers else 0
         too_large = HTTPException(413)
+        coding = headers.get("content-encoding", "identity").strip().lower()
         counted = 0
 
         async def limited() -> Message:
             nonlocal counted
+            if coding != "identity":
+                raise _unsupported(coding)
             if seen > most:
                 raise too_large
             message = await receive()

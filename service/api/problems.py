@@ -95,7 +95,7 @@ async def _on_invalid(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, RequestValidationError)
     # A body can be wrong in tens of thousands of places; naming them all would take seconds.
     fields = [_field(found) for found in error.errors()[:_MOST_ERRORS]]
-    if any(field.code == "json_invalid" for field in fields):
+    if any(field.code in ("json_invalid", "not_utf8") for field in fields):
         return _answer(_problem(request, 400, "invalid_json", fields[0].detail, fields))
     if any(field.code == "form_invalid" for field in fields):
         detail = fields[0].detail
@@ -105,19 +105,25 @@ async def _on_invalid(request: Request, error: Exception) -> ProblemResponse:
 
 
 _NOT_JSON = "the body is not valid JSON"
-# Starlette's and FastAPI's own refusals, in our words.
-_HTTP = {
+_NO_OBJECT = "must be a JSON object, sent with `Content-Type: application/json`"
+_NOT_UTF8 = "the body is not UTF-8"
+# Starlette's and FastAPI's own refusals, in our words where theirs say too little.
+_HTTP: dict[int, tuple[str, str | None]] = {
     400: ("invalid_json", _NOT_JSON),
     404: ("not_found", "no such route"),
     405: ("method_not_allowed", "this route does not take this method"),
     408: ("timeout", "the body did not come in in time"),
     413: ("too_large", "the body is larger than this service takes"),
+    415: ("unsupported_encoding", None),
 }
 
 
 async def _on_http(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, HTTPException)
-    code, detail = _HTTP.get(error.status_code, ("http_error", str(error.detail)))
+    code, words = _HTTP.get(error.status_code, ("http_error", None))
+    if isinstance(error.__cause__, UnicodeDecodeError):
+        words = _NOT_UTF8
+    detail = words or str(error.detail)
     return _answer(_problem(request, error.status_code, code, detail), error.headers)
 
 
@@ -176,6 +182,8 @@ def _field(found: Mapping[str, Any]) -> FieldError:
     kind, location = found["type"], found["loc"]
     if kind == "json_invalid":
         return FieldError("", f"{_NOT_JSON}: it goes wrong at character {location[-1]}", kind)
+    if kind == "not_utf8":
+        return FieldError("", _NOT_UTF8, kind)
     if kind == "form_invalid":
         return FieldError("", f"the body is not a multipart form: {found['msg']}", kind)
     message = found["msg"].removeprefix("Value error, ")
@@ -184,7 +192,9 @@ def _field(found: Mapping[str, Any]) -> FieldError:
     elif kind == "missing":
         message = "is required"
     elif kind == "model_attributes_type":
-        message = "must be a JSON object, sent with `Content-Type: application/json`, or a form"
+        message = _NO_OBJECT
+    elif kind == "no_json_nor_form":
+        message = f"{_NO_OBJECT}, or a form, sent as `multipart/form-data` and not urlencoded"
     name = str(location[-1])[:_LONGEST_NAME] if len(location) > 1 else "the request"
     return FieldError(_pointer(location), f"{name}: {message}", kind)
 

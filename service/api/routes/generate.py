@@ -47,7 +47,7 @@ async def generate_video(
 
 @router.post(
     "/v1/estimate",
-    responses=documented(400, "invalid_form", 401, 413, 422, 429, 503, 507),
+    responses=documented(400, "invalid_form", 401, 413, 415, 422, 429, 503, 507),
     openapi_extra=body_of(VideoAsk),
 )
 async def estimate(asked: VideoAskDep, request: Request, visit: VisitDep) -> Estimate:

@@ -98,7 +98,7 @@ class Ended(BaseModel):
 @router.post(
     "/claims",
     response_model=Ticket,
-    responses={204: {"description": "Nothing to do."}, **documented(400, 401, 413, 422, 503)},
+    responses={204: {"description": "Nothing to do."}, **documented(400, 401, 413, 415, 422, 503)},
 )
 async def claim_work(ask: ClaimAsk, request: Request, parts: WorkerDep) -> Response:
     """Wait for work: a ticket, or 204 when there was none for `wait_seconds`."""
@@ -178,7 +178,7 @@ async def tick(parts: WorkerDep) -> dict[str, str]:
 
 
 AttemptPath = Annotated[str, Path(description="`<job id>.<number>`")]
-_attempt = documented(400, 401, 404, "lost", 413, 422, 503)
+_attempt = documented(400, 401, 404, "lost", 413, 415, 422, 503)
 
 
 @router.post("/attempts/{attempt_id}/begin", responses=_attempt)

@@ -47,7 +47,7 @@ class KeyAsk(BaseModel):
     )
 
 
-@router.post("", status_code=201, responses=documented(400, 401, 403, 413, 422, 429, 503))
+@router.post("", status_code=201, responses=documented(400, 401, 403, 413, 415, 422, 429, 503))
 async def create_key(ask: KeyAsk, visit: AdminDep) -> NewKeyOut:
     """Make a key. Its secret is in this answer and nowhere else."""
     secret = new_secret()
@@ -72,7 +72,7 @@ async def list_keys(visit: AdminDep) -> KeyList:
     return KeyList(data=[KeyOut.from_domain(k, balances[k.id]) for k in found if k.id in balances])
 
 
-@router.put("/{key_id}/budget", responses=documented(400, 401, 403, 404, 413, 422, 429, 503))
+@router.put("/{key_id}/budget", responses=documented(400, 401, 403, 404, 413, 415, 422, 429, 503))
 async def set_budget(key_id: str, ask: BudgetAsk, visit: AdminDep) -> KeyOut:
     """What a key's jobs may cost in a month. Jobs that were accepted are not touched."""
     known = _key_id(key_id)

@@ -66,7 +66,7 @@ async def show_warm(model: str, visit: AdminDep) -> Warm:
     return Warm(model=model, containers=kept)
 
 
-@router.put("/{model}/warm", responses={**_warm, **documented(400, "local_workers", 413, 422)})
+@router.put("/{model}/warm", responses={**_warm, **documented(400, "local_workers", 413, 415, 422)})
 async def keep_warm(model: str, ask: WarmAsk, visit: AdminDep) -> Warm:
     """Keep containers of a model, which are paid for also while they are idle. The next deploy
     puts back what the settings say."""

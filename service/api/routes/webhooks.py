@@ -61,7 +61,7 @@ class DeliveryQuery(BaseModel):
 @router.post(
     "/webhook-endpoints",
     status_code=201,
-    responses=documented(400, 401, "too_many_endpoints", "known_endpoint", 413, 422, 429, 503),
+    responses=documented(400, 401, "too_many_endpoints", "known_endpoint", 413, 415, 422, 429, 503),
 )
 async def create_endpoint(ask: EndpointAsk, visit: VisitDep) -> NewWebhookEndpoint:
     """Register a URL for the events of all your jobs."""

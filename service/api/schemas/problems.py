@@ -30,6 +30,7 @@ CODES: dict[str, tuple[int, str]] = {
     "lost": (409, "this attempt no longer owns the job; stop at once"),
     "too_large": (413, "the body is larger than this service takes"),
     "too_large_inline": (413, "the video is there, but too large to be sent inline"),
+    "unsupported_encoding": (415, "`Content-Encoding: gzip` is not taken: send the body as it is"),
     "invalid_request": (
         422,
         "65 is not possible: the width of slate goes from 64 to 1920 in steps of 2; "
