@@ -11,7 +11,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
 from service import wiring
@@ -24,7 +23,7 @@ from service.api.fleet import Fleet
 from service.api.incoming import Incoming
 from service.api.keyring import Keyring
 from service.api.line import Line
-from service.api.middleware import BodyLimit, RequestId
+from service.api.middleware import BodyLimit, Cors, Head, RequestId
 from service.api.pace import Pace
 from service.api.parts import Parts
 from service.api.pools import Pools
@@ -87,9 +86,10 @@ def build(
     app.add_middleware(
         BodyLimit, most=settings.max_body_bytes, most_media=_incoming(settings).most_json_bytes
     )
+    app.add_middleware(Head)
     app.add_middleware(RequestId)
     app.add_middleware(
-        CORSMiddleware,
+        Cors,
         allow_origins=settings.cors_origins,
         allow_methods=["*"],
         allow_headers=["*"],

@@ -4,11 +4,13 @@ import hashlib
 from datetime import timedelta
 
 from fastapi import Request, Response
+from starlette.datastructures import Headers
 
 from service.api.auth import Visit
 from service.api.bell import heard
 from service.api.inline_video import InlineAnswer
 from service.api.parts import Parts
+from service.api.preconditions import unchanged
 from service.api.schemas.jobs import JobOut
 from service.domain.catalog import CARDS
 from service.domain.errors import TooLarge
@@ -42,22 +44,22 @@ def _eta_seconds(job: Job, place: Forecast | None) -> float | None:
     return round((place.starts_in_ms + job.expected_ms) / 1000, 1)
 
 
-def json_answer(body: JobOut, status: int = 200, etag: str | None = None) -> Response:
-    """The ETag is a hash of the body: whatever changes in it, changes the tag."""
+def json_answer(body: JobOut, status: int = 200, known: Headers | None = None) -> Response:
+    """Answer with the job, or with 304 where `known`, the request's headers, say that its client
+    has it."""
     content = body.model_dump_json().encode()
-    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    tag = tag_of(content)
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if not body.status.final:
         headers["Retry-After"] = "1"
-    if etag_matches(etag, tag):
+    if known is not None and unchanged(known, tag):
         return Response(status_code=304, headers=headers)
     return Response(content, status, headers=headers, media_type="application/json")
 
 
-def etag_matches(known: str | None, tag: str) -> bool:
-    """Whether an `If-None-Match` names this tag: one, several, weak ones, or `*` (RFC 9110)."""
-    tags = [word.strip().removeprefix("W/") for word in (known or "").split(",")]
-    return "*" in tags or tag in tags
+def tag_of(content: bytes) -> str:
+    """Hash the whole body: whatever changes in it, changes the ETag."""
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
 async def wait_final(request: Request, parts: Parts, job: Job, wait: timedelta) -> Job | None:

@@ -5,8 +5,9 @@ import random
 import re
 import time
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -72,6 +73,42 @@ class RequestId:
 def _new_id() -> str:
     """No secret: asking the system for one would cost more than the rest of this file."""
     return f"req_{random.getrandbits(96):024x}"
+
+
+_CONTENT = re.compile(r"/v1/jobs/[^/]+/content")
+
+
+class Head:
+    """Answers HEAD as GET, without the body; content has a way of its own, which reads nothing."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD" or _CONTENT.match(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self.app({**scope, "method": "GET"}, receive, send_head)
+
+
+class Cors(CORSMiddleware):
+    """Where every origin may call, every answer says so, to whoever asks: what a player has put
+    into the browser's cache must do for a script as well, which a `Vary: Origin` would prevent."""
+
+    async def send(self, message: Message, send: Send, request_headers: Headers) -> None:
+        if not self.allow_all_origins:
+            await super().send(message, send, request_headers)
+            return
+        if message["type"] == "http.response.start":
+            message.setdefault("headers", [])
+            MutableHeaders(scope=message).update(self.simple_headers)
+        await send(message)
 
 
 def _unsupported(coding: str) -> HTTPException:

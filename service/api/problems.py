@@ -9,7 +9,9 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from service.api.schemas.problems import (
     MEDIA_TYPE,
@@ -28,6 +30,7 @@ _STATUS: dict[type[ServiceError], int] = {
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.QueueFull: 429,
     errors.BudgetExceeded: 402,
@@ -124,7 +127,21 @@ async def _on_http(request: Request, error: Exception) -> ProblemResponse:
     if isinstance(error.__cause__, UnicodeDecodeError):
         words = _NOT_UTF8
     detail = words or str(error.detail)
-    return _answer(_problem(request, error.status_code, code, detail), error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = _allowed(request)
+    return _answer(_problem(request, error.status_code, code, detail), headers)
+
+
+def _allowed(request: Request) -> str:
+    """All methods of this path, which may have a route for each; where GET is taken, HEAD is."""
+    methods = {
+        method
+        for route in iter_route_contexts(request.app.routes)
+        if route.path and compile_path(route.path)[0].match(request.scope["path"])
+        for method in route.methods or ()
+    }
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
 def unplanned(request_id: str) -> ProblemResponse:

@@ -7,6 +7,7 @@
     ├── NotFound           no such thing for this key
     ├── Conflict           the thing exists, but not in a state that allows this
     │   └── Lost           a worker holds a fence that is no longer the job's
+    ├── PreconditionFailed it is not the version that the caller named
     ├── TooLarge           more bytes than the service takes or sends
     ├── QueueFull          too many of this key's jobs wait: come back later
     ├── BudgetExceeded     this job may cost more than is left of the key's month
@@ -72,6 +73,10 @@ class Lost(Conflict):
 
     def __init__(self, message: str = "this attempt no longer owns the job; stop at once") -> None:
         super().__init__(message)
+
+
+class PreconditionFailed(ServiceError):
+    code = "precondition_failed"
 
 
 class TooLarge(ServiceError):

@@ -1,18 +1,19 @@
 """The bytes: whole or by range, with a key or by a signed link."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, timedelta
+from email.utils import format_datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, RedirectResponse
 
-from service.api.answers import etag_matches
 from service.api.auth import authenticate, bearer, links
 from service.api.links import Links, Variant
 from service.api.parts import Parts, PartsDep
 from service.api.paths import JobPath, job_id_of
+from service.api.preconditions import unchanged
 from service.api.schemas.headers import sent
 from service.api.schemas.problems import documented
 from service.domain.attempt import Artifact, VideoFacts
@@ -48,9 +49,9 @@ _SENT = (
             "description": "To a signed link into the bucket, where clips are kept in one.",
             **sent("Location", "ETag", "Cache-Control"),
         },
-        304: {"description": "Unchanged.", **sent("ETag", "Cache-Control")},
+        304: {"description": "Unchanged.", **sent("ETag", "Cache-Control", "Last-Modified")},
         416: {"description": "No such range.", **sent("Content-Range")},
-        **documented(401, 404, "no_content", 422),
+        **documented(401, 404, "no_content", 412, 422),
     },
     openapi_extra={"security": [{"apiKey": []}, {}]},  # a signed link needs no key
 )
@@ -61,7 +62,6 @@ async def get_content(
     variant: Variant = "video",
     expires: Annotated[int | None, Query(description="Part of a signed link.")] = None,
     signature: Annotated[str | None, Query(max_length=64)] = None,
-    if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """The video, its thumbnail or its last frame. Answers ranges, as players and renders want."""
     known = job_id_of(job_id)
@@ -72,8 +72,8 @@ async def get_content(
         if key is None:
             raise Unauthenticated("send an API key, or use the signed link of the job's result")
         job = await parts.find_job(known, key.id)
-    method: ReadMethod = "HEAD" if request.method == "HEAD" else "GET"
-    return await _bytes(parts, job, variant, if_none_match, method)
+    _ignore_other_ranges(request)
+    return await _bytes(parts, job, variant, request)
 
 
 async def _by_link(
@@ -87,18 +87,27 @@ async def _by_link(
     return job
 
 
-async def _bytes(
-    parts: Parts, job: Job, variant: Variant, known: str | None, method: ReadMethod
-) -> Response:
+def _ignore_other_ranges(request: Request) -> None:
+    """HTTP knows ranges for GET alone, and a unit that a server does not know is no range."""
+    unit = request.headers.get("range", "").partition("=")[0].strip().lower()
+    if request.method != "GET" or unit != "bytes":
+        kept = [(name, text) for name, text in request.scope["headers"] if name != b"range"]
+        request.scope["headers"] = kept
+
+
+async def _bytes(parts: Parts, job: Job, variant: Variant, request: Request) -> Response:
     artifact = _artifact(job, variant)
+    assert job.finished_at is not None, "a job with a result is final"
     headers = {
+        "Last-Modified": format_datetime(job.finished_at.astimezone(UTC), usegmt=True),
         "ETag": f'"{artifact.sha256}"',
         "Cache-Control": "private, max-age=86400, immutable",
         "Cross-Origin-Resource-Policy": "cross-origin",
         "X-Content-Type-Options": "nosniff",
     }
-    if etag_matches(known, headers["ETag"]):
+    if unchanged(request.headers, headers["ETag"], job.finished_at):
         return Response(status_code=304, headers=headers)
+    method: ReadMethod = "HEAD" if request.method == "HEAD" else "GET"
     name = f"{job.id}-{artifact.key.rpartition('/')[2]}"
     link = parts.artifacts.link(artifact.key, filename=name, lifetime=_LINK, method=method)
     if link is not None:

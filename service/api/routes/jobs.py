@@ -138,7 +138,7 @@ async def list_jobs(query: Annotated[ListQuery, Query()], visit: VisitDep) -> Jo
     responses={
         200: {"description": "The job.", **sent(*OF_JOB)},
         304: {"description": "Unchanged since `If-None-Match`.", **sent(*OF_JOB)},
-        **documented(401, 404, 422, 429),
+        **documented(401, 404, 412, 422, 429),
     },
 )
 async def get_job(
@@ -159,7 +159,7 @@ async def get_job(
     job = await visit.parts.find_job(known, visit.key.id)
     if wait and not job.state.final:
         job = await wait_final(request, visit.parts, job, timedelta(seconds=wait)) or job
-    return json_answer(await view(visit, job), etag=request.headers.get("if-none-match"))
+    return json_answer(await view(visit, job), known=request.headers)
 
 
 @router.post(
@@ -228,10 +228,13 @@ async def retry_job(
     return await accept(visit, plea, prefer=prefer)
 
 
-@router.delete("/{job_id}", responses=documented(401, 404, "not_final", 429))
-async def delete_job(job_id: JobPath, visit: VisitDep) -> Deleted:
-    """Delete a final job and its video."""
+@router.delete("/{job_id}", responses=documented(401, 404, "not_final", 412, 429))
+async def delete_job(job_id: JobPath, request: Request, visit: VisitDep) -> Deleted:
+    """Delete a final job and its video; with `If-Match` only if it is still what that names."""
     known = job_id_of(job_id)
+    if "if-match" in request.headers:
+        job = await visit.parts.find_job(known, visit.key.id)
+        json_answer(await view(visit, job), known=request.headers)
     await run_in_threadpool(remove, visit.parts.db, visit.parts.artifacts, known, visit.key.id)
     log.info("job deleted", job=known)
     return Deleted(id=known)

@@ -18,7 +18,9 @@ HEADERS = {
         "Where to go on.", "http://127.0.0.1:8787/v1/jobs/job_06h0d9vq1dp9l4uu8vk1jbtr78"
     ),
     "Retry-After": _header("Seconds until it is worth asking again.", 1, _WHOLE),
-    "ETag": _header("Changes with the answer; send it back as `If-None-Match`.", '"5d41402abc4b"'),
+    "ETag": _header(
+        "Changes with the answer; send it back as `If-None-Match` or `If-Match`.", '"5d41402abc4b"'
+    ),
     "Cache-Control": _header("Who may keep the answer, and for how long.", "private, no-cache"),
     "Last-Modified": _header("When the bytes were made.", "Mon, 30 Nov 2026 12:00:00 GMT"),
     "Idempotency-Replayed": _header(

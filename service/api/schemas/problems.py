@@ -28,6 +28,7 @@ CODES: dict[str, tuple[int, str]] = {
     "endpoint_disabled": (409, "this endpoint is disabled; enable it first"),
     "local_workers": (409, "this service has local workers, which are always warm"),
     "lost": (409, "this attempt no longer owns the job; stop at once"),
+    "precondition_failed": (412, "it is not what `If-Match` names: fetch it anew"),
     "too_large": (413, "the body is larger than this service takes"),
     "too_large_inline": (413, "the video is there, but too large to be sent inline"),
     "unsupported_encoding": (415, "`Content-Encoding: gzip` is not taken: send the body as it is"),
