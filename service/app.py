@@ -14,12 +14,13 @@ from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from service import wiring
-from service.api import problems
+from service.api import docs, problems
 from service.api.bell import Bell
 from service.api.description import describe
 from service.api.events import Bodies
 from service.api.express import Express
 from service.api.fleet import Fleet
+from service.api.forwarded import Forwarded
 from service.api.incoming import Incoming
 from service.api.keyring import Keyring
 from service.api.line import Line
@@ -80,7 +81,9 @@ def build(
         lifespan=lambda app: _life(app, settings, bell, clock, home),
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
+        openapi_url=None,  # it and its pages are ours: api/docs.py
         most_express_bytes=settings.max_body_bytes,
+        trusted_proxies=settings.trusted_proxies,
     )
     app.state.bell = bell
     app.add_middleware(
@@ -98,6 +101,7 @@ def build(
     problems.install(app)
     for room in (generate, jobs, internal, content, models, usage, keys, webhooks, health):
         app.include_router(room.router)
+    docs.install(app, settings.public_url.rstrip("/") or None)
     return app
 
 
@@ -111,13 +115,16 @@ _EXPOSED = [
 class _App(FastAPI):
     """Lets plain requests pass before all of FastAPI's middleware."""
 
-    def __init__(self, *, most_express_bytes: int, **told: Any) -> None:
+    def __init__(
+        self, *, most_express_bytes: int, trusted_proxies: Sequence[str], **told: Any
+    ) -> None:
         super().__init__(**told)
-        self._express = Express(super().__call__, most_express_bytes)
+        express = Express(super().__call__, most_express_bytes)
+        self._entrance = Forwarded(express, trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
-        await self._express(scope, receive, send)
+        await self._entrance(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:

@@ -2,19 +2,40 @@
 
 import json
 import os
+import re
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIN_SECRET = 24  # characters
 # A call on Modal runs a day at most, and the job's own timeout is to be told, not its platform's.
 CALL_MARGIN_SECONDS = 60
 KEY_FILE = "api-key"  # in the data directory: the key that was made at the first start
+
+
+def _address(text: str) -> str:
+    url = urlsplit(text)
+    plain = url.hostname and "@" not in url.netloc and not url.query and not url.fragment
+    if text and not (plain and url.scheme in ("http", "https")):
+        rest = urlsplit("//" + re.sub(r"^(\w*:)?/+", "", text))
+        host = rest.netloc.rpartition("@")[2] or "rushes.example.com"
+        raise ValueError(f"must be an address like https://{host}{rest.path}")
+    return text
+
+
+def _network(text: str) -> str:
+    ip_network(text, strict=False)  # raises ValueError, which names the text
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
+Network = Annotated[str, AfterValidator(_network)]
 
 
 class Settings(BaseSettings):
@@ -40,17 +61,22 @@ class Settings(BaseSettings):
         "", description="Keep clips in this bucket. Default: the data directory."
     )
     s3_prefix: str = Field("", description="Before every key in the bucket; ends with a slash.")
-    s3_endpoint_url: str = Field("", description="For R2 and others. Default: Amazon's.")
+    s3_endpoint_url: Address = Field("", description="For R2 and others. Default: Amazon's.")
     s3_region: str = Field("auto", description="The bucket's region.")
     s3_access_key_id: SecretStr | None = Field(
         None, description="Default: where boto3 looks for it, such as AWS_ACCESS_KEY_ID."
     )
     s3_secret_access_key: SecretStr | None = Field(None, description="The same.")
-    public_url: str = Field(
+    public_url: Address = Field(
         "", description="How clients reach the service. Default: the address a request came to."
     )
-    worker_url: str = Field(
+    worker_url: Address = Field(
         "", description="How workers that are called reach it. Default: as clients do."
+    )
+    trusted_proxies: list[Network] = Field(
+        ["127.0.0.1", "::1"],
+        description="Whose X-Forwarded-Proto, -Host and -Prefix are believed, as JSON: addresses "
+        "or networks.",
     )
     bootstrap_key: SecretStr | None = Field(
         None,

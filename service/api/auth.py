@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.security.base import SecurityBase
 
+from service.api.forwarded import reached_at
 from service.api.links import Links
 from service.api.parts import Parts, parts_of
 from service.domain.errors import Forbidden, Unauthenticated, Unavailable
@@ -129,5 +130,4 @@ async def authenticate(parts: Parts, secret: str) -> Key | None:
 
 def links(request: Request, parts: Parts) -> Links:
     """Links to the address that the request came to, unless the settings name a public one."""
-    host = request.headers.get("host", "localhost")
-    return Links(parts.link_secret, parts.public_url or f"{request.scope['scheme']}://{host}")
+    return Links(parts.link_secret, parts.public_url or reached_at(request))

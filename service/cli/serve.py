@@ -48,6 +48,7 @@ def configure(app: ASGIApp, connections: Connections, host: str, port: int) -> u
         access_log=False,
         timeout_graceful_shutdown=5,
         server_header=False,
+        proxy_headers=False,  # api/forwarded.py believes the proxies that the settings name
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.api.auth import AttemptToken, WorkerDep
 from service.api.bell import heard
 from service.api.fleet import Worker
+from service.api.forwarded import reached_at
 from service.api.parts import Parts, PartsDep
 from service.api.paths import job_id_of
 from service.api.schemas.problems import documented
@@ -111,7 +112,7 @@ async def claim_work(ask: ClaimAsk, request: Request, parts: WorkerDep) -> Respo
     job = claimed.job
     failpoint("claim.committed")
     log.info("attempt claimed", job=job.id, attempt=job.attempt, worker=ask.worker)
-    ticket = claimed.ticket(parts.cards[job.request.model], str(request.base_url).rstrip("/"))
+    ticket = claimed.ticket(parts.cards[job.request.model], reached_at(request))
     parts.fleet.took(ask.worker, ticket.attempt_id)
     return Response(ticket.model_dump_json(), media_type="application/json")
 
