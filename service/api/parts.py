@@ -10,7 +10,6 @@ from typing import Annotated, TypeVar
 
 from anyio import to_thread
 from fastapi import Depends, Request
-from starlette.concurrency import run_in_threadpool
 
 from service.api.bell import Bell
 from service.api.fleet import Fleet
@@ -128,7 +127,8 @@ class Parts:
             return known
         if self.db.local and self.line.quick:
             return self.line.place(job, models, workers, now)
-        return await run_in_threadpool(self.line.place, job, models, workers, now)
+        place = partial(self.line.place, job, models, workers, now)
+        return await _patiently(to_thread.run_sync(place, abandon_on_cancel=True))
 
     def workers(self, model: str) -> int:
         """How many can make its videos now, by what was last heard of them."""
@@ -149,9 +149,15 @@ class Parts:
         durable here only."""
         return await self._durable(self.db.write(run, soft=soft))
 
+    async def check_ready(self) -> None:
+        """Raise Unavailable unless jobs can be looked up and written."""
+        await self.read(jobs.count_running)
+        await self._durable(self.db.check_writable())
+
     async def submit(self, asked: Submission) -> Accepted:
         """The same for a submit; those that come at once also share their statements."""
-        return await self._durable(self.db.write_together(self._submit_all, asked))
+        work = self.db.write_together(self._submit_all, asked, lane=asked.key_id)
+        return await self._durable(work)
 
     def _submit_all(self, tx: Transaction, asked: Sequence[Submission]) -> list[Answer]:
         return submit_all(tx, asked, self.limits, self.clock(), self.room.check)

@@ -31,6 +31,8 @@ def upgrade(settings: Settings) -> None:
         migrate(settings.database_url)
     except CommandError as error:
         why = f"it was made by another release of Rushes ({error}); upgrade Rushes"
+    except Unavailable as error:
+        why = error.message
     except (SQLAlchemyError, ImportError, OSError) as error:
         why = reason(error)
     else:

@@ -14,6 +14,7 @@
     ├── RateLimited        too many requests of this key: come back later
     ├── StorageFull        no room for another clip
     └── Unavailable        the service cannot answer just now
+        └── Busy           somebody else holds what this needs; others are served
 
 An error says who must act. Whatever is not in this tree is our own fault and answers 500.
 """
@@ -135,3 +136,10 @@ class Unavailable(ServiceError):
     ) -> None:
         super().__init__(message, code=code)
         self.retry_after_seconds = retry_after_seconds or self.retry_after_seconds
+
+
+class Busy(Unavailable):
+    def __init__(
+        self, message: str = "another transaction holds a lock that this needs; try again"
+    ) -> None:
+        super().__init__(message)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from service.domain.attempt import Failure, FailureKind
-from service.domain.errors import Unavailable
+from service.domain.errors import Busy, Unavailable
 from service.domain.job import Job, JobState
 from service.domain.ports import ArtifactStore
 from service.domain.price import Terms
@@ -79,6 +79,9 @@ class Rescuer:
             if moved and self.calls is not None and job.state is JobState.RUNNING:
                 self.calls.stop(job, now)  # it may be alive, and deaf
             return moved
+        except Busy as error:
+            log.warning("job cannot be moved by time yet", job=job.id, error=error)
+            return False
         except Unavailable:
             raise  # then no other can be moved either, nor could a worker be heard
         except Exception as fault:  # noqa: BLE001

@@ -2,25 +2,27 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
-from sqlalchemy.sql.base import Executable
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from service.domain.errors import ServiceError, Unavailable
+from service.domain.errors import Busy, Unavailable
 from service.domain.ports import Offsite
 from service.log import Log
+from service.store.aside import Aside
 from service.store.ear import Ear
-from service.store.engine import make_engine, parse
+from service.store.engine import READ_ONLY, make_engine, parse, sqlstate
 from service.store.held import Held, Shipper
-from service.store.readers import PooledReaders, Readers, ThreadReaders, unavailable
+from service.store.readers import PooledReaders, Readers, ThreadReaders, is_lost
+from service.store.work import Done, Together, Work, all_topics, answer_all, by_kind, fail_all
+from service.store.work import Transaction as Transaction
 
 log = Log(__name__)
 
@@ -34,52 +36,6 @@ _MAX_BATCH = 64
 _A_FEW = 2
 _GATHER_SECONDS = 0.0003
 _MOST_RUNS = 4
-
-
-@dataclass
-class Transaction:
-    """One unit of work. `ring` names what must be heard about once this is committed."""
-
-    connection: sa.Connection
-    topics: list[str] = field(default_factory=list)
-    wrote: bool = False
-
-    def execute(self, statement: Executable, values: Any = None) -> sa.CursorResult[Any]:
-        result = self.connection.execute(statement, values)
-        if not statement.is_select:
-            # A guarded UPDATE that matched nothing has spoiled nothing.
-            self.wrote = self.wrote or result.returns_rows or result.rowcount != 0
-        return result
-
-    def ring(self, topic: str) -> None:
-        self.topics.append(topic)
-
-
-# Work of one kind on several items: an answer for each, which is an error where it must be one.
-Together: TypeAlias = Callable[[Transaction, list[Item]], Sequence[T | ServiceError]]
-
-
-@dataclass
-class _Work(Generic[Item, T]):
-    run: Together[Item, T]
-    item: Item
-    soft: bool = False
-    future: Future[T] = field(default_factory=Future)
-
-    def resolve(self, answer: T | Exception) -> None:
-        if isinstance(answer, Exception):
-            self.future.set_exception(answer)
-        else:
-            self.future.set_result(answer)
-
-
-@dataclass(frozen=True)
-class _Done:
-    """A piece of work that is committed and not yet answered: by an error where it must be one."""
-
-    work: _Work[Any, Any]
-    answer: Any
-    topics: Sequence[str] = ()
 
 
 class Database:
@@ -96,6 +52,9 @@ class Database:
     in the very commit, nobody knows whether it happened: that too is Unavailable, and the caller
     asks again by its Idempotency-Key.
 
+    Where another process holds a lock on Postgres, what needs that lock is set aside, and all else
+    goes on. What has waited so for some seconds is Busy.
+
     With an `offsite` place the answer to a write is given, and its topics are told, once it is
     there too; where it cannot be put there, that is Unavailable, and the same holds.
     """
@@ -111,7 +70,8 @@ class Database:
         self._readers: Readers = ThreadReaders(url) if self.local else PooledReaders(url)
         self._on_commit = on_commit
         self._ear = None if self.local else Ear(url, self._tell)
-        self._queue: SimpleQueue[_Work[Any, Any] | None] = SimpleQueue()
+        self._queue: SimpleQueue[Work[Any, Any] | None] = SimpleQueue()
+        self._aside: Aside[Work[Any, Any]] = Aside()
         self._door = threading.Lock()
         self._closed = False
         self._offsite = offsite
@@ -136,15 +96,22 @@ class Database:
         A `soft` change is one that nobody relies on, as the next one will say it again: it is
         answered when it is committed here, and waits for no other place.
         """
-        return self._enqueue(_Work(lambda tx, _: [run(tx)], None, soft))
+        return self._enqueue(Work(lambda tx, _: [run(tx)], None, soft))
 
-    def write_together(self, run: Together[Item, T], item: Item) -> Future[T]:
+    def write_together(
+        self, run: Together[Item, T], item: Item, *, lane: Hashable = None
+    ) -> Future[T]:
         """The same for work that costs little more for many than for one: all items that wait for
         the same `run` at that moment are handed to it at once. An error among its answers is that
-        item's alone, for which nothing may have been written."""
-        return self._enqueue(_Work(run, item))
+        item's alone, for which nothing may have been written. What is Busy is run again, for some
+        seconds.
 
-    def _enqueue(self, work: _Work[Any, T]) -> Future[T]:
+        Works of one `lane` need the lock of the same row: while it is not to be had for one of
+        them, the others wait without a try of their own.
+        """
+        return self._enqueue(Work(run, item, lane=lane))
+
+    def _enqueue(self, work: Work[Any, T]) -> Future[T]:
         with self._door:
             if self._closed:
                 work.future.set_exception(Unavailable("the service is stopping"))
@@ -161,6 +128,10 @@ class Database:
         if self._offsite is not None:
             self._offsite.check_reader()
         return self._readers.read(lambda connection: run(Transaction(connection)))
+
+    def check_writable(self) -> Future[None]:
+        """Its error is Unavailable where nothing can be written just now."""
+        return self.write(_change_nothing, soft=True)
 
     def close(self) -> None:
         """Finish what was asked for, then let go of the database."""
@@ -205,68 +176,111 @@ class Database:
 
     def _write_loop(self) -> None:
         crowded = False
-        while batch := self._next_batch(_GATHER_SECONDS if crowded else 0.0):
+        while (batch := self._next_batch(_GATHER_SECONDS if crowded else 0.0)) is not None:
             crowded = len(batch) > _A_FEW
-            self._commit(batch)
+            self._commit(self._without_lanes_aside(batch))
+            for waiting in self._aside.take_due():
+                self._try_again(waiting)
+        for waiting in self._aside.take_all():
+            fail_all(waiting, Unavailable("the service is stopping"))
 
-    def _next_batch(self, gather_seconds: float) -> list[_Work[Any, Any]]:
-        """Wait for one, and that long for more, then take what is there; empty when the database
-        closes."""
-        work = self._queue.get()
-        if gather_seconds:
-            time.sleep(gather_seconds)
-        batch: list[_Work[Any, Any]] = []
-        while work is not None:
-            if work.future.set_running_or_notify_cancel():
-                batch.append(work)
-            if len(batch) == _MAX_BATCH:
-                return batch
-            try:
-                work = self._queue.get(block=not batch)
-            except Empty:
-                return batch
+    def _next_batch(self, gather_seconds: float) -> list[Work[Any, Any]] | None:
+        """Wait for one, and that long for more, then take what is there; nothing when it is time
+        to look aside, and None when the database closes."""
+        batch: list[Work[Any, Any]] = []
+        try:
+            work = self._queue.get(timeout=self._aside.pause())
+            if gather_seconds:
+                time.sleep(gather_seconds)
+            while work is not None:
+                if work.future.set_running_or_notify_cancel():
+                    batch.append(work)
+                if len(batch) == _MAX_BATCH:
+                    return batch
+                work = self._queue.get(block=not batch, timeout=self._aside.pause())
+        except Empty:
+            return batch
         if batch:
             self._queue.put(None)  # close after this batch
-        return batch
+        return batch or None
 
-    def _commit(self, batch: list[_Work[Any, Any]], run: int = 1) -> None:
-        """One transaction for all of `batch`; where one of them spoils it, one for each."""
+    def _without_lanes_aside(self, batch: list[Work[Any, Any]]) -> list[Work[Any, Any]]:
+        """Whoever needs a lock that others wait for already waits with them."""
+        if not self._aside:
+            return batch
+        free = []
+        for work in batch:
+            if self._aside.holds(work):
+                self._set_aside(work)
+            else:
+                free.append(work)
+        return free
+
+    def _set_aside(self, work: Work[Any, Any]) -> None:
+        if not self._aside.put(work):
+            fail_all([work], Busy())
+
+    def _try_again(self, waiting: list[Work[Any, Any]]) -> None:
+        """Of what one lock has kept waiting one finds out whether it is free, for all of them."""
+        self._commit(waiting[:1], brief=True)
+        for start in range(1, len(waiting), _MAX_BATCH):
+            self._commit(self._without_lanes_aside(waiting[start : start + _MAX_BATCH]))
+
+    def _commit(self, batch: list[Work[Any, Any]], run: int = 1, *, brief: bool = False) -> None:
+        """One transaction for all of `batch`; where one of them spoils it, one for each. A `brief`
+        one gives way at once to whoever holds a lock."""
+        if not batch:
+            return
         try:
             with self._quiet:
-                done = self._transact(batch)
+                done = self._transact(batch, brief or bool(self._aside))
         except _Unsure as error:
-            _fail(batch, error)
+            fail_all(batch, error)
         except Exception as error:  # noqa: BLE001 - undone: nobody's work happened
-            if len(batch) > 1:
-                for work in batch:
-                    self._commit([work])
-            elif run < _MOST_RUNS and self._crossed(error):
-                self._commit(batch, run + 1)
-            else:
-                _fail(batch, error)
+            self._recover(batch, error, run)
         else:
             self._tell_or_hold(done)
 
-    def _tell_or_hold(self, done: list[_Done]) -> None:
+    def _recover(self, batch: list[Work[Any, Any]], error: Exception, run: int) -> None:
+        """What was undone is run again where it may well succeed, and else answered."""
+        if is_lost(error):
+            self._readers.renew()  # the database may be on another server by now
+        if is_lost(error) and run == 1:
+            self._commit(batch, run + 1)
+        elif self._is_away(error):
+            fail_all(batch, error)
+        elif len(batch) > 1:
+            for work in batch:
+                self._commit(self._without_lanes_aside([work]), brief=True)
+        elif sqlstate(error) in _LOCKED:
+            self._set_aside(batch[0])
+        elif run < _MOST_RUNS and self._crossed(error):
+            self._commit(batch, run + 1)
+        else:
+            fail_all(batch, error)
+
+    def _tell_or_hold(self, done: list[Done]) -> None:
         if self._shipper is not None:
             hard = [one for one in done if not one.work.soft]
             done = [one for one in done if one.work.soft]
-            tell, works = partial(self._tell, _topics(hard)), [one.work for one in hard]
+            tell, works = partial(self._tell, all_topics(hard)), [one.work for one in hard]
             if hard:
-                self._shipper.hold(Held(tell, partial(_answer, hard), partial(_fail, works)))
-        self._tell(_topics(done))
-        _answer(done)
+                self._shipper.hold(Held(tell, partial(answer_all, hard), partial(fail_all, works)))
+        self._tell(all_topics(done))
+        for one in done:
+            if isinstance(one.answer, Busy):
+                self._set_aside(one.work)
+            else:
+                one.work.resolve(one.answer)
 
-    def _transact(self, batch: list[_Work[Any, Any]]) -> list[_Done]:
+    def _transact(self, batch: list[Work[Any, Any]], brief: bool) -> list[Done]:
         """Raises _Unsure where the commit itself failed and may have happened."""
         with self._writes.connect() as connection:
-            if len(batch) > 1 and not self.local:
-                # Two processes that group their work may lock the same rows crosswise. Alone, no
-                # piece of work can: so the group gives way soon, and its pieces run one by one.
-                connection.execute(_GIVE_WAY)
-            done = [one for alike in _alike(batch) for one in self._attempt(connection, alike)]
+            if brief and not self.local:
+                connection.execute(_BRIEFLY)
+            done = [one for alike in by_kind(batch) for one in self._attempt(connection, alike)]
             if self._ear is not None:
-                self._ear.shout(connection, _topics(done))
+                self._ear.shout(connection, all_topics(done))
             try:
                 connection.commit()
             except DBAPIError as error:
@@ -278,7 +292,7 @@ class Database:
                 raise _Unsure("the database broke off; whether it was done is not known") from error
             return done
 
-    def _attempt(self, connection: sa.Connection, alike: list[_Work[Any, Any]]) -> list[_Done]:
+    def _attempt(self, connection: sa.Connection, alike: list[Work[Any, Any]]) -> list[Done]:
         """Run pieces of one kind; answers are given once the transaction is committed.
 
         Raises what would spoil the transaction: an error of the database, or any after a write.
@@ -289,14 +303,21 @@ class Database:
         except Exception as error:
             if transaction.wrote or isinstance(error, DBAPIError):
                 raise
-            return [_Done(work, error) for work in alike]
-        done = [_Done(work, answer) for work, answer in zip(alike, answers, strict=True)]
+            return [Done(work, error) for work in alike]
+        done = [Done(work, answer) for work, answer in zip(alike, answers, strict=True)]
         return [replace(done[0], topics=transaction.topics), *done[1:]]
+
+    def _is_away(self, error: Exception) -> bool:
+        """Whether no server that takes writes was found: then no piece of work is to blame, and
+        none of them has to find that out for itself."""
+        if self.local or not isinstance(error, DBAPIError):
+            return False
+        return error.statement is None or sqlstate(error) == READ_ONLY  # None: not even connected
 
     def _crossed(self, error: Exception) -> bool:
         """Whether another process was in the way, or the connection had gone stale: the work was
         undone, and may well succeed now."""
-        return not self.local and isinstance(error, IntegrityError | OperationalError)
+        return not self.local and (isinstance(error, IntegrityError) or is_lost(error))
 
     def _tell(self, topics: Sequence[str]) -> None:
         """The work is done, whatever becomes of the telling."""
@@ -306,31 +327,16 @@ class Database:
             log.error("a commit could not be told", fault)
 
 
-def _alike(batch: list[_Work[Any, Any]]) -> list[list[_Work[Any, Any]]]:
-    """By what they run, in the order in which each kind came first."""
-    kinds: dict[Any, list[_Work[Any, Any]]] = {}
-    for work in batch:
-        kinds.setdefault(work.run, []).append(work)
-    return list(kinds.values())
+def _change_nothing(tx: Transaction) -> None:
+    """Refused like any change by a session that only reads."""
+    tx.execute(_NO_CHANGE)
 
 
-_GIVE_WAY = sa.text("SET LOCAL lock_timeout = '100ms'")
+_NO_CHANGE = sa.text("UPDATE turns SET holder = holder WHERE false")
+_BRIEFLY = sa.text("SET LOCAL lock_timeout = '20ms'")
+# Not to be had in time; a deadlock; a serialization failure.
+_LOCKED = frozenset({"55P03", "40P01", "40001"})
 
 
 class _Unsure(Unavailable):
     """The answer to a commit was lost."""
-
-
-def _topics(done: list[_Done]) -> list[str]:
-    return [topic for one in done for topic in one.topics]
-
-
-def _answer(done: list[_Done]) -> None:
-    for one in done:
-        one.work.resolve(one.answer)
-
-
-def _fail(batch: list[_Work[Any, Any]], error: Exception) -> None:
-    told = unavailable(error) if isinstance(error, SQLAlchemyError) else error
-    for work in batch:
-        work.future.set_exception(told)

@@ -72,21 +72,28 @@ NOTICE_SILENCE = {
 }
 
 
-# What holds a lock for longer than this is stuck; it must not hold up all others.
-_BOUNDS = (
-    "SET lock_timeout = '5s'; SET statement_timeout = '30s'; "
+# A lock that is held for longer than the first of these is waited for aside, by aside.py: it must
+# not hold up all others.
+_WRITER_BOUNDS = (
+    "SET lock_timeout = '100ms'; SET statement_timeout = '30s'; "
     "SET idle_in_transaction_session_timeout = '15s'"
 )
+# A read that cannot be answered in time is refused: whoever asked would wait without end.
+_READER_BOUNDS = (
+    "SET lock_timeout = '5s'; SET statement_timeout = '10s'; SET default_transaction_read_only = on"
+)
+READ_ONLY = "25006"  # SQLSTATE of a write to a session that only reads
 
 
 def _postgres(url: sa.URL, *, read_only: bool, bounded: bool) -> sa.Engine:
     if not read_only:
         engine = sa.create_engine(url, hide_parameters=True, connect_args=NOTICE_SILENCE)
+        event.listen(engine, "handle_error", _drop_read_only)
         if bounded:
 
             @event.listens_for(engine, "connect")
             def _bound(connection: Any, _record: object) -> None:
-                connection.execute(_BOUNDS)
+                connection.execute(_WRITER_BOUNDS)
                 connection.commit()
 
         return engine
@@ -103,9 +110,22 @@ def _postgres(url: sa.URL, *, read_only: bool, bounded: bool) -> sa.Engine:
 
     @event.listens_for(engine, "connect")
     def _only_read(connection: Any, _record: object) -> None:
-        connection.execute("SET default_transaction_read_only = on")
+        connection.execute(_READER_BOUNDS)
 
     return engine
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """Postgres's own code of what went wrong; None where the server said nothing."""
+    found: str | None = getattr(getattr(error, "orig", error), "sqlstate", None)
+    return found
+
+
+def _drop_read_only(context: sa.engine.ExceptionContext) -> None:
+    """After a failover a session may lead to a server that no longer takes writes: it is dropped,
+    and the next one finds the server that does."""
+    if sqlstate(context.original_exception) == READ_ONLY:
+        context.is_disconnect = True
 
 
 _MOST_STATEMENTS = 200
@@ -149,3 +169,42 @@ def check_durable(url: str) -> None:
                 raise Unavailable(
                     f"this Postgres has {setting} = off: a crash would lose jobs; turn it on"
                 )
+
+
+_ROUNDS = 3
+
+
+def check_sessions(url: str) -> None:
+    """Raise Unavailable where a pooler lends the server's sessions for one transaction each.
+
+    Nothing of a session holds there: a setting reaches whoever has the session next, who then is
+    refused to write or is cut off, a prepared statement is not found again, and LISTEN hears
+    nothing. Seen by the server's processes: two connections that are open at once have one each,
+    and keep it. Nothing is left behind by the look.
+    """
+    parsed = parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        return
+    engine = sa.create_engine(parsed, poolclass=sa.NullPool, connect_args=NOTICE_SILENCE)
+    with engine.connect() as one, engine.connect() as other:
+        of_one, of_other = set(), set()
+        for _ in range(_ROUNDS):
+            # One after the other, and then the other way round: a pooler that lends its sessions
+            # in turn would show each connection its own.
+            of_one.add(_server_process(one))
+            of_other |= {_server_process(other), _server_process(other)}
+            of_one.add(_server_process(one))
+    if len(of_one) > 1 or len(of_other) > 1 or of_one == of_other:
+        raise Unavailable(
+            "this is a connection pooler that lends sessions by the transaction, as PgBouncer does "
+            "with pool_mode=transaction: settings, LISTEN and prepared statements do not hold "
+            "there; name the server's own address and port in RUSHES_DATABASE_URL, or a pool with "
+            "pool_mode=session"
+        )
+
+
+def _server_process(connection: sa.Connection) -> int:
+    """The server's process that serves a transaction of this connection."""
+    found = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+    connection.rollback()
+    return int(found)

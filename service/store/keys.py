@@ -29,6 +29,11 @@ def hold(tx: Transaction, key_id: KeyId) -> None:
     tx.execute(sa.select(_keys.c.id).where(_keys.c.id == key_id).with_for_update()).first()
 
 
+def hold_free(tx: Transaction, key_id: KeyId) -> bool:
+    """Like `hold`, but not where another transaction holds it: then nothing is waited for."""
+    return tx.execute(_HOLD_FREE, {"owner": key_id}).first() is not None
+
+
 def take_places(
     tx: Transaction, key_id: KeyId, *, jobs: int = 1, limit: int, estimate: int, month: int
 ) -> bool:
@@ -76,6 +81,7 @@ def served(tx: Transaction) -> dict[KeyId, int]:
 
 
 _OWNER = _keys.c.id == sa.bindparam("owner")
+_HOLD_FREE = sa.select(_keys.c.id).where(_OWNER).with_for_update(skip_locked=True)
 _LIMIT = sa.bindparam("limit", type_=sa.BigInteger)
 # A month that is newer than the one of the last charge has seen none yet.
 _MONTH = sa.bindparam("month", type_=sa.Integer)

@@ -6,7 +6,15 @@ from typing import Protocol, TypeVar
 from weakref import WeakSet
 
 import sqlalchemy as sa
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError, TimeoutError
+from sqlalchemy import event
+from sqlalchemy.exc import (
+    DisconnectionError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+    TimeoutError,
+)
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.domain.errors import Unavailable
 from service.log import Log
@@ -25,6 +33,9 @@ class Readers(Protocol):
 
     def read(self, run: Callable[[sa.Connection], T]) -> T: ...
 
+    def renew(self) -> None:
+        """Ask anew where the database is: it may be on another server by now."""
+
     def close(self) -> None: ...
 
 
@@ -41,6 +52,9 @@ class ThreadReaders:
             return run(self._connection())
         except AWAY as error:
             raise unavailable(error) from error
+
+    def renew(self) -> None:
+        """A file does not move."""
 
     def close(self) -> None:
         for connection in list(self._all):
@@ -60,30 +74,51 @@ class PooledReaders:
 
     def __init__(self, url: str) -> None:
         self._engine = make_engine(url, read_only=True)
+        self._renewals = 0
+        event.listen(self._engine, "connect", self._note_renewals)
+        event.listen(self._engine, "checkout", self._check_renewals)
 
     def read(self, run: Callable[[sa.Connection], T]) -> T:
         """A look at a connection that went stale while nobody used it is tried once more."""
         try:
             return self._read(run)
         except AWAY as error:
-            if not getattr(error, "connection_invalidated", False):
+            if not is_lost(error):
                 raise unavailable(error) from error
         try:
             return self._read(run)
         except AWAY as error:
             raise unavailable(error) from error
 
+    def renew(self) -> None:
+        self._renewals += 1
+
     def close(self) -> None:
         self._engine.dispose()
+
+    def _note_renewals(self, _connection: object, record: ConnectionPoolEntry) -> None:
+        record.info["renewals"] = self._renewals
+
+    def _check_renewals(
+        self, _connection: object, record: ConnectionPoolEntry, _proxy: object
+    ) -> None:
+        """The pool closes a connection of before the last renewal, and makes another."""
+        if record.info["renewals"] != self._renewals:
+            raise DisconnectionError
 
     def _read(self, run: Callable[[sa.Connection], T]) -> T:
         with self._engine.connect() as connection:
             return run(connection)
 
 
+def is_lost(error: Exception) -> bool:
+    """Whether it is the connection that failed, so that another one may do."""
+    return bool(getattr(error, "connection_invalidated", False))
+
+
 def unavailable(error: SQLAlchemyError) -> Exception:
     """What a failed disk or server is to whoever asked; another error is left as it is."""
-    if not isinstance(error, AWAY):
+    if not isinstance(error, AWAY) and not is_lost(error):
         return error
     # Where the database is and what its driver says are the owner's business: for the log alone.
     log.warning("database does not answer", error=getattr(error, "orig", error))

@@ -10,11 +10,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.domain.errors import Unavailable
-from service.store.engine import make_engine
+from service.store.engine import check_sessions, make_engine
 
 
 def migrate(url: str) -> None:
-    """Apply every migration that `url` still lacks."""
+    """Apply every migration that `url` still lacks. Raises Unavailable."""
     if current_revision(url) == newest_revision():
         return
     from alembic import command
@@ -41,6 +41,9 @@ def check_schema(url: str) -> None:
 
 
 def current_revision(url: str) -> str | None:
+    """What every use of a database begins with, and so a pooler is refused here, before any
+    setting is made in a session that is not ours."""
+    check_sessions(url)
     engine = make_engine(url, read_only=True)
     try:
         with engine.connect() as connection:

@@ -250,3 +250,26 @@ def test_alike_work_that_spoils_the_transaction_is_done_one_by_one(db: Database)
     failed = [future.exception() is not None for future in futures]
     assert failed == [False, False, True]  # the prefix of a key is unique
     assert sorted(key.name for key in db.read(keys.every)) == ["secret-a", "secret-b"]
+
+
+def test_a_session_that_only_reads_is_dropped_by_the_writer_and_by_all_readers(
+    postgres_url: str,
+) -> None:
+    """After a failover a session may still be with the old server, and what it shows is old."""
+    database = Database(postgres_url, lambda topics: None)
+
+    def process(tx: Transaction) -> int:
+        return int(tx.connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+
+    def only_read(tx: Transaction) -> None:
+        tx.connection.exec_driver_sql("SET default_transaction_read_only = on")
+
+    reader, writer = database.read(process), make.do(database, process)
+    make.do(database, only_read)
+    made = make.key(database)[0]  # in another session, without an error
+    try:
+        assert made in [key.id for key in database.read(keys.every)]
+        assert reader != database.read(process)
+        assert writer != make.do(database, process)
+    finally:
+        database.close()

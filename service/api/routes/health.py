@@ -1,4 +1,4 @@
-"""Is it up? Answers from memory and one read; never wakes a GPU."""
+"""Is it up? Answers from memory, one read and a write of nothing; never wakes a GPU."""
 
 from typing import Literal
 
@@ -44,7 +44,7 @@ class Liveness(BaseModel):
 
 class Health(BaseModel):
     """`degraded`: no worker is there (where they are called: they cannot be), one is unfit, or
-    there is no room on the disk. `unhealthy`: the database is away."""
+    there is no room on the disk. `unhealthy`: the database is away, or takes no writes."""
 
     status: Literal["healthy", "degraded", "unhealthy"]
     model: str
@@ -56,7 +56,11 @@ class Health(BaseModel):
     unfit_workers: list[UnfitWorker] = []
 
 
-_AWAY = {"model": Health, "description": "The database is away.", **sent("Retry-After")}
+_AWAY = {
+    "model": Health,
+    "description": "The database is away, or takes no writes.",
+    **sent("Retry-After"),
+}
 
 
 @router.get("/health", responses={503: _AWAY})
@@ -73,6 +77,7 @@ async def health(request: Request, response: Response) -> Health:
         queue = await parts.read(
             lambda tx: Queue(queued=keys.count_queued(tx), running=jobs.count_running(tx))
         )
+        await parts.check_ready()
     except Unavailable:
         queue = None
         response.status_code = 503
@@ -151,6 +156,6 @@ async def livez() -> Liveness:
 
 @router.get("/readyz", responses=documented(503))
 async def readyz(parts: PartsDep) -> Liveness:
-    """Requests can be served: the database is there."""
-    await parts.read(jobs.count_running)
+    """Jobs can be looked up and accepted: the database is there, and takes writes."""
+    await parts.check_ready()
     return Liveness()
