@@ -36,10 +36,12 @@ class CannotStart(Stop):
 
 @dataclass
 class Supervisor:
-    """Runs the service until SIGTERM or SIGINT. `say` prints a line for the person watching."""
+    """Runs the service until SIGTERM or SIGINT. `say` tells whoever watches, and `greet`
+    gives the address once the API answers."""
 
     settings: Settings
     say: Callable[[str], None]
+    greet: Callable[[str], None]
     _stop: Event = field(default_factory=Event)
     _children: list[Child] = field(default_factory=list)
 
@@ -53,7 +55,7 @@ class Supervisor:
             try:
                 self._start(listener, lock, url)
                 if not self._stop.is_set():
-                    self.say(f"ready {url}")
+                    self.greet(url)
                 self._watch()
             finally:
                 self._end()

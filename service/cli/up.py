@@ -11,29 +11,50 @@ from service.cli.stop import Exit, Stop
 from service.cli.supervise import Supervisor
 from service.domain.catalog import CARDS
 from service.domain.errors import Unavailable
+from service.log import Log, configure
 from service.settings import KEY_FILE, Settings
+
+log = Log(__name__)
 
 
 def run_up(**flags: Any) -> None:
     """Settle what to serve, then supervise. Stops the command when something is in the way."""
+    settings = read_settings(**flags)
+    is_json = settings.log_format == "json"
+    if is_json:
+        configure(settings.log_level, settings.log_format)
     for line in strange_settings():
-        typer.echo(line, err=True)
-    settings = settle(read_settings(**flags))
+        if is_json:
+            log.warning(line)
+        else:
+            typer.echo(line, err=True)
+    settings = settle(settings)
+    greet = _greet_in_log if is_json else _greet
+    had_key = (settings.data_dir / KEY_FILE).exists()
+    Supervisor(
+        settings,
+        say=log.info if is_json else typer.echo,
+        greet=lambda url: greet(settings, url, is_first_start=not had_key),
+    ).run()
+
+
+def _greet(settings: Settings, url: str, is_first_start: bool) -> None:
+    """Print the address and the default model, and at the first start the key."""
     key_file = settings.data_dir / KEY_FILE
-    first_start = not key_file.exists()
-    greeted = False
+    typer.echo(_default_model(settings))
+    if is_first_start and key_file.exists():
+        typer.echo(f"your API key, shown this once and kept in {key_file}:")
+        typer.echo(f"  {key_file.read_text()}")
+    typer.echo(f"ready {url}")
 
-    def say(line: str) -> None:
-        nonlocal greeted
-        if not greeted:
-            greeted = True
-            typer.echo(_default_model(settings))
-            if first_start and key_file.exists():
-                typer.echo(f"your API key, shown this once and kept in {key_file}:")
-                typer.echo(f"  {key_file.read_text()}")
-        typer.echo(line)
 
-    Supervisor(settings, say).run()
+def _greet_in_log(settings: Settings, url: str, is_first_start: bool) -> None:
+    """Log the same but the key: logs are kept and sent on."""
+    key_file = settings.data_dir / KEY_FILE
+    log.info(_default_model(settings))
+    if is_first_start and key_file.exists():
+        log.info("API key made", kept_in=key_file)
+    log.info("ready", url=url)
 
 
 def _default_model(settings: Settings) -> str:

@@ -23,6 +23,7 @@ class Running:
     process: subprocess.Popen[str]
     client: httpx.Client
     folder: Path
+    printed: str = ""  # to standard output, after the start; there once the service has ended
 
     def submit(self, **ask: Any) -> dict[str, Any]:
         body = {"prompt": "a red ball", "width": 64, "height": 64, "num_frames": 2, **ask}
@@ -87,10 +88,14 @@ def running(folder: Path, *flags: str, **settings: Any) -> Iterator[Running]:
             env=environment,
         )
     try:
-        url = _ready(process, folder)
+        is_json = values.get("log_format") == "json"
+        url = _ready_in_log(process, folder) if is_json else _ready(process, folder)
         headers = {"Authorization": f"Bearer {KEY}"}
         with httpx.Client(base_url=url, headers=headers, timeout=70) as client:
-            yield Running(process, client, folder)
+            service = Running(process, client, folder)
+            yield service
+            process.terminate()
+            service.printed = process.communicate(timeout=60)[0]
     finally:
         if process.poll() is None:
             process.terminate()
@@ -104,4 +109,13 @@ def _ready(process: subprocess.Popen[str], folder: Path) -> str:
     for line in process.stdout:
         if line.startswith("ready "):
             return line.split()[1]
+    raise AssertionError(f"did not start: {(folder / 'log').read_text()}")
+
+
+def _ready_in_log(process: subprocess.Popen[str], folder: Path) -> str:
+    while process.poll() is None:
+        for line in (folder / "log").read_text().splitlines(keepends=True):
+            if line.endswith("\n") and (event := json.loads(line))["event"] == "ready":
+                return str(event["url"])
+        time.sleep(0.05)
     raise AssertionError(f"did not start: {(folder / 'log').read_text()}")

@@ -37,7 +37,7 @@ def test_a_whole_run_is_told_by_ids_and_tells_no_secret(tmp_path: Path) -> None:
         ]
         assert [answer.status_code for answer in answers] == [422, 400, 401, 200]
         client.delete(f"/v1/jobs/{job['id']}").raise_for_status()
-        told = service.log()
+    told = service.log()
 
     signature = re.search(r"signature=(\w+)", done["result"]["video_url"])
     assert signature is not None
@@ -56,3 +56,15 @@ def test_a_whole_run_is_told_by_ids_and_tells_no_secret(tmp_path: Path) -> None:
         assert expected in about
     accepted = next(one for one in events if one["event"] == "job accepted")
     assert accepted["request"].startswith("req_")
+
+
+def test_in_json_nothing_is_told_in_another_form(tmp_path: Path) -> None:
+    with running(tmp_path, log_format="json", modle="slate") as service:
+        pass
+    events = [json.loads(line) for line in service.log().splitlines()]
+    told = [(event["level"], event["event"]) for event in events]
+
+    assert service.printed == ""
+    assert told[0] == ("warning", "no such setting: RUSHES_MODLE; did you mean RUSHES_MODELS?")
+    assert ("info", "ready") in told
+    assert any(event.startswith("default model: slate") for _, event in told)
