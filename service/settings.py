@@ -193,6 +193,11 @@ class Settings(BaseSettings):
         100_000_000, ge=1_000, le=2_000_000_000, description="Largest film, sent or fetched."
     )
     max_queued_per_key: int = Field(1_000, ge=1, description="Jobs that may wait, for one key.")
+    max_input_bytes_per_key: int = Field(
+        10_000_000_000,
+        ge=1_000,
+        description="Bytes of images and videos kept for the jobs of one key; more is refused.",
+    )
     max_active_per_key: int = Field(
         1_000, ge=1, description="Jobs that may be generated at the same time, for one key."
     )

@@ -184,6 +184,7 @@ def limits(settings: Settings) -> Limits:
     open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return Limits(
         max_queued_per_key=settings.max_queued_per_key,
+        max_input_bytes_per_key=settings.max_input_bytes_per_key,
         max_active_per_key=settings.max_active_per_key,
         max_waits=API_INPUTS * 6 // 10 if called else max_waits(open_files),
         default_timeout=timedelta(seconds=settings.job_timeout_seconds),

@@ -50,8 +50,8 @@ def postgres_url(kept_postgres_url: str) -> Iterator[str]:
     yield kept_postgres_url
     with connected(kept_postgres_url) as connection:
         connection.exec_driver_sql(
-            "TRUNCATE keys, jobs, attempts, idempotency, endpoints, deliveries, ledger, turns,"
-            " timeline"
+            "TRUNCATE keys, jobs, labels, attempts, idempotency, endpoints, deliveries, ledger,"
+            " turns, timeline"
         )
 
 

@@ -98,6 +98,7 @@ def empty(db: Database) -> None:
             "idempotency",
             "attempts",
             "jobs",
+            "labels",
             "ledger",
             "keys",
         ):

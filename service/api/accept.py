@@ -14,15 +14,17 @@ from service.api.asked import Asked
 from service.api.auth import Visit
 from service.api.bring import Brought, bring, refuse_bad_target
 from service.api.candidates import candidates
-from service.domain.errors import FieldError, RequestRefused, Unavailable
+from service.domain.errors import FieldError, InputsFull, RequestRefused, Unavailable
 from service.domain.failpoint import failpoint
 from service.domain.job import Job, JobState
 from service.domain.limits import Limits
+from service.domain.media import kept_bytes
 from service.domain.request import Choices, VideoAsk
 from service.domain.submission import Idempotency, Submission, new_id
 from service.lifecycle.inputs import discard, keep
 from service.lifecycle.submit import Accepted, find_earlier
 from service.log import Log
+from service.store import jobs
 
 log = Log(__name__)
 
@@ -159,6 +161,7 @@ async def _submit(visit: Visit, plea: Plea) -> Accepted:
     if asked.job_id is None:
         return await parts.submit(asked)
     parts.room.check()
+    await _check_input_bytes(visit, kept_bytes(brought.media.values()))
     await run_in_threadpool(keep, parts.artifacts, asked.job_id, brought.media, brought.origins)
     failpoint("inputs.kept")
     try:
@@ -171,6 +174,19 @@ async def _submit(visit: Visit, plea: Plea) -> Accepted:
     if accepted.replayed:
         await run_in_threadpool(discard, parts.artifacts, asked.job_id)
     return accepted
+
+
+async def _check_input_bytes(visit: Visit, more: int) -> None:
+    """Raises InputsFull. What comes in at this very moment is not seen: a few bodies at most."""
+    parts, key_id = visit.parts, visit.key.id
+    limit = parts.limits.max_input_bytes_per_key
+    kept = await parts.read(lambda tx: jobs.input_bytes(tx, key_id))
+    if kept + more > limit:
+        raise InputsFull(
+            f"{kept:,} bytes of images and videos are kept for your jobs, and these have {more:,}: "
+            f"at most {limit:,} are kept (RUSHES_MAX_INPUT_BYTES_PER_KEY); delete final jobs, or "
+            "give https URLs, of which nothing is kept"
+        )
 
 
 def _timeout(ask: VideoAsk, limits: Limits) -> timedelta:

@@ -33,6 +33,7 @@ _STATUS: dict[type[ServiceError], int] = {
     errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.QueueFull: 429,
+    errors.InputsFull: 429,
     errors.BudgetExceeded: 402,
     errors.RateLimited: 429,
     errors.StorageFull: 507,

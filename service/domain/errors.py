@@ -10,6 +10,7 @@
     ├── PreconditionFailed it is not the version that the caller named
     ├── TooLarge           more bytes than the service takes or sends
     ├── QueueFull          too many of this key's jobs wait: come back later
+    ├── InputsFull         too much is kept of what this key's jobs were given
     ├── BudgetExceeded     this job may cost more than is left of the key's month
     ├── RateLimited        too many requests of this key: come back later
     ├── StorageFull        no room for another clip
@@ -88,6 +89,12 @@ class QueueFull(ServiceError):
     code = "queue_full"
     retryable = True
     retry_after_seconds = 30  # a guess at when a full queue has room again
+
+
+class InputsFull(ServiceError):
+    code = "inputs_full"
+    retryable = True
+    retry_after_seconds = 600  # inputs go an hour after a job that made no video, others later
 
 
 class BudgetExceeded(ServiceError):

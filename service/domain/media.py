@@ -1,5 +1,6 @@
 """Pictures and films that a request brings along: what is known of each, never its bytes."""
 
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
@@ -42,6 +43,11 @@ class MediaRef(BaseModel):
     height: int | None = None
     fps: int | None = None
     num_frames: int | None = None
+
+
+def kept_bytes(media: Iterable[MediaRef]) -> int:
+    """How much the service keeps of these; what a URL leads to is not kept."""
+    return sum(ref.size_bytes or 0 for ref in media if ref.source != "url")
 
 
 def field_of(role: Role) -> str:

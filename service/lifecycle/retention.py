@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from service.domain import ids
 from service.domain.attempt import SEGMENTS
 from service.domain.failpoint import failpoint
-from service.domain.job import Job, artifact_prefix, attempt_folder, job_folder
+from service.domain.job import Job, JobState, artifact_prefix, attempt_folder, job_folder
 from service.domain.keeping import Keeping, Purge, next_purge_at, purge_of
 from service.domain.ports import ArtifactStore
 from service.lifecycle.inputs import discard
@@ -55,13 +56,17 @@ class Retention:
             self._delete_leftovers(job)
         else:
             self.artifacts.delete(job_folder(job.id))
+        # A job without a video may be retried until then; a success for as long as its video is.
+        inputs_gone = due is not Purge.LEFTOVERS or job.state is not JobState.SUCCEEDED
+        if inputs_gone:
             discard(self.artifacts, job.id)
-            failpoint("purge.bytes_gone")
+        failpoint("purge.bytes_gone")
         if due is Purge.ROW:
             self.db.write(lambda tx: jobs.delete(tx, job)).result()
         else:
-            again_at = next_purge_at(job, due, self.keeping)
-            self.db.write(lambda tx: jobs.purge_again(tx, job, again_at)).result()
+            at = next_purge_at(job, due, self.keeping)
+            change = partial(jobs.purge_again, job=job, at=at, inputs_gone=inputs_gone)
+            self.db.write(change).result()
         log.info("job purged", job=job.id, what=due)
 
     def _delete_leftovers(self, job: Job) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.domain.job import RANKS, Job, JobError
+from service.domain.media import kept_bytes
 from service.domain.price import microusd
 from service.domain.retry import RETRYABLE
 from service.store.tables import JobRow
@@ -28,6 +29,7 @@ def to_row(job: Job) -> dict[str, Any]:
         "fallbacks": [each.model_dump(mode="json") for each in job.fallbacks] or None,
         "fell_back": [each.model_dump(mode="json") for each in job.fell_back] or None,
         "user_metadata": job.metadata,
+        "input_bytes": kept_bytes(job.request.media.values()),
         "created_at": job.created_at,
         "run_at": job.run_at,
         "start_timeout_seconds": job.start_timeout_seconds,

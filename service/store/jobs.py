@@ -8,10 +8,10 @@ import sqlalchemy as sa
 
 from service.domain.job import Job, JobFilter, JobId, JobState, KeyId, left_ms
 from service.domain.line import Waiting
-from service.store import deliveries
+from service.store import deliveries, labels
 from service.store.database import Transaction
 from service.store.job_rows import job_table, to_job, to_row
-from service.store.tables import ACTIVE_STATES, QUEUED, KeyRow
+from service.store.tables import ACTIVE_STATES, INPUTS_KEPT, QUEUED, KeyRow
 
 _QUEUED = sa.text(QUEUED)
 _ACTIVE_NOW = sa.text(ACTIVE_STATES)
@@ -49,6 +49,7 @@ _INSERT = sa.insert(job_table)
 def insert(tx: Transaction, new: Sequence[Job]) -> None:
     """New queued jobs; their places in their keys' queues are already counted."""
     tx.execute(_INSERT, [to_row(job) for job in new])
+    labels.insert(tx, new)
     for model in {job.request.model for job in new}:
         tx.ring(f"queue:{model}")
 
@@ -76,22 +77,25 @@ def page(
     wanted: JobFilter,
 ) -> list[Job]:
     """Jobs of a key in order of creation, beginning behind `after`."""
-    order = sa.desc(job_table.c.id) if newest_first else sa.asc(job_table.c.id)
-    statement = sa.select(job_table).where(job_table.c.key_id == key_id).order_by(order).limit(size)
+    table, job_id, conditions = labels.source(key_id, list(wanted.metadata.items()))
+    conditions.append(job_table.c.key_id == key_id)
     if after is not None:
-        statement = statement.where(
-            job_table.c.id < after if newest_first else job_table.c.id > after
-        )
-    for column, allowed in (
-        (job_table.c.state, wanted.states),
-        (job_table.c.model, wanted.models),
-        (job_table.c.id, wanted.ids),
-    ):
-        if allowed:
-            statement = statement.where(column.in_(allowed))
-    for label, text in wanted.metadata.items():
-        statement = statement.where(job_table.c.user_metadata[label].as_string() == text)
-    return [to_job(row) for row in tx.execute(statement).mappings()]
+        conditions.append(job_id < after if newest_first else job_id > after)
+    if wanted.ids:
+        conditions.append(job_id.in_(wanted.ids))
+    if wanted.models:
+        conditions.append(job_table.c.model.in_(wanted.models))
+    statement = sa.select(job_table).select_from(table).where(*conditions)
+    order = sa.desc if newest_first else sa.asc
+    # One state after the other, each in order by its index: of several together it would be read to
+    # the last row before the first was known.
+    pages = [
+        statement.where(job_table.c.state == state).order_by(order(job_id)).limit(size)
+        for state in wanted.states
+    ] or [statement.order_by(order(job_id)).limit(size)]
+    rows = sa.union_all(*(sa.select(each.subquery()) for each in pages))
+    found = tx.execute(rows.order_by(order("id")).limit(size)).mappings()
+    return [to_job(row) for row in found]
 
 
 def count_running(tx: Transaction) -> int:
@@ -255,8 +259,19 @@ def to_purge(tx: Transaction, now: datetime, *, size: int) -> list[Job]:
     return [to_job(row) for row in tx.execute(statement).mappings()]
 
 
-def purge_again(tx: Transaction, job: Job, at: datetime) -> None:
-    tx.execute(sa.update(job_table).where(job_table.c.id == job.id).values(purge_at=at))
+def purge_again(tx: Transaction, job: Job, at: datetime, *, inputs_gone: bool) -> None:
+    changes: dict[str, Any] = {"purge_at": at} | ({"input_bytes": 0} if inputs_gone else {})
+    tx.execute(sa.update(job_table).where(job_table.c.id == job.id).values(changes))
+
+
+def input_bytes(tx: Transaction, key_id: KeyId) -> int:
+    """How much is kept of what this key's jobs were given."""
+    return int(tx.execute(_INPUT_BYTES, {"owner": key_id}).scalar_one())
+
+
+_INPUT_BYTES = sa.select(sa.func.coalesce(sa.func.sum(job_table.c.input_bytes), 0)).where(
+    sa.text(INPUTS_KEPT), job_table.c.key_id == _bound("owner", "key_id")
+)
 
 
 def known(tx: Transaction, ids: list[str]) -> set[str]:
@@ -266,6 +281,7 @@ def known(tx: Transaction, ids: list[str]) -> set[str]:
 
 def delete(tx: Transaction, job: Job) -> None:
     deliveries.forget_of(tx, job.id)
+    labels.delete(tx, job)
     tx.execute(sa.delete(job_table).where(job_table.c.id == job.id))
     tx.ring(job.id)
 

@@ -33,6 +33,7 @@ def _in(states: frozenset[JobState]) -> str:
 QUEUED = "state = 'queued'"
 ACTIVE_STATES = _in(ACTIVE)
 PENDING = "state = 'pending'"
+INPUTS_KEPT = "input_bytes > 0"
 
 
 def _partial(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
@@ -91,6 +92,10 @@ class JobRow(SQLModel, table=True):
     fallbacks: list[dict[str, Any]] | None = Field(default=None, sa_type=Json)
     fell_back: list[dict[str, Any]] | None = Field(default=None, sa_type=Json)
     user_metadata: dict[str, Any] = Field(sa_type=Json)
+    # Of what is kept for it under `inputs/`; 0 once that is gone.
+    input_bytes: int = Field(
+        default=0, sa_type=sa.BigInteger, sa_column_kwargs={"server_default": "0"}
+    )
 
     stage: Stage | None = Field(default=None, sa_type=words(Stage, "stage"))
     stage_detail: str | None = Field(default=None, max_length=200)
@@ -160,8 +165,28 @@ class JobRow(SQLModel, table=True):
         ),
         _partial("ix_jobs_purge", "purge_at", where="purge_at IS NOT NULL"),
         _partial("ix_jobs_retry_of", "retry_of", where="retry_of IS NOT NULL"),
+        _partial("ix_jobs_inputs", "key_id", "input_bytes", where=INPUTS_KEPT),
         sa.Index("ix_jobs_owner", "key_id", "id"),
+        sa.Index("ix_jobs_state", "key_id", "state", "id"),
+        sa.Index("ix_jobs_model", "key_id", "model", "id"),
     )
+
+
+class LabelRow(SQLModel, table=True):
+    """One label of a job's metadata, in the order in which lists look for it.
+
+    Written with its job and deleted with it; it has no foreign key, which would need an index of
+    its own.
+    """
+
+    __tablename__ = "labels"
+
+    key_id: str = Field(sa_type=Id, primary_key=True)
+    name: str = Field(max_length=64, primary_key=True)
+    text: str = Field(max_length=500, primary_key=True)
+    job_id: str = Field(sa_type=Id, primary_key=True)
+
+    __table_args__ = ({"sqlite_with_rowid": False},)
 
 
 class AttemptRow(SQLModel, table=True):

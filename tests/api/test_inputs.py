@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -731,6 +732,31 @@ def test_a_retry_of_what_is_kept_no_longer_is_refused(world: World) -> None:
 
     assert error(gone) == ("/image", "gone")
     assert sent.status_code == 202
+
+
+def test_bytes_beyond_what_is_kept_for_a_key_are_refused_until_some_are_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = replace(world.parts.limits, max_input_bytes_per_key=2 * len(SMALL))
+    monkeypatch.setattr(world.client.app.state, "parts", replace(world.parts, limits=limits))  # type: ignore[attr-defined]
+    first, second = (as_base64(world, SMALL).json()["id"] for _ in range(2))
+
+    refused = as_base64(world, SMALL)
+    world.client.headers["Authorization"] = f"Bearer {world.other_key()}"
+    other = as_base64(world, SMALL)
+    world.client.headers["Authorization"] = f"Bearer {KEY}"
+    url = {"prompt": "x", "image": "https://example.com/a.png"}
+    named = world.client.post("/generate-video", json=url)
+    world.client.post(f"/v1/jobs/{first}/cancel")
+    retried = world.client.post(f"/v1/jobs/{first}/retry")
+    world.client.delete(f"/v1/jobs/{first}")
+
+    assert problem(refused, 429)["code"] == "inputs_full"
+    assert "RUSHES_MAX_INPUT_BYTES_PER_KEY" in refused.json()["detail"]
+    assert (other.status_code, named.status_code) == (202, 202)
+    assert problem(retried, 429)["code"] == "inputs_full"
+    assert as_base64(world, SMALL).status_code == 202
+    assert kept(world, second) == SMALL
 
 
 def test_more_requests_with_files_than_can_be_taken_in_are_asked_to_come_back(world: World) -> None:

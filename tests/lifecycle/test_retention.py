@@ -5,19 +5,21 @@ import pytest
 
 from service.artifacts.files import Files
 from service.domain import ids
-from service.domain.attempt import MANIFEST
+from service.domain.attempt import MANIFEST, Failure, FailureKind
 from service.domain.event import DeliveryFilter
 from service.domain.failpoint import arm, disarm
 from service.domain.job import Job, JobId, JobState, KeyId, input_key, job_folder
 from service.domain.keeping import SETTLE, Keeping
 from service.domain.limits import Limits
+from service.domain.media import MediaRef
 from service.domain.ports import utc_now
+from service.domain.price import Charge
 from service.domain.submission import Idempotency
 from service.lifecycle import report
 from service.lifecycle.cancel import cancel
 from service.lifecycle.retention import Retention
 from service.lifecycle.submit import submit
-from service.store import deliveries, idempotency, jobs
+from service.store import deliveries, idempotency, jobs, moves
 from service.store.database import Database
 from tests import make
 
@@ -268,12 +270,46 @@ def test_what_a_job_was_given_goes_with_its_clips(
     job = finished(db, key_id, artifacts, tmp_path, clock())
     put(artifacts, input_key(job.id, "image"), tmp_path)
     retention.tick(clock.advance(SETTLE.total_seconds()))
-    assert artifacts.children(f"inputs/{job.id}") == ["image"]  # for a retry
+    assert artifacts.children(f"inputs/{job.id}") == ["image"]  # as long as its video
 
     retention.tick(clock.advance(KEEPING.clips.total_seconds()))
 
     assert artifacts.children("inputs") == []
     assert now_of(db, job) is not None
+
+
+@pytest.mark.parametrize("end", [JobState.CANCELED, JobState.FAILED, JobState.EXPIRED])
+def test_what_a_job_without_a_video_was_given_goes_with_its_leftovers(
+    db: Database,
+    key_id: KeyId,
+    artifacts: Files,
+    retention: Retention,
+    clock: make.FakeClock,
+    tmp_path: Path,
+    end: JobState,
+) -> None:
+    image = MediaRef(source="upload", media_type="image/png", size_bytes=1)
+    asked = make.submission(key_id, request=make.request(image=image))
+    job = make.do(db, lambda tx: submit(tx, asked, Limits(), clock())).job
+    put(artifacts, input_key(job.id, "image"), tmp_path)
+    failure = Failure(kind=FailureKind.USER, code="x", message="x")
+    ways = {
+        JobState.CANCELED: lambda tx: cancel(tx, job.id, key_id, clock()),
+        JobState.FAILED: lambda tx: moves.fail(tx, job, failure, charge=Charge(clock())),
+        JobState.EXPIRED: lambda tx: moves.expire(tx, job, now=clock()),
+    }
+    if end is JobState.FAILED:
+        job = make.claim(db, clock()).job
+    make.do(db, ways[end])
+
+    retention.tick(clock.advance(SETTLE.total_seconds() - 1))
+    while_it_may_be_retried = artifacts.children("inputs")
+    counted = db.read(lambda tx: jobs.input_bytes(tx, key_id))
+    retention.tick(clock.advance(1))
+
+    assert (while_it_may_be_retried, counted) == ([job.id], 1)
+    assert artifacts.children("inputs") == []
+    assert db.read(lambda tx: jobs.input_bytes(tx, key_id)) == 0
 
 
 def test_what_was_kept_for_a_job_that_never_was_goes_when_no_job_can_be_so_old(

@@ -1,13 +1,15 @@
 """Rows as the release of revision 0005 wrote them, in plain SQL: its code is gone."""
 
-import sqlalchemy as sa
-
 from service.store.engine import make_engine
 from tests.migrations import rows_0004
 from tests.migrations.rows_0001 import Written
 
-# The columns of 0004 were written as before; this is what 0005 brought, and what it filled.
-_SINCE = "UPDATE jobs SET attempt_progress = 0.4 WHERE state = 'running'"
+# The columns of 0004 were written as before; these are what 0005 brought, and labels for a list.
+_SINCE = (
+    "UPDATE jobs SET attempt_progress = 0.4 WHERE state = 'running'",
+    """UPDATE jobs SET user_metadata = '{"scene": "12", "take": "ä \\" b"}'"""
+    " WHERE state = 'queued'",
+)
 
 
 def write_rows(url: str) -> Written:
@@ -15,6 +17,7 @@ def write_rows(url: str) -> Written:
     written = rows_0004.write_rows(url)
     engine = make_engine(url)
     with engine.begin() as connection:
-        connection.execute(sa.text(_SINCE))
+        for statement in _SINCE:
+            connection.exec_driver_sql(statement)
     engine.dispose()
     return written

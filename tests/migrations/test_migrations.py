@@ -250,6 +250,24 @@ def test_a_database_of_the_fifth_release_takes_in_faults_of_machines(url: str) -
         execute(url, "UPDATE attempts SET error_kind = 'weather'")
 
 
+def test_jobs_of_the_fifth_release_are_found_by_their_labels(url: str) -> None:
+    command.upgrade(alembic_config(url), "0005")
+    key_id = KeyId(rows_0005.write_rows(url).key_id)
+
+    migrate(url)
+
+    command.check(alembic_config(url))
+    db = Database(url, lambda topics: None)
+    try:
+        wanted = JobFilter(metadata={"scene": "12", "take": 'ä " b'})
+        found = db.read(lambda tx: jobs.page(tx, key_id, size=9, wanted=wanted))
+        assert [job.state for job in found] == [JobState.QUEUED]
+        other = JobFilter(metadata={"scene": "13"})
+        assert db.read(lambda tx: jobs.page(tx, key_id, size=9, wanted=other)) == []
+    finally:
+        db.close()
+
+
 def test_an_unmigrated_database_is_refused_with_the_way_out(url: str) -> None:
     with pytest.raises(Unavailable, match="rushes migrate"):
         check_schema(url)
