@@ -26,7 +26,7 @@ class Files:
         target = self._place(key)
         part = target.with_name(f".{target.name}.part")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(target.parent)
             shutil.move(source, part)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -47,7 +47,7 @@ class Files:
         source, place = self._place(key), self._place(target)
         if not source.is_file():
             return False
-        place.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(place.parent)
         part = place.with_name(f".{place.name}.part")
         part.unlink(missing_ok=True)
         try:
@@ -94,6 +94,14 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
         with target.open("rb") as file:
             os.fsync(file.fileno())
+
+
+def _make_folder(folder: Path) -> None:
+    """Durable, with all above it that are new: the name of each is in the one above."""
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in new:
+        _sync_folder(each.parent)
 
 
 def _sync_folder(folder: Path) -> None:
