@@ -29,6 +29,20 @@ def test_the_signed_link_needs_no_key(world: World, link: str) -> None:
     assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
 
 
+def test_no_browser_may_take_the_bytes_for_something_else(world: World, link: str) -> None:
+    etag = world.client.get(link).headers["etag"]
+
+    answers = [
+        world.client.get(link),
+        world.client.head(link),
+        world.client.get(link, headers={"Range": "bytes=0-9"}),
+        world.client.get(link, headers={"If-None-Match": etag}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 206, 304]
+    assert {answer.headers.get("x-content-type-options") for answer in answers} == {"nosniff"}
+
+
 def test_a_range_is_answered_with_that_range(world: World, link: str) -> None:
     answer = world.client.get(link, headers={"Range": "bytes=100-199"})
     tail = world.client.get(link, headers={"Range": "bytes=-10"})

@@ -1,5 +1,6 @@
 """`rushes up` as a process: what it refuses, how it stops, what it starts again."""
 
+import fcntl
 import os
 import signal
 import stat
@@ -97,3 +98,30 @@ def test_what_dies_is_started_again_and_nothing_outlives_it(tmp_path: Path) -> N
         last = children(up.pid)
         up.kill()
         assert eventually(lambda: not any(map(alive, last)))
+
+
+def test_an_api_that_outlives_its_supervisor_still_keeps_others_from_its_data(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path) as (up, _url):
+        assert eventually(lambda: len(children(up.pid)) == 2)
+        api, worker = children(up.pid)
+        os.kill(api, signal.SIGSTOP)  # else it would notice, and end
+        try:
+            up.kill()
+            up.wait()
+            assert eventually(lambda: not alive(worker))
+
+            assert not is_free(tmp_path / "data" / "lock")
+        finally:
+            os.kill(api, signal.SIGKILL)
+        assert eventually(lambda: is_free(tmp_path / "data" / "lock"))
+
+
+def is_free(lock: Path) -> bool:
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True

@@ -273,3 +273,19 @@ def test_a_session_that_only_reads_is_dropped_by_the_writer_and_by_all_readers(
         assert writer != make.do(database, process)
     finally:
         database.close()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_an_error_tells_nothing_of_what_a_statement_was_given(
+    database_url: str, read_only: bool
+) -> None:
+    """They are prompts and secrets, and errors are logged."""
+    engine = make_engine(database_url, read_only=read_only, bounded=not read_only)
+    statement = sa.text("SELECT * FROM nowhere WHERE prompt = :prompt")
+
+    with engine.connect() as connection, pytest.raises(sa.exc.DBAPIError) as failed:
+        connection.execute(statement, {"prompt": "a confidential prompt"})
+    engine.dispose()
+
+    assert "nowhere" in str(failed.value)
+    assert "confidential" not in str(failed.value)

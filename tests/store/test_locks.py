@@ -205,3 +205,20 @@ def test_a_read_that_takes_too_long_is_refused_in_time(db: Database) -> None:
 
     with ThreadPoolExecutor() as pool, pytest.raises(Unavailable):
         pool.submit(db.read, sleep).result(60)
+
+
+def test_a_job_that_is_held_is_changed_by_nobody_else(db: Database, postgres_url: str) -> None:
+    key_id, _ = make.key(db)
+    job_id = submit(db, key_id).result(60).job.id  # type: ignore[union-attr]
+
+    def change_beside(tx: Transaction) -> str:
+        assert jobs.hold(tx, job_id) is not None
+        with transaction(postgres_url) as other:
+            other.exec_driver_sql("SET lock_timeout = '1ms'")
+            try:
+                other.exec_driver_sql("UPDATE jobs SET progress = 0.5")
+            except sa.exc.OperationalError as error:
+                return str(error)
+        return "changed"
+
+    assert "lock timeout" in make.do(db, change_beside)
