@@ -4,11 +4,13 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageFile
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.workers.stages.inputs import jpeg, png, webp
 from service.workers.stages.inputs.exif import orientation
+from service.workers.stages.inputs.light import Colours, to_srgb
 from service.workers.stages.inputs.parts import ImageParts, NoImage
 
 # EXIF's orientations 2 to 8, and what turns each upright.
@@ -23,6 +25,9 @@ _UPRIGHT = {
 }
 
 
+_WIDE = ("RGB;16B", "RGBA;16B")  # Pillow's names for 16 bits a channel
+
+
 def read_image(
     path: Path, *, most_pixels: int = 24_000_000, most_bytes: int = 32_000_000
 ) -> Image.Image:
@@ -30,8 +35,9 @@ def read_image(
 
     Transparent parts lie over white. Of an animation the first frame is taken (of an APNG its still
     picture). An embedded ICC profile is followed unless it is broken, huge or of another colour
-    space; then, and without one, the numbers count as sRGB. 16 bits a channel become the upper 8,
-    and there a colour that stands for transparent is an ordinary one.
+    space, and so are PNG's cICP, gAMA and cHRM in their order of precedence; else the numbers count
+    as sRGB. 16 bits a channel become the upper 8, and there a colour that stands for transparent is
+    an ordinary one.
 
     The first bytes decide the format, never a name. Raises AttemptFailed (user): `image_too_large`
     (bytes or pixels, both judged before decoding), `image_format`, `image_unreadable` (cut off or
@@ -42,7 +48,7 @@ def read_image(
     if parts.width * parts.height > most_pixels:
         size = f"{parts.width}x{parts.height}"
         raise _refused("too_large", f"is {size}; at most {most_pixels:,} pixels are taken")
-    picture = _rgb(_decoded(parts), parts.profile)
+    picture = _rgb(_decoded(parts), parts)
     turn = _UPRIGHT.get(orientation(parts.exif))
     return picture if turn is None else picture.transpose(turn)
 
@@ -69,7 +75,7 @@ def _parts(content: bytes) -> ImageParts:
 
 def _decoded(parts: ImageParts) -> Image.Image:
     try:
-        image = Image.open(BytesIO(parts.content), formats=[parts.format])
+        image = _opened(parts)
         if image.size != (parts.width, parts.height):
             raise NoImage("its size is not the one that was judged")
         image.load()
@@ -80,8 +86,9 @@ def _decoded(parts: ImageParts) -> Image.Image:
     return image
 
 
-def _rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+def _rgb(image: Image.Image, parts: ImageParts) -> Image.Image:
     """Over white; a fresh image, so that none of the old one's `info` comes along."""
+    opaque = None if parts.colours is None else _in_srgb(image, parts, parts.colours)
     if image.mode == "I;16":  # Pillow would cut off all above 255 instead
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     alpha = None
@@ -89,8 +96,34 @@ def _rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         image = image.convert("RGBA")
         alpha = image.getchannel("A")
     flat = Image.new("RGB", image.size, "white")
-    flat.paste(_srgb(image, profile), mask=alpha)
+    flat.paste(opaque or _srgb(image, parts.profile), mask=alpha)
     return flat
+
+
+def _in_srgb(image: Image.Image, parts: ImageParts, colours: Colours) -> Image.Image:
+    """Opaque, from colours that are named and no profile's; of 16 bits all count."""
+    if image.mode == "I;16":
+        pixels = np.repeat(np.asarray(image)[..., None], 3, axis=2)
+    elif parts.format == "PNG" and (wide := _opened(parts).tile[0].args) in _WIDE:
+        pixels = _of_16_bits(image, parts, str(wide))
+    else:
+        pixels = np.asarray(image.convert("RGB"))
+    return Image.fromarray(to_srgb(pixels, colours))
+
+
+def _of_16_bits(image: Image.Image, parts: ImageParts, raw_mode: str) -> NDArray[np.uint16]:
+    """Pillow keeps the upper byte of each sample: read in the other order, that is the lower."""
+    pixels = np.empty((image.height, image.width, 3), np.dtype("<u2"))
+    both = pixels.view(np.uint8).reshape(*pixels.shape, 2)
+    both[..., 1] = np.asarray(image.convert("RGB"))
+    lower = _opened(parts)
+    lower.tile = [tile._replace(args=raw_mode.removesuffix("B") + "L") for tile in lower.tile]
+    both[..., 0] = np.asarray(lower.convert("RGB"))
+    return pixels
+
+
+def _opened(parts: ImageParts) -> ImageFile.ImageFile:
+    return Image.open(BytesIO(parts.content), formats=[parts.format])
 
 
 def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from service.workers.stages.inputs.light import Colours
+
 _MOST_PARTS = 65_536  # real files have tens to thousands; millions of empty ones would cost minutes
 MOST_PROFILE_BYTES = 4_000_000  # those of printers have up to 2.5 MB
 
@@ -12,7 +14,7 @@ class NoImage(ValueError):
 
 @dataclass(frozen=True)
 class ImageParts:
-    """One still image, and the two facts of its metadata that change how it looks."""
+    """One still image, and the facts of its metadata that change how it looks."""
 
     format: str  # as Pillow names it
     width: int
@@ -20,6 +22,7 @@ class ImageParts:
     content: bytes = field(repr=False)  # a whole file in that format, without what unpacks
     profile: bytes | None = field(repr=False)  # ICC, not yet looked into
     exif: bytes = field(repr=False)  # empty where there is none
+    colours: Colours | None = None  # where they are no sRGB, and no profile says which
 
 
 def check_part(number: int, end: int, content: bytes) -> None:

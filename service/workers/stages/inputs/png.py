@@ -1,9 +1,11 @@
 """PNG (ISO/IEC 15948) without its texts, times and further frames."""
 
+import struct
 import zlib
 from collections.abc import Iterator
 from itertools import count
 
+from service.workers.stages.inputs.light import BT709, Colours, is_possible, named
 from service.workers.stages.inputs.parts import (
     MOST_PROFILE_BYTES,
     ImageParts,
@@ -13,12 +15,16 @@ from service.workers.stages.inputs.parts import (
 
 START = b"\x89PNG\r\n\x1a\n"
 _DEPTH = 16  # where a whole header says how many bits a channel has
+# Of colours cICP overrules iCCP, this sRGB, and that the last two.
+_ASIDES = frozenset({b"eXIf", b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM"})
+_NEAR = 0.05  # a gamma or a primary that differs by less is meant to be sRGB's
 _KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 
 
 def take_apart(content: bytes) -> ImageParts:
     """Raises NoImage. Of an animation (APNG) the still picture is left that other readers show."""
-    kept, profile, exif = [START], None, b""
+    kept: list[bytes] = [START]
+    asides: dict[bytes, bytes] = {}
     for kind, body, whole in _chunks(content):
         # A second header would change the size after it was judged.
         if (kind == b"IHDR") != (len(kept) == 1):
@@ -27,12 +33,13 @@ def take_apart(content: bytes) -> ImageParts:
             continue  # Pillow would compare 16 bits of it with 8 of each pixel
         if kind in _KEPT:
             kept.append(whole)
-        elif kind == b"iCCP":
-            profile = _unpacked(body)
-        elif kind == b"eXIf":
-            exif = body
+        elif kind in _ASIDES:
+            asides.setdefault(kind, body)
     width, height = (int.from_bytes(kept[1][start : start + 4], "big") for start in (8, 12))
-    return ImageParts("PNG", width, height, b"".join(kept), profile, exif)
+    profile = _unpacked(asides[b"iCCP"]) if {b"iCCP", b"cICP"} & set(asides) == {b"iCCP"} else None
+    colours = None if profile else _colours(asides)
+    exif = asides.get(b"eXIf", b"")
+    return ImageParts("PNG", width, height, b"".join(kept), profile, exif, colours)
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
@@ -56,3 +63,31 @@ def _unpacked(body: bytes) -> bytes | None:
     except zlib.error:
         return None
     return profile if unpacker.eof else None
+
+
+def _colours(told: dict[bytes, bytes]) -> Colours | None:
+    """None for sRGB, and for what has no meaning."""
+    if len(cicp := told.get(b"cICP", b"")) == 4:
+        return named(cicp[0], cicp[1])
+    if b"sRGB" in told:
+        return None
+    colours = Colours(_primaries(told.get(b"cHRM", b"")), None, _gamma(told.get(b"gAMA", b"")))
+    return None if colours == Colours() else colours
+
+
+def _gamma(body: bytes) -> float | None:
+    """The exponent to decode with; one that is absurd is none."""
+    encoded = int.from_bytes(body, "big") / 100_000 if len(body) == 4 else 0
+    if not 0.1 <= encoded <= 10 or abs(encoded * 2.2 - 1) < _NEAR:
+        return None
+    return 1 / encoded
+
+
+def _primaries(body: bytes) -> tuple[float, ...]:
+    """White stands first there. Those of no colour space are BT.709's."""
+    if len(body) != 32:
+        return BT709
+    white_x, white_y, *others = (value / 100_000 for value in struct.unpack(">8I", body))
+    primaries = (*others, white_x, white_y)
+    near = all(abs(a - b) < _NEAR / 10 for a, b in zip(primaries, BT709, strict=True))
+    return BT709 if near or not is_possible(primaries) else primaries

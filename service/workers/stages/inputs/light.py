@@ -1,0 +1,152 @@
+"""Colours of still images that are no sRGB: named by numbers (ITU-T H.273) or by PNG's chunks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Light = NDArray[np.float32]  # linear; 1 is white
+
+# Red, green, blue and white, each x and y.
+_D65 = (0.3127, 0.3290)
+BT709 = (0.640, 0.330, 0.300, 0.600, 0.150, 0.060, *_D65)
+_PRIMARIES = {
+    4: (0.670, 0.330, 0.210, 0.710, 0.140, 0.080, 0.310, 0.316),
+    5: (0.640, 0.330, 0.290, 0.600, 0.150, 0.060, *_D65),
+    6: (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, *_D65),
+    7: (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, *_D65),
+    9: (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, *_D65),  # BT.2020
+    11: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.314, 0.351),
+    12: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, *_D65),  # Display P3
+}
+_GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
+PQ, HLG = 16, 18
+# As of videos: diffuse white is 203 cd/m², and what is brighter shares the uppermost levels.
+_WHITE, _PEAK, _KNEE = 203.0, 1000.0 / 203.0, 0.85
+_ROWS = 64  # at a time, so that memory is bounded
+_BRADFORD = np.array(
+    [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+)
+
+
+@dataclass(frozen=True)
+class Colours:
+    """`transfer` is a number of H.273, or a gamma where that is None; both None: that of sRGB."""
+
+    primaries: tuple[float, ...] = BT709
+    transfer: int | None = None
+    gamma: float | None = None
+
+    @property
+    def is_hdr(self) -> bool:
+        return self.transfer in (PQ, HLG)
+
+
+def named(primaries: int, transfer: int) -> Colours | None:
+    """Of H.273's numbers; None where they are shown as sRGB is, or have no meaning here. What
+    cameras call BT.709 and the like is shown so by every program."""
+    colours = Colours(
+        _PRIMARIES.get(primaries, BT709),
+        transfer if transfer in (PQ, HLG) else None,
+        _GAMMAS.get(transfer),
+    )
+    return None if colours == Colours() else colours
+
+
+def to_srgb(pixels: Pixels, colours: Colours) -> NDArray[np.uint8]:
+    """The same picture (height, width, 3) in sRGB, toned down where it is HDR."""
+    decode, matrix, encode = _decoder(pixels, colours), _matrix(colours.primaries), _encoder()
+    out = np.empty(pixels.shape, np.uint8)
+    for top in range(0, len(pixels), _ROWS):
+        part = decode(pixels[top : top + _ROWS])
+        light = (part.reshape(-1, 3) @ matrix.T).reshape(part.shape)
+        if colours.is_hdr:
+            light = _toned(light)
+        out[top : top + _ROWS] = encode[(light.clip(0, 1) * (len(encode) - 1)).astype(np.uint16)]
+    return out
+
+
+def is_possible(primaries: tuple[float, ...]) -> bool:
+    """Whether these eight numbers make a colour space."""
+    try:
+        return bool(np.isfinite(_matrix(primaries)).all())
+    except (np.linalg.LinAlgError, ZeroDivisionError):
+        return False
+
+
+def _decoder(pixels: Pixels, colours: Colours) -> Callable[[Pixels], Light]:
+    values = np.linspace(0, 1, np.iinfo(pixels.dtype).max + 1)
+    if colours.transfer == PQ:
+        table = _pq(values)
+    elif colours.transfer == HLG:
+        table = _hlg(values)
+    elif colours.gamma is not None:
+        table = values**colours.gamma
+    else:
+        table = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    levels = table.astype(np.float32)
+    if colours.transfer == HLG:
+        return lambda part: _as_displayed(levels[part])
+    return lambda part: levels[part]
+
+
+def _encoder() -> NDArray[np.uint8]:
+    """sRGB's levels of 65,536 steps of light."""
+    light = np.linspace(0, 1, 65_536)
+    levels = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.asarray(np.rint(levels * 255), np.uint8)
+
+
+def _pq(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """SMPTE ST 2084."""
+    powered = values ** (1 / 78.84375)
+    ratio = np.maximum(powered - 0.8359375, 0) / (18.8515625 - 18.6875 * powered)
+    light: NDArray[np.float64] = ratio ** (1 / 0.1593017578125) * 10_000 / _WHITE
+    return light
+
+
+def _hlg(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """ARIB STD-B67: the light of the scene."""
+    bright = (np.exp((values - 0.55991073) / 0.17883277) + 0.28466892) / 12
+    return np.where(values <= 0.5, values**2 / 3, bright)
+
+
+def _as_displayed(scene: Light) -> Light:
+    """As a display of 1,000 cd/m² shows it (BT.2100)."""
+    luminance = scene @ np.array([0.2627, 0.6780, 0.0593], np.float32)
+    displayed: Light = scene * (luminance**0.2)[..., None] * np.float32(_PEAK)
+    return displayed
+
+
+def _toned(light: Light) -> Light:
+    """By the brightest of the three, so that hues stay: ffmpeg's `mobius`."""
+    signal = np.maximum(light.max(axis=-1, keepdims=True), 1e-6)
+    scale = _KNEE**2 - 2 * _KNEE + _PEAK
+    low = -(_KNEE**2) * (_PEAK - 1) / scale
+    high = (_KNEE**2 - 2 * _KNEE * _PEAK + _PEAK) / (_PEAK - 1)
+    curve = (high**2 + 2 * high * _KNEE + _KNEE**2) / (high - low)
+    bent = np.where(signal > _KNEE, curve * (signal + low) / (signal + high), signal)
+    toned: Light = (light * (bent / signal)).astype(np.float32)
+    return toned
+
+
+def _matrix(primaries: tuple[float, ...]) -> NDArray[np.float32]:
+    """From light in these primaries to light in BT.709's, white onto white (Bradford)."""
+    if primaries == BT709:
+        return np.eye(3, dtype=np.float32)
+    ours, theirs = _xyz(BT709), _xyz(primaries)
+    one = np.ones(3)
+    cones = np.diag((_BRADFORD @ ours @ one) / (_BRADFORD @ theirs @ one))
+    adapted = np.linalg.inv(_BRADFORD) @ cones @ _BRADFORD
+    return np.asarray(np.linalg.inv(ours) @ adapted @ theirs, np.float32)
+
+
+def _xyz(primaries: tuple[float, ...]) -> NDArray[np.float64]:
+    columns = [
+        np.array([x / y, 1, (1 - x - y) / y])
+        for x, y in zip(primaries[::2], primaries[1::2], strict=True)
+    ]
+    basis = np.stack(columns[:3], axis=1)
+    return np.asarray(basis * np.linalg.solve(basis, columns[3]))
