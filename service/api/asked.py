@@ -175,7 +175,7 @@ def _on_disk(text: str, sent: Path | Span | None, path: Path, most_bytes: int, r
     return path
 
 
-_TAKEN = {"image": "PNG, JPEG or WebP", "video": "MP4, MOV, WebM or Matroska"}
+_TAKEN = {"image": "PNG, JPEG, WebP, HEIC or AVIF", "video": "MP4, MOV, WebM or Matroska"}
 
 
 def _upload(path: Path, role: Role) -> MediaRef:
@@ -186,6 +186,8 @@ def _upload(path: Path, role: Role) -> MediaRef:
         detail = f"{role} is not {_TAKEN[kind]}"
         if kind == "image" and media_type is not None:
             detail += "; a film goes into video"
+        if kind == "video" and media_type is not None:
+            detail += f"; {media_type} goes into image"
         raise RequestRefused([FieldError(f"/{role}", detail, "unsupported_media_type")])
     width, height = sniff.picture_size(path) or (None, None)
     if width and height and width * height > MOST_PIXELS:

@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 from typing import BinaryIO
 
+from service.workers.stages.inputs import heif
 from service.workers.stages.inputs.exif import orientation
+from service.workers.stages.inputs.parts import NoImage
 
 _HEADS = (
     (rb"\x89PNG\r\n\x1a\n", "image/png"),
@@ -15,6 +17,7 @@ _HEADS = (
     (rb"\x1aE\xdf\xa3", "video/webm"),  # or Matroska, which differs further on
 )
 _TYPES = [(re.compile(head, re.DOTALL), media_type) for head, media_type in _HEADS]
+_MAX_INDEX_BYTES = 1 << 20  # at the beginning of a HEIC; a telephone's has some thousands
 _MOST_SEGMENTS = 1_000  # before the size of a JPEG; real ones have tens
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
@@ -24,6 +27,9 @@ def media_type(file: Path) -> str | None:
     """One of those that are taken; None for every other file."""
     with file.open("rb") as opened:
         head = opened.read(16)
+    photo = heif.media_type(head)
+    if photo is not None:
+        return photo
     return next((name for pattern, name in _TYPES if pattern.match(head)), None)
 
 
@@ -38,6 +44,8 @@ def picture_size(file: Path) -> tuple[int, int] | None:
             size = _webp(opened.read(30))
         elif kind == "image/jpeg":
             size = _jpeg(opened)
+        elif kind in ("image/heic", "image/avif"):
+            size = _photo(opened.read(_MAX_INDEX_BYTES))
         else:
             size = None
     return size if size and all(size) else None
@@ -61,6 +69,14 @@ def _webp(head: bytes) -> tuple[int, int] | None:
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     width, height = body[6:8], body[8:10]
     return int.from_bytes(width, "little") & 0x3FFF, int.from_bytes(height, "little") & 0x3FFF
+
+
+def _photo(head: bytes) -> tuple[int, int] | None:
+    try:
+        parts = heif.take_apart(head)
+    except NoImage:
+        return None
+    return (parts.height, parts.width) if parts.turned else (parts.width, parts.height)
 
 
 def _jpeg(file: BinaryIO) -> tuple[int, int] | None:

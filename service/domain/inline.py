@@ -12,6 +12,8 @@ MEDIA_TYPES = (
     "image/png",
     "image/jpeg",
     "image/webp",
+    "image/heic",
+    "image/avif",
     "audio/wav",
     "audio/mpeg",
     "audio/mp4",
@@ -22,6 +24,8 @@ MEDIA_TYPES = (
     "video/quicktime",
 )
 
+# Wrong or wider names that many programs give, and that can mean one thing only.
+_ALIASES = {"image/jpg": "image/jpeg", "image/heif": "image/heic"}
 # What programs write for one of ours, where the nearest spelling would mislead.
 _ALSO_CALLED = {
     "audio/mp3": "audio/mpeg",
@@ -121,7 +125,7 @@ def _header(text: str, pointer: str) -> tuple[str | None, int]:
     if header[2].rpartition(";")[2].lower() != "base64":
         detail = "must be base64: data:image/png;base64,…; percent-encoded data is not taken"
         raise _refused(pointer, detail, "invalid_data_uri")
-    media_type = header[1].lower()
+    media_type = _ALIASES.get(header[1].lower(), header[1].lower())
     if media_type not in MEDIA_TYPES:
         raise _refused(pointer, _nearest(media_type), "unsupported_media_type")
     return media_type, header.end()

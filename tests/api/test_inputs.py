@@ -312,6 +312,21 @@ def test_a_huge_body_ends_where_it_is_read_and_elsewhere_nothing_has_grown(world
     assert problem(world.client.post("/v1/keys", json=long_key), 413)["code"] == "too_large"
 
 
+def test_a_telephones_photo_is_an_image_and_no_video(world: World) -> None:
+    photo = base64_of(saved(gradient(), "AVIF"))
+    heic = base64_of(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
+
+    job = world.client.post("/generate-video", json={"prompt": "x", "image": photo}).json()
+    no_video = problem(
+        world.client.post("/generate-video", json={"prompt": "x", "video": heic}), 422
+    )
+
+    image = job["input"]["image"]
+    assert (image["media_type"], image["width"], image["height"]) == ("image/avif", 48, 32)
+    assert no_video["errors"][0]["code"] == "unsupported_media_type"
+    assert no_video["detail"].endswith("; image/heic goes into image")
+
+
 def test_strangers_fill_no_disk(world: World) -> None:
     world.client.headers["Authorization"] = "Bearer nobody"
 

@@ -73,6 +73,9 @@ def test_a_bomb_is_as_large_as_it_claims(tmp_path: Path, name: str) -> None:
     ("head", "found"),
     [
         (b"\0\0\0\x20ftypisom", "video/mp4"),
+        (b"\0\0\0\x20ftypheic", "image/heic"),
+        (b"\0\0\0\x20ftypmif1", "image/heic"),
+        (b"\0\0\0\x20ftypavif", "image/avif"),
         (b"\0\0\0\x14ftypqt  ", "video/quicktime"),
         (b"\0\0\0\x08wide\0\0\0\0mdat", "video/quicktime"),
         (b"\x1aE\xdf\xa3", "video/webm"),
@@ -83,7 +86,7 @@ def test_a_bomb_is_as_large_as_it_claims(tmp_path: Path, name: str) -> None:
         (b"", None),
     ],
 )
-def test_films_are_known_by_their_first_bytes(
+def test_videos_and_photos_are_known_by_their_first_bytes(
     tmp_path: Path, head: bytes, found: str | None
 ) -> None:
     assert media_type(written(tmp_path, head)) == found

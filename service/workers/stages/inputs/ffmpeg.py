@@ -50,7 +50,13 @@ def command(output: str, codec: str, verbose: bool) -> list[str]:
 
 @contextmanager
 def reading(
-    path: Path, output: str, timeout: timedelta, *, codec: str = "", verbose: bool = False
+    path: Path,
+    output: str,
+    timeout: timedelta,
+    *,
+    codec: str = "",
+    verbose: bool = False,
+    max_memory_bytes: int = _MAX_MEMORY_BYTES,
 ) -> Iterator[IO[bytes]]:
     """What ffmpeg makes of `path` with the options `output`, while it makes it; `verbose`: among
     what it says of it. `codec` is that of the video, where it is to be decoded.
@@ -62,6 +68,7 @@ def reading(
     late = Event()
     with path.open("rb") as file, _started(file, command(output, codec, verbose)) as process:
         assert process.stdout is not None, "opened with a pipe"
+        _bound_memory(process.pid, max_memory_bytes)
 
         def stop() -> None:
             late.set()
@@ -84,21 +91,19 @@ def reading(
 
 def _started(file: IO[bytes], command: list[str]) -> subprocess.Popen[bytes]:
     verbose = "info" in command
-    process = subprocess.Popen(  # noqa: S603 - no shell; nothing in it comes from outside
+    return subprocess.Popen(  # noqa: S603 - no shell; nothing in it comes from outside
         command,
         stdin=file,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT if verbose else subprocess.DEVNULL,
         env={},  # whoever takes it over by a file finds no token in it
     )
-    _bound_memory(process.pid)
-    return process
 
 
-def _bound_memory(pid: int) -> None:
+def _bound_memory(pid: int, max_bytes: int) -> None:
     """An index of a few bytes can claim billions of entries. Elsewhere than on Linux only the
     timeout ends that."""
     with suppress(ImportError, OSError):
         from resource import RLIMIT_AS, prlimit
 
-        prlimit(pid, RLIMIT_AS, (_MAX_MEMORY_BYTES, _MAX_MEMORY_BYTES))
+        prlimit(pid, RLIMIT_AS, (max_bytes, max_bytes))

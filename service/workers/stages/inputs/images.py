@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.workers.stages.inputs import jpeg, png, webp
+from service.workers.stages.inputs import heif, jpeg, png, webp
 from service.workers.stages.inputs.exif import orientation
+from service.workers.stages.inputs.ffmpeg import Unread
 from service.workers.stages.inputs.light import Colours, to_srgb
 from service.workers.stages.inputs.parts import ImageParts, NoImage
+from service.workers.stages.inputs.photos import read_photo
 
 # EXIF's orientations 2 to 8, and what turns each upright.
 _UPRIGHT = {
@@ -31,7 +33,7 @@ _WIDE = ("RGB;16B", "RGBA;16B")  # Pillow's names for 16 bits a channel
 def read_image(
     path: Path, *, most_pixels: int = 24_000_000, most_bytes: int = 32_000_000
 ) -> Image.Image:
-    """The PNG, JPEG or WebP in `path` as 8-bit sRGB without metadata, upright by its EXIF.
+    """The PNG, JPEG, WebP, HEIC or AVIF in `path` as 8-bit sRGB without metadata, upright.
 
     Transparent parts lie over white. Of an animation the first frame is taken (of an APNG its still
     picture). An embedded ICC profile is followed unless it is broken, huge or of another colour
@@ -44,10 +46,11 @@ def read_image(
     broken). Whatever the bytes, nothing else is raised, and at the default bounds less than 600 MB
     are needed.
     """
-    parts = _parts(_content(path, most_bytes))
-    if parts.width * parts.height > most_pixels:
-        size = f"{parts.width}x{parts.height}"
-        raise _refused("too_large", f"is {size}; at most {most_pixels:,} pixels are taken")
+    content = _content(path, most_bytes)
+    if heif.media_type(content[:16]) is not None:
+        return _rgb(*_photo(path, content, most_pixels))
+    parts = _parts(content)
+    _check_pixels(parts.width, parts.height, most_pixels)
     picture = _rgb(_decoded(parts), parts)
     turn = _UPRIGHT.get(orientation(parts.exif))
     return picture if turn is None else picture.transpose(turn)
@@ -60,6 +63,25 @@ def _content(path: Path, most_bytes: int) -> bytes:
     return path.read_bytes()
 
 
+def _check_pixels(width: int, height: int, most_pixels: int) -> None:
+    if width * height > most_pixels:
+        size = f"{width}x{height}"
+        raise _refused("too_large", f"is {size}; at most {most_pixels:,} pixels are taken")
+
+
+def _photo(path: Path, content: bytes, most_pixels: int) -> tuple[Image.Image, ImageParts]:
+    """A HEIC or AVIF upright, as `photos` decodes it, and what its numbers mean."""
+    try:
+        parts = heif.take_apart(content)
+        _check_pixels(parts.width, parts.height, most_pixels)
+        image = read_photo(path, parts)
+    except (NoImage, Unread) as error:
+        why = str(error) or "it is cut off, broken or of an unusual kind"
+        raise _refused("unreadable", f"cannot be read: {why}; give it as JPEG") from None
+    plain = ImageParts("HEIF", *image.size, b"", parts.profile, b"", parts.colours)
+    return image, plain
+
+
 def _parts(content: bytes) -> ImageParts:
     try:
         if content.startswith(png.START):
@@ -70,7 +92,7 @@ def _parts(content: bytes) -> ImageParts:
             return webp.take_apart(content)
     except NoImage as error:
         raise _refused("unreadable", f"cannot be read: {error}") from error
-    raise _refused("format", "is neither PNG nor JPEG nor WebP")
+    raise _refused("format", "is neither PNG, JPEG, WebP, HEIC nor AVIF")
 
 
 def _decoded(parts: ImageParts) -> Image.Image:

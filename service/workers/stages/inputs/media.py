@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.request import VideoRequest
+from service.workers.stages.inputs import heif
 from service.workers.stages.inputs.colours import FrameFacts, filters, read_first_frame
 from service.workers.stages.inputs.ffmpeg import (
     AUDIO_CODECS,
@@ -216,7 +217,8 @@ def _check_file(path: Path, most_bytes: int) -> None:
     if size_bytes > most_bytes:
         raise _refused("too_large", f"has {size_bytes:,} bytes; at most {most_bytes:,} are taken")
     with path.open("rb") as file:
-        if not _STARTS.match(file.read(12)):
+        head = file.read(16)
+        if heif.media_type(head) or not _STARTS.match(head):
             raise _refused("format", "is no MP4, MOV, WebM, WAV, MP3, M4A, FLAC or Ogg")
 
 
