@@ -35,6 +35,7 @@ def test_no_request_breaks_the_service(
     world: World, mode: GenerationMode, audience: Audience
 ) -> None:
     schema = schemathesis.openapi.from_dict(document(audience))
+    schema.app = world.client.app
     schema.config.base_url = "http://rushes.test"
     tried = 0
 
