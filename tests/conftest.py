@@ -6,12 +6,19 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
 
 from service.domain.job import KeyId
 from service.store.database import Database
 from service.store.schema import migrate
 from tests import make
 from tests.servers import postgres_server
+
+# Nothing is judged by how long it takes: that depends on the machine.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 DATABASES = ("sqlite", "postgres")
 

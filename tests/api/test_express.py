@@ -198,7 +198,7 @@ ASKS = st.dictionaries(st.sampled_from([*VideoAsk.model_fields, "x"]), VALUES, m
 @hypothesis.settings(
     max_examples=150,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(ask=ASKS)
 def test_any_ask_is_answered_alike(world: World, common: list[str], ask: dict[str, Any]) -> None:

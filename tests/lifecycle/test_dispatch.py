@@ -85,7 +85,7 @@ def test_a_job_that_waits_for_its_retry_holds_up_no_other(db: Database, key_id: 
 @settings(
     max_examples=40,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     derandomize=True,
 )
 @given(

@@ -147,7 +147,9 @@ PLANS = st.lists(
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @example(  # the second asks for the first one's name, and for the only place
     plan=[("a", "x", b"1", 0.4), ("a", "x", b"1", 0.0), ("a", "", b"1", 0.0)], cap=1, budget=0

@@ -455,7 +455,9 @@ def changed(content: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
 
 @given(seed=st.sampled_from(SEEDS), changes=CHANGES)
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_whatever_the_bytes_there_is_an_image_or_a_reason(
     tmp_path: Path, seed: bytes, changes: list[tuple[float, int, bytes]]
