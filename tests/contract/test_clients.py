@@ -12,7 +12,8 @@ import pytest
 from tests.contract.write import ROOT
 from tests.journey.service import KEY, running
 
-pytestmark = pytest.mark.slow
+# Generators and compilers take their time on a busy machine.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CLIENTS = Path(__file__).parent / "clients"
 DOCUMENT = ROOT / "clients" / "openapi.json"
@@ -68,7 +69,7 @@ def run(*command: str | Path, folder: Path) -> str:
         env={**os.environ, "PATH": f"{GENERATOR}{os.pathsep}{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
