@@ -41,8 +41,8 @@ Prefer = Annotated[
 
 # The problems that a submit and a retry may be answered with.
 SUBMIT: tuple[int | str, ...] = (
-    *(400, "invalid_form", 401, 402, 413, "too_large_inline", 415),
-    *(422, "idempotency_key_reused", 429, "queue_full", 503, 507),
+    *(400, "invalid_form", 401, 402, 408, 413, "too_large_inline", 415),
+    *(422, "idempotency_key_reused", 429, "queue_full", "inputs_full", 503, 507),
 )
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -120,10 +120,9 @@ async def answered(
         if waited is not None:
             headers["Preference-Applied"] = f"wait={int(wait.total_seconds())}"
             job = waited
+    answer = json_answer(await view(visit, job), 200 if job.state.final else 202)
     if said.response_format == "b64_json" and job.state is JobState.SUCCEEDED:
-        answer = inline_answer(parts, job)
-    else:
-        answer = json_answer(await view(visit, job), 200 if job.state.final else 202)
+        answer = inline_answer(parts, job, instead=answer)
     answer.headers.update(headers)
     return answer
 

@@ -80,8 +80,9 @@ async def wait_final(request: Request, parts: Parts, job: Job, wait: timedelta) 
             await heard(rung, min(left, _LOOK_AGAIN_SECONDS))
 
 
-def inline_answer(parts: Parts, job: Job) -> Response:
-    """The video itself in base64. Raises TooLarge where it is too big for that."""
+def inline_answer(parts: Parts, job: Job, instead: Response) -> Response:
+    """Answer with the video itself in base64, or with `instead` where too many of the key are being
+    sent. Raises TooLarge where it is too big for that."""
     assert job.result is not None, "only a success has a video"
     video = job.result.video
     if video.size_bytes > parts.limits.max_inline_bytes:
@@ -90,4 +91,4 @@ def inline_answer(parts: Parts, job: Job) -> Response:
             f"{parts.limits.max_inline_bytes:,} are sent inline: fetch it from its video_url",
             code="too_large_inline",
         )
-    return InlineAnswer(parts, job)
+    return InlineAnswer(parts, job, instead)

@@ -69,13 +69,22 @@ def _complete(operation: Document) -> None:
     responses = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
-    every_problem = problems.documented(*(401, 429) if _has_key(operation) else (), 500, 503)
+    every_problem = problems.documented(*_problems_of_all(operation))
     for status, response in every_problem.items():
         responses.setdefault(str(status), response)
     for status, response in responses.items():
         names = ("X-Request-Id", *_HEADERS_OF_STATUS.get(status, ()))
         response["headers"] = {**sent(*names)["headers"], **response.get("headers", {})}
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _problems_of_all(operation: Document) -> Iterator[int | str]:
+    """Problems that the connection, the body, or the key may have on every route."""
+    yield from (431, 500, 503)
+    if "requestBody" in operation:
+        yield 408
+    if _has_key(operation):
+        yield from (401, 429)
 
 
 def _has_key(operation: Document) -> bool:

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.parts import Parts
 from service.api.schemas.jobs import duration_ms, generation_time_ms
-from service.domain.errors import NotFound
+from service.domain.errors import NotFound, RateLimited
 from service.domain.job import Job
 
 _BLOCK_BYTES = 49_152  # a multiple of 3: only the last block is padded
@@ -25,15 +25,29 @@ class InlineAnswer(Response):
 
     media_type = "application/json"
 
-    def __init__(self, parts: Parts, job: Job, max_seconds: float = 600.0) -> None:
+    def __init__(
+        self, parts: Parts, job: Job, instead: Response, max_seconds: float = 600.0
+    ) -> None:
+        """`instead` is sent where all of the key's shares stay taken: the job is made, and a
+        refusal would invite its client to ask for another."""
         super().__init__()
         del self.headers["content-length"]
         self._parts = parts
         self._job = job
+        self._instead = instead
         self._max_seconds = max_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises NotFound and RateLimited before anything is sent."""
+        """Raises NotFound before anything is sent."""
+        try:
+            await self._send_within_share(send)
+        except RateLimited:
+            self._instead.headers.update(
+                {name: text for name, text in self.headers.items() if name != "content-type"}
+            )
+            await self._instead(scope, receive, send)
+
+    async def _send_within_share(self, send: Send) -> None:
         async with self._parts.inline_shares.hold(self._job.key_id):
             file = await run_in_threadpool(self._open)
             try:

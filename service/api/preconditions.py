@@ -37,6 +37,6 @@ def _date(headers: Headers, name: str) -> datetime | None:
     """What is no date says nothing."""
     try:
         date = parsedate_to_datetime(headers.get(name, ""))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)

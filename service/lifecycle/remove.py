@@ -16,9 +16,14 @@ def remove(db: Database, artifacts: ArtifactStore, job_id: JobId, key_id: KeyId)
     order would leave bytes that nothing points to.
     """
     job = db.read(lambda tx: find(tx, job_id, key_id))
-    if not job.state.final:
-        raise Conflict(f"the job is {job.state}; cancel it first", code="not_final")
+    check_final(job)
     artifacts.delete(job_folder(job.id))
     discard(artifacts, job.id)
     db.write(lambda tx: jobs.delete(tx, job)).result()
     return job
+
+
+def check_final(job: Job) -> None:
+    """Raise Conflict for a job that somebody may still work at."""
+    if not job.state.final:
+        raise Conflict(f"the job is {job.state}; cancel it first", code="not_final")

@@ -29,6 +29,7 @@ def link(world: World) -> str:
         ({"If-Modified-Since": "{modified}"}, 304),
         ({"If-Modified-Since": LONG_AGO}, 200),
         ({"If-Modified-Since": "yesterday"}, 200),
+        ({"If-Modified-Since": "Mon, 30 Nov 2026 12:00:00 +99999999999999999999"}, 200),
         ({"If-Modified-Since": FAR_AHEAD, "If-None-Match": '"other"'}, 200),
         ({"If-Unmodified-Since": LONG_AGO}, 412),
         ({"If-Unmodified-Since": "{modified}"}, 200),

@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 from sqlalchemy.exc import OperationalError
 
 from service.store.readers import unavailable
@@ -49,6 +51,19 @@ def test_health_names_a_worker_whose_machine_is_at_fault_and_why(world: World) -
     ]
     assert (healthy["status"], healthy["models"][0]["workers"]) == ("healthy", 2)
     assert healthy["unfit_workers"] == []
+
+
+def test_a_set_clock_forgets_no_worker(world: World) -> None:
+    world.claim()
+    report = {"worker": "w2", "models": ["slate"], "reason": "x"}
+    token = {"Authorization": f"Bearer {WORKER_TOKEN}"}
+    world.parts.clock.move(timedelta(hours=1))
+    world.client.post("/internal/unfit", json=report, headers=token)
+
+    seen = [world.client.get("/health").json() for _ in range(2)]
+
+    assert [health["models"][0]["workers"] for health in seen] == [1, 1]
+    assert [len(health["unfit_workers"]) for health in seen] == [1, 1]
 
 
 def test_nobody_but_a_worker_calls_one_unfit(world: World) -> None:

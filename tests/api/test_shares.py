@@ -96,13 +96,16 @@ def again(world: World, query: str = "") -> Response:
 
 
 @pytest.mark.parametrize("query", ["", "?lane=common"], ids=["express", "common"])
-def test_inline_videos_beyond_a_keys_share_are_refused(world: World, query: str) -> None:
+def test_beyond_a_keys_share_of_inline_videos_the_job_is_answered(world: World, query: str) -> None:
+    """A refusal would invite its client to have another video made."""
     finished(world)
     with all_taken(world, world.parts.inline_shares):
-        refused = again(world, query)
+        answer = again(world, query)
 
-    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
-    assert refused.json()["request_id"]
+    assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
+    assert answer.json()["result"]["video_url"]
+    assert answer.headers["Idempotency-Replayed"] == "true"
+    assert answer.headers["Location"].endswith(answer.json()["id"])
 
 
 def sent(world: World, query: bytes = b"") -> list[dict[str, Any]]:

@@ -84,7 +84,7 @@ async def health(request: Request, response: Response) -> Health:
     reachable = models[0].workers if parts.pools is None else not parts.pools.away
     unfit = [
         UnfitWorker(name=worker.name, reason=worker.unfit)
-        for worker in parts.fleet.present(parts.clock())
+        for worker in parts.fleet.present(parts.clock.passed())
         if worker.unfit is not None
     ]
     fine = reachable and parts.room.enough and not unfit

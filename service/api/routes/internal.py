@@ -167,7 +167,7 @@ async def report_unfit(report: UnfitReport, parts: WorkerDep) -> None:
         tuple(report.models),
         warm=None,
         gpu=None,
-        heard_at=parts.clock(),
+        heard_at=parts.clock.passed(),
         unfit=report.reason,
     )
     parts.fleet.asked(worker)

@@ -31,7 +31,7 @@ from service.domain.job import Job, JobFilter, JobId, JobState
 from service.domain.media import NEEDS, keyframe_role
 from service.domain.request import METADATA_LABEL, Choices, Label, VideoAsk
 from service.lifecycle.cancel import cancel
-from service.lifecycle.remove import remove
+from service.lifecycle.remove import check_final, remove
 from service.log import Log
 from service.store import jobs
 
@@ -234,6 +234,7 @@ async def delete_job(job_id: JobPath, request: Request, visit: VisitDep) -> Dele
     known = job_id_of(job_id)
     if "if-match" in request.headers:
         job = await visit.parts.find_job(known, visit.key.id)
+        check_final(job)  # from here on it does not change
         json_answer(await view(visit, job), known=request.headers)
     await run_in_threadpool(remove, visit.parts.db, visit.parts.artifacts, known, visit.key.id)
     log.info("job deleted", job=known)

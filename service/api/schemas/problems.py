@@ -7,9 +7,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
+from service.domain.errors import ServiceError
+
 # Every code, with its status and a detail as it may read.
 CODES: dict[str, tuple[int, str]] = {
     "invalid_json": (400, "the body is not valid JSON: it goes wrong at character 17"),
+    "invalid_http": (400, "this is not a request in HTTP/1.1"),
     "invalid_form": (400, "the body is not a multipart form: it breaks off"),
     "unauthenticated": (401, "this API key is not known here, or was revoked"),
     "budget_exceeded": (
@@ -20,6 +23,7 @@ CODES: dict[str, tuple[int, str]] = {
     "forbidden": (403, "this needs an admin key"),
     "not_found": (404, "no job job_06h0d9vq1dp9l4uu8vk1jbtr78"),
     "method_not_allowed": (405, "this route does not take this method"),
+    "timeout": (408, "the body did not come in in time"),
     "not_final": (409, "the job is running; cancel it first"),
     "no_content": (409, "job job_06h0d9vq1dp9l4uu8vk1jbtr78 is running and is not finished yet"),
     "last_admin_key": (409, "this is the last admin key; make another one first"),
@@ -39,7 +43,12 @@ CODES: dict[str, tuple[int, str]] = {
     ),
     "idempotency_key_reused": (422, "this Idempotency-Key was used for another request"),
     "queue_full": (429, "1000 jobs of this key wait already"),
+    "inputs_full": (
+        429,
+        "the images and videos that are kept for this key have 1,000,000,000 bytes",
+    ),
     "rate_limited": (429, "too many requests of this key; come back in a second"),
+    "head_too_large": (431, "at most 32,768 bytes and 200 headers before the body"),
     "internal_error": (500, "our fault; please report it with the request id"),
     "unavailable": (503, "the database does not answer"),
     "storage_full": (507, "the disk is nearly full"),
@@ -140,6 +149,12 @@ def examples() -> dict[str, dict[str, Any]]:
     return {_shape(code).__name__: _example(code) for code in CODES}
 
 
+def _retryable(kind: type[ServiceError]) -> set[str]:
+    """The codes of this kind of error, and of kinds of it, that a client may try again."""
+    codes = {kind.code} if kind.retryable else set()
+    return codes.union(*map(_retryable, kind.__subclasses__()))
+
+
 def _example(code: str) -> dict[str, Any]:
     status, detail = CODES[code]
     example = {
@@ -148,7 +163,7 @@ def _example(code: str) -> dict[str, Any]:
         "detail": detail,
         "code": code,
         "request_id": "req_fd8e07569c5a11ee7a4fc075",
-        "retryable": code in ("queue_full", "rate_limited", "unavailable", "storage_full"),
+        "retryable": code in _retryable(ServiceError),
     }
     if code == "invalid_request":
         example["errors"] = [{"pointer": "/width", "detail": detail, "code": "not_a_step"}]
