@@ -22,9 +22,11 @@ KEY_FILE = "api-key"  # in the data directory: the key that was made at the firs
 def _address(text: str) -> str:
     url = urlsplit(text)
     plain = url.hostname and "@" not in url.netloc and not url.query and not url.fragment
+    plain = plain and not re.search(r"[^\x21-\x7e]", text)  # it stands in headers as it is
     if text and not (plain and url.scheme in ("http", "https")):
-        rest = urlsplit("//" + re.sub(r"^(\w*:)?/+", "", text))
+        rest = urlsplit("//" + re.sub(r"^(\w*:)?/+|[\x00-\x20\x7f]", "", text))
         host = rest.netloc.rpartition("@")[2] or "rushes.example.com"
+        host = host.encode("idna").decode()
         raise ValueError(f"must be an address like https://{host}{rest.path}")
     return text
 

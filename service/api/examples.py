@@ -219,6 +219,7 @@ def _of_models() -> Named:
             "version": "0.1.0",
             "queue": {"queued": 0, "running": 1},
             "models": [known],
+            "unfit_workers": [],
         },
         "Liveness": {"status": "ok"},
     }

@@ -114,7 +114,7 @@ _NOT_UTF8 = "the body is not UTF-8"
 # Starlette's and FastAPI's own refusals, in our words where theirs say too little.
 _HTTP: dict[int, tuple[str, str | None]] = {
     400: ("invalid_json", _NOT_JSON),
-    404: ("not_found", "no such route"),
+    404: ("not_found", "no such route; all of them are shown at /docs"),
     405: ("method_not_allowed", "this route does not take this method"),
     408: ("timeout", "the body did not come in in time"),
     413: ("too_large", "the body is larger than this service takes"),

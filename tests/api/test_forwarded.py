@@ -125,6 +125,8 @@ def test_the_pages_need_no_other_server_and_work_under_a_prefix(app: TestClient,
         ("https://user:secret@rushes.example.com", "https://rushes.example.com"),
         ("https://rushes.example.com?a=b", "https://rushes.example.com"),
         ("https://", "https://rushes.example.com"),
+        ("https://rushes .example.com/a b", "https://rushes.example.com/ab"),
+        ("https://\u00fc.example.com", "https://xn--tda.example.com"),
     ],
 )
 def test_an_address_that_no_link_can_begin_with_stops_the_start(
