@@ -84,14 +84,14 @@ def attempt(
     except WorkerStopping:
         return spent()
     except Exception as fault:  # noqa: BLE001
-        found = _judged(fault, ticket)
+        found = _judged(fault, ticket, bench)
     log.info("attempt failed", **named(ticket), kind=found.kind, code=found.code)
     return failure(found, reporter.stage, spent())
 
 
-def _judged(fault: Exception, ticket: Ticket) -> AttemptFailed:
+def _judged(fault: Exception, ticket: Ticket, bench: Bench) -> AttemptFailed:
     """What nobody planned: the machine's fault, or ours."""
-    reason = reason_of(fault)
+    reason = reason_of(fault, bench.scratch)
     if reason is None:
         log.error("attempt failed by a fault of ours", fault, **named(ticket))
         return _UNPLANNED

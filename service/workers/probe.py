@@ -23,8 +23,11 @@ def probe(bench: Bench) -> str | None:
     for name, step in steps.items():
         try:
             step()
+        except OSError as fault:
+            # Nothing but files of ours is touched: whatever the system refuses is the machine's.
+            return f"{name}: {fault.strerror}"
         except Exception as fault:
-            reason = reason_of(fault)
+            reason = reason_of(fault, bench.scratch)
             if reason is None:
                 raise
             return f"{name}: {reason}"

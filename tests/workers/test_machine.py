@@ -59,6 +59,10 @@ NUMBERS = [
     getattr(errno, name)
     for name in ("ENOSPC", "EROFS", "EMFILE", "ENFILE", "EDQUOT", "EIO", "ENOMEM", "EAGAIN")
 ]
+OUR_NUMBERS = [
+    getattr(errno, name)
+    for name in ("ENOENT", "EISDIR", "ENOTDIR", "ENAMETOOLONG", "EINVAL", "EPIPE", "EEXIST")
+]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +87,16 @@ def test_a_fault_of_the_machine_is_told_as_such_and_names_no_path(
     assert "secret" not in made.message
 
 
-@pytest.mark.parametrize("fault", [ValueError("x"), OSError("broken data stream"), KeyError("x")])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ValueError("x"),
+        KeyError("x"),
+        OSError("broken data stream"),
+        *(OSError(number, os.strerror(number), "/a/file") for number in OUR_NUMBERS),
+    ],
+    ids=repr,
+)
 def test_a_fault_of_ours_is_not_the_machines(bench: Bench, fault: Exception) -> None:
     assert kind_of(carry_out(bench, fault)) is FailureKind.INTERNAL
 

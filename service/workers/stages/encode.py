@@ -12,7 +12,7 @@ from typing import IO, Any
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Frame
-from service.workers.machine import blame_for_ffmpeg, ffmpeg
+from service.workers.machine import blame_for_ffmpeg, failed, ffmpeg
 
 Kill = Callable[[], None]  # does nothing to a process that has ended
 
@@ -71,6 +71,7 @@ class _ffmpeg:  # noqa: N801 - a context manager, used like a function
     """ffmpeg as a place to write frames to. Leaving it waits for the file, or ends the process."""
 
     def __init__(self, request: VideoRequest, target: Path, provenance: dict[str, Any]) -> None:
+        self._target = target
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         try:
             self._process = subprocess.Popen(  # noqa: S603 - no shell; numbers and our own paths
@@ -106,6 +107,8 @@ class _ffmpeg:  # noqa: N801 - a context manager, used like a function
             said = self._errors.read().decode(errors="replace").strip()[-500:]
             blame_for_ffmpeg(code, said)
             raise _broken(f"ffmpeg ended with {code}: {said}")
+        if not self._target.exists():
+            raise failed("ffmpeg ends well and writes no file")
 
 
 def _command(request: VideoRequest, target: Path, provenance: dict[str, Any]) -> list[str]:
