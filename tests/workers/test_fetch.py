@@ -11,9 +11,8 @@ import pytest
 from service.artifacts.files import Files
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.job import JobId
-from service.domain.media import MediaRef
 from service.egress.client import Egress, Rules
-from service.workers.stages.fetch import Sources, fetch
+from service.workers.stages.fetch import Sources, fetch, stored
 from tests.egress.parts import LOOPBACK, PUBLIC, Dialer, Handler, Names, Server, answers, serve
 from tests.workers.inputs.pictures import gradient, saved
 
@@ -24,8 +23,10 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
 
 
 def bring(folder: Path, url: str | None, sources: Sources) -> Path:
-    ref = MediaRef(source="upload" if url is None else "url", url=url)
-    return fetch(ref, "image", JOB, Files(folder / "artifacts"), sources, folder / "input")
+    if url is None:
+        return stored("image", JOB, Files(folder / "artifacts"))
+    fetch(url, "image", sources, folder / "input", heed=lambda: None)
+    return folder / "input"
 
 
 def failure(folder: Path, url: str, sources: Sources) -> tuple[str, str]:
@@ -116,7 +117,7 @@ def test_what_may_pass_is_waited_for(tmp_path: Path, trouble: str) -> None:
 
     assert path.read_bytes() == PICTURE
     assert len(server.requests) == 3
-    assert pauses == [0.5, 2.0]
+    assert sum(pauses) == 0.5 + 2.0
 
 
 @pytest.mark.parametrize("trouble", PASSING)
@@ -128,7 +129,57 @@ def test_what_does_not_pass_is_tried_again_by_another_attempt(tmp_path: Path, tr
         assert failure(tmp_path, server.url, sources) == ("transient", "url_unavailable")
         assert len(server.requests) == 4
 
-    assert pauses == [0.5, 2.0, 5.0]
+    assert sum(pauses) == 0.5 + 2.0 + 5.0
+
+
+class SlowHost:
+    """A host that refuses a connection after `seconds` of a clock that only this moves."""
+
+    def __init__(self, seconds: float) -> None:
+        self.now = 0.0
+        self.timeouts: list[float] = []
+        self._seconds = seconds
+
+    def connect(self, address: tuple[str, int], timeout: float) -> socket.socket:
+        self.timeouts.append(timeout)
+        self.wait(self._seconds)
+        raise ConnectionRefusedError("nobody listens")
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    def sources(self) -> Sources:
+        egress = Egress(Rules(), resolve=Names({"a.example": [[PUBLIC]]}), connect=self.connect)
+        return Sources(egress, sleep=self.wait, clock=lambda: self.now)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "often"), [(1, "4 times"), (25, "3 times"), (40, "2 times"), (60, "once")]
+)
+def test_all_tries_together_have_one_minute_and_are_counted(
+    tmp_path: Path, seconds: float, often: str
+) -> None:
+    host = SlowHost(seconds)
+
+    with pytest.raises(AttemptFailed, match=f"it was tried {often}$"):
+        bring(tmp_path, "https://a.example/a.png", host.sources())
+
+    pauses = (0.5, 2.0, 5.0)
+    begins = [n * seconds + sum(pauses[:n]) for n in range(len(host.timeouts))]
+    assert all(timeout <= 60 - begin for timeout, begin in zip(host.timeouts, begins, strict=True))
+
+
+def test_a_cancel_ends_the_pause_before_the_next_try(tmp_path: Path) -> None:
+    host = SlowHost(1)
+
+    def cancel() -> None:
+        if len(host.timeouts) == 3 and host.now >= 3 + 0.5 + 2 + 1:
+            raise AttemptFailed(FailureKind.CANCELED, "canceled", "the job was canceled")
+
+    with pytest.raises(AttemptFailed, match="canceled"):
+        fetch("https://a.example/a.png", "image", host.sources(), tmp_path / "input", cancel)
+
+    assert host.now == 3 + 0.5 + 2 + 1  # of the last pause's five seconds, one
 
 
 def test_the_words_hold_nothing_of_what_was_answered(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a job begins with, made safe and of the request's size: pictures and films as pixels."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from service.domain.plan import Segment
 from service.domain.ports import ArtifactStore
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import NOTHING, Conditions, Film, Frame, OnStep
-from service.workers.stages.fetch import Sources, fetch
+from service.workers.stages.fetch import Sources, fetch, stored
 from service.workers.stages.inputs.images import read_image
 from service.workers.stages.inputs.media import decode_film
 
@@ -47,9 +48,14 @@ def preprocess(
     film: Film | None = None
     pictures: dict[Role, Frame] = {}
     for number, (role, ref) in enumerate(media.items()):
-        on_step(Stage.PREPROCESS, number, len(media))
+        step = partial(on_step, Stage.PREPROCESS, number, len(media))
+        step()
         into = scratch / f"input-{number}"
-        file = fetch(ref, role, JobId(ticket.job_id), artifacts, sources, into)
+        if ref.url is None:
+            file = stored(role, JobId(ticket.job_id), artifacts)
+        else:
+            fetch(ref.url, role, sources, into, step)
+            file = into
         if role == "video":
             film = decode_film(file, request, most_bytes=sources.most_bytes(role))
         else:
