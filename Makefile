@@ -99,7 +99,7 @@ $(UV):
 
 .venv/.ok: pyproject.toml constraints.txt | $(UV)
 	@$(UV) venv --quiet --allow-existing --python '>=3.11' .venv
-	@$(INSTALL) -e .
+	@$(INSTALL) -e '.[fonts]'
 	@touch $@
 
 # A wheel in UV_FIND_LINKS wins; else uv asks PyTorch's own index for the build that fits.

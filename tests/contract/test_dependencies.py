@@ -12,6 +12,15 @@ ROOT = Path(__file__).parents[2]
 READERS = ["httpcore", "imageio-ffmpeg", "pillow", "python-multipart", "starlette", "uvicorn"]
 
 
+def test_the_fonts_are_optional_and_exactly_the_tested_ones() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    fonts = project["optional-dependencies"]["fonts"]
+
+    assert set(fonts) <= set((ROOT / "constraints.txt").read_text().splitlines())
+    assert {Requirement(line).name for line in fonts} == {"manimgx-fonts", "manimgx-fonts-cjk"}
+    assert not any("fonts" in line for line in project["dependencies"])
+
+
 @pytest.mark.parametrize("name", READERS)
 def test_a_reader_of_strangers_bytes_is_no_older_than_the_tested_one(name: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -1,6 +1,9 @@
 """The sandbox model: its frames are exact, repeatable and all different, whatever is asked."""
 
+import subprocess
+import sys
 from itertools import islice, pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,8 @@ from service.workers.adapters.slate_art.dials import timecode
 from service.workers.adapters.slate_art.layout import lay_out
 from service.workers.adapters.slate_art.runs import is_rtl, runs
 from service.workers.adapters.slate_art.text import elided, legible, length, paragraph
+
+ROOT = Path(__file__).parents[2]
 
 SIZES = [
     (64, 64),
@@ -335,6 +340,23 @@ def test_every_script_is_drawn_and_not_boxes(script: str) -> None:
     text = legible(SCRIPTS[script])
 
     assert all(fonts.has(run.font, letter) for run in runs(text) for letter in run.text)
+
+
+@pytest.mark.slow
+def test_a_prompt_in_any_script_is_drawn_without_notos_fonts_too() -> None:
+    """In a process of its own, which finds neither package."""
+    code = f"""
+import sys
+sys.modules |= dict.fromkeys(("manimgx_fonts", "manimgx_fonts_cjk"))
+from tests.workers.test_slate import draw
+from service.workers.adapters.slate_art import fonts
+from service.workers.adapters.slate_art.runs import runs
+for prompt in {[*SCRIPTS.values(), *PROMPTS]!a}:
+    assert len(draw(prompt=prompt, width=480, height=320, num_frames=1)) == 1
+    assert all(run.font == fonts.PLAIN for run in runs(prompt))
+"""
+
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(ROOT)})
 
 
 def test_a_box_is_known_for_one() -> None:

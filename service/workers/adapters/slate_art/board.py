@@ -14,13 +14,13 @@ from service.workers.adapters.slate_art.layer import (
     layers,
 )
 from service.workers.adapters.slate_art.layout import Layout
+from service.workers.adapters.slate_art.runs import is_rtl
 from service.workers.adapters.slate_art.stick import FINE, striped
 from service.workers.adapters.slate_art.text import (
     CAPITAL,
     LEADING,
     elided,
     font,
-    is_rtl,
     label,
     label_length,
     largest,

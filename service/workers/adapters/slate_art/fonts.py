@@ -1,7 +1,11 @@
-"""The slate's fonts: one for its own words, and Noto's, which together draw every common script."""
+"""The slate's fonts: one for its own words, and Noto's, which together draw every common script.
+
+Noto's are the extra `fonts`; without it all is drawn with the one that Pillow carries.
+"""
 
 from functools import lru_cache
 from importlib.resources import files
+from importlib.util import find_spec
 
 from PIL import ImageFont
 
@@ -13,12 +17,17 @@ _SCRIPTS = (
 )
 _CJK = ("manimgx_fonts_cjk", "NotoSansCJK-VF.otf.ttc")
 # In the order in which they are asked for a character.
-_FILES = (
-    ("manimgx_fonts", "NotoSans[wght].ttf"),
-    _CJK,
-    *(("manimgx_fonts", f"NotoSans{script}[wght].ttf") for script in _SCRIPTS),
-    ("manimgx_fonts", "NotoEmoji[wght].ttf"),
+_FILES = tuple(
+    (package, name)
+    for package, name in (
+        ("manimgx_fonts", "NotoSans[wght].ttf"),
+        _CJK,
+        *(("manimgx_fonts", f"NotoSans{script}[wght].ttf") for script in _SCRIPTS),
+        ("manimgx_fonts", "NotoEmoji[wght].ttf"),
+    )
+    if find_spec(package) is not None
 )
+FIRST = 1 if _FILES else PLAIN
 EMOJI = len(_FILES)
 _SIMPLIFIED_CHINESE = 2  # in the collection, whose faces differ in the forms of shared characters
 _REGULAR = 400
@@ -35,21 +44,22 @@ def face(number: int, size: int) -> ImageFont.FreeTypeFont:
         return plain
     package, name = _FILES[number - 1]
     index = _SIMPLIFIED_CHINESE if (package, name) == _CJK else 0
-    found = ImageFont.truetype(str(files(package) / name), size, index=index)
-    found.set_variation_by_axes([_REGULAR])
-    return found
+    noto = ImageFont.truetype(str(files(package) / name), size, index=index)
+    noto.set_variation_by_axes([_REGULAR])
+    return noto
 
 
 @lru_cache(maxsize=8192)
 def has(number: int, character: str) -> bool:
-    """Whether the font draws this character, and not a box in its place."""
+    """Tell whether the font draws this character, and not a box in its place."""
     return _drawn(number, character) != _drawn(number, _NOWHERE)
 
 
 @lru_cache(maxsize=8192)
 def font_of(character: str) -> int:
     """The first Noto font that has this character, or the first of all."""
-    return next((number for number in range(1, len(_FILES) + 1) if has(number, character)), 1)
+    numbers = range(1, len(_FILES) + 1)
+    return next((number for number in numbers if has(number, character)), FIRST)
 
 
 def _drawn(number: int, character: str) -> bytes:

@@ -45,23 +45,23 @@ def _logical(text: str) -> list[Run]:
     line = is_rtl(text)
     parts = [part for part in _parts(text) if part[1]]
     ways = [line, *(rtl for _, _, rtl in parts), line]
-    found = []
+    ordered = []
     for place, (font, part, rtl) in enumerate(parts, start=1):
         if rtl is None:
-            before, after = (
-                ways[place - 1],
-                next(way for way in ways[place + 1 :] if way is not None),
-            )
+            before = ways[place - 1]
+            after = next(way for way in ways[place + 1 :] if way is not None)
             rtl = before if before == after else line
         ways[place] = rtl
-        found.append(Run(font, part, bool(rtl)))
-    return found
+        ordered.append(Run(font, part, bool(rtl)))
+    return ordered
 
 
 def _parts(text: str) -> Iterator[tuple[int, str, bool | None]]:
     """Runs of one font, their marks and spaces at both ends apart: those have no direction."""
     for font, part in _by_font(text):
-        strong = [n for n, one in enumerate(part) if unicodedata.bidirectional(one) in _STRONG]
+        strong = [
+            n for n, letter in enumerate(part) if unicodedata.bidirectional(letter) in _STRONG
+        ]
         begin, end = (strong[0], strong[-1] + 1) if strong else (len(part), len(part))
         yield font, part[:begin], None
         yield font, part[begin:end], any(unicodedata.bidirectional(part[n]) in _RTL for n in strong)
@@ -72,21 +72,21 @@ def _by_font(text: str) -> Iterator[tuple[int, str]]:
     if text.replace("…", "").isascii():
         yield fonts.PLAIN, text
         return
-    font, start = 1, 0
+    font, start = fonts.FIRST, 0
     for place, character in enumerate(text):
-        needed = _font(character, font)
-        if needed != font:
+        chosen = _font(character, font)
+        if chosen != font:
             if place > start:
                 yield font, text[start:place]
-            font, start = needed, place
+            font, start = chosen, place
     yield font, text[start:]
 
 
 def _font(character: str, before: int) -> int:
-    """What is no letter goes with what stands before it, where that font has it."""
+    """Choose a font; what is no letter takes that of what stands before it, where it has it."""
     category = unicodedata.category(character)
     if character == " " and before == fonts.EMOJI:
-        return 1  # an emoji's own space is as wide as an emoji
+        return fonts.FIRST  # an emoji's own space is as wide as an emoji
     stays = category[0] in "MPZ" or category == "Cf" or character.isdigit()
     if stays and (category in ("Mn", "Me", "Cf") or fonts.has(before, character)):
         return before

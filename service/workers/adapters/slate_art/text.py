@@ -8,9 +8,7 @@ from PIL import ImageDraw, ImageFont, features
 
 from service.workers.adapters.slate_art import fonts
 from service.workers.adapters.slate_art.layer import Colour
-from service.workers.adapters.slate_art.runs import Run, is_rtl, runs
-
-__all__ = ["elided", "font", "is_rtl", "label", "label_length", "largest", "legible", "length"]
+from service.workers.adapters.slate_art.runs import Run, runs
 
 LEADING = 1.26  # line height, of the font size
 CAPITAL = 0.72  # height of a capital, of the font size
