@@ -26,9 +26,7 @@ def frames(count: int = 20) -> Iterator[Frame]:
 
 
 def until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
+    while not holds():  # pytest-timeout ends what never comes
         time.sleep(0.01)
 
 
@@ -132,4 +130,4 @@ def test_what_tells_to_stop_is_heard_while_ffmpeg_encodes_and_ends_it(tmp_path: 
             encoding.result(stop)
 
     assert processes(tmp_path) == []
-    assert "-9" in str(encoding._file.exception())
+    assert "SIGKILL" in str(encoding._file.exception())
