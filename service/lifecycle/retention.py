@@ -56,7 +56,8 @@ class Retention:
             self._delete_leftovers(job)
         else:
             self.artifacts.delete(job_folder(job.id))
-        # A job without a video may be retried until then; a success for as long as its video is.
+        # A job without a video may be retried for an hour (SETTLE), a success as long as its video
+        # is kept.
         inputs_gone = due is not Purge.LEFTOVERS or job.state is not JobState.SUCCEEDED
         if inputs_gone:
             discard(self.artifacts, job.id)

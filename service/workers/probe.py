@@ -4,18 +4,18 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
 
 from service.domain.attempt import AttemptFailed
+from service.domain.ids import new
+from service.domain.job import JobId, job_folder
 from service.workers.machine import fault_of_ffmpeg, reason_of
 from service.workers.run import Bench
 
-_FOLDER = "probe"
 _BYTES = 1 << 20
 
 
 def probe(bench: Bench) -> str | None:
-    """Why no video can be made here just now, in words without a path; None if one can."""
+    """Tell why no video can be made here just now, in words without a path; None if one can."""
     steps: dict[str, Callable[[], None]] = {
         "scratch": lambda: _write_scratch(bench.scratch),
         "the place for videos": lambda: _keep(bench),
@@ -46,10 +46,11 @@ def _write_scratch(scratch: Path) -> None:
 
 
 def _keep(bench: Bench) -> None:
-    """As a video is kept; nobody asks for it, and it is deleted at once."""
-    key = f"{_FOLDER}/{uuid4().hex}.txt"
+    """Keep a file as a video is kept, and delete it at once. Its folder is that of a job that never
+    was: if this process is killed in between, it is collected with other stray bytes."""
+    folder_key = job_folder(JobId(new("job")))
     with tempfile.TemporaryDirectory(dir=bench.scratch) as folder:
         source = Path(folder, "probe.txt")
         source.write_text("can a file be kept?")
-        bench.artifacts.put(key, source, "text/plain")
-    bench.artifacts.delete(key)
+        bench.artifacts.put(f"{folder_key}/probe.txt", source, "text/plain")
+    bench.artifacts.delete(folder_key)

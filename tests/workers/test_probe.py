@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.artifacts.files import Files
+from service.domain.ids import is_id
 from service.workers.probe import probe
 from service.workers.run import Bench
 
@@ -19,6 +20,21 @@ def test_a_machine_that_can_work_passes_and_keeps_nothing(bench: Bench, tmp_path
     assert probe(bench) is None
 
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_what_a_killed_probe_leaves_is_collected_with_the_bytes_of_jobs_that_never_were(
+    bench: Bench, tmp_path: Path
+) -> None:
+    class Killed(Files):
+        def delete(self, prefix: str) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        probe(replace(bench, artifacts=Killed(tmp_path / "artifacts")))
+
+    assert [path.name for path in (tmp_path / "artifacts").iterdir()] == ["jobs"]
+    (folder,) = bench.artifacts.children("jobs")
+    assert is_id("job", folder)
 
 
 @pytest.mark.parametrize("program", ["/bin/false", "/nowhere/ffmpeg"])
