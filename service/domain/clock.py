@@ -45,7 +45,7 @@ class ServiceClock:
 
 @dataclass(frozen=True)
 class Timeline:
-    """What the database knows of the service's time: when it was last seen there, and for how much
+    """The service's time as the database knows it: when it was last seen there, and for how much
     of it, until when, nobody can say whether it passed."""
 
     seen_at: datetime

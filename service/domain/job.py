@@ -143,7 +143,7 @@ class Job(BaseModel):
         return self.prefix_of(self.fence)
 
     def prefix_of(self, fence: int) -> str:
-        """The same for an earlier fence of the running attempt. By the salt it is no folder of an
+        """Name the folder of an earlier fence of the running attempt. By the salt it is none of an
         attempt that had the same fence before an older database was restored."""
         prefix = artifact_prefix(self.id, fence)
         return prefix if self.folder_salt is None else f"{prefix}-{self.folder_salt}"
@@ -176,7 +176,7 @@ def new_salt() -> str:
 
 
 def is_salted(prefix: str, job_id: JobId, fence: int) -> bool:
-    """Whether this is a folder of an attempt at the job with that fence and any salt."""
+    """Tell whether this is a folder of an attempt at the job with that fence and any salt."""
     salt = prefix.removeprefix(f"{artifact_prefix(job_id, fence)}-")
     return _SALT.fullmatch(salt) is not None
 

@@ -62,7 +62,7 @@ RETRYABLE = frozenset(
 
 
 def spares(kind: FailureKind) -> bool:
-    """Whether an attempt that fails by `kind` is none of the job's few."""
+    """Tell whether an attempt that fails by `kind` is none of the job's few."""
     retry = RETRIES.get(kind)
     return retry is not None and not retry.counts
 

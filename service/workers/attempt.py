@@ -90,14 +90,14 @@ def attempt(
 
 
 def _judged(fault: Exception, ticket: Ticket, bench: Bench) -> AttemptFailed:
-    """What nobody planned: the machine's fault, or ours."""
+    """Judge what nobody planned: it is the machine's fault, or ours."""
     reason = reason_of(fault, bench.scratch)
     if reason is None:
         log.error("attempt failed by a fault of ours", fault, **named(ticket))
         return _UNPLANNED
     log.error("attempt failed by a fault of the machine", fault, **named(ticket), reason=reason)
-    kept = not isinstance(fault, Unavailable | StorageFull)
-    return machine.failed(reason, "machine_fault" if kept else "storage_unavailable")
+    is_storage = isinstance(fault, Unavailable | StorageFull)
+    return machine.failed(reason, "storage_unavailable" if is_storage else "machine_fault")
 
 
 def failure(failed: AttemptFailed, stage: Stage, spent: GivenBack) -> Failure:

@@ -39,7 +39,7 @@ _SCARCE = (
 
 
 def reason_of(fault: BaseException, scratch: Path) -> str | None:
-    """Why the machine is to blame for `fault`, in a few words without a path; None if it is not.
+    """Tell why the machine is to blame for `fault`, in words without a path; None if it is not.
 
     An OSError without a number is a library's own word for a broken file.
     """
@@ -81,17 +81,17 @@ def ffmpeg() -> str:
     return path
 
 
-def blame_for_ffmpeg(code: int, said: str = "") -> None:
+def blame_for_ffmpeg(code: int, words: str = "") -> None:
     """Raise AttemptFailed (machine) if an ffmpeg that ended with `code` and these words failed by
     the machine's fault, and not by what it was given."""
-    reason = _ended_by(code) or next((word for word in _SCARCE if word in said), None)
+    reason = _ended_by(code) or next((word for word in _SCARCE if word in words), None)
     reason = reason or fault_of_ffmpeg()
     if reason is not None:
         raise failed(reason)
 
 
 def fault_of_ffmpeg() -> str | None:
-    """Why ffmpeg does not start, or None if it does."""
+    """Tell why ffmpeg does not start, or None if it does."""
     command = [ffmpeg(), "-version"]
     try:
         done = subprocess.run(  # noqa: S603 - no shell, and no word from outside

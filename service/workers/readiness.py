@@ -18,7 +18,7 @@ _MAX_PAUSE_SECONDS = 300.0
 
 @dataclass
 class Readiness:
-    """Whether this worker may take a job. `probe` answers why it cannot work, or None."""
+    """Tells whether this worker may take a job. `probe` answers why it cannot work, or None."""
 
     probe: Callable[[], str | None]
     clock: Callable[[], float] = time.monotonic
@@ -29,7 +29,7 @@ class Readiness:
     _lock: Lock = field(default_factory=Lock)
 
     def note(self, made: object) -> None:
-        """How an attempt has ended; told before its place is free for another."""
+        """Take in how an attempt has ended; told before its place is free for another."""
         with self._lock:
             if isinstance(made, Outcome):
                 self._faults = 0
@@ -39,16 +39,20 @@ class Readiness:
                 self._probe_at = self.clock() + self._pause()
 
     def can_work(self) -> bool:
-        """Asked before each claim; probes the machine after a fault, once the pause is over."""
+        """Asked before each claim; probes the machine after a fault, once the pause is over.
+
+        Whoever else asks or notes meanwhile waits for that probe, which takes a minute at most
+        before ffmpeg is given up: its answer is theirs too.
+        """
         with self._lock:
             if self.reason is None:
                 return True
             if self.clock() >= self._probe_at:
-                found = self.probe()
-                if found is None:
+                reason = self.probe()
+                if reason is None:
                     self._go_on()
                     return True
-                self.reason = found
+                self.reason = reason
             self._tell()
             return False
 

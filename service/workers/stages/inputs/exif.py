@@ -1,4 +1,4 @@
-"""The one fact in EXIF that a picture needs."""
+"""The one fact in EXIF that an image needs."""
 
 import struct
 

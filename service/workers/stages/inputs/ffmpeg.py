@@ -58,7 +58,7 @@ def reading(
     verbose: bool = False,
     max_memory_bytes: int = _MAX_MEMORY_BYTES,
 ) -> Iterator[IO[bytes]]:
-    """What ffmpeg makes of `path` with the options `output`, while it makes it; `verbose`: among
+    """Yield what ffmpeg makes of `path` with the options `output`, meanwhile; `verbose`: among
     what it says of it. `codec` is that of the video, where it is to be decoded.
 
     Must be read to its end or left by raising: then ffmpeg is ended. Raises Unread when ffmpeg

@@ -110,12 +110,12 @@ def _references(meta: bytes) -> Iterator[tuple[bytes, int, list[int]]]:
 def _properties(meta: bytes) -> dict[int, list[tuple[bytes, bytes]]]:
     iprp = _inside(meta, b"iprp")
     every = list(_boxes(_inside(iprp, b"ipco")))
-    found: dict[int, list[tuple[bytes, bytes]]] = {}
+    properties: dict[int, list[tuple[bytes, bytes]]] = {}
     for kind, body in _boxes(iprp):
         if kind == b"ipma":
             for item, places in _associations(body):
-                found[item] = [every[place - 1] for place in places if 0 < place <= len(every)]
-    return found
+                properties[item] = [every[place - 1] for place in places if 0 < place <= len(every)]
+    return properties
 
 
 def _associations(body: bytes) -> Iterator[tuple[int, list[int]]]:

@@ -56,7 +56,7 @@ def named(primaries: int, transfer: int) -> Colours | None:
 
 
 def to_srgb(pixels: Pixels, colours: Colours) -> NDArray[np.uint8]:
-    """The same picture (height, width, 3) in sRGB, toned down where it is HDR."""
+    """Convert an image (height, width, 3) to sRGB, toned down where it is HDR."""
     decode, matrix, encode = _decoder(pixels, colours), _matrix(colours.primaries), _encoder()
     out = np.empty(pixels.shape, np.uint8)
     for top in range(0, len(pixels), _ROWS):
@@ -69,7 +69,7 @@ def to_srgb(pixels: Pixels, colours: Colours) -> NDArray[np.uint8]:
 
 
 def is_possible(primaries: tuple[float, ...]) -> bool:
-    """Whether these eight numbers make a colour space."""
+    """Tell whether these eight numbers make a colour space."""
     try:
         return bool(np.isfinite(_matrix(primaries)).all())
     except (np.linalg.LinAlgError, ZeroDivisionError):
@@ -137,8 +137,8 @@ def _matrix(primaries: tuple[float, ...]) -> NDArray[np.float32]:
     if primaries == BT709:
         return np.eye(3, dtype=np.float32)
     ours, theirs = _xyz(BT709), _xyz(primaries)
-    one = np.ones(3)
-    cones = np.diag((_BRADFORD @ ours @ one) / (_BRADFORD @ theirs @ one))
+    white = np.ones(3)
+    cones = np.diag((_BRADFORD @ ours @ white) / (_BRADFORD @ theirs @ white))
     adapted = np.linalg.inv(_BRADFORD) @ cones @ _BRADFORD
     return np.asarray(np.linalg.inv(ours) @ adapted @ theirs, np.float32)
 

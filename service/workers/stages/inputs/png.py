@@ -22,24 +22,24 @@ _KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 
 
 def take_apart(content: bytes) -> ImageParts:
-    """Raises NoImage. Of an animation (APNG) the still picture is left that other readers show."""
-    kept: list[bytes] = [START]
+    """Raises NoImage. Of an animation (APNG) the still image is left that other readers show."""
+    chunks: list[bytes] = [START]
     asides: dict[bytes, bytes] = {}
     for kind, body, whole in _chunks(content):
         # A second header would change the size after it was judged.
-        if (kind == b"IHDR") != (len(kept) == 1):
+        if (kind == b"IHDR") != (len(chunks) == 1):
             raise NoImage("its header is not where it belongs")
-        if kind == b"tRNS" and kept[1][_DEPTH] == 16:
+        if kind == b"tRNS" and chunks[1][_DEPTH] == 16:
             continue  # Pillow would compare 16 bits of it with 8 of each pixel
         if kind in _KEPT:
-            kept.append(whole)
+            chunks.append(whole)
         elif kind in _ASIDES:
             asides.setdefault(kind, body)
-    width, height = (int.from_bytes(kept[1][start : start + 4], "big") for start in (8, 12))
+    width, height = (int.from_bytes(chunks[1][start : start + 4], "big") for start in (8, 12))
     profile = _unpacked(asides[b"iCCP"]) if {b"iCCP", b"cICP"} & set(asides) == {b"iCCP"} else None
     colours = None if profile else _colours(asides)
     exif = asides.get(b"eXIf", b"")
-    return ImageParts("PNG", width, height, b"".join(kept), profile, exif, colours)
+    return ImageParts("PNG", width, height, b"".join(chunks), profile, exif, colours)
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:

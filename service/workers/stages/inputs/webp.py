@@ -1,4 +1,4 @@
-"""WebP (RFC 9649): nothing in it unpacks but the picture, so all of it may reach a decoder."""
+"""WebP (RFC 9649): nothing in it unpacks but the image, so all of it may reach a decoder."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -56,4 +56,4 @@ def _size(kind: bytes, body: bytes) -> tuple[int, int]:
     if kind == b"VP8 ":
         width, height = body[6:8], body[8:10]
         return int.from_bytes(width, "little") & 0x3FFF, int.from_bytes(height, "little") & 0x3FFF
-    raise NoImage("it begins with no picture")
+    raise NoImage("it begins with no image")
