@@ -98,6 +98,7 @@ $(UV):
 	  --target .tools uv
 
 .venv/.ok: pyproject.toml constraints.txt | $(UV)
+	@echo "Installing what the service needs, once …"
 	@$(UV) venv --quiet --allow-existing --python '>=3.11' .venv
 	@$(INSTALL) -e '.[fonts]'
 	@touch $@

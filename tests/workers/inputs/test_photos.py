@@ -13,7 +13,7 @@ from service.domain.attempt import AttemptFailed, FailureKind
 from service.workers.stages.inputs.images import read_image
 from service.workers.stages.inputs.media import decode_film
 from tests import make
-from tests.workers.inputs.photos import Tile, heic, nclx, tile
+from tests.workers.inputs.photos import Tile, box, heic, nclx, tile
 from tests.workers.inputs.pictures import EXCHANGED, gradient, saved
 
 COLOURS = ["red", "lime", "blue", "white", "yellow", "black"]
@@ -139,6 +139,13 @@ def test_a_size_that_lies_is_refused(tmp_path: Path, tiles: list[Tile]) -> None:
     )
 
     assert refusal(written(tmp_path, lying)).code == "image_unreadable"
+
+
+def test_an_index_of_many_entries_is_not_read(tmp_path: Path) -> None:
+    entries = box(b"iref", bytes(4), box(b"dimg", bytes(4)) * 100_000)
+    path = written(tmp_path, box(b"ftyp", b"heic", bytes(4)) + box(b"meta", bytes(4), entries))
+
+    assert "index has 1,200,0" in refusal(path).message
 
 
 def test_another_codec_inside_is_refused_by_name(tmp_path: Path, tiles: list[Tile]) -> None:

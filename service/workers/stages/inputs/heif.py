@@ -9,6 +9,8 @@ from service.workers.stages.inputs.parts import MOST_PROFILE_BYTES, NoImage
 
 _AVIF = frozenset({b"avif", b"avis"})
 _HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+# A telephone's has some thousands, its colour profile included; each entry costs time to read.
+_MAX_META_BYTES = 1 << 20
 _CODECS = {b"hvc1": "hevc", b"av01": "av1"}
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
 
@@ -40,7 +42,12 @@ def media_type(head: bytes) -> str | None:
 def take_apart(content: bytes) -> HeifParts:
     """Raises NoImage. The beginning of a file is enough, if its index is there."""
     try:
-        return _primary(_inside(content, b"meta")[4:])
+        meta = _inside(content, b"meta")
+        if len(meta) > _MAX_META_BYTES:
+            raise NoImage(
+                f"its index has {len(meta):,} bytes; at most {_MAX_META_BYTES:,} are read"
+            )
+        return _primary(meta[4:])
     except NoImage:
         raise
     except (struct.error, IndexError, KeyError, ValueError, StopIteration) as error:
