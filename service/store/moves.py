@@ -64,6 +64,7 @@ def requeue(
         JobState.QUEUED,
         charge,
         run_at=run_at,
+        folder_salt=None,
         lease_until=None,
         run_deadline_at=None,
         stage=None,

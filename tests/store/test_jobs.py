@@ -91,6 +91,16 @@ def test_a_job_is_not_claimed_before_its_time(db: Database, key_id: KeyId) -> No
     assert db.read(lambda tx: jobs.candidates(tx, ["slate"], later, limit=9))[0].id == job.id
 
 
+def test_no_attempt_inherits_the_folder_of_the_one_before(db: Database, key_id: KeyId) -> None:
+    submitted(db, key_id)
+    job = make.begin(db, make.claim(db, make.START), make.START)
+    assert job.folder_salt is not None
+
+    queued = make.do(db, lambda tx: moves.requeue(tx, job, run_at=make.START))
+
+    assert queued.folder_salt is None
+
+
 def test_progress_never_falls_and_is_whole_only_at_the_end(db: Database, key_id: KeyId) -> None:
     submitted(db, key_id)
     job = make.begin(db, make.claim(db, make.START), make.START)
