@@ -191,7 +191,6 @@ def _serving(
         ids.stay_above(id_)
     wiring.first_key(settings, parts.db, clock())
     unserved = Unserved(parts.db, parts.terms, shared=not parts.db.local)
-    unserved.tick(clock())
     calls = parts.calls
     rescuer = Rescuer(parts.db, parts.artifacts, parts.terms, parts.limits.longest_lease, calls)
     grace = parts.limits.running_lease.total_seconds()

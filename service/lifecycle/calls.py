@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from service.domain.attempt import Failure, FailureKind
 from service.domain.call import CallEnd, Look
 from service.domain.card import ModelCard
-from service.domain.errors import Unavailable
+from service.domain.errors import Busy, Unavailable
 from service.domain.job import Job, JobState, job_folder, lone_fence, lone_prefix
 from service.domain.ports import ArtifactStore, Dispatcher
 from service.domain.price import Terms
@@ -59,12 +59,16 @@ class Calls:
 
     def send_some(self, now: datetime) -> int:
         """Start calls for what is due, as far as there is room; how many were started."""
+        return sum(self._send_some_of(model, now) for model in self.cards)
+
+    def _send_some_of(self, model: str, now: datetime) -> int:
+        """Where one cannot be started, another model's Cls may be there."""
         sent = 0
-        for model in self.cards:
-            while (claimed := self._claim(model, now)) is not None:
-                if not self._send(claimed, now):
-                    break  # another model's Cls may be there
+        try:
+            while (claimed := self._claim(model, now)) is not None and self._send(claimed, now):
                 sent += 1
+        except Busy as error:
+            log.warning("calls cannot be started yet", model=model, error=error)
         return sent
 
     def look(self, job: Job, now: datetime) -> Job | None:

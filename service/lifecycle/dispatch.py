@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 
 from service.domain.attempt import Ticket
 from service.domain.card import ModelCard
-from service.domain.errors import Busy
 from service.domain.job import Job
 from service.domain.key import hash_secret
 from service.store import attempts, jobs, keys, moves
@@ -47,21 +46,16 @@ def claim(
     """Open an attempt on the job whose turn it is among those of `models`.
 
     The highest priority goes first; within it the keys take turns. A key that has `max_active`
-    jobs starting or running is passed over, and so is one whose row another transaction holds:
-    Busy where nothing else was due.
+    jobs starting or running is passed over, and so is one whose row another transaction holds: the
+    next look may find it free. Nothing is waited for here: by then the worker may have hung up.
     """
-    held = False
     for candidate in jobs.candidates(tx, models, now, limit=max_active):
         due = jobs.take_first(tx, candidate, now)
         if due is None:
             continue  # another claim has taken it since the look
-        if not keys.hold_free(tx, due.key_id):
-            held = True
         # Its last place may be taken since the look.
-        elif keys.enter_active(tx, due.key_id, limit=max_active):
+        if keys.hold_free(tx, due.key_id) and keys.enter_active(tx, due.key_id, limit=max_active):
             return _open(tx, due, worker, lease, now)
-    if held:
-        raise Busy
     return None
 
 

@@ -3,15 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import Busy, Unavailable
-from service.domain.job import Job, JobState
+from service.domain.job import Job, JobState, KeyId
 from service.domain.ports import ArtifactStore
 from service.domain.price import Terms
 from service.domain.retry import LONGEST_WAIT
 from service.lifecycle.calls import Calls
-from service.lifecycle.judged import move_judged
+from service.lifecycle.judged import each_free, move_judged
 from service.lifecycle.manifest import finished_outcome
 from service.lifecycle.report import succeed
 from service.lifecycle.settle import lapse, pass_over, settle
@@ -43,8 +44,9 @@ class Rescuer:
 
     def tick(self, now: datetime) -> int:
         """Do all that is due; answers how many jobs were moved."""
+        busy: set[KeyId] = set()
         if self.calls is not None:
-            self._ask_calls(self.calls, now)
+            self._ask_calls(self.calls, now, busy)
         rules: list[tuple[Due, Move]] = [
             (
                 lambda tx: jobs.lapsed(tx, now, 2 * self.longest_lease),
@@ -58,32 +60,28 @@ class Rescuer:
             ),
             (lambda tx: jobs.never_started(tx, now), lambda job: self._not_started(job, now)),
         ]
-        return sum(self._try(job, move, now) for due, move in rules for job in self.db.read(due))
+        return sum(
+            moved
+            for due, move in rules
+            for moved in each_free(self.db.read(due), busy, partial(self._try, move, now))
+        )
 
-    def _ask_calls(self, calls: Calls, now: datetime) -> None:
-        """Whoever is silent is asked first. One that cannot be asked is not called lost."""
-        for job in self.db.read(lambda tx: jobs.lapsed(tx, now, 2 * self.longest_lease)):
-            try:
-                calls.look(job, now)
-                continue
-            except Unavailable as error:
-                log.warning("call cannot be asked", job=job.id, error=error)
-            except Exception as fault:  # noqa: BLE001 - one job holds up no other
-                log.error("call could not be judged", fault, job=job.id)
-            calls.put_off(job, now)
+    def _ask_calls(self, calls: Calls, now: datetime, busy: set[KeyId]) -> None:
+        """Whoever is silent is asked first. One that cannot be asked is not called lost, nor is one
+        of a key that is busy."""
+        silent = self.db.read(lambda tx: jobs.lapsed(tx, now, 2 * self.longest_lease))
+        for _ in each_free(silent, busy, partial(_ask, calls, now)):
+            pass
 
-    def _try(self, job: Job, move: Move, now: datetime) -> bool:
+    def _try(self, move: Move, now: datetime, job: Job) -> bool:
         """One job that cannot be moved holds up no other."""
         try:
             moved = self._move(job, move(job))
             if moved and self.calls is not None and job.state is JobState.RUNNING:
                 self.calls.stop(job, now)  # it may be alive, and deaf
             return moved
-        except Busy as error:
-            log.warning("job cannot be moved by time yet", job=job.id, error=error)
-            return False
         except Unavailable:
-            raise  # then no other can be moved either, nor could a worker be heard
+            raise  # its key is busy; or no other can be moved either, nor a worker be heard
         except Exception as fault:  # noqa: BLE001
             log.error("job could not be moved by time", fault, job=job.id)
             return False
@@ -119,6 +117,19 @@ class Rescuer:
 
     def _fail(self, job: Job, failure: Failure, now: datetime) -> Work:
         return lambda tx: settle(tx, job, failure, self.terms, now)
+
+
+def _ask(calls: Calls, now: datetime, job: Job) -> None:
+    try:
+        calls.look(job, now)
+        return
+    except Busy:
+        raise
+    except Unavailable as error:
+        log.warning("call cannot be asked", job=job.id, error=error)
+    except Exception as fault:  # noqa: BLE001 - one job holds up no other
+        log.error("call could not be judged", fault, job=job.id)
+    calls.put_off(job, now)
 
 
 _LOST = Failure(

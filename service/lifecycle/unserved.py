@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from service.domain.job import Job
 from service.domain.price import Terms
-from service.lifecycle.judged import move_judged
+from service.lifecycle.judged import each_free, move_judged
 from service.lifecycle.settle import give_up_model
 from service.log import Log
 from service.store import jobs, turns
@@ -19,6 +19,7 @@ log = Log(__name__)
 # said so. They are restarted one after another, and each needs a while.
 _LASTS = timedelta(minutes=10)
 _SAY_EVERY = timedelta(minutes=1)
+_BATCH = 100  # of a tick: the other ticks wait for it
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Unserved:
     terms: Terms
     shared: bool
     _say_at: datetime | None = field(default=None, init=False)
+    _over: bool = field(default=False, init=False)
 
     def say_what_is_served(self, now: datetime) -> None:
         """Said by every process, whoever does the ticks."""
@@ -41,15 +43,23 @@ class Unserved:
     def tick(self, now: datetime) -> int:
         """Answers how many jobs were moved."""
         gone = self._gone(now)
-        due = self.db.read(lambda tx: jobs.queued_for(tx, gone)) if gone else []
-        moved = Counter(how for job in due if (how := self._move(job, now)) is not None)
+        due = self.db.read(lambda tx: jobs.queued_for(tx, gone, size=_BATCH)) if gone else []
+        each = each_free(due, set(), lambda job: self._move(job, now))
+        moved = Counter(how for how in each if how is not None)
         for (model, became), count in moved.items():
             log.warning("model is served no more", model=model, jobs=count, became=became)
         return moved.total()
 
     def _gone(self, now: datetime) -> set[str]:
-        """The models that are waited for and that nobody serves."""
-        away = self.db.read(jobs.awaited_models) - self.terms.models
+        """The models that are waited for and that nobody serves.
+
+        Nobody else accepts jobs of a database that is not shared: once there are none left, there
+        will be none. A job that runs may yet be queued again.
+        """
+        if self._over:
+            return set()
+        away = self.db.read(jobs.unfinished_models) - self.terms.models
+        self._over = not away and not self.shared
         if not away or not self.shared:
             return away
         until = self.db.read(lambda tx: turns.until(tx, [_name(model) for model in away]))

@@ -238,14 +238,17 @@ def never_started(tx: Transaction, now: datetime) -> list[Job]:
     )
 
 
-def awaited_models(tx: Transaction) -> set[str]:
-    """The models that queued jobs wait for."""
-    return set(tx.execute(sa.select(job_table.c.model).where(_QUEUED).distinct()).scalars())
+def unfinished_models(tx: Transaction) -> set[str]:
+    """The models of all jobs that are queued or active."""
+    each = [
+        sa.select(job_table.c.model).where(state).distinct() for state in (_QUEUED, _ACTIVE_NOW)
+    ]
+    return set(tx.execute(sa.union(*each)).scalars())
 
 
-def queued_for(tx: Transaction, models: set[str]) -> list[Job]:
+def queued_for(tx: Transaction, models: set[str], *, size: int) -> list[Job]:
     """Queued jobs that wait for one of these models."""
-    return _all(tx, _QUEUED, job_table.c.model.in_(sorted(models)))
+    return _all(tx, _QUEUED, job_table.c.model.in_(sorted(models)), size=size)
 
 
 def to_purge(tx: Transaction, now: datetime, *, size: int) -> list[Job]:
@@ -286,6 +289,8 @@ def delete(tx: Transaction, job: Job) -> None:
     tx.ring(job.id)
 
 
-def _all(tx: Transaction, *conditions: sa.ColumnElement[bool] | sa.TextClause) -> list[Job]:
-    statement = sa.select(job_table).where(*conditions).order_by(job_table.c.id).limit(500)
+def _all(
+    tx: Transaction, *conditions: sa.ColumnElement[bool] | sa.TextClause, size: int = 500
+) -> list[Job]:
+    statement = sa.select(job_table).where(*conditions).order_by(job_table.c.id).limit(size)
     return [to_job(row) for row in tx.execute(statement).mappings()]

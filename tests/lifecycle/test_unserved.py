@@ -8,7 +8,7 @@ import pytest
 
 from service.domain.job import Job, JobState, KeyId
 from service.lifecycle.unserved import Unserved
-from service.store import deliveries, jobs, keys
+from service.store import deliveries, jobs, keys, moves
 from service.store.database import Database
 from tests import make
 from tests.lifecycle.test_fallback import run, send
@@ -121,3 +121,33 @@ def test_a_service_of_a_release_that_does_not_say_what_it_serves_is_waited_for(
     assert fresh.tick(clock()) == 0
     assert fresh.tick(clock() + timedelta(minutes=9)) == 0
     assert fresh.tick(clock() + timedelta(minutes=11)) == 1
+
+
+def test_a_job_that_ran_and_is_queued_again_is_seen(
+    db: Database, key_id: KeyId, alone: Unserved, clock: make.FakeClock
+) -> None:
+    send(db, key_id, models=("first",))
+    _, job = run(db, clock)
+    assert alone.tick(clock()) == 0
+
+    make.do(db, lambda tx: moves.requeue(tx, job, run_at=clock()))
+
+    assert alone.tick(clock()) == 1
+
+
+def test_one_tick_moves_some_and_the_next_one_the_others(
+    db: Database, key_id: KeyId, alone: Unserved, clock: make.FakeClock
+) -> None:
+    for _ in range(101):
+        send(db, key_id, models=("first",))
+
+    assert [alone.tick(clock()) for _ in range(3)] == [100, 1, 0]
+
+
+def test_a_file_is_not_looked_at_again_once_there_is_nothing_to_move(
+    db: Database, alone: Unserved, clock: make.FakeClock
+) -> None:
+    assert alone.tick(clock()) == 0
+    db.close()  # a read would be refused
+
+    assert alone.tick(clock()) == 0

@@ -1,9 +1,11 @@
 """A lock that somebody else holds costs those who need it, on a real Postgres."""
 
 import itertools
+import logging
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -14,16 +16,21 @@ import pytest
 import sqlalchemy as sa
 
 from service.artifacts.files import Files
+from service.domain.attempt import Ticket
+from service.domain.catalog import SLATE
 from service.domain.errors import Busy, Unavailable
 from service.domain.job import JobState, KeyId
 from service.domain.limits import Limits
 from service.domain.submission import Submission
+from service.lifecycle.calls import Calls
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.submit import Answer, submit_all
+from service.lifecycle.unserved import Unserved
 from service.store import jobs
 from service.store.aside import Aside
 from service.store.database import Database, Transaction
 from tests import make
+from tests.lifecycle.test_calls import Played
 
 _LIMITS = Limits(max_queued_per_key=1_000)
 
@@ -83,6 +90,29 @@ def in_one_group(db: Database) -> Iterator[None]:
     yield
     gate.set()
     blocker.result(60)
+
+
+@contextmanager
+def told_busy(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+    """The jobs of which the log says that they could not be moved, as they were Busy."""
+    told: list[str] = []
+    with caplog.at_level(logging.WARNING):
+        yield told
+    fields = [record.__dict__.get("fields", {}) for record in caplog.records]
+    told += [each["job"] for each in fields if isinstance(each.get("error"), Busy)]
+
+
+def calls_of(db: Database, modal: Played, folder: Path, *models: str) -> Calls:
+    return Calls(
+        db=db,
+        dispatcher=modal,
+        artifacts=Files(folder),
+        cards=dict.fromkeys(models, SLATE),
+        terms=make.TERMS,
+        max_active_per_key=100,
+        most=100,
+        api_url="https://video.example.com",
+    )
 
 
 def noted(order: list[str], name: str, future: Future[Any]) -> Future[Any]:
@@ -158,32 +188,100 @@ def test_workers_are_given_the_jobs_of_other_keys_while_one_keys_row_is_locked(
     with transaction(postgres_url) as holder:
         lock_key(holder, locked)
         given = make.claim(db, make.START)
-        with pytest.raises(Busy):
-            make.claim(db, make.START)
+        assert make.claim(db, make.START) is None
+        assert not db._aside
     later = make.claim(db, make.START)
 
     assert (given.job.id, later.job.id) == (second, first)
 
 
 def test_time_moves_the_jobs_of_other_keys_while_one_keys_row_is_locked(
-    db: Database, postgres_url: str, tmp_path: Path
+    db: Database, postgres_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     impatient(db)
     (locked, _), (free, _) = make.key(db), make.key(db)
-    for key_id in (locked, free):
+    for key_id in (locked, locked, locked, free):
         submit(db, key_id).result(60)
-    taken = [make.claim(db, make.START).job for _ in range(2)]
+    taken = [make.claim(db, make.START).job for _ in range(4)]
     rescuer = Rescuer(db, Files(tmp_path), make.TERMS)
     late = make.START + 2 * make.LEASE + timedelta(seconds=1)
 
     with transaction(postgres_url) as holder:
         lock_key(holder, locked)
-        assert rescuer.tick(late) == 1
+        with told_busy(caplog) as told:
+            assert rescuer.tick(late) == 1
         left = db.read(lambda tx: jobs.get_all(tx, [job.id for job in taken]))
 
-    found = {job.key_id: job.state for job in left.values()}
-    assert found == {locked: JobState.STARTING, free: JobState.QUEUED}
-    assert rescuer.tick(late) == 1
+    assert len(told) == 1, "the others of its key were not waited for"
+    found = {(job.key_id, job.state) for job in left.values()}
+    assert found == {(locked, JobState.STARTING), (free, JobState.QUEUED)}
+    assert rescuer.tick(late) == 3
+
+
+def test_a_silent_call_of_a_locked_key_is_not_called_lost(
+    db: Database, postgres_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    impatient(db)
+    (locked, _), (free, _) = make.key(db), make.key(db)
+    modal = Played()
+    calls = calls_of(db, modal, tmp_path, "slate")
+    for key_id in (locked, locked, free):
+        submit(db, key_id).result(60)
+    assert calls.send_some(make.START) == 3
+    modal.looks = {f"fc-{number}": "died" for number in (1, 2, 3)}
+    rescuer = Rescuer(db, Files(tmp_path), make.TERMS, make.LEASE, calls)
+
+    with transaction(postgres_url) as holder:
+        lock_key(holder, locked)
+        with told_busy(caplog) as told:
+            assert rescuer.tick(make.START + timedelta(seconds=31)) == 1
+
+    assert len(told) == 1
+    assert {job.key_id for job in db.read(jobs.waiting)} == {free}
+    assert db.read(jobs.count_running) == 2
+
+
+def test_jobs_of_other_keys_leave_a_model_that_is_gone_while_one_keys_row_is_locked(
+    db: Database, postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    impatient(db)
+    (locked, _), (free, _) = make.key(db), make.key(db)
+    for key_id in (locked, locked, free):
+        submit(db, key_id).result(60)
+    unserved = Unserved(db, replace(make.TERMS, models=frozenset({"second"})), shared=False)
+
+    with transaction(postgres_url) as holder:
+        lock_key(holder, locked)
+        with told_busy(caplog) as told:
+            assert unserved.tick(make.START) == 1
+
+    assert len(told) == 1
+    assert {job.key_id for job in db.read(jobs.waiting)} == {locked}
+    assert unserved.tick(make.START) == 2
+
+
+def test_calls_of_other_models_are_started_while_one_keys_row_is_locked(
+    db: Database, postgres_url: str, tmp_path: Path
+) -> None:
+    """It is locked while a start of its job fails, so that the job cannot be given back."""
+    impatient(db)
+    (locked, _), (free, _) = make.key(db), make.key(db)
+    submit(db, locked).result(60)
+    asked = make.submission(free, request=make.request(model="second"))
+    db.write_together(submits, asked, lane=free).result(60)
+
+    with transaction(postgres_url) as holder:
+
+        class Faulty(Played):
+            def send(self, ticket: Ticket) -> str:
+                self.away = ticket.request.model == "slate"
+                if self.away:
+                    lock_key(holder, locked)
+                return super().send(ticket)
+
+        calls = calls_of(db, Faulty(), tmp_path, "slate", "second")
+        assert calls.send_some(make.START) == 1
+        holder.rollback()
 
 
 def test_a_read_of_a_locked_table_is_refused_in_time(db: Database, postgres_url: str) -> None:

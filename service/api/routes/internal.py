@@ -14,7 +14,7 @@ from service.api.parts import Parts, PartsDep
 from service.api.paths import job_id_of
 from service.api.schemas.problems import documented
 from service.domain.attempt import Failure, Outcome, Progress, Ticket
-from service.domain.errors import Busy, Lost, NotFound
+from service.domain.errors import Lost, NotFound
 from service.domain.failpoint import failpoint
 from service.domain.job import Job, JobState
 from service.domain.request import Label, Text
@@ -144,19 +144,16 @@ async def _claim(worker: str, models: list[str], parts: Parts) -> dispatch.Claim
     most = limits.max_active_per_key
     if not await parts.read(lambda tx: jobs.candidates(tx, models, parts.clock(), limit=most)):
         return None
-    try:
-        return await parts.write(
-            lambda tx: dispatch.claim(
-                tx,
-                models,
-                worker=worker,
-                lease=limits.starting_lease,
-                max_active=most,
-                now=parts.clock(),
-            )
+    return await parts.write(
+        lambda tx: dispatch.claim(
+            tx,
+            models,
+            worker=worker,
+            lease=limits.starting_lease,
+            max_active=most,
+            now=parts.clock(),
         )
-    except Busy:
-        return None  # the next look may find it free, or something else
+    )
 
 
 @router.post("/unfit", status_code=204, responses=documented(400, 401, 413, 422, 503))
