@@ -29,7 +29,8 @@ from service.domain.submission import Submission
 from service.lifecycle import dispatch, report
 from service.lifecycle.report import Credentials
 from service.store import keys
-from service.store.database import Database, Transaction
+from service.store.database import Database
+from service.store.work import Transaction
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=30)

@@ -8,7 +8,8 @@ from threading import Lock
 from service.domain.job import RANKS, Job, KeyId
 from service.domain.line import Forecast, Outlook, Waiting, in_turn
 from service.store import jobs, keys
-from service.store.database import Database, Transaction
+from service.store.database import Database
+from service.store.work import Transaction
 
 # A look costs in proportion to the queue; at most this share of the time is spent on looking, so
 # a short queue is seen as it is and one of ten thousand as it was some seconds ago.

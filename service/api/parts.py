@@ -39,7 +39,8 @@ from service.installation import install_command
 from service.lifecycle.calls import Calls
 from service.lifecycle.submit import Accepted, Answer, submit_all
 from service.store import jobs
-from service.store.database import Database, Transaction
+from service.store.database import Database
+from service.store.work import Transaction
 
 T = TypeVar("T")
 

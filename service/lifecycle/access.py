@@ -7,7 +7,7 @@ from service.domain.job import KeyId
 from service.domain.key import Key, new_key, opens, prefix_of
 from service.domain.price import Balance
 from service.store import keys
-from service.store.database import Transaction
+from service.store.work import Transaction
 
 
 def admit(tx: Transaction, secret: str, now: datetime) -> Key:

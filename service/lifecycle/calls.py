@@ -20,7 +20,8 @@ from service.lifecycle.stops import Stops
 from service.log import Log
 from service.store import attempts, jobs, moves, turns
 from service.store.attempts import Attempt
-from service.store.database import Database, Transaction
+from service.store.database import Database
+from service.store.work import Transaction
 
 log = Log(__name__)
 

@@ -6,7 +6,7 @@ from service.domain.job import Job, JobId, JobState, KeyId
 from service.domain.price import Charge
 from service.lifecycle.find import hold
 from service.store import attempts, moves
-from service.store.database import Transaction
+from service.store.work import Transaction
 
 
 def cancel(tx: Transaction, job_id: JobId, key_id: KeyId, now: datetime) -> Job:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from service.domain.job import Job
 from service.domain.price import Charge, Rates
 from service.store import attempts
-from service.store.database import Transaction
+from service.store.work import Transaction
 
 _MILLISECOND = timedelta(milliseconds=1)
 

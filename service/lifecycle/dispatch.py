@@ -9,7 +9,7 @@ from service.domain.card import ModelCard
 from service.domain.job import Job
 from service.domain.key import hash_secret
 from service.store import attempts, jobs, keys, moves
-from service.store.database import Transaction
+from service.store.work import Transaction
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from service.domain.errors import NotFound
 from service.domain.job import Job, JobId, KeyId
 from service.store import jobs
-from service.store.database import Transaction
+from service.store.work import Transaction
 
 
 def find(tx: Transaction, job_id: JobId, key_id: KeyId) -> Job:

@@ -7,7 +7,8 @@ from service.domain.errors import Busy
 from service.domain.job import Job, KeyId
 from service.log import Log
 from service.store import jobs
-from service.store.database import Database, Transaction
+from service.store.database import Database
+from service.store.work import Transaction
 
 log = Log(__name__)
 

@@ -15,7 +15,7 @@ from service.lifecycle.manifest import faults
 from service.lifecycle.settle import give_back, settle
 from service.store import attempts, jobs, moves
 from service.store.attempts import Attempt
-from service.store.database import Transaction
+from service.store.work import Transaction
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from service.lifecycle.report import succeed
 from service.lifecycle.settle import lapse, pass_over, settle
 from service.log import Log
 from service.store import jobs, moves
-from service.store.database import Database, Transaction
+from service.store.database import Database
+from service.store.work import Transaction
 
 log = Log(__name__)
 

@@ -14,7 +14,8 @@ from service.domain.ports import ArtifactStore
 from service.lifecycle.inputs import discard
 from service.log import Log
 from service.store import deliveries, idempotency, jobs
-from service.store.database import Database, Transaction
+from service.store.database import Database
+from service.store.work import Transaction
 
 log = Log(__name__)
 

@@ -11,7 +11,7 @@ from service.domain.price import Charge, Terms
 from service.domain.retry import MAX_LAPSED, retry_wait, spares, step_down
 from service.lifecycle.charge import Spent, charge_of
 from service.store import attempts, moves
-from service.store.database import Transaction
+from service.store.work import Transaction
 
 
 def settle(

@@ -19,8 +19,8 @@ from service.domain.price import microusd, month_of
 from service.domain.submission import Idempotency, Submission, new_job
 from service.lifecycle.find import hold
 from service.store import idempotency, jobs, keys
-from service.store.database import Transaction
 from service.store.idempotency import Name, Remembered
+from service.store.work import Transaction
 
 Room = Callable[[], None]
 

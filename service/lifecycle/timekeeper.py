@@ -9,7 +9,8 @@ from service.domain.clock import TOLERANCE, ServiceClock, Timeline
 from service.lifecycle.turn import Turn
 from service.log import Log
 from service.store import timeline
-from service.store.database import Database, Transaction
+from service.store.database import Database
+from service.store.work import Transaction
 
 log = Log(__name__)
 

@@ -2,47 +2,42 @@
 
 import time
 from collections.abc import Callable, Hashable
-from typing import Generic, Protocol, TypeVar
+from typing import Any
+
+from service.store.work import Work
 
 _AGAIN_SECONDS = 0.05
 _PATIENCE_SECONDS = 5.0
+# A try holds up all others for the moment that it waits for its lock.
+_MAX_LANES = 4
 
 
-class Waiting(Protocol):
-    """Work that may be set aside, until that moment. What has one `lane` needs one lock; what has
-    none is alone."""
-
-    lane: Hashable
-    until: float | None
-
-
-W = TypeVar("W", bound=Waiting)
-
-
-class Aside(Generic[W]):
-    """What waits, by lane. One of each lane is tried now and then: where the lock is free for it,
-    it is free for all of them. Used by one thread."""
+class Aside:
+    """What waits, by lane; work that has none is alone. One of each lane is tried now and then, a
+    few lanes in their turn: where the lock is free for it, it is free for all of them. Used by one
+    thread."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._lanes: dict[Hashable, list[W]] = {}
+        self._lanes: dict[Hashable, list[Work[Any, Any]]] = {}
         self._due_at = 0.0
 
     def __bool__(self) -> bool:
         return bool(self._lanes)
 
-    def holds(self, work: W) -> bool:
+    def holds(self, work: Work[Any, Any]) -> bool:
         """Whether others wait already for the lock that this needs."""
         return work.lane is not None and work.lane in self._lanes
 
-    def put(self, work: W) -> bool:
+    def put(self, work: Work[Any, Any]) -> bool:
         """Keep it for later; not where it has waited for long enough."""
+        tried_again, now = work.until is not None, self._now()
+        if tried_again or not self._lanes:
+            self._due_at = now + _AGAIN_SECONDS
         if work.until is None:
-            work.until = self._now() + _PATIENCE_SECONDS
-        elif self._now() >= work.until:
+            work.until = now + _PATIENCE_SECONDS
+        elif now >= work.until:
             return False
-        if not self._lanes:
-            self._due_at = self._now() + _AGAIN_SECONDS
         self._lanes.setdefault(work.lane or id(work), []).append(work)
         return True
 
@@ -50,11 +45,13 @@ class Aside(Generic[W]):
         """For how many seconds there is nothing to try; None while nothing waits."""
         return max(0.0, self._due_at - self._now()) if self._lanes else None
 
-    def take_due(self) -> list[list[W]]:
-        """All that waits, lane by lane, if it is time to try it again."""
-        return self.take_all() if self._lanes and self._now() >= self._due_at else []
+    def take_due(self) -> list[list[Work[Any, Any]]]:
+        """What waits in the few lanes that were tried longest ago, if it is time to try again."""
+        if not self._lanes or self._now() < self._due_at:
+            return []
+        return [self._lanes.pop(lane) for lane in list(self._lanes)[:_MAX_LANES]]
 
-    def take_all(self) -> list[list[W]]:
+    def take_all(self) -> list[list[Work[Any, Any]]]:
         taken = list(self._lanes.values())
         self._lanes.clear()
         return taken

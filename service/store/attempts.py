@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from service.domain.attempt import FailureKind
 from service.domain.job import Job, JobId
 from service.domain.price import Charge
-from service.store.database import Transaction
 from service.store.tables import AttemptRow
+from service.store.work import Transaction
 
 LAPSED = "lapsed"  # the outcome of an attempt that no worker began
 

@@ -21,8 +21,16 @@ from service.store.ear import Ear
 from service.store.engine import READ_ONLY, make_engine, parse, sqlstate
 from service.store.held import Held, Shipper
 from service.store.readers import PooledReaders, Readers, ThreadReaders, is_lost
-from service.store.work import Done, Together, Work, all_topics, answer_all, by_kind, fail_all
-from service.store.work import Transaction as Transaction
+from service.store.work import (
+    Done,
+    Together,
+    Transaction,
+    Work,
+    all_topics,
+    answer_all,
+    by_kind,
+    fail_all,
+)
 
 log = Log(__name__)
 
@@ -71,7 +79,7 @@ class Database:
         self._on_commit = on_commit
         self._ear = None if self.local else Ear(url, self._tell)
         self._queue: SimpleQueue[Work[Any, Any] | None] = SimpleQueue()
-        self._aside: Aside[Work[Any, Any]] = Aside()
+        self._aside = Aside()
         self._door = threading.Lock()
         self._closed = False
         self._offsite = offsite

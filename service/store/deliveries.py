@@ -15,8 +15,8 @@ from service.domain.event import (
     Try,
 )
 from service.domain.job import Job, JobId, KeyId
-from service.store.database import Transaction
 from service.store.tables import PENDING, DeliveryRow
+from service.store.work import Transaction
 
 _deliveries: sa.Table = DeliveryRow.__table__  # type: ignore[attr-defined]
 _PENDING = sa.text(PENDING)

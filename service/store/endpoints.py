@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from service.domain.event import Endpoint, EndpointId, Secrets
 from service.domain.job import KeyId
-from service.store.database import Transaction
 from service.store.tables import EndpointRow
+from service.store.work import Transaction
 
 _endpoints: sa.Table = EndpointRow.__table__  # type: ignore[attr-defined]
 

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from service.domain.job import Job, KeyId
 from service.domain.submission import Idempotency
-from service.store.database import Transaction
 from service.store.tables import IdempotencyRow
+from service.store.work import Transaction
 
 _idempotency: sa.Table = IdempotencyRow.__table__  # type: ignore[attr-defined]
 _NAMED = sa.tuple_(_idempotency.c.key_id, _idempotency.c.name).in_(

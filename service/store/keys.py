@@ -11,8 +11,8 @@ from service.domain.event import Secrets
 from service.domain.job import KeyId
 from service.domain.key import Key
 from service.domain.price import Balance
-from service.store.database import Transaction
 from service.store.tables import KeyRow
+from service.store.work import Transaction
 
 _keys: sa.Table = KeyRow.__table__  # type: ignore[attr-defined]
 

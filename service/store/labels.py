@@ -6,9 +6,9 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from service.domain.job import Job, KeyId
-from service.store.database import Transaction
 from service.store.job_rows import job_table
 from service.store.tables import LabelRow
+from service.store.work import Transaction
 
 label_table: sa.Table = LabelRow.__table__  # type: ignore[attr-defined]
 _INSERT = sa.insert(label_table)

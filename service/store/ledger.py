@@ -9,8 +9,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from service.domain.job import Job, KeyId
 from service.domain.price import Charge
-from service.store.database import Transaction
 from service.store.tables import LedgerRow
+from service.store.work import Transaction
 
 _ledger: sa.Table = LedgerRow.__table__  # type: ignore[attr-defined]
 

@@ -15,8 +15,8 @@ from service.domain.job import ACTIVE, Job, JobState, new_salt, sources
 from service.domain.keeping import SETTLE
 from service.domain.price import Charge, microusd, month_of
 from service.store import keys, ledger, outbox
-from service.store.database import Transaction
 from service.store.job_rows import job_table, to_job, to_row
+from service.store.work import Transaction
 
 
 def claim(tx: Transaction, job: Job, *, lease_until: datetime) -> Job | None:

@@ -8,7 +8,7 @@ from service.domain.event import Delivery, DeliveryId, DeliveryState, EndpointId
 from service.domain.job import Job
 from service.domain.request import DEFAULT_EVENTS, EventKind
 from service.store import deliveries, endpoints
-from service.store.database import Transaction
+from service.store.work import Transaction
 
 Target = tuple[str, EndpointId | None]
 

@@ -8,7 +8,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
 from service.domain.clock import Timeline
-from service.store.database import Transaction
 from service.store.tables import (
     ACTIVE_STATES,
     PENDING,
@@ -22,6 +21,7 @@ from service.store.tables import (
     TimelineRow,
     TurnRow,
 )
+from service.store.work import Transaction
 
 _MICROSECOND = timedelta(microseconds=1)
 _OPEN = sa.text(f"({QUEUED} OR {ACTIVE_STATES})")

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.store.database import Transaction
 from service.store.tables import TurnRow
+from service.store.work import Transaction
 
 _turns: sa.Table = TurnRow.__table__  # type: ignore[attr-defined]
 

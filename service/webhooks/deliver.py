@@ -10,7 +10,8 @@ from service.domain.failpoint import failpoint
 from service.domain.ports import Clock
 from service.egress.client import Answer, Egress, TargetFailed, TargetRefused
 from service.store import deliveries, endpoints, keys
-from service.store.database import Database, Transaction
+from service.store.database import Database
+from service.store.work import Transaction
 from service.webhooks import sign
 from service.webhooks.timetable import next_try
 

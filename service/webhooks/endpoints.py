@@ -15,8 +15,8 @@ from service.domain.event import (
 )
 from service.domain.job import KeyId
 from service.store import deliveries, endpoints, keys
-from service.store.database import Transaction
 from service.store.outbox import host_of
+from service.store.work import Transaction
 
 MOST_PER_KEY = 16
 

@@ -11,7 +11,8 @@ from service.domain.job import KeyId
 from service.domain.limits import Limits
 from service.domain.submission import Idempotency
 from service.lifecycle.submit import submit
-from service.store.database import Database, Transaction
+from service.store.database import Database
+from service.store.work import Transaction
 from tests import make
 
 

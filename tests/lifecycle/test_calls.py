@@ -24,7 +24,8 @@ from service.lifecycle.cancel import cancel
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.submit import submit
 from service.store import jobs
-from service.store.database import Database, Transaction
+from service.store.database import Database
+from service.store.work import Transaction
 from tests import make
 from tests.conftest import connected
 

@@ -3,7 +3,8 @@ from queue import Queue
 import pytest
 
 from service.domain.errors import NotFound
-from service.store.database import Database, Transaction
+from service.store.database import Database
+from service.store.work import Transaction
 
 
 def test_a_commit_is_heard_by_the_other_processes_and_an_undone_one_is_not(

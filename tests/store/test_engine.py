@@ -7,8 +7,9 @@ import sqlalchemy as sa
 
 from service.domain.errors import NotFound, Unavailable
 from service.store import keys
-from service.store.database import Database, Transaction
+from service.store.database import Database
 from service.store.engine import check_durable, make_engine
+from service.store.work import Transaction
 from tests import make
 from tests.conftest import connected, new_database
 

@@ -12,9 +12,10 @@ from service.domain.price import Charge
 from service.lifecycle.settle import give_back
 from service.lifecycle.submit import submit
 from service.store import jobs, keys, moves
-from service.store.database import Database, Transaction
+from service.store.database import Database
 from service.store.engine import make_engine
 from service.store.job_rows import job_table
+from service.store.work import Transaction
 from tests import make
 
 TROUBLE = Failure(kind=FailureKind.INTERNAL, code="x", message="y")

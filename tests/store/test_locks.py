@@ -28,7 +28,8 @@ from service.lifecycle.submit import Answer, submit_all
 from service.lifecycle.unserved import Unserved
 from service.store import jobs
 from service.store.aside import Aside
-from service.store.database import Database, Transaction
+from service.store.database import Database
+from service.store.work import Transaction
 from tests import make
 from tests.lifecycle.test_calls import Played
 

@@ -23,7 +23,8 @@ from service.domain.request import DEFAULT_EVENTS
 from service.lifecycle.cancel import cancel
 from service.lifecycle.submit import submit
 from service.store import deliveries, endpoints, jobs, keys, moves
-from service.store.database import Database, Transaction
+from service.store.database import Database
+from service.store.work import Transaction
 from service.webhooks import endpoints as use
 from service.webhooks.deliver import PATIENCE, Sender
 from service.webhooks.sign import shown

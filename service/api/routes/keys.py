@@ -17,7 +17,7 @@ from service.domain.request import Text
 from service.lifecycle.access import allow, revoke
 from service.log import Log
 from service.store import keys
-from service.store.database import Transaction
+from service.store.work import Transaction
 
 log = Log(__name__)
 router = APIRouter(prefix="/v1/keys", tags=["keys"])

@@ -13,8 +13,8 @@ from service.api.schemas.problems import documented
 from service.domain.errors import FieldError, Forbidden, RequestRefused
 from service.domain.price import month_of
 from service.store import keys, ledger
-from service.store.database import Transaction
 from service.store.ledger import Group, Total
+from service.store.work import Transaction
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"])
 
