@@ -78,7 +78,6 @@ def page(
 ) -> list[Job]:
     """Jobs of a key in order of creation, beginning behind `after`."""
     table, job_id, conditions = labels.source(key_id, list(wanted.metadata.items()))
-    conditions.append(job_table.c.key_id == key_id)
     if after is not None:
         conditions.append(job_id < after if newest_first else job_id > after)
     if wanted.ids:
@@ -88,10 +87,12 @@ def page(
     statement = sa.select(job_table).select_from(table).where(*conditions)
     order = sa.desc if newest_first else sa.asc
     # One state after the other, each in order by its index: of several together it would be read to
-    # the last row before the first was known.
+    # the last row before the first was known. Labels are in order whatever the states.
+    apart = [[state] for state in wanted.states]
+    each_states = [list(wanted.states)] if wanted.metadata and wanted.states else apart
     pages = [
-        statement.where(job_table.c.state == state).order_by(order(job_id)).limit(size)
-        for state in wanted.states
+        statement.where(job_table.c.state.in_(states)).order_by(order(job_id)).limit(size)
+        for states in each_states
     ] or [statement.order_by(order(job_id)).limit(size)]
     rows = sa.union_all(*(sa.select(each.subquery()) for each in pages))
     found = tx.execute(rows.order_by(order("id")).limit(size)).mappings()

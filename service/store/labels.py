@@ -36,9 +36,13 @@ class Source(NamedTuple):
 
 
 def source(key_id: KeyId, labels: Sequence[tuple[str, str]]) -> Source:
-    """Jobs of a key that have all these labels, found by the first of them."""
+    """Jobs of a key that have all these labels, found by the first of them.
+
+    The key is asked of the labels alone: by the jobs' own, their indexes of models and states would
+    be read and all that is found there sorted.
+    """
     if not labels:
-        return Source(job_table, job_table.c.id, [])
+        return Source(job_table, job_table.c.id, [job_table.c.key_id == key_id])
     (first, *others), other = labels, label_table.alias()
     joined = label_table.join(job_table, job_table.c.id == label_table.c.job_id)
     own = label_table.c.job_id
