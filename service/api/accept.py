@@ -176,7 +176,9 @@ async def _submit(visit: Visit, plea: Plea) -> Accepted:
 
 
 async def _check_input_bytes(visit: Visit, more: int) -> None:
-    """Raises InputsFull. What comes in at this very moment is not seen: a few bodies at most."""
+    """Raises InputsFull. It sees what jobs have that are accepted, and not what comes in beside: so
+    the limit may be passed once, by the bodies that one key may send at a time to each process
+    (16, api/incoming.py)."""
     parts, key_id = visit.parts, visit.key.id
     limit = parts.limits.max_input_bytes_per_key
     kept = await parts.read(lambda tx: jobs.input_bytes(tx, key_id))
