@@ -59,7 +59,7 @@ from service.settings import Settings
 from service.standby import Standby
 from service.store import deliveries, timeline
 from service.store import keys as key_rows
-from service.store.engine import check_durable
+from service.store.engine import check_durable, check_sessions
 from service.store.schema import check_schema, migrate
 from service.webhooks.courier import Courier
 from service.webhooks.deliver import Sender
@@ -182,6 +182,7 @@ def _serving(
     offsite: Offsite | None = None,
 ) -> Iterator[None]:
     """The database is open, the ticks run, and requests are served."""
+    check_sessions(settings.database_url)
     check_schema(settings.database_url)
     check_durable(settings.database_url)
     owed = Event()

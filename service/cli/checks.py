@@ -18,6 +18,7 @@ from service.cli.upgrade import reason
 from service.domain.errors import Unavailable
 from service.installation import install_command
 from service.settings import Settings
+from service.store.engine import check_sessions
 from service.store.schema import check_schema
 
 _LOW_SPACE_GB = 5.0
@@ -87,6 +88,7 @@ def database(settings: Settings) -> Finding:
     if local and url.database and not Path(url.database).exists():
         return Finding("database", "ok", f"{kind}, not yet made; the first `rushes up` makes it")
     try:
+        check_sessions(settings.database_url)
         check_schema(settings.database_url)
     except Unavailable as error:
         return Finding("database", "fault", f"{kind}: {error.message}")

@@ -7,6 +7,7 @@ from service.cli.stop import Exit, Stop
 from service.domain.errors import Unavailable
 from service.installation import install_command
 from service.settings import Settings
+from service.store.engine import check_sessions
 from service.store.schema import check_schema, migrate
 
 
@@ -16,6 +17,7 @@ def make_ready(settings: Settings) -> None:
         upgrade(settings)
         return
     try:
+        check_sessions(settings.database_url)
         check_schema(settings.database_url)
     except Unavailable as error:
         raise Stop(Exit.IN_THE_WAY, error.message) from error
@@ -28,6 +30,7 @@ def upgrade(settings: Settings) -> None:
     try:
         if settings.database_url.startswith("sqlite"):
             settings.data_dir.mkdir(parents=True, exist_ok=True)
+        check_sessions(settings.database_url)
         migrate(settings.database_url)
     except CommandError as error:
         why = f"it was made by another release of Rushes ({error}); upgrade Rushes"

@@ -180,7 +180,8 @@ def check_sessions(url: str) -> None:
     Nothing of a session holds there: a setting reaches whoever has the session next, who then is
     refused to write or is cut off, a prepared statement is not found again, and LISTEN hears
     nothing. Seen by the server's processes: two connections that are open at once have one each,
-    and keep it. Nothing is left behind by the look.
+    and keep it. Nothing is left behind by the look: it comes before any other, which makes settings
+    in a session that is not ours.
     """
     parsed = parse(url)
     if parsed.get_backend_name() == "sqlite":

@@ -12,13 +12,16 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import sqlalchemy as sa
+from fastapi.testclient import TestClient
 
+from service.app import build
+from service.cli import checks
 from service.cli.stop import Stop
 from service.cli.upgrade import make_ready, upgrade
 from service.domain.errors import Unavailable
 from service.settings import Settings
 from service.store.engine import check_sessions
-from service.store.schema import check_schema
+from service.store.schema import check_schema, current_revision, newest_revision
 
 _PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 pytestmark = pytest.mark.skipif(_PROGRAM is None, reason="needs PgBouncer (Debian: pgbouncer)")
@@ -103,11 +106,14 @@ def test_a_pooler_that_lends_sessions_by_the_transaction_is_refused(
 
 
 def test_a_refused_pooler_is_told_in_one_line_and_nothing_is_left_in_its_sessions(
-    pooler: Pooler,
+    pooler: Pooler, tmp_path: Path
 ) -> None:
     url = pooler(pool_mode="transaction", default_pool_size=1)
-    settings = Settings(_env_file=None, database_url=url)
+    settings = Settings(_env_file=None, database_url=url, data_dir=tmp_path)
 
+    with pytest.raises(Unavailable, match="pool_mode=transaction"), TestClient(build(settings)):
+        pass
+    assert "pool_mode=transaction" in checks.database(settings).detail
     for command in (make_ready, upgrade):
         with pytest.raises(Stop) as refused:
             command(settings)
@@ -127,4 +133,11 @@ def test_a_pooler_that_lends_sessions_for_good_is_as_the_server_itself(
     pooler: Pooler, postgres_url: str
 ) -> None:
     for url in (pooler(pool_mode="session"), postgres_url):
+        check_sessions(url)
         check_schema(url)
+
+
+def test_the_revision_of_a_database_is_told_without_a_judgement_of_its_server(
+    pooler: Pooler,
+) -> None:
+    assert current_revision(pooler(pool_mode="transaction")) == newest_revision()
