@@ -188,17 +188,14 @@ def _serving(
     owed = Event()
     parts = _parts(settings, bell, owed, clock, offsite)
     parts.incoming.clear()
-    for id_ in parts.db.read(timeline.newest_ids):
-        ids.stay_above(id_)
+    turn = Turn(parts.db)
+    keeper = _timekeeper(parts, turn, clock)
     wiring.first_key(settings, parts.db, clock())
     unserved = Unserved(parts.db, parts.terms, shared=not parts.db.local)
     calls = parts.calls
     rescuer = Rescuer(parts.db, parts.artifacts, parts.terms, parts.limits.longest_lease, calls)
     grace = parts.limits.running_lease.total_seconds()
-    turn = Turn(parts.db)
     retention = Retention(parts.db, parts.artifacts, parts.terms.keeping)
-    # A file has one process, which need not wait for the turn of one that died.
-    keeper = Timekeeper(parts.db, clock, None if parts.db.local else turn)
     ticks = [unserved.tick, rescuer.tick, lambda now: retention.tick(keeper.certain(now))]
 
     def leads() -> bool:
@@ -225,6 +222,16 @@ def _serving(
             turn.leave()
         parts.db.close()
         parts.seen.clear()
+
+
+def _timekeeper(parts: Parts, turn: Turn, clock: ServiceClock) -> Timekeeper:
+    """With it ids and deadlines go on from what the database has."""
+    for id_ in parts.db.read(timeline.newest_ids):
+        ids.stay_above(id_)
+    # A file has one process, which need not wait for the turn of one that died.
+    keeper = Timekeeper(parts.db, clock, None if parts.db.local else turn)
+    keeper.begin()
+    return keeper
 
 
 def _incoming(settings: Settings) -> Incoming:

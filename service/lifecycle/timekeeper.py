@@ -36,6 +36,15 @@ class Timekeeper:
     _looked_at: datetime | None = field(default=None, init=False)
     _leads: bool = field(default=False, init=False)
 
+    def begin(self) -> None:
+        """Bring the deadlines and this process's clock to one time, before anything new is written
+        by it: a take-over moves whatever it finds."""
+        self.leads()
+        row = self.db.read(timeline.read)
+        if not self._leads and row is not None and not _went_on(row, self.clock()):
+            log.warning("clock follows another process", seen_at=row.seen_at.isoformat())
+            self.clock.move(row.seen_at - self.clock())
+
     def leads(self) -> bool:
         """Whether this process does the ticks, and may: where the time was moved just now, no
         deadline can be judged yet."""
@@ -82,9 +91,9 @@ class Timekeeper:
         now = self.clock()
         if self._known is None:
             return self._write(Timeline(now))
-        away = now - self._known.seen_at
-        if -TOLERANCE <= away <= _AWAY:
+        if _went_on(self._known, now):
             return self._write(self._known.seen(now))
+        away = now - self._known.seen_at
         log.info("service was away, or its clock was set", seconds=round(away.total_seconds()))
         return self._write(self._known.jumped(away, now), lambda tx: _make_up(tx, away, now))
 
@@ -134,6 +143,11 @@ class Timekeeper:
         if self._leads:
             self._known = new
         return self._leads
+
+
+def _went_on(row: Timeline, now: datetime) -> bool:
+    """Whether `now` may well be the time of the process that wrote the row last."""
+    return -TOLERANCE <= now - row.seen_at <= _AWAY
 
 
 def _make_up(tx: Transaction, away: timedelta, now: datetime) -> None:

@@ -384,3 +384,28 @@ def test_the_process_that_takes_over_brings_the_time_back_to_its_own_clock(
     deadline = get(db, job).start_deadline_at
     assert deadline is not None
     assert 570 <= (deadline - second.clock()).total_seconds() <= 600
+
+
+def test_a_process_that_does_not_lead_begins_with_the_time_of_the_one_that_does(
+    db: Database,
+) -> None:
+    first, _ = two(db)
+    late = Machine(db, make.FakeClock(first.wall.now - timedelta(seconds=14)), turns=True)
+
+    late.keeper.begin()
+
+    assert abs((late.clock() - first.clock()).total_seconds()) < 5
+
+
+@pytest.mark.parametrize("away", [DAY, -HOUR])
+def test_what_is_accepted_once_the_service_has_begun_moves_no_more(
+    db: Database, key_id: KeyId, machine: Machine, away: int
+) -> None:
+    later = Machine(db, make.FakeClock(machine.wall.now + timedelta(seconds=away)))
+
+    later.keeper.begin()
+    job = queued(db, key_id, later, start_timeout=timedelta(seconds=300))
+    for _ in range(3):
+        later.tick()
+
+    assert get(db, job).start_deadline_at == job.start_deadline_at
