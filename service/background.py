@@ -60,7 +60,8 @@ class Ticker:
                 self._failed(fault)
 
     def _tick(self) -> None:
-        if self._slept() or self._clock_jumped() or not self._leads():
+        # The jump is asked after last: whoever leads may follow the machine's clock just then.
+        if self._slept() or not self._leads() or self._clock_jumped():
             self._wait_a_grace()
         elif time.monotonic() >= self._ready_at:
             self._do_all()

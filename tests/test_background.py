@@ -84,6 +84,22 @@ def test_a_jump_of_the_clock_is_followed_by_another_grace(hours: int) -> None:
     assert not jumpy._clock_jumped()
 
 
+def test_a_clock_that_moves_in_the_very_tick_is_judged_after_a_grace() -> None:
+    moved = timedelta(0)
+    tick = Counting()
+
+    def follow() -> bool:
+        nonlocal moved
+        moved = timedelta(seconds=9)
+        return True
+
+    short = Ticker([tick], follow, lambda: datetime.now(UTC) + moved, seconds=1, grace=9)
+
+    short._tick()
+
+    assert tick.ticks == 0
+
+
 def test_while_the_database_was_away_no_worker_could_be_heard() -> None:
     def away(now: datetime) -> None:
         raise Unavailable("the database does not answer")
