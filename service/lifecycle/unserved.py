@@ -32,6 +32,7 @@ class Unserved:
     shared: bool
     _say_at: datetime | None = field(default=None, init=False)
     _over: bool = field(default=False, init=False)
+    _judges_at: datetime | None = field(default=None, init=False)
 
     def say_what_is_served(self, now: datetime) -> None:
         """Said by every process, whoever does the ticks."""
@@ -62,10 +63,15 @@ class Unserved:
         self._over = not away and not self.shared
         if not away or not self.shared:
             return away
+        # Where all were away, the others may be back in a while. Never longer: the clock may be set.
+        if self._judges_at is None or self._judges_at > now + _LASTS:
+            self._judges_at = now + _LASTS
         until = self.db.read(lambda tx: turns.until(tx, [_name(model) for model in away]))
         never_said = {model for model in away if _name(model) not in until}
         if never_said:  # perhaps by a process of an earlier release
             self._say(never_said, now)
+        if now < self._judges_at:
+            return set()
         return {model for model in away - never_said if until[_name(model)] < now}
 
     def _say(self, models: Iterable[str], now: datetime) -> None:

@@ -151,3 +151,17 @@ def test_a_file_is_not_looked_at_again_once_there_is_nothing_to_move(
     db.close()  # a read would be refused
 
     assert alone.tick(clock()) == 0
+
+
+def test_after_all_were_away_the_first_one_up_waits_for_the_others(
+    db: Database, key_id: KeyId, clock: make.FakeClock
+) -> None:
+    Unserved(db, ALL, shared=True).say_what_is_served(clock())
+    job = send(db, key_id, models=("first",))
+    clock.advance(3600)
+
+    first_up = Unserved(db, SECOND, shared=True)
+    assert first_up.tick(clock()) == 0
+    assert first_up.tick(clock.advance(599)) == 0
+    assert get(db, job).state is JobState.QUEUED
+    assert first_up.tick(clock.advance(2)) == 1
