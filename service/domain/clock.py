@@ -13,6 +13,9 @@ TOLERANCE = timedelta(seconds=10)
 # After a jump, and after time of which nobody knows whether it has passed, what was not yet due is
 # not deleted before the service has run for so long.
 PATIENCE = timedelta(hours=6)
+# An absence or a jump up to here, while there is a doubt already, does not begin the patience anew:
+# a machine that rests each night would never get out of it.
+REST = timedelta(days=1)
 
 
 class ServiceClock:
@@ -59,7 +62,10 @@ class Timeline:
 
     def jumped(self, by: timedelta, now: datetime) -> "Timeline":
         """The clock went on `by` that much, of which nobody knows whether it passed, to `now`."""
-        doubt = max(timedelta(0), self.doubt + by)
+        before = self.seen(now - by)
+        doubt = max(timedelta(0), before.doubt + by)
+        if before.doubt and before.doubt_until is not None and abs(by) <= REST:
+            return Timeline(now, doubt, before.doubt_until + by)  # after as long a run as before
         return Timeline(now, doubt, now + PATIENCE)
 
     def certain(self, now: datetime) -> datetime:

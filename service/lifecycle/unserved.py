@@ -63,7 +63,7 @@ class Unserved:
         self._over = not away and not self.shared
         if not away or not self.shared:
             return away
-        # Where all were away, the others may be back in a while. Never longer: the clock may be set.
+        # Where all were away, the others come back soon. Never longer: the clock may be set.
         if self._judges_at is None or self._judges_at > now + _LASTS:
             self._judges_at = now + _LASTS
         until = self.db.read(lambda tx: turns.until(tx, [_name(model) for model in away]))

@@ -1,6 +1,6 @@
 from datetime import timedelta
 
-from service.domain.clock import PATIENCE, ServiceClock, Timeline
+from service.domain.clock import PATIENCE, REST, ServiceClock, Timeline
 from tests.make import START, FakeClock
 
 HOUR = timedelta(hours=1)
@@ -46,3 +46,25 @@ def test_a_clock_that_is_set_back_first_and_right_again_deletes_nothing_early() 
     right = back.jumped(HOUR, START)
 
     assert right.certain(START) == START - HOUR
+
+
+def test_a_machine_that_rests_each_night_gets_out_of_its_doubt() -> None:
+    line, away, run = Timeline(START), 19 * HOUR, 5 * HOUR
+
+    for _ in range(30):
+        line = line.jumped(away, line.seen_at + away).seen(line.seen_at + away + run)
+        assert line.seen_at - line.certain(line.seen_at) <= 2 * away
+
+    now = line.seen_at + HOUR
+    assert line.certain(now) == now
+
+
+def test_a_long_jump_begins_the_patience_anew_in_the_midst_of_a_doubt() -> None:
+    line = Timeline(START).jumped(HOUR, START + HOUR)
+    line = line.seen(line.seen_at + PATIENCE - timedelta(minutes=1))
+    jump = REST + HOUR
+
+    later = line.jumped(jump, line.seen_at + jump)
+
+    almost = later.seen_at + PATIENCE - timedelta(seconds=1)
+    assert almost - later.certain(almost) == HOUR + jump
