@@ -116,6 +116,28 @@ def test_bytes_that_are_not_those_of_the_manifest_are_not_adopted(
     assert now_of(db, running).state is JobState.QUEUED
 
 
+@pytest.mark.parametrize("spoiled", ["thumbnail", "last_frame"])
+def test_images_that_are_not_those_of_the_manifest_are_not_adopted(
+    db: Database,
+    rescuer: Rescuer,
+    artifacts: Files,
+    running: Job,
+    clock: make.FakeClock,
+    tmp_path: Path,
+    spoiled: str,
+) -> None:
+    made, prefix = make.outcome(running), running.artifact_prefix
+    make.leave_manifest(artifacts, tmp_path, prefix, made.model_dump_json())
+    image = getattr(made.facts, spoiled)
+    (tmp_path / "other").write_bytes(b"abd")
+    artifacts.delete(image.key)
+    artifacts.put(image.key, tmp_path / "other", image.media_type)
+
+    rescuer.tick(clock.advance(31))
+
+    assert now_of(db, running).state is JobState.QUEUED
+
+
 def test_attempts_with_one_fence_before_and_after_a_restore_share_no_folder(
     db: Database, key_id: KeyId, clock: make.FakeClock
 ) -> None:

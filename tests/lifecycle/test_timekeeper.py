@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from service.artifacts.files import Files
 from service.domain.attempt import FailureKind
@@ -21,6 +22,7 @@ from service.lifecycle.timekeeper import Timekeeper
 from service.lifecycle.turn import Turn
 from service.store import deliveries, jobs
 from service.store.database import Database
+from service.store.tables import EndpointRow
 from tests import make
 
 HOUR = 3600
@@ -409,3 +411,41 @@ def test_what_is_accepted_once_the_service_has_begun_moves_no_more(
         later.tick()
 
     assert get(db, job).start_deadline_at == job.start_deadline_at
+
+
+@JUMPS
+def test_a_receiver_has_failed_for_as_long_whatever_the_clock_does(
+    db: Database, key_id: KeyId, machine: Machine, jump: int
+) -> None:
+    since = machine.clock()
+    failing = sa.insert(EndpointRow).values(
+        id="end_1",
+        key_id=key_id,
+        url="https://example.com/hook",
+        events=[],
+        secret=b"s",
+        created_at=since,
+        failing_since=since,
+    )
+    make.do(db, lambda tx: tx.execute(failing).rowcount)
+
+    machine.set_clock(jump)
+
+    (moved,) = db.read(lambda tx: tx.execute(sa.select(EndpointRow.failing_since)).scalars().all())
+    assert moved == machine.clock() - timedelta(seconds=1)
+
+
+def test_a_clock_whose_deadlines_could_not_be_moved_stays_as_it_was(
+    db: Database, machine: Machine
+) -> None:
+    def broken(_: sa.Connection) -> None:
+        raise OSError("the disk is full")
+
+    before = machine.clock()
+    machine.wall.advance(HOUR)
+    sa.event.listen(db._writes, "commit", broken)
+
+    with pytest.raises(OSError, match="full"):
+        machine.keeper.leads()
+
+    assert machine.clock() == before
