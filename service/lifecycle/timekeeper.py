@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from service.domain import ids
 from service.domain.clock import TOLERANCE, ServiceClock, Timeline
@@ -112,13 +113,10 @@ class Timekeeper:
 
         def move(tx: Transaction) -> None:
             timeline.move_all(tx, jump, before)
+            tx.undo.append(partial(setattr, self.clock, "ahead", ahead))
             self.clock.ahead = ahead + jump
 
-        try:
-            moved = self._write(self._known.jumped(jump, before + jump), move)
-        except BaseException:
-            self.clock.ahead = ahead
-            raise
+        moved = self._write(self._known.jumped(jump, before + jump), move)
         if moved:
             log.warning("clock was set; deadlines move with it", by_seconds=jump.total_seconds())
         return False

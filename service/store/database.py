@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -36,6 +36,7 @@ log = Log(__name__)
 
 T = TypeVar("T")
 Item = TypeVar("Item")
+Undo: TypeAlias = list[Callable[[], None]]
 
 _MAX_BATCH = 64
 # After a commit for more than a few the next one waits a moment, so that callers get their turn to
@@ -52,7 +53,7 @@ class Database:
     That thread commits whatever waits (64 at most) as one transaction: one fsync serves many
     callers. A piece of work that fails is its own caller's error alone; where it may have spoiled
     the transaction, that is undone and each piece is run again by itself. So work may run more
-    than once, and must touch nothing but its transaction.
+    than once, and must touch nothing but its transaction, or say there how that is undone.
 
     `on_commit` is handed the rung topics after the commit and before the callers have their
     answers; on Postgres also those that other processes rang, soon after they did. A disk or
@@ -240,8 +241,8 @@ class Database:
         if not batch:
             return
         try:
-            with self._quiet:
-                done = self._transact(batch, brief or bool(self._aside))
+            with self._quiet, _undoing() as undo:
+                done = self._transact(batch, brief or bool(self._aside), undo)
         except _Unsure as error:
             fail_all(batch, error)
         except Exception as error:  # noqa: BLE001 - undone: nobody's work happened
@@ -281,12 +282,14 @@ class Database:
             else:
                 one.work.resolve(one.answer)
 
-    def _transact(self, batch: list[Work[Any, Any]], brief: bool) -> list[Done]:
+    def _transact(self, batch: list[Work[Any, Any]], brief: bool, undo: Undo) -> list[Done]:
         """Raises _Unsure where the commit itself failed and may have happened."""
         with self._writes.connect() as connection:
             if brief and not self.local:
                 connection.execute(_BRIEFLY)
-            done = [one for alike in by_kind(batch) for one in self._attempt(connection, alike)]
+            done = [
+                one for alike in by_kind(batch) for one in self._attempt(connection, alike, undo)
+            ]
             if self._ear is not None:
                 self._ear.shout(connection, all_topics(done))
             try:
@@ -300,12 +303,14 @@ class Database:
                 raise _Unsure("the database broke off; whether it was done is not known") from error
             return done
 
-    def _attempt(self, connection: sa.Connection, alike: list[Work[Any, Any]]) -> list[Done]:
+    def _attempt(
+        self, connection: sa.Connection, alike: list[Work[Any, Any]], undo: Undo
+    ) -> list[Done]:
         """Run pieces of one kind; answers are given once the transaction is committed.
 
         Raises what would spoil the transaction: an error of the database, or any after a write.
         """
-        transaction = Transaction(connection)
+        transaction = Transaction(connection, undo=undo)
         try:
             answers = alike[0].run(transaction, [work.item for work in alike])
         except Exception as error:
@@ -333,6 +338,18 @@ class Database:
             self._on_commit(topics)
         except Exception as fault:  # noqa: BLE001
             log.error("a commit could not be told", fault)
+
+
+@contextmanager
+def _undoing() -> Iterator[Undo]:
+    """What works have changed beside the database is put back where they were not committed."""
+    undo: Undo = []
+    try:
+        yield undo
+    except BaseException:
+        for act in undo:
+            act()
+        raise
 
 
 def _change_nothing(tx: Transaction) -> None:

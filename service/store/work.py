@@ -18,11 +18,13 @@ Item = TypeVar("Item")
 
 @dataclass
 class Transaction:
-    """One unit of work. `ring` names what must be heard about once this is committed."""
+    """One unit of work. `ring` names what must be heard about once this is committed; `undo` is
+    done where it is not, before any other work runs."""
 
     connection: sa.Connection
     topics: list[str] = field(default_factory=list)
     wrote: bool = False
+    undo: list[Callable[[], None]] = field(default_factory=list)
 
     def execute(self, statement: Executable, values: Any = None) -> sa.CursorResult[Any]:
         result = self.connection.execute(statement, values)

@@ -1,6 +1,7 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from service.lifecycle.submit import submit
 from service.lifecycle.timekeeper import Timekeeper
 from service.lifecycle.turn import Turn
 from service.store import deliveries, jobs
-from service.store.database import Database
+from service.store.database import Database, Transaction
 from service.store.tables import EndpointRow
 from tests import make
 
@@ -449,3 +450,38 @@ def test_a_clock_whose_deadlines_could_not_be_moved_stays_as_it_was(
         machine.keeper.leads()
 
     assert machine.clock() == before
+
+
+def test_work_that_runs_again_before_the_deadlines_move_sees_the_time_before(
+    db: Database, machine: Machine
+) -> None:
+    begun, gate, seen = Event(), Event(), []
+
+    def hold(_: Transaction) -> None:
+        begun.set()
+        gate.wait(30)
+
+    def look(_: Transaction) -> None:
+        seen.append(machine.clock() - before)
+
+    def spoil(tx: Transaction) -> None:
+        tx.execute(sa.text("DELETE FROM nothing_of_this_name"))
+
+    machine.wall.advance(HOUR)
+    before = machine.clock()
+    held = db.write(hold)
+    begun.wait()
+    looked = db.write(look)
+    moving = Thread(target=machine.keeper.leads)
+    moving.start()
+    while db._queue.qsize() < 2:
+        moving.join(0.01)
+    spoiling = db.write(spoil)
+    gate.set()
+
+    assert spoiling.exception() is not None
+    held.result()
+    looked.result()
+    moving.join()
+    assert seen == [timedelta(0), timedelta(0)], "once in the batch, and once by itself"
+    assert machine.clock() - before == timedelta(seconds=HOUR)
