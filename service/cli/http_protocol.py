@@ -86,7 +86,12 @@ class HttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
-            self.parser.feed_data(self._head_without_upgrade())
+            head = self._head_without_upgrade()
+            # Where the request ends its connection, this parser would skip what is fed from here
+            # on. A request behind it is read too, but never answered: the first answer closes.
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            self.parser.feed_data(head)
             return data[upgrade.args[0] :]
         if self._head_bytes is not None and self._head_bytes >= MAX_HEAD_BYTES:
             raise _too_large()

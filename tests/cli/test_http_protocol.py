@@ -295,6 +295,25 @@ def test_an_upgrade_is_ignored_and_the_body_is_whole(
         assert answer_of(client)["answered"] == 200
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        HEAD.replace(b"1.1", b"1.0") + b"Connection: upgrade\r\nUpgrade: h2c\r\n",
+        HEAD + b"Connection: close, upgrade\r\nUpgrade: h2c\r\n",
+    ],
+    ids=["HTTP/1.0", "close"],
+)
+def test_an_upgrade_on_a_connection_that_ends_is_ignored_too(service: Running, head: bytes) -> None:
+    with service.connect() as client:
+        client.sendall(head + b"Content-Length: 5\r\n\r\nhello" + GET)
+
+        answer = answer_of(client)
+
+        assert (answer["answered"], answer["method"], answer["body"]) == (200, "POST", "hello")
+        with suppress(ConnectionResetError):
+            assert client.recv(1) == b""  # what follows it is not answered
+
+
 @pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
 def test_an_upgrade_without_a_body_is_ignored(service: Running, protocol: bytes) -> None:
     upgrade = b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % protocol
