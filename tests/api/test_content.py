@@ -54,6 +54,25 @@ def test_a_range_is_answered_with_that_range(world: World, link: str) -> None:
     assert beyond.status_code == 416
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("bytes=abc", "bytes=", "bytes", "bytes=-", "bytes=,", "bytes=0-9,abc", "bytes=9-5"),
+        *("bytes=0x1-", "bytes=1-2-3", "bytes=" + "9" * 5000 + "-", "bytes=0-" + "9" * 5000),
+    ],
+)
+def test_a_range_that_is_not_well_formed_is_ignored(world: World, link: str, text: str) -> None:
+    answer = world.client.get(link, headers={"Range": text})
+
+    assert (answer.status_code, answer.content) == (200, VIDEO)
+
+
+def test_empty_elements_of_a_list_of_ranges_do_not_count(world: World, link: str) -> None:
+    answer = world.client.get(link, headers={"Range": "Bytes=, 5-9 ,"})
+
+    assert (answer.status_code, answer.content) == (206, VIDEO[5:10])
+
+
 def test_head_tells_the_size_and_sends_nothing(world: World, link: str) -> None:
     answer = world.client.head(link)
 

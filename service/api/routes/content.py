@@ -1,5 +1,6 @@
 """The bytes: whole or by range, with a key or by a signed link."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, timedelta
 from email.utils import format_datetime
@@ -25,6 +26,8 @@ from service.store import jobs
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 _LINK = timedelta(hours=1)  # of a link into a bucket: long enough for the slowest download
+
+_RANGE = re.compile(r"(?!-$)([0-9]{0,18})-([0-9]{0,18})")  # no video has more bytes than that
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 _MEDIA = {"video/mp4": _BYTES, "image/jpeg": _BYTES, "image/png": _BYTES}
@@ -88,11 +91,26 @@ async def _by_link(
 
 
 def _ignore_other_ranges(request: Request) -> None:
-    """HTTP knows ranges for GET alone, and a unit that a server does not know is no range."""
-    unit = request.headers.get("range", "").partition("=")[0].strip().lower()
-    if request.method != "GET" or unit != "bytes":
+    """HTTP knows ranges for GET alone, and a unit that a server does not know is no range; nor is
+    what is not well formed."""
+    if request.method != "GET" or not _well_formed(request.headers.get("range", "")):
         kept = [(name, text) for name, text in request.scope["headers"] if name != b"range"]
         request.scope["headers"] = kept
+
+
+def _well_formed(text: str) -> bool:
+    """By RFC 9110, section 14.1: a list whose empty elements do not count."""
+    unit, _, listed = text.partition("=")
+    ranges = [part.strip() for part in listed.split(",") if part.strip()]
+    return unit.strip().lower() == "bytes" and bool(ranges) and all(map(_one_range, ranges))
+
+
+def _one_range(text: str) -> bool:
+    found = _RANGE.fullmatch(text)
+    if found is None:
+        return False
+    first, last = found.groups()
+    return not (first and last) or int(first) <= int(last)
 
 
 async def _bytes(parts: Parts, job: Job, variant: Variant, request: Request) -> Response:
