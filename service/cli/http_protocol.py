@@ -38,6 +38,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(**given)
         self.served = False
         self._watch = watch
+        self._refused: _Refused | None = None  # to be told behind the answers that are due
         # Of a head, of trailers, or of what precedes them; None within a body.
         self._head_bytes: int | None = 0
 
@@ -67,7 +68,7 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         try:
-            while data and not self.transport.is_closing():
+            while data and self._refused is None and not self.transport.is_closing():
                 data = self._feed(data)
         except _Refused as refused:
             self._refuse(refused)
@@ -141,15 +142,35 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self.served = True
+        is_last = not self.pipeline
         super().on_response_complete()
-        if self.cycle.response_complete:
+        if self._refused is not None and is_last:
+            self._tell(self._refused)
+        elif self.cycle.response_complete:
             self._watch.end(self)
 
     def _refuse(self, refused: _Refused) -> None:
-        """Answer in place of the service, which knows nothing of this request, and close. An
-        answer that is under way cannot be followed by another: it is cut."""
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.abort()
+        """Answer what came before it, then in place of the service, which knows nothing of this
+        request, and close. An answer that is under way cannot be followed by another where the
+        rest of its own request is refused: it is cut."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            return self._tell(refused)
+        if cycle.more_body and not self.pipeline:
+            if cycle.response_started:
+                return self.transport.abort()
+            cycle.disconnected = True  # it writes no more
+            cycle.message_event.set()
+            return self._tell(refused)
+        if cycle.more_body:
+            self.pipeline.popleft()  # the latest
+        self._refused = refused
+        self.flow.pause_reading()
+        self.flow.read_paused = False  # so that nobody resumes it
+        return None
+
+    def _tell(self, refused: _Refused) -> None:
+        if self.transport.is_closing():
             return
         status, body = refused.status, refusal(refused.status, refused.detail)
         head = (

@@ -152,6 +152,13 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.closed = False
+        self.paused = False
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
 
     def write(self, data: Any) -> None:
         self.written += bytes(data)
@@ -179,7 +186,10 @@ def read_until_closed(stream: Iterator[bytes]) -> tuple[int, bytes]:
         )
         assert isinstance(protocol, asyncio.BufferedProtocol)
         protocol.connection_made(wire)
-        while not wire.closed:
+        while not wire.closed and count < 10 * MAX_HEAD_BYTES:
+            if wire.paused:
+                await asyncio.sleep(0)  # until it reads on, or closes
+                continue
             buffer = protocol.get_buffer(-1)
             assert isinstance(buffer, bytearray)
             while len(pending) < len(buffer):
@@ -217,8 +227,10 @@ def test_a_head_without_end_is_refused_before_much_of_it_is_read(
     read, answer = read_until_closed(endless(piece, before))
 
     assert read <= MAX_HEAD_BYTES + 65_536
-    if before.startswith(GET):  # behind a request whose answer is still to come there is none
-        return
+    if before.startswith(GET):  # the first is answered
+        ok, _, answer = answer.partition(b"HTTP/1.1 431")
+        answer = b"HTTP/1.1 431" + answer
+        assert ok.startswith(b"HTTP/1.1 200 OK\r\n")
     assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
     assert b"content-type: application/problem+json" in answer
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "head_too_large"
@@ -233,9 +245,38 @@ def test_trailers_without_end_are_cut_off() -> None:
 
 
 def test_requests_without_end_on_one_connection_are_cut_off() -> None:
-    read, _ = read_until_closed(endless(GET))
+    read, answer = read_until_closed(endless(GET, GET))
 
     assert read <= 65_536
+    assert answer.count(b"HTTP/1.1 200 OK\r\n") == 17  # one, and 16 behind it
+    assert json.loads(answer.rpartition(b"\r\n\r\n")[2])["status"] == 400
+
+
+NO_HTTP = b"\x16\x03\x01\x02\x00\x01\r\n\r\n"
+CHUNKS = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "statuses"),
+    [
+        (GET + NO_HTTP, [200, 400]),
+        (GET * 3 + NO_HTTP + GET, [200, 200, 200, 400]),
+        (GET * 2 + CHUNKS + b"no chunk\r\n", [200, 200, 400]),
+        (CHUNKS + b"no chunk\r\n" + GET, [400]),
+    ],
+    ids=["no HTTP behind one", "behind three", "a broken body behind two", "a broken body"],
+)
+def test_what_is_complete_is_answered_before_a_refusal(
+    service: Running, sent: bytes, statuses: list[int]
+) -> None:
+    with service.connect() as client:
+        client.sendall(sent)
+        read = b""
+        with suppress(ConnectionResetError):
+            while piece := client.recv(65_536):
+                read += piece
+
+    assert [int(part[:3]) for part in read.split(b"HTTP/1.1 ")[1:]] == statuses
 
 
 def test_a_large_head_within_the_bound_is_taken(service: Running) -> None:
