@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 from httpx2 import Response
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response as PlainResponse
 
+from service.api.inline_video import InlineAnswer
 from service.api.shares import Shares
 from service.domain.errors import RateLimited
-from service.domain.job import KeyId
+from service.domain.job import JobId, KeyId
 from tests.api.world import KEY, World
 
 ONE, OTHER = KeyId("one"), KeyId("other")
@@ -150,6 +153,32 @@ def test_an_inline_video_is_sent_piece_by_piece(world: World, query: bytes) -> N
     assert int(headers[b"content-length"]) == len(whole)
     assert (headers[b"content-type"], b"location" in headers) == (b"application/json", True)
     assert max(len(piece.get("body", b"")) for piece in pieces) <= 65_536
+
+
+def test_a_reader_that_takes_nothing_for_too_long_gives_its_share_back(world: World) -> None:
+    finished(world)
+    (key,) = world.client.get("/v1/keys").json()["data"]
+    (told,) = world.client.get("/v1/jobs").json()["data"]
+
+    async def take_nothing(message: Any) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def receive() -> dict[str, Any]:
+        raise AssertionError("nothing more is read of the request")
+
+    async def run() -> None:
+        job = await world.parts.find_job(JobId(told["id"]), KeyId(key["id"]))
+        answer = InlineAnswer(world.parts, job, PlainResponse(), max_seconds=0)
+        sending = asyncio.ensure_future(answer({"type": "http"}, receive, take_nothing))
+        done, _ = await asyncio.wait([sending], timeout=20)
+        sending.cancel()
+        assert done, "it is still being sent"
+        with pytest.raises(ClientDisconnect):
+            await sending
+
+    assert world.client.portal is not None
+    world.client.portal.call(run)
+    assert "video" in again(world).json()
 
 
 def test_a_video_that_is_gone_cannot_be_sent_inline(world: World) -> None:

@@ -211,6 +211,21 @@ def test_no_redirect_leads_from_https_to_http(
         assert not plain.sang()
 
 
+def test_no_redirect_leads_from_https_to_http_on_the_same_host(
+    tmp_path: Path, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    client_tls.check_hostname = False  # the certificate does not name the loopback address
+    egress = Egress(LOOPBACK, ssl_context=client_tls)
+    with canary() as plain:
+        reply = redirect(f"http://127.0.0.1:{plain.port}/")
+        with serve(answers(reply), server_tls) as server:
+            url = f"https://127.0.0.1:{server.port}/a"
+            with pytest.raises(TargetRefused, match="from https to http"):
+                egress.fetch(url, into=tmp_path / "a", most_bytes=5, timeout=LONG)
+
+        assert not plain.sang()
+
+
 @pytest.mark.parametrize(
     ("reply", "broke_off"),
     [
