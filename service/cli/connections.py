@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 from service.domain.limits import MAX_OPEN_FILES
 
 HEAD_SECONDS = 20.0  # for a request's head to come in
+_UNREAD_SECONDS = 5.0  # for the rest of a body whose request is answered already
 _WRITE_SECONDS = 60.0  # in which a reader takes at least the next
 _MIN_TAKEN_BYTES = 65_536
 _MAX_UNSENT_BYTES = 268_435_456  # in memory, of all answers together
@@ -56,6 +57,7 @@ class Connections:
     # Without a request under way, and since when; the longest idle one is the first.
     _idle: dict[Connection, float] = field(default_factory=dict)
     _stalls: dict[Connection, _Stall] = field(default_factory=dict)
+    _unread: dict[Connection, float] = field(default_factory=dict)
 
     def open(self, connection: Connection, number: int) -> None:
         """Admit a connection, which makes `number` of them."""
@@ -73,7 +75,15 @@ class Connections:
         """Its answer is given, and none is under way."""
         self._idle[connection] = self.clock()
 
+    def leave_unread(self, connection: Connection) -> None:
+        """Its answer is given before its body has come."""
+        self._unread[connection] = self.clock()
+
+    def read_whole(self, connection: Connection) -> None:
+        self._unread.pop(connection, None)
+
     def close(self, connection: Connection) -> None:
+        self._unread.pop(connection, None)
         self._idle.pop(connection, None)
         self._stalls.pop(connection, None)
 
@@ -92,6 +102,10 @@ class Connections:
             if now - since >= kept + HEAD_SECONDS:
                 self._idle.pop(connection)
                 connection.expire()
+        for connection, since in list(self._unread.items()):
+            if now - since >= _UNREAD_SECONDS:
+                self._unread.pop(connection)
+                connection.transport.close()
         self._cut_slow_readers(now)
         self._cut_largest_buffers()
 

@@ -15,6 +15,7 @@ MAX_HEAD_BYTES = 32_768
 MAX_HEADERS = 200
 _MAX_PIPELINED = 16  # requests behind the one that is answered
 _READ_BYTES = 65_536
+_MAX_UNREAD_BYTES = 1_048_576  # of a body whose request is answered already
 
 
 class _Refused(Exception):
@@ -39,6 +40,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.served = False
         self._watch = watch
         self._refused: _Refused | None = None  # to be told behind the answers that are due
+        self._unread_bytes = 0
         # Of a head, of trailers, or of what precedes them; None within a body.
         self._head_bytes: int | None = 0
 
@@ -67,6 +69,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        self._count_unread(len(data))
         try:
             while data and self._refused is None and not self.transport.is_closing():
                 data = self._feed(data)
@@ -76,6 +79,18 @@ class HttpProtocol(HttpToolsProtocol):
             raised = error.__context__  # in a callback
             unknown = _Refused(HTTPStatus.BAD_REQUEST, "this is not a request in HTTP/1.1")
             self._refuse(raised if isinstance(raised, _Refused) else unknown)
+
+    def _count_unread(self, size: int) -> None:
+        """Take little of a body that nobody reads. The connection stays for a moment: closed at
+        once, it would be reset, and the answer lost to a client that is still sending."""
+        if self._is_answered_early():
+            self._unread_bytes += size
+            if self._unread_bytes > _MAX_UNREAD_BYTES:
+                self.flow.pause_reading()
+
+    def _is_answered_early(self) -> bool:
+        cycle = self.cycle
+        return cycle is not None and cycle.response_complete and cycle.more_body
 
     def _feed(self, data: bytes) -> bytes:
         """Parse some of it, and answer the rest. Never more of a head than it may have: the parser
@@ -139,6 +154,10 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._head_bytes = 0
         super().on_message_complete()
+        if self.cycle is not None and not self.parser.should_upgrade():
+            self.cycle.more_body = False  # also of a request that is answered already
+            self._unread_bytes = 0
+            self._watch.read_whole(self)
 
     def on_response_complete(self) -> None:
         self.served = True
@@ -148,6 +167,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._tell(self._refused)
         elif self.cycle.response_complete:
             self._watch.end(self)
+            if self.cycle.more_body:
+                self._watch.leave_unread(self)
 
     def _refuse(self, refused: _Refused) -> None:
         """Answer what came before it, then in place of the service, which knows nothing of this

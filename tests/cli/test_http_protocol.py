@@ -34,8 +34,8 @@ LARGE_BLOCKS = 400  # more than the system's own buffers take
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers what arrived; `/large` with 26 MB."""
-    body, more = b"", True
+    """Answers what arrived; `/large` with 26 MB, `/refused` without its body."""
+    body, more = b"", scope["path"] != "/refused"
     while more:
         message = await receive()
         body, more = body + message.get("body", b""), message.get("more_body", False)
@@ -433,6 +433,52 @@ def test_a_connection_over_the_cap_is_closed_while_all_others_are_at_work() -> N
         for client in at_work:
             client.sendall(b"i")
             assert answer_of(client)["body"] == "hi"
+
+
+REFUSED = HEAD.replace(b"/echo", b"/refused") + b"Content-Length: 1000000000\r\n\r\n"
+
+
+def test_little_is_read_of_a_body_whose_request_is_answered(service: Running) -> None:
+    with service.connect() as client:
+        client.sendall(REFUSED)
+        assert answer_of(client)["answered"] == 200
+        (protocol,) = service.server.server_state.connections
+        client.setblocking(False)
+
+        def is_paused() -> bool:
+            with suppress(BlockingIOError):
+                client.send(bytes(65_536))
+            return bool(protocol.flow.read_paused)  # type: ignore[union-attr]
+
+        service.until(is_paused)
+        assert protocol._unread_bytes <= 1_048_576 + 65_536  # type: ignore[union-attr]
+
+
+def test_a_body_that_does_not_end_soon_after_its_answer_is_not_waited_for(
+    service: Running,
+) -> None:
+    with service.connect() as client:
+        client.sendall(REFUSED)
+        assert answer_of(client)["answered"] == 200
+
+        service.later(4)
+        assert service.server.server_state.connections
+        service.later(1)
+
+        assert client.recv(1) == b""
+
+
+def test_a_connection_goes_on_where_the_body_ends_soon_after_its_answer(service: Running) -> None:
+    with service.connect() as client:
+        client.sendall(REFUSED.replace(b"1000000000", b"2"))
+        assert answer_of(client)["answered"] == 200
+
+        client.sendall(b"hi" + GET)
+        assert answer_of(client)["answered"] == 200
+        service.later(5)
+        client.sendall(GET)
+
+        assert answer_of(client)["answered"] == 200
 
 
 LARGE = GET.replace(b"/echo", b"/large")
