@@ -64,6 +64,7 @@ def _read(kind: type[S], given: dict[str, Any]) -> S:
 
 def _wrong(found: Any) -> str:
     name = ".".join(map(str, found["loc"]))
+    message = found["msg"].removeprefix("Value error, ")
     if not name:
-        return f"settings: {found['msg'].removeprefix('Value error, ')}"
-    return f"setting {name} (RUSHES_{name.upper()}): {found['msg']}"
+        return f"settings: {message}"
+    return f"setting {name} (RUSHES_{name.upper()}): {message}"

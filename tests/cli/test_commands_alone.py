@@ -97,3 +97,12 @@ def test_text_that_is_not_utf8_is_told_in_one_line(rushes: Rushes, words: list[s
 
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr == r"'caf\xe9' cannot be sent: it is not UTF-8" + "\n"
+
+
+def test_a_wrong_address_is_told_in_our_words(alone: Rushes) -> None:
+    refused = alone("jobs", public_url="rushes.example.com")
+
+    assert refused.stderr == (
+        "setting public_url (RUSHES_PUBLIC_URL): must be an address like "
+        "https://rushes.example.com\n"
+    )
