@@ -36,12 +36,12 @@ class Running:
         job: dict[str, Any] = self.client.get(f"/v1/jobs/{job_id}").json()
         return job
 
-    def wait(self, job_id: str, seconds: float = 60) -> dict[str, Any]:
+    def wait(self, job_id: str, seconds: float = 180) -> dict[str, Any]:
         """The job once it is final."""
         return self.until(job_id, lambda job: job["finished_at"] is not None, seconds)
 
     def until(
-        self, job_id: str, holds: Callable[[dict[str, Any]], bool], seconds: float = 60
+        self, job_id: str, holds: Callable[[dict[str, Any]], bool], seconds: float = 180
     ) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while not holds(job := self.job(job_id)):

@@ -14,11 +14,11 @@ import pytest
 from tests.disks import small_disk
 from tests.journey.service import Running, running
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 TOKEN = "a-worker-token-a-worker-token"
 JOBS = 60
-SECONDS = 240.0  # until something is a failure of the test
+SECONDS = 600.0  # until something is a failure of the test
 
 
 @contextmanager

@@ -17,10 +17,11 @@ from tests.journey.service import KEY, Running, running
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(900),
     pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes in /proc"),
 ]
 
-SECONDS = 120.0  # until something is a failure of the test
+SECONDS = 240.0  # until something is a failure of the test
 
 
 def until(holds: Callable[[], bool]) -> None:

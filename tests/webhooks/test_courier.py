@@ -72,7 +72,7 @@ def courier(db: Database, sender: HeldSender, clock: make.FakeClock) -> Courier:
 
 
 def until(holds: object) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not holds():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -119,7 +119,7 @@ def test_a_place_is_free_again_after_a_send(
     for number in range(12):
         owe(db, key_id, number, "slow.example")
 
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(set(sender.sent)) < 12:
         drain(courier)
         assert time.monotonic() < deadline
