@@ -33,8 +33,7 @@ def upgrade() -> None:
         "timeline",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("seen_at", sa.BigInteger(), nullable=False),
-        sa.Column("doubt_us", sa.BigInteger(), nullable=False),
-        sa.Column("doubt_until", sa.BigInteger(), nullable=True),
+        sa.Column("doubts", sa.Text(), nullable=False),
         sa.CheckConstraint("id = 1", name=op.f("ck_timeline_one_row")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_timeline")),
     )

@@ -13,9 +13,6 @@ TOLERANCE = timedelta(seconds=10)
 # After a jump, and after time of which nobody knows whether it has passed, what was not yet due is
 # not deleted before the service has run for so long.
 PATIENCE = timedelta(hours=6)
-# An absence or a jump up to here, while there is a doubt already, does not begin the patience anew:
-# a machine that rests each night would never get out of it.
-REST = timedelta(days=1)
 
 
 class ServiceClock:
@@ -47,27 +44,51 @@ class ServiceClock:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """Time of which nobody can say whether it passed; it is believed to have from `until` on."""
+
+    amount: timedelta
+    until: datetime
+
+
+@dataclass(frozen=True)
 class Timeline:
-    """The service's time as the database knows it: when it was last seen there, and for how much
-    of it, until when, nobody can say whether it passed."""
+    """The service's time as the database knows it: when it was last seen there, and what of it is
+    in doubt, the oldest first.
+
+    There are two doubts at most. A third joins the second, whose patience begins anew; the first is
+    let alone, so that a machine that rests each night gets out of its doubts.
+    """
 
     seen_at: datetime
-    doubt: timedelta = timedelta(0)
-    doubt_until: datetime | None = None
+    doubts: tuple[Doubt, ...] = ()
 
     def seen(self, now: datetime) -> "Timeline":
         """As it is when the service has run until `now`."""
-        over = self.doubt_until is None or now >= self.doubt_until
-        return Timeline(now) if over else Timeline(now, self.doubt, self.doubt_until)
+        return Timeline(now, tuple(doubt for doubt in self.doubts if now < doubt.until))
 
     def jumped(self, by: timedelta, now: datetime) -> "Timeline":
         """The clock went on `by` that much, of which nobody knows whether it passed, to `now`."""
-        before = self.seen(now - by)
-        doubt = max(timedelta(0), before.doubt + by)
-        if before.doubt and before.doubt_until is not None and abs(by) <= REST:
-            return Timeline(now, doubt, before.doubt_until + by)  # after as long a run as before
-        return Timeline(now, doubt, now + PATIENCE)
+        earlier = [
+            Doubt(doubt.amount, doubt.until + by)  # after as long a run as before
+            for doubt in self.seen(now - by).doubts
+        ]
+        if by < timedelta(0):
+            return Timeline(now, _less(earlier, -by))
+        amount = by + sum((doubt.amount for doubt in earlier[1:]), timedelta(0))
+        return Timeline(now, (*earlier[:1], Doubt(amount, now + PATIENCE)))
 
     def certain(self, now: datetime) -> datetime:
         """The time that has passed for certain: what is deleted for good goes by it."""
-        return now - self.seen(now).doubt
+        return now - sum((doubt.amount for doubt in self.seen(now).doubts), timedelta(0))
+
+
+def _less(doubts: list[Doubt], back: timedelta) -> tuple[Doubt, ...]:
+    """Take a jump back from the newest doubt first: it is most likely what is put right."""
+    kept: list[Doubt] = []
+    for doubt in reversed(doubts):
+        taken = min(back, doubt.amount)
+        back -= taken
+        if doubt.amount > taken:
+            kept.insert(0, Doubt(doubt.amount - taken, doubt.until))
+    return tuple(kept)

@@ -323,7 +323,6 @@ class TimelineRow(SQLModel, table=True):
 
     id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     seen_at: datetime = Field(sa_type=Instant)
-    doubt_us: int = Field(sa_type=sa.BigInteger)
-    doubt_until: datetime | None = Field(default=None, sa_type=Instant)
+    doubts: str = Field(sa_type=sa.Text)  # JSON: microseconds, and until when they are in doubt
 
     __table_args__ = (sa.CheckConstraint("id = 1", name="one_row"),)

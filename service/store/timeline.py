@@ -1,5 +1,6 @@
 """The timeline table, and the moments in other tables that move with the service's time."""
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
-from service.domain.clock import Timeline
+from service.domain.clock import Doubt, Timeline
 from service.store.tables import (
     ACTIVE_STATES,
     PENDING,
@@ -42,15 +43,20 @@ def read(tx: Transaction) -> Timeline | None:
     row = tx.execute(sa.select(_timeline)).mappings().first()
     if row is None:
         return None
-    return Timeline(row["seen_at"], row["doubt_us"] * _MICROSECOND, row["doubt_until"])
+    doubts = (
+        Doubt(microseconds * _MICROSECOND, datetime.fromisoformat(until))
+        for microseconds, until in json.loads(row["doubts"])
+    )
+    return Timeline(row["seen_at"], tuple(doubts))
 
 
 def replace(tx: Transaction, known: Timeline | None, new: Timeline) -> bool:
     """Write `new`; False, and nothing done, where the row is not `known` any more."""
     values = {
         "seen_at": new.seen_at,
-        "doubt_us": new.doubt // _MICROSECOND,
-        "doubt_until": new.doubt_until,
+        "doubts": json.dumps(
+            [(doubt.amount // _MICROSECOND, doubt.until.isoformat()) for doubt in new.doubts]
+        ),
     }
     if known is not None:
         statement = sa.update(_timeline).where(_timeline.c.seen_at == known.seen_at).values(values)

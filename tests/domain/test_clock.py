@@ -1,6 +1,8 @@
 from datetime import timedelta
 
-from service.domain.clock import PATIENCE, REST, ServiceClock, Timeline
+import pytest
+
+from service.domain.clock import PATIENCE, ServiceClock, Timeline
 from tests.make import START, FakeClock
 
 HOUR = timedelta(hours=1)
@@ -48,23 +50,25 @@ def test_a_clock_that_is_set_back_first_and_right_again_deletes_nothing_early() 
     assert right.certain(START) == START - HOUR
 
 
-def test_a_machine_that_rests_each_night_gets_out_of_its_doubt() -> None:
-    line, away, run = Timeline(START), 19 * HOUR, 5 * HOUR
+@pytest.mark.parametrize("run", [HOUR, 2 * HOUR, 5 * HOUR])
+def test_a_machine_that_rests_again_and_again_gets_out_of_its_doubts(run: timedelta) -> None:
+    line, away = Timeline(START), 19 * HOUR
 
-    for _ in range(30):
+    for _ in range(40):
         line = line.jumped(away, line.seen_at + away).seen(line.seen_at + away + run)
-        assert line.seen_at - line.certain(line.seen_at) <= 2 * away
+        rests = 2 * PATIENCE // run + 1
+        assert line.seen_at - line.certain(line.seen_at) <= rests * away
 
-    now = line.seen_at + HOUR
+    now = line.seen_at + PATIENCE
     assert line.certain(now) == now
 
 
-def test_a_long_jump_begins_the_patience_anew_in_the_midst_of_a_doubt() -> None:
-    line = Timeline(START).jumped(HOUR, START + HOUR)
-    line = line.seen(line.seen_at + PATIENCE - timedelta(minutes=1))
-    jump = REST + HOUR
+def test_every_jump_is_in_doubt_for_as_long_whatever_was_in_doubt_before() -> None:
+    line, jump = Timeline(START), 20 * HOUR
 
-    later = line.jumped(jump, line.seen_at + jump)
+    for minutes in (0, 359, 30, 200, 10):
+        line = line.seen(line.seen_at + timedelta(minutes=minutes))
+        line = line.jumped(jump, line.seen_at + jump)
 
-    almost = later.seen_at + PATIENCE - timedelta(seconds=1)
-    assert almost - later.certain(almost) == HOUR + jump
+        almost = line.seen_at + PATIENCE - timedelta(seconds=1)
+        assert almost - line.certain(almost) >= jump
