@@ -346,6 +346,7 @@ def run_machine(
     )
 
 
+@pytest.mark.timeout(1800)  # thousands of commits, however slow the disk is just now
 def test_no_interleaving_breaks_the_promises(db: Database) -> None:
     runs = rounds(short=200, long=1000) if db.local else rounds(short=60, long=200)
 
