@@ -59,7 +59,7 @@ def reason_of(fault: BaseException, scratch: Path) -> str | None:
 def _reason_of_number(number: int | None, scratch: Path) -> str | None:
     if number in _NUMBERS:
         return os.strerror(number)
-    if number == errno.ENOENT and not scratch.is_dir():
+    if number in (errno.ENOENT, errno.ENOTDIR) and not scratch.is_dir():
         return "scratch is gone"
     return None
 

@@ -48,7 +48,9 @@ def balance(db: Database, key_id: KeyId, now: datetime = make.START) -> Balance:
 
 def run(db: Database, seconds: float, now: datetime, kind: str | None = None) -> Job:
     """Claim and begin the next job, and end its attempt after so many GPU seconds."""
-    claimed = make.claim(db, now, ("ltx-2b",))
+    claimed = None
+    while claimed is None:  # a key whose row another holds is passed over, until the next look
+        claimed = make.claim(db, now, ("ltx-2b",))
     call = f"{claimed.job.id}.{claimed.job.attempt}"
     job, told = make.begin(db, claimed, now, call_id=call), make.credentials(claimed)
     spent = {"gpu_seconds": seconds, "gpu": "NVIDIA L40S"}

@@ -78,11 +78,12 @@ def test_bytes_of_attempts_that_did_not_win_go_after_an_hour(
 ) -> None:
     job = finished(db, key_id, artifacts, tmp_path, clock())
     retention.tick(clock.advance(SETTLE.total_seconds() - 1))
-    assert artifacts.children(job_folder(job.id)) == ["1", str(job.fence)]
+    folder = job.artifact_prefix.rpartition("/")[2]
+    assert artifacts.children(job_folder(job.id)) == ["1", folder]
 
     retention.tick(clock.advance(1))
 
-    assert artifacts.children(job_folder(job.id)) == [str(job.fence)]
+    assert artifacts.children(job_folder(job.id)) == [folder]
     assert artifacts.path(f"{job.artifact_prefix}/video.mp4") is not None
 
 

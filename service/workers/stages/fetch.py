@@ -5,13 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.job import JobId, input_key
 from service.domain.media import Role
 from service.domain.ports import ArtifactStore
 from service.egress.client import Egress, Rules, TargetFailed, TargetRefused
-from service.workers.stages.behind import Heed
+
+if TYPE_CHECKING:
+    from service.workers.stages.behind import Heed  # numpy, which the API starts without
 
 _MAX_SECONDS = 60.0  # over all tries: meanwhile a GPU waits, and on Modal it is paid for
 # What may pass: an overloaded server, or one that is being started again.
@@ -47,7 +50,7 @@ def stored(role: Role, job_id: JobId, artifacts: ArtifactStore) -> Path:
     return path
 
 
-def fetch(url: str, role: Role, sources: Sources, into: Path, heed: Heed) -> None:
+def fetch(url: str, role: Role, sources: Sources, into: Path, heed: "Heed") -> None:
     """Write what `url` leads to into a file.
 
     What may pass is tried again a few times, a minute in all; `heed` is asked meanwhile, and what
@@ -74,7 +77,7 @@ def fetch(url: str, role: Role, sources: Sources, into: Path, heed: Heed) -> Non
         _wait(pause, sources, heed)
 
 
-def _wait(seconds: float, sources: Sources, heed: Heed) -> None:
+def _wait(seconds: float, sources: Sources, heed: "Heed") -> None:
     for _ in range(round(seconds / _LOOK_SECONDS)):
         heed()
         sources.sleep(_LOOK_SECONDS)

@@ -270,7 +270,7 @@ def test_what_other_programs_keep_in_a_jpeg_does_not_matter(tmp_path: Path, spoi
 def test_a_webp_that_begins_otherwise_is_refused(tmp_path: Path) -> None:
     content = riff((b"EXIF", b"xx"), (b"VP8L", saved(gradient(), "WEBP", lossless=True)[20:]))
 
-    with pytest.raises(AttemptFailed, match="begins with no picture") as caught:
+    with pytest.raises(AttemptFailed, match="begins with no image") as caught:
         read(tmp_path, content)
     assert caught.value.code == "image_unreadable"
 
