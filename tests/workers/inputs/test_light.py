@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from service.workers.stages.inputs.images import read_image
-from service.workers.stages.inputs.light import Colours, named, to_srgb
+from service.workers.stages.inputs.light import to_srgb
+from service.workers.stages.inputs.named_colours import Colours, named
 from tests.workers.inputs.pictures import EXCHANGED, PNG, chunk, header
 
 WANTED = (50, 200, 50)

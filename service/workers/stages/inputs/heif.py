@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from service.workers.stages.inputs.light import Colours, named
+from service.workers.stages.inputs.named_colours import Colours, named
 from service.workers.stages.inputs.parts import MOST_PROFILE_BYTES, NoImage
 
 _AVIF = frozenset({b"avif", b"avis"})

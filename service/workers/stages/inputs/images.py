@@ -11,7 +11,8 @@ from service.domain.attempt import AttemptFailed, FailureKind
 from service.workers.stages.inputs import heif, jpeg, png, webp
 from service.workers.stages.inputs.exif import orientation
 from service.workers.stages.inputs.ffmpeg import Unread
-from service.workers.stages.inputs.light import Colours, to_srgb
+from service.workers.stages.inputs.light import to_srgb
+from service.workers.stages.inputs.named_colours import Colours
 from service.workers.stages.inputs.parts import ImageParts, NoImage
 from service.workers.stages.inputs.photos import read_photo
 

@@ -1,58 +1,21 @@
-"""Colours of still images that are no sRGB: named by numbers (ITU-T H.273) or by PNG's chunks."""
+"""Pixels of still images in other colours than sRGB become sRGB."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.workers.stages.inputs.named_colours import BT709, HLG, PQ, Colours
+
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 Light = NDArray[np.float32]  # linear; 1 is white
 
-# Red, green, blue and white, each x and y.
-_D65 = (0.3127, 0.3290)
-BT709 = (0.640, 0.330, 0.300, 0.600, 0.150, 0.060, *_D65)
-_PRIMARIES = {
-    4: (0.670, 0.330, 0.210, 0.710, 0.140, 0.080, 0.310, 0.316),
-    5: (0.640, 0.330, 0.290, 0.600, 0.150, 0.060, *_D65),
-    6: (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, *_D65),
-    7: (0.630, 0.340, 0.310, 0.595, 0.155, 0.070, *_D65),
-    9: (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, *_D65),  # BT.2020
-    11: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.314, 0.351),
-    12: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, *_D65),  # Display P3
-}
-_GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
-PQ, HLG = 16, 18
 # As of videos: diffuse white is 203 cd/m², and what is brighter shares the uppermost levels.
 _WHITE, _PEAK, _KNEE = 203.0, 1000.0 / 203.0, 0.85
 _ROWS = 64  # at a time, so that memory is bounded
 _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
-
-
-@dataclass(frozen=True)
-class Colours:
-    """`transfer` is a number of H.273, or a gamma where that is None; both None: that of sRGB."""
-
-    primaries: tuple[float, ...] = BT709
-    transfer: int | None = None
-    gamma: float | None = None
-
-    @property
-    def is_hdr(self) -> bool:
-        return self.transfer in (PQ, HLG)
-
-
-def named(primaries: int, transfer: int) -> Colours | None:
-    """Of H.273's numbers; None where they are shown as sRGB is, or have no meaning here. What
-    cameras call BT.709 and the like is shown so by every program."""
-    colours = Colours(
-        _PRIMARIES.get(primaries, BT709),
-        transfer if transfer in (PQ, HLG) else None,
-        _GAMMAS.get(transfer),
-    )
-    return None if colours == Colours() else colours
 
 
 def to_srgb(pixels: Pixels, colours: Colours) -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from service.workers.stages.inputs.light import Colours
+from service.workers.stages.inputs.named_colours import Colours
 
 _MOST_PARTS = 65_536  # real files have tens to thousands; millions of empty ones would cost minutes
 MOST_PROFILE_BYTES = 4_000_000  # those of printers have up to 2.5 MB

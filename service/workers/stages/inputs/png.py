@@ -5,7 +5,8 @@ import zlib
 from collections.abc import Iterator
 from itertools import count
 
-from service.workers.stages.inputs.light import BT709, Colours, is_possible, named
+from service.workers.stages.inputs.light import is_possible
+from service.workers.stages.inputs.named_colours import BT709, Colours, named
 from service.workers.stages.inputs.parts import (
     MOST_PROFILE_BYTES,
     ImageParts,
