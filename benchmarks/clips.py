@@ -13,14 +13,14 @@ from typing import Any
 
 from service.artifacts.files import Files
 from service.domain.attempt import Stage, Ticket
-from service.domain.card import ModelCard
-from service.domain.levers import Levers, Profile
+from service.domain.models.card import ModelCard
+from service.domain.models.tuning import Levers, Profile
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import NOTHING
 from service.workers.adapters.diffusion import DiffusionAdapter
 from service.workers.adapters.registry import make_adapter
 from service.workers.device import find_device, wait_for
-from service.workers.run import Bench, make_video
+from service.workers.recipe import Bench, make_video
 from service.workers.stages.encode import _command
 
 

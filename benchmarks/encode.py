@@ -23,11 +23,11 @@ from pathlib import Path
 
 from service.artifacts.files import Files
 from service.domain.attempt import Ticket
-from service.domain.catalog import SLATE
+from service.domain.models.catalog import SLATE
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import NOTHING, Frame
 from service.workers.adapters.slate import Slate
-from service.workers.run import Bench, make_video
+from service.workers.recipe import Bench, make_video
 from service.workers.stages import encode
 
 SIZES = ("768x512x121", "1216x704x121")

@@ -25,8 +25,8 @@ from benchmarks.chart import bars
 from benchmarks.clips import Clip, Subject
 from benchmarks.real_models import ASSEMBLE
 from service.domain.attempt import AttemptFailed
-from service.domain.catalog import CARDS
-from service.domain.levers import DEFAULT_LEVERS, Levers, Profile
+from service.domain.models.catalog import CARDS
+from service.domain.models.tuning import DEFAULT_LEVERS, Levers, Profile
 from service.domain.request import VideoRequest
 
 RESULTS = Path(__file__).parent / "results"

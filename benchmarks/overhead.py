@@ -14,8 +14,8 @@ from pathlib import Path
 
 from benchmarks import clips
 from benchmarks.clips import Subject
-from service.domain.catalog import LTX_2B
-from service.domain.levers import DEFAULT_LEVERS
+from service.domain.models.catalog import LTX_2B
+from service.domain.models.tuning import DEFAULT_LEVERS
 from service.domain.request import VideoRequest
 
 MOST_RATIO = 1.05  # what must hold

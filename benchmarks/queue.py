@@ -23,11 +23,11 @@ from typing import Any
 import httpx
 
 from service.artifacts.files import Files
-from service.cli.lifeline import hold_on
+from service.cli.processes.lifeline import hold_on
 from service.workers.adapters.registry import make_adapter
 from service.workers.attempt import Warm
-from service.workers.pull import Puller
-from service.workers.run import Bench
+from service.workers.pull_worker import Puller
+from service.workers.recipe import Bench
 
 KEY = "benchmark-key-benchmark-key"
 TOKEN = "benchmark-token-benchmark-token"

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from sqlalchemy import event
 from sqlmodel import Field, Session, SQLModel, create_engine
 
-from service.cli.serve import serve
+from service.cli.processes.serve import serve
 from service.domain.request import VideoAsk
 from service.settings import Settings
 from service.store.schema import migrate

@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from service import wiring
-from service.deployed import deployed_models, deployed_weights
-from service.domain.catalog import CARDS
+from service.deployment import deployed_models, deployed_weights
 from service.domain.key import new_secret
+from service.domain.models.catalog import CARDS
 from service.settings import Settings
+from service.wiring import secrets as wiring_secrets
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "scripts" / "modal_text_to_video.py"
@@ -124,7 +124,7 @@ def service_secret(settings: Settings, environment: str | None) -> dict[str, str
             "or be left out, for SQLite on a Volume; docs/modal.md says when to take which."
         )
     if not values["RUSHES_BOOTSTRAP_KEY"]:
-        kept = wiring.kept_secret(key_file(settings, environment), new_secret())
+        kept = wiring_secrets.kept_secret(key_file(settings, environment), new_secret())
         values["RUSHES_BOOTSTRAP_KEY"] = kept
     for name in ("RUSHES_WORKER_TOKEN", "RUSHES_SECRET"):
         values[name] = values[name] or secrets.token_urlsafe(32)

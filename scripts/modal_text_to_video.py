@@ -15,7 +15,7 @@ from typing import Any
 
 import modal
 
-from service.deployed import (
+from service.deployment import (
     API_INPUTS,
     WEIGHTS,
     call_seconds,
@@ -23,9 +23,10 @@ from service.deployed import (
     deployed_models,
 )
 from service.dispatch.on_modal import class_name
-from service.domain.card import ModelCard
-from service.domain.catalog import CARDS
+from service.domain.models.card import ModelCard
+from service.domain.models.catalog import CARDS
 from service.settings import CALL_MARGIN_SECONDS, Settings
+from service.wiring import storage, worker
 
 SETTINGS = Settings()
 APP = SETTINGS.modal_app
@@ -197,10 +198,9 @@ class Worker:
     model: str
 
     def load(self) -> None:
-        from service import wiring
+        from service.environment import keep_compiled
         from service.log import configure
-        from service.settings import keep_compiled
-        from service.workers.called import CalledWorker
+        from service.workers.call_worker import CalledWorker
 
         settings = Settings()
         configure(settings.log_level, settings.log_format)
@@ -208,8 +208,8 @@ class Worker:
         scratch = settings.data_dir / "scratch"
         scratch.mkdir(parents=True, exist_ok=True)
         self.worker = CalledWorker(
-            wiring.bench(settings, wiring.mounted_artifacts(settings, _ARTIFACTS), scratch),
-            wiring.warm(settings),
+            worker.bench(settings, storage.mounted_artifacts(settings, _ARTIFACTS), scratch),
+            worker.warm(settings),
             patience=settings.running_lease_seconds,
             interruptions=(modal.exception.InputCancellation,),
             retire=modal.experimental.stop_fetching_inputs,

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 
-from service.domain.job import KeyId
+from service.domain.ids import KeyId
 from service.store.database import Database
 from service.store.schema import migrate
 from tests import make

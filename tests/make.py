@@ -8,29 +8,25 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.domain.attempt import (
-    MANIFEST,
-    Artifact,
-    Failure,
-    FailureKind,
-    Outcome,
-    Ticket,
-    VideoFacts,
-)
-from service.domain.catalog import CARDS, SLATE
-from service.domain.job import Job, KeyId
-from service.domain.keeping import Keeping
+from service.domain.artifact import MANIFEST, Artifact
+from service.domain.attempt import Failure, FailureKind, Outcome, Ticket, VideoFacts
+from service.domain.ids import KeyId
+from service.domain.job import Job
 from service.domain.key import new_key as new_key
 from service.domain.key import new_secret
+from service.domain.models.catalog import CARDS, SLATE
 from service.domain.ports import ArtifactStore
-from service.domain.price import OWN_HARDWARE, Terms
+from service.domain.price import OWN_HARDWARE
 from service.domain.request import VideoRequest
+from service.domain.retention import Keeping
 from service.domain.submission import Submission
-from service.lifecycle import dispatch, report
+from service.domain.terms import Terms
+from service.lifecycle import claim as claims
+from service.lifecycle import report
 from service.lifecycle.report import Credentials
 from service.store import keys
 from service.store.database import Database
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
@@ -118,17 +114,17 @@ def claim(
 ) -> Any:
     return do(
         db,
-        lambda tx: dispatch.claim(
+        lambda tx: claims.claim(
             tx, list(models), worker="w", lease=LEASE, max_active=max_active, now=now
         ),
     )
 
 
-def credentials(claimed: dispatch.Claim) -> Credentials:
+def credentials(claimed: claims.Claim) -> Credentials:
     return Credentials(claimed.job.id, claimed.job.attempt, claimed.token)
 
 
-def begin(db: Database, claimed: dispatch.Claim, now: datetime, call_id: str = "call-1") -> Job:
+def begin(db: Database, claimed: claims.Claim, now: datetime, call_id: str = "call-1") -> Job:
     told = credentials(claimed)
     job: Job = do(
         db, lambda tx: report.begin(tx, told, call_id=call_id, lease=LEASE, terms=TERMS, now=now)

@@ -8,11 +8,12 @@ from fastapi import Depends, Request
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.security.base import SecurityBase
 
+from service.api.deps import parts_of
 from service.api.forwarded import reached_at
-from service.api.links import Links
-from service.api.parts import Parts, parts_of
+from service.api.signed_links import Links
 from service.domain.errors import Forbidden, Unauthenticated, Unavailable
 from service.domain.key import Key, opens, prefix_of
+from service.runtime.runtime import Parts
 from service.store import keys
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.api.links import Links
 from service.api.schemas import problems
 from service.api.schemas.costs import Budget, Cost, RateOut, Sums, Usage, UsageRow
 from service.api.schemas.jobs import Deleted, Estimate, InlineVideo, JobList, JobOut
@@ -19,9 +18,18 @@ from service.api.schemas.webhooks import (
     WebhookEndpointList,
     WebhookSecret,
 )
-from service.domain.attempt import Artifact, FailureKind, VideoFacts
-from service.domain.catalog import CARDS
-from service.domain.event import (
+from service.api.signed_links import Links
+from service.domain.artifact import Artifact
+from service.domain.attempt import FailureKind, VideoFacts
+from service.domain.event import DEFAULT_EVENTS
+from service.domain.ids import JobId, KeyId
+from service.domain.job import Job, JobError, JobState
+from service.domain.key import Key
+from service.domain.models.catalog import CARDS
+from service.domain.price import NO_GPU, Balance
+from service.domain.request import VideoAsk
+from service.domain.resolve.resolve import resolve
+from service.domain.webhook import (
     Delivery,
     DeliveryId,
     DeliveryState,
@@ -30,11 +38,6 @@ from service.domain.event import (
     Secrets,
     Try,
 )
-from service.domain.job import Job, JobError, JobId, JobState, KeyId
-from service.domain.key import Key
-from service.domain.price import NO_GPU, Balance
-from service.domain.request import DEFAULT_EVENTS, VideoAsk
-from service.domain.resolve import resolve
 from service.webhooks.sign import shown
 
 _NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)

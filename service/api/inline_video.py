@@ -11,10 +11,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from service.api.parts import Parts
 from service.api.schemas.jobs import duration_ms, generation_time_ms
 from service.domain.errors import NotFound, RateLimited
 from service.domain.job import Job
+from service.runtime.runtime import Parts
 
 _BLOCK_BYTES = 49_152  # a multiple of 3: only the last block is padded
 

@@ -7,7 +7,7 @@ import shutil
 from datetime import timedelta
 from pathlib import Path
 
-from service.domain.attempt import Artifact
+from service.domain.artifact import Artifact
 from service.domain.errors import StorageFull
 from service.domain.ports import ReadMethod
 

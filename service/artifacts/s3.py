@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from service.artifacts.spool import Spool
-from service.domain.attempt import Artifact
+from service.domain.artifact import Artifact
 from service.domain.errors import Unavailable
 from service.domain.ports import ReadMethod
 

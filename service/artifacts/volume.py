@@ -10,7 +10,7 @@ from typing import Any
 
 from service.artifacts.files import Files
 from service.artifacts.spool import Spool
-from service.domain.attempt import Artifact
+from service.domain.artifact import Artifact
 from service.domain.errors import Unavailable
 from service.domain.ports import ReadMethod
 

@@ -13,8 +13,8 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from service.cli.detect import accelerator
-from service.cli.upgrade import reason
+from service.cli.processes.detect import accelerator
+from service.cli.processes.upgrade import reason
 from service.domain.errors import Unavailable
 from service.installation import install_command
 from service.settings import Settings
@@ -41,7 +41,7 @@ def python() -> Finding:
 
 def settings_names() -> Finding:
     """Whether every RUSHES_… is a setting; what is none is passed over by everybody else."""
-    from service.cli.read import strange_settings
+    from service.cli.config import strange_settings
 
     strange = strange_settings()
     return Finding("settings", "warning" if strange else "ok", "; ".join(strange) or "understood")

@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 import httpx
 
+from service.cli.config import read_address, read_key, read_settings
+from service.cli.exits import Exit, Stop
 from service.cli.flags import Connection
-from service.cli.read import read_address, read_key, read_settings
-from service.cli.stop import Exit, Stop
 from service.installation import start_command
 
 Json = dict[str, Any]

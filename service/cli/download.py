@@ -3,11 +3,11 @@
 from contextlib import suppress
 from pathlib import Path
 
-from service.cli import words
+from service.cli import phrases
 from service.cli.client import Client
+from service.cli.exits import Exit, Stop
 from service.cli.flags import Output
-from service.cli.stop import Exit, Stop
-from service.cli.words import Json
+from service.cli.phrases import Json
 
 SUFFIX = {"video": ".mp4", "thumbnail": "-thumbnail.jpg", "last_frame": "-last_frame.png"}
 
@@ -42,11 +42,11 @@ def download(client: Client, job: Json, to: Output, variant: str = "video") -> P
 
 
 def _check_result(job: Json) -> None:
-    if not words.final(job):
+    if not phrases.final(job):
         detail = f"job {job['id']} is {job['status']}: there is no video yet"
         raise Stop(Exit.IN_THE_WAY, detail)
     if job["result"] is None:
-        raise Stop(Exit.NO_VIDEO, words.why(job))
+        raise Stop(Exit.NO_VIDEO, phrases.why(job))
 
 
 def _file(output: Path | None, name: str) -> Path:

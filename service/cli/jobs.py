@@ -19,40 +19,40 @@ def jobs(
     connection: Connection,
 ) -> None:
     """List your jobs, newest first."""
-    from service.cli import show
+    from service.cli import output
     from service.cli.client import connect
 
     query = {"status": status, "model": model, "limit": limit}
     with connect(connection) as client:
         body = client.get("/v1/jobs", **{name: v for name, v in query.items() if v is not None})
-    show.as_json(body) if connection.as_json else show.jobs(body)
+    output.as_json(body) if connection.as_json else output.jobs(body)
 
 
 @spread
 def status(job_id: JobId, connection: Connection) -> None:
     """Show one job."""
-    from service.cli import show
+    from service.cli import output
     from service.cli.client import connect, job_path
 
     with connect(connection) as client:
         body = client.get(job_path(job_id))
-    show.as_json(body) if connection.as_json else show.job(body)
+    output.as_json(body) if connection.as_json else output.job(body)
 
 
 @spread
 def cancel(job_id: JobId, connection: Connection) -> None:
     """Cancel a job; a worker stops within one step."""
-    from service.cli import show, words
+    from service.cli import output, phrases
     from service.cli.client import connect, job_path
 
     with connect(connection) as client:
         body = client.post(job_path(job_id, "/cancel"))
     if connection.as_json:
-        show.as_json(body)
+        output.as_json(body)
     else:
         done = "is" if body["status"] == "canceled" else "was already"
-        show.line(
-            f"{job_id} " + (f"{done} {body['status']}" if words.final(body) else "is stopping")
+        output.line(
+            f"{job_id} " + (f"{done} {body['status']}" if phrases.final(body) else "is stopping")
         )
 
 
@@ -65,13 +65,13 @@ def retry(
     connection: Connection,
 ) -> None:
     """Make a new job of a final one: the same request and seed, but for what you change."""
-    from service.cli import show
+    from service.cli import output
     from service.cli.client import connect, job_path
 
     changes = wanted.body() | ({} if prompt is None else {"prompt": prompt})
     with connect(connection) as client:
         body = client.submit(job_path(job_id, "/retry"), changes, wanted.files())
-    show.as_json(body) if connection.as_json else show.job(body)
+    output.as_json(body) if connection.as_json else output.job(body)
 
 
 @spread
@@ -86,11 +86,11 @@ def download(
 ) -> None:
     """Save a finished job's video."""
     from service.cli import download as bring
-    from service.cli import show
+    from service.cli import output
     from service.cli.client import connect, job_path
 
     bring.check_output(to)
     with connect(connection) as client:
         body = client.get(job_path(job_id))
         file = bring.download(client, body, to, variant)
-    show.as_json(body) if connection.as_json else show.line(f"saved {file}")
+    output.as_json(body) if connection.as_json else output.line(f"saved {file}")

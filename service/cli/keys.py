@@ -25,41 +25,41 @@ def create(
     connection: Connection,
 ) -> None:
     """Make a key. It is shown this once."""
-    from service.cli import show
+    from service.cli import output
     from service.cli.client import connect
 
     with connect(connection) as client:
         body = client.post("/v1/keys", {"name": name, "admin": admin, "budget_usd": _usd(budget)})
     if connection.as_json:
-        show.as_json(body)
+        output.as_json(body)
     else:
-        show.aside(f"{body['key']['id']}, shown this once:")
-        show.line(body["secret"])
+        output.aside(f"{body['key']['id']}, shown this once:")
+        output.line(body["secret"])
 
 
 @app.command("list")
 @spread
 def list_keys(connection: Connection) -> None:
     """List the keys, without their secrets."""
-    from service.cli import show, words
+    from service.cli import output, phrases
     from service.cli.client import connect
 
     with connect(connection) as client:
         body = client.get("/v1/keys")
     if connection.as_json:
-        show.as_json(body)
+        output.as_json(body)
         return
-    show.table(
+    output.table(
         ("id", "name", "prefix", "admin", "this month", "age", "revoked"),
         [
             (
                 key["id"],
-                words.one_line(key["name"]),
+                phrases.one_line(key["name"]),
                 key["prefix"],
                 "yes" if key["admin"] else "",
                 _spent(key["budget"]),
-                words.age(key["created_at"]),
-                words.when(key["revoked_at"]),
+                phrases.age(key["created_at"]),
+                phrases.when(key["revoked_at"]),
             )
             for key in body["data"]
         ],
@@ -74,7 +74,7 @@ def budget(
     connection: Connection,
 ) -> None:
     """Set what a key's jobs may cost in a month; a job that may cost more is refused."""
-    from service.cli import show, words
+    from service.cli import output, phrases
     from service.cli.client import connect
 
     wanted = _usd(usd)
@@ -82,10 +82,10 @@ def budget(
         key_id = _find(client, key)
         body = client.put(f"/v1/keys/{key_id}/budget", {"budget_usd": wanted})
     if connection.as_json:
-        show.as_json(body)
+        output.as_json(body)
     else:
-        bound = "no budget" if wanted is None else f"${words.usd(wanted)} a month"
-        show.line(f"{body['id']} has {bound}; {_spent(body['budget'])} this month")
+        bound = "no budget" if wanted is None else f"${phrases.usd(wanted)} a month"
+        output.line(f"{body['id']} has {bound}; {_spent(body['budget'])} this month")
 
 
 @app.command()
@@ -96,25 +96,25 @@ def revoke(
     """Revoke a key: the next request with it is refused."""
     from urllib.parse import quote
 
-    from service.cli import show
+    from service.cli import output
     from service.cli.client import connect
 
     with connect(connection) as client:
         body = client.delete(f"/v1/keys/{quote(key_id, safe='') or '-'}")
-    show.as_json(body) if connection.as_json else show.line(f"{body['id']} is revoked")
+    output.as_json(body) if connection.as_json else output.line(f"{body['id']} is revoked")
 
 
 def _spent(budget: dict[str, Any]) -> str:
-    from service.cli import words
+    from service.cli import phrases
 
     bound = budget["budget_usd"]
-    return f"${words.usd(budget['spent_usd'])}" + (
-        "" if bound is None else f" of {words.usd(bound)}"
+    return f"${phrases.usd(budget['spent_usd'])}" + (
+        "" if bound is None else f" of {phrases.usd(bound)}"
     )
 
 
 def _usd(text: str) -> float | None:
-    from service.cli.stop import Exit, Stop
+    from service.cli.exits import Exit, Stop
 
     if text == "none":
         return None
@@ -129,7 +129,7 @@ def _usd(text: str) -> float | None:
 
 def _find(client: "Client", wanted: str) -> str:
     """The id of the one key that has this id, or this name and is not revoked."""
-    from service.cli.stop import Exit, Stop
+    from service.cli.exits import Exit, Stop
 
     every = client.get("/v1/keys")["data"]
     found = [key["id"] for key in every if key["id"] == wanted]

@@ -10,9 +10,9 @@ import typer
 
 from service.cli import keys
 from service.cli.doctor import doctor
+from service.cli.exits import EPILOG, Exit, Stop
 from service.cli.jobs import cancel, download, jobs, retry, status
 from service.cli.models import models
-from service.cli.stop import EPILOG, Exit, Stop
 from service.cli.usage import usage
 from service.cli.video import video
 from service.stdio import unblock
@@ -56,8 +56,8 @@ def up(
     child: Child = False,
 ) -> None:
     """Run the service: the API and its local workers."""
-    from service.cli.lifeline import hold_on
-    from service.cli.up import run_up
+    from service.cli.processes.lifeline import hold_on
+    from service.cli.processes.up import run_up
 
     unblock()
     if child:
@@ -74,10 +74,10 @@ app.command()(doctor)
 @app.command(hidden=True)
 def api(socket_fd: int | None = None, pulse_fd: int | None = None) -> None:
     """The API process alone; `up` starts it."""
-    from service.cli.lifeline import hold_on
-    from service.cli.read import read_settings
-    from service.cli.serve import serve
-    from service.domain.failpoint import arm
+    from service.cli.config import read_settings
+    from service.cli.processes.lifeline import hold_on
+    from service.cli.processes.serve import serve
+    from service.failpoint import arm
     from service.log import configure
 
     unblock()
@@ -97,10 +97,10 @@ def worker(
     child: Child = False,
 ) -> None:
     """Run one more worker; it needs the service's RUSHES_WORKER_TOKEN and data directory."""
-    from service.cli.lifeline import hold_on
-    from service.cli.read import read_address, read_settings
-    from service.cli.work import work
-    from service.domain.failpoint import arm
+    from service.cli.config import read_address, read_settings
+    from service.cli.processes.lifeline import hold_on
+    from service.cli.processes.work import work
+    from service.failpoint import arm
     from service.log import configure
 
     unblock()
@@ -116,8 +116,8 @@ def worker(
 @app.command()
 def migrate() -> None:
     """Bring the database up to date."""
-    from service.cli.read import read_settings
-    from service.cli.upgrade import upgrade
+    from service.cli.config import read_settings
+    from service.cli.processes.upgrade import upgrade
 
     upgrade(read_settings())
     typer.echo("the database is up to date")

@@ -8,16 +8,16 @@ from service.cli.flags import Connection, spread
 @spread
 def models(connection: Connection) -> None:
     """List the models: sizes, lengths, GPU, licence, workers."""
-    from service.cli import show
+    from service.cli import output
     from service.cli.client import connect
 
     with connect(connection) as client:
         body = client.get("/v1/models")
     if connection.as_json:
-        show.as_json(body)
+        output.as_json(body)
         return
     columns = ("model", "size", "frames", "fps", "longest", "GPU", "workers", "licence")
-    show.table(columns, map(_row, body["data"]))
+    output.table(columns, map(_row, body["data"]))
 
 
 def _row(card: dict[str, Any]) -> tuple[str, ...]:

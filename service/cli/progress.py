@@ -5,8 +5,8 @@ from typing import Protocol
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from service.cli import show, words
-from service.cli.words import Json
+from service.cli import output, phrases
+from service.cli.phrases import Json
 
 _LINE_EVERY = 25  # percent
 
@@ -44,14 +44,14 @@ class Lines:
         news = (job["status"], job["stage"], job["attempts"], job["progress"] // _LINE_EVERY)
         if news != self._said:
             self._said = news
-            ahead = words.ahead(job)
+            ahead = phrases.ahead(job)
             end = f"  ({ahead})" if ahead else ""
-            show.aside(f"{job['progress']:>3} %  {words.doing(job)}{end}")
+            output.aside(f"{job['progress']:>3} %  {phrases.doing(job)}{end}")
 
     def away(self, trouble: str) -> None:
         if self._said != trouble:
             self._said = trouble
-            show.aside(f"lost sight of the service, looking again: {trouble}")
+            output.aside(f"lost sight of the service, looking again: {trouble}")
 
 
 class Bar:
@@ -64,7 +64,7 @@ class Bar:
             TimeElapsedColumn(),
             TextColumn("{task.description}"),
             TextColumn("{task.fields[ahead]}"),
-            console=show.console(stderr=True),
+            console=output.console(stderr=True),
         )
         self._task = self._bar.add_task("submitted", total=100, ahead="")
 
@@ -78,8 +78,8 @@ class Bar:
         self._bar.update(
             self._task,
             completed=job["progress"],
-            description=words.doing(job),
-            ahead=words.ahead(job),
+            description=phrases.doing(job),
+            ahead=phrases.ahead(job),
         )
 
     def away(self, trouble: str) -> None:

@@ -21,33 +21,33 @@ def usage(
     connection: Connection,
 ) -> None:
     """Show what your jobs took: GPU seconds and dollars."""
-    from service.cli import show
+    from service.cli import output
     from service.cli.client import connect
 
     days = {name: day for name, day in (("from", first), ("to", last)) if day is not None}
     with connect(connection) as client:
         body = client.get("/v1/usage", group_by=by, all_keys=all_keys, **days)
     if connection.as_json:
-        show.as_json(body)
+        output.as_json(body)
         return
     rows = [_row(each["key_name"] or each[by], each) for each in body["data"]]
-    show.table((by, "jobs", "GPU seconds", "USD"), [*rows, _row("total", body["total"])])
-    show.aside(_budget(body["budget"]))
+    output.table((by, "jobs", "GPU seconds", "USD"), [*rows, _row("total", body["total"])])
+    output.aside(_budget(body["budget"]))
 
 
 def _row(name: str, sums: dict[str, Any]) -> tuple[str, ...]:
-    from service.cli import words
+    from service.cli import phrases
 
     seconds = f"{sums['gpu_seconds']:.1f}"
-    return words.one_line(name), str(sums["jobs"]), seconds, words.usd(sums["cost_usd"])
+    return phrases.one_line(name), str(sums["jobs"]), seconds, phrases.usd(sums["cost_usd"])
 
 
 def _budget(budget: dict[str, Any]) -> str:
-    from service.cli import words
+    from service.cli import phrases
 
-    told = f"this month ${words.usd(budget['spent_usd'])} are spent, "
-    told += f"${words.usd(budget['reserved_usd'])} reserved for open jobs"
+    told = f"this month ${phrases.usd(budget['spent_usd'])} are spent, "
+    told += f"${phrases.usd(budget['reserved_usd'])} reserved for open jobs"
     left = budget["left_usd"]
     if left is None:
         return f"{told}; this key has no budget"
-    return f"{told}; ${words.usd(left)} are left of ${words.usd(budget['budget_usd'])}"
+    return f"{told}; ${phrases.usd(left)} are left of ${phrases.usd(budget['budget_usd'])}"

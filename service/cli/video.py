@@ -154,7 +154,7 @@ def video(
     connection: Connection,
 ) -> None:
     """Make a video: submit, watch, download."""
-    from service.cli import show, words
+    from service.cli import output, phrases
     from service.cli.client import Problem, connect
     from service.cli.download import check_output, download
     from service.cli.watch import watch
@@ -169,13 +169,13 @@ def video(
         except Problem as refused:
             raise refused.in_flags(_flags()) from None
         if no_wait:
-            show.as_json(job) if connection.as_json else show.line(job["id"])
+            output.as_json(job) if connection.as_json else output.line(job["id"])
             return
-        show.aside(f"job {job['id']}")
+        output.aside(f"job {job['id']}")
         job = watch(client, job)
         if connection.as_json:
-            show.as_json(job)
+            output.as_json(job)
         file = download(client, job, to)
     if not connection.as_json:
-        show.line(f"saved {file}  ({words.clip(job['result'])})")
-        show.fields([("job", job["urls"]["self"]), ("model", words.made_by(job))])
+        output.line(f"saved {file}  ({phrases.clip(job['result'])})")
+        output.fields([("job", job["urls"]["self"]), ("model", phrases.made_by(job))])

@@ -7,9 +7,9 @@ from typing import Literal
 import typer
 
 from service.cli.client import Client, Problem, Unreachable, job_path
+from service.cli.exits import Exit, Stop
+from service.cli.phrases import Json, final
 from service.cli.progress import Meter, meter
-from service.cli.stop import Exit, Stop
-from service.cli.words import Json, final
 
 # No `?wait`: it holds the answer back until the job is final, and the bar would stand still.
 _FIRST_PAUSE_SECONDS = 0.1

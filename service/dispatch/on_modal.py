@@ -76,7 +76,7 @@ class ModalDispatcher:
             raise Unavailable(f"Modal does not answer: {error!r}") from error
         except TimeoutError:
             # Python's own: it has not ended. A worker must never raise one of these itself, or it
-            # would look alive for ever; ours raise nothing (service/workers/called.py).
+            # would look alive for ever; ours raise nothing (service/workers/call_worker.py).
             return "alive"
         except (Exception, SystemExit) as error:  # noqa: BLE001 - what ended the call comes out of it
             log.warning("call died", call=call_id, error=type(error).__name__)

@@ -5,9 +5,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.domain.card import ModelCard
-from service.domain.levers import Profile
-from service.domain.request import Text, VideoRequest
+from service.domain.artifact import Artifact
+from service.domain.models.card import ModelCard
+from service.domain.models.tuning import Profile
+from service.domain.request import VideoRequest
+from service.domain.text import Text
 
 
 class Stage(StrEnum):
@@ -82,17 +84,6 @@ class Progress(BaseModel):
     detail: Annotated[Text, Field(max_length=200)] | None = None
 
 
-class Artifact(BaseModel):
-    """Finished bytes: their key, type, size and SHA-256 (hex)."""
-
-    model_config = ConfigDict(frozen=True)
-
-    key: Annotated[Text, Field(max_length=300)]
-    media_type: Annotated[Text, Field(max_length=64)]
-    size_bytes: int = Field(ge=0)
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-
-
 ShortText = Annotated[Text, Field(max_length=100)]
 
 
@@ -119,14 +110,6 @@ class VideoFacts(BaseModel):
     @property
     def duration_seconds(self) -> float:
         return self.num_frames / self.fps
-
-
-# Below an attempt's bytes: the finished segments of a long video.
-SEGMENTS = "segments"
-# The outcome beside the bytes, written last: where it is, the attempt was finished.
-MANIFEST = "manifest.json"
-# What a worker that cannot reach the service puts there first.
-BEGUN_SIGN = "begun.txt"
 
 
 class Outcome(BaseModel):

@@ -1,123 +1,24 @@
 """What is told to others: the kinds of events, and one event owed to one URL."""
 
-import secrets
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import NewType
-
-from pydantic import AwareDatetime, BaseModel, ConfigDict
-
-from service.domain.job import Job, JobId, JobState, KeyId
-from service.domain.request import EventKind
-
-EndpointId = NewType("EndpointId", str)
-DeliveryId = NewType("DeliveryId", str)
+from typing import Literal
 
 TEST_EVENT = "webhook.test"
 
-# The event that a job's arrival in a state is.
-EVENT_OF: dict[JobState, EventKind] = {
-    JobState.RUNNING: "job.started",
-    JobState.SUCCEEDED: "job.succeeded",
-    JobState.FAILED: "job.failed",
-    JobState.CANCELED: "job.canceled",
-    JobState.EXPIRED: "job.expired",
-}
+
+# What can be subscribed to; `webhook.test` besides is sent only when asked for.
+EventKind = Literal[
+    "job.started",
+    "job.progress",
+    "job.succeeded",
+    "job.failed",
+    "job.canceled",
+    "job.expired",
+]
 
 
-class DeliveryState(StrEnum):
-    """`dead`: every try failed. `disabled`: the endpoint wants no more."""
-
-    PENDING = "pending"
-    DELIVERED = "delivered"
-    DEAD = "dead"
-    DISABLED = "disabled"
-
-
-# How long the secret before goes on signing beside a new one.
-OVERLAP = timedelta(hours=24)
-
-
-@dataclass(frozen=True)
-class Secrets:
-    """What signs: the present secret and, for a day after a rotation, the one before it."""
-
-    present: bytes
-    old: bytes | None = None
-    old_until: datetime | None = None
-
-    @classmethod
-    def new(cls) -> "Secrets":
-        """32 random bytes; Standard Webhooks wants 24 to 64."""
-        return cls(secrets.token_bytes(32))
-
-    def rotated(self, now: datetime) -> "Secrets":
-        return Secrets(secrets.token_bytes(32), old=self.present, old_until=now + OVERLAP)
-
-    def good(self, now: datetime) -> list[bytes]:
-        """Those that sign at this moment, the present one first."""
-        if self.old is None or self.old_until is None or self.old_until <= now:
-            return [self.present]
-        return [self.present, self.old]
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """A URL that a customer registered, and what for."""
-
-    id: EndpointId
-    key_id: KeyId
-    url: str
-    events: tuple[str, ...]
-    secrets: Secrets
-    created_at: datetime
-    failing_since: datetime | None = None
-    disabled_at: datetime | None = None
-    disabled_reason: str | None = None
-
-
-class Try(BaseModel):
-    """One try at a delivery. `error` is a word of ours, never a byte of the answer."""
-
-    model_config = ConfigDict(frozen=True)
-
-    at: AwareDatetime
-    status: int | None = None
-    error: str | None = None
-    duration_ms: int = 0
-
-    @property
-    def succeeded(self) -> bool:
-        """A 2xx and nothing else."""
-        return self.status is not None and 200 <= self.status < 300
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """One event owed to one URL. Its id is the `webhook-id`, the same on every try."""
-
-    id: DeliveryId
-    key_id: KeyId
-    event: str
-    url: str
-    state: DeliveryState
-    created_at: datetime
-    job_id: JobId | None = None
-    endpoint_id: EndpointId | None = None
-    snapshot: Job | None = None  # the job when it happened
-    body: bytes | None = None  # fixed at the first try
-    attempt: int = 0
-    fence: int = 0
-    next_at: datetime | None = None
-    delivered_at: datetime | None = None
-    tries: tuple[Try, ...] = field(default=())
-
-
-@dataclass(frozen=True)
-class DeliveryFilter:
-    """Which deliveries are wanted; what is None is not asked for."""
-
-    job_id: JobId | None = None
-    endpoint_id: EndpointId | None = None
-    state: DeliveryState | None = None
+DEFAULT_EVENTS: tuple[EventKind, ...] = (
+    "job.succeeded",
+    "job.failed",
+    "job.canceled",
+    "job.expired",
+)

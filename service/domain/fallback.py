@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from service.domain.levers import Profile
+from service.domain.models.tuning import Profile
 from service.domain.request import VideoRequest
 
 # Fields of a request that are compared when another model takes it over; the prompt and what the

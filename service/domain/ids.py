@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import NewType
 from uuid import UUID
 
 _SHAPE = re.compile(r"[a-z]{3}_[0-9a-v]{26}")  # 26 letters of 5 bits hold the 128 bits
@@ -81,3 +82,9 @@ def _stamp(id_: str) -> int:
 def _bytes(id_: str) -> bytes:
     padded = id_.partition("_")[2].upper().ljust(32, "=")
     return base64.b32hexdecode(padded)
+
+
+JobId = NewType("JobId", str)
+
+
+KeyId = NewType("KeyId", str)

@@ -1,22 +1,16 @@
 """What a job is, and which moves between its states are legal."""
 
-import re
-import secrets
 from enum import StrEnum
-from typing import Literal, NewType
+from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from service.domain.artifact import artifact_prefix
 from service.domain.attempt import FailureKind, Stage, VideoFacts
 from service.domain.fallback import Fallback, FellBack
-from service.domain.levers import Profile
-from service.domain.media import Role
+from service.domain.ids import JobId, KeyId
+from service.domain.models.tuning import Profile
 from service.domain.request import VideoRequest
-
-_SALT = re.compile(r"[0-9a-f]{8}")
-
-JobId = NewType("JobId", str)
-KeyId = NewType("KeyId", str)
 
 Priority = Literal["low", "normal", "high"]
 RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}  # the lowest is claimed first
@@ -151,51 +145,6 @@ class Job(BaseModel):
 
 def left_ms(expected_ms: int, attempt_progress: float) -> float:
     return expected_ms * (1 - attempt_progress)
-
-
-def job_folder(job_id: JobId) -> str:
-    """The prefix of everything that attempts at a job have kept."""
-    return f"jobs/{job_id}"
-
-
-def input_folder(job_id: JobId) -> str:
-    """The prefix of the pictures and films that a job was given."""
-    return f"inputs/{job_id}"
-
-
-def input_key(job_id: JobId, role: Role) -> str:
-    return f"{input_folder(job_id)}/{role}"
-
-
-def artifact_prefix(job_id: JobId, fence: int | str) -> str:
-    return f"{job_folder(job_id)}/{fence}"
-
-
-def new_salt() -> str:
-    return secrets.token_hex(4)
-
-
-def is_salted(prefix: str, job_id: JobId, fence: int) -> bool:
-    """Tell whether this is a folder of an attempt at the job with that fence and any salt."""
-    salt = prefix.removeprefix(f"{artifact_prefix(job_id, fence)}-")
-    return _SALT.fullmatch(salt) is not None
-
-
-def lone_prefix(job_id: JobId, fence: int, call_id: str) -> str:
-    """Where a call keeps its bytes that could not reach the service to begin: the bytes of
-    another container with the same ticket must not meet them."""
-    return f"{artifact_prefix(job_id, fence)}-{call_id[-12:]}"
-
-
-def lone_fence(name: str, call_id: str) -> int | None:
-    """The fence in the name of a folder that `lone_prefix` made for this call; None for others."""
-    fence, _, whose = name.partition("-")
-    return int(fence) if whose == call_id[-12:] and fence.isdecimal() else None
-
-
-def attempt_folder(key: str) -> str:
-    """The name of the folder, directly below its job's, in which these bytes of an attempt lie."""
-    return key.split("/")[2]
 
 
 class JobFilter(BaseModel):

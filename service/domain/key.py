@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from service.domain import ids
-from service.domain.job import KeyId
+from service.domain.ids import KeyId
 
 _OURS = re.compile(r"rsh_[0-9a-f]{8}_[A-Za-z0-9_-]{43}")
 _PREFIX_LENGTH = len("rsh_01234567")

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from service.domain.catalog import CARDS
-from service.domain.keeping import Keeping
+from service.domain.models.catalog import CARDS
 
 # Modal's list prices, US dollars a second (https://modal.com/pricing): the list of July 2026, of
 # which L40S, A100 and H100 were looked up again on 2026-10-07. CPU and memory are billed beside.
@@ -161,16 +160,6 @@ class Balance:
 
     def allows(self, estimate: int) -> bool:
         return self.budget is None or self.spent + self.reserved + estimate <= self.budget
-
-
-@dataclass(frozen=True)
-class Terms:
-    """On what terms a job is done: what its GPU seconds cost, how long what stays, and which
-    models there are for it."""
-
-    rates: Rates
-    keeping: Keeping
-    models: frozenset[str]
 
 
 def _words(name: str) -> frozenset[str]:

@@ -5,36 +5,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from service.domain.event import EventKind
 from service.domain.media import MOST_KEYFRAMES, Fit, MediaRef, Role, keyframe_role
-
-# What can be subscribed to; `webhook.test` besides is sent only when asked for.
-EventKind = Literal[
-    "job.started",
-    "job.progress",
-    "job.succeeded",
-    "job.failed",
-    "job.canceled",
-    "job.expired",
-]
-DEFAULT_EVENTS: tuple[EventKind, ...] = (
-    "job.succeeded",
-    "job.failed",
-    "job.canceled",
-    "job.expired",
-)
+from service.domain.text import Label, MetadataLabel, Prompt, Value, _storable
 
 MAX_SEED = 2**32 - 1  # the largest that every generator (numpy, torch, JavaScript) takes exactly
-
-
-def _storable(text: str) -> str:
-    # Postgres text and process arguments cannot carry NUL; half a surrogate pair is no character.
-    if "\x00" in text:
-        raise ValueError("must not contain the NUL character")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("must not contain half of a surrogate pair") from None
-    return text
 
 
 def _whole(number: Any) -> Any:
@@ -45,29 +20,9 @@ def _whole(number: Any) -> Any:
 
 
 WHOLE = BeforeValidator(_whole)
-Text = Annotated[str, AfterValidator(_storable)]
-Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_storable)]
-# What every database finds again by `metadata[label]=…`.
-METADATA_LABEL = r"[A-Za-z0-9 _.:/@-]{1,64}"
-MetadataLabel = Annotated[str, Field(pattern=f"^{METADATA_LABEL}$")]
-Value = Annotated[str, Field(max_length=500), AfterValidator(_storable)]
 
 
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be blank")
-    return text
-
-
-Prompt = Annotated[
-    str,
-    Field(min_length=1, max_length=4000),
-    AfterValidator(_storable),
-    AfterValidator(_not_blank),
-]
-
-
-# Base64, a data URI, an https URL or a job's id; told apart where it is taken in (api/asked.py).
+# Base64, a data URI, an https URL or a job's id; told apart in api/body/parse.py.
 MediaText = Annotated[str, Field(min_length=1), AfterValidator(_storable)]
 
 

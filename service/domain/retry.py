@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from service.domain.attempt import Failure, FailureKind
 from service.domain.fallback import Fallback, FellBack, changes
 from service.domain.job import Job
-from service.domain.levers import Profile
+from service.domain.models.tuning import Profile
 from service.domain.request import VideoRequest
 
 MAX_ATTEMPTS = 3

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 from service.domain import ids
 from service.domain.fallback import Fallback
-from service.domain.job import Job, JobId, JobState, KeyId, Priority
+from service.domain.ids import JobId, KeyId
+from service.domain.job import Job, JobState, Priority
 from service.domain.price import Rate
 from service.domain.request import VideoRequest
 from service.domain.retry import MAX_ATTEMPTS

@@ -13,7 +13,7 @@ import httpcore
 
 from service.egress.connection import Connect, Stream, dial
 from service.egress.deadline import Deadline, Reason, TargetFailed
-from service.egress.lookup import Lookups, Resolve, system_addresses
+from service.egress.dns import Lookups, Resolve, system_addresses
 from service.egress.target import (
     MOST_CHARACTERS,
     Rules,

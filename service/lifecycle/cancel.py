@@ -2,11 +2,12 @@
 
 from datetime import datetime
 
-from service.domain.job import Job, JobId, JobState, KeyId
+from service.domain.ids import JobId, KeyId
+from service.domain.job import Job, JobState
 from service.domain.price import Charge
 from service.lifecycle.find import hold
 from service.store import attempts, moves
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 
 def cancel(tx: Transaction, job_id: JobId, key_id: KeyId, now: datetime) -> Job:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.domain.artifact import input_folder, input_key
 from service.domain.errors import FieldError, RequestRefused
-from service.domain.job import JobId, input_folder, input_key
+from service.domain.ids import JobId
 from service.domain.media import MediaRef, Role
 from service.domain.ports import ArtifactStore
 

@@ -1,7 +1,9 @@
 """Delete a final job: its bytes first, then its row."""
 
+from service.domain.artifact import job_folder
 from service.domain.errors import Conflict
-from service.domain.job import Job, JobId, KeyId, job_folder
+from service.domain.ids import JobId, KeyId
+from service.domain.job import Job
 from service.domain.ports import ArtifactStore
 from service.lifecycle.find import find
 from service.lifecycle.inputs import discard

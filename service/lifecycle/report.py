@@ -3,19 +3,21 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from service.domain.artifact import is_salted, lone_prefix
 from service.domain.attempt import Failure, FailureKind, Outcome, Progress
 from service.domain.call import CallEnd
 from service.domain.errors import Lost, NotFound, RequestRefused
-from service.domain.job import Job, JobId, JobState, is_salted, lone_prefix
+from service.domain.ids import JobId
+from service.domain.job import Job, JobState
 from service.domain.key import opens
-from service.domain.price import Terms
 from service.domain.retry import MAX_RESTARTS
-from service.lifecycle.charge import Spent, charge_of
-from service.lifecycle.manifest import faults
+from service.domain.terms import Terms
+from service.lifecycle.billing import Spent, charge_of
 from service.lifecycle.settle import give_back, settle
+from service.lifecycle.verify import faults
 from service.store import attempts, jobs, moves
 from service.store.attempts import Attempt
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,20 @@ from functools import partial
 
 from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import Busy, Unavailable
-from service.domain.job import Job, JobState, KeyId
+from service.domain.ids import KeyId
+from service.domain.job import Job, JobState
 from service.domain.ports import ArtifactStore
-from service.domain.price import Terms
 from service.domain.retry import LONGEST_WAIT
-from service.lifecycle.calls import Calls
-from service.lifecycle.judged import each_free, move_judged
-from service.lifecycle.manifest import finished_outcome
+from service.domain.terms import Terms
+from service.lifecycle.calls.calls import Calls
+from service.lifecycle.find import move_each_unlocked, move_if_unchanged
 from service.lifecycle.report import succeed
 from service.lifecycle.settle import lapse, pass_over, settle
+from service.lifecycle.verify import finished_outcome
 from service.log import Log
 from service.store import jobs, moves
 from service.store.database import Database
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 log = Log(__name__)
 
@@ -64,14 +65,14 @@ class Rescuer:
         return sum(
             moved
             for due, move in rules
-            for moved in each_free(self.db.read(due), busy, partial(self._try, move, now))
+            for moved in move_each_unlocked(self.db.read(due), busy, partial(self._try, move, now))
         )
 
     def _ask_calls(self, calls: Calls, now: datetime, busy: set[KeyId]) -> None:
         """Whoever is silent is asked first. One that cannot be asked is not called lost, nor is one
         of a key that is busy."""
         silent = self.db.read(lambda tx: jobs.lapsed(tx, now, 2 * self.longest_lease))
-        for _ in each_free(silent, busy, partial(_ask, calls, now)):
+        for _ in move_each_unlocked(silent, busy, partial(_ask, calls, now)):
             pass
 
     def _try(self, move: Move, now: datetime, job: Job) -> bool:
@@ -88,7 +89,7 @@ class Rescuer:
             return False
 
     def _move(self, job: Job, work: Work) -> bool:
-        moved = move_judged(self.db, job, lambda tx, _: work(tx))
+        moved = move_if_unchanged(self.db, job, lambda tx, _: work(tx))
         if moved is not None:
             log.warning(
                 "job moved by time",

@@ -6,16 +6,16 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from service.domain import ids
-from service.domain.attempt import SEGMENTS
-from service.domain.failpoint import failpoint
-from service.domain.job import Job, JobState, artifact_prefix, attempt_folder, job_folder
-from service.domain.keeping import Keeping, Purge, next_purge_at, purge_of
+from service.domain.artifact import SEGMENTS, artifact_prefix, attempt_folder, job_folder
+from service.domain.job import Job, JobState
 from service.domain.ports import ArtifactStore
+from service.domain.retention import Keeping, Purge, next_purge_at, purge_of
+from service.failpoint import failpoint
 from service.lifecycle.inputs import discard
 from service.log import Log
 from service.store import deliveries, idempotency, jobs
 from service.store.database import Database
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 log = Log(__name__)
 

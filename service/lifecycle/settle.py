@@ -7,11 +7,12 @@ from typing import Any
 
 from service.domain.attempt import Failure, FailureKind
 from service.domain.job import Job, JobState
-from service.domain.price import Charge, Terms
+from service.domain.price import Charge
 from service.domain.retry import MAX_LAPSED, retry_wait, spares, step_down
-from service.lifecycle.charge import Spent, charge_of
+from service.domain.terms import Terms
+from service.lifecycle.billing import Spent, charge_of
 from service.store import attempts, moves
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 
 def settle(

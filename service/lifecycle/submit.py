@@ -13,14 +13,15 @@ from service.domain.errors import (
     RequestRefused,
     ServiceError,
 )
-from service.domain.job import Job, KeyId
+from service.domain.ids import KeyId
+from service.domain.job import Job
 from service.domain.limits import Limits
 from service.domain.price import microusd, month_of
 from service.domain.submission import Idempotency, Submission, new_job
 from service.lifecycle.find import hold
 from service.store import idempotency, jobs, keys
 from service.store.idempotency import Name, Remembered
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 Room = Callable[[], None]
 

@@ -7,11 +7,11 @@ from functools import partial
 
 from service.domain import ids
 from service.domain.clock import TOLERANCE, ServiceClock, Timeline
-from service.lifecycle.turn import Turn
+from service.lifecycle.leader import Turn
 from service.log import Log
 from service.store import timeline
 from service.store.database import Database
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 log = Log(__name__)
 

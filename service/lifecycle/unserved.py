@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from service.domain.job import Job
-from service.domain.price import Terms
-from service.lifecycle.judged import each_free, move_judged
+from service.domain.terms import Terms
+from service.lifecycle.find import move_each_unlocked, move_if_unchanged
 from service.lifecycle.settle import give_up_model
 from service.log import Log
-from service.store import jobs, turns
+from service.store import jobs, leases
 from service.store.database import Database
 
 log = Log(__name__)
@@ -45,7 +45,7 @@ class Unserved:
         """Answers how many jobs were moved."""
         gone = self._gone(now)
         due = self.db.read(lambda tx: jobs.queued_for(tx, gone, size=_BATCH)) if gone else []
-        each = each_free(due, set(), lambda job: self._move(job, now))
+        each = move_each_unlocked(due, set(), lambda job: self._move(job, now))
         moved = Counter(how for how in each if how is not None)
         for (model, became), count in moved.items():
             log.warning("model is served no more", model=model, jobs=count, became=became)
@@ -66,7 +66,7 @@ class Unserved:
         # Where all were away, the others come back soon. Never longer: the clock may be set.
         if self._judges_at is None or self._judges_at > now + _LASTS:
             self._judges_at = now + _LASTS
-        until = self.db.read(lambda tx: turns.until(tx, [_name(model) for model in away]))
+        until = self.db.read(lambda tx: leases.until(tx, [_name(model) for model in away]))
         never_said = {model for model in away if _name(model) not in until}
         if never_said:  # perhaps by a process of an earlier release
             self._say(never_said, now)
@@ -76,12 +76,14 @@ class Unserved:
 
     def _say(self, models: Iterable[str], now: datetime) -> None:
         names = sorted(map(_name, models))
-        self.db.write(lambda tx: turns.keep(tx, names, "", until=now + _LASTS)).result()
+        self.db.write(lambda tx: leases.keep(tx, names, "", until=now + _LASTS)).result()
 
     def _move(self, job: Job, now: datetime) -> tuple[str, str] | None:
         """The model that it waited for, and what became of it; None where it has moved itself."""
         model = job.request.model
-        after = move_judged(self.db, job, lambda tx, held: give_up_model(tx, held, self.terms, now))
+        after = move_if_unchanged(
+            self.db, job, lambda tx, held: give_up_model(tx, held, self.terms, now)
+        )
         if after is None:
             return None
         return model, "failed" if after.state.final else f"queued for {after.request.model}"

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from service.domain.errors import Unavailable
-from service.domain.ports import Entry
+from service.offsite.ports import Entry
 
 
 class VolumeShelf:

@@ -17,8 +17,9 @@ from datetime import timedelta
 from threading import Lock
 
 from service.domain.errors import Unavailable
-from service.domain.ports import Clock, Entry, Register
+from service.domain.ports import Clock
 from service.log import Log
+from service.offsite.ports import Entry, Register
 
 log = Log(__name__)
 

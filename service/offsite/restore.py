@@ -8,10 +8,10 @@ from itertools import takewhile
 from pathlib import Path
 
 from service.domain.errors import Unavailable
-from service.domain.ports import Shelf
 from service.log import Log
-from service.offsite.copies import Copy, Generation, digest, newest_epoch, read_names, states
-from service.offsite.log import log_of
+from service.offsite.generations import Copy, Generation, digest, newest_epoch, read_names, states
+from service.offsite.ports import Shelf
+from service.offsite.wal import log_of
 
 log = Log(__name__)
 

@@ -5,11 +5,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from service.domain.errors import Unavailable
-from service.domain.ports import Quiet, Shelf
+from service.domain.ports import Quiet
 from service.log import Log
-from service.offsite.copies import Copy, Generation, read_names
-from service.offsite.log import LogReplaced, Mark, read_on
+from service.offsite.generations import Copy, Generation, read_names
 from service.offsite.ownership import Ownership
+from service.offsite.ports import Shelf
+from service.offsite.wal import LogReplaced, Mark, read_on
 
 log = Log(__name__)
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from threading import Event, Thread
 
 from service.domain.errors import Unavailable
-from service.domain.ports import Clock, Register, Shelf
+from service.domain.ports import Clock
 from service.log import Log
-from service.offsite.copies import newest_epoch, read_names
+from service.offsite.generations import newest_epoch, read_names
 from service.offsite.ownership import Ownership
+from service.offsite.ports import Register, Shelf
 from service.offsite.restore import restore
 from service.offsite.shipping import Shipping
 

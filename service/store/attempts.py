@@ -7,10 +7,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.domain.attempt import FailureKind
-from service.domain.job import Job, JobId
+from service.domain.ids import JobId
+from service.domain.job import Job
 from service.domain.price import Charge
 from service.store.tables import AttemptRow
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 LAPSED = "lapsed"  # the outcome of an attempt that no worker began
 

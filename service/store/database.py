@@ -17,20 +17,12 @@ from service.domain.errors import Busy, Unavailable
 from service.domain.ports import Offsite
 from service.log import Log
 from service.store.aside import Aside
-from service.store.ear import Ear
 from service.store.engine import READ_ONLY, make_engine, parse, sqlstate
-from service.store.held import Held, Shipper
+from service.store.notify import Ear
 from service.store.readers import PooledReaders, Readers, ThreadReaders, is_lost
-from service.store.work import (
-    Done,
-    Together,
-    Transaction,
-    Work,
-    all_topics,
-    answer_all,
-    by_kind,
-    fail_all,
-)
+from service.store.shipper import Held, Shipper
+from service.store.transaction import Transaction
+from service.store.work import Done, Together, Work, all_topics, answer_all, by_kind, fail_all
 
 log = Log(__name__)
 

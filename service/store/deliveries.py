@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from service.domain.event import (
+from service.domain.ids import JobId, KeyId
+from service.domain.job import Job
+from service.domain.webhook import (
     Delivery,
     DeliveryFilter,
     DeliveryId,
@@ -14,9 +16,8 @@ from service.domain.event import (
     EndpointId,
     Try,
 )
-from service.domain.job import Job, JobId, KeyId
 from service.store.tables import PENDING, DeliveryRow
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 _deliveries: sa.Table = DeliveryRow.__table__  # type: ignore[attr-defined]
 _PENDING = sa.text(PENDING)

@@ -6,10 +6,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.domain.event import Endpoint, EndpointId, Secrets
-from service.domain.job import KeyId
+from service.domain.ids import KeyId
+from service.domain.webhook import Endpoint, EndpointId, Secrets
 from service.store.tables import EndpointRow
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 _endpoints: sa.Table = EndpointRow.__table__  # type: ignore[attr-defined]
 

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from service.domain.job import Job, KeyId
+from service.domain.ids import KeyId
+from service.domain.job import Job
 from service.domain.submission import Idempotency
 from service.store.tables import IdempotencyRow
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 _idempotency: sa.Table = IdempotencyRow.__table__  # type: ignore[attr-defined]
 _NAMED = sa.tuple_(_idempotency.c.key_id, _idempotency.c.name).in_(

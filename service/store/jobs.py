@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from service.domain.job import Job, JobFilter, JobId, JobState, KeyId, left_ms
-from service.domain.line import Waiting
+from service.domain.ids import JobId, KeyId
+from service.domain.job import Job, JobFilter, JobState, left_ms
+from service.domain.queue_order import Waiting
 from service.store import deliveries, labels
 from service.store.job_rows import job_table, to_job, to_row
 from service.store.tables import ACTIVE_STATES, INPUTS_KEPT, QUEUED, KeyRow
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 _QUEUED = sa.text(QUEUED)
 _ACTIVE_NOW = sa.text(ACTIVE_STATES)

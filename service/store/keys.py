@@ -7,12 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.domain.event import Secrets
-from service.domain.job import KeyId
+from service.domain.ids import KeyId
 from service.domain.key import Key
 from service.domain.price import Balance
+from service.domain.webhook import Secrets
 from service.store.tables import KeyRow
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 _keys: sa.Table = KeyRow.__table__  # type: ignore[attr-defined]
 

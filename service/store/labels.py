@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from service.domain.job import Job, KeyId
+from service.domain.ids import KeyId
+from service.domain.job import Job
 from service.store.job_rows import job_table
 from service.store.tables import LabelRow
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 label_table: sa.Table = LabelRow.__table__  # type: ignore[attr-defined]
 _INSERT = sa.insert(label_table)

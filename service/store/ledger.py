@@ -7,10 +7,11 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.domain.job import Job, KeyId
+from service.domain.ids import KeyId
+from service.domain.job import Job
 from service.domain.price import Charge
 from service.store.tables import LedgerRow
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 _ledger: sa.Table = LedgerRow.__table__  # type: ignore[attr-defined]
 

@@ -9,14 +9,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from service.domain.artifact import new_salt
 from service.domain.attempt import Failure, Outcome, Progress
-from service.domain.event import EVENT_OF
-from service.domain.job import ACTIVE, Job, JobState, new_salt, sources
-from service.domain.keeping import SETTLE
+from service.domain.job import ACTIVE, Job, JobState, sources
 from service.domain.price import Charge, microusd, month_of
+from service.domain.retention import SETTLE
+from service.domain.webhook import EVENT_OF
 from service.store import keys, ledger, outbox
 from service.store.job_rows import job_table, to_job, to_row
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 
 def claim(tx: Transaction, job: Job, *, lease_until: datetime) -> Job | None:

@@ -4,11 +4,11 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from service.domain import ids
-from service.domain.event import Delivery, DeliveryId, DeliveryState, EndpointId
+from service.domain.event import DEFAULT_EVENTS, EventKind
 from service.domain.job import Job
-from service.domain.request import DEFAULT_EVENTS, EventKind
+from service.domain.webhook import Delivery, DeliveryId, DeliveryState, EndpointId
 from service.store import deliveries, endpoints
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 Target = tuple[str, EndpointId | None]
 

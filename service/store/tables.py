@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
 from service.domain.attempt import FailureKind, Stage
-from service.domain.event import DeliveryState
 from service.domain.job import ACTIVE, FINAL, JobState
-from service.domain.levers import Profile
+from service.domain.models.tuning import Profile
+from service.domain.webhook import DeliveryState
 from service.store.columns import Id, Instant, Json, words
 
 SQLModel.metadata.naming_convention = {

@@ -22,7 +22,7 @@ from service.store.tables import (
     TimelineRow,
     TurnRow,
 )
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 _MICROSECOND = timedelta(microseconds=1)
 _OPEN = sa.text(f"({QUEUED} OR {ACTIVE_STATES})")

@@ -5,36 +5,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
-import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.sql.base import Executable
 
 from service.domain.errors import ServiceError
 from service.store.readers import unavailable
+from service.store.transaction import Transaction
 
 T = TypeVar("T")
 Item = TypeVar("Item")
-
-
-@dataclass
-class Transaction:
-    """One unit of work. `ring` names what must be heard about once this is committed; `undo` is
-    done where it is not, before any other work runs."""
-
-    connection: sa.Connection
-    topics: list[str] = field(default_factory=list)
-    wrote: bool = False
-    undo: list[Callable[[], None]] = field(default_factory=list)
-
-    def execute(self, statement: Executable, values: Any = None) -> sa.CursorResult[Any]:
-        result = self.connection.execute(statement, values)
-        if not statement.is_select:
-            # A guarded UPDATE that matched nothing has spoiled nothing.
-            self.wrote = self.wrote or result.returns_rows or result.rowcount != 0
-        return result
-
-    def ring(self, topic: str) -> None:
-        self.topics.append(topic)
 
 
 # Work of one kind on several items: an answer for each, which is an error where it must be one.

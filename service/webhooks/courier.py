@@ -5,8 +5,8 @@ from collections import Counter
 from threading import Event, Lock, Thread
 
 from service.domain.errors import Unavailable
-from service.domain.event import DeliveryId
 from service.domain.ports import Clock
+from service.domain.webhook import DeliveryId
 from service.log import Log
 from service.store import deliveries
 from service.store.database import Database

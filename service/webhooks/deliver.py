@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from service.domain.event import Delivery, DeliveryId, DeliveryState, Endpoint, Secrets, Try
-from service.domain.failpoint import failpoint
 from service.domain.ports import Clock
+from service.domain.webhook import Delivery, DeliveryId, DeliveryState, Endpoint, Secrets, Try
 from service.egress.client import Answer, Egress, TargetFailed, TargetRefused
+from service.failpoint import failpoint
 from service.store import deliveries, endpoints, keys
 from service.store.database import Database
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 from service.webhooks import sign
 from service.webhooks.timetable import next_try
 

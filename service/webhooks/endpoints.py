@@ -4,8 +4,9 @@ from datetime import datetime
 
 from service.domain import ids
 from service.domain.errors import Conflict, NotFound
-from service.domain.event import (
-    TEST_EVENT,
+from service.domain.event import TEST_EVENT
+from service.domain.ids import KeyId
+from service.domain.webhook import (
     Delivery,
     DeliveryId,
     DeliveryState,
@@ -13,10 +14,9 @@ from service.domain.event import (
     EndpointId,
     Secrets,
 )
-from service.domain.job import KeyId
 from service.store import deliveries, endpoints, keys
 from service.store.outbox import host_of
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 MOST_PER_KEY = 16
 

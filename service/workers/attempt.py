@@ -12,15 +12,15 @@ from service.domain.attempt import (
     Ticket,
     WorkerStopping,
 )
-from service.domain.card import ModelCard
 from service.domain.errors import Lost, StorageFull, Unavailable
+from service.domain.models.card import ModelCard
 from service.log import Log
 from service.workers import machine
 from service.workers.adapters.base import Adapter
 from service.workers.device import let_go
 from service.workers.machine import reason_of
+from service.workers.recipe import Bench, make_video
 from service.workers.reporter import GivenBack, HttpReporter
-from service.workers.run import Bench, make_video
 from service.workers.stopwatch import Stopwatch
 
 log = Log(__name__)

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.card import ModelCard
-from service.domain.levers import Profile
+from service.domain.models.card import ModelCard
+from service.domain.models.tuning import Profile
 
 if TYPE_CHECKING:
     import torch

@@ -5,11 +5,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from service.domain.artifact import job_folder
 from service.domain.attempt import AttemptFailed
-from service.domain.ids import new
-from service.domain.job import JobId, job_folder
+from service.domain.ids import JobId, new
 from service.workers.machine import fault_of_ffmpeg, reason_of
-from service.workers.run import Bench
+from service.workers.recipe import Bench
 
 _BYTES = 1 << 20
 

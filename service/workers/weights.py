@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.card import ModelCard, Weights
+from service.domain.models.card import ModelCard, Weights
 
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.domain.catalog import CARDS
+from service.domain.models.catalog import CARDS
 from tests.api.world import World
 
 OOM = {"kind": "oom", "code": "out_of_memory", "message": "it does not fit"}

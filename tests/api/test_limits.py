@@ -10,16 +10,16 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
-from service import wiring
-from service.api import room
-from service.api.pace import Pace
-from service.api.room import Room
-from service.api.waits import Waits
 from service.app import build
-from service.deployed import API_INPUTS
+from service.deployment import API_INPUTS
 from service.domain.errors import RateLimited, StorageFull
-from service.domain.job import KeyId
+from service.domain.ids import KeyId
+from service.runtime import disk_space
+from service.runtime.disk_space import Room
+from service.runtime.rate_limit import Pace
+from service.runtime.wait_slots import Waits
 from service.settings import Settings
+from service.wiring import rules
 from tests.api.world import KEY, World
 from tests.disks import small_disk
 
@@ -85,7 +85,7 @@ def test_a_nearly_full_disk_takes_no_job_and_begins_none(
     job = world.submit()
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**12, 10**12 - 10**6, 10**6))
-    monkeypatch.setattr(room, "_LOOK_SECONDS", 0)
+    monkeypatch.setattr(disk_space, "_LOOK_SECONDS", 0)
     world.parts.room._good_until = 0.0
 
     refused = world.client.post("/generate-video", json={"prompt": "x"})
@@ -117,7 +117,7 @@ def test_a_disk_without_inodes_takes_no_job_though_it_has_room_for_bytes(tmp_pat
 def test_held_requests_leave_room_for_others(settings: Settings) -> None:
     """On Modal each of them takes one of the places of a container."""
     settings.dispatch = "modal"
-    waits = Waits(wiring.limits(settings).max_waits)
+    waits = Waits(rules.limits(settings).max_waits)
 
     with ExitStack() as held:
         one = [held.enter_context(waits.hold(KeyId("one"))) for _ in range(110)]
@@ -173,7 +173,7 @@ def test_a_run_longer_than_a_call_on_modal_is_refused(
     world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.dispatch = "modal"
-    limits = wiring.limits(settings)
+    limits = rules.limits(settings)
     monkeypatch.setattr(world.client.app.state, "parts", replace(world.parts, limits=limits))  # type: ignore[attr-defined]
 
     refused = world.client.post("/generate-video", json={"prompt": "x", "timeout_seconds": 3601})
@@ -192,7 +192,7 @@ def test_what_was_accepted_is_found_again_after_its_limit_was_lowered(
     ask = {"prompt": "x", "timeout_seconds": 7200}
     first = world.client.post("/generate-video", json=ask, headers=named)
     settings.dispatch = "modal"
-    limits = wiring.limits(settings)
+    limits = rules.limits(settings)
     monkeypatch.setattr(world.client.app.state, "parts", replace(world.parts, limits=limits))  # type: ignore[attr-defined]
 
     again = world.client.post("/generate-video", json=ask, headers=named)
@@ -211,7 +211,7 @@ def test_a_call_may_run_as_long_as_the_owner_wants(
 ) -> None:
     settings.dispatch, settings.job_timeout_seconds = "modal", asked
 
-    limits = wiring.limits(settings)
+    limits = rules.limits(settings)
 
     assert limits.longest_timeout.total_seconds() == most
     assert limits.default_timeout.total_seconds() == asked

@@ -10,7 +10,7 @@ import huggingface_hub
 import modal
 import pytest
 
-from service.domain.catalog import CARDS
+from service.domain.models.catalog import CARDS
 from tests.api.world import WORKER_TOKEN, World
 
 NAME = "scripts.modal_text_to_video"

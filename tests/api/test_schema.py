@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from service.api.description import Audience
+from service.api.openapi import Audience
 from tests.api.world import KEY, World
 from tests.contract.openapi import document
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from service.api.pools import Pools
 from service.domain.call import Pool
-from service.domain.catalog import SLATE
 from service.domain.errors import Unavailable
-from service.lifecycle.calls import Calls
+from service.domain.models.catalog import SLATE
+from service.lifecycle.calls.calls import Calls
+from service.runtime.containers import Pools
 from tests import make
 from tests.api.world import World
 

@@ -5,19 +5,15 @@ from typing import Any
 
 import pytest
 
-from service import wiring
 from service.artifacts.files import Files
-from service.deployed import deployed_environment
-from service.domain.catalog import SLATE
+from service.deployment import deployed_environment
 from service.domain.errors import Unavailable
-from service.domain.levers import DEFAULT_LEVERS
-from service.settings import (
-    Settings,
-    child_environment,
-    keep_compiled,
-    worker_environment,
-)
-from service.wiring import kept_secret
+from service.domain.models.catalog import SLATE
+from service.domain.models.tuning import DEFAULT_LEVERS
+from service.environment import child_environment, keep_compiled, worker_environment
+from service.settings import Settings
+from service.wiring import rules, worker
+from service.wiring.secrets import kept_secret
 from service.workers.adapters.slate import Slate
 
 
@@ -61,7 +57,7 @@ def test_workers_are_told_no_secret_but_their_own(tmp_path: Path) -> None:
 
 def test_a_model_whose_licence_limits_who_may_use_it_must_be_accepted() -> None:
     def cards(**settings: Any) -> list[str]:
-        return list(wiring.cards(Settings(_env_file=None, models=["hunyuan", "slate"], **settings)))
+        return list(rules.cards(Settings(_env_file=None, models=["hunyuan", "slate"], **settings)))
 
     with pytest.raises(Unavailable, match="EU, the United Kingdom and South Korea") as no:
         cards()
@@ -77,7 +73,7 @@ def test_an_accepted_licence_that_there_is_not_stops_the_start() -> None:
     settings = Settings(_env_file=None, models=["slate"], accept_licences=["hunyan"])
 
     with pytest.raises(Unavailable, match="RUSHES_ACCEPT_LICENCES names 'hunyan'"):
-        wiring.cards(settings)
+        rules.cards(settings)
 
 
 def test_workers_know_which_licences_were_accepted() -> None:
@@ -87,7 +83,7 @@ def test_workers_know_which_licences_were_accepted() -> None:
 
 
 def test_every_lever_is_a_setting_with_the_same_default() -> None:
-    assert wiring.levers(Settings(_env_file=None)) == DEFAULT_LEVERS
+    assert rules.levers(Settings(_env_file=None)) == DEFAULT_LEVERS
 
 
 def test_levers_reach_a_worker_through_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +102,7 @@ def test_levers_reach_a_worker_through_its_environment(monkeypatch: pytest.Monke
     for name, text in worker_environment(service).items():
         monkeypatch.setenv(name, text)
 
-    told = wiring.levers(Settings(_env_file=None))
+    told = rules.levers(Settings(_env_file=None))
     assert told.model_dump() == chosen
 
 
@@ -166,13 +162,13 @@ def test_a_worker_takes_what_the_door_lets_in_and_no_more(tmp_path: Path) -> Non
         weights={"slate": tmp_path},
     )
 
-    bench = wiring.bench(settings, Files(tmp_path), tmp_path)
-    adapter = wiring.warm(settings).adapter(SLATE)
+    bench = worker.bench(settings, Files(tmp_path), tmp_path)
+    adapter = worker.warm(settings).adapter(SLATE)
 
     assert (bench.sources.most_bytes("image"), bench.sources.most_bytes("video")) == (
         settings.max_image_bytes,
         settings.max_video_bytes,
     )
-    assert bench.sources.egress._rules == wiring.egress_rules(settings)
+    assert bench.sources.egress._rules == rules.egress_rules(settings)
     assert bench.ahead_bytes == 0
     assert isinstance(adapter, Slate)

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 from httpx import Response
 
-from service.api.parts import Parts
+from service.runtime.runtime import Parts
 
 KEY = "a-key-for-tests-a-key-for-tests"
 WORKER_TOKEN = "a-token-for-tests-a-token-for-tests"

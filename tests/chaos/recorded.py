@@ -7,12 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.domain.job import KeyId
+from service.domain.ids import KeyId
 from service.domain.limits import Limits
 from service.domain.submission import Idempotency
 from service.lifecycle.submit import submit
 from service.store.database import Database
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 from tests import make
 
 

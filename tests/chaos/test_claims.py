@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.domain.job import KeyId
+from service.domain.ids import KeyId
 from service.domain.limits import Limits
 from service.lifecycle.submit import submit
 from service.store import jobs
 from service.store.database import Database
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 from tests import make
 from tests.chaos.scale import rounds, tell
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pytest
 from standardwebhooks import Webhook
 
-from service.domain.failpoint import FAILPOINTS
+from service.failpoint import FAILPOINTS
 from tests.chaos.api_alone import ApiAlone, api_alone
 from tests.chaos.patient import Patient
 from tests.chaos.scale import rounds, tell

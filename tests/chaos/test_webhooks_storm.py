@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from service.api.events import Bodies
-from service.domain.event import Delivery, DeliveryFilter, DeliveryState
-from service.domain.job import KeyId
+from service.api.webhook_body import Bodies
+from service.domain.ids import KeyId
 from service.domain.limits import Limits
+from service.domain.webhook import Delivery, DeliveryFilter, DeliveryState
 from service.egress.client import Egress, Rules
 from service.lifecycle.cancel import cancel
 from service.lifecycle.submit import submit

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from service.cli import client as client_module
-from service.cli import download, words
+from service.cli import download, phrases
 from service.cli.client import Client, Problem, Unreachable
+from service.cli.exits import Exit, Stop
 from service.cli.flags import Output
-from service.cli.stop import Exit, Stop
 
 JOB: dict[str, Any] = {
     "id": "job_1", "status": "running", "stage": "generate", "stage_detail": "step 3 of 8",
@@ -178,7 +178,7 @@ def test_wrong_bytes_leave_no_file_and_the_key_stays_here(
     ],
 )  # fmt: skip
 def test_the_end_of_a_job_is_told_in_a_sentence(changes: dict[str, Any], sentence: str) -> None:
-    assert words.why(JOB | changes) == sentence
+    assert phrases.why(JOB | changes) == sentence
 
 
 @pytest.mark.parametrize(
@@ -201,4 +201,4 @@ def test_the_end_of_a_job_is_told_in_a_sentence(changes: dict[str, Any], sentenc
 def test_progress_is_told_in_words(changes: dict[str, Any], doing: str, ahead: str) -> None:
     job = JOB | changes
 
-    assert (words.doing(job), words.ahead(job)) == (doing, ahead)
+    assert (phrases.doing(job), phrases.ahead(job)) == (doing, ahead)

@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from service.cli.stop import MEANING
+from service.cli.exits import MEANING
 from tests.cli.conftest import Rushes
 
 pytestmark = pytest.mark.slow

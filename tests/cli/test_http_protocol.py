@@ -16,11 +16,11 @@ import pytest
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from service.api.bell import Bell
-from service.cli.connections import HEAD_SECONDS, Connections
-from service.cli.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS
-from service.cli.serve import Server, configure
+from service.cli.processes.connections import HEAD_SECONDS, Connections
+from service.cli.processes.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS
+from service.cli.processes.serve import Server, configure
 from service.domain.limits import max_connections, max_waits
+from service.runtime.notifier import Bell
 
 GET = b"GET /echo HTTP/1.1\r\nHost: rushes.test\r\n\r\n"
 HEAD = b"POST /echo HTTP/1.1\r\nHost: rushes.test\r\n"
@@ -553,7 +553,7 @@ def test_open_files_are_shared_out_below_the_limit() -> None:
 
 def test_the_limit_of_open_files_is_raised_to_what_is_allowed() -> None:
     script = (
-        "import resource; from service.cli.connections import raise_open_files;"
+        "import resource; from service.cli.processes.connections import raise_open_files;"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (512, 600)); raise_open_files();"
         "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
     )

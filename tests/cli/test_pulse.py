@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.cli.pulse import Pulse, beat, open_pulse
+from service.cli.processes.pulse import Pulse, beat, open_pulse
 
 PATIENCE = 60.0
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from service.api.description import Audience, describe
+from service.api.openapi import Audience, describe
 from service.app import DEFAULT_URL, build
 from service.settings import Settings
 

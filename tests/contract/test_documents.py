@@ -10,7 +10,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from service.api import problems
-from service.api.description import Audience
+from service.api.openapi import Audience
 from service.api.routes import (
     content,
     generate,
@@ -24,9 +24,9 @@ from service.api.routes import (
 )
 from service.api.schemas.problems import CODES
 from service.domain.attempt import FailureKind
-from service.domain.catalog import CARDS
 from service.domain.errors import ServiceError
 from service.domain.job import MOVES
+from service.domain.models.catalog import CARDS
 from service.domain.request import VideoAsk
 from service.settings import ClientSettings, Settings
 from service.workers.adapters.registry import ADAPTERS

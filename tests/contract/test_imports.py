@@ -34,7 +34,7 @@ def test_the_api_needs_none_of_what_the_models_need() -> None:
 
 
 def test_a_worker_of_the_sandbox_needs_no_torch() -> None:
-    loaded = loaded_by("service.workers.pull, service.workers.adapters.slate")
+    loaded = loaded_by("service.workers.pull_worker, service.workers.adapters.slate")
 
     assert "numpy" in loaded
     assert not loaded & (HEAVY | {"fastapi", "sqlalchemy"})
@@ -79,7 +79,7 @@ PLANTS = [
     Plant("Domain is pure", "service/domain/price.py", "import sqlalchemy"),
     Plant(
         "Workers know neither the database nor who sent them",
-        "service/workers/run.py",
+        "service/workers/recipe.py",
         "from service.store import jobs",
     ),
     Plant(

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from openapi_spec_validator import validate
 
-from service.api.description import Audience
+from service.api.openapi import Audience
 from service.api.schemas.problems import CODES, MEDIA_TYPE
 from tests.contract.openapi import document
 

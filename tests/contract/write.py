@@ -11,11 +11,11 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
-from service.domain.card import IntRange, ModelCard, Speed, Weights
-from service.domain.catalog import CARDS
+from service.domain.models.card import IntRange, ModelCard, Speed, Weights
+from service.domain.models.catalog import CARDS
 from service.domain.price import MODAL_TABLE, cost_usd
 from service.domain.request import VideoAsk, VideoRequest
-from service.domain.resolve import resolve
+from service.domain.resolve.resolve import resolve
 from service.settings import ClientSettings, Settings
 from tests.contract.openapi import as_json
 

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.card import IntRange, ModelCard
-from service.domain.catalog import CARDS
+from service.domain.models.card import IntRange, ModelCard
+from service.domain.models.catalog import CARDS
 from service.domain.request import VideoAsk
-from service.domain.resolve import resolve
+from service.domain.resolve.resolve import resolve
 
 RANGES = st.builds(
     lambda low, count, step: IntRange(low=low, high=low + count * step, step=step),

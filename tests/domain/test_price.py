@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.domain.catalog import CARDS
+from service.domain.models.catalog import CARDS
 from service.domain.price import (
     GPUS,
     MODAL_TABLE,

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.card import ModelCard
-from service.domain.catalog import CARDS, LTX_2B, SLATE
 from service.domain.errors import RequestRefused
 from service.domain.media import MediaRef, Role
+from service.domain.models.card import ModelCard
+from service.domain.models.catalog import CARDS, LTX_2B, SLATE
 from service.domain.request import Keyframe, VideoAsk, VideoRequest
-from service.domain.resolve import resolve
-from service.domain.shape import same_shape
+from service.domain.resolve.resolve import resolve
+from service.domain.resolve.sizing import same_shape
 
 
 def refusal(card: Any, **ask: Any) -> dict[str, str]:

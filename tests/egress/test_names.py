@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from service.egress.client import Egress, Rules, TargetFailed, TargetRefused
-from service.egress.lookup import MOST_LOOKUPS, system_addresses
+from service.egress.dns import MOST_LOOKUPS, system_addresses
 from tests.egress.parts import (
     LOOPBACK,
     NO_CONTENT,

@@ -7,8 +7,8 @@ import pytest
 from benchmarks import clips
 from benchmarks.generation import Benchmark
 from benchmarks.real_models import ASSEMBLE
-from service.domain.catalog import CARDS
-from service.domain.levers import Levers
+from service.domain.models.catalog import CARDS
+from service.domain.models.tuning import Levers
 
 pytestmark = [
     pytest.mark.gpu,

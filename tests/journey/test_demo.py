@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.workers.stages.boxes import read_track
+from service.workers.stages.mp4_index import read_track
 
 pytestmark = pytest.mark.slow
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.domain.catalog import CARDS
+from service.domain.models.catalog import CARDS
 from service.workers.adapters.base import Frame
-from service.workers.stages.boxes import read_track
 from service.workers.stages.encode import encode
+from service.workers.stages.mp4_index import read_track
 from tests import make
 from tests.journey.service import Running, running
 from tests.tiny import BUILD

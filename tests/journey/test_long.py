@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.domain.catalog import CARDS
+from service.domain.models.catalog import CARDS
 from service.workers.adapters.base import Film
 from tests import make
 from tests.journey.service import Running, running

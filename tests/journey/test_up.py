@@ -11,7 +11,7 @@ import httpx
 import imageio_ffmpeg
 import pytest
 
-from service.workers.stages.boxes import read_track
+from service.workers.stages.mp4_index import read_track
 from tests.journey.service import Running, running
 
 pytestmark = [

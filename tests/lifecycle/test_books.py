@@ -24,14 +24,17 @@ from hypothesis.stateful import (
 from service.artifacts.files import Files
 from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import BudgetExceeded, Lost, NotFound
-from service.domain.job import Job, JobFilter, KeyId
-from service.domain.keeping import Keeping
+from service.domain.ids import KeyId
+from service.domain.job import Job, JobFilter
 from service.domain.limits import Limits
-from service.domain.price import GPUS, MODAL_TABLE, Rates, Terms, month_of
+from service.domain.price import GPUS, MODAL_TABLE, Rates, month_of
+from service.domain.retention import Keeping
 from service.domain.submission import Idempotency
-from service.lifecycle import dispatch, report
-from service.lifecycle.access import allow
+from service.domain.terms import Terms
+from service.lifecycle import report
+from service.lifecycle.api_keys import allow
 from service.lifecycle.cancel import cancel
+from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
 from service.lifecycle.submit import submit
@@ -123,7 +126,7 @@ class Books(RuleBasedStateMachine):
         make.claim(self.db, self.clock(), ("ltx-2b", "slate"))
 
     @rule(held=held)
-    def begin_again(self, held: tuple[dispatch.Claim, Job]) -> None:
+    def begin_again(self, held: tuple[Claim, Job]) -> None:
         with suppress(Lost, NotFound):
             call = f"{held[1].id}.{held[1].attempt}"
             make.begin(self.db, held[0], self.clock(), call_id=call)
@@ -149,7 +152,7 @@ class Books(RuleBasedStateMachine):
     def release(self, held: Any) -> None:
         self.tell(held, report.release)
 
-    def tell(self, held: tuple[dispatch.Claim, Job], act: Any, **said: Any) -> None:
+    def tell(self, held: tuple[Claim, Job], act: Any, **said: Any) -> None:
         told = make.credentials(held[0])
         with suppress(Lost, NotFound):  # not found: with its job, which was too old to keep
             make.do(

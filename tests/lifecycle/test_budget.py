@@ -10,13 +10,15 @@ import pytest
 
 from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import BudgetExceeded, QueueFull
-from service.domain.job import Job, JobState, KeyId
-from service.domain.keeping import Keeping
+from service.domain.ids import KeyId
+from service.domain.job import Job, JobState
 from service.domain.limits import Limits
-from service.domain.price import GPUS, Balance, Rates, Terms, month_of, table_of
+from service.domain.price import GPUS, Balance, Rates, month_of, table_of
+from service.domain.retention import Keeping
 from service.domain.submission import Idempotency
+from service.domain.terms import Terms
 from service.lifecycle import report
-from service.lifecycle.access import allow
+from service.lifecycle.api_keys import allow
 from service.lifecycle.cancel import cancel
 from service.lifecycle.submit import Accepted, submit
 from service.store import keys, moves

@@ -9,23 +9,25 @@ from typing import Any
 import pytest
 
 from service.artifacts.files import Files
-from service.domain.attempt import BEGUN_SIGN, Failure, FailureKind, Outcome, Ticket
+from service.domain.artifact import BEGUN_SIGN, lone_prefix
+from service.domain.attempt import Failure, FailureKind, Outcome, Ticket
 from service.domain.call import CallEnd, Look
-from service.domain.catalog import SLATE
 from service.domain.errors import Lost, Unavailable
 from service.domain.fallback import Fallback
-from service.domain.job import Job, JobId, JobState, KeyId, lone_prefix
-from service.domain.levers import Profile
+from service.domain.ids import JobId, KeyId
+from service.domain.job import Job, JobState
 from service.domain.limits import Limits
+from service.domain.models.catalog import SLATE
+from service.domain.models.tuning import Profile
 from service.domain.retry import MAX_LAPSED
-from service.lifecycle import dispatch
-from service.lifecycle.calls import Calls
+from service.lifecycle.calls.calls import Calls
 from service.lifecycle.cancel import cancel
+from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.submit import submit
 from service.store import jobs
 from service.store.database import Database
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 from tests import make
 from tests.conftest import connected
 
@@ -889,7 +891,7 @@ def test_a_call_that_gets_no_gpu_in_time_is_ended_and_the_next_model_is_called(
     assert (now.state, now.fell_back[0].code) == (JobState.STARTING, "not_started")
     # The first call wakes up after all.
     with pytest.raises(Lost):
-        make.begin(db, dispatch.Claim(starting, first.token), clock(), call_id="fc-1")
+        make.begin(db, Claim(starting, first.token), clock(), call_id="fc-1")
 
 
 def test_a_call_is_told_in_which_memory_to_work(

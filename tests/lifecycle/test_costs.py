@@ -8,13 +8,16 @@ import sqlalchemy as sa
 
 from service.artifacts.files import Files
 from service.domain.attempt import Failure, FailureKind, Progress
-from service.domain.job import Job, JobState, KeyId
-from service.domain.keeping import Keeping
+from service.domain.ids import KeyId
+from service.domain.job import Job, JobState
 from service.domain.limits import Limits
-from service.domain.price import GPUS, MODAL_TABLE, Rates, Terms
-from service.lifecycle import dispatch, report
+from service.domain.price import GPUS, MODAL_TABLE, Rates
+from service.domain.retention import Keeping
+from service.domain.terms import Terms
+from service.lifecycle import report
+from service.lifecycle.billing import Spent
 from service.lifecycle.cancel import cancel
-from service.lifecycle.charge import Spent
+from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
 from service.lifecycle.submit import submit
@@ -28,21 +31,21 @@ L40S, H100 = 542, 1097  # millionths of a dollar a second
 LTX = make.request(model="ltx-2b", num_frames=9)
 
 
-def begin(db: Database, key_id: KeyId, clock: make.FakeClock) -> tuple[dispatch.Claim, Job]:
+def begin(db: Database, key_id: KeyId, clock: make.FakeClock) -> tuple[Claim, Job]:
     make.do(db, lambda tx: submit(tx, make.submission(key_id, request=LTX), Limits(), clock()))
     return again(db, clock)
 
 
-def again(db: Database, clock: make.FakeClock) -> tuple[dispatch.Claim, Job]:
+def again(db: Database, clock: make.FakeClock) -> tuple[Claim, Job]:
     claimed = make.claim(db, clock(), ("ltx-2b",))
     return claimed, make.begin(db, claimed, clock(), call_id=call(claimed))
 
 
-def call(claimed: dispatch.Claim) -> str:
+def call(claimed: Claim) -> str:
     return f"{claimed.job.id}.{claimed.job.attempt}"
 
 
-def finish(db: Database, held: tuple[dispatch.Claim, Job], now: Any, **spent: Any) -> Job:
+def finish(db: Database, held: tuple[Claim, Job], now: Any, **spent: Any) -> Job:
     claimed, job = held
     outcome = make.outcome(job).model_copy(update=spent)
     told = make.credentials(claimed)
@@ -53,7 +56,7 @@ def finish(db: Database, held: tuple[dispatch.Claim, Job], now: Any, **spent: An
     return done
 
 
-def fail(db: Database, held: tuple[dispatch.Claim, Job], now: Any, kind: str, **spent: Any) -> Job:
+def fail(db: Database, held: tuple[Claim, Job], now: Any, kind: str, **spent: Any) -> Job:
     claimed, job = held
     failure = Failure(kind=FailureKind(kind), code="x", message="y", **spent)
     told = make.credentials(claimed)

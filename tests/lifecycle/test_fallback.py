@@ -11,12 +11,14 @@ from service.artifacts.files import Files
 from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import Lost
 from service.domain.fallback import Change, Fallback
-from service.domain.job import Job, JobState, KeyId
-from service.domain.levers import Profile
+from service.domain.ids import KeyId
+from service.domain.job import Job, JobState
 from service.domain.limits import Limits
+from service.domain.models.tuning import Profile
 from service.domain.retry import MAX_ATTEMPTS, MAX_LAPSED
-from service.lifecycle import dispatch, report
+from service.lifecycle import report
 from service.lifecycle.cancel import cancel
+from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.submit import submit
 from service.store import jobs
@@ -47,7 +49,7 @@ def send(db: Database, key_id: KeyId, *, models: tuple[str, ...] = MODELS, **cha
     return job
 
 
-def run(db: Database, clock: make.FakeClock) -> tuple[dispatch.Claim, Job]:
+def run(db: Database, clock: make.FakeClock) -> tuple[Claim, Job]:
     """The next attempt, begun."""
     claimed = make.claim(db, clock(), MODELS)
     return claimed, make.begin(db, claimed, clock(), call_id=claimed.token)
@@ -55,7 +57,7 @@ def run(db: Database, clock: make.FakeClock) -> tuple[dispatch.Claim, Job]:
 
 def fail(
     db: Database,
-    held: tuple[dispatch.Claim, Job],
+    held: tuple[Claim, Job],
     kind: FailureKind,
     clock: make.FakeClock,
     **more: Any,

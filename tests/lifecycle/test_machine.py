@@ -24,19 +24,21 @@ from hypothesis.stateful import (
 from service.artifacts.files import Files
 from service.domain.attempt import Failure, FailureKind, Progress
 from service.domain.errors import Lost, RequestRefused
-from service.domain.event import DeliveryFilter
 from service.domain.fallback import Fallback, FellBack
-from service.domain.job import ACTIVE, MOVES, Job, JobFilter, JobState, KeyId
+from service.domain.ids import KeyId
+from service.domain.job import ACTIVE, MOVES, Job, JobFilter, JobState
 from service.domain.limits import Limits
 from service.domain.retry import MAX_LAPSED
 from service.domain.submission import Idempotency
-from service.lifecycle import dispatch, report
+from service.domain.webhook import DeliveryFilter
+from service.lifecycle import report
 from service.lifecycle.cancel import cancel
+from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.submit import submit
 from service.store import deliveries, jobs, moves
 from service.store.database import Database
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 from tests import make
 from tests.chaos.scale import rounds, tell
 
@@ -92,12 +94,12 @@ class Machine(RuleBasedStateMachine):
             assert self.named.setdefault(named.name, accepted.job.id) == accepted.job.id
 
     @rule(target=claims)
-    def claim(self) -> dispatch.Claim | None:
-        claimed: dispatch.Claim | None = make.claim(self.db, self.clock(), MODELS)
+    def claim(self) -> Claim | None:
+        claimed: Claim | None = make.claim(self.db, self.clock(), MODELS)
         return claimed
 
     @rule(target=begun, claimed=claims)
-    def begin(self, claimed: dispatch.Claim | None) -> tuple[dispatch.Claim, Job] | None:
+    def begin(self, claimed: Claim | None) -> tuple[Claim, Job] | None:
         if claimed is None:
             return None
         self.calls += 1
@@ -107,7 +109,7 @@ class Machine(RuleBasedStateMachine):
             return None
 
     @rule(held=begun, fraction=st.floats(0, 1))
-    def progress(self, held: tuple[dispatch.Claim, Job] | None, fraction: float) -> None:
+    def progress(self, held: tuple[Claim, Job] | None, fraction: float) -> None:
         if held is None:
             return
         told = Progress(stage="generate", fraction=fraction)
@@ -124,7 +126,7 @@ class Machine(RuleBasedStateMachine):
         )
 
     @rule(held=begun)
-    def finish(self, held: tuple[dispatch.Claim, Job] | None) -> None:
+    def finish(self, held: tuple[Claim, Job] | None) -> None:
         if held is None:
             return
         said = make.outcome(held[1])
@@ -142,7 +144,7 @@ class Machine(RuleBasedStateMachine):
         )
 
     @rule(held=begun, kind=st.sampled_from(KINDS))
-    def fail(self, held: tuple[dispatch.Claim, Job] | None, kind: str) -> None:
+    def fail(self, held: tuple[Claim, Job] | None, kind: str) -> None:
         if held is None:
             return
         failure = Failure(kind=FailureKind(kind), code="x", message="y")
@@ -159,7 +161,7 @@ class Machine(RuleBasedStateMachine):
         )
 
     @rule(held=begun)
-    def release(self, held: tuple[dispatch.Claim, Job] | None) -> None:
+    def release(self, held: tuple[Claim, Job] | None) -> None:
         if held is None:
             return
         self.report(
@@ -188,7 +190,7 @@ class Machine(RuleBasedStateMachine):
             assert owns or repeats
 
     @rule(claimed=claims)
-    def begin_again(self, claimed: dispatch.Claim | None) -> None:
+    def begin_again(self, claimed: Claim | None) -> None:
         """The answer to a begin was lost: the same call says it once more."""
         if claimed is None or self.calls == 0:
             return
@@ -196,9 +198,7 @@ class Machine(RuleBasedStateMachine):
             make.begin(self.db, claimed, self.clock(), call_id=f"c{self.calls}")
 
     @rule(target=begun, claimed=claims)
-    def begin_in_two_containers(
-        self, claimed: dispatch.Claim | None
-    ) -> tuple[dispatch.Claim, Job] | None:
+    def begin_in_two_containers(self, claimed: Claim | None) -> tuple[Claim, Job] | None:
         """The same call was delivered twice; the older container goes on to report."""
         older = self.begin(claimed)
         if older is not None:
@@ -206,7 +206,7 @@ class Machine(RuleBasedStateMachine):
         return older
 
     @rule(held=begun)
-    def die_with_the_bytes_kept(self, held: tuple[dispatch.Claim, Job] | None) -> None:
+    def die_with_the_bytes_kept(self, held: tuple[Claim, Job] | None) -> None:
         """All is written, the manifest last, and nobody will call finish."""
         if held is not None:
             outcome = make.outcome(held[1])
@@ -315,7 +315,7 @@ class Unlucky(Machine):
     """Starts fall through five times in a row, which the rules above seldom come to."""
 
     @rule(target=Machine.claims)
-    def claims_that_no_worker_saw(self) -> dispatch.Claim | None:
+    def claims_that_no_worker_saw(self) -> Claim | None:
         """Their answers were lost; the last of them is seen after all, late."""
         claimed = None
         for _ in range(MAX_LAPSED):

@@ -2,12 +2,14 @@ import pytest
 
 from service.domain.attempt import Failure, FailureKind, Progress
 from service.domain.errors import Lost, NotFound, RequestRefused
-from service.domain.job import Job, JobState, KeyId
+from service.domain.ids import KeyId
+from service.domain.job import Job, JobState
 from service.domain.limits import Limits
 from service.domain.price import Charge
 from service.domain.retry import MAX_RESTARTS
-from service.lifecycle import dispatch, report
+from service.lifecycle import report
 from service.lifecycle.cancel import cancel
+from service.lifecycle.claim import Claim
 from service.lifecycle.report import Credentials
 from service.lifecycle.submit import submit
 from service.store import attempts, jobs, moves
@@ -18,13 +20,13 @@ NOW = make.START
 
 
 @pytest.fixture
-def claimed(db: Database, key_id: KeyId) -> dispatch.Claim:
+def claimed(db: Database, key_id: KeyId) -> Claim:
     make.do(db, lambda tx: submit(tx, make.submission(key_id), Limits(), NOW))
-    found: dispatch.Claim = make.claim(db, NOW)
+    found: Claim = make.claim(db, NOW)
     return found
 
 
-def progress(db: Database, claimed: dispatch.Claim, fence: int) -> Job:
+def progress(db: Database, claimed: Claim, fence: int) -> Job:
     told = Progress(stage="generate", fraction=0.5)
     job: Job = make.do(
         db,
@@ -35,7 +37,7 @@ def progress(db: Database, claimed: dispatch.Claim, fence: int) -> Job:
     return job
 
 
-def finish(db: Database, claimed: dispatch.Claim, job: Job) -> Job:
+def finish(db: Database, claimed: Claim, job: Job) -> Job:
     said = make.outcome(job)
     done: Job = make.do(
         db,
@@ -51,7 +53,7 @@ def finish(db: Database, claimed: dispatch.Claim, job: Job) -> Job:
     return done
 
 
-def fail(db: Database, claimed: dispatch.Claim, fence: int, kind: FailureKind) -> Job:
+def fail(db: Database, claimed: Claim, fence: int, kind: FailureKind) -> Job:
     failure = Failure(kind=kind, code="x", message="y")
     job: Job = make.do(
         db,
@@ -62,7 +64,7 @@ def fail(db: Database, claimed: dispatch.Claim, fence: int, kind: FailureKind) -
     return job
 
 
-def test_the_straight_way(db: Database, claimed: dispatch.Claim) -> None:
+def test_the_straight_way(db: Database, claimed: Claim) -> None:
     assert claimed.job.state is JobState.STARTING
     begun = make.begin(db, claimed, NOW)
     assert (begun.state, begun.fence) == (JobState.RUNNING, claimed.job.fence + 1)
@@ -76,9 +78,7 @@ def test_the_straight_way(db: Database, claimed: dispatch.Claim) -> None:
     assert ended.outcome == "succeeded"
 
 
-def test_a_begin_whose_answer_was_lost_may_be_said_again(
-    db: Database, claimed: dispatch.Claim
-) -> None:
+def test_a_begin_whose_answer_was_lost_may_be_said_again(db: Database, claimed: Claim) -> None:
     first = make.begin(db, claimed, NOW)
     again = make.begin(db, claimed, NOW)
 
@@ -89,7 +89,7 @@ def test_a_begin_whose_answer_was_lost_may_be_said_again(
 
 
 def test_a_worker_that_begins_again_and_again_after_reports_has_died_at_work(
-    db: Database, claimed: dispatch.Claim
+    db: Database, claimed: Claim
 ) -> None:
     for _ in range(MAX_RESTARTS + 1):
         begun = make.begin(db, claimed, NOW)
@@ -103,16 +103,14 @@ def test_a_worker_that_begins_again_and_again_after_reports_has_died_at_work(
 
 
 def test_a_worker_that_only_missed_the_answers_to_its_begin_is_not_given_up(
-    db: Database, claimed: dispatch.Claim
+    db: Database, claimed: Claim
 ) -> None:
     begun = [make.begin(db, claimed, NOW) for _ in range(3 * MAX_RESTARTS)]
 
     assert {job.state for job in begun} == {JobState.RUNNING}
 
 
-def test_a_claim_that_was_given_up_cannot_begin_the_next_one(
-    db: Database, claimed: dispatch.Claim
-) -> None:
+def test_a_claim_that_was_given_up_cannot_begin_the_next_one(db: Database, claimed: Claim) -> None:
     moved = make.do(db, lambda tx: moves.release(tx, claimed.job, run_at=NOW, charge=Charge(NOW)))
     again = make.do(db, lambda tx: moves.claim(tx, moved, lease_until=NOW + make.LEASE))
 
@@ -121,27 +119,25 @@ def test_a_claim_that_was_given_up_cannot_begin_the_next_one(
         make.begin(db, claimed, NOW)  # its attempt is still open, but its fence is old
 
 
-def test_another_call_cannot_begin_a_taken_attempt(db: Database, claimed: dispatch.Claim) -> None:
+def test_another_call_cannot_begin_a_taken_attempt(db: Database, claimed: Claim) -> None:
     make.begin(db, claimed, NOW, call_id="call-1")
 
     with pytest.raises(Lost):
         make.begin(db, claimed, NOW, call_id="call-2")
 
 
-def test_a_finish_whose_answer_was_lost_may_be_said_again(
-    db: Database, claimed: dispatch.Claim
-) -> None:
+def test_a_finish_whose_answer_was_lost_may_be_said_again(db: Database, claimed: Claim) -> None:
     begun = make.begin(db, claimed, NOW)
 
     assert finish(db, claimed, begun) == finish(db, claimed, begun)
 
 
 def test_a_finish_is_answered_again_only_to_the_worker_that_finished(
-    db: Database, claimed: dispatch.Claim
+    db: Database, claimed: Claim
 ) -> None:
     begun = make.begin(db, claimed, NOW)
     finish(db, claimed, begun)
-    stranger = dispatch.Claim(claimed.job, "guess")
+    stranger = Claim(claimed.job, "guess")
     stale = begun.model_copy(update={"fence": begun.fence - 1})
 
     with pytest.raises(NotFound):
@@ -152,7 +148,7 @@ def test_a_finish_is_answered_again_only_to_the_worker_that_finished(
 
 @pytest.mark.parametrize("change", [{"num_frames": 10**6}, {"width": 66}, {"fps": 13}])
 def test_a_worker_cannot_report_what_was_not_asked_for(
-    db: Database, claimed: dispatch.Claim, change: dict[str, int]
+    db: Database, claimed: Claim, change: dict[str, int]
 ) -> None:
     begun = make.begin(db, claimed, NOW)
     other = begun.model_copy(update={"request": make.request(**change)})
@@ -161,7 +157,7 @@ def test_a_worker_cannot_report_what_was_not_asked_for(
         finish(db, claimed, other)
 
 
-def test_only_the_right_token_may_report(db: Database, claimed: dispatch.Claim) -> None:
+def test_only_the_right_token_may_report(db: Database, claimed: Claim) -> None:
     wrong = Credentials(claimed.job.id, 1, "guess")
 
     with pytest.raises(NotFound):
@@ -173,7 +169,7 @@ def test_only_the_right_token_may_report(db: Database, claimed: dispatch.Claim) 
         )
 
 
-def test_a_zombie_can_change_nothing(db: Database, claimed: dispatch.Claim) -> None:
+def test_a_zombie_can_change_nothing(db: Database, claimed: Claim) -> None:
     old = make.begin(db, claimed, NOW)
     make.do(db, lambda tx: moves.requeue(tx, old, run_at=NOW))  # as if rescued
     make.do(db, lambda tx: attempts.end(tx, old, outcome="failed", charge=Charge(NOW)))
@@ -193,7 +189,7 @@ def test_a_zombie_can_change_nothing(db: Database, claimed: dispatch.Claim) -> N
     assert db.read(lambda tx: jobs.get(tx, old.id)) == before
 
 
-def test_a_worker_cannot_name_bytes_of_another_fence(db: Database, claimed: dispatch.Claim) -> None:
+def test_a_worker_cannot_name_bytes_of_another_fence(db: Database, claimed: Claim) -> None:
     begun = make.begin(db, claimed, NOW)
     foreign = make.outcome(begun.model_copy(update={"fence": 1}))
 
@@ -221,14 +217,14 @@ def test_a_worker_cannot_name_bytes_of_another_fence(db: Database, claimed: disp
     ],
 )
 def test_the_kind_of_a_failure_decides(
-    db: Database, claimed: dispatch.Claim, kind: FailureKind, state: JobState
+    db: Database, claimed: Claim, kind: FailureKind, state: JobState
 ) -> None:
     begun = make.begin(db, claimed, NOW)
 
     assert fail(db, claimed, begun.fence, kind).state is state
 
 
-def test_a_transient_failure_is_tried_three_times(db: Database, claimed: dispatch.Claim) -> None:
+def test_a_transient_failure_is_tried_three_times(db: Database, claimed: Claim) -> None:
     states = []
     now = NOW
     for _ in range(3):
@@ -244,7 +240,7 @@ def test_a_transient_failure_is_tried_three_times(db: Database, claimed: dispatc
 
 
 def test_a_fault_of_a_machine_costs_the_job_none_of_its_attempts_and_ends_it_at_last(
-    db: Database, claimed: dispatch.Claim
+    db: Database, claimed: Claim
 ) -> None:
     states = []
     now = NOW
@@ -261,7 +257,7 @@ def test_a_fault_of_a_machine_costs_the_job_none_of_its_attempts_and_ends_it_at_
     assert (job.error.kind, job.error.retryable) == (FailureKind.MACHINE, True)
 
 
-def release(db: Database, claimed: dispatch.Claim, fence: int) -> Job:
+def release(db: Database, claimed: Claim, fence: int) -> Job:
     told = make.credentials(claimed)
     job: Job = make.do(
         db, lambda tx: report.release(tx, told, fence=fence, terms=make.TERMS, now=NOW)
@@ -269,9 +265,7 @@ def release(db: Database, claimed: dispatch.Claim, fence: int) -> Job:
     return job
 
 
-def test_an_attempt_that_is_given_back_is_not_counted(
-    db: Database, claimed: dispatch.Claim
-) -> None:
+def test_an_attempt_that_is_given_back_is_not_counted(db: Database, claimed: Claim) -> None:
     for round_ in range(5):  # more often than attempts may fail
         begun = make.begin(db, claimed, NOW, call_id=f"call-{round_}")
         assert release(db, claimed, begun.fence).state is JobState.QUEUED
@@ -284,7 +278,7 @@ def test_an_attempt_that_is_given_back_is_not_counted(
 
 
 def test_an_unwanted_attempt_that_is_given_back_is_canceled(
-    db: Database, claimed: dispatch.Claim, key_id: KeyId
+    db: Database, claimed: Claim, key_id: KeyId
 ) -> None:
     begun = make.begin(db, claimed, NOW)
     make.do(db, lambda tx: cancel(tx, begun.id, key_id, NOW))
@@ -293,7 +287,7 @@ def test_an_unwanted_attempt_that_is_given_back_is_canceled(
 
 
 def test_a_running_job_hears_of_a_wish_to_cancel_at_its_next_report(
-    db: Database, claimed: dispatch.Claim, key_id: KeyId
+    db: Database, claimed: Claim, key_id: KeyId
 ) -> None:
     begun = make.begin(db, claimed, NOW)
 
@@ -307,7 +301,7 @@ def test_a_running_job_hears_of_a_wish_to_cancel_at_its_next_report(
 
 
 def test_what_is_finished_before_the_cancel_is_heard_is_kept(
-    db: Database, claimed: dispatch.Claim, key_id: KeyId
+    db: Database, claimed: Claim, key_id: KeyId
 ) -> None:
     begun = make.begin(db, claimed, NOW)
     make.do(db, lambda tx: cancel(tx, begun.id, key_id, NOW))
@@ -319,7 +313,7 @@ def test_what_is_finished_before_the_cancel_is_heard_is_kept(
 
 
 def test_a_canceled_start_is_lost_to_its_worker(
-    db: Database, claimed: dispatch.Claim, key_id: KeyId
+    db: Database, claimed: Claim, key_id: KeyId
 ) -> None:
     canceled = make.do(db, lambda tx: cancel(tx, claimed.job.id, key_id, NOW))
 

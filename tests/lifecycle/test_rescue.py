@@ -6,11 +6,12 @@ import pytest
 from service.artifacts.files import Files
 from service.domain.attempt import Progress
 from service.domain.errors import Unavailable
-from service.domain.job import Job, JobState, KeyId
+from service.domain.ids import KeyId
+from service.domain.job import Job, JobState
 from service.domain.limits import Limits
 from service.domain.retry import MAX_ATTEMPTS, MAX_LAPSED
-from service.lifecycle import dispatch
 from service.lifecycle.cancel import cancel
+from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.submit import submit
 from service.store import jobs, moves
@@ -212,7 +213,7 @@ def test_a_start_that_never_came_is_queued_again(
     db: Database, rescuer: Rescuer, key_id: KeyId, clock: make.FakeClock
 ) -> None:
     job = send(db, key_id)
-    claimed: dispatch.Claim = make.claim(db, clock())
+    claimed: Claim = make.claim(db, clock())
 
     rescuer.tick(clock.advance(31))
 

@@ -5,16 +5,18 @@ import pytest
 
 from service.artifacts.files import Files
 from service.domain import ids
-from service.domain.attempt import MANIFEST, Failure, FailureKind
-from service.domain.event import DeliveryFilter
-from service.domain.failpoint import arm, disarm
-from service.domain.job import Job, JobId, JobState, KeyId, input_key, job_folder
-from service.domain.keeping import SETTLE, Keeping
+from service.domain.artifact import MANIFEST, input_key, job_folder
+from service.domain.attempt import Failure, FailureKind
+from service.domain.ids import JobId, KeyId
+from service.domain.job import Job, JobState
 from service.domain.limits import Limits
 from service.domain.media import MediaRef
 from service.domain.ports import utc_now
 from service.domain.price import Charge
+from service.domain.retention import SETTLE, Keeping
 from service.domain.submission import Idempotency
+from service.domain.webhook import DeliveryFilter
+from service.failpoint import arm, disarm
 from service.lifecycle import report
 from service.lifecycle.cancel import cancel
 from service.lifecycle.retention import Retention

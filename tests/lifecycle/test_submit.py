@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from service.domain.errors import QueueFull, RequestRefused, StorageFull
-from service.domain.job import JobId, KeyId
+from service.domain.ids import JobId, KeyId
 from service.domain.limits import Limits
 from service.domain.submission import Idempotency, Submission
 from service.lifecycle.submit import Accepted, Answer, submit, submit_all

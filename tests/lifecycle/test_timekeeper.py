@@ -10,17 +10,18 @@ import sqlalchemy as sa
 from service.artifacts.files import Files
 from service.domain.attempt import FailureKind
 from service.domain.clock import PATIENCE, ServiceClock
-from service.domain.job import Job, JobState, KeyId
-from service.domain.keeping import Keeping
+from service.domain.ids import KeyId
+from service.domain.job import Job, JobState
 from service.domain.limits import Limits
+from service.domain.retention import Keeping
 from service.domain.submission import Idempotency
 from service.lifecycle import report
 from service.lifecycle.cancel import cancel
+from service.lifecycle.leader import Turn
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
 from service.lifecycle.submit import submit
 from service.lifecycle.timekeeper import Timekeeper
-from service.lifecycle.turn import Turn
 from service.store import deliveries, jobs
 from service.store.database import Database, Transaction
 from service.store.tables import EndpointRow

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from service.domain.job import Job, JobState, KeyId
+from service.domain.ids import KeyId
+from service.domain.job import Job, JobState
 from service.lifecycle.unserved import Unserved
 from service.store import deliveries, jobs, keys, moves
 from service.store.database import Database

@@ -13,9 +13,10 @@ from fastapi.testclient import TestClient
 from service.app import build
 from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import Unavailable
-from service.domain.job import JobFilter, JobId, JobState, KeyId
-from service.domain.levers import Profile
+from service.domain.ids import JobId, KeyId
+from service.domain.job import JobFilter, JobState
 from service.domain.limits import Limits
+from service.domain.models.tuning import Profile
 from service.domain.price import Balance, Charge, month_of
 from service.lifecycle.cancel import cancel
 from service.lifecycle.settle import settle

@@ -15,10 +15,10 @@ from pydantic import SecretStr
 
 from dev.loopback_modal.harness import LoopbackModal
 from scripts import deploy_modal, smoke_modal
-from service.domain.card import ModelCard
-from service.domain.catalog import CARDS
+from service.domain.models.card import ModelCard
+from service.domain.models.catalog import CARDS
 from service.domain.request import VideoAsk
-from service.domain.resolve import resolve
+from service.domain.resolve.resolve import resolve
 from service.settings import Settings
 from tests.conftest import new_database
 from tests.modal.conftest import MARKS

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from service.domain.job import KeyId
+from service.domain.ids import KeyId
 from tests import make
 from tests.offsite.world import Node, World
 

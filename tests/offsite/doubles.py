@@ -10,7 +10,7 @@ from threading import Event
 from uuid import uuid4
 
 from service.domain.errors import Unavailable
-from service.domain.ports import Entry
+from service.offsite.ports import Entry
 
 
 @dataclass(frozen=True)

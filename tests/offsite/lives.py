@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from service.domain.job import KeyId
+from service.domain.ids import KeyId
 from service.store import keys
 from tests import make
 from tests.offsite.world import LASTS, Node, World

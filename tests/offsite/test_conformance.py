@@ -9,8 +9,8 @@ import pytest
 
 from dev.loopback_modal.harness import loopback_modal, why_not
 from service.domain.errors import Unavailable
-from service.domain.ports import Register, Shelf
 from service.offsite.on_modal import DictRegister, VolumeShelf
+from service.offsite.ports import Register, Shelf
 from tests.offsite.doubles import FolderRegister, FolderShelf
 
 Pair = tuple[Shelf, Register]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from service.domain.errors import Unavailable
-from service.domain.job import KeyId
-from service.offsite.copies import Copy, Generation, read_names, states
+from service.domain.ids import KeyId
+from service.offsite.generations import Copy, Generation, read_names, states
 from service.offsite.restore import restore
 from service.offsite.shipping import MOST_TAILS
 from tests.offsite.doubles import FolderShelf

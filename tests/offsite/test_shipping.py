@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from service.domain.errors import Unavailable
-from service.domain.job import KeyId
-from service.offsite.copies import Generation, read_names
+from service.domain.ids import KeyId
+from service.offsite.generations import Generation, read_names
 from service.offsite.shipping import MOST_TAILS
 from tests.offsite.world import LASTS, Node, World
 

@@ -15,8 +15,8 @@ from service.app import build
 from service.domain.ports import utc_now
 from service.offsite.shipping import Shipping
 from service.offsite.tenure import Home
+from service.runtime.standby import Standby
 from service.settings import Settings
-from service.standby import Standby
 from tests.api.world import KEY, WORKER_TOKEN
 from tests.offsite.doubles import FolderRegister, FolderShelf, Watched
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from service.domain.job import KeyId
+from service.domain.ids import KeyId
 from service.domain.limits import Limits
 from service.domain.submission import Idempotency
 from service.lifecycle.submit import Accepted, submit

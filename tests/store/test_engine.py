@@ -9,7 +9,7 @@ from service.domain.errors import NotFound, Unavailable
 from service.store import keys
 from service.store.database import Database
 from service.store.engine import check_durable, make_engine
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 from tests import make
 from tests.conftest import connected, new_database
 

@@ -6,7 +6,8 @@ import pytest
 import sqlalchemy as sa
 
 from service.domain.attempt import Failure, FailureKind, Progress, Stage
-from service.domain.job import Job, JobFilter, JobId, JobState, KeyId
+from service.domain.ids import JobId, KeyId
+from service.domain.job import Job, JobFilter, JobState
 from service.domain.limits import Limits
 from service.domain.price import Charge
 from service.lifecycle.settle import give_back
@@ -15,7 +16,7 @@ from service.store import jobs, keys, moves
 from service.store.database import Database
 from service.store.engine import make_engine
 from service.store.job_rows import job_table
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 from tests import make
 
 TROUBLE = Failure(kind=FailureKind.INTERNAL, code="x", message="y")

@@ -17,19 +17,20 @@ import sqlalchemy as sa
 
 from service.artifacts.files import Files
 from service.domain.attempt import Ticket
-from service.domain.catalog import SLATE
 from service.domain.errors import Busy, Unavailable
-from service.domain.job import JobState, KeyId
+from service.domain.ids import KeyId
+from service.domain.job import JobState
 from service.domain.limits import Limits
+from service.domain.models.catalog import SLATE
 from service.domain.submission import Submission
-from service.lifecycle.calls import Calls
+from service.lifecycle.calls.calls import Calls
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.submit import Answer, submit_all
 from service.lifecycle.unserved import Unserved
 from service.store import jobs
 from service.store.aside import Aside
 from service.store.database import Database
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 from tests import make
 from tests.lifecycle.test_calls import Played
 

@@ -16,8 +16,8 @@ from fastapi.testclient import TestClient
 
 from service.app import build
 from service.cli import checks
-from service.cli.stop import Stop
-from service.cli.upgrade import make_ready, upgrade
+from service.cli.exits import Stop
+from service.cli.processes.upgrade import make_ready, upgrade
 from service.domain.errors import Unavailable
 from service.settings import Settings
 from service.store.engine import check_sessions

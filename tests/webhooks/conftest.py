@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.api.events import Bodies
+from service.api.webhook_body import Bodies
 from service.egress.client import Egress, Rules
 from service.store.database import Database
 from service.webhooks.deliver import Sender

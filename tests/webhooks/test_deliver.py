@@ -6,10 +6,14 @@ from functools import partial
 import pytest
 from standardwebhooks import Webhook
 
-from service.api.events import MOST_BYTES
+from service.api.webhook_body import MOST_BYTES
 from service.domain.attempt import Progress
 from service.domain.errors import Conflict, NotFound
-from service.domain.event import (
+from service.domain.event import DEFAULT_EVENTS
+from service.domain.ids import KeyId
+from service.domain.job import Job
+from service.domain.limits import Limits
+from service.domain.webhook import (
     Delivery,
     DeliveryFilter,
     DeliveryId,
@@ -17,14 +21,11 @@ from service.domain.event import (
     Endpoint,
     Try,
 )
-from service.domain.job import Job, KeyId
-from service.domain.limits import Limits
-from service.domain.request import DEFAULT_EVENTS
 from service.lifecycle.cancel import cancel
 from service.lifecycle.submit import submit
 from service.store import deliveries, endpoints, jobs, keys, moves
 from service.store.database import Database
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 from service.webhooks import endpoints as use
 from service.webhooks.deliver import PATIENCE, Sender
 from service.webhooks.sign import shown

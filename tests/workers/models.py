@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from service.domain.attempt import Stage
-from service.domain.catalog import CARDS
-from service.domain.levers import DEFAULT_LEVERS, Levers, Profile
+from service.domain.models.catalog import CARDS
+from service.domain.models.tuning import DEFAULT_LEVERS, Levers, Profile
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import NOTHING, Conditions, Film, Frame, OnStep
 from service.workers.adapters.diffusion import DiffusionAdapter

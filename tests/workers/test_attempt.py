@@ -12,15 +12,15 @@ import pytest
 
 from service.artifacts.files import Files
 from service.domain.attempt import AttemptFailed, Failure, FailureKind, Outcome
-from service.domain.card import ModelCard
-from service.domain.catalog import SLATE
 from service.domain.errors import StorageFull
-from service.domain.levers import Profile
+from service.domain.models.card import ModelCard
+from service.domain.models.catalog import SLATE
+from service.domain.models.tuning import Profile
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.slate import Slate
 from service.workers.attempt import Warm, attempt
+from service.workers.recipe import Bench
 from service.workers.reporter import GivenBack, HttpReporter
-from service.workers.run import Bench
 from tests import make
 
 LOADING = 0.2

@@ -6,9 +6,9 @@ import imageio_ffmpeg
 import pytest
 
 from service.domain.attempt import AttemptFailed
-from service.workers.stages.boxes import read_track
 from service.workers.stages.check import check
 from service.workers.stages.encode import encode
+from service.workers.stages.mp4_index import read_track
 from tests import make
 from tests.workers.test_encode import frames
 

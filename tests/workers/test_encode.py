@@ -10,9 +10,9 @@ import pytest
 from service.domain.attempt import AttemptFailed
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Frame
-from service.workers.stages.boxes import read_track
 from service.workers.stages.check import check
 from service.workers.stages.encode import encode
+from service.workers.stages.mp4_index import read_track
 from tests import make
 
 

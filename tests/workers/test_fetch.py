@@ -10,7 +10,7 @@ import pytest
 
 from service.artifacts.files import Files
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.job import JobId
+from service.domain.ids import JobId
 from service.egress.client import Egress, Rules
 from service.workers.stages.fetch import Sources, fetch, stored
 from tests.egress.parts import LOOPBACK, PUBLIC, Dialer, Handler, Names, Server, answers, serve

@@ -7,11 +7,11 @@ import imageio_ffmpeg
 import pytest
 
 from service.artifacts.files import Files
-from service.domain.catalog import SLATE
-from service.domain.job import input_key
+from service.domain.artifact import input_key
 from service.domain.media import MediaRef
+from service.domain.models.catalog import SLATE
 from service.workers.adapters.slate import Slate
-from service.workers.run import Bench, make_video
+from service.workers.recipe import Bench, make_video
 from tests import make
 
 CARD = SLATE.model_copy(update={"clip_frames": 5, "overlap": 2})

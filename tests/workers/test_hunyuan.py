@@ -9,8 +9,8 @@ import pytest
 from service.domain.attempt import AttemptFailed
 from service.workers.adapters.base import Conditions
 from service.workers.adapters.diffusion import DiffusionAdapter
-from service.workers.adapters.over import over
 from service.workers.adapters.pictures import tensor_of
+from service.workers.adapters.video_to_video import over
 from tests.tiny.hunyuan import build_hunyuan
 from tests.tiny.hunyuan15 import build_hunyuan15
 from tests.workers.models import film, loaded, render, request_of

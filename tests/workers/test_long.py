@@ -7,12 +7,12 @@ import pytest
 
 from service.artifacts.files import Files
 from service.domain.attempt import Stage, Ticket
-from service.domain.catalog import CARDS
-from service.domain.levers import Profile
+from service.domain.models.catalog import CARDS
+from service.domain.models.tuning import Profile
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.diffusion import DiffusionAdapter
-from service.workers.run import Bench, make_video
+from service.workers.recipe import Bench, make_video
 from tests import make
 from tests.tiny import BUILD
 from tests.workers.models import loaded, request_of

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.card import IntRange
-from service.domain.catalog import LTX_2B
+from service.domain.models.card import IntRange
+from service.domain.models.catalog import LTX_2B
 from service.workers.adapters.base import Conditions, Film, Frame
 from service.workers.adapters.diffusion import DiffusionAdapter
 from service.workers.adapters.ltx import TIMESTEPS, Ltx

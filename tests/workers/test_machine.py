@@ -22,8 +22,8 @@ from service.domain.errors import StorageFull, Unavailable
 from service.workers.adapters.base import Frame
 from service.workers.adapters.slate import Slate
 from service.workers.attempt import Warm, attempt
+from service.workers.recipe import Bench
 from service.workers.reporter import GivenBack, HttpReporter
-from service.workers.run import Bench
 from service.workers.stages.encode import encode
 from service.workers.stages.inputs.media import probe_media
 from service.workers.stages.stills import frame_at

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from service.domain.attempt import AttemptFailed, FailureKind, Stage
-from service.domain.catalog import CARDS
 from service.domain.errors import Lost
 from service.domain.media import Feature
+from service.domain.models.catalog import CARDS
 from service.workers.adapters.base import NOTHING, Conditions, Frame
 from service.workers.adapters.diffusion import DiffusionAdapter
 from tests.tiny import BUILD

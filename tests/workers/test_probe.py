@@ -8,7 +8,7 @@ import pytest
 from service.artifacts.files import Files
 from service.domain.ids import is_id
 from service.workers.probe import probe
-from service.workers.run import Bench
+from service.workers.recipe import Bench
 
 
 @pytest.fixture

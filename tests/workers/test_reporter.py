@@ -12,7 +12,7 @@ import pytest
 
 from service.domain.attempt import AttemptFailed, Failure, FailureKind, Stage, WorkerStopping
 from service.domain.errors import Lost
-from service.domain.job import KeyId
+from service.domain.ids import KeyId
 from service.domain.submission import new_job
 from service.workers import reporter as reporting
 from service.workers.reporter import GivenBack, HttpReporter, Unheard

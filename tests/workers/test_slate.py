@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from service.domain.attempt import AttemptFailed, FailureKind, Stage
-from service.domain.catalog import SLATE
+from service.domain.models.catalog import SLATE
 from service.domain.request import MAX_SEED, VideoRequest
 from service.workers.adapters.base import NOTHING, Conditions, Frame
 from service.workers.adapters.registry import make_adapter

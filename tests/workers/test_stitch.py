@@ -7,8 +7,8 @@ import pytest
 
 from service.domain.attempt import AttemptFailed
 from service.workers.adapters.base import Frame
-from service.workers.stages.boxes import read_track
 from service.workers.stages.encode import encode
+from service.workers.stages.mp4_index import read_track
 from service.workers.stages.stills import frame_at
 from service.workers.stages.stitch import Seam, join
 from tests import make

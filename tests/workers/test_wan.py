@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.domain.catalog import CARDS
+from service.domain.models.catalog import CARDS
 from service.workers.adapters.base import NOTHING, Conditions
 from service.workers.adapters.diffusion import DiffusionAdapter
 from service.workers.adapters.pictures import tensor_of

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.catalog import LTX_2B
+from service.domain.models.catalog import LTX_2B
 from service.workers.device import fits
 from service.workers.weights import find_weights
 
@@ -82,7 +82,7 @@ def test_without_a_network_and_without_a_cache_the_real_hub_client_is_explained(
     tmp_path: Path,
 ) -> None:
     code = (
-        "from service.domain.catalog import LTX_2B\n"
+        "from service.domain.models.catalog import LTX_2B\n"
         "from service.domain.attempt import AttemptFailed\n"
         "from service.workers.weights import find_weights\n"
         "try: find_weights(LTX_2B, None)\n"

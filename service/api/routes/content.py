@@ -11,16 +11,19 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, RedirectResponse
 
 from service.api.auth import authenticate, bearer, links
-from service.api.links import Links, Variant
-from service.api.parts import Parts, PartsDep
-from service.api.paths import JobPath, job_id_of
+from service.api.deps import PartsDep
+from service.api.path_params import JobPath, job_id_of
 from service.api.preconditions import unchanged
 from service.api.schemas.headers import sent
 from service.api.schemas.problems import documented
-from service.domain.attempt import Artifact, VideoFacts
+from service.api.signed_links import Links, Variant
+from service.domain.artifact import Artifact
+from service.domain.attempt import VideoFacts
 from service.domain.errors import Conflict, NotFound, Unauthenticated
-from service.domain.job import Job, JobId
+from service.domain.ids import JobId
+from service.domain.job import Job
 from service.domain.ports import ReadMethod
+from service.runtime.runtime import Parts
 from service.store import jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])

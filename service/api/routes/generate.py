@@ -2,17 +2,17 @@
 
 from fastapi import APIRouter, Request, Response
 
-from service.api.accept import SUBMIT, IdempotencyKey, Plea, Prefer, accept, idempotency, submission
-from service.api.asked import VideoAskDep, body_of
 from service.api.auth import Visit, VisitDep
-from service.api.parts import Parts
+from service.api.body.parse import VideoAskDep, body_of
 from service.api.schemas.costs import Cost
 from service.api.schemas.headers import OF_SUBMIT, sent
 from service.api.schemas.jobs import AnyJob, Estimate, FallbackOut, InlineVideo
 from service.api.schemas.problems import documented
+from service.api.submit import SUBMIT, IdempotencyKey, Plea, Prefer, accept, idempotency, submission
 from service.domain.price import microusd, month_of
 from service.domain.request import VideoAsk, VideoRequest
 from service.domain.submission import Submission
+from service.runtime.runtime import Parts
 from service.store import keys
 
 router = APIRouter(tags=["videos"])

@@ -5,12 +5,13 @@ from typing import Literal
 from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel
 
-from service.api.parts import Parts, PartsDep, parts_of
+from service.api.deps import PartsDep, parts_of
 from service.api.schemas.headers import sent
 from service.api.schemas.problems import documented
 from service.domain.call import Pool
-from service.domain.card import ModelCard
 from service.domain.errors import Unavailable
+from service.domain.models.card import ModelCard
+from service.runtime.runtime import Parts
 from service.store import jobs, keys
 
 router = APIRouter(tags=["health"])

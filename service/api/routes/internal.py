@@ -7,21 +7,22 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.auth import AttemptToken, WorkerDep
-from service.api.bell import heard
-from service.api.fleet import Worker
+from service.api.deps import PartsDep
 from service.api.forwarded import reached_at
-from service.api.parts import Parts, PartsDep
-from service.api.paths import job_id_of
+from service.api.path_params import job_id_of
 from service.api.schemas.problems import documented
 from service.domain.attempt import Failure, Outcome, Progress, Ticket
 from service.domain.errors import Lost, NotFound
-from service.domain.failpoint import failpoint
 from service.domain.job import Job, JobState
-from service.domain.request import Label, Text
-from service.lifecycle import dispatch, report
-from service.lifecycle.charge import Spent
+from service.domain.text import Label, Text
+from service.failpoint import failpoint
+from service.lifecycle import claim, report
+from service.lifecycle.billing import Spent
 from service.lifecycle.report import Credentials
 from service.log import Log
+from service.runtime.fleet import Worker
+from service.runtime.notifier import heard
+from service.runtime.runtime import Parts
 from service.store import jobs
 
 log = Log(__name__)
@@ -117,7 +118,7 @@ async def claim_work(ask: ClaimAsk, request: Request, parts: WorkerDep) -> Respo
     return Response(ticket.model_dump_json(), media_type="application/json")
 
 
-async def _wait_for_work(ask: ClaimAsk, request: Request, parts: Parts) -> dispatch.Claim | None:
+async def _wait_for_work(ask: ClaimAsk, request: Request, parts: Parts) -> claim.Claim | None:
     wait = timedelta(seconds=ask.wait_seconds)
     deadline = parts.clock.passed() + min(wait, parts.limits.max_wait)
     models = [name for name in ask.models if name in parts.cards]
@@ -136,7 +137,7 @@ async def _wait_for_work(ask: ClaimAsk, request: Request, parts: Parts) -> dispa
     return None
 
 
-async def _claim(worker: str, models: list[str], parts: Parts) -> dispatch.Claim | None:
+async def _claim(worker: str, models: list[str], parts: Parts) -> claim.Claim | None:
     """Look first: the writer is bothered only when there is something to take."""
     if not parts.room.enough:
         return None  # what is made now could not be kept
@@ -145,7 +146,7 @@ async def _claim(worker: str, models: list[str], parts: Parts) -> dispatch.Claim
     if not await parts.read(lambda tx: jobs.candidates(tx, models, parts.clock(), limit=most)):
         return None
     return await parts.write(
-        lambda tx: dispatch.claim(
+        lambda tx: claim.claim(
             tx,
             models,
             worker=worker,

@@ -8,7 +8,15 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from starlette.concurrency import run_in_threadpool
 
-from service.api.accept import (
+from service.api.auth import VisitDep
+from service.api.body.parse import Asked, ChangesDep, body_of
+from service.api.media_refs import kept_texts
+from service.api.path_params import JobPath, job_id_of
+from service.api.responses import json_answer, view, wait_final
+from service.api.schemas.headers import OF_JOB, OF_SUBMIT, sent
+from service.api.schemas.jobs import AnyJob, Deleted, InlineVideo, JobList
+from service.api.schemas.problems import documented
+from service.api.submit import (
     SUBMIT,
     IdempotencyKey,
     Plea,
@@ -18,18 +26,12 @@ from service.api.accept import (
     earlier,
     idempotency,
 )
-from service.api.answers import json_answer, view, wait_final
-from service.api.asked import Asked, ChangesDep, body_of
-from service.api.auth import VisitDep
-from service.api.bring import kept_texts
-from service.api.paths import JobPath, job_id_of
-from service.api.schemas.headers import OF_JOB, OF_SUBMIT, sent
-from service.api.schemas.jobs import AnyJob, Deleted, InlineVideo, JobList
-from service.api.schemas.problems import documented
 from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
-from service.domain.job import Job, JobFilter, JobId, JobState
+from service.domain.ids import JobId
+from service.domain.job import Job, JobFilter, JobState
 from service.domain.media import NEEDS, keyframe_role
-from service.domain.request import METADATA_LABEL, Choices, Label, VideoAsk
+from service.domain.request import Choices, VideoAsk
+from service.domain.text import METADATA_LABEL, Label
 from service.lifecycle.cancel import cancel
 from service.lifecycle.remove import check_final, remove
 from service.log import Log

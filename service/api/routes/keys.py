@@ -10,14 +10,14 @@ from service.api.schemas.keys import KeyList, KeyOut, NewKeyOut
 from service.api.schemas.problems import documented
 from service.domain import ids
 from service.domain.errors import NotFound
-from service.domain.job import KeyId
+from service.domain.ids import KeyId
 from service.domain.key import new_key, new_secret
 from service.domain.price import Balance, microusd, month_of
-from service.domain.request import Text
-from service.lifecycle.access import allow, revoke
+from service.domain.text import Text
+from service.lifecycle.api_keys import allow, revoke
 from service.log import Log
 from service.store import keys
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 log = Log(__name__)
 router = APIRouter(prefix="/v1/keys", tags=["keys"])

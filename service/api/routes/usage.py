@@ -14,7 +14,7 @@ from service.domain.errors import FieldError, Forbidden, RequestRefused
 from service.domain.price import month_of
 from service.store import keys, ledger
 from service.store.ledger import Group, Total
-from service.store.work import Transaction
+from service.store.transaction import Transaction
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"])
 

@@ -7,8 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from service.api.auth import Visit, VisitDep
-from service.api.bring import refuse_bad_target
-from service.api.paths import delivery_id_of, endpoint_id_of, job_id_of
+from service.api.path_params import delivery_id_of, endpoint_id_of, job_id_of
 from service.api.schemas.jobs import Deleted
 from service.api.schemas.problems import documented
 from service.api.schemas.webhooks import (
@@ -19,8 +18,9 @@ from service.api.schemas.webhooks import (
     WebhookEndpointList,
     WebhookSecret,
 )
-from service.domain.event import DeliveryFilter, DeliveryState
-from service.domain.request import DEFAULT_EVENTS, EventKind
+from service.api.urls import refuse_bad_target
+from service.domain.event import DEFAULT_EVENTS, EventKind
+from service.domain.webhook import DeliveryFilter, DeliveryState
 from service.store import deliveries, endpoints, keys
 from service.webhooks import endpoints as use
 from service.webhooks.sign import shown

@@ -6,13 +6,13 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, Field
 from typing_extensions import TypeAliasType
 
-from service.api.links import Links
 from service.api.schemas.costs import Cost
+from service.api.signed_links import Links
 from service.domain.attempt import Stage
-from service.domain.card import ModelCard
 from service.domain.fallback import Fallback, FellBack
 from service.domain.job import Job, JobError, JobState, Priority
-from service.domain.levers import Profile
+from service.domain.models.card import ModelCard
+from service.domain.models.tuning import Profile
 from service.domain.request import VideoRequest
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from service.api.schemas.costs import RateOut
-from service.domain.card import ModelCard
+from service.domain.models.card import ModelCard
 
 
 class ModelOut(ModelCard):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.attempt import Stage
-from service.domain.levers import Profile
+from service.domain.models.tuning import Profile
 from service.domain.request import VideoRequest
 
 # One picture: uint8, shape (height, width, 3), RGB.

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.card import ModelCard
 from service.domain.media import Feature
+from service.domain.models.card import ModelCard
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Conditions, Film
 

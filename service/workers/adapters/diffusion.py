@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from service.domain.attempt import AttemptFailed
-from service.domain.card import ModelCard
-from service.domain.levers import DEFAULT_LEVERS, Levers, Profile
+from service.domain.models.card import ModelCard
+from service.domain.models.tuning import DEFAULT_LEVERS, Levers, Profile
 from service.domain.request import VideoRequest
 from service.log import Log
 from service.workers.adapters.base import Conditions, Frame, OnStep
@@ -26,8 +26,8 @@ from service.workers.device import (
     wait_for,
 )
 from service.workers.device import place as place_pipe
-from service.workers.levers.embeddings import Embeddings
-from service.workers.levers.pull import Pulled
+from service.workers.tuning.apply import Pulled
+from service.workers.tuning.embeddings import Embeddings
 from service.workers.weights import find_weights
 
 if TYPE_CHECKING:

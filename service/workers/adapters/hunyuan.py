@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Conditions
 from service.workers.adapters.diffusion import DiffusionAdapter, steps_over
-from service.workers.adapters.over import over
+from service.workers.adapters.video_to_video import over
 from service.workers.weights import read_pipeline
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from service.domain.card import ModelCard
-from service.domain.levers import DEFAULT_LEVERS, Levers
+from service.domain.models.card import ModelCard
+from service.domain.models.tuning import DEFAULT_LEVERS, Levers
 from service.workers.adapters.base import Adapter
 
 ADAPTERS: dict[str, str] = {

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from service.domain.attempt import Stage
-from service.domain.card import ModelCard
-from service.domain.levers import DEFAULT_LEVERS, Levers, Profile
+from service.domain.models.card import ModelCard
+from service.domain.models.tuning import DEFAULT_LEVERS, Levers, Profile
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.slate_art.backdrop import backdrop

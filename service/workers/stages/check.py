@@ -4,7 +4,7 @@ from pathlib import Path
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.request import VideoRequest
-from service.workers.stages.boxes import Track, read_track
+from service.workers.stages.mp4_index import Track, read_track
 from service.workers.stages.stills import frame_at
 
 

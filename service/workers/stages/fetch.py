@@ -7,14 +7,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service.domain.artifact import input_key
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.job import JobId, input_key
+from service.domain.ids import JobId
 from service.domain.media import Role
 from service.domain.ports import ArtifactStore
 from service.egress.client import Egress, Rules, TargetFailed, TargetRefused
 
 if TYPE_CHECKING:
-    from service.workers.stages.behind import Heed  # numpy, which the API starts without
+    from service.workers.stages.encode_ahead import Heed  # numpy, which the API starts without
 
 _MAX_SECONDS = 60.0  # over all tries: meanwhile a GPU waits, and on Modal it is paid for
 # What may pass: an overloaded server, or one that is being started again.

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from service.domain.attempt import AttemptFailed, FailureKind, Stage
-from service.domain.plan import Segment
+from service.domain.resolve.segments import Segment
 from service.workers.adapters.base import Adapter, Conditions, Film, Frame, OnStep
-from service.workers.stages.behind import Encoding
+from service.workers.stages.encode_ahead import Encoding
 from service.workers.stages.stitch import Seam
 from service.workers.stopwatch import Stopwatch
 

@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from service.domain.attempt import Stage, Ticket
-from service.domain.job import JobId
+from service.domain.ids import JobId
 from service.domain.media import MediaRef, Role, keyframe_role
-from service.domain.plan import Segment
 from service.domain.ports import ArtifactStore
 from service.domain.request import VideoRequest
+from service.domain.resolve.segments import Segment
 from service.workers.adapters.base import NOTHING, Conditions, Film, Frame, OnStep
 from service.workers.stages.fetch import Sources, fetch, stored
 from service.workers.stages.inputs.images import read_image

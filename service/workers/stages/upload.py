@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from service.domain.attempt import MANIFEST, Artifact, Outcome
+from service.domain.artifact import MANIFEST, Artifact
+from service.domain.attempt import Outcome
 from service.domain.ports import ArtifactStore
 
 _MEDIA_TYPES = {".mp4": "video/mp4", ".jpg": "image/jpeg", ".png": "image/png"}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.api.sniff import media_type, picture_size
 from service.domain.attempt import AttemptFailed, FailureKind
+from service.media.sniff import media_type, picture_size
 from service.workers.stages.inputs.images import read_image
 from service.workers.stages.inputs.media import decode_film
 from tests import make

@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageFile
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.workers.stages.inputs import heif, jpeg, png, webp
-from service.workers.stages.inputs.exif import orientation
+from service.media import heif
+from service.media.exif import orientation
+from service.media.image_parts import ImageParts, NoImage
+from service.media.named_colours import Colours
+from service.workers.stages.inputs import jpeg, png, webp
 from service.workers.stages.inputs.ffmpeg import Unread
-from service.workers.stages.inputs.light import to_srgb
-from service.workers.stages.inputs.named_colours import Colours
-from service.workers.stages.inputs.parts import ImageParts, NoImage
 from service.workers.stages.inputs.photos import read_photo
+from service.workers.stages.inputs.srgb import to_srgb
 
 # EXIF's orientations 2 to 8, and what turns each upright.
 _UPRIGHT = {

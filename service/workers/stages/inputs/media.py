@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.request import VideoRequest
-from service.workers.stages.inputs import heif
-from service.workers.stages.inputs.colours import FrameFacts, filters, read_first_frame
+from service.media import heif
 from service.workers.stages.inputs.ffmpeg import (
     AUDIO_CODECS,
     VIDEO_CODECS,
@@ -25,6 +24,7 @@ from service.workers.stages.inputs.ffmpeg import (
     reading,
 )
 from service.workers.stages.inputs.tracks import Overlong, Track, read_tracks
+from service.workers.stages.inputs.video_colours import FrameFacts, filters, read_first_frame
 
 Kind = Literal["audio", "video"]
 

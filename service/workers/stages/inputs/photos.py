@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from service.media.heif import HeifParts
+from service.media.image_parts import NoImage
 from service.workers.stages.inputs.ffmpeg import reading
-from service.workers.stages.inputs.heif import HeifParts
-from service.workers.stages.inputs.parts import NoImage
 
 _TIMEOUT = timedelta(seconds=60)
 # Addresses: each of the hundred tiles of a photo has a decoder and its thread. The largest that is

@@ -5,14 +5,14 @@ import zlib
 from collections.abc import Iterator
 from itertools import count
 
-from service.workers.stages.inputs.light import is_possible
-from service.workers.stages.inputs.named_colours import BT709, Colours, named
-from service.workers.stages.inputs.parts import (
+from service.media.image_parts import (
     MOST_PROFILE_BYTES,
     ImageParts,
     NoImage,
     check_part,
 )
+from service.media.named_colours import BT709, Colours, named
+from service.workers.stages.inputs.srgb import is_possible
 
 START = b"\x89PNG\r\n\x1a\n"
 _DEPTH = 16  # where a whole header says how many bits a channel has

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import count
 
-from service.workers.stages.inputs.parts import (
+from service.media.image_parts import (
     MOST_PROFILE_BYTES,
     ImageParts,
     NoImage,

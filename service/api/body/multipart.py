@@ -1,0 +1,234 @@
+"""A multipart form (RFC 7578) as it comes in: files go to the disk, fields become values."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.concurrency import run_in_threadpool
+
+from service.api.body.stream import blocks
+from service.domain.errors import FieldError, RequestRefused, TooLarge
+from service.runtime.uploads import Desk, Incoming
+
+_MOST_PARTS = 64
+_FILES = ("image", "last_image", "video")
+_LISTS = ("webhook_events", "prompts")
+_BRACKETS = re.compile(r"([a-z_]{1,64})\[([^\[\]]*)\]")
+_KEYFRAME = re.compile(r"keyframes\[(\d)\]\[(frame|image)\]")
+
+
+@dataclass
+class Form:
+    """Fields in the order in which they came; the text of a file's is its name in `files`."""
+
+    fields: list[tuple[str, str]] = field(default_factory=list)
+    files: dict[str, Path] = field(default_factory=dict)
+
+    def values(self) -> dict[str, Any]:
+        """The fields as a JSON body would name them: `metadata[scene]` is in an object,
+        `webhook_events[]` and a name that comes again are in a list, and `keyframes[0][frame]` in
+        an object of a list. An empty field says nothing.
+
+        An object or a list may also be one field that holds JSON.
+        """
+        values: dict[str, Any] = {}
+        for name, text in self.fields:
+            if not text and name != "prompt":
+                continue
+            _put(values, name, text)
+        if isinstance(values.get("keyframes"), dict):
+            values["keyframes"] = [one for _, one in sorted(values["keyframes"].items())]
+        return values
+
+
+def is_form(request: Request) -> bool:
+    return _content_type(request)[0] == b"multipart/form-data"
+
+
+async def read_form(request: Request, desk: Desk, incoming: Incoming) -> Form:
+    """Raises RequestRefused naming a part that is wrong, TooLarge, and RequestValidationError
+    for what is no form."""
+    boundary = _content_type(request)[1].get(b"boundary")
+    if not boundary:
+        raise _broken("its Content-Type names no boundary")
+    reader = _Reader(boundary, desk, incoming)
+    try:
+        async for block in blocks(request):
+            await run_in_threadpool(reader.write, block)
+        return reader.finish()
+    finally:
+        reader.close()
+
+
+class _Reader:
+    """Follows the parser through the form, part by part."""
+
+    def __init__(self, boundary: bytes, desk: Desk, incoming: Incoming) -> None:
+        self._desk = desk
+        self._incoming = incoming
+        self._form = Form()
+        self._ended = False
+        self._parts = 0
+        self._fields_bytes = 0
+        self._header, self._value, self._disposition = b"", b"", b""
+        self._name = ""
+        self._text = bytearray()
+        self._file: BinaryIO | None = None
+        self._left = 0  # what this part may still hold
+        self._parser = _parser(boundary, self)
+
+    def write(self, block: bytes) -> None:
+        try:
+            self._parser.write(block)
+        except MultipartParseError:
+            raise _broken("it is broken") from None
+
+    def finish(self) -> Form:
+        if not self._ended:
+            raise _broken("it breaks off")
+        return self._form
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    # What the parser calls.
+
+    def on_part_begin(self) -> None:
+        self._parts += 1
+        if self._parts > _MOST_PARTS:
+            raise _broken(f"it has more than {_MOST_PARTS} parts")
+        self._disposition = b""
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def on_header_end(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._header, self._value = b"", b""
+
+    def on_headers_finished(self) -> None:
+        options = parse_options_header(self._disposition)[1]
+        if b"name" not in options:
+            raise _broken("a part has no name")
+        self._name = options[b"name"].decode(errors="replace")
+        if b"filename" in options:
+            self._begin_file()
+        else:
+            self._text.clear()
+            self._left = self._incoming.most_bytes - self._fields_bytes
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        self._left -= end - start
+        if self._left < 0:
+            what = "fields hold" if self._file is None else f"{self._name} holds"
+            most = self._most()
+            raise TooLarge(f"the form's {what} more than {most:,} bytes")
+        if self._file is None:
+            self._text += data[start:end]
+        else:
+            self._file.write(data[start:end])
+
+    def on_part_end(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            return
+        self._fields_bytes += len(self._text)
+        try:
+            self._form.fields.append((self._name, self._text.decode()))
+        except UnicodeDecodeError:
+            raise RequestRefused([_wrong(self._name, "is not UTF-8", "invalid_text")]) from None
+
+    def on_end(self) -> None:
+        self._ended = True
+
+    def _begin_file(self) -> None:
+        if self._name not in _FILES and not _is_image_of_keyframe(self._name):
+            detail = f"is sent as a file; files are: {', '.join(_FILES)}, keyframes[0][image], …"
+            raise RequestRefused([_wrong(self._name, detail, "unexpected_file")])
+        # No base64, URL or id looks like this: a field that says it names no file.
+        called = f"file:{self._parts}"
+        path = self._desk.file(f"part-{self._parts}")
+        self._form.fields.append((self._name, called))
+        self._form.files[called] = path
+        self._file = path.open("wb")
+        self._left = self._most()
+
+    def _most(self) -> int:
+        if self._file is None:
+            return self._incoming.most_bytes
+        return self._incoming.most_bytes_of(self._name)
+
+
+def _parser(boundary: bytes, reader: _Reader) -> MultipartParser:
+    names = (
+        *("on_part_begin", "on_header_field", "on_header_value", "on_header_end"),
+        *("on_headers_finished", "on_part_data", "on_part_end", "on_end"),
+    )
+    callbacks: dict[str, Callable[..., None]] = {name: getattr(reader, name) for name in names}
+    return MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
+
+
+def _put(values: dict[str, Any], name: str, text: str) -> None:
+    if (keyframe := _KEYFRAME.fullmatch(name)) is not None:
+        inner = _inner(_inner(values, "keyframes", {}, name), keyframe[1], {}, name)
+        if keyframe[2] in inner:
+            raise RequestRefused([_wrong(name, "is sent twice", "given_twice")])
+        inner[keyframe[2]] = text
+        return
+    found = _BRACKETS.fullmatch(name)
+    if found is None and name in _LISTS and not text.startswith("["):
+        values.setdefault(name, []).append(text)
+    elif found is None:
+        if name in values:
+            raise RequestRefused([_wrong(name, "is sent twice", "given_twice")])
+        values[name] = _parsed(text) if name in ("metadata", "keyframes", *_LISTS) else text
+    elif found[2]:
+        _inner(values, found[1], {}, name)[found[2]] = text
+    else:
+        _inner(values, found[1], [], name).append(text)
+
+
+def _is_image_of_keyframe(name: str) -> bool:
+    found = _KEYFRAME.fullmatch(name)
+    return found is not None and found[2] == "image"
+
+
+def _inner(values: dict[str, Any], name: str, empty: Any, whole: str) -> Any:
+    inner = values.setdefault(name, empty)
+    if type(inner) is not type(empty):
+        raise RequestRefused([_wrong(whole, "is sent in two ways", "given_twice")])
+    return inner
+
+
+def _parsed(text: str) -> Any:
+    """What is no JSON is told so by whoever expects an object or a list."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _content_type(request: Request) -> tuple[bytes, dict[bytes, bytes]]:
+    return parse_options_header(request.headers.get("content-type"))
+
+
+def _wrong(name: str, detail: str, code: str) -> FieldError:
+    pointer = "/" + name[:64].replace("~", "~0").replace("/", "~1")
+    return FieldError(pointer, f"{name[:64]}: {detail}", code)
+
+
+def _broken(why: str) -> RequestValidationError:
+    return RequestValidationError([{"type": "form_invalid", "loc": ("body",), "msg": why}])

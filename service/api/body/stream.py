@@ -1,0 +1,46 @@
+"""Large bodies on their way in: bounded in number and size, kept on the disk and not in memory."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+
+from service.runtime.uploads import Desk
+
+_BLOCK = 1 << 18
+
+
+async def blocks(request: Request) -> AsyncIterator[bytes]:
+    """The body, in blocks that are worth a thread's while each."""
+    block = bytearray()
+    async for piece in request.stream():
+        block += piece
+        if len(block) >= _BLOCK:
+            yield bytes(block)
+            block.clear()
+    if block:
+        yield bytes(block)
+
+
+async def receive(request: Request, desk: Desk, most_in_memory: int) -> bytes | Path:
+    """The whole body: in memory, or in a file where it is larger than that."""
+    head = bytearray()
+    stream = request.stream()
+    async for piece in stream:
+        head += piece
+        if len(head) > most_in_memory:
+            break
+    else:
+        return bytes(head)
+    path = desk.file("body")
+    with path.open("wb") as file:
+        file.write(head)
+        head.clear()
+        async for piece in stream:
+            head += piece
+            if len(head) >= _BLOCK:
+                await run_in_threadpool(file.write, bytes(head))
+                head.clear()
+        file.write(head)
+    return path

@@ -1,0 +1,39 @@
+"""Which models this machine can serve when nobody said so."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from service.domain.models.catalog import CARDS, SLATE
+
+_PROBE = (
+    "import torch; print('cuda' if torch.cuda.is_available() "
+    "else 'mps' if torch.backends.mps.is_available() else 'cpu')"
+)
+
+
+# Without one of these no GPU can be reached on Linux: NVIDIA, NVIDIA under WSL, AMD.
+_LINUX_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
+
+
+def accelerator() -> str | None:
+    """`cuda`, `mps`, or None. Asked in a process of its own: torch is large and slow to import."""
+    if find_spec("torch") is None:
+        return None
+    if sys.platform == "linux" and not any(device.exists() for device in _LINUX_DEVICES):
+        return None
+    probe = subprocess.run(
+        [sys.executable, "-c", _PROBE], capture_output=True, text=True, check=False
+    )
+    found = probe.stdout.strip()
+    return found if found in ("cuda", "mps") else None
+
+
+def models_to_serve() -> list[str]:
+    """The first real model, then the sandbox, where a GPU and the code for it are; else the
+    sandbox alone."""
+    if find_spec("diffusers") is None or accelerator() is None:
+        return [SLATE.name]
+    real = next(card for card in CARDS.values() if not card.sandbox)
+    return [real.name, SLATE.name]

@@ -1,0 +1,81 @@
+"""The API process: one uvicorn server, on a socket that its supervisor opened or on its own."""
+
+import gc
+import os
+import resource
+import socket
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from service.app import build
+from service.cli.processes.connections import Connections, raise_open_files
+from service.cli.processes.http_protocol import HttpFactory
+from service.cli.processes.pulse import beat
+from service.domain.limits import max_connections
+from service.runtime.notifier import Bell
+from service.settings import Settings
+
+
+def serve(settings: Settings, socket_fd: int | None = None, pulse_fd: int | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then answer what is under way and return. Meanwhile the event
+    loop gives signs of life on the pipe `pulse_fd`."""
+    raise_open_files()
+    app = build(settings)
+    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connections = Connections(max_connections(open_files), settings.keep_alive_seconds)
+    config = configure(app, connections, settings.host, settings.port)
+    # What was made so far lives as long as the process: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    sockets = None if socket_fd is None else [socket.socket(fileno=socket_fd)]
+    if pulse_fd is not None:
+        os.set_blocking(pulse_fd, False)
+    Server(config, app.state.bell, connections, pulse_fd).run(sockets=sockets)
+
+
+def configure(app: ASGIApp, connections: Connections, host: str, port: int) -> uvicorn.Config:
+    """Uvicorn's settings for a server that keeps these connections."""
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=HttpFactory(connections),  # type: ignore[arg-type]
+        ws="none",
+        timeout_keep_alive=connections.keep_alive_seconds,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        server_header=False,
+        proxy_headers=False,  # api/forwarded.py believes the proxies that the settings name
+    )
+
+
+class Server(uvicorn.Server):
+    """Ends long polls as soon as it is told to stop: they would hold it up for a minute. Until
+    then it closes connections whose time is over."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        bell: Bell,
+        connections: Connections,
+        pulse_fd: int | None = None,
+    ) -> None:
+        super().__init__(config)
+        self._bell = bell
+        self._connections = connections
+        self._pulse_fd = pulse_fd
+
+    async def on_tick(self, counter: int) -> bool:
+        """Uvicorn's own, ten times a second."""
+        if self._pulse_fd is not None:
+            beat(self._pulse_fd)
+        if counter % 10 == 0:
+            self._connections.sweep()
+        return await super().on_tick(counter)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._bell.close()
+        super().handle_exit(sig, frame)

@@ -1,0 +1,171 @@
+"""`rushes up`: the API and its workers as child processes, started again when they die."""
+
+import fcntl
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from threading import Event
+from typing import IO
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from service.cli.config import address
+from service.cli.exits import Exit, Stop
+from service.cli.processes.child import Child
+from service.cli.processes.upgrade import make_ready
+from service.environment import child_environment, worker_environment
+from service.settings import Settings
+
+_READY_SECONDS = 60.0
+_STOP_SECONDS = 12.0  # a worker hands its attempt back within one step
+
+
+class CannotStart(Stop):
+    """Something outside is in the way; the message says what, and what to do."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(Exit.IN_THE_WAY, f"rushes cannot start: {reason}")
+
+
+@dataclass
+class Supervisor:
+    """Runs the service until SIGTERM or SIGINT. `say` tells whoever watches, and `greet`
+    gives the address once the API answers."""
+
+    settings: Settings
+    say: Callable[[str], None]
+    greet: Callable[[str], None]
+    _stop: Event = field(default_factory=Event)
+    _children: list[Child] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Raises CannotStart when the port or the data directory is taken, or the API fails."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.set())
+        with _hold(self.settings.data_dir) as lock, _listen(self.settings) as listener:
+            make_ready(self.settings)
+            url = address(self.settings.host, listener.getsockname()[1])
+            try:
+                self._start(listener, lock, url)
+                if not self._stop.is_set():
+                    self.greet(url)
+                self._watch()
+            finally:
+                self._end()
+
+    def _start(self, listener: socket.socket, lock: IO[str], url: str) -> None:
+        settings = self.settings.model_copy(
+            update={
+                "port": listener.getsockname()[1],
+                "worker_token": self.settings.worker_token or SecretStr(secrets.token_urlsafe(32)),
+            }
+        )
+        environment = child_environment(settings)
+        descriptor = listener.fileno()
+        # The API holds the lock too: were we killed, it still is the one that writes, to its end.
+        inherited = (descriptor, lock.fileno())
+        api = Child(
+            ["api", "--socket-fd", str(descriptor)],
+            environment,
+            inherited,
+            patience=settings.hung_after_seconds,
+        )
+        api.start()
+        self._children.append(api)
+        self._wait_until_ready(api, url)
+        told = worker_environment(settings)
+        for number in range(1, settings.workers + 1):
+            name = f"local-{number}"
+            worker = Child(["worker", "--url", url, "--name", name, "--child"], told)
+            worker.start()
+            self._children.append(worker)
+
+    def _wait_until_ready(self, api: Child, url: str) -> None:
+        deadline = time.monotonic() + _READY_SECONDS
+        while not self._stop.is_set() and not _answers(f"{url}/readyz"):
+            if api.ended is not None:
+                raise CannotStart("the API did not start; the lines above say why")
+            if time.monotonic() > deadline:
+                raise CannotStart(f"the API did not answer within {_READY_SECONDS:.0f} s")
+            self._stop.wait(0.05)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.2):
+            for child in self._children:
+                if (news := child.mind()) is not None:
+                    self.say(news)
+
+    def _end(self) -> None:
+        """Workers first, so that they can hand their attempts back to a living API."""
+        for child in self._children[1:]:
+            if child.process is not None:
+                child.process.terminate()
+        for child in reversed(self._children):
+            child.end(_STOP_SECONDS)
+
+
+def _hold(folder: Path) -> IO[str]:
+    """Keep a second service away from this data directory: SQLite has one writing process."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _close_to_others(folder)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise CannotStart(f"cannot use {folder} as data directory: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise CannotStart(
+            f"another service runs on {folder}; stop it, or give this one a folder and a "
+            "port of its own: --data-dir and --port, or RUSHES_DATA_DIR and RUSHES_PORT"
+        ) from None
+    return lock
+
+
+def _close_to_others(folder: Path) -> None:
+    """Let nobody but the owner into the data directory: webhook secrets lie in the database.
+
+    A folder that belongs to another user, such as a mounted one, stays as its owner made it.
+    """
+    with suppress(PermissionError):
+        folder.chmod(0o700)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise CannotStart(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
+            "stop what runs there, or use another port: --port, or RUSHES_PORT"
+        ) from error
+    listener.listen(1024)
+    listener.set_inheritable(True)
+    return listener
+
+
+def _answers(url: str) -> bool:
+    """Asked without urllib, which would send even this through a proxy of the environment."""
+    parsed = urlsplit(url)
+    assert parsed.hostname is not None, "our own address"
+    connection = HTTPConnection(parsed.hostname, parsed.port, timeout=2)
+    try:
+        connection.request("GET", parsed.path)
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,46 @@
+"""Text of callers that every database can store."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+
+def _storable(text: str) -> str:
+    # Postgres text and process arguments cannot carry NUL; half a surrogate pair is no character.
+    if "\x00" in text:
+        raise ValueError("must not contain the NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not contain half of a surrogate pair") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+
+
+Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_storable)]
+
+
+# What every database finds again by `metadata[label]=…`.
+METADATA_LABEL = r"[A-Za-z0-9 _.:/@-]{1,64}"
+
+
+MetadataLabel = Annotated[str, Field(pattern=f"^{METADATA_LABEL}$")]
+
+
+Value = Annotated[str, Field(max_length=500), AfterValidator(_storable)]
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+Prompt = Annotated[
+    str,
+    Field(min_length=1, max_length=4000),
+    AfterValidator(_storable),
+    AfterValidator(_not_blank),
+]

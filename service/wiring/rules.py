@@ -1,0 +1,81 @@
+"""Settings become concrete parts here and nowhere else."""
+
+import resource
+from datetime import timedelta
+from importlib.metadata import version
+
+from service.deployment import API_INPUTS, call_seconds
+from service.domain.errors import Unavailable
+from service.domain.limits import Limits, max_waits
+from service.domain.models.card import ModelCard
+from service.domain.models.catalog import CARDS, SLATE, _check_accepted, _check_licence
+from service.domain.models.tuning import Levers
+from service.domain.price import GPUS, MODAL_TABLE, Rates, table_of
+from service.domain.retention import Keeping
+from service.domain.terms import Terms
+from service.egress.client import Rules
+from service.settings import Settings
+
+VERSION = version("rushes")
+
+
+def cards(settings: Settings) -> dict[str, ModelCard]:
+    """The cards of the models that are served, the default first."""
+    names = settings.models or [SLATE.name]
+    unknown = [name for name in names if name not in CARDS]
+    if unknown:
+        raise Unavailable(f"RUSHES_MODELS names {unknown[0]!r}; there is: {', '.join(CARDS)}")
+    _check_accepted(settings.accept_licences)
+    for name in names:
+        _check_licence(CARDS[name], settings.accept_licences)
+    return {name: CARDS[name] for name in names}
+
+
+def levers(settings: Settings) -> Levers:
+    return Levers(**{name: getattr(settings, name) for name in Levers.model_fields})
+
+
+def limits(settings: Settings) -> Limits:
+    called = settings.dispatch == "modal"
+    longest = timedelta(seconds=call_seconds(settings)) if called else timedelta(days=1)
+    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return Limits(
+        max_queued_per_key=settings.max_queued_per_key,
+        max_input_bytes_per_key=settings.max_input_bytes_per_key,
+        max_active_per_key=settings.max_active_per_key,
+        max_waits=API_INPUTS * 6 // 10 if called else max_waits(open_files),
+        default_timeout=timedelta(seconds=settings.job_timeout_seconds),
+        longest_timeout=longest,
+        running_lease=timedelta(seconds=settings.running_lease_seconds),
+    )
+
+
+def terms(settings: Settings) -> Terms:
+    return Terms(
+        rates=rates(settings), keeping=keeping(settings), models=frozenset(cards(settings))
+    )
+
+
+def rates(settings: Settings) -> Rates:
+    """On Modal its list, with what the owner knows better; here only what the owner says."""
+    table = MODAL_TABLE if settings.dispatch == "modal" else {}
+    instead = {name: tuple(gpus) for name, gpus in settings.modal_gpus.items()}
+    return Rates(
+        table={**table, **table_of(settings.gpu_rates, "RUSHES_GPU_RATES")},
+        gpus={**GPUS, **instead},
+        host=settings.gpu_host_rate,
+    )
+
+
+def keeping(settings: Settings) -> Keeping:
+    return Keeping(
+        clips=timedelta(days=settings.keep_days),
+        jobs=timedelta(days=settings.keep_jobs_days),
+        deliveries=timedelta(days=settings.keep_jobs_days),
+    )
+
+
+def egress_rules(settings: Settings) -> Rules:
+    return Rules(
+        ports=frozenset(settings.egress_ports), allow_loopback=settings.webhooks_allow_loopback
+    )

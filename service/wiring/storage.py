@@ -1,0 +1,95 @@
+"""Settings to the database and the artifact store."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from service.artifacts.files import Files
+from service.artifacts.s3 import S3
+from service.artifacts.spool import Spool
+from service.artifacts.volume import MountedVolume, RemoteVolume
+from service.domain.errors import Unavailable
+from service.domain.ports import ArtifactStore, Offsite
+from service.installation import install_command
+from service.offsite.on_modal import DictRegister, VolumeShelf
+from service.offsite.tenure import Home
+from service.settings import Settings
+from service.store.database import Database
+
+
+def database(
+    settings: Settings,
+    on_commit: Callable[[Sequence[str]], None],
+    offsite: Offsite | None = None,
+) -> Database:
+    return Database(settings.database_url, on_commit, offsite)
+
+
+def home(settings: Settings) -> Home | None:
+    """Where the database lasts, when that is not the disk it lies on."""
+    if not settings.is_offsite:
+        return None
+    import modal
+
+    place = {
+        "environment_name": settings.modal_environment or None,
+        "create_if_missing": True,
+    }
+    volume = modal.Volume.from_name(settings.database_volume, version=2, **place)
+    entries = modal.Dict.from_name(settings.database_volume, **place)
+    lasts = timedelta(seconds=settings.database_owner_seconds)
+    return Home(VolumeShelf(volume), DictRegister(entries), settings.offsite_path, lasts)
+
+
+def artifacts(settings: Settings) -> ArtifactStore:
+    """A bucket where one is named; else a Volume on Modal, files in the data directory here."""
+    spool = Spool(settings.data_dir / "spool")
+    if not settings.s3_bucket:
+        if settings.dispatch == "modal":
+            return RemoteVolume(_modal_volume(settings), spool)
+        return Files(settings.data_dir / "artifacts")
+    return S3(_s3_client(settings), settings.s3_bucket, settings.s3_prefix, spool)
+
+
+def mounted_artifacts(settings: Settings, mount: Path) -> ArtifactStore:
+    """The same for a worker on Modal, which has the Volume at `mount`."""
+    if settings.s3_bucket:
+        return artifacts(settings)
+    return MountedVolume(mount, _modal_volume(settings))
+
+
+def _modal_volume(settings: Settings) -> Any:
+    import modal
+
+    return modal.Volume.from_name(
+        f"{settings.modal_app}-artifacts",
+        environment_name=settings.modal_environment or None,
+        create_if_missing=True,
+        version=2,
+    )
+
+
+def _s3_client(settings: Settings) -> Any:
+    try:
+        import boto3
+        from botocore.config import Config
+    except ImportError:
+        how = install_command("s3")
+        raise Unavailable(f"RUSHES_S3_BUCKET needs boto3; {how} installs it") from None
+    key, secret = settings.s3_access_key_id, settings.s3_secret_access_key
+    return boto3.client(
+        "s3",
+        endpoint_url=settings.s3_endpoint_url or None,
+        region_name=settings.s3_region,
+        aws_access_key_id=key.get_secret_value() if key else None,
+        aws_secret_access_key=secret.get_secret_value() if secret else None,
+        config=Config(
+            signature_version="s3v4",
+            # Others than Amazon seldom have a host name for each bucket.
+            s3={"addressing_style": "path" if settings.s3_endpoint_url else "auto"},
+            retries={"max_attempts": 5, "mode": "standard"},
+            connect_timeout=5,
+            read_timeout=30,
+        ),
+    )

@@ -1,0 +1,174 @@
+import base64
+import tracemalloc
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain.errors import RequestRefused, TooLarge
+from service.media.data_uri import MEDIA_TYPES, Inline, decode_inline, decode_pieces
+
+
+def decode(text: str, most_bytes: int = 1000) -> Inline:
+    return decode_inline(text, most_bytes=most_bytes, pointer="/image")
+
+
+def refusal(text: str) -> tuple[str, str, str]:
+    with pytest.raises(RequestRefused) as caught:
+        decode(text)
+    (error,) = caught.value.errors
+    return error.pointer, error.code, error.detail
+
+
+@given(st.binary(min_size=1, max_size=100))
+def test_base64_comes_back_as_it_was(content: bytes) -> None:
+    text = base64.b64encode(content).decode()
+
+    assert decode(text) == Inline(None, content)
+
+
+@pytest.mark.parametrize("media_type", MEDIA_TYPES)
+def test_a_data_uri_says_its_type(media_type: str) -> None:
+    assert decode(f"data:{media_type};base64,AAEC") == Inline(media_type, b"\0\1\2")
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [("image/jpg", "image/jpeg"), ("IMAGE/JPG", "image/jpeg"), ("image/heif", "image/heic")],
+)
+def test_a_common_name_for_a_type_is_taken(name: str, media_type: str) -> None:
+    assert decode(f"data:{name};base64,AAEC") == Inline(media_type, b"\0\1\2")
+
+
+@pytest.mark.parametrize(
+    "header", ["DATA:IMAGE/PNG;BASE64,", "data:image/png;charset=utf-8;name=a.png;base64,"]
+)
+def test_case_and_parameters_of_a_data_uri_do_not_matter(header: str) -> None:
+    assert decode(header + "AAEC") == Inline("image/png", b"\0\1\2")
+
+
+@pytest.mark.parametrize("header", ["", "data:image/png;base64,"])
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_the_bound_is_exact(header: str, size: int) -> None:
+    text = header + base64.b64encode(b"x" * size).decode()
+
+    assert decode(text, size).content == b"x" * size
+    with pytest.raises(TooLarge, match=f"/image holds more than {size - 1} bytes"):
+        decode(text, size - 1)
+
+
+def test_what_is_too_large_is_refused_before_it_is_decoded() -> None:
+    text = "A" * 20_000_000
+    tracemalloc.start()
+
+    with pytest.raises(TooLarge):
+        decode(text)
+
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("AA-_", "character 3 ('-'): use the standard alphabet"),
+        ("AAA_", "with + and / instead of - and _"),
+        ("AAAA\nAAAA", r"character 5 ('\n'): leave out line breaks"),
+        ("AAAA\r\nAAAA", "base64 -w0"),
+        (" AAAA", "give A-Z, a-z, 0-9, + and /"),
+        ("AAA%3D", "without percent-encoding"),
+        ("https://example.com/a.png", "give base64, a data: URI, an https URL"),
+        ("AAé=", "character 3 ('é')"),
+        ("AA\ud800=", r"character 3 ('\ud800')"),
+        ("A", "groups of four"),
+        ("AAA", "groups of four"),
+        ("AA=A", "groups of four"),
+        ("AAA=AAAA", "`=` only at the end"),
+        ("AAAA=", "groups of four"),
+        ("====", "groups of four"),
+        ("", "is empty"),
+        ("data:image/png;base64,", "is empty"),
+        ("data:image/png;base64,AA==\n", "leave out line breaks"),
+    ],
+)
+def test_only_standard_base64_is_taken(text: str, words: str) -> None:
+    pointer, code, detail = refusal(text)
+
+    assert (pointer, code) == ("/image", "invalid_base64")
+    assert words in detail
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data:image/png,%89PNG", "percent-encoded data is not taken"),
+        ("data:image/png;charset=utf-8,AAAA", "must be base64: data:image/png;base64,"),
+        ("data:image/png;base64;x=1,AAAA", "must be base64"),
+        ("data:,AAAA", "must be base64"),
+        ("data:image/png;base64", "no comma"),
+        ("data:image/png;" + "x" * 1000 + ";base64,AAAA", "no comma"),
+    ],
+)
+def test_a_data_uri_without_base64_is_refused(text: str, words: str) -> None:
+    pointer, code, detail = refusal(text)
+
+    assert (pointer, code) == ("/image", "invalid_data_uri")
+    assert words in detail
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("image/x-png", "did you mean image/png?"),
+        ("audio/mp3", "did you mean audio/mpeg?"),
+        ("audio/x-wav", "did you mean audio/wav?"),
+        ("audio/m4a", "did you mean audio/mp4?"),
+        ("video/mov", "did you mean video/"),
+        ("image/gif", "did you mean image/"),
+        ("text/html", "give one of image/png, image/jpeg"),
+        ("", "of no type"),
+    ],
+)
+def test_another_type_is_refused_and_the_nearest_is_named(wrong: str, right: str) -> None:
+    pointer, code, detail = refusal(f"data:{wrong};base64,AAAA")
+
+    assert (pointer, code) == ("/image", "unsupported_media_type")
+    assert right in detail
+
+
+@given(st.text(max_size=60) | st.text("data:imge/pn;bs64,AB=+-% \n", max_size=60))
+def test_no_text_raises_anything_else(text: str) -> None:
+    with suppress(RequestRefused, TooLarge):
+        assert 1 <= len(decode(text, 40).content) <= 40
+
+
+@given(st.binary(min_size=1, max_size=200), st.integers(1, 50), st.booleans())
+def test_a_text_in_pieces_holds_the_same(content: bytes, size: int, uri: bool) -> None:
+    header = "data:image/png;base64," if uri else ""
+    text = base64.b64encode(content).decode()
+    pieces = [header + text[:size], *(text[i : i + size] for i in range(size, len(text), size))]
+
+    found = b"".join(decode_pieces(pieces, most_bytes=200, pointer="/image"))
+
+    assert found == content
+    with pytest.raises(TooLarge):
+        list(decode_pieces(pieces, most_bytes=len(content) - 1, pointer="/image"))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "word"),
+    [
+        (["QUJD", "QU"], "cut off"),
+        (["QUI=", "QUJD"], "cut off or badly padded"),
+        (["QUJD", "Q=JD"], "cut off or badly padded"),
+        (["QUJD", "QU-D"], r"character 7 \('-'\)"),
+        (["data:image/png;base64,"], "cut off"),
+        (["data:image/png;base64,QUJD", "QU D"], "character 29"),
+        (["QUJ=="], "badly padded"),
+    ],
+)
+def test_what_is_wrong_in_pieces_is_told_by_its_place(pieces: list[str], word: str) -> None:
+    with pytest.raises(RequestRefused, match=word):
+        list(decode_pieces(pieces, most_bytes=200, pointer="/image"))
