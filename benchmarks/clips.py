@@ -14,13 +14,13 @@ from typing import Any
 from service.artifacts.files import Files
 from service.domain.attempt import Stage, Ticket
 from service.domain.models.card import ModelCard
-from service.domain.models.tuning import Levers, Profile
+from service.domain.models.tuning import Profile, Tuning
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import NOTHING
 from service.workers.adapters.diffusion import DiffusionAdapter
 from service.workers.adapters.registry import make_adapter
 from service.workers.device import find_device, wait_for
-from service.workers.recipe import Bench, make_video
+from service.workers.recipe import WorkerEnvironment, make_video
 from service.workers.stages.encode import _command
 
 
@@ -33,7 +33,7 @@ class Subject:
     folder: Path | None = None
     assemble: Any = None
 
-    def adapter(self, levers: Levers) -> DiffusionAdapter:
+    def adapter(self, levers: Tuning) -> DiffusionAdapter:
         """Not yet loaded."""
         adapter = make_adapter(self.card, self.folder or Path(), levers)
         assert isinstance(adapter, DiffusionAdapter)
@@ -66,7 +66,10 @@ def clip(adapter: DiffusionAdapter, request: VideoRequest, folder: Path) -> Clip
     def on_step(stage: Stage, done: int, _of: int) -> None:
         marks.append((stage, done, time.perf_counter()))
 
-    ticket, bench = _ticket(adapter.card, request), Bench(Files(folder / "artifacts"), folder)
+    ticket, bench = (
+        _ticket(adapter.card, request),
+        WorkerEnvironment(Files(folder / "artifacts"), folder),
+    )
     with _text_encoder(adapter) as text:
         began = time.perf_counter()
         outcome = make_video(ticket, adapter, bench, f"jobs/{began}", on_step)
@@ -123,7 +126,7 @@ def _call(adapter: DiffusionAdapter, request: VideoRequest, generator: Any) -> d
 
 
 @contextmanager
-def loaded(subject: Subject, levers: Levers, profile: Profile = Profile.FULL) -> Iterator[Any]:
+def loaded(subject: Subject, levers: Tuning, profile: Profile = Profile.FULL) -> Iterator[Any]:
     """The subject's adapter where it runs; its memory is free afterwards."""
     adapter = subject.adapter(levers)
     try:

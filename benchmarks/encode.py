@@ -27,7 +27,7 @@ from service.domain.models.catalog import SLATE
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import NOTHING, Frame
 from service.workers.adapters.slate import Slate
-from service.workers.recipe import Bench, make_video
+from service.workers.recipe import WorkerEnvironment, make_video
 from service.workers.stages import encode
 
 SIZES = ("768x512x121", "1216x704x121")
@@ -36,8 +36,8 @@ SIZES = ("768x512x121", "1216x704x121")
 DRAWN_FRAMES = 48
 SECONDS = (5, 60)
 # What must hold.
-MOST_RATIO = 1.15
-MOST_GROWTH_MB = 100.0
+MAX_RATIO = 1.15
+MAX_GROWTH_MB = 100.0
 
 
 def main() -> int:
@@ -80,14 +80,14 @@ def _request(size: str) -> VideoRequest:
 
 
 @dataclass(frozen=True)
-class Spent:
+class GpuTime:
     """Seconds that passed, and seconds that processors worked: these heed no neighbour's load."""
 
     wall: float
     cpu: float
 
 
-def _speed(request: VideoRequest, rounds: int) -> list[dict[str, Spent]]:
+def _speed(request: VideoRequest, rounds: int) -> list[dict[str, GpuTime]]:
     """For each round what `ours` spent and what ffmpeg `alone`."""
     drawn = list(islice(Slate(SLATE).generate(request, NOTHING, lambda *_: None), DRAWN_FRAMES))
     with tempfile.TemporaryDirectory(prefix="rushes-bench-", dir=_in_memory()) as folder:
@@ -122,7 +122,7 @@ class _Work:
         command[command.index("-protocol_whitelist") + 1] = "file"
         subprocess.run(command, check=True)
 
-    def once(self, order: int) -> dict[str, Spent]:
+    def once(self, order: int) -> dict[str, GpuTime]:
         return {act.__name__: _spent(act) for act in (self.ours, self.alone)[::order]}
 
     def check_same(self) -> None:
@@ -134,10 +134,10 @@ class _Work:
             raise SystemExit("the two did not make the same video")
 
 
-def _spent(act: Callable[[], None]) -> Spent:
+def _spent(act: Callable[[], None]) -> GpuTime:
     wall, cpu = time.perf_counter(), _cpu_seconds()
     act()
-    return Spent(time.perf_counter() - wall, _cpu_seconds() - cpu)
+    return GpuTime(time.perf_counter() - wall, _cpu_seconds() - cpu)
 
 
 def _cpu_seconds() -> float:
@@ -160,14 +160,14 @@ def _memory_of(seconds: int) -> dict[str, float]:
         job_id="job", attempt=1, fence=1, token="t", request=request, card=SLATE, api_url=""
     )
     with tempfile.TemporaryDirectory(prefix="rushes-bench-") as folder:
-        bench = Bench(Files(Path(folder) / "artifacts"), scratch=Path(folder))
+        bench = WorkerEnvironment(Files(Path(folder) / "artifacts"), scratch=Path(folder))
         make_video(told, Slate(SLATE), bench, "job/1", lambda *_: None)
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes on Linux
     peaks = {"python": resource.RUSAGE_SELF, "ffmpeg": resource.RUSAGE_CHILDREN}
     return {name: resource.getrusage(who).ru_maxrss * unit / 1e6 for name, who in peaks.items()}
 
 
-def _print_speeds(speeds: dict[str, list[dict[str, Spent]]]) -> int:
+def _print_speeds(speeds: dict[str, list[dict[str, GpuTime]]]) -> int:
     names = ("ours", "ffmpeg -i file", "ratio", "least", "most", "of CPU")
     widths = (10, 16, 8, 8, 8, 8)
     print(f"{'seconds':16}" + "".join(f"{n:>{w}}" for n, w in zip(names, widths, strict=True)))
@@ -177,7 +177,7 @@ def _print_speeds(speeds: dict[str, list[dict[str, Spent]]]) -> int:
         ratios = sorted(r["ours"].wall / r["alone"].wall for r in rounds)
         ratio = statistics.median(ratios)
         cpu = statistics.median(r["ours"].cpu / r["alone"].cpu for r in rounds)
-        missed += ratio > MOST_RATIO
+        missed += ratio > MAX_RATIO
         print(
             f"{size:16}{ours:10.2f}{alone:16.2f}"
             f"{ratio:8.2f}{ratios[0]:8.2f}{ratios[-1]:8.2f}{cpu:8.2f}"
@@ -191,7 +191,7 @@ def _print_memory(memory: dict[int, dict[str, float]]) -> int:
     for name in short:
         growth = long[name] - short[name]
         print(f"{name:16}{short[name]:10.1f}{long[name]:16.1f}{growth:8.1f}")
-    return int(sum(long.values()) - sum(short.values()) > MOST_GROWTH_MB)
+    return int(sum(long.values()) - sum(short.values()) > MAX_GROWTH_MB)
 
 
 if __name__ == "__main__":

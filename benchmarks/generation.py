@@ -26,14 +26,14 @@ from benchmarks.clips import Clip, Subject
 from benchmarks.real_models import ASSEMBLE
 from service.domain.attempt import AttemptFailed
 from service.domain.models.catalog import CARDS
-from service.domain.models.tuning import DEFAULT_LEVERS, Levers, Profile
+from service.domain.models.tuning import DEFAULT_LEVERS, Profile, Tuning
 from service.domain.request import VideoRequest
 
 RESULTS = Path(__file__).parent / "results"
 MODELS = {"ltx-2b": "ltx-2b", "ltx-13b": "ltx-13b", "wan-fast": "wan2.2-5b-fast"}
 # A prompt of usual length; a tokenizer of ours has a token for each of its letters.
 PROMPT = "A quiet harbour at dawn; gulls circle above the masts, and the first boat leaves"
-PLAIN = Levers(compile="off", embeddings_bytes=0)
+PLAIN = Tuning(compile="off", embeddings_bytes=0)
 STAGES = ("text", "denoise", "decode", "encode")
 
 
@@ -153,7 +153,7 @@ class Benchmark:
         return found
 
     def _pulled(
-        self, subject: Subject, levers: Levers, profile: Profile = Profile.FULL
+        self, subject: Subject, levers: Tuning, profile: Profile = Profile.FULL
     ) -> dict[str, Any]:
         with clips.loaded(subject, levers, profile) as adapter:
             found = self._clips(adapter, subject) if profile is Profile.FULL else None

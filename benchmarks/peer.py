@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from procrastinate import App, PsycopgConnector
 
-from service.domain.request import VideoAsk
+from service.domain.request import VideoParams
 
 # About what our own answer tells of a job.
 _BY_ID = """
@@ -32,7 +32,7 @@ def procrastinate(url: str) -> FastAPI:
     app = FastAPI(lifespan=life)
 
     @app.post("/generate-video", status_code=202)
-    async def submit(ask: VideoAsk) -> dict[str, object]:
+    async def submit(ask: VideoParams) -> dict[str, object]:
         args = ask.model_dump(mode="json", exclude_none=True)
         return {"id": await generate.defer_async(**args), "status": "todo", "args": args}
 

@@ -26,8 +26,8 @@ from service.artifacts.files import Files
 from service.cli.processes.lifeline import hold_on
 from service.workers.adapters.registry import make_adapter
 from service.workers.attempt import Warm
-from service.workers.pull_worker import Puller
-from service.workers.recipe import Bench
+from service.workers.pull_worker import PullWorker
+from service.workers.recipe import WorkerEnvironment
 
 KEY = "benchmark-key-benchmark-key"
 TOKEN = "benchmark-token-benchmark-token"
@@ -156,9 +156,9 @@ def _poll(url: str, folder: Path) -> None:
     """Our worker in all else, until it is terminated."""
     hold_on()
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    bench = Bench(Files(folder / "artifacts"), scratch=folder)
+    bench = WorkerEnvironment(Files(folder / "artifacts"), scratch=folder)
     with _Polls(base_url=url, headers=headers, timeout=10, trust_env=False) as client:
-        Puller(client, "polling", ["slate"], bench, Warm(make_adapter)).work()
+        PullWorker(client, "polling", ["slate"], bench, Warm(make_adapter)).work()
 
 
 def _print(ours: list[Start], polling: list[Start]) -> int:

@@ -13,7 +13,7 @@ from sqlalchemy import event
 from sqlmodel import Field, Session, SQLModel, create_engine
 
 from service.cli.processes.serve import serve
-from service.domain.request import VideoAsk
+from service.domain.request import VideoParams
 from service.settings import Settings
 from service.store.schema import migrate
 
@@ -25,7 +25,7 @@ def ceiling() -> FastAPI:
     app, jobs = FastAPI(), {}
 
     @app.post("/generate-video", status_code=202)
-    async def submit(ask: VideoAsk) -> dict[str, object]:
+    async def submit(ask: VideoParams) -> dict[str, object]:
         job = {"id": uuid.uuid4().hex, "status": "queued", **ask.model_dump(exclude_none=True)}
         jobs[job["id"]] = job
         return job
@@ -73,7 +73,7 @@ def naive(folder: Path) -> FastAPI:
     app = FastAPI()
 
     @app.post("/generate-video", status_code=202)
-    def submit(ask: VideoAsk) -> NaiveJob:
+    def submit(ask: VideoParams) -> NaiveJob:
         with Session(engine) as session:
             job = NaiveJob(id=uuid.uuid4().hex, key_id="k", status="queued", prompt=ask.prompt)
             session.add(job)

@@ -48,7 +48,7 @@ class Measures:
     cycles: int
     imports_per_file: float  # of modules of the package itself
     share_participles: float
-    longest_file: int
+    max_file: int
 
 
 def modules(package: Path) -> list[Module]:
@@ -78,7 +78,7 @@ def measure(package: Path) -> Measures:
         cycles=len(cycles(imports)),
         imports_per_file=sum(map(len, imports.values())) / len(parsed),
         share_participles=sum(map(is_participle, names)) / len(names),
-        longest_file=max(module.num_lines for module in parsed),
+        max_file=max(module.num_lines for module in parsed),
     )
 
 

@@ -200,14 +200,14 @@ class Worker:
     def load(self) -> None:
         from service.environment import keep_compiled
         from service.log import configure
-        from service.workers.call_worker import CalledWorker
+        from service.workers.call_worker import CallWorker
 
         settings = Settings()
         configure(settings.log_level, settings.log_format)
         keep_compiled(settings)
         scratch = settings.data_dir / "scratch"
         scratch.mkdir(parents=True, exist_ok=True)
-        self.worker = CalledWorker(
+        self.worker = CallWorker(
             worker.bench(settings, storage.mounted_artifacts(settings, _ARTIFACTS), scratch),
             worker.warm(settings),
             patience=settings.running_lease_seconds,

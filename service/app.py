@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from service.api import docs, problems
-from service.api.fast_path import Express
+from service.api.fast_path import FastPath
 from service.api.forwarded import Forwarded
 from service.api.middleware import BodyLimit, Cors, Head, RequestId
 from service.api.openapi import describe
@@ -29,8 +29,8 @@ from service.api.routes import (
 )
 from service.domain.clock import ServiceClock
 from service.domain.ports import Offsite
-from service.offsite.tenure import Home
-from service.runtime.notifier import Bell
+from service.offsite.tenure import Replica
+from service.runtime.notifier import Notifier
 from service.runtime.standby import Standby
 from service.settings import Settings
 from service.store.schema import migrate
@@ -41,11 +41,11 @@ DEFAULT_URL = "http://127.0.0.1:8787"
 
 
 def build(
-    settings: Settings, clock: ServiceClock | None = None, home: Home | None = None
+    settings: Settings, clock: ServiceClock | None = None, home: Replica | None = None
 ) -> FastAPI:
     """The service as an ASGI app. The database is opened when it starts, not before; one that lasts
     elsewhere, in a `home` that the settings or the caller name, once this process owns it."""
-    bell, clock = Bell(), clock or ServiceClock()
+    bell, clock = Notifier(), clock or ServiceClock()
     app = _App(
         title="Rushes",
         version=rules.VERSION,
@@ -54,12 +54,12 @@ def build(
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
         openapi_url=None,  # it and its pages are ours: api/docs.py
-        most_express_bytes=settings.max_body_bytes,
+        max_fast_path_bytes=settings.max_body_bytes,
         trusted_proxies=settings.trusted_proxies,
     )
     app.state.bell = bell
     app.add_middleware(
-        BodyLimit, most=settings.max_body_bytes, most_media=_incoming(settings).most_json_bytes
+        BodyLimit, most=settings.max_body_bytes, max_media=_incoming(settings).max_json_bytes
     )
     app.add_middleware(Head)
     app.add_middleware(RequestId)
@@ -88,10 +88,10 @@ class _App(FastAPI):
     """Lets plain requests pass before all of FastAPI's middleware."""
 
     def __init__(
-        self, *, most_express_bytes: int, trusted_proxies: Sequence[str], **told: Any
+        self, *, max_fast_path_bytes: int, trusted_proxies: Sequence[str], **told: Any
     ) -> None:
         super().__init__(**told)
-        express = Express(super().__call__, most_express_bytes)
+        express = FastPath(super().__call__, max_fast_path_bytes)
         self._entrance = Forwarded(express, trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,7 +110,7 @@ def _operation_id(route: APIRoute) -> str:
 
 @asynccontextmanager
 async def _life(
-    app: FastAPI, settings: Settings, bell: Bell, clock: ServiceClock, home: Home | None
+    app: FastAPI, settings: Settings, bell: Notifier, clock: ServiceClock, home: Replica | None
 ) -> AsyncIterator[None]:
     bell.attach(asyncio.get_running_loop())
     app.state.parts = None
@@ -137,7 +137,7 @@ async def _life(
 
 @contextmanager
 def _serving_restored(
-    app: FastAPI, settings: Settings, bell: Bell, clock: ServiceClock, offsite: Offsite
+    app: FastAPI, settings: Settings, bell: Notifier, clock: ServiceClock, offsite: Offsite
 ) -> Iterator[None]:
     migrate(settings.database_url)
     with _serving(app, settings, bell, clock, offsite):

@@ -18,7 +18,7 @@ from service.domain.models.catalog import CARDS, SLATE
 from service.domain.ports import ArtifactStore
 from service.domain.price import OWN_HARDWARE
 from service.domain.request import VideoRequest
-from service.domain.retention import Keeping
+from service.domain.retention import RetentionPolicy
 from service.domain.submission import Submission
 from service.domain.terms import Terms
 from service.lifecycle import claim as claims
@@ -32,7 +32,7 @@ START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
 # The models of the catalog, and the names that tests give to others.
 MODELS = frozenset({*CARDS, "first", "second", "third"})
-TERMS = Terms(rates=OWN_HARDWARE, keeping=Keeping(), models=MODELS)
+TERMS = Terms(rates=OWN_HARDWARE, keeping=RetentionPolicy(), models=MODELS)
 
 
 class FakeClock:

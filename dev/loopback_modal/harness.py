@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 
 import httpx
 
-Seen = TypeVar("Seen")
+JobCache = TypeVar("JobCache")
 CHECKOUT = Path(__file__).parents[2]
 UNSHARE = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-mr"]
 
@@ -114,7 +114,9 @@ class LoopbackModal:
         finally:
             self.get("cut_off", path=path, on=0)
 
-    def wait(self, see: Callable[[], Seen | None], timeout_s: float = 20, what: str = "it") -> Seen:
+    def wait(
+        self, see: Callable[[], JobCache | None], timeout_s: float = 20, what: str = "it"
+    ) -> JobCache:
         """The first true thing that `see` gives; asks every 20 ms, fails after the timeout."""
         end = time.monotonic() + timeout_s
         while not (seen := see()):

@@ -11,7 +11,7 @@ from pathlib import Path
 from modal_proto import api_pb2 as pb
 
 
-class Bell:
+class Notifier:
     """Wakes everyone who is waiting at the time it rings."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Chunks:
 
     def __init__(self) -> None:
         self.items: list[pb.DataChunk] = []
-        self.bell = Bell()
+        self.bell = Notifier()
 
     def extend(self, chunks: list[pb.DataChunk]) -> None:
         self.items += chunks
@@ -90,7 +90,7 @@ class Pool:
     overrides: pb.AutoscalerSettings = field(default_factory=pb.AutoscalerSettings)
     queue: deque[Input] = field(default_factory=deque)
     containers: list[Container] = field(default_factory=list)
-    bell: Bell = field(default_factory=Bell)
+    bell: Notifier = field(default_factory=Notifier)
     crashes_in_a_row: int = 0
     not_before: float = 0.0
 
@@ -134,7 +134,7 @@ class Container:
     process: asyncio.subprocess.Process | None = None
     inputs: dict[str, Input] = field(default_factory=dict)
     cancels: list[str] = field(default_factory=list)
-    cancel_bell: Bell = field(default_factory=Bell)
+    cancel_bell: Notifier = field(default_factory=Notifier)
     result: pb.GenericResult | None = None
     leaving: str = ""
     ready: bool = False

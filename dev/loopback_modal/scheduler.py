@@ -18,14 +18,14 @@ from dev.loopback_modal.work import Work
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 4.0
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.2, 4.0
 EPHEMERAL_CRASHES = 3
 PREEMPTION_GRACE_S = 30.0
 EXIT_GRACE_S = 30.0
 TIMEOUT_GRACE_S = 1.0
 DEFAULT_SCALEDOWN_S = 60.0
 DEFAULT_TIMEOUT_S = 300
-MOST_CONTAINERS = 100
+MAX_CONTAINERS = 100
 Result = pb.GenericResult
 
 
@@ -99,7 +99,7 @@ class Scheduler:
         self.cloud.changed(pool)
 
     def note_crash(self, pool: Pool) -> None:
-        pause_s = min(FIRST_PAUSE_S * 2**pool.crashes_in_a_row, LONGEST_PAUSE_S)
+        pause_s = min(FIRST_PAUSE_S * 2**pool.crashes_in_a_row, MAX_PAUSE_S)
         pool.crashes_in_a_row += 1
         pool.not_before = time.monotonic() + pause_s
 
@@ -179,7 +179,7 @@ def counted(pool: Pool) -> list[Container]:
 
 
 def most(pool: Pool) -> int:
-    return settings(pool).max_containers or MOST_CONTAINERS
+    return settings(pool).max_containers or MAX_CONTAINERS
 
 
 def wanted(pool: Pool) -> int:

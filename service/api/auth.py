@@ -8,22 +8,22 @@ from fastapi import Depends, Request
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.security.base import SecurityBase
 
-from service.api.deps import parts_of
+from service.api.deps import runtime_of
 from service.api.forwarded import reached_at
-from service.api.signed_links import Links
+from service.api.signed_links import SignedLinks
 from service.domain.errors import Forbidden, Unauthenticated, Unavailable
 from service.domain.key import Key, opens, prefix_of
-from service.runtime.runtime import Parts
+from service.runtime.runtime import Runtime
 from service.store import keys
 
 
 @dataclass(frozen=True)
-class Visit:
+class RequestContext:
     """One request with a good API key."""
 
-    parts: Parts
+    parts: Runtime
     key: Key
-    links: Links
+    links: SignedLinks
 
 
 class _Bearer(SecurityBase):
@@ -35,12 +35,12 @@ class _Bearer(SecurityBase):
 
 
 class _ApiKey(_Bearer):
-    async def __call__(self, request: Request) -> Visit:
+    async def __call__(self, request: Request) -> RequestContext:
         return visit(request, await _key(request))
 
 
 class _AdminKey(_ApiKey):
-    async def __call__(self, request: Request) -> Visit:
+    async def __call__(self, request: Request) -> RequestContext:
         visit = await super().__call__(request)
         if not visit.key.admin:
             raise Forbidden("this needs an admin key")
@@ -50,8 +50,8 @@ class _AdminKey(_ApiKey):
 class _WorkerToken(_Bearer):
     """Only a worker of this service may ask for work."""
 
-    async def __call__(self, request: Request) -> Parts:
-        parts = parts_of(request)
+    async def __call__(self, request: Request) -> Runtime:
+        parts = runtime_of(request)
         secret = bearer(request) or ""
         if not hmac.compare_digest(secret.encode(), parts.worker_token.encode()):
             raise Unauthenticated("this needs the worker token")
@@ -70,10 +70,10 @@ class _AttemptToken(_Bearer):
 
 _UNKNOWN = "this API key is not known here, or was revoked"
 _KEY_WORDS = "An API key: `Authorization: Bearer rsh_…`"
-VisitDep = Annotated[Visit, Depends(_ApiKey("apiKey", _KEY_WORDS))]
-AdminDep = Annotated[Visit, Depends(_AdminKey("apiKey", _KEY_WORDS))]
+ContextDep = Annotated[RequestContext, Depends(_ApiKey("apiKey", _KEY_WORDS))]
+AdminDep = Annotated[RequestContext, Depends(_AdminKey("apiKey", _KEY_WORDS))]
 WorkerDep = Annotated[
-    Parts, Depends(_WorkerToken("workerToken", "What workers ask for work with."))
+    Runtime, Depends(_WorkerToken("workerToken", "What workers ask for work with."))
 ]
 AttemptToken = Annotated[str, Depends(_AttemptToken("attemptToken", "Came with the ticket."))]
 
@@ -87,7 +87,7 @@ def known_key(request: Request) -> Key | None:
     """The key of this request, if it was seen a moment ago."""
     secret = bearer(request)
     try:
-        return None if secret is None else parts_of(request).keyring.find(secret)
+        return None if secret is None else runtime_of(request).keyring.find(secret)
     except Unavailable:
         return None
 
@@ -99,7 +99,7 @@ async def admitted(request: Request) -> None:
 
 
 async def _key(request: Request) -> Key:
-    parts = parts_of(request)
+    parts = runtime_of(request)
     secret = bearer(request)
     if secret is None:
         raise Unauthenticated("send your API key as `Authorization: Bearer <key>`")
@@ -109,14 +109,14 @@ async def _key(request: Request) -> Key:
     return key
 
 
-def visit(request: Request, key: Key) -> Visit:
+def visit(request: Request, key: Key) -> RequestContext:
     """Raises RateLimited where this key comes too often."""
-    parts = parts_of(request)
+    parts = runtime_of(request)
     parts.requests.spend(key.id)
-    return Visit(parts, key, links(request, parts))
+    return RequestContext(parts, key, links(request, parts))
 
 
-async def authenticate(parts: Parts, secret: str) -> Key | None:
+async def authenticate(parts: Runtime, secret: str) -> Key | None:
     """The key with this secret. An unknown one costs the same work as a wrong one."""
     if (known := parts.keyring.find(secret)) is not None:
         return known
@@ -129,6 +129,6 @@ async def authenticate(parts: Parts, secret: str) -> Key | None:
     return key
 
 
-def links(request: Request, parts: Parts) -> Links:
+def links(request: Request, parts: Runtime) -> SignedLinks:
     """Links to the address that the request came to, unless the settings name a public one."""
-    return Links(parts.link_secret, parts.public_url or reached_at(request))
+    return SignedLinks(parts.link_secret, parts.public_url or reached_at(request))

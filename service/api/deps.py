@@ -5,17 +5,17 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.domain.errors import Unavailable
-from service.runtime.runtime import Parts
+from service.runtime.runtime import Runtime
 
 
 # A coroutine, because FastAPI sends plain functions to a thread, which costs more than this does.
-async def parts(request: Request) -> Parts:
-    return parts_of(request)
+async def parts(request: Request) -> Runtime:
+    return runtime_of(request)
 
 
-def parts_of(request: Request) -> Parts:
+def runtime_of(request: Request) -> Runtime:
     """Raises Unavailable while this process may not touch the database."""
-    found: Parts | None = request.app.state.parts
+    found: Runtime | None = request.app.state.parts
     if found is None:
         raise Unavailable(
             "the database is being taken over from another container", retry_after_seconds=3
@@ -24,4 +24,4 @@ def parts_of(request: Request) -> Parts:
     return found
 
 
-PartsDep = Annotated[Parts, Depends(parts)]
+RuntimeDep = Annotated[Runtime, Depends(parts)]

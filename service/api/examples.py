@@ -18,7 +18,7 @@ from service.api.schemas.webhooks import (
     WebhookEndpointList,
     WebhookSecret,
 )
-from service.api.signed_links import Links
+from service.api.signed_links import SignedLinks
 from service.domain.artifact import Artifact
 from service.domain.attempt import FailureKind, VideoFacts
 from service.domain.event import DEFAULT_EVENTS
@@ -27,7 +27,7 @@ from service.domain.job import Job, JobError, JobState
 from service.domain.key import Key
 from service.domain.models.catalog import CARDS
 from service.domain.price import NO_GPU, Balance
-from service.domain.request import VideoAsk
+from service.domain.request import VideoParams
 from service.domain.resolve.resolve import resolve
 from service.domain.webhook import (
     Delivery,
@@ -43,7 +43,7 @@ from service.webhooks.sign import shown
 _NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 _PROMPT = "A serene mountain landscape with flowing water"
 _JOB, _KEY = JobId("job_06h0d9vq1dp9l4uu8vk1jbtr78"), KeyId("key_06h0d9vq1dp9l4uu8vk1jbtr78")
-_LINKS = Links(b"for the examples alone", "http://127.0.0.1:8787")
+_LINKS = SignedLinks(b"for the examples alone", "http://127.0.0.1:8787")
 _CARD = CARDS["slate"]
 _SECRET = "rsh_0123abcd_" + "A" * 43
 
@@ -70,7 +70,7 @@ def _jobs() -> list[Job]:
         key_id=_KEY,
         state=JobState.QUEUED,
         priority="normal",
-        request=resolve(VideoAsk(prompt=_PROMPT), _CARD, seed=7),
+        request=resolve(VideoParams(prompt=_PROMPT), _CARD, seed=7),
         metadata={"scene": "12"},
         created_at=_NOW,
         run_at=_NOW,
@@ -230,12 +230,12 @@ def _of_models() -> Named:
 
 def _of_bodies() -> Named:
     return {
-        "VideoAsk": {"prompt": _PROMPT, "duration_seconds": 5, "metadata": {"scene": "12"}},
+        "VideoParams": {"prompt": _PROMPT, "duration_seconds": 5, "metadata": {"scene": "12"}},
         "VideoAskForm": {"prompt": _PROMPT, "num_frames": 24},
-        "Choices": {"seed": 8},
+        "VideoOptions": {"seed": 8},
         "ChoicesForm": {"seed": 8},
-        "KeyAsk": {"name": "the editor", "budget_usd": 50},
-        "BudgetAsk": {"budget_usd": 50},
-        "WarmAsk": {"containers": 1},
-        "EndpointAsk": {"url": "https://example.com/hooks/video", "events": ["job.succeeded"]},
+        "KeyBody": {"name": "the editor", "budget_usd": 50},
+        "BudgetBody": {"budget_usd": 50},
+        "WarmBody": {"containers": 1},
+        "EndpointBody": {"url": "https://example.com/hooks/video", "events": ["job.succeeded"]},
     }

@@ -13,22 +13,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
 from service.api.auth import known_key, visit
-from service.api.body.parse import Asked
-from service.api.deps import parts_of
+from service.api.body.parse import ParsedBody
+from service.api.deps import runtime_of
 from service.api.middleware import RequestId
 from service.api.routes.generate import generate_video
 from service.api.routes.jobs import get_job
 from service.domain import ids
 from service.domain.errors import ServiceError
 from service.domain.key import Key
-from service.domain.request import VideoAsk
-from service.runtime.uploads import Desk
+from service.domain.request import VideoParams
+from service.runtime.uploads import UploadArea
 
 _JOB = "/v1/jobs/"
 _SUBMIT = "/generate-video"
 
 
-class Express:
+class FastPath:
     """Works out who asks and what, and calls the route's own function; it stands before all else.
 
     Whatever is not plain goes the common way before anything has been done: a key that was not
@@ -37,9 +37,9 @@ class Express:
     request is answered alike in both.
     """
 
-    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app = app
-        self.most_bytes = most_bytes  # more than a body without pictures and films may have
+        self.max_bytes = max_bytes  # more than a body without pictures and films may have
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not scope["query_string"]:
@@ -72,7 +72,7 @@ class Express:
             await self.app(scope, receive, send)
             return
         try:
-            body = await parts_of(request).incoming.in_time(_body(receive, headers))
+            body = await runtime_of(request).incoming.in_time(_body(receive, headers))
         except (ClientDisconnect, ServiceError) as error:
             await self.app(scope, _broken_off(error), send)
             return
@@ -84,7 +84,7 @@ class Express:
 
         async def route() -> Response:
             known = visit(request, key)
-            asked = Asked(ask, Desk(known.parts.incoming, key.id))
+            asked = ParsedBody(ask, UploadArea(known.parts.incoming, key.id))
             prefer, name = _text(headers, b"prefer"), _text(headers, b"idempotency-key")
             return await generate_video(asked, request, known, prefer, name)
 
@@ -94,7 +94,7 @@ class Express:
         if b"transfer-encoding" in headers or b"content-encoding" in headers:
             return False  # then its length says nothing, or it is refused
         size = headers.get(b"content-length", b"")
-        short = size.isdigit() and len(size) < 10 and int(size) <= self.most_bytes
+        short = size.isdigit() and len(size) < 10 and int(size) <= self.max_bytes
         return short and headers.get(b"content-type") == b"application/json"
 
 
@@ -111,10 +111,10 @@ def _text(headers: dict[bytes, bytes], name: bytes) -> str | None:
     return None if found is None else found.decode("latin-1")
 
 
-def _plain_ask(body: bytes) -> VideoAsk | None:
+def _plain_ask(body: bytes) -> VideoParams | None:
     """None where it is not good, or names a picture or film."""
     try:
-        ask = VideoAsk.model_validate_json(body)
+        ask = VideoParams.model_validate_json(body)
     except ValidationError:
         return None
     return None if ask.media_texts else ask

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from service.api.schemas.jobs import duration_ms, generation_time_ms
 from service.domain.errors import NotFound, RateLimited
 from service.domain.job import Job
-from service.runtime.runtime import Parts
+from service.runtime.runtime import Runtime
 
 _BLOCK_BYTES = 49_152  # a multiple of 3: only the last block is padded
 
@@ -26,7 +26,7 @@ class InlineAnswer(Response):
     media_type = "application/json"
 
     def __init__(
-        self, parts: Parts, job: Job, instead: Response, max_seconds: float = 600.0
+        self, parts: Runtime, job: Job, instead: Response, max_seconds: float = 600.0
     ) -> None:
         """`instead` is sent where all of the key's shares stay taken: the job is made, and a
         refusal would invite its client to ask for another."""

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from service.api.auth import Visit
-from service.api.body.parse import Asked
+from service.api.auth import RequestContext
+from service.api.body.parse import ParsedBody
 from service.api.urls import refuse_bad_target
 from service.domain import ids
 from service.domain.artifact import input_key
@@ -11,22 +11,24 @@ from service.domain.errors import FieldError, NotFound, RequestRefused
 from service.domain.ids import JobId
 from service.domain.job import Job, JobState
 from service.domain.media import MediaRef, Role
-from service.domain.request import VideoAsk
-from service.lifecycle.inputs import Kept, Origin
+from service.domain.request import VideoParams
+from service.lifecycle.inputs import Origin, StoredInput
 
 
 @dataclass(frozen=True)
-class Brought:
+class ResolvedMedia:
     """The references for a request, and what there is to keep for those that are no URL."""
 
     media: dict[Role, MediaRef] = field(default_factory=dict)
     origins: dict[Role, Origin] = field(default_factory=dict)
 
 
-async def bring(visit: Visit, asked: Asked[VideoAsk], again: Job | None = None) -> Brought:
+async def bring(
+    visit: RequestContext, asked: ParsedBody[VideoParams], again: Job | None = None
+) -> ResolvedMedia:
     """Raises RequestRefused naming the field of a URL that is never called, and of a job that has
     no such clip for this key. Of the job that is tried `again` come those that were not changed."""
-    found = Brought()
+    found = ResolvedMedia()
     for role, text in asked.ask.media_texts.items():
         if role in asked.files:
             path, ref = asked.files[role]
@@ -35,7 +37,7 @@ async def bring(visit: Visit, asked: Asked[VideoAsk], again: Job | None = None) 
             refuse_bad_target(visit.parts, text, f"/{role}")
             _add(found, role, MediaRef(source="url", url=text))
         elif again is not None and text == kept_text(again, role):
-            _add(found, role, again.request.media[role], Kept(input_key(again.id, role)))
+            _add(found, role, again.request.media[role], StoredInput(input_key(again.id, role)))
         else:
             ref, clip = await _clip(visit, text, role)
             _add(found, role, ref, clip)
@@ -52,13 +54,13 @@ def kept_text(job: Job, role: Role) -> str:
     return f"kept:{input_key(job.id, role)}"
 
 
-def _add(found: Brought, role: Role, ref: MediaRef, origin: Origin | None = None) -> None:
+def _add(found: ResolvedMedia, role: Role, ref: MediaRef, origin: Origin | None = None) -> None:
     found.media[role] = ref
     if origin is not None:
         found.origins[role] = origin
 
 
-async def _clip(visit: Visit, text: str, role: Role) -> tuple[MediaRef, Kept]:
+async def _clip(visit: RequestContext, text: str, role: Role) -> tuple[MediaRef, StoredInput]:
     """A job's video, or its last frame where a picture is wanted."""
     job = await _own_job(visit, text, role)
     facts = job.result
@@ -77,10 +79,10 @@ async def _clip(visit: Visit, text: str, role: Role) -> tuple[MediaRef, Kept]:
         height=facts.height,
         **moving,
     )
-    return ref, Kept(artifact.key)
+    return ref, StoredInput(artifact.key)
 
 
-async def _own_job(visit: Visit, text: str, role: Role) -> Job:
+async def _own_job(visit: RequestContext, text: str, role: Role) -> Job:
     """Another's job is answered like one that never was."""
     try:
         if ids.is_id("job", text):

@@ -118,25 +118,25 @@ def _unsupported(coding: str) -> HTTPException:
 
 class BodyLimit:
     """Refuses a body that is compressed, ends the reading of one, declared or in chunks, that is
-    larger than `most` bytes, or than `most_media` on the routes that take images and videos, and on
+    larger than `most` bytes, or than `max_media` on the routes that take images and videos, and on
     all others of one that drips.
 
     Raised where the route reads, so that the answer is a problem like any other.
     """
 
     def __init__(
-        self, app: ASGIApp, most: int, most_media: int, seconds: float = _BODY_SECONDS
+        self, app: ASGIApp, most: int, max_media: int, seconds: float = _BODY_SECONDS
     ) -> None:
         self.app = app
         self.most = most
-        self.most_media = most_media
+        self.max_media = max_media
         self.seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             await self.app(scope, receive, send)
             return
-        most = self.most_media
+        most = self.max_media
         if not _MEDIA.fullmatch(scope["path"]):
             most, receive = self.most, _in_time(receive, self.seconds)
         headers = Headers(scope=scope)

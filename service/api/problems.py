@@ -22,7 +22,7 @@ from service.api.schemas.problems import (
 )
 from service.domain import errors
 from service.domain.errors import FieldError, ServiceError
-from service.domain.request import Keyframe, VideoAsk
+from service.domain.request import Keyframe, VideoParams
 
 _STATUS: dict[type[ServiceError], int] = {
     errors.RequestRefused: 422,
@@ -41,8 +41,8 @@ _STATUS: dict[type[ServiceError], int] = {
 }
 
 
-_MOST_ERRORS = 20
-_LONGEST_NAME = 64
+_MAX_ERRORS = 20
+_MAX_NAME = 64
 
 
 class ProblemResponse(JSONResponse):
@@ -98,7 +98,7 @@ def _shortfall(error: errors.BudgetExceeded) -> Shortfall:
 async def _on_invalid(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, RequestValidationError)
     # A body can be wrong in tens of thousands of places; naming them all would take seconds.
-    fields = [_field(found) for found in error.errors()[:_MOST_ERRORS]]
+    fields = [_field(found) for found in error.errors()[:_MAX_ERRORS]]
     if any(field.code in ("json_invalid", "not_utf8") for field in fields):
         return _answer(_problem(request, 400, "invalid_json", fields[0].detail, fields))
     if any(field.code == "form_invalid" for field in fields):
@@ -213,14 +213,14 @@ def _field(found: Mapping[str, Any]) -> FieldError:
         message = _NO_OBJECT
     elif kind == "no_json_nor_form":
         message = f"{_NO_OBJECT}, or a form, sent as `multipart/form-data` and not urlencoded"
-    name = str(location[-1])[:_LONGEST_NAME] if len(location) > 1 else "the request"
+    name = str(location[-1])[:_MAX_NAME] if len(location) > 1 else "the request"
     return FieldError(_pointer(location), f"{name}: {message}", kind)
 
 
 def _unknown(name: str, *, outermost: bool) -> str:
-    if len(name) > _LONGEST_NAME:
+    if len(name) > _MAX_NAME:
         return "no such field"
-    fields = VideoAsk.model_fields if outermost else Keyframe.model_fields
+    fields = VideoParams.model_fields if outermost else Keyframe.model_fields
     like = difflib.get_close_matches(name, fields, n=1)
     near = (_MEANT.get(name) if outermost else None) or next(iter(like), None)
     return "no such field" + (f"; did you mean {near}?" if near else "")
@@ -246,7 +246,7 @@ def _pointer(location: Iterable[Any]) -> str:
     if place == "header":
         return f"{path[0]}:"
     steps = [
-        str(step)[:_LONGEST_NAME].replace("~", "~0").replace("/", "~1")
+        str(step)[:_MAX_NAME].replace("~", "~0").replace("/", "~1")
         for step in path
         if step != "[key]"
     ]

@@ -6,7 +6,7 @@ from datetime import timedelta
 from fastapi import Request, Response
 from starlette.datastructures import Headers
 
-from service.api.auth import Visit
+from service.api.auth import RequestContext
 from service.api.inline_video import InlineAnswer
 from service.api.preconditions import unchanged
 from service.api.schemas.jobs import JobOut
@@ -15,13 +15,13 @@ from service.domain.job import ACTIVE, Job, JobState
 from service.domain.models.catalog import CARDS
 from service.domain.queue_order import Forecast
 from service.runtime.notifier import heard
-from service.runtime.runtime import Parts
+from service.runtime.runtime import Runtime
 
 # Where several processes share a database, a ring may be missed while one of them reconnects.
 _LOOK_AGAIN_SECONDS = 2.0
 
 
-async def view(visit: Visit, job: Job) -> JobOut:
+async def view(visit: RequestContext, job: Job) -> JobOut:
     """The job as its owner sees it, with its place in the queue and a guess at the time left."""
     parts, place = visit.parts, None
     if job.state is JobState.QUEUED:
@@ -62,7 +62,7 @@ def tag_of(content: bytes) -> str:
     return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
-async def wait_final(request: Request, parts: Parts, job: Job, wait: timedelta) -> Job | None:
+async def wait_final(request: Request, parts: Runtime, job: Job, wait: timedelta) -> Job | None:
     """The job as soon as it is final, or as it is when the wait is over or its client has hung up;
     None at once where too many requests are held already."""
     deadline = parts.clock.passed() + min(wait, parts.limits.max_wait)
@@ -80,7 +80,7 @@ async def wait_final(request: Request, parts: Parts, job: Job, wait: timedelta) 
             await heard(rung, min(left, _LOOK_AGAIN_SECONDS))
 
 
-def inline_answer(parts: Parts, job: Job, instead: Response) -> Response:
+def inline_answer(parts: Runtime, job: Job, instead: Response) -> Response:
     """Answer with the video itself in base64, or with `instead` where too many of the key are being
     sent. Raises TooLarge where it is too big for that."""
     assert job.result is not None, "only a success has a video"

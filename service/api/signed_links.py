@@ -13,7 +13,7 @@ Variant = Literal["video", "thumbnail", "last_frame"]
 
 
 @dataclass(frozen=True)
-class Links:
+class SignedLinks:
     """Makes and checks the links to a job. `secret` signs them; `base` ends without a slash."""
 
     secret: bytes

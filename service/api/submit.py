@@ -9,16 +9,16 @@ from typing import Annotated
 from fastapi import Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from service.api.auth import Visit
-from service.api.body.parse import Asked
-from service.api.media_refs import Brought, bring
+from service.api.auth import RequestContext
+from service.api.body.parse import ParsedBody
+from service.api.media_refs import ResolvedMedia, bring
 from service.api.responses import inline_answer, json_answer, view, wait_final
 from service.api.urls import refuse_bad_target
 from service.domain.errors import FieldError, InputsFull, RequestRefused, Unavailable
 from service.domain.job import Job, JobState
 from service.domain.limits import Limits
 from service.domain.media import kept_bytes
-from service.domain.request import Choices, VideoAsk
+from service.domain.request import VideoOptions, VideoParams
 from service.domain.submission import Idempotency, Submission, new_id
 from service.failpoint import failpoint
 from service.lifecycle.candidates import candidates
@@ -52,16 +52,18 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True)
-class Plea:
+class SubmitRequest:
     """An ask with all that its request says besides."""
 
-    asked: Asked[VideoAsk]
+    asked: ParsedBody[VideoParams]
     request: Request
     named: Idempotency | None = None
     again: Job | None = None  # the final job that is to be tried again
 
 
-async def submission(visit: Visit, plea: Plea) -> tuple[Submission, Brought]:
+async def submission(
+    visit: RequestContext, plea: SubmitRequest
+) -> tuple[Submission, ResolvedMedia]:
     """Resolve the ask against its models' cards; raises RequestRefused naming each wrong field."""
     parts, ask = visit.parts, plea.asked.ask
     brought = await bring(visit, plea.asked, plea.again)
@@ -91,7 +93,7 @@ async def submission(visit: Visit, plea: Plea) -> tuple[Submission, Brought]:
     return asked, brought
 
 
-async def accept(visit: Visit, plea: Plea, *, prefer: str | None) -> Response:
+async def accept(visit: RequestContext, plea: SubmitRequest, *, prefer: str | None) -> Response:
     """Make the job durable, wait for it where that was asked for, and answer."""
     accepted = await _known(visit, plea) or await _submit(visit, plea)
     plea.asked.desk.clear()  # not held through the wait
@@ -100,7 +102,12 @@ async def accept(visit: Visit, plea: Plea, *, prefer: str | None) -> Response:
 
 
 async def answered(
-    visit: Visit, request: Request, accepted: Accepted, said: Choices, *, prefer: str | None
+    visit: RequestContext,
+    request: Request,
+    accepted: Accepted,
+    said: VideoOptions,
+    *,
+    prefer: str | None,
 ) -> Response:
     """202 with the job; 200 when it became final within the wait, which a `response_format` of
     `b64_json` answers with the video itself."""
@@ -128,13 +135,13 @@ async def answered(
     return answer
 
 
-async def _known(visit: Visit, plea: Plea) -> Accepted | None:
+async def _known(visit: RequestContext, plea: SubmitRequest) -> Accepted | None:
     """What the same request made before. Looked for ahead only where files would be kept in vain,
     or where a job that it names may be gone by now."""
     return await earlier(visit, plea.named) if plea.asked.ask.media_texts else None
 
 
-async def earlier(visit: Visit, named: Idempotency | None) -> Accepted | None:
+async def earlier(visit: RequestContext, named: Idempotency | None) -> Accepted | None:
     """What the same request made before, durable by now."""
     if named is None:
         return None
@@ -146,7 +153,7 @@ async def earlier(visit: Visit, named: Idempotency | None) -> Accepted | None:
     return await parts.write(lambda tx: find_earlier(tx, key_id, named, now))
 
 
-async def _submit(visit: Visit, plea: Plea) -> Accepted:
+async def _submit(visit: RequestContext, plea: SubmitRequest) -> Accepted:
     """What is kept for a job that then is not accepted is thrown away at once."""
     parts = visit.parts
     try:
@@ -176,7 +183,7 @@ async def _submit(visit: Visit, plea: Plea) -> Accepted:
     return accepted
 
 
-async def _check_input_bytes(visit: Visit, more: int) -> None:
+async def _check_input_bytes(visit: RequestContext, more: int) -> None:
     """Raises InputsFull. It sees what jobs have that are accepted, and not what comes in beside: so
     the limit may be passed once, by the bodies that one key may send at a time to each process
     (16, api/body/stream.py)."""
@@ -191,12 +198,12 @@ async def _check_input_bytes(visit: Visit, more: int) -> None:
         )
 
 
-def _timeout(ask: VideoAsk, limits: Limits) -> timedelta:
+def _timeout(ask: VideoParams, limits: Limits) -> timedelta:
     if ask.timeout_seconds is None:
         return limits.default_timeout
     timeout = timedelta(seconds=ask.timeout_seconds)
-    if timeout > limits.longest_timeout:
-        longest = int(limits.longest_timeout.total_seconds())
+    if timeout > limits.max_timeout:
+        longest = int(limits.max_timeout.total_seconds())
         detail = f"timeout_seconds: at most {longest} here, after which the platform ends a call"
         raise RequestRefused([FieldError("/timeout_seconds", detail, "less_than_equal")])
     return timeout
@@ -217,7 +224,7 @@ def _traceparent(request: Request) -> str | None:
     return given if _TRACEPARENT.fullmatch(given) else None
 
 
-def idempotency(request: Request, name: str | None, said: Choices) -> Idempotency | None:
+def idempotency(request: Request, name: str | None, said: VideoOptions) -> Idempotency | None:
     """By what a request that says `said` is known again; None without an Idempotency-Key."""
     if name is None:
         return None

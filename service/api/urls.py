@@ -2,10 +2,10 @@
 
 from service.domain.errors import FieldError, RequestRefused
 from service.egress.client import TargetRefused, check_url
-from service.runtime.runtime import Parts
+from service.runtime.runtime import Runtime
 
 
-def refuse_bad_target(parts: Parts, url: str, pointer: str) -> None:
+def refuse_bad_target(parts: Runtime, url: str, pointer: str) -> None:
     """Raises RequestRefused for a URL that would never be called."""
     try:
         check_url(url, parts.egress_rules)

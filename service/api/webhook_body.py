@@ -5,19 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.api.schemas.jobs import JobOut
-from service.api.signed_links import Links
+from service.api.signed_links import SignedLinks
 from service.domain.job import Job
 from service.domain.models.catalog import CARDS
 from service.domain.webhook import Delivery
 
 # Receivers and the proxies before them take this much; see Standard Webhooks, "Payload".
-MOST_BYTES = 20_000
+MAX_BYTES = 20_000
 # What is left out, in this order, of a body that would be larger; `omitted` names it.
 _LARGE = ("input", "metadata")
 
 
 @dataclass(frozen=True)
-class Bodies:
+class WebhookBodies:
     """Writes bodies. Links in them lead to `public_url`, or else to where the job was submitted."""
 
     link_secret: bytes
@@ -29,7 +29,7 @@ class Bodies:
         data = self._data(delivery)
         body = _encoded(delivery, data)
         for name in _LARGE:
-            if len(body) > MOST_BYTES:
+            if len(body) > MAX_BYTES:
                 data[name] = None
                 data["omitted"] = [*data.get("omitted", []), name]
                 body = _encoded(delivery, data)
@@ -41,7 +41,7 @@ class Bodies:
         return self._job(delivery.snapshot)
 
     def _job(self, job: Job) -> dict[str, Any]:
-        links = Links(self.link_secret, self.public_url or job.api_url or "")
+        links = SignedLinks(self.link_secret, self.public_url or job.api_url or "")
         shown = JobOut.from_domain(job, links, card=CARDS.get(job.request.model))
         return shown.model_dump(mode="json")
 

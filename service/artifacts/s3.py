@@ -13,7 +13,7 @@ from service.domain.errors import Unavailable
 from service.domain.ports import ReadMethod
 
 _PART_BYTES = 16 * 1024 * 1024  # uploads larger than this go in parts, several at once
-_MOST_KEYS = 1000  # in one deletion
+_MAX_KEYS = 1000  # in one deletion
 
 
 class S3:
@@ -98,8 +98,8 @@ class S3:
                     for found in page.get("Contents", [])
                     if _below(found["Key"], self._prefix + prefix)
                 ]
-            for start in range(0, len(keys), _MOST_KEYS):
-                some = {"Objects": keys[start : start + _MOST_KEYS], "Quiet": True}
+            for start in range(0, len(keys), _MAX_KEYS):
+                some = {"Objects": keys[start : start + _MAX_KEYS], "Quiet": True}
                 answer = self._client.delete_objects(Bucket=self._bucket, Delete=some)
                 if answer.get("Errors"):
                     raise Unavailable(f"the bucket kept {len(answer['Errors'])} objects")

@@ -11,11 +11,11 @@ Fetch = Callable[[Path], bool]
 
 
 class Spool:
-    """Keeps what was fetched, up to `most_bytes`; what nobody wanted for longest goes first."""
+    """Keeps what was fetched, up to `max_bytes`; what nobody wanted for longest goes first."""
 
-    def __init__(self, folder: Path, most_bytes: int = 2_000_000_000) -> None:
+    def __init__(self, folder: Path, max_bytes: int = 2_000_000_000) -> None:
         self._folder = folder
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._locks: dict[str, threading.Lock] = {}
         self._door = threading.Lock()
 
@@ -66,7 +66,7 @@ class Spool:
                 copies.append((copy.stat(), copy))
         total = sum(stat.st_size for stat, _ in copies)
         for stat, copy in sorted(copies, key=lambda found: found[0].st_mtime):
-            if total <= self._most_bytes or copy == wanted:
+            if total <= self._max_bytes or copy == wanted:
                 return
             copy.unlink(missing_ok=True)
             total -= stat.st_size

@@ -13,7 +13,7 @@ from service.cli.progress import Meter, meter
 
 # No `?wait`: it holds the answer back until the job is final, and the bar would stand still.
 _FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 0.5
+_MAX_PAUSE_SECONDS = 0.5
 _QUEUED_PAUSE_SECONDS = 2.0  # there is little to see in a queue
 _PATIENCE_SECONDS = 60.0
 
@@ -38,7 +38,7 @@ def _until_final(client: Client, job: Json, shown: Meter) -> Json:
         while not final(job):
             time.sleep(pause)
             queued = job["status"] == "queued"
-            pause = min(pause * 1.2, _QUEUED_PAUSE_SECONDS if queued else _LONGEST_PAUSE_SECONDS)
+            pause = min(pause * 1.2, _QUEUED_PAUSE_SECONDS if queued else _MAX_PAUSE_SECONDS)
             job = _look(client, job["id"], shown)
             shown.show(job)
         return job

@@ -44,7 +44,7 @@ class Change(BaseModel):
     after: float | None
 
 
-class FellBack(BaseModel):
+class FallbackRecord(BaseModel):
     """A model that gave a job up, in which memory profile and why.
 
     `next_model` went on with it, in the smaller profile where it is the same model; `changes` are

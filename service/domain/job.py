@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from service.domain.artifact import artifact_prefix
 from service.domain.attempt import FailureKind, Stage, VideoFacts
-from service.domain.fallback import Fallback, FellBack
+from service.domain.fallback import Fallback, FallbackRecord
 from service.domain.ids import JobId, KeyId
 from service.domain.models.tuning import Profile
 from service.domain.request import VideoRequest
@@ -85,7 +85,7 @@ class Job(BaseModel):
     metadata: dict[str, str]
     profile: Profile = Profile.FULL
     fallbacks: tuple[Fallback, ...] = ()  # who takes over next, in order
-    fell_back: tuple[FellBack, ...] = ()  # who gave it up, in order
+    fell_back: tuple[FallbackRecord, ...] = ()  # who gave it up, in order
 
     stage: Stage | None = None
     stage_detail: str | None = None

@@ -16,7 +16,7 @@ class Limits:
     max_wait: timedelta = timedelta(seconds=55)
     max_waits: int = 1_000  # requests that are held until their job is final
     default_timeout: timedelta = timedelta(minutes=30)  # of one attempt
-    longest_timeout: timedelta = timedelta(days=1)  # the same, where a request names it
+    max_timeout: timedelta = timedelta(days=1)  # the same, where a request names it
     keep_idempotency: timedelta = timedelta(hours=24)
 
     # How long a worker may stay silent before its job is given to another.
@@ -24,7 +24,7 @@ class Limits:
     running_lease: timedelta = timedelta(seconds=30)
 
     @property
-    def longest_lease(self) -> timedelta:
+    def max_lease(self) -> timedelta:
         return max(self.starting_lease, self.running_lease)
 
 

@@ -20,8 +20,8 @@ NEEDS: dict[str, Feature] = {
     "keyframes": "keyframes",
     "video": "video-to-video",
 }
-MOST_KEYFRAMES = 4
-MOST_PIXELS = 24_000_000  # of a picture; a telephone's largest common one has 12 million
+MAX_KEYFRAMES = 4
+MAX_PIXELS = 24_000_000  # of a picture; a telephone's largest common one has 12 million
 
 
 class MediaRef(BaseModel):

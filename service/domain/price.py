@@ -23,7 +23,7 @@ MODAL_USD_PER_SECOND: Mapping[str, float] = {
     "B200": 0.001736,
 }
 
-_LONGEST_SOURCE = 120
+_MAX_SOURCE = 120
 _ALIASES = {"A10G": "A10"}  # what the card itself says, and what it is sold as
 
 
@@ -89,7 +89,7 @@ class Rates:
         own = [rate for name in self.gpus.get(model, ()) if (rate := self._known(name))]
         dearest = _dearest(own or self.table.values())
         source = f"{why}; the dearest for {model[:24]}: {dearest.source}"
-        return Rate(dearest.usd_per_second, source[:_LONGEST_SOURCE], dearest.gpu)
+        return Rate(dearest.usd_per_second, source[:_MAX_SOURCE], dearest.gpu)
 
     def _with_host(self, rate: Rate) -> Rate:
         if rate is UNBILLED:

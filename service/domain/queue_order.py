@@ -60,7 +60,7 @@ def in_turn(
     return order + later
 
 
-class Outlook:
+class QueueOrder:
     """Each job's place, if `workers` take them in this order as they become free.
 
     `busy_ms` is what each active job may still take; a worker without one is free now.

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from service.domain.event import EventKind
-from service.domain.media import MOST_KEYFRAMES, Fit, MediaRef, Role, keyframe_role
+from service.domain.media import MAX_KEYFRAMES, Fit, MediaRef, Role, keyframe_role
 from service.domain.text import Label, MetadataLabel, Prompt, Value, _storable
 
 MAX_SEED = 2**32 - 1  # the largest that every generator (numpy, torch, JavaScript) takes exactly
@@ -37,7 +37,7 @@ class Keyframe(BaseModel):
     image: MediaText = Field(description="Given like `image`.")
 
 
-class Choices(BaseModel):
+class VideoOptions(BaseModel):
     """All that may be chosen about a video, each of it optional.
 
     `null` means the same as leaving a field out.
@@ -105,7 +105,7 @@ class Choices(BaseModel):
     last_image: MediaText | None = Field(
         default=None, description="A picture that the video ends with; needs `image`."
     )
-    keyframes: Annotated[list[Keyframe], Field(min_length=1, max_length=MOST_KEYFRAMES)] | None = (
+    keyframes: Annotated[list[Keyframe], Field(min_length=1, max_length=MAX_KEYFRAMES)] | None = (
         Field(default=None, description="Pictures that the video shows on its way.")
     )
     video: MediaText | None = Field(
@@ -189,7 +189,7 @@ class Choices(BaseModel):
         return self
 
 
-class VideoAsk(Choices):
+class VideoParams(VideoOptions):
     """The body of `POST /generate-video`. Only `prompt` is required.
 
     What is left out is filled in from the model's card; what a model cannot make is refused with

@@ -11,7 +11,7 @@ SETTLE = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
-class Keeping:
+class RetentionPolicy:
     """Counted from when a job became final, or a delivery was made."""
 
     clips: timedelta = timedelta(days=7)
@@ -27,7 +27,7 @@ class Purge(StrEnum):
     ROW = "row"
 
 
-def purge_of(job: Job, keeping: Keeping, now: datetime) -> Purge:
+def purge_of(job: Job, keeping: RetentionPolicy, now: datetime) -> Purge:
     """What is due of a final job at this moment."""
     assert job.finished_at is not None, "only a final job is purged"
     age = now - job.finished_at
@@ -36,7 +36,7 @@ def purge_of(job: Job, keeping: Keeping, now: datetime) -> Purge:
     return Purge.BYTES if age >= keeping.clips else Purge.LEFTOVERS
 
 
-def next_purge_at(job: Job, done: Purge, keeping: Keeping) -> datetime:
+def next_purge_at(job: Job, done: Purge, keeping: RetentionPolicy) -> datetime:
     """When the purge after `done` is due."""
     assert job.finished_at is not None, "only a final job is purged"
     return job.finished_at + (keeping.clips if done is Purge.LEFTOVERS else keeping.jobs)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from service.domain.attempt import Failure, FailureKind
-from service.domain.fallback import Fallback, FellBack, changes
+from service.domain.fallback import Fallback, FallbackRecord, changes
 from service.domain.job import Job
 from service.domain.models.tuning import Profile
 from service.domain.request import VideoRequest
@@ -36,7 +36,7 @@ class Retry:
 
 
 _JITTER = 0.2
-_MAX_WAIT = timedelta(seconds=45)  # with the jitter below LONGEST_WAIT
+_MAX_WAIT = timedelta(seconds=45)  # with the jitter below MAX_WAIT
 
 RETRIES: dict[FailureKind, Retry] = {
     FailureKind.TRANSIENT: Retry(limit=MAX_ATTEMPTS - 1, first_wait=timedelta(seconds=5)),
@@ -47,7 +47,7 @@ RETRIES: dict[FailureKind, Retry] = {
 }
 
 # No wait is longer: a job that is to wait longer was put off by a clock that has been set back.
-LONGEST_WAIT = timedelta(minutes=1)
+MAX_WAIT = timedelta(minutes=1)
 
 # What a person may sensibly try again as a new job, unchanged.
 RETRYABLE = frozenset(
@@ -135,8 +135,8 @@ def _with_next_model(
     )
 
 
-def _gave_up(job: Job, why: Failure, now: datetime, following: VideoRequest) -> FellBack:
-    return FellBack(
+def _gave_up(job: Job, why: Failure, now: datetime, following: VideoRequest) -> FallbackRecord:
+    return FallbackRecord(
         model=job.request.model,
         profile=job.profile,
         code=why.code,

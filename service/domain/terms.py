@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from service.domain.price import Rates
-from service.domain.retention import Keeping
+from service.domain.retention import RetentionPolicy
 
 
 @dataclass(frozen=True)
@@ -12,5 +12,5 @@ class Terms:
     models there are for it."""
 
     rates: Rates
-    keeping: Keeping
+    keeping: RetentionPolicy
     models: frozenset[str]

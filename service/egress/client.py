@@ -13,9 +13,9 @@ import httpcore
 
 from service.egress.connection import Connect, Stream, dial
 from service.egress.deadline import Deadline, Reason, TargetFailed
-from service.egress.dns import Lookups, Resolve, system_addresses
+from service.egress.dns import DnsResolver, Resolve, system_addresses
 from service.egress.target import (
-    MOST_CHARACTERS,
+    MAX_CHARACTERS,
     Rules,
     Target,
     TargetRefused,
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 USER_AGENT = "Rushes"
-_MOST_HEADER_CHARACTERS = 200
+_MAX_HEADER_CHARACTERS = 200
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
 
@@ -79,7 +79,7 @@ class Egress:
     ) -> None:
         """`resolve` may block and may raise OSError; each call of it has a thread of its own."""
         self._rules = rules
-        self._lookups = Lookups(resolve)
+        self._lookups = DnsResolver(resolve)
         self._connect = connect
         self._ssl_context = ssl_context or httpcore.default_ssl_context()
         self._ssl_context.set_alpn_protocols(["http/1.1"])
@@ -96,7 +96,7 @@ class Egress:
             retry_after = _header(response, b"retry-after")
             return Answer(response.status, retry_after, deadline.spent())
 
-    def fetch(self, url: str, *, into: Path, most_bytes: int, timeout: timedelta) -> Fetched:
+    def fetch(self, url: str, *, into: Path, max_bytes: int, timeout: timedelta) -> Fetched:
         """Only a 2xx is fetched, after five redirects at most, none of them from https to http; on
         any failure there is no file `into`."""
         deadline = Deadline(timeout)
@@ -108,13 +108,13 @@ class Egress:
                 if 200 <= response.status < 300:
                     content_type = _header(response, b"content-type")
                     with _quoting_nothing(stream), _removed_on_failure(into):
-                        return Fetched(content_type, _save(response, into, most_bytes))
+                        return Fetched(content_type, _save(response, into, max_bytes))
                 target = self._moved(target, response)
         raise TargetFailed("redirects")
 
     def _moved(self, target: Target, response: httpcore.Response) -> Target:
         """Where a redirect leads, read and judged like the URL that a customer named."""
-        location = _header(response, b"location", MOST_CHARACTERS)
+        location = _header(response, b"location", MAX_CHARACTERS)
         if response.status not in _REDIRECTS or location is None:
             raise TargetFailed("status", response.status)
         url = urljoin(f"{target.scheme}://{target.authority}{target.path}", location)
@@ -181,19 +181,19 @@ def _removed_on_failure(file: Path) -> Iterator[None]:
         raise
 
 
-def _save(response: httpcore.Response, into: Path, most_bytes: int) -> int:
+def _save(response: httpcore.Response, into: Path, max_bytes: int) -> int:
     size_bytes = 0
     with into.open("wb") as file:
         for chunk in response.iter_stream():
             size_bytes += len(chunk)
-            if size_bytes > most_bytes:
+            if size_bytes > max_bytes:
                 raise TargetFailed("too_large")
             file.write(chunk)
     return size_bytes
 
 
 def _header(
-    response: httpcore.Response, name: bytes, max_characters: int = _MOST_HEADER_CHARACTERS
+    response: httpcore.Response, name: bytes, max_characters: int = _MAX_HEADER_CHARACTERS
 ) -> str | None:
     """The first of that name, if it is short and plain."""
     value = next((value for key, value in response.headers if key.lower() == name), b"")

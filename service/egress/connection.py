@@ -10,8 +10,8 @@ from service.egress.deadline import Deadline, TargetFailed
 
 Connect = Callable[[tuple[str, int], float], socket.socket]
 
-MOST_HEAD_BYTES = 64 * 1024
-MOST_TRIES = 4
+MAX_HEAD_BYTES = 64 * 1024
+MAX_TRIES = 4
 
 
 def dial(
@@ -19,7 +19,7 @@ def dial(
 ) -> socket.socket:
     """A socket to the first address that takes one; each has its fair share of the time left."""
     failure: OSError | None = None
-    tries = addresses[:MOST_TRIES]
+    tries = addresses[:MAX_TRIES]
     for number, address in enumerate(tries):
         try:
             connection = connect((address, port), deadline.left() / (len(tries) - number))
@@ -46,7 +46,7 @@ class Stream(httpcore.NetworkStream):
         self.ended = False  # by the other side
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if not self.head_done and self._head_bytes >= MOST_HEAD_BYTES:
+        if not self.head_done and self._head_bytes >= MAX_HEAD_BYTES:
             raise TargetFailed("protocol")
         self._socket.settimeout(self._deadline.left())
         try:

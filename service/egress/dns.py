@@ -9,7 +9,7 @@ from service.egress.deadline import Deadline, Reason, TargetFailed
 
 Resolve = Callable[[str], Sequence[str]]
 
-MOST_LOOKUPS = 32
+MAX_LOOKUPS = 32
 # Of the resolver, not of the name: a server that is away, or refuses to tell, or our own trouble.
 _OF_THE_RESOLVER = frozenset(
     {socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY, socket.EAI_SYSTEM}
@@ -22,14 +22,14 @@ def system_addresses(host: str) -> list[str]:
     return [str(address[0]) for *_, address in found]
 
 
-class Lookups:
+class DnsResolver:
     """Asks `resolve` within a deadline. getaddrinfo knows none and cannot be stopped, so it gets a
     thread that the one who asked may leave behind; there are never more than a few of those.
     """
 
     def __init__(self, resolve: Resolve) -> None:
         self._resolve = resolve
-        self._free = BoundedSemaphore(MOST_LOOKUPS)
+        self._free = BoundedSemaphore(MAX_LOOKUPS)
 
     def addresses(self, host: str, deadline: Deadline) -> Sequence[str]:
         """At least one. The caller judges them."""

@@ -6,7 +6,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from service.egress.addresses import forbidden, loopback
 
-MOST_CHARACTERS = 2048
+MAX_CHARACTERS = 2048
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _PLAIN = re.compile(r"[!-\[\]-~]*")  # printable ASCII without the backslash
@@ -115,8 +115,8 @@ def _split(url: str) -> Target:
 
 
 def _plain(url: str) -> str:
-    if len(url) > MOST_CHARACTERS:
-        raise TargetRefused(f"the URL must not be longer than {MOST_CHARACTERS} characters")
+    if len(url) > MAX_CHARACTERS:
+        raise TargetRefused(f"the URL must not be longer than {MAX_CHARACTERS} characters")
     # A host in another script is refused too: it can be written in its xn-- form.
     if not _PLAIN.fullmatch(url):
         raise TargetRefused("the URL must be plain ASCII, without spaces or backslashes")

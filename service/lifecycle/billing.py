@@ -11,7 +11,7 @@ from service.store.transaction import Transaction
 _MILLISECOND = timedelta(milliseconds=1)
 
 
-class Spent(NamedTuple):
+class GpuTime(NamedTuple):
     """GPU seconds of an attempt as its worker measured them, and on which GPU; None where it did
     not."""
 
@@ -19,7 +19,7 @@ class Spent(NamedTuple):
     gpu: str | None = None
 
 
-_UNKNOWN = Spent()
+_UNKNOWN = GpuTime()
 
 
 def charge_of(
@@ -27,7 +27,7 @@ def charge_of(
     job: Job,
     rates: Rates,
     now: datetime,
-    spent: Spent = _UNKNOWN,
+    spent: GpuTime = _UNKNOWN,
 ) -> Charge:
     """The charge for the newest attempt at `job`, ending now.
 

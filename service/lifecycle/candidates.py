@@ -10,7 +10,7 @@ from service.domain.media import MediaRef, Role
 from service.domain.models.card import ModelCard
 from service.domain.models.catalog import CARDS
 from service.domain.price import Rate, Rates, cost_usd
-from service.domain.request import MAX_SEED, VideoAsk, VideoRequest
+from service.domain.request import MAX_SEED, VideoParams, VideoRequest
 from service.domain.resolve.resolve import resolve
 from service.installation import install_command
 
@@ -39,7 +39,7 @@ class Candidate:
 
 
 def candidates(
-    cards: Mapping[str, ModelCard], rates: Rates, ask: VideoAsk, media: Mapping[Role, MediaRef]
+    cards: Mapping[str, ModelCard], rates: Rates, ask: VideoParams, media: Mapping[Role, MediaRef]
 ) -> list[Candidate]:
     """List the models of `cards` that may make it, the one to try first in front.
 
@@ -77,7 +77,7 @@ class _Resolver:
 
     cards: Mapping[str, ModelCard]
     rates: Rates
-    ask: VideoAsk
+    ask: VideoParams
     media: Mapping[Role, MediaRef]
     seed: int
 

@@ -12,13 +12,13 @@ from service.domain.ports import ArtifactStore
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredInput:
     """Bytes that the service has under this key already."""
 
     key: str
 
 
-Origin = Path | Kept  # a file that came in, or a copy of what is there
+Origin = Path | StoredInput  # a file that came in, or a copy of what is there
 
 
 def keep(

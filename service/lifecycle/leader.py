@@ -10,7 +10,7 @@ _LEASE = timedelta(seconds=15)  # how long the others wait for one that died
 _RENEW = _LEASE / 3
 
 
-class Turn:
+class Leadership:
     """This process's part in taking turns at the ticks."""
 
     def __init__(self, db: Database, name: str = "ticks") -> None:

@@ -12,7 +12,7 @@ from service.domain.job import Job, JobState
 from service.domain.key import opens
 from service.domain.retry import MAX_RESTARTS
 from service.domain.terms import Terms
-from service.lifecycle.billing import Spent, charge_of
+from service.lifecycle.billing import GpuTime, charge_of
 from service.lifecycle.settle import give_back, settle
 from service.lifecycle.verify import faults
 from service.store import attempts, jobs, moves
@@ -123,7 +123,7 @@ def finish(
 
 def succeed(tx: Transaction, job: Job, outcome: Outcome, *, terms: Terms, now: datetime) -> Job:
     """Make a running job succeeded and close its attempt. Raises Lost when `job` is stale."""
-    charge = charge_of(tx, job, terms.rates, now, Spent(outcome.gpu_seconds, outcome.gpu))
+    charge = charge_of(tx, job, terms.rates, now, GpuTime(outcome.gpu_seconds, outcome.gpu))
     expires_at = now + terms.keeping.clips
     finished = moves.succeed(tx, job, outcome, expires_at=expires_at, charge=charge)
     if finished is None:
@@ -207,7 +207,7 @@ def release(
     fence: int,
     terms: Terms,
     now: datetime,
-    spent: Spent | None = None,
+    spent: GpuTime | None = None,
 ) -> Job:
     """The worker stops and gives the attempt back; the job waits for another, or is canceled."""
     moved = give_back(tx, _running(tx, credentials, fence), terms, now, spent=spent)

@@ -10,7 +10,7 @@ from service.domain.errors import Busy, Unavailable
 from service.domain.ids import KeyId
 from service.domain.job import Job, JobState
 from service.domain.ports import ArtifactStore
-from service.domain.retry import LONGEST_WAIT
+from service.domain.retry import MAX_WAIT
 from service.domain.terms import Terms
 from service.lifecycle.calls.calls import Calls
 from service.lifecycle.find import move_each_unlocked, move_if_unchanged
@@ -41,7 +41,7 @@ class Rescuer:
     db: Database
     artifacts: ArtifactStore
     terms: Terms
-    longest_lease: timedelta = timedelta(seconds=30)
+    max_lease: timedelta = timedelta(seconds=30)
     calls: Calls | None = None  # where workers are called, they can be asked
 
     def tick(self, now: datetime) -> int:
@@ -51,10 +51,10 @@ class Rescuer:
             self._ask_calls(self.calls, now, busy)
         rules: list[tuple[Due, Move]] = [
             (
-                lambda tx: jobs.lapsed(tx, now, 2 * self.longest_lease),
+                lambda tx: jobs.lapsed(tx, now, 2 * self.max_lease),
                 lambda job: self._lapsed(job, now),
             ),
-            (lambda tx: jobs.put_off(tx, now + LONGEST_WAIT), lambda job: _let_run(job, now)),
+            (lambda tx: jobs.put_off(tx, now + MAX_WAIT), lambda job: _let_run(job, now)),
             (lambda tx: jobs.overdue(tx, now), lambda job: self._fail(job, _timeout(job), now)),
             (
                 lambda tx: jobs.unheard(tx, now - CANCEL_GRACE),
@@ -71,7 +71,7 @@ class Rescuer:
     def _ask_calls(self, calls: Calls, now: datetime, busy: set[KeyId]) -> None:
         """Whoever is silent is asked first. One that cannot be asked is not called lost, nor is one
         of a key that is busy."""
-        silent = self.db.read(lambda tx: jobs.lapsed(tx, now, 2 * self.longest_lease))
+        silent = self.db.read(lambda tx: jobs.lapsed(tx, now, 2 * self.max_lease))
         for _ in move_each_unlocked(silent, busy, partial(_ask, calls, now)):
             pass
 

@@ -9,7 +9,7 @@ from service.domain import ids
 from service.domain.artifact import SEGMENTS, artifact_prefix, attempt_folder, job_folder
 from service.domain.job import Job, JobState
 from service.domain.ports import ArtifactStore
-from service.domain.retention import Keeping, Purge, next_purge_at, purge_of
+from service.domain.retention import Purge, RetentionPolicy, next_purge_at, purge_of
 from service.failpoint import failpoint
 from service.lifecycle.inputs import discard
 from service.log import Log
@@ -29,7 +29,7 @@ class Retention:
 
     db: Database
     artifacts: ArtifactStore
-    keeping: Keeping
+    keeping: RetentionPolicy
     _strays_at: datetime | None = field(default=None, init=False)
 
     def tick(self, now: datetime) -> int:

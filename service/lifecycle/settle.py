@@ -10,7 +10,7 @@ from service.domain.job import Job, JobState
 from service.domain.price import Charge
 from service.domain.retry import MAX_LAPSED, retry_wait, spares, step_down
 from service.domain.terms import Terms
-from service.lifecycle.billing import Spent, charge_of
+from service.lifecycle.billing import GpuTime, charge_of
 from service.store import attempts, moves
 from service.store.transaction import Transaction
 
@@ -26,7 +26,7 @@ def settle(
 ) -> Job | None:
     """End the running attempt of `job` and move the job; without `again` it is not tried once
     more, whatever the kind of the failure. None when `job` is stale."""
-    charge = charge_of(tx, job, terms.rates, now, Spent(failure.gpu_seconds, failure.gpu))
+    charge = charge_of(tx, job, terms.rates, now, GpuTime(failure.gpu_seconds, failure.gpu))
 
     def on() -> Job | None:
         if again:
@@ -61,11 +61,11 @@ def give_back(
     now: datetime,
     *,
     wait: timedelta = timedelta(0),
-    spent: Spent | None = None,
+    spent: GpuTime | None = None,
 ) -> Job | None:
     """End an attempt that nobody is to blame for; what it took is paid for all the same, by what
     its worker measured, where it did. None when `job` is stale."""
-    charge = charge_of(tx, job, terms.rates, now, spent or Spent())
+    charge = charge_of(tx, job, terms.rates, now, spent or GpuTime())
 
     def on() -> Job | None:
         return moves.release(tx, job, run_at=now + wait, charge=charge)

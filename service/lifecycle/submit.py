@@ -20,10 +20,10 @@ from service.domain.price import microusd, month_of
 from service.domain.submission import Idempotency, Submission, new_job
 from service.lifecycle.find import hold
 from service.store import idempotency, jobs, keys
-from service.store.idempotency import Name, Remembered
+from service.store.idempotency import IdempotencyRecord, Name
 from service.store.transaction import Transaction
 
-Room = Callable[[], None]
+DiskSpace = Callable[[], None]
 
 
 def no_check() -> None:
@@ -42,7 +42,11 @@ Answer: TypeAlias = Accepted | ServiceError
 
 
 def submit(
-    tx: Transaction, submission: Submission, limits: Limits, now: datetime, room: Room = no_check
+    tx: Transaction,
+    submission: Submission,
+    limits: Limits,
+    now: datetime,
+    room: DiskSpace = no_check,
 ) -> Accepted:
     """Insert a queued job, or answer the one that the same Idempotency-Key made before.
 
@@ -70,7 +74,7 @@ def submit_all(
     submissions: Sequence[Submission],
     limits: Limits,
     now: datetime,
-    room: Room = no_check,
+    room: DiskSpace = no_check,
 ) -> list[Answer]:
     """`submit` for each of them, by a few statements for all; an error is answered in its place."""
     answers: dict[int, Answer] = {}
@@ -97,7 +101,7 @@ def _until_a_name_comes_again(waiting: Numbered) -> tuple[Numbered, Numbered]:
 
 
 def _submit_different(
-    tx: Transaction, turn: Numbered, limits: Limits, now: datetime, room: Room
+    tx: Transaction, turn: Numbered, limits: Limits, now: datetime, room: DiskSpace
 ) -> dict[int, Answer]:
     """Submissions of which no two have the same name."""
     answers: dict[int, Answer] = {}
@@ -128,16 +132,16 @@ def _name(asked: Submission) -> Name | None:
 
 def _earlier(
     tx: Transaction, submissions: Iterable[Submission], now: datetime
-) -> Mapping[Name | None, Remembered]:
+) -> Mapping[Name | None, IdempotencyRecord]:
     names = [name for asked in submissions if (name := _name(asked)) is not None]
-    found: dict[Name | None, Remembered] = {}
+    found: dict[Name | None, IdempotencyRecord] = {}
     if names:
         found.update(idempotency.find(tx, names, now=now).items())
     return found
 
 
 def _judge(
-    tx: Transaction, asked: Submission, earlier: Remembered | None, room: Room
+    tx: Transaction, asked: Submission, earlier: IdempotencyRecord | None, room: DiskSpace
 ) -> Answer | None:
     """The answer to one that makes no job; None for one that does if it gets a place."""
     try:
@@ -221,7 +225,7 @@ def _insert(
         idempotency.remember(tx, named, now=now, expires_at=now + keep)
 
 
-def _replay(earlier: Remembered, named: Idempotency) -> Accepted:
+def _replay(earlier: IdempotencyRecord, named: Idempotency) -> Accepted:
     if earlier.fingerprint != named.fingerprint:
         detail = "this Idempotency-Key was already used with another request; "
         detail += "use a new one for every new video"

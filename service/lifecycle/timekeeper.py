@@ -7,7 +7,7 @@ from functools import partial
 
 from service.domain import ids
 from service.domain.clock import TOLERANCE, ServiceClock, Timeline
-from service.lifecycle.leader import Turn
+from service.lifecycle.leader import Leadership
 from service.log import Log
 from service.store import timeline
 from service.store.database import Database
@@ -32,7 +32,7 @@ class Timekeeper:
 
     db: Database
     clock: ServiceClock
-    turn: Turn | None = None
+    turn: Leadership | None = None
     _known: Timeline | None = field(default=None, init=False)  # as last read or written
     _looked_at: datetime | None = field(default=None, init=False)
     _leads: bool = field(default=False, init=False)

@@ -36,7 +36,7 @@ _ALSO_CALLED = {
     "audio/opus": "audio/ogg",
     "video/x-m4v": "video/mp4",
 }
-_MOST_HEADER = 200  # characters before the comma; the longest real one has about 60
+_MAX_HEADER = 200  # characters before the comma; the longest real one has about 60
 _HEADER = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
 _RIGHT = {
     "-": "use the standard alphabet, with + and / instead of - and _",
@@ -57,8 +57,8 @@ class Inline:
     content: bytes
 
 
-def decode_inline(text: str, *, most_bytes: int, pointer: str) -> Inline:
-    """The file that `text` holds, of 1 to `most_bytes` bytes.
+def decode_inline(text: str, *, max_bytes: int, pointer: str) -> Inline:
+    """The file that `text` holds, of 1 to `max_bytes` bytes.
 
     Only the standard alphabet with its padding is taken, without line breaks. `pointer` says where
     `text` stood (RFC 6901). Raises TooLarge, judged by the length alone before anything is decoded,
@@ -66,8 +66,8 @@ def decode_inline(text: str, *, most_bytes: int, pointer: str) -> Inline:
     """
     media_type, start = _header(text, pointer)
     size_bytes = _size_bytes(text, start)
-    if size_bytes > most_bytes:
-        raise TooLarge(f"{pointer} holds more than {most_bytes:,} bytes")
+    if size_bytes > max_bytes:
+        raise TooLarge(f"{pointer} holds more than {max_bytes:,} bytes")
     if start == len(text):
         raise _refused(pointer, "is empty: give the file as base64", "invalid_base64")
     try:
@@ -79,7 +79,7 @@ def decode_inline(text: str, *, most_bytes: int, pointer: str) -> Inline:
     return Inline(media_type, content)
 
 
-def decode_pieces(pieces: Iterable[str], *, most_bytes: int, pointer: str) -> Iterator[bytes]:
+def decode_pieces(pieces: Iterable[str], *, max_bytes: int, pointer: str) -> Iterator[bytes]:
     """The same for a text that comes bit by bit, the first bit with all of its header, so that
     neither the text nor what it holds is ever in memory as a whole."""
     size_bytes, before, text, ended = 0, 0, "", False
@@ -93,8 +93,8 @@ def decode_pieces(pieces: Iterable[str], *, most_bytes: int, pointer: str) -> It
         content = _decoded(block, before, pointer)
         before, ended = before + whole, block.endswith("=")
         size_bytes += len(content)
-        if size_bytes > most_bytes:
-            raise TooLarge(f"{pointer} holds more than {most_bytes:,} bytes")
+        if size_bytes > max_bytes:
+            raise TooLarge(f"{pointer} holds more than {max_bytes:,} bytes")
         yield content
     if text or not size_bytes:
         raise _refused(pointer, _CUT_OFF, "invalid_base64")
@@ -119,7 +119,7 @@ def _header(text: str, pointer: str) -> tuple[str | None, int]:
     """The media type, and where the base64 begins."""
     if text[:5].lower() != "data:":
         return None, 0
-    header = _HEADER.match(text, 0, _MOST_HEADER)
+    header = _HEADER.match(text, 0, _MAX_HEADER)
     if header is None:
         raise _refused(pointer, "has no comma after its media type", "invalid_data_uri")
     if header[2].rpartition(";")[2].lower() != "base64":

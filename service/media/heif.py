@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from service.media.image_parts import MOST_PROFILE_BYTES, NoImage
+from service.media.image_parts import MAX_PROFILE_BYTES, NoImage
 from service.media.named_colours import Colours, named
 
 _AVIF = frozenset({b"avif", b"avis"})
@@ -80,7 +80,7 @@ def _primary(meta: bytes) -> HeifParts:
 def _colours(boxes: list[bytes]) -> tuple[bytes | None, Colours | None]:
     """A profile counts more than numbers."""
     profile = next((box[4:] for box in boxes if box[:4] in (b"prof", b"rICC")), b"")
-    if 0 < len(profile) <= MOST_PROFILE_BYTES:
+    if 0 < len(profile) <= MAX_PROFILE_BYTES:
         return profile, None
     numbers = next((box[4:] for box in boxes if box[:4] == b"nclx"), None)
     return None, None if numbers is None else named(*struct.unpack_from(">HH", numbers))

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from service.media.named_colours import Colours
 
-_MOST_PARTS = 65_536  # real files have tens to thousands; millions of empty ones would cost minutes
-MOST_PROFILE_BYTES = 4_000_000  # those of printers have up to 2.5 MB
+_MAX_PARTS = 65_536  # real files have tens to thousands; millions of empty ones would cost minutes
+MAX_PROFILE_BYTES = 4_000_000  # those of printers have up to 2.5 MB
 
 
 class NoImage(ValueError):
@@ -29,5 +29,5 @@ def check_part(number: int, end: int, content: bytes) -> None:
     """Raises NoImage when part `number` ends behind the file, or when there are too many."""
     if end > len(content):
         raise NoImage("it is cut off")
-    if number >= _MOST_PARTS:
-        raise NoImage(f"it has more than {_MOST_PARTS:,} parts")
+    if number >= _MAX_PARTS:
+        raise NoImage(f"it has more than {_MAX_PARTS:,} parts")

@@ -18,7 +18,7 @@ _HEADS = (
 )
 _TYPES = [(re.compile(head, re.DOTALL), media_type) for head, media_type in _HEADS]
 _MAX_INDEX_BYTES = 1 << 20  # at the beginning of a HEIC; a telephone's has some thousands
-_MOST_SEGMENTS = 1_000  # before the size of a JPEG; real ones have tens
+_MAX_SEGMENTS = 1_000  # before the size of a JPEG; real ones have tens
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 
@@ -83,7 +83,7 @@ def _jpeg(file: BinaryIO) -> tuple[int, int] | None:
     """Goes from segment to segment, past all that may stand before the size."""
     file.seek(2)
     turned = False
-    for _ in range(_MOST_SEGMENTS):
+    for _ in range(_MAX_SEGMENTS):
         marker = _marker(file)
         if marker is None:
             return None

@@ -9,7 +9,7 @@ from service.domain.errors import Unavailable
 from service.offsite.ports import Entry
 
 
-class VolumeShelf:
+class VolumeBlobStore:
     """Through the Volume's own interface: what is put is there for all when the call returns, which
     a mounted Volume promises only after a commit here and a reload there."""
 
@@ -35,7 +35,7 @@ class VolumeShelf:
             self._volume.remove_file(f"/{prefix}", recursive=True)
 
 
-class DictRegister:
+class DictKeyValue:
     """Entries that nobody reads or writes for seven days are forgotten by Modal; epochs are also
     known by what was put on the shelf."""
 

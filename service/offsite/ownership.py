@@ -19,7 +19,7 @@ from threading import Lock
 from service.domain.errors import Unavailable
 from service.domain.ports import Clock
 from service.log import Log
-from service.offsite.ports import Entry, Register
+from service.offsite.ports import Entry, KeyValue
 
 log = Log(__name__)
 
@@ -31,7 +31,7 @@ class Ownership:
 
     def __init__(
         self,
-        register: Register,
+        register: KeyValue,
         holder: str,
         clock: Clock,
         lasts: timedelta,

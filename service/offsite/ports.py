@@ -3,7 +3,7 @@
 from typing import Any, Protocol
 
 
-class Shelf(Protocol):
+class BlobStore(Protocol):
     """Keeps whole files away from this machine, under names such as `00000001-000002/000003-….wal`.
     Every method raises Unavailable when it cannot be reached, and then it may have acted."""
 
@@ -27,7 +27,7 @@ class Shelf(Protocol):
 Entry = dict[str, Any]
 
 
-class Register(Protocol):
+class KeyValue(Protocol):
     """A few small entries that all containers see alike: what one has written, the next read of
     another finds. Every method raises Unavailable when it cannot be reached."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from service.domain.errors import Unavailable
 from service.log import Log
 from service.offsite.generations import Copy, Generation, digest, newest_epoch, read_names, states
-from service.offsite.ports import Shelf
+from service.offsite.ports import BlobStore
 from service.offsite.wal import log_of
 
 log = Log(__name__)
@@ -18,7 +18,7 @@ log = Log(__name__)
 _AT_ONCE = 8
 
 
-def restore(shelf: Shelf, database: Path, epoch: int) -> Generation | None:
+def restore(shelf: BlobStore, database: Path, epoch: int) -> Generation | None:
     """Put the newest state from before `epoch` at `database`: whose it was, or None where nothing
     was ever kept. What lay there is removed.
 
@@ -37,7 +37,7 @@ def restore(shelf: Shelf, database: Path, epoch: int) -> Generation | None:
     return None
 
 
-def _rebuild(shelf: Shelf, state: list[Copy], database: Path) -> bool:
+def _rebuild(shelf: BlobStore, state: list[Copy], database: Path) -> bool:
     contents = _whole(shelf, state)
     generation = state[0].generation
     if len(contents) < len(state):
@@ -55,7 +55,7 @@ def _rebuild(shelf: Shelf, state: list[Copy], database: Path) -> bool:
     return True
 
 
-def _whole(shelf: Shelf, state: Sequence[Copy]) -> list[bytes]:
+def _whole(shelf: BlobStore, state: Sequence[Copy]) -> list[bytes]:
     """The contents, up to the first that is not what was put."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         contents = list(pool.map(shelf.get, (copy.name for copy in state)))

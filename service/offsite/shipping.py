@@ -9,12 +9,12 @@ from service.domain.ports import Quiet
 from service.log import Log
 from service.offsite.generations import Copy, Generation, read_names
 from service.offsite.ownership import Ownership
-from service.offsite.ports import Shelf
+from service.offsite.ports import BlobStore
 from service.offsite.wal import LogReplaced, Mark, read_on
 
 log = Log(__name__)
 
-MOST_TAILS = 100  # a restore fetches all of them
+MAX_TAILS = 100  # a restore fetches all of them
 _LEAST_LOG_BYTES = 4_000_000
 
 
@@ -26,7 +26,7 @@ class Shipping:
     """
 
     def __init__(
-        self, shelf: Shelf, ownership: Ownership, database: Path, restored: Generation | None
+        self, shelf: BlobStore, ownership: Ownership, database: Path, restored: Generation | None
     ) -> None:
         self._shelf = shelf
         self._ownership = ownership
@@ -35,7 +35,7 @@ class Shipping:
         self._before = restored
         self._tails = 0
         self._mark = Mark()
-        self._most_log_bytes = 0
+        self._max_log_bytes = 0
         self._in_doubt = True
         self._behind = True
 
@@ -86,7 +86,7 @@ class Shipping:
         if not self._in_doubt:
             with suppress(LogReplaced):
                 content, mark = read_on(self._database, self._mark)
-                if self._tails < MOST_TAILS and mark.end <= self._most_log_bytes:
+                if self._tails < MAX_TAILS and mark.end <= self._max_log_bytes:
                     return self._tail(content, mark)
         return self._base(connection)
 
@@ -106,7 +106,7 @@ class Shipping:
             raise Unavailable("the database's file is empty")
         self._generation = Generation(self._generation.epoch, self._generation.base + 1)
         self._mark, self._tails = Mark(), 0
-        self._most_log_bytes = max(_LEAST_LOG_BYTES, len(content))
+        self._max_log_bytes = max(_LEAST_LOG_BYTES, len(content))
         self._in_doubt = False
         return Copy.of(self._generation, 0, content), content
 

@@ -10,7 +10,7 @@ from service.domain.ports import Clock
 from service.log import Log
 from service.offsite.generations import newest_epoch, read_names
 from service.offsite.ownership import Ownership
-from service.offsite.ports import Register, Shelf
+from service.offsite.ports import BlobStore, KeyValue
 from service.offsite.restore import restore
 from service.offsite.shipping import Shipping
 
@@ -18,11 +18,11 @@ log = Log(__name__)
 
 
 @dataclass(frozen=True)
-class Home:
+class Replica:
     """Where a database is kept, and for how long an owner may be silent."""
 
-    shelf: Shelf
-    register: Register
+    shelf: BlobStore
+    register: KeyValue
     database: Path
     lasts: timedelta
 

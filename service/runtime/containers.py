@@ -15,7 +15,7 @@ _FRESH = timedelta(seconds=10)
 
 
 @dataclass
-class Pools:
+class ContainerPools:
     """Answers what was counted last, at once, and has it counted anew when that is old."""
 
     dispatcher: Dispatcher

@@ -14,7 +14,7 @@ _LOOK_SECONDS = 1.0
 _MIN_FREE_INODES = 100  # a job needs about ten
 
 
-class Room:
+class DiskSpace:
     """What is free on the disk of `folder`, looked up now and then."""
 
     def __init__(self, folder: Path, least_bytes: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Landing:
+class FutureBridge:
     """What `asyncio.wrap_future` does, for a thread that answers many callers in one go."""
 
     def __init__(self) -> None:

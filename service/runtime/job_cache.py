@@ -12,7 +12,7 @@ from service.store.database import Database
 _MOST = 2_000
 
 
-class Seen:
+class JobCache:
     """Good only where this process is the one that writes: it hears of every commit."""
 
     def __init__(self) -> None:

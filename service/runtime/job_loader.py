@@ -11,10 +11,10 @@ from service.domain.job import Job
 
 Read: TypeAlias = Callable[[Sequence[JobId]], Awaitable[Mapping[JobId, Job]]]
 
-_MOST_AT_ONCE = 100
+_MAX_AT_ONCE = 100
 
 
-class Lookup:
+class JobLoader:
     """Whoever comes while a look is under way waits for the next, so that what is found was read
     after it was asked for. `read` answers the jobs that there are."""
 
@@ -34,7 +34,7 @@ class Lookup:
     async def _look(self) -> None:
         try:
             while self._asked:
-                some = dict(list(self._asked.items())[:_MOST_AT_ONCE])
+                some = dict(list(self._asked.items())[:_MAX_AT_ONCE])
                 for job_id in some:
                     del self._asked[job_id]
                 await self._answer(some)

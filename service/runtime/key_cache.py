@@ -17,7 +17,7 @@ class _Known:
     until: float
 
 
-class Keyring:
+class KeyCache:
     """Good keys by their prefix, forgotten when one of them is revoked."""
 
     def __init__(self) -> None:

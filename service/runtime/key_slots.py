@@ -9,7 +9,7 @@ from service.domain.errors import RateLimited
 from service.domain.ids import KeyId
 
 
-class Shares:
+class KeySlots:
     """Of each key `max_at_once` are served, and more wait for their turn, so that one key with many
     requests holds up its own alone."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
-class Bell:
+class Notifier:
     """Topics are job ids and `queue:<model>`. Listen first, then look, then wait: so nothing that
     happens in between is missed."""
 

@@ -7,7 +7,7 @@ from threading import Lock
 
 from service.domain.ids import KeyId
 from service.domain.job import RANKS, Job
-from service.domain.queue_order import Forecast, Outlook, Waiting, in_turn
+from service.domain.queue_order import Forecast, QueueOrder, Waiting, in_turn
 from service.store import jobs, keys
 from service.store.database import Database
 from service.store.transaction import Transaction
@@ -27,24 +27,24 @@ class _Look:
     now: datetime
     cost: float  # seconds
     made_at: float
-    outlooks: dict[tuple[frozenset[str], int], Outlook] = field(default_factory=dict)
+    outlooks: dict[tuple[frozenset[str], int], QueueOrder] = field(default_factory=dict)
 
     @property
     def stale(self) -> bool:
         return time.perf_counter() >= self.made_at + self.cost / _SHARE
 
-    def outlook(self, models: frozenset[str], workers: int) -> Outlook:
+    def outlook(self, models: frozenset[str], workers: int) -> QueueOrder:
         known = self.outlooks.get((models, workers))
         if known is None:
             began = time.perf_counter()
             order = [job for job in self.order if job.model in models]
             busy = [left for model, left in self.busy if model in models]
-            known = self.outlooks[models, workers] = Outlook(order, busy, workers, self.now)
+            known = self.outlooks[models, workers] = QueueOrder(order, busy, workers, self.now)
             self.cost += time.perf_counter() - began
         return known
 
 
-class Line:
+class QueueForecast:
     """The queue as it was at the last look."""
 
     def __init__(self, db: Database) -> None:

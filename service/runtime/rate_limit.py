@@ -8,7 +8,7 @@ from service.domain.errors import RateLimited
 from service.domain.ids import KeyId
 
 _AT_ONCE = 1_000  # what a full bucket holds
-_MOST_KEYS = 10_000
+_MAX_KEYS = 10_000
 
 
 @dataclass
@@ -17,7 +17,7 @@ class _Bucket:
     filled_at: float
 
 
-class Pace:
+class RateLimit:
     """`per_second` requests in the long run, and a burst before that; 0 is no limit at all."""
 
     def __init__(self, per_second: float, what: str) -> None:
@@ -41,7 +41,7 @@ class Pace:
     def _bucket(self, key_id: KeyId, now: float) -> _Bucket:
         bucket = self._buckets.get(key_id)
         if bucket is None:
-            if len(self._buckets) >= _MOST_KEYS:
+            if len(self._buckets) >= _MAX_KEYS:
                 self._buckets.clear()
             bucket = self._buckets[key_id] = _Bucket(_AT_ONCE, now)
         refill = (now - bucket.filled_at) * self._per_second

@@ -23,19 +23,19 @@ from service.domain.terms import Terms
 from service.egress.client import Rules
 from service.lifecycle.calls.calls import Calls
 from service.lifecycle.submit import Accepted, Answer, submit_all
-from service.runtime.containers import Pools
-from service.runtime.disk_space import Room
+from service.runtime.containers import ContainerPools
+from service.runtime.disk_space import DiskSpace
 from service.runtime.fleet import Fleet
-from service.runtime.future_bridge import Landing
-from service.runtime.job_cache import Seen
-from service.runtime.job_loader import Lookup
-from service.runtime.key_cache import Keyring
-from service.runtime.key_slots import Shares
-from service.runtime.notifier import Bell
-from service.runtime.queue_forecast import Line
-from service.runtime.rate_limit import Pace
-from service.runtime.uploads import Incoming
-from service.runtime.wait_slots import Waits
+from service.runtime.future_bridge import FutureBridge
+from service.runtime.job_cache import JobCache
+from service.runtime.job_loader import JobLoader
+from service.runtime.key_cache import KeyCache
+from service.runtime.key_slots import KeySlots
+from service.runtime.notifier import Notifier
+from service.runtime.queue_forecast import QueueForecast
+from service.runtime.rate_limit import RateLimit
+from service.runtime.uploads import Uploads
+from service.runtime.wait_slots import WaitSlots
 from service.store import jobs
 from service.store.database import Database
 from service.store.transaction import Transaction
@@ -46,7 +46,7 @@ _PATIENCE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
-class Parts:
+class Runtime:
     """Everything the routes need, put together once by the root."""
 
     db: Database
@@ -55,22 +55,22 @@ class Parts:
     limits: Limits
     terms: Terms
     clock: ServiceClock
-    bell: Bell
+    bell: Notifier
     fleet: Fleet
-    keyring: Keyring
-    line: Line
-    waits: Waits
-    list_shares: Shares
-    inline_shares: Shares
+    keyring: KeyCache
+    line: QueueForecast
+    waits: WaitSlots
+    list_shares: KeySlots
+    inline_shares: KeySlots
     calls: Calls | None  # where workers do not ask for work
-    pools: Pools | None  # the same
+    pools: ContainerPools | None  # the same
     due: Event  # set when a job was queued
     owed: Event  # set when a webhook is owed
-    room: Room
-    incoming: Incoming
-    requests: Pace
-    submits: Pace
-    seen: Seen
+    room: DiskSpace
+    incoming: Uploads
+    requests: RateLimit
+    submits: RateLimit
+    seen: JobCache
     egress_rules: Rules
     link_secret: bytes
     worker_token: str
@@ -99,12 +99,12 @@ class Parts:
         return job
 
     @cached_property
-    def _landing(self) -> Landing:
-        return Landing()
+    def _landing(self) -> FutureBridge:
+        return FutureBridge()
 
     @cached_property
-    def _lookup(self) -> Lookup:
-        return Lookup(lambda ids: self.read(lambda tx: jobs.get_all(tx, ids)))
+    def _lookup(self) -> JobLoader:
+        return JobLoader(lambda ids: self.read(lambda tx: jobs.get_all(tx, ids)))
 
     async def place(self, job: Job) -> Forecast:
         """How many jobs will be claimed before this queued one, and in how long it will be."""

@@ -13,9 +13,9 @@ from service.offsite.tenure import Tenure
 log = Log(__name__)
 
 _LOOK_SECONDS = 0.2
-_LONGEST_PAUSE_SECONDS = 30.0
-_LONGEST_TAKE_SECONDS = 600.0
-_LONGEST_END_SECONDS = 60.0
+_MAX_PAUSE_SECONDS = 30.0
+_MAX_TAKE_SECONDS = 600.0
+_MAX_END_SECONDS = 60.0
 
 
 class Standby:
@@ -33,7 +33,7 @@ class Standby:
         serve: Callable[[Shipping], AbstractContextManager[None]],
         *,
         pause_seconds: float = 1.0,
-        end_seconds: float = _LONGEST_END_SECONDS,
+        end_seconds: float = _MAX_END_SECONDS,
         give_up: Callable[[], None] = lambda: os._exit(70),
     ) -> None:
         self._take = take
@@ -54,13 +54,13 @@ class Standby:
     def _run(self) -> None:
         pause = self._pause_seconds
         while not self._stop.is_set():
-            pause = self._pause_seconds if self._try() else min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            pause = self._pause_seconds if self._try() else min(2 * pause, _MAX_PAUSE_SECONDS)
             self._stop.wait(pause)
 
     def _try(self) -> bool:
         """Whether nothing went wrong: it served, or another does."""
         try:
-            with self._within(_LONGEST_TAKE_SECONDS):
+            with self._within(_MAX_TAKE_SECONDS):
                 tenure = self._take()
             if tenure is not None:
                 self._serve_out(tenure)

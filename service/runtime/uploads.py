@@ -12,57 +12,57 @@ from threading import Lock
 from typing import TypeVar
 
 from service.domain.errors import Unavailable
-from service.domain.media import MOST_KEYFRAMES, Role
+from service.domain.media import MAX_KEYFRAMES, Role
 
 # Each holds a block in memory and its files on the disk; one key cannot take every place.
-_MOST_AT_ONCE, _MOST_OF_KEY = 32, 16
+_MAX_AT_ONCE, _MAX_OF_KEY = 32, 16
 
 
 T = TypeVar("T")
 
 
 @dataclass
-class Incoming:
+class Uploads:
     """What may come in, and where it lies until it is kept or refused.
 
-    `most_bytes` is for everything in a body that is neither picture nor film.
+    `max_bytes` is for everything in a body that is neither picture nor film.
     """
 
     folder: Path
-    most_bytes: int
-    most_image_bytes: int
-    most_video_bytes: int
-    longest_seconds: float = 600.0  # that a body may take to come in
+    max_bytes: int
+    max_image_bytes: int
+    max_video_bytes: int
+    max_seconds: float = 600.0  # that a body may take to come in
     _now: Counter[str] = field(default_factory=Counter, init=False)  # by key
     _door: Lock = field(default_factory=Lock, init=False)
 
-    def most_bytes_of(self, role: Role) -> int:
-        return self.most_video_bytes if role == "video" else self.most_image_bytes
+    def max_bytes_of(self, role: Role) -> int:
+        return self.max_video_bytes if role == "video" else self.max_image_bytes
 
     @property
-    def most_form_bytes(self) -> int:
+    def max_form_bytes(self) -> int:
         """A whole form with the largest files; its boundaries take little room."""
-        pictures = 2 + MOST_KEYFRAMES
-        return pictures * self.most_image_bytes + self.most_video_bytes + 2 * self.most_bytes
+        pictures = 2 + MAX_KEYFRAMES
+        return pictures * self.max_image_bytes + self.max_video_bytes + 2 * self.max_bytes
 
     @property
-    def most_json_bytes(self) -> int:
+    def max_json_bytes(self) -> int:
         """The same files as base64."""
-        return self.most_form_bytes * 4 // 3 + self.most_bytes
+        return self.max_form_bytes * 4 // 3 + self.max_bytes
 
     async def in_time(self, reading: Awaitable[T]) -> T:
         """What reads a body. Raises Unavailable for one that drips: it holds no place for ever."""
         try:
-            async with asyncio.timeout(self.longest_seconds):
+            async with asyncio.timeout(self.max_seconds):
                 return await reading
         except TimeoutError:
             raise Unavailable("the body did not come in in time") from None
 
     @contextmanager
-    def desk(self, key_id: str) -> Iterator["Desk"]:
+    def desk(self, key_id: str) -> Iterator["UploadArea"]:
         """A place for the files of one request, gone when it is over; its first file raises
         Unavailable where too many requests have some."""
-        desk = Desk(self, key_id)
+        desk = UploadArea(self, key_id)
         try:
             yield desk
         finally:
@@ -74,7 +74,7 @@ class Incoming:
 
     def enter(self, key_id: str) -> Path:
         with self._door:
-            if self._now.total() >= _MOST_AT_ONCE or self._now[key_id] >= _MOST_OF_KEY:
+            if self._now.total() >= _MAX_AT_ONCE or self._now[key_id] >= _MAX_OF_KEY:
                 raise Unavailable("too many requests with files are coming in; come back soon")
             self._now[key_id] += 1
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,10 +87,10 @@ class Incoming:
 
 
 @dataclass
-class Desk:
+class UploadArea:
     """The files of one request, named by whoever puts them there."""
 
-    _incoming: Incoming
+    _incoming: Uploads
     _key_id: str
     _folder: Path | None = None
 

@@ -7,18 +7,18 @@ from contextlib import contextmanager
 from service.domain.ids import KeyId
 
 
-class Waits:
+class WaitSlots:
     """A held request takes one of the places that a host has for requests: `most` may be held, and
     half of them for one key, so that workers, submits and other keys are always heard."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self._max = most
         self._held: Counter[KeyId] = Counter()
 
     @contextmanager
     def hold(self, key_id: KeyId) -> Iterator[bool]:
         """Whether this request may be held; one that may not is answered at once."""
-        room = self._held.total() < self._most and 2 * self._held[key_id] < self._most
+        room = self._held.total() < self._max and 2 * self._held[key_id] < self._max
         if not room:
             yield False
             return

@@ -12,7 +12,7 @@ _PATIENCE_SECONDS = 5.0
 _MAX_LANES = 4
 
 
-class Aside:
+class LockWaits:
     """What waits, by lane; work that has none is alone. One of each lane is tried now and then, a
     few lanes in their turn: where the lock is free for it, it is free for all of them. Used by one
     thread."""

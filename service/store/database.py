@@ -16,11 +16,11 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from service.domain.errors import Busy, Unavailable
 from service.domain.ports import Offsite
 from service.log import Log
-from service.store.aside import Aside
+from service.store.aside import LockWaits
 from service.store.engine import READ_ONLY, make_engine, parse, sqlstate
-from service.store.notify import Ear
+from service.store.notify import PostgresNotify
 from service.store.readers import PooledReaders, Readers, ThreadReaders, is_lost
-from service.store.shipper import Held, Shipper
+from service.store.shipper import PendingCommit, Shipper
 from service.store.transaction import Transaction
 from service.store.work import Done, Together, Work, all_topics, answer_all, by_kind, fail_all
 
@@ -36,7 +36,7 @@ _MAX_BATCH = 64
 # waits only where a few came just before.
 _A_FEW = 2
 _GATHER_SECONDS = 0.0003
-_MOST_RUNS = 4
+_MAX_RUNS = 4
 
 
 class Database:
@@ -70,9 +70,9 @@ class Database:
         self._writes = make_engine(url, bounded=True, keep_log=offsite is not None)
         self._readers: Readers = ThreadReaders(url) if self.local else PooledReaders(url)
         self._on_commit = on_commit
-        self._ear = None if self.local else Ear(url, self._tell)
+        self._ear = None if self.local else PostgresNotify(url, self._tell)
         self._queue: SimpleQueue[Work[Any, Any] | None] = SimpleQueue()
-        self._aside = Aside()
+        self._aside = LockWaits()
         self._door = threading.Lock()
         self._closed = False
         self._offsite = offsite
@@ -235,7 +235,7 @@ class Database:
         try:
             with self._quiet, _undoing() as undo:
                 done = self._transact(batch, brief or bool(self._aside), undo)
-        except _Unsure as error:
+        except _CommitUnknown as error:
             fail_all(batch, error)
         except Exception as error:  # noqa: BLE001 - undone: nobody's work happened
             self._recover(batch, error, run)
@@ -255,7 +255,7 @@ class Database:
                 self._commit(self._without_lanes_aside([work]), brief=True)
         elif sqlstate(error) in _LOCKED:
             self._set_aside(batch[0])
-        elif run < _MOST_RUNS and self._crossed(error):
+        elif run < _MAX_RUNS and self._crossed(error):
             self._commit(batch, run + 1)
         else:
             fail_all(batch, error)
@@ -266,7 +266,9 @@ class Database:
             done = [one for one in done if one.work.soft]
             tell, works = partial(self._tell, all_topics(hard)), [one.work for one in hard]
             if hard:
-                self._shipper.hold(Held(tell, partial(answer_all, hard), partial(fail_all, works)))
+                self._shipper.hold(
+                    PendingCommit(tell, partial(answer_all, hard), partial(fail_all, works))
+                )
         self._tell(all_topics(done))
         for one in done:
             if isinstance(one.answer, Busy):
@@ -292,7 +294,9 @@ class Database:
                 if self.local:
                     raise
                 log.warning("database broke off in a commit", error=error.orig)
-                raise _Unsure("the database broke off; whether it was done is not known") from error
+                raise _CommitUnknown(
+                    "the database broke off; whether it was done is not known"
+                ) from error
             return done
 
     def _attempt(
@@ -355,5 +359,5 @@ _BRIEFLY = sa.text("SET LOCAL lock_timeout = '20ms'")
 _LOCKED = frozenset({"55P03", "40P01", "40001"})
 
 
-class _Unsure(Unavailable):
+class _CommitUnknown(Unavailable):
     """The answer to a commit was lost."""

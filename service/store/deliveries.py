@@ -21,9 +21,9 @@ from service.store.transaction import Transaction
 
 _deliveries: sa.Table = DeliveryRow.__table__  # type: ignore[attr-defined]
 _PENDING = sa.text(PENDING)
-LONGEST_WAIT = timedelta(hours=30)
-LONGEST_LEASE = timedelta(minutes=5)
-MOST_TRIES_KEPT = 20
+MAX_WAIT = timedelta(hours=30)
+MAX_LEASE = timedelta(minutes=5)
+MAX_TRIES_KEPT = 20
 TOPIC = "deliveries"  # rung when something is owed that was not before
 
 
@@ -141,7 +141,7 @@ def settle(
         next_at=next_at,
         lease_until=None,
         attempt=delivery.attempt + 1,  # not when it is taken: a sender that died made no try
-        tries=[one.model_dump(mode="json") for one in (*delivery.tries, made)[-MOST_TRIES_KEPT:]],
+        tries=[one.model_dump(mode="json") for one in (*delivery.tries, made)[-MAX_TRIES_KEPT:]],
         delivered_at=made.at if state is DeliveryState.DELIVERED else None,
     )
     return tx.execute(statement).rowcount == 1
@@ -237,13 +237,13 @@ def forget(tx: Transaction, before: datetime, *, size: int) -> int:
 
 def _is_due(now: datetime) -> sa.ColumnElement[bool]:
     """No wait is longer: one that seems so is of before the clock was set back."""
-    return sa.or_(_deliveries.c.next_at <= now, _deliveries.c.next_at > now + LONGEST_WAIT)
+    return sa.or_(_deliveries.c.next_at <= now, _deliveries.c.next_at > now + MAX_WAIT)
 
 
 def _unheld(now: datetime) -> sa.ColumnElement[bool]:
     """No sender has it, or the one that had it died."""
     until = _deliveries.c.lease_until
-    return sa.or_(until.is_(None), until < now, until > now + LONGEST_LEASE)
+    return sa.or_(until.is_(None), until < now, until > now + MAX_LEASE)
 
 
 def _mine(delivery: Delivery) -> sa.Update:

@@ -61,7 +61,7 @@ def _begin_immediate(connection: Any) -> None:
     connection.execute("BEGIN IMMEDIATE")
 
 
-_MOST_READERS = 10
+_MAX_READERS = 10
 # A server that is cut off says nothing: so that this is noticed within some ten seconds.
 NOTICE_SILENCE = {
     "connect_timeout": 5,
@@ -102,7 +102,7 @@ def _postgres(url: sa.URL, *, read_only: bool, bounded: bool) -> sa.Engine:
         hide_parameters=True,
         connect_args={**NOTICE_SILENCE, "cursor_factory": _cursor()},
         isolation_level="AUTOCOMMIT",
-        pool_size=_MOST_READERS,
+        pool_size=_MAX_READERS,
         pool_timeout=5,
         max_overflow=0,
         pool_reset_on_return=None,  # nothing is left open to roll back
@@ -128,7 +128,7 @@ def _drop_read_only(context: sa.engine.ExceptionContext) -> None:
         context.is_disconnect = True
 
 
-_MOST_STATEMENTS = 200
+_MAX_STATEMENTS = 200
 
 
 def _cursor() -> type[Any]:
@@ -144,7 +144,7 @@ def _cursor() -> type[Any]:
                 return super().description
             text = self._query.query
             if text not in self.known:
-                if len(self.known) >= _MOST_STATEMENTS:
+                if len(self.known) >= _MAX_STATEMENTS:
                     self.known.clear()
                 self.known[text] = super().description
             return self.known[text]

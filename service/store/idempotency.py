@@ -37,16 +37,18 @@ class Name(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Remembered:
+class IdempotencyRecord:
     fingerprint: bytes
     accepted: Job  # as it was answered the first time
 
 
-def find(tx: Transaction, names: Collection[Name], *, now: datetime) -> dict[Name, Remembered]:
+def find(
+    tx: Transaction, names: Collection[Name], *, now: datetime
+) -> dict[Name, IdempotencyRecord]:
     """What these names made, unless their time is over."""
     rows = tx.execute(_BY_NAMES, {"names": list(names), "now": now}).mappings()
     return {
-        Name(row["key_id"], row["name"]): Remembered(
+        Name(row["key_id"], row["name"]): IdempotencyRecord(
             row["fingerprint"], Job.model_validate(row["accepted"])
         )
         for row in rows

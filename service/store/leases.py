@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.store.tables import TurnRow
+from service.store.tables import LeaseRow
 from service.store.transaction import Transaction
 
-_turns: sa.Table = TurnRow.__table__  # type: ignore[attr-defined]
+_turns: sa.Table = LeaseRow.__table__  # type: ignore[attr-defined]
 
 
 def take(tx: Transaction, name: str, holder: str, *, now: datetime, lease: timedelta) -> bool:

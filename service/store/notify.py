@@ -18,11 +18,11 @@ log = Log(__name__)
 _CHANNEL = "rushes"
 _AGAIN_SECONDS = 1.0
 _LOOK_UP_SECONDS = 0.2  # how long a close may have to wait
-_MOST_TOPICS = 150  # of about 40 bytes; Postgres takes at most 8,000 in one payload
+_MAX_TOPICS = 150  # of about 40 bytes; Postgres takes at most 8,000 in one payload
 _NOTIFY = sa.text("SELECT pg_notify(:channel, :payload)")
 
 
-class Ear:
+class PostgresNotify:
     """Tells other processes of topics, and hands on those that they ring.
 
     What is rung while its connection is broken is missed, so that whoever waits for a topic must
@@ -41,8 +41,8 @@ class Ear:
     def shout(self, connection: sa.Connection, topics: Sequence[str]) -> None:
         """Tell the other processes, if and when this transaction commits."""
         distinct = list(dict.fromkeys(topics))
-        for start in range(0, len(distinct), _MOST_TOPICS):
-            payload = " ".join([self._name, *distinct[start : start + _MOST_TOPICS]])
+        for start in range(0, len(distinct), _MAX_TOPICS):
+            payload = " ".join([self._name, *distinct[start : start + _MAX_TOPICS]])
             connection.execute(_NOTIFY, {"channel": _CHANNEL, "payload": payload})
 
     def close(self) -> None:

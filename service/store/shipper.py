@@ -14,7 +14,7 @@ _TRY_AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Held:
+class PendingCommit:
     """A commit that waits. It is told and answered when it is offsite. When it could not be put
     there its callers hear that at once, and it is told when it is there after all."""
 
@@ -32,15 +32,15 @@ class Shipper:
 
     def __init__(self, ship: Callable[[], None]) -> None:
         self._ship = ship
-        self._queue: SimpleQueue[Held | None] = SimpleQueue()
+        self._queue: SimpleQueue[PendingCommit | None] = SimpleQueue()
         self._behind = False
-        self._untold: list[Held] = []
+        self._untold: list[PendingCommit] = []
         self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def hold(self, held: Held) -> None:
+    def hold(self, held: PendingCommit) -> None:
         self._queue.put(held)
 
     def close(self) -> None:
@@ -53,9 +53,9 @@ class Shipper:
             waiting, going_on = self._next()
             self._serve(waiting)
 
-    def _next(self) -> tuple[list[Held], bool]:
+    def _next(self) -> tuple[list[PendingCommit], bool]:
         """All that wait, and whether there is more to come."""
-        waiting: list[Held] = []
+        waiting: list[PendingCommit] = []
         try:
             held = self._queue.get(timeout=_TRY_AGAIN_SECONDS if self._behind else None)
             while held is not None:
@@ -65,7 +65,7 @@ class Shipper:
             return waiting, True
         return waiting, False
 
-    def _serve(self, waiting: list[Held]) -> None:
+    def _serve(self, waiting: list[PendingCommit]) -> None:
         try:
             self._ship()
         except Unavailable as error:

@@ -306,7 +306,7 @@ class DeliveryRow(SQLModel, table=True):
     )
 
 
-class TurnRow(SQLModel, table=True):
+class LeaseRow(SQLModel, table=True):
     """What one process at a time does, and until when it is whose turn."""
 
     __tablename__ = "turns"

@@ -17,8 +17,8 @@ log = Log(__name__)
 
 _SENDERS = 16
 # One host that lets every try time out, or one key with many such, holds no more of the senders.
-_MOST_PER_HOST = 4
-_MOST_PER_KEY = 8
+_MAX_PER_HOST = 4
+_MAX_PER_KEY = 8
 _LOOK_SECONDS = 1.0  # retries fall due without a ring
 _FAULT_SECONDS = 30.0  # a send that failed through our own fault is left alone for so long
 _STOP_SECONDS = 2.0
@@ -74,8 +74,8 @@ class Courier:
         with self._lock:
             if len(self._at_it) >= _SENDERS:
                 return False
-            hosts = [name for name in self._busy if self._full(name, _MOST_PER_HOST)]
-            owners = [name for name in self._busy if self._full(name, _MOST_PER_KEY)]
+            hosts = [name for name in self._busy if self._full(name, _MAX_PER_HOST)]
+            owners = [name for name in self._busy if self._full(name, _MAX_PER_KEY)]
         due = self._db.read(
             lambda tx: deliveries.due(
                 tx, self._clock(), busy_hosts=hosts, busy_keys=owners, size=4 * _SENDERS
@@ -93,8 +93,8 @@ class Courier:
                 due.id in self._at_it
                 or self._left_alone.get(due.id, 0.0) > time.monotonic()
                 or len(self._at_it) >= _SENDERS
-                or self._full(due.host, _MOST_PER_HOST)
-                or self._full(due.key_id, _MOST_PER_KEY)
+                or self._full(due.host, _MAX_PER_HOST)
+                or self._full(due.key_id, _MAX_PER_KEY)
             ):
                 return False
             self._busy.update((due.host, due.key_id))

@@ -18,7 +18,7 @@ from service.store import deliveries, endpoints, keys
 from service.store.outbox import host_of
 from service.store.transaction import Transaction
 
-MOST_PER_KEY = 16
+MAX_PER_KEY = 16
 
 
 def register(
@@ -27,8 +27,8 @@ def register(
     """A new endpoint with a secret of its own. Raises Conflict for one too many, or a known URL."""
     keys.hold(tx, key_id)  # so that two at once do not both find room
     known = endpoints.of_key(tx, key_id)
-    if len(known) >= MOST_PER_KEY:
-        raise Conflict(f"a key may have {MOST_PER_KEY} endpoints", code="too_many_endpoints")
+    if len(known) >= MAX_PER_KEY:
+        raise Conflict(f"a key may have {MAX_PER_KEY} endpoints", code="too_many_endpoints")
     if any(one.url == url for one in known):
         raise Conflict("this URL is registered already", code="known_endpoint")
     endpoint = Endpoint(

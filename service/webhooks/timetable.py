@@ -16,9 +16,9 @@ WAITS = (
     timedelta(hours=20),
     timedelta(hours=24),
 )
-MOST_TRIES = len(WAITS) + 1
+MAX_TRIES = len(WAITS) + 1
 _JITTER = 0.2  # up or down: receivers that failed together are not tried together
-_LONGEST_WISH = timedelta(hours=24)
+_MAX_WISH = timedelta(hours=24)
 
 
 def next_try(attempt: int, now: datetime, retry_after: str | None) -> datetime | None:
@@ -26,10 +26,10 @@ def next_try(attempt: int, now: datetime, retry_after: str | None) -> datetime |
 
     A receiver may ask for a longer wait than the timetable's, up to a day, never for a shorter one.
     """
-    if attempt >= MOST_TRIES:
+    if attempt >= MAX_TRIES:
         return None
     wait = WAITS[attempt - 1] * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
-    return now + max(wait, min(_asked(retry_after, now), _LONGEST_WISH))
+    return now + max(wait, min(_asked(retry_after, now), _MAX_WISH))
 
 
 def _asked(retry_after: str | None, now: datetime) -> timedelta:

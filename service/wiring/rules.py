@@ -9,9 +9,9 @@ from service.domain.errors import Unavailable
 from service.domain.limits import Limits, max_waits
 from service.domain.models.card import ModelCard
 from service.domain.models.catalog import CARDS, SLATE, _check_accepted, _check_licence
-from service.domain.models.tuning import Levers
+from service.domain.models.tuning import Tuning
 from service.domain.price import GPUS, MODAL_TABLE, Rates, table_of
-from service.domain.retention import Keeping
+from service.domain.retention import RetentionPolicy
 from service.domain.terms import Terms
 from service.egress.client import Rules
 from service.settings import Settings
@@ -31,8 +31,8 @@ def cards(settings: Settings) -> dict[str, ModelCard]:
     return {name: CARDS[name] for name in names}
 
 
-def levers(settings: Settings) -> Levers:
-    return Levers(**{name: getattr(settings, name) for name in Levers.model_fields})
+def levers(settings: Settings) -> Tuning:
+    return Tuning(**{name: getattr(settings, name) for name in Tuning.model_fields})
 
 
 def limits(settings: Settings) -> Limits:
@@ -45,7 +45,7 @@ def limits(settings: Settings) -> Limits:
         max_active_per_key=settings.max_active_per_key,
         max_waits=API_INPUTS * 6 // 10 if called else max_waits(open_files),
         default_timeout=timedelta(seconds=settings.job_timeout_seconds),
-        longest_timeout=longest,
+        max_timeout=longest,
         running_lease=timedelta(seconds=settings.running_lease_seconds),
     )
 
@@ -67,8 +67,8 @@ def rates(settings: Settings) -> Rates:
     )
 
 
-def keeping(settings: Settings) -> Keeping:
-    return Keeping(
+def keeping(settings: Settings) -> RetentionPolicy:
+    return RetentionPolicy(
         clips=timedelta(days=settings.keep_days),
         jobs=timedelta(days=settings.keep_jobs_days),
         deliveries=timedelta(days=settings.keep_jobs_days),

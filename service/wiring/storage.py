@@ -12,8 +12,8 @@ from service.artifacts.volume import MountedVolume, RemoteVolume
 from service.domain.errors import Unavailable
 from service.domain.ports import ArtifactStore, Offsite
 from service.installation import install_command
-from service.offsite.on_modal import DictRegister, VolumeShelf
-from service.offsite.tenure import Home
+from service.offsite.on_modal import DictKeyValue, VolumeBlobStore
+from service.offsite.tenure import Replica
 from service.settings import Settings
 from service.store.database import Database
 
@@ -26,7 +26,7 @@ def database(
     return Database(settings.database_url, on_commit, offsite)
 
 
-def home(settings: Settings) -> Home | None:
+def home(settings: Settings) -> Replica | None:
     """Where the database lasts, when that is not the disk it lies on."""
     if not settings.is_offsite:
         return None
@@ -39,7 +39,7 @@ def home(settings: Settings) -> Home | None:
     volume = modal.Volume.from_name(settings.database_volume, version=2, **place)
     entries = modal.Dict.from_name(settings.database_volume, **place)
     lasts = timedelta(seconds=settings.database_owner_seconds)
-    return Home(VolumeShelf(volume), DictRegister(entries), settings.offsite_path, lasts)
+    return Replica(VolumeBlobStore(volume), DictKeyValue(entries), settings.offsite_path, lasts)
 
 
 def artifacts(settings: Settings) -> ArtifactStore:

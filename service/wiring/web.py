@@ -9,30 +9,30 @@ from threading import Event
 
 from fastapi import FastAPI
 
-from service.api.webhook_body import Bodies
+from service.api.webhook_body import WebhookBodies
 from service.domain import ids
 from service.domain.clock import ServiceClock
 from service.domain.errors import Unavailable
 from service.domain.ports import Offsite
 from service.egress.client import Egress
-from service.lifecycle.leader import Turn
+from service.lifecycle.leader import Leadership
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
 from service.lifecycle.timekeeper import Timekeeper
 from service.lifecycle.unserved import Unserved
-from service.runtime.containers import Pools
-from service.runtime.disk_space import Room
+from service.runtime.containers import ContainerPools
+from service.runtime.disk_space import DiskSpace
 from service.runtime.fleet import Fleet
-from service.runtime.job_cache import Seen
-from service.runtime.key_cache import Keyring
-from service.runtime.key_slots import Shares
-from service.runtime.notifier import Bell
-from service.runtime.queue_forecast import Line
-from service.runtime.rate_limit import Pace
-from service.runtime.runtime import Parts
+from service.runtime.job_cache import JobCache
+from service.runtime.key_cache import KeyCache
+from service.runtime.key_slots import KeySlots
+from service.runtime.notifier import Notifier
+from service.runtime.queue_forecast import QueueForecast
+from service.runtime.rate_limit import RateLimit
+from service.runtime.runtime import Runtime
 from service.runtime.ticker import Repeater, Ticker
-from service.runtime.uploads import Incoming
-from service.runtime.wait_slots import Waits
+from service.runtime.uploads import Uploads
+from service.runtime.wait_slots import WaitSlots
 from service.settings import Settings
 from service.store import deliveries, timeline
 from service.store import keys as key_rows
@@ -51,7 +51,7 @@ _TICK_SECONDS = 1.0
 def _serving(
     app: FastAPI,
     settings: Settings,
-    bell: Bell,
+    bell: Notifier,
     clock: ServiceClock,
     offsite: Offsite | None = None,
 ) -> Iterator[None]:
@@ -62,12 +62,12 @@ def _serving(
     owed = Event()
     parts = _parts(settings, bell, owed, clock, offsite)
     parts.incoming.clear()
-    turn = Turn(parts.db)
+    turn = Leadership(parts.db)
     keeper = _timekeeper(parts, turn, clock)
     wiring_secrets.first_key(settings, parts.db, clock())
     unserved = Unserved(parts.db, parts.terms, shared=not parts.db.local)
     calls = parts.calls
-    rescuer = Rescuer(parts.db, parts.artifacts, parts.terms, parts.limits.longest_lease, calls)
+    rescuer = Rescuer(parts.db, parts.artifacts, parts.terms, parts.limits.max_lease, calls)
     grace = parts.limits.running_lease.total_seconds()
     retention = Retention(parts.db, parts.artifacts, parts.terms.keeping)
     ticks = [unserved.tick, rescuer.tick, lambda now: retention.tick(keeper.certain(now))]
@@ -98,7 +98,7 @@ def _serving(
         parts.seen.clear()
 
 
-def _timekeeper(parts: Parts, turn: Turn, clock: ServiceClock) -> Timekeeper:
+def _timekeeper(parts: Runtime, turn: Leadership, clock: ServiceClock) -> Timekeeper:
     """With it ids and deadlines go on from what the database has."""
     for id_ in parts.db.read(timeline.newest_ids):
         ids.stay_above(id_)
@@ -108,16 +108,16 @@ def _timekeeper(parts: Parts, turn: Turn, clock: ServiceClock) -> Timekeeper:
     return keeper
 
 
-def _incoming(settings: Settings) -> Incoming:
-    return Incoming(
+def _incoming(settings: Settings) -> Uploads:
+    return Uploads(
         folder=settings.data_dir / "incoming",
-        most_bytes=settings.max_body_bytes,
-        most_image_bytes=settings.max_image_bytes,
-        most_video_bytes=settings.max_video_bytes,
+        max_bytes=settings.max_body_bytes,
+        max_image_bytes=settings.max_image_bytes,
+        max_video_bytes=settings.max_video_bytes,
     )
 
 
-def _calls(parts: Parts, now: datetime) -> None:
+def _calls(parts: Runtime, now: datetime) -> None:
     assert parts.calls is not None, "only where workers are called"
     assert parts.pools is not None, "the same"
     # Counted again now and then, so that /health need not be asked twice.
@@ -125,17 +125,17 @@ def _calls(parts: Parts, now: datetime) -> None:
     parts.calls.tick(now)
 
 
-def _courier(parts: Parts, owed: Event) -> Courier:
-    bodies = Bodies(parts.link_secret, parts.public_url)
+def _courier(parts: Runtime, owed: Event) -> Courier:
+    bodies = WebhookBodies(parts.link_secret, parts.public_url)
     sender = Sender(parts.db, Egress(parts.egress_rules), bodies.render, parts.clock)
     return Courier(parts.db, sender, parts.clock, owed)
 
 
 def _parts(
-    settings: Settings, bell: Bell, owed: Event, clock: ServiceClock, offsite: Offsite | None
-) -> Parts:
+    settings: Settings, bell: Notifier, owed: Event, clock: ServiceClock, offsite: Offsite | None
+) -> Runtime:
     token = settings.worker_token
-    seen, keyring, due = Seen(), Keyring(), Event()
+    seen, keyring, due = JobCache(), KeyCache(), Event()
 
     def on_commit(topics: Sequence[str]) -> None:
         seen.forget(topics)
@@ -150,7 +150,7 @@ def _parts(
     db = storage.database(settings, on_commit, offsite)
     artifacts, cards = storage.artifacts(settings), rules.cards(settings)
     calls, limits = wiring_calls.calls(settings, db, artifacts), rules.limits(settings)
-    return Parts(
+    return Runtime(
         db=db,
         artifacts=artifacts,
         cards=cards,
@@ -160,19 +160,19 @@ def _parts(
         bell=bell,
         fleet=Fleet(),
         keyring=keyring,
-        line=Line(db),
+        line=QueueForecast(db),
         seen=seen,
-        waits=Waits(limits.max_waits),
-        list_shares=Shares("lists", max_at_once=2, max_seconds=10),
-        inline_shares=Shares("inline videos", max_at_once=8, max_seconds=30),
+        waits=WaitSlots(limits.max_waits),
+        list_shares=KeySlots("lists", max_at_once=2, max_seconds=10),
+        inline_shares=KeySlots("inline videos", max_at_once=8, max_seconds=30),
         calls=calls,
-        pools=None if calls is None else Pools(calls.dispatcher, tuple(cards)),
+        pools=None if calls is None else ContainerPools(calls.dispatcher, tuple(cards)),
         due=due,
         owed=owed,
-        room=Room(settings.data_dir, settings.min_free_bytes),
+        room=DiskSpace(settings.data_dir, settings.min_free_bytes),
         incoming=_incoming(settings),
-        requests=Pace(settings.max_requests_per_second, "requests"),
-        submits=Pace(settings.max_submits_per_second, "submits"),
+        requests=RateLimit(settings.max_requests_per_second, "requests"),
+        submits=RateLimit(settings.max_submits_per_second, "submits"),
         egress_rules=rules.egress_rules(settings),
         link_secret=wiring_secrets.link_secret(settings),
         worker_token=token.get_secret_value() if token else secrets.token_urlsafe(32),

@@ -11,23 +11,25 @@ from service.workers.stages.fetch import Sources
 
 if TYPE_CHECKING:
     from service.workers.attempt import Warm
-    from service.workers.recipe import Bench
+    from service.workers.recipe import WorkerEnvironment
 
 
 def sources(settings: Settings) -> Sources:
     """Where a worker gets what its jobs begin with, and how much of it."""
     return Sources(
         egress=Egress(egress_rules(settings)),
-        most_image_bytes=settings.max_image_bytes,
-        most_video_bytes=settings.max_video_bytes,
+        max_image_bytes=settings.max_image_bytes,
+        max_video_bytes=settings.max_video_bytes,
     )
 
 
-def bench(settings: Settings, kept: ArtifactStore, scratch: Path) -> "Bench":
+def bench(settings: Settings, kept: ArtifactStore, scratch: Path) -> "WorkerEnvironment":
     """Where a worker works, here and on Modal."""
-    from service.workers.recipe import Bench  # numpy and Pillow, which the API starts without
+    from service.workers.recipe import (
+        WorkerEnvironment,  # numpy and Pillow, which the API starts without
+    )
 
-    return Bench(kept, scratch, sources(settings), settings.ahead_bytes)
+    return WorkerEnvironment(kept, scratch, sources(settings), settings.ahead_bytes)
 
 
 def warm(settings: Settings) -> "Warm":

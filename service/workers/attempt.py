@@ -19,7 +19,7 @@ from service.workers import machine
 from service.workers.adapters.base import Adapter
 from service.workers.device import let_go
 from service.workers.machine import reason_of
-from service.workers.recipe import Bench, make_video
+from service.workers.recipe import WorkerEnvironment, make_video
 from service.workers.reporter import GivenBack, HttpReporter
 from service.workers.stopwatch import Stopwatch
 
@@ -58,7 +58,7 @@ class Warm:
 def attempt(
     ticket: Ticket,
     warm: Warm,
-    bench: Bench,
+    bench: WorkerEnvironment,
     reporter: HttpReporter,
     prefix: str,
     hand_on: Callable[[], None] | None = None,
@@ -89,7 +89,7 @@ def attempt(
     return failure(found, reporter.stage, spent())
 
 
-def _judged(fault: Exception, ticket: Ticket, bench: Bench) -> AttemptFailed:
+def _judged(fault: Exception, ticket: Ticket, bench: WorkerEnvironment) -> AttemptFailed:
     """Judge what nobody planned: it is the machine's fault, or ours."""
     reason = reason_of(fault, bench.scratch)
     if reason is None:

@@ -20,18 +20,18 @@ from service.log import Log
 from service.workers.attempt import Warm, attempt, named
 from service.workers.probe import probe
 from service.workers.readiness import Readiness
-from service.workers.recipe import Bench
-from service.workers.reporter import GivenBack, HttpReporter, Unheard
+from service.workers.recipe import WorkerEnvironment
+from service.workers.reporter import CallbackRefused, GivenBack, HttpReporter
 
 log = Log(__name__)
 
 
 @dataclass
-class CalledWorker:
+class CallWorker:
     """Keeps its model warm between calls. It raises no Exception, whatever happens: whoever asks
     the call could not tell a builtin TimeoutError from a call that still runs."""
 
-    bench: Bench
+    bench: WorkerEnvironment
     warm: Warm
     # For how long an API that cannot be reached is asked again: every second of it is a GPU's.
     patience: float = 30.0
@@ -106,13 +106,13 @@ def _begin(ticket: Ticket, reporter: HttpReporter, call_id: str) -> tuple[str, b
     """The prefix for the bytes, and whether the API knows that we have begun. Raises Lost."""
     try:
         return reporter.begin(), True
-    except Unheard:
+    except CallbackRefused:
         # It may well be ours: go on, and let the answer of this call tell.
         log.warning("the API cannot be reached", **named(ticket), api=ticket.api_url)
         return lone_prefix(JobId(ticket.job_id), ticket.fence, call_id), False
 
 
-def _leave_sign(bench: Bench, prefix: str, ticket: Ticket) -> None:
+def _leave_sign(bench: WorkerEnvironment, prefix: str, ticket: Ticket) -> None:
     """Tell by the bytes alone that somebody works here: a silent call is not waited for so long."""
     try:
         with tempfile.TemporaryDirectory(dir=bench.scratch) as folder:
@@ -130,7 +130,7 @@ def _tell(reporter: HttpReporter, made: Outcome | Failure) -> None:
             reporter.finish(made)
         else:
             reporter.fail(made)
-    except Unheard as error:
+    except CallbackRefused as error:
         log.warning("the end was not heard", error=error)
 
 

@@ -9,12 +9,12 @@ from service.domain.artifact import job_folder
 from service.domain.attempt import AttemptFailed
 from service.domain.ids import JobId, new
 from service.workers.machine import fault_of_ffmpeg, reason_of
-from service.workers.recipe import Bench
+from service.workers.recipe import WorkerEnvironment
 
 _BYTES = 1 << 20
 
 
-def probe(bench: Bench) -> str | None:
+def probe(bench: WorkerEnvironment) -> str | None:
     """Tell why no video can be made here just now, in words without a path; None if one can."""
     steps: dict[str, Callable[[], None]] = {
         "scratch": lambda: _write_scratch(bench.scratch),
@@ -45,7 +45,7 @@ def _write_scratch(scratch: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _keep(bench: Bench) -> None:
+def _keep(bench: WorkerEnvironment) -> None:
     """Keep a file as a video is kept, and delete it at once. Its folder is that of a job that never
     was: if this process is killed in between, it is collected with other stray bytes."""
     folder_key = job_folder(JobId(new("job")))

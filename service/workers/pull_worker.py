@@ -30,7 +30,7 @@ from service.log import Log
 from service.workers.attempt import Warm, attempt, failure, named
 from service.workers.probe import probe
 from service.workers.readiness import Readiness
-from service.workers.recipe import Bench
+from service.workers.recipe import WorkerEnvironment
 from service.workers.reporter import GivenBack, HttpReporter
 
 log = Log(__name__)
@@ -42,13 +42,13 @@ _ASIDE_SECONDS = 5.0  # between two looks of a worker that cannot work
 
 
 @dataclass
-class Puller:
+class PullWorker:
     """One worker process. `client` knows the API's address and carries the worker token."""
 
     client: httpx.Client
     name: str
     models: list[str]
-    bench: Bench
+    bench: WorkerEnvironment
     warm: Warm
     # Whether the next clip is begun while the last one is still encoded.
     overlap: bool = True

@@ -15,7 +15,7 @@ from service.workers.stages.check import check
 from service.workers.stages.encode import Encoded
 from service.workers.stages.encode_ahead import Heed
 from service.workers.stages.fetch import Sources
-from service.workers.stages.generate import Part, Studio
+from service.workers.stages.generate import Part, SegmentRenderer
 from service.workers.stages.preprocess import needed, preprocess
 from service.workers.stages.stills import frame_at, write_last_frame, write_thumbnail
 from service.workers.stages.stitch import join
@@ -24,7 +24,7 @@ from service.workers.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
-class Bench:
+class WorkerEnvironment:
     """Where a worker works: what it finishes is kept in one place, what it tries in another."""
 
     artifacts: ArtifactStore
@@ -37,7 +37,7 @@ class Bench:
 def make_video(
     ticket: Ticket,
     adapter: Adapter,
-    bench: Bench,
+    bench: WorkerEnvironment,
     prefix: str,
     on_step: OnStep,
     watch: Stopwatch | None = None,
@@ -69,7 +69,7 @@ def make_video(
         with watch.time("load"):
             steps(Stage.LOAD, 0, 1)
             adapter.load(ticket.profile)
-        studio = Studio(
+        studio = SegmentRenderer(
             adapter=adapter,
             conditions=conditions,
             scratch=scratch,

@@ -49,7 +49,7 @@ class GivenBack:
     gpu_seconds: float | None = None
 
 
-class Unheard(Lost):
+class CallbackRefused(Lost):
     """The API could not be reached: whether the attempt is ours is not known."""
 
 
@@ -210,7 +210,7 @@ class HttpReporter:
                     error=error,
                 )
                 if self._stopping.wait(wait) or time.monotonic() > deadline:
-                    raise Unheard("the API did not answer in time") from error
+                    raise CallbackRefused("the API did not answer in time") from error
             wait = min(wait * 2, 5.0)
 
     def _post(self, act: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from service.app import build
-from service.domain.request import VideoAsk
+from service.domain.request import VideoParams
 from service.settings import Settings
 from tests.api.world import KEY, World
 
@@ -192,7 +192,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
     max_leaves=5,
 )
-ASKS = st.dictionaries(st.sampled_from([*VideoAsk.model_fields, "x"]), VALUES, max_size=4)
+ASKS = st.dictionaries(st.sampled_from([*VideoParams.model_fields, "x"]), VALUES, max_size=4)
 
 
 @hypothesis.settings(

@@ -16,7 +16,7 @@ from starlette.responses import Response as PlainResponse
 from service.api.inline_video import InlineAnswer
 from service.domain.errors import RateLimited
 from service.domain.ids import JobId, KeyId
-from service.runtime.key_slots import Shares
+from service.runtime.key_slots import KeySlots
 from tests.api.world import KEY, World
 
 ONE, OTHER = KeyId("one"), KeyId("other")
@@ -27,7 +27,7 @@ NAMED = {"Idempotency-Key": "one", "Prefer": "wait=30"}
 
 def test_a_key_waits_for_its_own_turn_and_another_does_not() -> None:
     async def run() -> list[str]:
-        shares, told = Shares("lists", max_at_once=2, max_seconds=20), []
+        shares, told = KeySlots("lists", max_at_once=2, max_seconds=20), []
         first = AsyncExitStack()
         await first.enter_async_context(shares.hold(ONE))
         await first.enter_async_context(shares.hold(ONE))
@@ -49,7 +49,7 @@ def test_a_key_waits_for_its_own_turn_and_another_does_not() -> None:
 
 def test_a_turn_that_does_not_come_is_a_429_and_leaves_the_places_as_they_are() -> None:
     async def run() -> None:
-        shares = Shares("lists", max_at_once=1, max_seconds=0)
+        shares = KeySlots("lists", max_at_once=1, max_seconds=0)
         async with shares.hold(ONE):
             with pytest.raises(RateLimited, match="1 lists of your key"):
                 async with shares.hold(ONE):
@@ -61,7 +61,7 @@ def test_a_turn_that_does_not_come_is_a_429_and_leaves_the_places_as_they_are() 
 
 
 @contextmanager
-def all_taken(world: World, shares: Shares) -> Iterator[None]:
+def all_taken(world: World, shares: KeySlots) -> Iterator[None]:
     """All places of the first key are held, and nobody waits for one."""
     held, shares._max_seconds = AsyncExitStack(), 0
     key_id = world.client.get("/v1/keys").json()["data"][0]["id"]

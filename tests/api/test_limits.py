@@ -15,9 +15,9 @@ from service.deployment import API_INPUTS
 from service.domain.errors import RateLimited, StorageFull
 from service.domain.ids import KeyId
 from service.runtime import disk_space
-from service.runtime.disk_space import Room
-from service.runtime.rate_limit import Pace
-from service.runtime.wait_slots import Waits
+from service.runtime.disk_space import DiskSpace
+from service.runtime.rate_limit import RateLimit
+from service.runtime.wait_slots import WaitSlots
 from service.settings import Settings
 from service.wiring import rules
 from tests.api.world import KEY, World
@@ -58,7 +58,7 @@ def test_polls_have_a_pace_of_their_own(world: World) -> None:
 def test_a_bucket_holds_a_burst_and_fills_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    pace, key_id = Pace(10, "requests"), KeyId("k")
+    pace, key_id = RateLimit(10, "requests"), KeyId("k")
     for _ in range(1000):
         pace.spend(key_id)
     with pytest.raises(RateLimited) as refused:
@@ -73,7 +73,7 @@ def test_a_bucket_holds_a_burst_and_fills_up_again(monkeypatch: pytest.MonkeyPat
 
 
 def test_no_limit_is_no_limit() -> None:
-    pace = Pace(0, "requests")
+    pace = RateLimit(0, "requests")
 
     for _ in range(5000):
         pace.spend(KeyId("k"))
@@ -102,13 +102,13 @@ def test_a_nearly_full_disk_takes_no_job_and_begins_none(
 
 def test_a_disk_without_inodes_takes_no_job_though_it_has_room_for_bytes(tmp_path: Path) -> None:
     with small_disk(tmp_path, inodes=200):
-        room = Room(tmp_path, least_bytes=0)
+        room = DiskSpace(tmp_path, least_bytes=0)
         assert room.enough
 
         for number in range(150):
             (tmp_path / f"{number}").touch()
 
-        lacking = Room(tmp_path, least_bytes=0)
+        lacking = DiskSpace(tmp_path, least_bytes=0)
         assert not lacking.enough
         with pytest.raises(StorageFull, match="inodes are free"):
             lacking.check()
@@ -117,7 +117,7 @@ def test_a_disk_without_inodes_takes_no_job_though_it_has_room_for_bytes(tmp_pat
 def test_held_requests_leave_room_for_others(settings: Settings) -> None:
     """On Modal each of them takes one of the places of a container."""
     settings.dispatch = "modal"
-    waits = Waits(rules.limits(settings).max_waits)
+    waits = WaitSlots(rules.limits(settings).max_waits)
 
     with ExitStack() as held:
         one = [held.enter_context(waits.hold(KeyId("one"))) for _ in range(110)]
@@ -213,7 +213,7 @@ def test_a_call_may_run_as_long_as_the_owner_wants(
 
     limits = rules.limits(settings)
 
-    assert limits.longest_timeout.total_seconds() == most
+    assert limits.max_timeout.total_seconds() == most
     assert limits.default_timeout.total_seconds() == asked
 
 

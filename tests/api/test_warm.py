@@ -10,7 +10,7 @@ from service.domain.call import Pool
 from service.domain.errors import Unavailable
 from service.domain.models.catalog import SLATE
 from service.lifecycle.calls.calls import Calls
-from service.runtime.containers import Pools
+from service.runtime.containers import ContainerPools
 from tests import make
 from tests.api.world import World
 
@@ -54,7 +54,9 @@ def modal(world: World) -> Counting:
         most=2,
         api_url=None,
     )
-    changed = replace(parts, calls=calls, pools=Pools(modal, ("slate",)), cards={"slate": SLATE})
+    changed = replace(
+        parts, calls=calls, pools=ContainerPools(modal, ("slate",)), cards={"slate": SLATE}
+    )
     world.client.app.state.parts = changed  # type: ignore[attr-defined]
     counting: Counting = modal
     return counting
@@ -111,7 +113,7 @@ def test_health_is_degraded_while_modal_does_not_answer(world: World, modal: Cou
 def test_counts_are_asked_for_again_after_ten_seconds(
     modal: Counting, clock: make.FakeClock
 ) -> None:
-    pools = Pools(modal, ("slate",))  # type: ignore[arg-type]
+    pools = ContainerPools(modal, ("slate",))  # type: ignore[arg-type]
     pools.known(clock())
     with pools._asking:
         modal.away = True

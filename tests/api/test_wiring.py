@@ -165,7 +165,7 @@ def test_a_worker_takes_what_the_door_lets_in_and_no_more(tmp_path: Path) -> Non
     bench = worker.bench(settings, Files(tmp_path), tmp_path)
     adapter = worker.warm(settings).adapter(SLATE)
 
-    assert (bench.sources.most_bytes("image"), bench.sources.most_bytes("video")) == (
+    assert (bench.sources.max_bytes("image"), bench.sources.max_bytes("video")) == (
         settings.max_image_bytes,
         settings.max_video_bytes,
     )

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 from httpx import Response
 
-from service.runtime.runtime import Parts
+from service.runtime.runtime import Runtime
 
 KEY = "a-key-for-tests-a-key-for-tests"
 WORKER_TOKEN = "a-token-for-tests-a-token-for-tests"
@@ -18,8 +18,8 @@ class World:
     client: TestClient
 
     @property
-    def parts(self) -> Parts:
-        found: Parts = self.client.app.state.parts  # type: ignore[attr-defined]
+    def parts(self) -> Runtime:
+        found: Runtime = self.client.app.state.parts  # type: ignore[attr-defined]
         return found
 
     def submit(self, **ask: Any) -> dict[str, Any]:

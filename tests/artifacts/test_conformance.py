@@ -31,7 +31,7 @@ def bucket() -> Iterator[S3Server]:
 
 
 @dataclass
-class Kept:
+class StoredInput:
     """A store as workers write to it and as the API reads from it: the same one, or two."""
 
     writer: ArtifactStore
@@ -54,19 +54,19 @@ def s3(server: S3Server, folder: Path) -> S3:
 
 
 @pytest.fixture(params=["files", "s3", "volume"])
-def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> StoredInput:
     if request.param == "files":
         files = Files(tmp_path / "artifacts")
-        return Kept(files, files, tmp_path)
+        return StoredInput(files, files, tmp_path)
     if request.param == "volume":
         volume = FolderVolume(tmp_path / "volume")
         reader = RemoteVolume(volume, Spool(tmp_path / "spool"))
-        return Kept(MountedVolume(volume.mount, volume), reader, tmp_path)
+        return StoredInput(MountedVolume(volume.mount, volume), reader, tmp_path)
     store = s3(request.getfixturevalue("bucket"), tmp_path)
-    return Kept(store, store, tmp_path)
+    return StoredInput(store, store, tmp_path)
 
 
-def test_what_is_put_is_found_with_its_size_and_hash(kept: Kept) -> None:
+def test_what_is_put_is_found_with_its_size_and_hash(kept: StoredInput) -> None:
     content = bytes(range(256)) * 300
 
     artifact = kept.put("jobs/a/1/video.mp4", content)
@@ -78,7 +78,7 @@ def test_what_is_put_is_found_with_its_size_and_hash(kept: Kept) -> None:
     assert not (kept.scratch / "source").exists()
 
 
-def test_what_the_api_puts_the_workers_find(kept: Kept) -> None:
+def test_what_the_api_puts_the_workers_find(kept: StoredInput) -> None:
     """The other way round: what a job begins with."""
     source = kept.scratch / "source"
     source.write_bytes(b"a picture")
@@ -94,7 +94,7 @@ def test_what_the_api_puts_the_workers_find(kept: Kept) -> None:
     assert kept.writer.path("inputs/a/video") is None
 
 
-def test_a_copy_outlives_what_it_was_made_of(kept: Kept) -> None:
+def test_a_copy_outlives_what_it_was_made_of(kept: StoredInput) -> None:
     kept.put("jobs/a/1/last_frame.png", b"the last frame", "image/png")
 
     assert kept.reader.copy("jobs/a/1/last_frame.png", "inputs/b/image")
@@ -107,20 +107,20 @@ def test_a_copy_outlives_what_it_was_made_of(kept: Kept) -> None:
     assert kept.reader.children("inputs/c") == []
 
 
-def test_what_was_never_put_is_not_there(kept: Kept) -> None:
+def test_what_was_never_put_is_not_there(kept: StoredInput) -> None:
     kept.put("jobs/a/1/video.mp4", b"x")
 
     assert kept.read("jobs/a/1/other.mp4") is None
     assert kept.read("jobs/a/1") is None
 
 
-def test_an_empty_artifact_is_one(kept: Kept) -> None:
+def test_an_empty_artifact_is_one(kept: StoredInput) -> None:
     kept.put("jobs/a/1/video.mp4", b"")
 
     assert kept.read("jobs/a/1/video.mp4") == b""
 
 
-def test_children_are_the_names_directly_below(kept: Kept) -> None:
+def test_children_are_the_names_directly_below(kept: StoredInput) -> None:
     for key in ("jobs/a/1/video.mp4", "jobs/a/2/video.mp4", "jobs/a/2/x.png", "jobs/b/1/y.mp4"):
         kept.put(key, b"x")
 
@@ -130,7 +130,7 @@ def test_children_are_the_names_directly_below(kept: Kept) -> None:
     assert kept.reader.children("jobs/c") == []
 
 
-def test_a_worker_sees_the_names_that_others_made_since_it_began(kept: Kept) -> None:
+def test_a_worker_sees_the_names_that_others_made_since_it_began(kept: StoredInput) -> None:
     """Say the segments that an attempt before it finished elsewhere."""
     kept.put("jobs/a/1/segments/0.mp4", b"x")
     source = kept.scratch / "source"
@@ -140,7 +140,7 @@ def test_a_worker_sees_the_names_that_others_made_since_it_began(kept: Kept) -> 
     assert kept.writer.children("jobs/a") == ["1", "2"]
 
 
-def test_what_a_worker_deletes_is_gone_for_all(kept: Kept) -> None:
+def test_what_a_worker_deletes_is_gone_for_all(kept: StoredInput) -> None:
     for name in ("0.mp4", "1.mp4"):
         kept.put(f"jobs/a/1/segments/{name}", b"x")
     kept.put("jobs/a/1/video.mp4", b"x")
@@ -151,7 +151,7 @@ def test_what_a_worker_deletes_is_gone_for_all(kept: Kept) -> None:
     assert kept.read("jobs/a/1/video.mp4") == b"x"
 
 
-def test_delete_takes_all_below_a_prefix_and_nothing_else(kept: Kept) -> None:
+def test_delete_takes_all_below_a_prefix_and_nothing_else(kept: StoredInput) -> None:
     for key in ("jobs/a/1/video.mp4", "jobs/a/2/video.mp4", "jobs/ab/1/video.mp4"):
         kept.put(key, b"x")
     assert kept.read("jobs/a/2/video.mp4") == b"x"

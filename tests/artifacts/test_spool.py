@@ -44,7 +44,7 @@ def test_a_fetch_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_what_nobody_wanted_for_longest_goes_first(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, most_bytes=25)
+    spool = Spool(tmp_path, max_bytes=25)
 
     def fetch(place: Path) -> bool:
         place.write_bytes(b"0123456789")

@@ -17,7 +17,7 @@ from tests.chaos.recorded import Recorded, Submit
 
 _NAME = "rushes.db"
 _LARGEST_GROUP = 8
-_MOST_LIVES = 3  # the power may go again, also while SQLite recovers from the last time
+_MAX_LIVES = 3  # the power may go again, also while SQLite recovers from the last time
 _LATEST_LOSS = 6000  # operations: enough for a checkpoint or two
 _MEMORY = Path("/dev/shm")
 
@@ -41,7 +41,7 @@ class Trial:
         chance = random.Random(self.seed)
         waiting = iter(self.recorded.submits)
         files = {_NAME: self.recorded.image}
-        for _ in range(chance.randint(1, _MOST_LIVES)):
+        for _ in range(chance.randint(1, _MAX_LIVES)):
             disk = Disk(chance, dies_at=chance.randint(1, _LATEST_LOSS), torn=self.torn)
             for name, content in files.items():
                 disk.put(name, content)

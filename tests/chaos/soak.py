@@ -25,9 +25,9 @@ from tests.journey.service import Running, running
 
 ASK = {"prompt": "a red ball", "width": 64, "height": 64, "num_frames": 2}
 SUBMITS_A_SECOND = 50
-MOST_QUEUED = 200  # more than that is canceled
+MAX_QUEUED = 200  # more than that is canceled
 FINE = {200, 202, 204, 304, 429}
-MOST_GROWTH = 0.10
+MAX_GROWTH = 0.10
 
 
 @dataclass
@@ -73,7 +73,7 @@ class Soak:
         while not self.over:
             queued = client.get("/health").json()["queue"]["queued"]
             waiting = self.ask(client, "GET", "/v1/jobs?limit=100&status=queued").json()["data"]
-            for job in waiting[: max(0, queued - MOST_QUEUED)]:
+            for job in waiting[: max(0, queued - MAX_QUEUED)]:
                 self.ask(client, "POST", f"/v1/jobs/{job['id']}/cancel")
             time.sleep(0.05)
 
@@ -150,7 +150,7 @@ def _judge(soak: Soak, alive: bool) -> int:
     wrong = [*soak.errors[:10]]
     if not alive:
         wrong.append("the API has been started again")
-    if memory[2] > MOST_GROWTH or files[2] > MOST_GROWTH:
+    if memory[2] > MAX_GROWTH or files[2] > MAX_GROWTH:
         wrong.append(f"it grew: memory by {memory[2]:.0%}, files by {files[2]:.0%}")
     _say("\n".join(wrong) if wrong else "all bounds hold")
     return 1 if wrong else 0

@@ -8,8 +8,12 @@ from typing import Any, Literal
 
 from tests.chaos.scale import LONG
 
-Held = Literal["jobs", "deliveries", "turns"]
-_UNTIL: dict[Held, str] = {"jobs": "lease_until", "deliveries": "lease_until", "turns": "until"}
+PendingCommit = Literal["jobs", "deliveries", "turns"]
+_UNTIL: dict[PendingCommit, str] = {
+    "jobs": "lease_until",
+    "deliveries": "lease_until",
+    "turns": "until",
+}
 
 
 def rows(folder: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -23,7 +27,7 @@ def change(folder: Path, sql: str) -> int:
         return connection.execute(sql).rowcount
 
 
-def let_leases_end(folder: Path, *tables: Held) -> None:
+def let_leases_end(folder: Path, *tables: PendingCommit) -> None:
     """Say of all that is held in these tables that its time is over: its holders are dead.
 
     They are held for 15 to 60 seconds, by leases that no setting shortens. A long run changes

@@ -19,7 +19,7 @@ from tests.chaos.scale import rounds, tell
 pytestmark = pytest.mark.slow
 
 CLAIMERS = 4
-MOST_ACTIVE = 10_000
+MAX_ACTIVE = 10_000
 
 
 def fill(db: Database, count: int) -> None:
@@ -39,7 +39,7 @@ def claim_all(db: Database) -> list[str]:
     by another claimer gets nothing, and looks again."""
     taken = []
     while True:
-        claimed = make.claim(db, make.START, max_active=MOST_ACTIVE)
+        claimed = make.claim(db, make.START, max_active=MAX_ACTIVE)
         if claimed is not None:
             taken.append(claimed.job.id)
         elif not db.read(_waiting):
@@ -47,7 +47,7 @@ def claim_all(db: Database) -> list[str]:
 
 
 def _waiting(tx: Transaction) -> bool:
-    return bool(jobs.candidates(tx, ["slate"], make.START, limit=MOST_ACTIVE))
+    return bool(jobs.candidates(tx, ["slate"], make.START, limit=MAX_ACTIVE))
 
 
 def judge(taken: list[list[str]], count: int, database: str) -> None:

@@ -18,7 +18,7 @@ from service.failpoint import FAILPOINTS
 from tests.chaos.api_alone import ApiAlone, api_alone
 from tests.chaos.patient import Patient
 from tests.chaos.scale import rounds, tell
-from tests.chaos.sqlite_file import Held, change, let_leases_end, rows
+from tests.chaos.sqlite_file import PendingCommit, change, let_leases_end, rows
 from tests.chaos.worker_alone import TOKEN, worker_alone
 from tests.webhooks.receiver import Receiver, body_of, receiving
 from tests.workers.inputs.pictures import gradient, saved
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 T = TypeVar("T")
 
 _DIED = 137  # `kill -9` from outside would be -9: this one died where it was told to
-_LONGEST_WAIT = 200  # seconds; a long run waits for leases of a minute
+_MAX_WAIT = 200  # seconds; a long run waits for leases of a minute
 
 
 @dataclass
@@ -59,16 +59,16 @@ class Scene:
     def die(self) -> None:
         """Wait until the API has died at its failpoint."""
         assert self.api.process is not None
-        assert self.api.process.wait(_LONGEST_WAIT) == _DIED
+        assert self.api.process.wait(_MAX_WAIT) == _DIED
 
-    def come_back(self, *held: Held, failpoint: str = "") -> None:
+    def come_back(self, *held: PendingCommit, failpoint: str = "") -> None:
         """Start the API again, once the leases in those tables are over."""
         self.api.end()
         let_leases_end(self.folder, *held)
         self.api.environment["RUSHES_FAILPOINT"] = failpoint
         self.api.start()
 
-    def survive(self, act: Callable[[], T], *held: Held) -> T:
+    def survive(self, act: Callable[[], T], *held: PendingCommit) -> T:
         """What `act` answers in the end: the API dies under it and comes back."""
         with ThreadPoolExecutor(1) as pool:
             acting = pool.submit(act)
@@ -93,7 +93,7 @@ class Scene:
         return found
 
     def until(self, look: Callable[[], T], holds: Callable[[T], bool]) -> T:
-        deadline = time.monotonic() + _LONGEST_WAIT
+        deadline = time.monotonic() + _MAX_WAIT
         while not holds(found := look()):
             assert time.monotonic() < deadline, f"still {found}"
             time.sleep(0.05)
@@ -199,7 +199,7 @@ def test_a_video_whose_worker_died_before_it_said_so_is_adopted(tmp_path: Path) 
     with scene(tmp_path) as here:
         job_id = here.order()
         with worker_alone(here.api, failpoint="worker.kept") as worker:
-            assert worker.wait(_LONGEST_WAIT) == _DIED
+            assert worker.wait(_MAX_WAIT) == _DIED
         kept = here.generations(job_id)
         with worker_alone(here.api):
             job = here.end_of(job_id)

@@ -39,7 +39,7 @@ def test_every_job_ends_once_and_nothing_finished_is_made_again(tmp_path: Path) 
         killer = Killer(
             service,
             most=rounds(4, 1000),
-            longest_pause=rounds(1, 2),
+            max_pause=rounds(1, 2),
             spare_seconds=rounds(0, 5),
         )
         with killer.running():
@@ -75,7 +75,7 @@ class Killer:
 
     service: Running
     most: int
-    longest_pause: float
+    max_pause: float
     spare_seconds: float  # a supervisor lets one that died younger than 5 s wait ever longer
     kills: int = 0
     aimed: int = 0
@@ -105,7 +105,7 @@ class Killer:
                     self.aimed += aimed
 
     def _pause(self) -> float:
-        return self._chance.uniform(0.3, self.longest_pause)
+        return self._chance.uniform(0.3, self.max_pause)
 
     def _old_enough(self) -> list[int]:
         """In random order."""

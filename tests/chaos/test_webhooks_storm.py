@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from service.api.webhook_body import Bodies
+from service.api.webhook_body import WebhookBodies
 from service.domain.ids import KeyId
 from service.domain.limits import Limits
 from service.domain.webhook import Delivery, DeliveryFilter, DeliveryState
@@ -264,7 +264,7 @@ def test_nothing_is_sent_to_a_refused_address(
         answers[f"c{number}.example.com"] = [[address, PUBLIC], [address]]
     names, dialer = Names(answers), Dialer()
     egress = Egress(Rules(), resolve=names, connect=dialer, ssl_context=TRUSTS_NOBODY)
-    sender = Sender(db, egress, Bodies(b"secret", "https://video.example.com").render, clock)
+    sender = Sender(db, egress, WebhookBodies(b"secret", "https://video.example.com").render, clock)
     literal = [f"[{address}]" if ":" in address else address for address in NOT_PUBLIC]
     hosts = [*answers, *(host for host in literal if "%" not in host)]
     for host in hosts:

@@ -20,7 +20,7 @@ from service.cli.processes.connections import HEAD_SECONDS, Connections
 from service.cli.processes.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS
 from service.cli.processes.serve import Server, configure
 from service.domain.limits import max_connections, max_waits
-from service.runtime.notifier import Bell
+from service.runtime.notifier import Notifier
 
 GET = b"GET /echo HTTP/1.1\r\nHost: rushes.test\r\n\r\n"
 HEAD = b"POST /echo HTTP/1.1\r\nHost: rushes.test\r\n"
@@ -118,7 +118,7 @@ def running(most: int = 100) -> Iterator[Running]:
     connections = Connections(most, clock=clock)
     config = configure(echo, connections, "127.0.0.1", 0)
     config.lifespan = "off"
-    server = Server(config, Bell(), connections)
+    server = Server(config, Notifier(), connections)
     loops: Queue[asyncio.AbstractEventLoop] = Queue()
 
     async def serve() -> None:

@@ -27,7 +27,7 @@ from service.domain.attempt import FailureKind
 from service.domain.errors import ServiceError
 from service.domain.job import MOVES
 from service.domain.models.catalog import CARDS
-from service.domain.request import VideoAsk
+from service.domain.request import VideoParams
 from service.settings import ClientSettings, Settings
 from service.workers.adapters.registry import ADAPTERS
 from tests.contract import write
@@ -89,7 +89,7 @@ def test_operation_ids_are_the_names_of_the_functions() -> None:
 def test_every_field_of_a_submit_is_in_the_api_document() -> None:
     table = section(read("docs/api.md"), "## Make a video")
 
-    assert words_in_column(table, 0) == set(VideoAsk.model_fields)
+    assert words_in_column(table, 0) == set(VideoParams.model_fields)
 
 
 def test_every_error_code_is_in_the_api_document() -> None:

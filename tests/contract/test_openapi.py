@@ -56,7 +56,7 @@ def test_two_validators_find_nothing_wrong(
 
 def test_a_reference_that_leads_nowhere_is_noticed(documents: dict[str, Document]) -> None:
     broken = copy.deepcopy(documents["clients"])
-    keyframes = broken["components"]["schemas"]["VideoAsk"]["properties"]["keyframes"]
+    keyframes = broken["components"]["schemas"]["VideoParams"]["properties"]["keyframes"]
     keyframes["anyOf"][0]["items"]["$ref"] = "#/$defs/Keyframe"
 
     with pytest.raises(aiopenapi3.errors.ReferenceResolutionError):

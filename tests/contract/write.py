@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings
 from service.domain.models.card import IntRange, ModelCard, Speed, Weights
 from service.domain.models.catalog import CARDS
 from service.domain.price import MODAL_TABLE, cost_usd
-from service.domain.request import VideoAsk, VideoRequest
+from service.domain.request import VideoParams, VideoRequest
 from service.domain.resolve.resolve import resolve
 from service.settings import ClientSettings, Settings
 from tests.contract.openapi import as_json
@@ -229,7 +229,7 @@ def _guidance(card: ModelCard) -> str:
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
-def _longest(card: ModelCard) -> str:
+def _max_seconds(card: ModelCard) -> str:
     """At the frame rate that most requests have, and at the one that stretches it most."""
     usual = min(card.frames.high / card.default_fps, card.max_seconds)
     if usual == card.max_seconds:
@@ -241,7 +241,7 @@ def _longest(card: ModelCard) -> str:
 
 def _default(card: ModelCard) -> VideoRequest:
     """What a request becomes that says nothing but its prompt."""
-    return resolve(VideoAsk(prompt="…"), card, seed=0)
+    return resolve(VideoParams(prompt="…"), card, seed=0)
 
 
 def _default_clip(card: ModelCard) -> str:
@@ -352,7 +352,7 @@ _MAKES: list[Column] = [
     ("width, height", _sides),
     ("frames", lambda card: _numbers(card.frames)),
     ("fps", lambda card: _numbers(card.fps)),
-    ("longest", _longest),
+    ("longest", _max_seconds),
     ("steps", lambda card: _numbers(card.steps)),
     ("guidance", _guidance),
     ("negative prompt", lambda card: "yes" if card.negative_prompt else "refused"),

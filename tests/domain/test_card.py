@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from service.domain.models.card import IntRange, ModelCard
 from service.domain.models.catalog import CARDS
-from service.domain.request import VideoAsk
+from service.domain.request import VideoParams
 from service.domain.resolve.resolve import resolve
 
 RANGES = st.builds(
@@ -63,7 +63,7 @@ def test_a_card_says_what_it_needs_and_whose_it_is(card: ModelCard) -> None:
 def test_what_a_card_expects_is_near_what_it_says_of_its_first_gpu(card: ModelCard) -> None:
     if card.sandbox:
         return
-    default = resolve(VideoAsk(prompt="x"), card, seed=0)
+    default = resolve(VideoParams(prompt="x"), card, seed=0)
 
     said = next(s for s in card.speeds if s.gpu == card.gpus[0] and s.kind != "cited")
 
@@ -72,7 +72,7 @@ def test_what_a_card_expects_is_near_what_it_says_of_its_first_gpu(card: ModelCa
 
 def test_more_steps_and_larger_clips_are_expected_to_take_longer() -> None:
     card = CARDS["wan2.2-5b"]
-    base = resolve(VideoAsk(prompt="x", num_frames=61), card, seed=0)
+    base = resolve(VideoParams(prompt="x", num_frames=61), card, seed=0)
 
     more = base.model_copy(update={"num_inference_steps": 60})
     longer = base.model_copy(update={"num_frames": 121})

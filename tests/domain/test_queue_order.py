@@ -1,7 +1,7 @@
 from datetime import timedelta
 
 from service.domain.ids import JobId, KeyId
-from service.domain.queue_order import Forecast, Outlook, Waiting, in_turn
+from service.domain.queue_order import Forecast, QueueOrder, Waiting, in_turn
 from tests.make import START
 
 A, B, C = KeyId("a"), KeyId("b"), KeyId("c")
@@ -49,7 +49,7 @@ def test_what_may_not_run_yet_is_behind_all_that_may() -> None:
 def test_a_forecast_fills_the_workers_as_they_become_free() -> None:
     order = [waiting(str(n), A) for n in range(4)]
 
-    outlook = Outlook(order, [500.0], workers=2, now=START)
+    outlook = QueueOrder(order, [500.0], workers=2, now=START)
 
     assert [outlook.of(job) for job in order] == [
         Forecast(0, 0.0),
@@ -62,12 +62,12 @@ def test_a_forecast_fills_the_workers_as_they_become_free() -> None:
 def test_without_a_worker_there_is_a_place_and_no_time() -> None:
     job = waiting("a1", A)
 
-    assert Outlook([job], [], workers=0, now=START).of(job) == Forecast(0, None)
+    assert QueueOrder([job], [], workers=0, now=START).of(job) == Forecast(0, None)
 
 
 def test_a_job_that_came_since_is_put_where_its_turn_is() -> None:
     batch = [waiting(f"a{n}", A) for n in range(500)]
-    outlook = Outlook(in_turn(batch, {}, START), [], workers=1, now=START)
+    outlook = QueueOrder(in_turn(batch, {}, START), [], workers=1, now=START)
 
     single = outlook.of(waiting("b1", B))
     next_of_batch = outlook.of(waiting("a500", A))

@@ -8,7 +8,7 @@ from service.domain.errors import RequestRefused
 from service.domain.media import MediaRef, Role
 from service.domain.models.card import ModelCard
 from service.domain.models.catalog import CARDS, LTX_2B, SLATE
-from service.domain.request import Keyframe, VideoAsk, VideoRequest
+from service.domain.request import Keyframe, VideoParams, VideoRequest
 from service.domain.resolve.resolve import resolve
 from service.domain.resolve.sizing import same_shape
 
@@ -16,21 +16,21 @@ from service.domain.resolve.sizing import same_shape
 def refusal(card: Any, **ask: Any) -> dict[str, str]:
     """Pointer -> detail of what is refused."""
     with pytest.raises(RequestRefused) as caught:
-        resolve(VideoAsk(prompt="x", **ask), card, seed=0)
+        resolve(VideoParams(prompt="x", **ask), card, seed=0)
     return {error.pointer: error.detail for error in caught.value.errors}
 
 
 def test_what_is_left_out_comes_from_the_card() -> None:
-    made = resolve(VideoAsk(prompt="x"), LTX_2B, seed=5)
+    made = resolve(VideoParams(prompt="x"), LTX_2B, seed=5)
 
     assert (made.width, made.height, made.fps, made.num_frames) == (768, 512, 24, 121)
     assert (made.num_inference_steps, made.guidance_scale, made.seed) == (7, 1.0, 5)
 
 
 def test_a_duration_becomes_the_nearest_frame_count() -> None:
-    assert resolve(VideoAsk(prompt="x", duration_seconds=5.0), LTX_2B, seed=0).num_frames == 121
-    assert resolve(VideoAsk(prompt="x", duration_seconds=5.0), SLATE, seed=0).num_frames == 120
-    assert resolve(VideoAsk(prompt="x", duration_seconds=0.05), SLATE, seed=0).num_frames == 1
+    assert resolve(VideoParams(prompt="x", duration_seconds=5.0), LTX_2B, seed=0).num_frames == 121
+    assert resolve(VideoParams(prompt="x", duration_seconds=5.0), SLATE, seed=0).num_frames == 120
+    assert resolve(VideoParams(prompt="x", duration_seconds=0.05), SLATE, seed=0).num_frames == 1
 
 
 def test_an_impossible_frame_count_is_refused_with_both_neighbours() -> None:
@@ -65,7 +65,7 @@ def test_too_long_a_video_is_refused_with_the_longest() -> None:
 
 def test_a_prompt_to_avoid_is_refused_where_it_has_no_effect() -> None:
     assert "/negative_prompt" in refusal(LTX_2B, negative_prompt="fog")
-    assert resolve(VideoAsk(prompt="x", negative_prompt="fog"), SLATE, seed=0).negative_prompt
+    assert resolve(VideoParams(prompt="x", negative_prompt="fog"), SLATE, seed=0).negative_prompt
 
 
 @given(
@@ -84,7 +84,7 @@ def test_a_prompt_to_avoid_is_refused_where_it_has_no_effect() -> None:
 )
 def test_what_is_accepted_is_made_as_asked_and_possible(card: Any, ask: dict[str, Any]) -> None:
     try:
-        made = resolve(VideoAsk(prompt="x", **ask), card, seed=0)
+        made = resolve(VideoParams(prompt="x", **ask), card, seed=0)
     except RequestRefused:
         return
 
@@ -100,7 +100,7 @@ KEYFRAMES = [(40, "a"), (8, "b"), (120, "c")]
 
 def placed(*keyframes: tuple[int, str], card: ModelCard = LTX_2B, **more: Any) -> VideoRequest:
     """121 frames with these pictures on their way."""
-    ask = VideoAsk(
+    ask = VideoParams(
         prompt="x",
         num_frames=121,
         keyframes=[Keyframe(frame=frame, image=image) for frame, image in keyframes],
@@ -154,7 +154,7 @@ def test_keyframes_are_refused_once_by_a_model_that_follows_none() -> None:
 
 
 def test_a_single_frame_has_no_way_for_a_picture_to_be_on() -> None:
-    ask = VideoAsk(prompt="x", num_frames=1, keyframes=[Keyframe(frame=1, image="a")])
+    ask = VideoParams(prompt="x", num_frames=1, keyframes=[Keyframe(frame=1, image="a")])
 
     with pytest.raises(RequestRefused) as caught:
         resolve(ask, SLATE, seed=1, media={"keyframes/0/image": MediaRef(source="url")})
@@ -163,7 +163,7 @@ def test_a_single_frame_has_no_way_for_a_picture_to_be_on() -> None:
 
 
 def test_a_mode_that_no_served_model_has_names_one_that_is_not_served() -> None:
-    ask = VideoAsk(prompt="x", image="https://example.com/a.png")
+    ask = VideoParams(prompt="x", image="https://example.com/a.png")
     media: dict[Role, MediaRef] = {"image": MediaRef(source="url")}
     text_only = LTX_2B.model_copy(update={"features": ("text-to-video",)})
 
@@ -195,7 +195,7 @@ def test_more_prompts_than_segments_are_refused_with_their_number() -> None:
     assert "2 segments" in detail
     assert "at most 2" in detail
     assert "at once" in refusal(SLATE, num_frames=100, prompts=["a", "b"])["/prompts"]
-    made = resolve(VideoAsk(prompt="x", num_frames=1_000, prompts=["a", "b"]), SLATE, seed=0)
+    made = resolve(VideoParams(prompt="x", num_frames=1_000, prompts=["a", "b"]), SLATE, seed=0)
     assert made.prompts == ["a", "b"]
 
 
@@ -248,7 +248,7 @@ def test_models_without_guidance_of_their_own_refuse_what_to_avoid(model: str) -
 def test_every_model_makes_its_own_largest_and_longest_clip() -> None:
     for card in CARDS.values():
         resolve(
-            VideoAsk(
+            VideoParams(
                 prompt="x",
                 width=card.default_width,
                 height=card.default_height,
@@ -261,6 +261,6 @@ def test_every_model_makes_its_own_largest_and_longest_clip() -> None:
 
 @pytest.mark.parametrize(("model", "frames"), [("ltx-2b", 2881), ("wan2.2-5b", 2881)])
 def test_the_two_minutes_that_a_card_names_can_be_asked_for(model: str, frames: int) -> None:
-    made = resolve(VideoAsk(prompt="x", duration_seconds=120, fps=24), CARDS[model], seed=0)
+    made = resolve(VideoParams(prompt="x", duration_seconds=120, fps=24), CARDS[model], seed=0)
 
     assert made.num_frames == frames

@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 
 from service.domain.attempt import FailureKind
-from service.domain.retry import LONGEST_WAIT, MAX_MACHINE_FAULTS, retry_wait
+from service.domain.retry import MAX_MACHINE_FAULTS, MAX_WAIT, retry_wait
 
 
 def test_transient_failures_wait_longer_each_time_and_end() -> None:
@@ -30,7 +30,7 @@ def test_a_fault_of_a_machine_needs_no_attempt_of_the_jobs_and_does_not_go_on_fo
     ]
 
     *some, last = waits
-    assert all(wait is not None and wait < LONGEST_WAIT for wait in some)
+    assert all(wait is not None and wait < MAX_WAIT for wait in some)
     assert last is None
 
 

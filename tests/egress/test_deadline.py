@@ -44,7 +44,7 @@ def test_a_fetch_keeps_its_deadline_while_the_body_drips(egress: Egress, tmp_pat
     file = tmp_path / "image"
 
     with serve(drip(HEAD)) as server, pytest.raises(TargetFailed) as failed:
-        egress.fetch(server.url, into=file, most_bytes=1000000, timeout=SHORT)
+        egress.fetch(server.url, into=file, max_bytes=1000000, timeout=SHORT)
 
     assert failed.value.reason == "timeout"
     assert not file.exists()

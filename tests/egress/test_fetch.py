@@ -35,7 +35,7 @@ def test_a_body_is_fetched_into_the_file(egress: Egress, tmp_path: Path, reply: 
     file = tmp_path / "image"
 
     with serve(answers(reply)) as server:
-        fetched = egress.fetch(server.url, into=file, most_bytes=5, timeout=LONG)
+        fetched = egress.fetch(server.url, into=file, max_bytes=5, timeout=LONG)
 
     assert fetched == Fetched("image/png", 5)
     assert file.read_bytes() == b"hello"
@@ -55,7 +55,7 @@ def test_a_body_may_be_longer_than_a_head(egress: Egress, tmp_path: Path) -> Non
     file = tmp_path / "image"
 
     with serve(answers(b"HTTP/1.1 200 OK\r\n\r\n" + body)) as server:
-        fetched = egress.fetch(server.url, into=file, most_bytes=len(body), timeout=LONG)
+        fetched = egress.fetch(server.url, into=file, max_bytes=len(body), timeout=LONG)
 
     assert fetched == Fetched(None, len(body))
     assert file.stat().st_size == len(body)
@@ -78,7 +78,7 @@ def test_a_failed_fetch_leaves_no_file(
     file = tmp_path / "image"
 
     with serve(answers(reply)) as server, pytest.raises(TargetFailed) as failed:
-        egress.fetch(server.url, into=file, most_bytes=5, timeout=LONG)
+        egress.fetch(server.url, into=file, max_bytes=5, timeout=LONG)
 
     assert failed.value.reason == reason
     assert list(tmp_path.iterdir()) == []
@@ -89,7 +89,7 @@ def test_only_a_success_is_fetched(egress: Egress, tmp_path: Path, status: int) 
     with canary() as elsewhere:
         reply = f"HTTP/1.1 {status} No\r\nLocation: http://127.0.0.1:{elsewhere.port}/\r\n\r\n"
         with serve(answers(reply.encode())) as server, pytest.raises(TargetFailed) as failed:
-            egress.fetch(server.url, into=tmp_path / "image", most_bytes=5, timeout=LONG)
+            egress.fetch(server.url, into=tmp_path / "image", max_bytes=5, timeout=LONG)
 
         assert not elsewhere.sang()
     assert (failed.value.reason, failed.value.status) == ("status", status)
@@ -118,7 +118,7 @@ def test_a_redirect_is_followed_with_get(egress: Egress, tmp_path: Path, status:
         serve(answers(PNG + b"\r\nhello")) as there,
         serve(answers(redirect(f"{there.url}#part", status))) as here,
     ):
-        egress.fetch(here.url, into=file, most_bytes=5, timeout=LONG)
+        egress.fetch(here.url, into=file, max_bytes=5, timeout=LONG)
 
     assert file.read_bytes() == b"hello"
     assert there.requests[0].startswith(b"GET /hook?a=b HTTP/1.1\r\nHost: 127.0.0.1:")
@@ -132,7 +132,7 @@ def test_a_redirect_may_be_relative_and_long(
     egress: Egress, tmp_path: Path, location: str, path: str | None
 ) -> None:
     with serve(in_turn(redirect(location), PNG + b"\r\nhello")) as server:
-        egress.fetch(server.url, into=tmp_path / "image", most_bytes=5, timeout=LONG)
+        egress.fetch(server.url, into=tmp_path / "image", max_bytes=5, timeout=LONG)
 
     assert server.requests[1].startswith(f"GET {path or location} HTTP/1.1\r\n".encode())
 
@@ -140,12 +140,12 @@ def test_a_redirect_may_be_relative_and_long(
 def test_five_redirects_are_followed_and_no_more(egress: Egress, tmp_path: Path) -> None:
     five = [redirect("/again")] * 5
     with serve(in_turn(*five, PNG + b"\r\nhello")) as server:
-        egress.fetch(server.url, into=tmp_path / "image", most_bytes=5, timeout=LONG)
+        egress.fetch(server.url, into=tmp_path / "image", max_bytes=5, timeout=LONG)
 
         assert len(server.requests) == 6
 
     with serve(answers(redirect("/again"))) as server, pytest.raises(TargetFailed) as failed:
-        egress.fetch(server.url, into=tmp_path / "other", most_bytes=5, timeout=LONG)
+        egress.fetch(server.url, into=tmp_path / "other", max_bytes=5, timeout=LONG)
 
     assert failed.value.reason == "redirects"
     assert len(server.requests) == 6
@@ -157,7 +157,7 @@ def test_a_redirect_without_a_place_is_no_success(egress: Egress, tmp_path: Path
         serve(answers(b"HTTP/1.1 302 Found\r\n\r\n")) as server,
         pytest.raises(TargetFailed) as failed,
     ):
-        egress.fetch(server.url, into=tmp_path / "image", most_bytes=5, timeout=LONG)
+        egress.fetch(server.url, into=tmp_path / "image", max_bytes=5, timeout=LONG)
 
     assert (failed.value.reason, failed.value.status) == ("status", 302)
 
@@ -184,7 +184,7 @@ def test_a_redirect_is_judged_like_the_first_url(tmp_path: Path, where: str) -> 
         egress = Egress(LOOPBACK, resolve=names, connect=dialer, ssl_context=TRUSTS_NOBODY)
 
         with pytest.raises(TargetRefused):
-            egress.fetch(server.url, into=tmp_path / "image", most_bytes=5, timeout=LONG)
+            egress.fetch(server.url, into=tmp_path / "image", max_bytes=5, timeout=LONG)
 
     assert [address for address, _ in dialer.dialled] == ["127.0.0.1"]
     assert list(tmp_path.iterdir()) == []
@@ -205,7 +205,7 @@ def test_no_redirect_leads_from_https_to_http(
             )
             with pytest.raises(TargetRefused, match="from https to http"):
                 egress.fetch(
-                    "https://hooks.example.com/a", into=tmp_path / "a", most_bytes=5, timeout=LONG
+                    "https://hooks.example.com/a", into=tmp_path / "a", max_bytes=5, timeout=LONG
                 )
 
         assert not plain.sang()
@@ -221,7 +221,7 @@ def test_no_redirect_leads_from_https_to_http_on_the_same_host(
         with serve(answers(reply), server_tls) as server:
             url = f"https://127.0.0.1:{server.port}/a"
             with pytest.raises(TargetRefused, match="from https to http"):
-                egress.fetch(url, into=tmp_path / "a", most_bytes=5, timeout=LONG)
+                egress.fetch(url, into=tmp_path / "a", max_bytes=5, timeout=LONG)
 
         assert not plain.sang()
 
@@ -241,16 +241,14 @@ def test_a_connection_that_broke_off_is_told_from_what_is_no_http(
     egress: Egress, tmp_path: Path, reply: bytes, broke_off: bool
 ) -> None:
     with serve(answers(reply)) as server, pytest.raises(TargetFailed) as failed:
-        egress.fetch(server.url, into=tmp_path / "image", most_bytes=5, timeout=LONG)
+        egress.fetch(server.url, into=tmp_path / "image", max_bytes=5, timeout=LONG)
 
     assert (failed.value.reason, failed.value.broke_off) == ("protocol", broke_off)
 
 
 def test_a_fetch_keeps_to_the_same_rules(egress: Egress, tmp_path: Path) -> None:
     with pytest.raises(TargetRefused):
-        egress.fetch(
-            "https://169.254.169.254/", into=tmp_path / "image", most_bytes=5, timeout=LONG
-        )
+        egress.fetch("https://169.254.169.254/", into=tmp_path / "image", max_bytes=5, timeout=LONG)
 
     assert list(tmp_path.iterdir()) == []
 
@@ -265,6 +263,6 @@ def test_a_handshake_that_broke_off_is_told_from_what_is_no_tls(
             resolve=Names({"hooks.example.com": [[PUBLIC]]}),
             connect=Dialer(server.port),
             ssl_context=TRUSTS_NOBODY,
-        ).fetch("https://hooks.example.com/", into=tmp_path / "a", most_bytes=5, timeout=LONG)
+        ).fetch("https://hooks.example.com/", into=tmp_path / "a", max_bytes=5, timeout=LONG)
 
     assert (failed.value.reason, failed.value.broke_off) == ("tls", broke_off)

@@ -8,7 +8,7 @@ from benchmarks import clips
 from benchmarks.generation import Benchmark
 from benchmarks.real_models import ASSEMBLE
 from service.domain.models.catalog import CARDS
-from service.domain.models.tuning import Levers
+from service.domain.models.tuning import Tuning
 
 pytestmark = [
     pytest.mark.gpu,
@@ -30,7 +30,7 @@ def test_the_default_clip_fits_into_what_the_card_says(tmp_path: Path, model: st
     subject = Benchmark(tmp_path, tiny=False, rounds=1).subject(model)
     torch.cuda.reset_peak_memory_stats()
 
-    with clips.loaded(subject, Levers(compile="off")) as adapter:
+    with clips.loaded(subject, Tuning(compile="off")) as adapter:
         made = clips.clip(adapter, subject.request, tmp_path)
         assert adapter.made_with["memory"] == "whole"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from service.domain.attempt import AttemptFailed
-from service.domain.models.tuning import Levers, Profile
+from service.domain.models.tuning import Profile, Tuning
 from tests.tiny import BUILD
 from tests.workers.models import loaded, render
 from tests.workers.tuning.measure import apart
@@ -32,7 +32,7 @@ NEAR = 3.0
 def test_a_seed_gives_the_same_frames_bit_for_bit_whatever_was_rendered_between(
     checkpoint: Callable[[str], Path], model: str
 ) -> None:
-    adapter = loaded(model, checkpoint(model), Levers(compile="off"))
+    adapter = loaded(model, checkpoint(model), Tuning(compile="off"))
 
     frames = render(adapter)
     render(adapter, seed=8)
@@ -46,7 +46,7 @@ def test_compiled_blocks_are_chosen_draw_nearly_the_same_and_are_stable(
 ) -> None:
     import torch
 
-    eager = render(loaded(model, checkpoint(model), Levers(compile="off")))
+    eager = render(loaded(model, checkpoint(model), Tuning(compile="off")))
     adapter = loaded(model, checkpoint(model))
 
     frames = render(adapter)
@@ -64,7 +64,7 @@ def test_multiplying_in_float8_stays_near_or_is_refused(
 ) -> None:
     import torch
 
-    levers = Levers(quantize="float8", compile="auto" if compile_too else "off")
+    levers = Tuning(quantize="float8", compile="auto" if compile_too else "off")
     if torch.cuda.get_device_capability() < (8, 9):
         with pytest.raises(AttemptFailed, match="Ada or Hopper"):
             loaded(model, checkpoint(model), levers)
@@ -72,7 +72,7 @@ def test_multiplying_in_float8_stays_near_or_is_refused(
 
     frames = render(loaded(model, checkpoint(model), levers))
 
-    plain = render(loaded(model, checkpoint(model), Levers(compile="off")))
+    plain = render(loaded(model, checkpoint(model), Tuning(compile="off")))
     assert 0 < apart(frames, plain)[1] < 2 * NEAR
 
 
@@ -80,13 +80,13 @@ def test_multiplying_in_float8_stays_near_or_is_refused(
 def test_a_kernel_for_attention_draws_nearly_the_same_unless_it_is_refused_at_the_load(
     checkpoint: Callable[[str], Path], name: str
 ) -> None:
-    levers = Levers(compile="off", attention=name)
+    levers = Tuning(compile="off", attention=name)
     try:
         adapter = loaded("ltx-2b", checkpoint("ltx-2b"), levers)
     except AttemptFailed as no:
         pytest.skip(no.message)
 
-    plain = render(loaded("ltx-2b", checkpoint("ltx-2b"), Levers(compile="off")))
+    plain = render(loaded("ltx-2b", checkpoint("ltx-2b"), Tuning(compile="off")))
     assert apart(render(adapter), plain)[1] < NEAR
 
 
@@ -94,7 +94,7 @@ def test_a_kernel_for_attention_draws_nearly_the_same_unless_it_is_refused_at_th
 def test_the_parts_of_a_small_profile_rest_in_the_main_memory_and_draw_the_same(
     checkpoint: Callable[[str], Path], model: str
 ) -> None:
-    adapter = loaded(model, checkpoint(model), Levers(compile="off", embeddings_bytes=0))
+    adapter = loaded(model, checkpoint(model), Tuning(compile="off", embeddings_bytes=0))
     frames = render(adapter)
     assert places(adapter.pipe) == {"cuda"}
 
@@ -122,7 +122,7 @@ def test_a_clip_that_does_not_fit_whole_is_decoded_by_tiles(
 ) -> None:
     import torch
 
-    adapter = loaded("ltx-2b", checkpoint("ltx-2b"), Levers(compile="off"))
+    adapter = loaded("ltx-2b", checkpoint("ltx-2b"), Tuning(compile="off"))
     vae: Any = adapter.pipe.vae
     decode = vae.decode
 

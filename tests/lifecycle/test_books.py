@@ -28,7 +28,7 @@ from service.domain.ids import KeyId
 from service.domain.job import Job, JobFilter
 from service.domain.limits import Limits
 from service.domain.price import GPUS, MODAL_TABLE, Rates, month_of
-from service.domain.retention import Keeping
+from service.domain.retention import RetentionPolicy
 from service.domain.submission import Idempotency
 from service.domain.terms import Terms
 from service.lifecycle import report
@@ -45,7 +45,7 @@ from tests.chaos.scale import rounds, tell
 
 pytestmark = pytest.mark.slow
 
-TERMS = Terms(Rates(MODAL_TABLE, GPUS, host=1e-5), Keeping(), make.MODELS)
+TERMS = Terms(Rates(MODAL_TABLE, GPUS, host=1e-5), RetentionPolicy(), make.MODELS)
 LTX = make.request(model="ltx-2b", num_frames=9)
 NAMES = [None, "NVIDIA L40S", "NVIDIA A10G", "NVIDIA L40"]
 SECONDS = st.one_of(st.none(), st.integers(0, 5000).map(lambda ms: ms / 1000))
@@ -66,7 +66,7 @@ class Books(RuleBasedStateMachine):
         self.clock = make.FakeClock(datetime(2026, 11, 30, 23, 59, tzinfo=UTC))
         files = Files(Path(self.folder.name) / "a")
         self.rescuer = Rescuer(self.db, files, TERMS)
-        self.retention = Retention(self.db, files, Keeping())
+        self.retention = Retention(self.db, files, RetentionPolicy())
         self.owners: list[KeyId] = []
         self.named: dict[str, str] = {}
         self.charged: dict[tuple[str, int], int] = {}  # by attempt: what it cost when it ended

@@ -14,7 +14,7 @@ from service.domain.ids import KeyId
 from service.domain.job import Job, JobState
 from service.domain.limits import Limits
 from service.domain.price import GPUS, Balance, Rates, month_of, table_of
-from service.domain.retention import Keeping
+from service.domain.retention import RetentionPolicy
 from service.domain.submission import Idempotency
 from service.domain.terms import Terms
 from service.lifecycle import report
@@ -26,7 +26,7 @@ from service.store.database import Database
 from tests import make
 
 DOLLAR = 1_000_000
-TERMS = Terms(Rates(table_of({"L40S": 0.01}, "a test"), GPUS), Keeping(), make.MODELS)
+TERMS = Terms(Rates(table_of({"L40S": 0.01}, "a test"), GPUS), RetentionPolicy(), make.MODELS)
 LTX = make.request(model="ltx-2b", num_frames=9)
 
 

@@ -12,10 +12,10 @@ from service.domain.ids import KeyId
 from service.domain.job import Job, JobState
 from service.domain.limits import Limits
 from service.domain.price import GPUS, MODAL_TABLE, Rates
-from service.domain.retention import Keeping
+from service.domain.retention import RetentionPolicy
 from service.domain.terms import Terms
 from service.lifecycle import report
-from service.lifecycle.billing import Spent
+from service.lifecycle.billing import GpuTime
 from service.lifecycle.cancel import cancel
 from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
@@ -26,7 +26,7 @@ from service.store.database import Database
 from service.store.ledger import Total
 from tests import make
 
-TERMS = Terms(Rates(MODAL_TABLE, GPUS), Keeping(), make.MODELS)
+TERMS = Terms(Rates(MODAL_TABLE, GPUS), RetentionPolicy(), make.MODELS)
 L40S, H100 = 542, 1097  # millionths of a dollar a second
 LTX = make.request(model="ltx-2b", num_frames=9)
 
@@ -166,7 +166,7 @@ def test_an_attempt_that_was_given_back_costs_what_its_worker_measured(
 ) -> None:
     """Of two clips of one worker, one of which is only encoded yet, only one has the GPU."""
     claimed, job = begin(db, key_id, clock)
-    told, later, spent = make.credentials(claimed), clock.advance(5), Spent(2.0, "NVIDIA L40S")
+    told, later, spent = make.credentials(claimed), clock.advance(5), GpuTime(2.0, "NVIDIA L40S")
 
     queued = make.do(
         db,
@@ -206,7 +206,7 @@ def test_sums_stay_when_the_jobs_are_purged(
     job = finish(db, begin(db, key_id, clock), clock(), gpu_seconds=2, gpu="NVIDIA L40S")
     before = booked(db, key_id)
 
-    retention = Retention(db, Files(tmp_path / "a"), Keeping())
+    retention = Retention(db, Files(tmp_path / "a"), RetentionPolicy())
     retention.tick(clock.advance(40 * 86_400))
 
     assert db.read(lambda tx: jobs.get(tx, job.id)) is None

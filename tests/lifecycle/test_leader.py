@@ -1,10 +1,10 @@
-from service.lifecycle.leader import Turn
+from service.lifecycle.leader import Leadership
 from service.store.database import Database
 from tests.make import FakeClock
 
 
 def test_of_two_processes_one_has_the_turn(db: Database, clock: FakeClock) -> None:
-    one, other = Turn(db), Turn(db)
+    one, other = Leadership(db), Leadership(db)
 
     assert one.ours(clock())
     assert not other.ours(clock())
@@ -14,7 +14,7 @@ def test_of_two_processes_one_has_the_turn(db: Database, clock: FakeClock) -> No
 
 
 def test_a_turn_passes_on_when_its_holder_falls_silent(db: Database, clock: FakeClock) -> None:
-    one, other = Turn(db), Turn(db)
+    one, other = Leadership(db), Leadership(db)
     assert one.ours(clock())
 
     clock.advance(16)
@@ -24,7 +24,7 @@ def test_a_turn_passes_on_when_its_holder_falls_silent(db: Database, clock: Fake
 
 
 def test_a_turn_that_is_left_passes_on_at_once(db: Database, clock: FakeClock) -> None:
-    one, other = Turn(db), Turn(db)
+    one, other = Leadership(db), Leadership(db)
     assert one.ours(clock())
 
     one.leave()
@@ -34,7 +34,7 @@ def test_a_turn_that_is_left_passes_on_at_once(db: Database, clock: FakeClock) -
 
 
 def test_a_clock_set_back_leaves_nobody_without_a_turn(db: Database, clock: FakeClock) -> None:
-    one, other = Turn(db), Turn(db)
+    one, other = Leadership(db), Leadership(db)
     assert one.ours(clock())
 
     clock.advance(-3600)

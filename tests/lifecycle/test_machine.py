@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from service.artifacts.files import Files
 from service.domain.attempt import Failure, FailureKind, Progress
 from service.domain.errors import Lost, RequestRefused
-from service.domain.fallback import Fallback, FellBack
+from service.domain.fallback import Fallback, FallbackRecord
 from service.domain.ids import KeyId
 from service.domain.job import ACTIVE, MOVES, Job, JobFilter, JobState
 from service.domain.limits import Limits
@@ -63,7 +63,7 @@ class Machine(RuleBasedStateMachine):
         self.rescuer = Rescuer(self.db, Files(Path(self.folder.name) / "a"), make.TERMS)
         self.seen: dict[str, JobState] = {}
         self.named: dict[str, str] = {}
-        self.gave_up: dict[str, tuple[FellBack, ...]] = {}
+        self.gave_up: dict[str, tuple[FallbackRecord, ...]] = {}
         self.calls = 0
 
     @initialize()

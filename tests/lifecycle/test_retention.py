@@ -13,7 +13,7 @@ from service.domain.limits import Limits
 from service.domain.media import MediaRef
 from service.domain.ports import utc_now
 from service.domain.price import Charge
-from service.domain.retention import SETTLE, Keeping
+from service.domain.retention import SETTLE, RetentionPolicy
 from service.domain.submission import Idempotency
 from service.domain.webhook import DeliveryFilter
 from service.failpoint import arm, disarm
@@ -25,7 +25,9 @@ from service.store import deliveries, idempotency, jobs, moves
 from service.store.database import Database
 from tests import make
 
-KEEPING = Keeping(clips=timedelta(days=7), jobs=timedelta(days=30), deliveries=timedelta(days=30))
+KEEPING = RetentionPolicy(
+    clips=timedelta(days=7), jobs=timedelta(days=30), deliveries=timedelta(days=30)
+)
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from service.domain.clock import PATIENCE, ServiceClock
 from service.domain.ids import KeyId
 from service.domain.job import Job, JobState
 from service.domain.limits import Limits
-from service.domain.retention import Keeping
+from service.domain.retention import RetentionPolicy
 from service.domain.submission import Idempotency
 from service.lifecycle import report
 from service.lifecycle.cancel import cancel
-from service.lifecycle.leader import Turn
+from service.lifecycle.leader import Leadership
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
 from service.lifecycle.submit import submit
@@ -43,7 +43,7 @@ class Machine:
 
     def __post_init__(self) -> None:
         self.clock = ServiceClock(self.wall, self.passed.steady)
-        self.keeper = Timekeeper(self.db, self.clock, Turn(self.db) if self.turns else None)
+        self.keeper = Timekeeper(self.db, self.clock, Leadership(self.db) if self.turns else None)
 
     def pass_by(self, seconds: float) -> None:
         self.wall.advance(seconds)
@@ -83,7 +83,7 @@ def get(db: Database, job: Job) -> Job:
 def test_a_jump_leaves_an_attempt_the_time_that_it_has(
     db: Database, key_id: KeyId, machine: Machine, tmp_path: Path, jump: int
 ) -> None:
-    rescuer = Rescuer(db, Files(tmp_path), make.TERMS, longest_lease=timedelta(days=1))
+    rescuer = Rescuer(db, Files(tmp_path), make.TERMS, max_lease=timedelta(days=1))
     job = queued(db, key_id, machine, timeout=timedelta(seconds=60))
     claimed = make.claim(db, machine.clock())
     make.do(
@@ -245,7 +245,7 @@ def test_nothing_is_deleted_within_hours_of_a_jump(
     db: Database, key_id: KeyId, machine: Machine, tmp_path: Path
 ) -> None:
     artifacts = Files(tmp_path / "artifacts")
-    retention = Retention(db, artifacts, Keeping())
+    retention = Retention(db, artifacts, RetentionPolicy())
     job = finished(db, key_id, machine, artifacts, tmp_path)
     assert job.result is not None
 
@@ -266,7 +266,7 @@ def test_a_clock_that_jumps_and_comes_back_changes_nothing(
     db: Database, key_id: KeyId, machine: Machine, tmp_path: Path
 ) -> None:
     artifacts = Files(tmp_path / "artifacts")
-    retention = Retention(db, artifacts, Keeping())
+    retention = Retention(db, artifacts, RetentionPolicy())
     job = finished(db, key_id, machine, artifacts, tmp_path)
 
     machine.set_clock(8 * DAY)
@@ -292,7 +292,7 @@ def test_a_machine_that_boots_with_a_wrong_clock_deletes_nothing(
     later = Machine(db, make.FakeClock(machine.wall.now + timedelta(days=40)))
     assert not later.tick()
     assert later.tick()
-    Retention(db, artifacts, Keeping()).tick(later.keeper.certain(later.clock()))
+    Retention(db, artifacts, RetentionPolicy()).tick(later.keeper.certain(later.clock()))
 
     assert len(artifacts.children(f"jobs/{job.id}")) == 2
     # Nor when it is started once more.

@@ -36,7 +36,7 @@ def unlucky(trouble: None, client: Any) -> Any:
 
 @pytest.fixture
 def shelf(trouble: None, client: Any) -> Any:
-    return modal.Cls.from_name("trouble", "Shelf", client=client)
+    return modal.Cls.from_name("trouble", "BlobStore", client=client)
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ class Stubborn:
 
 
 @app.cls(volumes={"/trouble": files}, max_containers=1, scaledown_window=30)
-class Shelf:
+class BlobStore:
     """Each label has containers, and so a working copy, of its own."""
 
     label: str = modal.parameter()

@@ -10,8 +10,8 @@ from service.domain.errors import RequestRefused, TooLarge
 from service.media.data_uri import MEDIA_TYPES, Inline, decode_inline, decode_pieces
 
 
-def decode(text: str, most_bytes: int = 1000) -> Inline:
-    return decode_inline(text, most_bytes=most_bytes, pointer="/image")
+def decode(text: str, max_bytes: int = 1000) -> Inline:
+    return decode_inline(text, max_bytes=max_bytes, pointer="/image")
 
 
 def refusal(text: str) -> tuple[str, str, str]:
@@ -150,11 +150,11 @@ def test_a_text_in_pieces_holds_the_same(content: bytes, size: int, uri: bool) -
     text = base64.b64encode(content).decode()
     pieces = [header + text[:size], *(text[i : i + size] for i in range(size, len(text), size))]
 
-    found = b"".join(decode_pieces(pieces, most_bytes=200, pointer="/image"))
+    found = b"".join(decode_pieces(pieces, max_bytes=200, pointer="/image"))
 
     assert found == content
     with pytest.raises(TooLarge):
-        list(decode_pieces(pieces, most_bytes=len(content) - 1, pointer="/image"))
+        list(decode_pieces(pieces, max_bytes=len(content) - 1, pointer="/image"))
 
 
 @pytest.mark.parametrize(
@@ -171,4 +171,4 @@ def test_a_text_in_pieces_holds_the_same(content: bytes, size: int, uri: bool) -
 )
 def test_what_is_wrong_in_pieces_is_told_by_its_place(pieces: list[str], word: str) -> None:
     with pytest.raises(RequestRefused, match=word):
-        list(decode_pieces(pieces, most_bytes=200, pointer="/image"))
+        list(decode_pieces(pieces, max_bytes=200, pointer="/image"))

@@ -17,7 +17,7 @@ from dev.loopback_modal.harness import LoopbackModal
 from scripts import deploy_modal, smoke_modal
 from service.domain.models.card import ModelCard
 from service.domain.models.catalog import CARDS
-from service.domain.request import VideoAsk
+from service.domain.request import VideoParams
 from service.domain.resolve.resolve import resolve
 from service.settings import Settings
 from tests.conftest import new_database
@@ -301,4 +301,4 @@ def test_what_the_smoke_script_asks_for_is_what_the_model_can_make(card: ModelCa
         on = smoke_modal.Trial(nobody, None, 1, None, card={"id": card.name, **card.model_dump()})
 
     for ask in (on.smallest(), on.longest()):
-        resolve(VideoAsk.model_validate(ask), card, seed=1)
+        resolve(VideoParams.model_validate(ask), card, seed=1)

@@ -9,11 +9,11 @@ import pytest
 
 from dev.loopback_modal.harness import loopback_modal, why_not
 from service.domain.errors import Unavailable
-from service.offsite.on_modal import DictRegister, VolumeShelf
-from service.offsite.ports import Register, Shelf
+from service.offsite.on_modal import DictKeyValue, VolumeBlobStore
+from service.offsite.ports import BlobStore, KeyValue
 from tests.offsite.doubles import FolderRegister, FolderShelf
 
-Pair = tuple[Shelf, Register]
+Pair = tuple[BlobStore, KeyValue]
 
 KINDS = [
     "folder",
@@ -32,7 +32,7 @@ def on_modal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     with loopback_modal(tmp_path_factory.mktemp("modal")) as cloud, cloud.client() as client:
         volume = modal.Volume.from_name(name, create_if_missing=True, version=2, client=client)
         entries = modal.Dict.from_name(name, create_if_missing=True, client=client)
-        yield VolumeShelf(volume), DictRegister(entries)
+        yield VolumeBlobStore(volume), DictKeyValue(entries)
 
 
 @pytest.fixture(params=KINDS)
@@ -44,16 +44,16 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
 
 
 @pytest.fixture
-def shelf(pair: Pair) -> Shelf:
+def shelf(pair: Pair) -> BlobStore:
     return pair[0]
 
 
 @pytest.fixture
-def register(pair: Pair) -> Register:
+def register(pair: Pair) -> KeyValue:
     return pair[1]
 
 
-def test_what_was_put_is_there_and_named(shelf: Shelf) -> None:
+def test_what_was_put_is_there_and_named(shelf: BlobStore) -> None:
     folder = uuid4().hex
     large = bytes(range(256)) * 40_000  # more than one of a Volume's blocks
 
@@ -65,11 +65,11 @@ def test_what_was_put_is_there_and_named(shelf: Shelf) -> None:
     assert {f"{folder}/a.db", f"{folder}/b.wal"} <= set(shelf.names())
 
 
-def test_what_is_not_there_is_none(shelf: Shelf) -> None:
+def test_what_is_not_there_is_none(shelf: BlobStore) -> None:
     assert shelf.get(f"{uuid4().hex}/a.db") is None
 
 
-def test_a_put_that_is_sent_again_changes_nothing(shelf: Shelf) -> None:
+def test_a_put_that_is_sent_again_changes_nothing(shelf: BlobStore) -> None:
     name = f"{uuid4().hex}/a.db"
 
     shelf.put(name, b"one")
@@ -78,7 +78,7 @@ def test_a_put_that_is_sent_again_changes_nothing(shelf: Shelf) -> None:
     assert shelf.get(name) == b"one"
 
 
-def test_a_folder_is_deleted_with_all_that_is_in_it(shelf: Shelf) -> None:
+def test_a_folder_is_deleted_with_all_that_is_in_it(shelf: BlobStore) -> None:
     gone, kept = uuid4().hex, uuid4().hex
     for folder in (gone, kept):
         shelf.put(f"{folder}/a.db", b"a")
@@ -91,7 +91,7 @@ def test_a_folder_is_deleted_with_all_that_is_in_it(shelf: Shelf) -> None:
     assert shelf.get(f"{kept}/a.db") == b"a"
 
 
-def test_an_entry_is_created_once(register: Register) -> None:
+def test_an_entry_is_created_once(register: KeyValue) -> None:
     name = uuid4().hex
 
     assert register.read(name) is None
@@ -104,7 +104,7 @@ def test_an_entry_is_created_once(register: Register) -> None:
     assert register.read(name) == {"holder": told.index(True), "until": 1.5}
 
 
-def test_an_entry_is_written_over(register: Register) -> None:
+def test_an_entry_is_written_over(register: KeyValue) -> None:
     name = uuid4().hex
     register.create(name, {"holder": "a", "until": 1.0})
 
@@ -119,11 +119,11 @@ def test_a_modal_that_does_not_answer_is_unavailable() -> None:
             raise ConnectionError("refused")
 
     for act in (
-        lambda: VolumeShelf(Gone()).names(),
-        lambda: VolumeShelf(Gone()).put("a/b.db", b""),
-        lambda: VolumeShelf(Gone()).get("a/b.db"),
-        lambda: DictRegister(Gone()).read("a"),
-        lambda: DictRegister(Gone()).create("a", {}),
+        lambda: VolumeBlobStore(Gone()).names(),
+        lambda: VolumeBlobStore(Gone()).put("a/b.db", b""),
+        lambda: VolumeBlobStore(Gone()).get("a/b.db"),
+        lambda: DictKeyValue(Gone()).read("a"),
+        lambda: DictKeyValue(Gone()).create("a", {}),
     ):
         with pytest.raises(Unavailable):
             act()

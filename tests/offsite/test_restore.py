@@ -8,7 +8,7 @@ from service.domain.errors import Unavailable
 from service.domain.ids import KeyId
 from service.offsite.generations import Copy, Generation, read_names, states
 from service.offsite.restore import restore
-from service.offsite.shipping import MOST_TAILS
+from service.offsite.shipping import MAX_TAILS
 from tests.offsite.doubles import FolderShelf
 from tests.offsite.world import Node, World
 
@@ -60,7 +60,7 @@ def test_a_tail_that_is_missing_ends_the_history(world: World, files: dict[int, 
 def test_a_damaged_base_gives_way_to_the_generation_before(
     world: World, node: Node, key: KeyId, damage: str
 ) -> None:
-    for number in range(MOST_TAILS + 3):
+    for number in range(MAX_TAILS + 3):
         node.submit(key, f"n{number}")
     copies = read_names(world.shelf.names())
     base = next(c for c in copies if c.generation == Generation(1, 2) and c.tail == 0)

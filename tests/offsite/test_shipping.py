@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from service.domain.errors import Unavailable
 from service.domain.ids import KeyId
 from service.offsite.generations import Generation, read_names
-from service.offsite.shipping import MOST_TAILS
+from service.offsite.shipping import MAX_TAILS
 from tests.offsite.world import LASTS, Node, World
 
 SOFT = sa.text("UPDATE keys SET name = :name")
@@ -251,7 +251,7 @@ def test_work_that_was_undone_is_not_restored(world: World, node: Node, key: Key
 
 
 def test_bases_follow_each_other_and_old_ones_go(world: World, node: Node, key: KeyId) -> None:
-    acknowledged = {node.submit(key, f"n{i}") for i in range(2 * MOST_TAILS + 20)}
+    acknowledged = {node.submit(key, f"n{i}") for i in range(2 * MAX_TAILS + 20)}
 
     assert generations(world) == {Generation(1, 2), Generation(1, 3)}
     assert world.must_take("b", world.later()).jobs() == acknowledged

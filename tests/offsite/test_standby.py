@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from service.app import build
 from service.domain.ports import utc_now
 from service.offsite.shipping import Shipping
-from service.offsite.tenure import Home
+from service.offsite.tenure import Replica
 from service.runtime.standby import Standby
 from service.settings import Settings
 from tests.api.world import KEY, WORKER_TOKEN
@@ -44,7 +44,7 @@ class Place:
             min_free_bytes=0,
         )
         settings.data_dir.mkdir()
-        home = Home(self.shelf, self.register, settings.offsite_path, self.lasts)
+        home = Replica(self.shelf, self.register, settings.offsite_path, self.lasts)
         with TestClient(build(settings, home=home), raise_server_exceptions=False) as client:
             client.headers["Authorization"] = f"Bearer {KEY}"
             yield client
@@ -151,7 +151,7 @@ def test_one_that_cannot_stop_gives_up(place: Place) -> None:
     """Say a put that is never answered: the process must not stay and answer 503 for ever."""
     gave_up = Event()
     hanging = Event()
-    home = Home(place.shelf, place.register, place.root / "x.db", place.lasts)
+    home = Replica(place.shelf, place.register, place.root / "x.db", place.lasts)
 
     @contextmanager
     def serve(_: Shipping) -> Iterator[None]:

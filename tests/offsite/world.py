@@ -12,7 +12,7 @@ from service.domain.ids import KeyId
 from service.domain.limits import Limits
 from service.domain.submission import Idempotency
 from service.lifecycle.submit import Accepted, submit
-from service.offsite.tenure import Home, Tenure
+from service.offsite.tenure import Replica, Tenure
 from service.store.database import Database
 from tests import make
 from tests.offsite.doubles import FolderRegister, FolderShelf, Watched
@@ -59,9 +59,9 @@ class World:
         self.register = FolderRegister(self.root / "register")
         self.nodes: list[Node] = []
 
-    def home(self, name: str) -> Home:
+    def home(self, name: str) -> Replica:
         path = self.root / name / "offsite.db"
-        return Home(self.shelf, self.register, path, LASTS)
+        return Replica(self.shelf, self.register, path, LASTS)
 
     def take(self, name: str, clock: make.FakeClock | None = None) -> Node | None:
         """None while another owns the database. A `clock` of its own may be wrong."""

@@ -4,14 +4,14 @@ from threading import Thread
 
 import pytest
 
-from service.runtime.future_bridge import Landing
+from service.runtime.future_bridge import FutureBridge
 
 
 def answered(*answers: object) -> list[object]:
     """What callers see when a thread gives them these answers, one by one."""
 
     async def run() -> list[object]:
-        landing = Landing()
+        landing = FutureBridge()
         futures: list[Future[object]] = [Future() for _ in answers]
         waits = [asyncio.ensure_future(landing.wait(future)) for future in futures]
         await asyncio.sleep(0)
@@ -48,7 +48,7 @@ def test_an_answer_that_is_there_already_is_found() -> None:
     async def run() -> int:
         future: Future[int] = Future()
         future.set_result(7)
-        return await asyncio.wait_for(Landing().wait(future), 10)
+        return await asyncio.wait_for(FutureBridge().wait(future), 10)
 
     assert asyncio.run(run()) == 7
 
@@ -58,7 +58,7 @@ def test_who_stops_waiting_cancels_what_has_not_begun() -> None:
         future: Future[int] = Future()
         if begun:
             future.set_running_or_notify_cancel()
-        wait = asyncio.ensure_future(Landing().wait(future))
+        wait = asyncio.ensure_future(FutureBridge().wait(future))
         await asyncio.sleep(0)
         wait.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -7,7 +7,7 @@ from service.domain.errors import Unavailable
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job
 from service.domain.submission import new_job
-from service.runtime.job_loader import Lookup
+from service.runtime.job_loader import JobLoader
 from tests import make
 
 
@@ -47,7 +47,7 @@ def test_those_who_come_during_a_look_share_the_next() -> None:
     async def scene() -> tuple[list[Job | None], list[list[JobId]]]:
         reads = Reads()
         reads.jobs = {ONE: job(ONE), TWO: job(TWO)}
-        lookup = Lookup(reads)
+        lookup = JobLoader(reads)
         first = asyncio.create_task(lookup.find(ONE))
         await settled()
         rest = [asyncio.create_task(lookup.find(job_id)) for job_id in (TWO, THREE, TWO)]
@@ -64,7 +64,7 @@ def test_those_who_come_during_a_look_share_the_next() -> None:
 def test_what_was_written_before_the_asking_is_seen() -> None:
     async def scene() -> Job | None:
         reads = Reads()
-        lookup = Lookup(reads)
+        lookup = JobLoader(reads)
         early = asyncio.create_task(lookup.find(ONE))
         await settled()
         reads.jobs[ONE] = job(ONE)  # after the look that is under way
@@ -82,7 +82,7 @@ def test_an_error_is_told_to_all_and_harms_no_later_look() -> None:
         reads = Reads()
         reads.gate.set()
         reads.error = Unavailable("the database is away")
-        lookup = Lookup(reads)
+        lookup = JobLoader(reads)
         failed = await asyncio.gather(lookup.find(ONE), lookup.find(TWO), return_exceptions=True)
         assert [type(error) for error in failed] == [Unavailable, Unavailable]
         reads.error = None
@@ -96,7 +96,7 @@ def test_one_who_leaves_takes_nobody_along() -> None:
     async def scene() -> Job | None:
         reads = Reads()
         reads.jobs = {ONE: job(ONE)}
-        lookup = Lookup(reads)
+        lookup = JobLoader(reads)
         leaving = asyncio.create_task(lookup.find(ONE))
         staying = asyncio.create_task(lookup.find(ONE))
         await settled()

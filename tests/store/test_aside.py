@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.store.aside import Aside
+from service.store.aside import LockWaits
 from service.store.work import Work
 
 
@@ -12,7 +12,7 @@ def work(lane: object = None) -> Work[Any, Any]:
 
 def test_of_many_locks_a_few_are_tried_at_a_time_and_each_in_its_turn() -> None:
     moment = 0.0
-    aside = Aside(now=lambda: moment)
+    aside = LockWaits(now=lambda: moment)
     waiting = [work() for _ in range(10)]
     for each in waiting:
         assert aside.put(each)
@@ -32,7 +32,7 @@ def test_of_many_locks_a_few_are_tried_at_a_time_and_each_in_its_turn() -> None:
 
 def test_after_a_try_in_vain_there_is_a_pause_before_the_next_lanes() -> None:
     moment = 0.0
-    aside = Aside(now=lambda: moment)
+    aside = LockWaits(now=lambda: moment)
     for _ in range(10):
         aside.put(work())
     moment = 1.0
@@ -48,7 +48,7 @@ def test_after_a_try_in_vain_there_is_a_pause_before_the_next_lanes() -> None:
 
 def test_those_of_one_lane_are_tried_together() -> None:
     moment = 0.0
-    aside = Aside(now=lambda: moment)
+    aside = LockWaits(now=lambda: moment)
     for _ in range(10):
         aside.put(work("a key"))
     moment = 1.0

@@ -28,7 +28,7 @@ from service.lifecycle.rescue import Rescuer
 from service.lifecycle.submit import Answer, submit_all
 from service.lifecycle.unserved import Unserved
 from service.store import jobs
-from service.store.aside import Aside
+from service.store.aside import LockWaits
 from service.store.database import Database
 from service.store.transaction import Transaction
 from tests import make
@@ -46,12 +46,12 @@ def db(postgres_url: str) -> Iterator[Database]:
 
 def patient(db: Database) -> None:
     """Make it wait for locks by the number of its looks, and not by how fast the machine is."""
-    db._aside = Aside(now=partial(next, itertools.count(step=0.001)))
+    db._aside = LockWaits(now=partial(next, itertools.count(step=0.001)))
 
 
 def impatient(db: Database) -> None:
     """Make it give up a lock at its second try."""
-    db._aside = Aside(now=partial(next, itertools.count(step=10)))
+    db._aside = LockWaits(now=partial(next, itertools.count(step=10)))
 
 
 @contextmanager

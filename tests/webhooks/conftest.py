@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.api.webhook_body import Bodies
+from service.api.webhook_body import WebhookBodies
 from service.egress.client import Egress, Rules
 from service.store.database import Database
 from service.webhooks.deliver import Sender
@@ -25,6 +25,6 @@ def _forgotten(receiver: Receiver) -> None:
 
 @pytest.fixture
 def sender(db: Database, clock: FakeClock) -> Sender:
-    bodies = Bodies(b"secret", "https://video.example.com")
+    bodies = WebhookBodies(b"secret", "https://video.example.com")
     egress = Egress(Rules(allow_loopback=True))
     return Sender(db, egress, bodies.render, clock, timeout=timedelta(seconds=2))

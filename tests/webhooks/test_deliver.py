@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from standardwebhooks import Webhook
 
-from service.api.webhook_body import MOST_BYTES
+from service.api.webhook_body import MAX_BYTES
 from service.domain.attempt import Progress
 from service.domain.errors import Conflict, NotFound
 from service.domain.event import DEFAULT_EVENTS
@@ -29,7 +29,7 @@ from service.store.transaction import Transaction
 from service.webhooks import endpoints as use
 from service.webhooks.deliver import PATIENCE, Sender
 from service.webhooks.sign import shown
-from service.webhooks.timetable import MOST_TRIES
+from service.webhooks.timetable import MAX_TRIES
 from tests import make
 from tests.webhooks.receiver import Receiver, body_of
 
@@ -147,12 +147,12 @@ def test_after_the_last_try_a_delivery_is_dead_and_can_be_replayed(
     db: Database, key_id: KeyId, sender: Sender, receiver: Receiver, clock: make.FakeClock
 ) -> None:
     canceled(db, key_id, clock(), webhook_url=receiver.url("500"))
-    for _ in range(MOST_TRIES):
+    for _ in range(MAX_TRIES):
         clock.now = only(db, key_id).next_at or clock.now
         send(sender, db, key_id)
 
     dead = only(db, key_id)
-    assert (dead.state, len(dead.tries)) == (DeliveryState.DEAD, MOST_TRIES)
+    assert (dead.state, len(dead.tries)) == (DeliveryState.DEAD, MAX_TRIES)
     assert sender.send(dead.id) is None
 
     make.do(db, lambda tx: use.replay(tx, dead.id, key_id, clock()))
@@ -328,7 +328,7 @@ def test_senders_that_die_use_up_no_tries(
     db: Database, key_id: KeyId, sender: Sender, receiver: Receiver, clock: make.FakeClock
 ) -> None:
     canceled(db, key_id, clock(), webhook_url=receiver.url("500"))
-    for _ in range(MOST_TRIES + 5):
+    for _ in range(MAX_TRIES + 5):
         assert make.do(db, lambda tx: sender._take(tx, only(db, key_id).id)) is not None
         clock.advance(61)
 
@@ -433,7 +433,7 @@ def test_a_body_that_would_be_too_large_leaves_out_the_input_and_says_so(
 
     (got,) = receiver.got("ok")
     body = json.loads(body_of(got))
-    assert len(body_of(got)) <= MOST_BYTES
+    assert len(body_of(got)) <= MAX_BYTES
     assert body["data"]["omitted"] == ["input", "metadata"]
     assert body["data"]["status"] == "canceled"
 

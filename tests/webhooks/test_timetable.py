@@ -3,7 +3,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from service.webhooks.timetable import MOST_TRIES, WAITS, next_try
+from service.webhooks.timetable import MAX_TRIES, WAITS, next_try
 from tests.make import START
 
 
@@ -13,7 +13,7 @@ def waits(attempt: int, retry_after: str | None = None) -> set[timedelta]:
     return {at - START for at in found if at is not None}
 
 
-@pytest.mark.parametrize("attempt", range(1, MOST_TRIES))
+@pytest.mark.parametrize("attempt", range(1, MAX_TRIES))
 def test_each_wait_is_the_timetables_with_a_fifth_of_jitter(attempt: int) -> None:
     found = waits(attempt)
 
@@ -23,7 +23,7 @@ def test_each_wait_is_the_timetables_with_a_fifth_of_jitter(attempt: int) -> Non
 
 
 def test_there_are_ten_tries_over_some_three_days() -> None:
-    assert MOST_TRIES == 10
+    assert MAX_TRIES == 10
     assert timedelta(hours=75) < sum(WAITS, timedelta(0)) < timedelta(hours=76)
     assert next_try(10, START, None) is None
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from service.domain.attempt import Stage
 from service.domain.models.catalog import CARDS
-from service.domain.models.tuning import DEFAULT_LEVERS, Levers, Profile
+from service.domain.models.tuning import DEFAULT_LEVERS, Profile, Tuning
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import NOTHING, Conditions, Film, Frame, OnStep
 from service.workers.adapters.diffusion import DiffusionAdapter
@@ -38,7 +38,7 @@ def request_of(model: str, **changes: Any) -> VideoRequest:
 def loaded(
     model: str,
     folder: Path,
-    levers: Levers = DEFAULT_LEVERS,
+    levers: Tuning = DEFAULT_LEVERS,
     profile: Profile = Profile.FULL,
 ) -> DiffusionAdapter:
     import torch

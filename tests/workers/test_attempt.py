@@ -19,7 +19,7 @@ from service.domain.models.tuning import Profile
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.slate import Slate
 from service.workers.attempt import Warm, attempt
-from service.workers.recipe import Bench
+from service.workers.recipe import WorkerEnvironment
 from service.workers.reporter import GivenBack, HttpReporter
 from tests import make
 
@@ -51,9 +51,9 @@ class OnGpu:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def bench(tmp_path: Path) -> WorkerEnvironment:
     (tmp_path / "scratch").mkdir()
-    return Bench(Files(tmp_path / "artifacts"), tmp_path / "scratch")
+    return WorkerEnvironment(Files(tmp_path / "artifacts"), tmp_path / "scratch")
 
 
 def timed(act: Callable[[], T]) -> tuple[T, float]:
@@ -62,14 +62,14 @@ def timed(act: Callable[[], T]) -> tuple[T, float]:
     return act(), time.perf_counter() - began
 
 
-def run(warm: Warm, bench: Bench, **changes: Any) -> Outcome | Failure | GivenBack:
+def run(warm: Warm, bench: WorkerEnvironment, **changes: Any) -> Outcome | Failure | GivenBack:
     ticket = make.ticket(**changes)
     with httpx.Client(base_url=ticket.api_url) as client:
         reporter = HttpReporter(client, ticket, Event())
         return attempt(ticket, warm, bench, reporter, "jobs/j/2")
 
 
-def test_an_attempt_pays_for_the_loading_within_it(bench: Bench) -> None:
+def test_an_attempt_pays_for_the_loading_within_it(bench: WorkerEnvironment) -> None:
     made = run(Warm(OnGpu), bench)
 
     assert isinstance(made, Outcome)
@@ -78,7 +78,9 @@ def test_an_attempt_pays_for_the_loading_within_it(bench: Bench) -> None:
     assert made.timings_ms["load"] >= LOADING * 1000
 
 
-def test_the_first_attempt_pays_for_the_loading_ahead_of_it_and_no_other(bench: Bench) -> None:
+def test_the_first_attempt_pays_for_the_loading_ahead_of_it_and_no_other(
+    bench: WorkerEnvironment,
+) -> None:
     warm = Warm(OnGpu)
     _, ahead = timed(lambda: warm.load(SLATE))
 
@@ -93,7 +95,7 @@ def test_the_first_attempt_pays_for_the_loading_ahead_of_it_and_no_other(bench: 
     assert second.gpu_seconds <= took_second
 
 
-def test_a_failure_says_what_it_cost(bench: Bench) -> None:
+def test_a_failure_says_what_it_cost(bench: WorkerEnvironment) -> None:
     fault = AttemptFailed(FailureKind.USER, "x", "y")
 
     made = run(Warm(lambda card: OnGpu(card, fault)), bench)
@@ -104,7 +106,7 @@ def test_a_failure_says_what_it_cost(bench: Bench) -> None:
 
 
 def test_a_failure_before_the_model_was_there_leaves_its_cost_to_be_told_by_the_clock(
-    bench: Bench,
+    bench: WorkerEnvironment,
 ) -> None:
     class Broken(OnGpu):
         def load(self, profile: Profile = Profile.FULL) -> None:
@@ -116,14 +118,14 @@ def test_a_failure_before_the_model_was_there_leaves_its_cost_to_be_told_by_the_
     assert (made.gpu, made.gpu_seconds) == (None, None)
 
 
-def test_the_sandbox_uses_no_gpu(bench: Bench) -> None:
+def test_the_sandbox_uses_no_gpu(bench: WorkerEnvironment) -> None:
     made = run(Warm(lambda card: Slate(card, None)), bench)
 
     assert isinstance(made, Outcome)
     assert (made.gpu, made.gpu_seconds) == (None, 0)
 
 
-def test_the_model_takes_as_much_memory_as_the_ticket_says(bench: Bench) -> None:
+def test_the_model_takes_as_much_memory_as_the_ticket_says(bench: WorkerEnvironment) -> None:
     adapter = OnGpu(SLATE)
     warm = Warm(lambda card: adapter)
 
@@ -134,7 +136,9 @@ def test_the_model_takes_as_much_memory_as_the_ticket_says(bench: Bench) -> None
     assert adapter.profiles == [Profile.FULL, Profile.SMALL, Profile.FULL]
 
 
-def test_a_clip_that_fails_after_its_model_was_handed_on_costs_what_it_took(bench: Bench) -> None:
+def test_a_clip_that_fails_after_its_model_was_handed_on_costs_what_it_took(
+    bench: WorkerEnvironment,
+) -> None:
     """By then the warm model is the next clip's, or none."""
 
     class Full(Files):
@@ -163,7 +167,7 @@ def test_a_clip_that_fails_after_its_model_was_handed_on_costs_what_it_took(benc
     assert LOADING <= (made.gpu_seconds or 0) <= handed_on
 
 
-def test_a_worker_that_is_to_end_says_what_it_has_spent(bench: Bench) -> None:
+def test_a_worker_that_is_to_end_says_what_it_has_spent(bench: WorkerEnvironment) -> None:
     ticket, stopping = make.ticket(), Event()
 
     class Stopped(OnGpu):
@@ -180,7 +184,7 @@ def test_a_worker_that_is_to_end_says_what_it_has_spent(bench: Bench) -> None:
     assert (made.gpu_seconds or 0) >= LOADING
 
 
-def test_a_failure_says_whether_it_is_the_models(bench: Bench) -> None:
+def test_a_failure_says_whether_it_is_the_models(bench: WorkerEnvironment) -> None:
     fault = AttemptFailed(FailureKind.USER, "x", "y", of_model=True)
 
     made = run(Warm(lambda card: OnGpu(card, fault)), bench)

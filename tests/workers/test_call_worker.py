@@ -16,8 +16,8 @@ from service.domain.models.card import ModelCard
 from service.domain.models.catalog import SLATE
 from service.workers.adapters.slate import Slate
 from service.workers.attempt import Warm
-from service.workers.call_worker import CalledWorker
-from service.workers.recipe import Bench
+from service.workers.call_worker import CallWorker
+from service.workers.recipe import WorkerEnvironment
 from tests import make
 
 # Nothing listens there.
@@ -29,17 +29,19 @@ def slate(card: ModelCard) -> Slate:
 
 
 @pytest.fixture
-def worker(tmp_path: Path) -> CalledWorker:
+def worker(tmp_path: Path) -> CallWorker:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    return CalledWorker(Bench(Files(tmp_path / "kept"), scratch), Warm(slate), patience=0.2)
+    return CallWorker(
+        WorkerEnvironment(Files(tmp_path / "kept"), scratch), Warm(slate), patience=0.2
+    )
 
 
 @pytest.mark.parametrize(
     "told", [{}, {**TICKET, "fence": "x"}, {**TICKET, "request": None}], ids=["{}", "fence", "none"]
 )
 def test_a_ticket_that_is_none_is_answered_and_named_by_no_attempt(
-    worker: CalledWorker, told: dict[str, Any]
+    worker: CallWorker, told: dict[str, Any]
 ) -> None:
     answer = worker.run(told, "fc-1")
 
@@ -52,7 +54,7 @@ def test_a_ticket_that_is_none_is_answered_and_named_by_no_attempt(
     "fault", [TimeoutError("as planned"), KeyError("x"), MemoryError(), SystemExit(3)], ids=repr
 )
 def test_a_fault_outside_of_the_attempt_is_answered(
-    worker: CalledWorker, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+    worker: CallWorker, monkeypatch: pytest.MonkeyPatch, fault: BaseException
 ) -> None:
     def broken(*_: object, **__: object) -> None:
         raise fault
@@ -71,7 +73,9 @@ def test_a_model_that_cannot_be_loaded_is_told_by_its_call(
 
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    worker = CalledWorker(Bench(Files(tmp_path / "kept"), scratch), Warm(broken), patience=0.2)
+    worker = CallWorker(
+        WorkerEnvironment(Files(tmp_path / "kept"), scratch), Warm(broken), patience=0.2
+    )
 
     worker.load(SLATE)  # before any call: nobody could be told
     end = CallEnd.model_validate(worker.run(TICKET, "fc-1"))
@@ -139,7 +143,7 @@ def test_an_api_that_comes_back_stops_no_worker_whose_begin_it_did_not_confirm(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     warm = Warm(lambda card: Slow(card, None))
-    worker = CalledWorker(Bench(Files(tmp_path / "kept"), scratch), warm, patience=0.2)
+    worker = CallWorker(WorkerEnvironment(Files(tmp_path / "kept"), scratch), warm, patience=0.2)
 
     end = CallEnd.model_validate(worker.run(TICKET, "fc-1"))
 
@@ -148,7 +152,7 @@ def test_an_api_that_comes_back_stops_no_worker_whose_begin_it_did_not_confirm(
 
 
 def test_an_api_that_is_never_reached_learns_of_the_clip_from_the_answer(
-    worker: CalledWorker, tmp_path: Path
+    worker: CallWorker, tmp_path: Path
 ) -> None:
     end = CallEnd.model_validate(worker.run(TICKET, "fc-1"))
 
@@ -172,7 +176,7 @@ def test_a_worker_that_cannot_be_heard_leaves_a_sign_before_it_works(tmp_path: P
     scratch.mkdir()
     warm = Warm(lambda card: Looking(card, None))
 
-    CalledWorker(Bench(kept, scratch), warm, patience=0.2).run(TICKET, "fc-1")
+    CallWorker(WorkerEnvironment(kept, scratch), warm, patience=0.2).run(TICKET, "fc-1")
 
     assert seen == [[BEGUN_SIGN]]
 
@@ -192,8 +196,8 @@ def test_a_call_that_is_canceled_tells_so_and_is_interrupted(
     There.told.clear()
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    worker = CalledWorker(
-        Bench(Files(tmp_path / "kept"), scratch),
+    worker = CallWorker(
+        WorkerEnvironment(Files(tmp_path / "kept"), scratch),
         Warm(lambda card: Canceled(card, None)),
         interruptions=(Interrupted,),
     )
@@ -206,7 +210,7 @@ def test_a_call_that_is_canceled_tells_so_and_is_interrupted(
 
 
 def test_a_container_whose_machine_is_at_fault_takes_no_further_call(
-    worker: CalledWorker, monkeypatch: pytest.MonkeyPatch
+    worker: CallWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is retired before its end is told: the job's next call is not to come to it."""
     monkeypatch.setattr("service.workers.call_worker.httpx.Client", There)
@@ -226,7 +230,7 @@ def test_a_container_whose_machine_is_at_fault_takes_no_further_call(
 
 
 def test_a_container_that_cannot_be_retired_tells_its_end_all_the_same(
-    worker: CalledWorker, monkeypatch: pytest.MonkeyPatch
+    worker: CallWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused() -> None:
         raise ConnectionError("as planned")
@@ -242,7 +246,9 @@ def test_a_container_that_cannot_be_retired_tells_its_end_all_the_same(
 def test_a_container_that_cannot_even_leave_a_sign_answers_what_failed(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a file has no place for files")
     scratch = tmp_path / "file" / "scratch"
-    worker = CalledWorker(Bench(Files(tmp_path / "kept"), scratch), Warm(slate), patience=0.2)
+    worker = CallWorker(
+        WorkerEnvironment(Files(tmp_path / "kept"), scratch), Warm(slate), patience=0.2
+    )
 
     end = CallEnd.model_validate(worker.run(TICKET, "fc-1"))
 

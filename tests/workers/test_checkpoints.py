@@ -20,8 +20,8 @@ from service.domain.models.tuning import Profile
 from service.domain.request import PlacedImage, VideoRequest
 from service.domain.resolve.segments import Segment, plan
 from service.workers.adapters.base import Conditions, Frame, OnStep
-from service.workers.recipe import Bench, make_video
-from service.workers.stages.generate import Part, Studio, own_keyframes
+from service.workers.recipe import WorkerEnvironment, make_video
+from service.workers.stages.generate import Part, SegmentRenderer, own_keyframes
 from service.workers.stages.stills import frame_at
 from tests import make
 from tests.workers.inputs.pictures import gradient, saved
@@ -81,7 +81,9 @@ def attempt(
     scratch.mkdir(exist_ok=True)
     ticket = ticket or make.ticket(request=ASK, card=CARD)
     prefix = f"jobs/{ticket.job_id}/{fence}"
-    return make_video(ticket, adapter, Bench(artifacts, scratch), prefix, lambda *_: None)
+    return make_video(
+        ticket, adapter, WorkerEnvironment(artifacts, scratch), prefix, lambda *_: None
+    )
 
 
 def levels(artifacts: Files, outcome: Outcome) -> list[int]:
@@ -184,7 +186,7 @@ def test_progress_counts_the_steps_of_all_segments(artifacts: Files) -> None:
     make_video(
         ticket,
         Drifting(),
-        Bench(artifacts, scratch),
+        WorkerEnvironment(artifacts, scratch),
         f"jobs/{ticket.job_id}/2",
         lambda *step: steps.append(step),
     )
@@ -315,10 +317,10 @@ def test_of_the_segments_before_no_frames_are_held(
 ) -> None:
     """Memory does not grow with the length of a video."""
     held: list[int] = []
-    make_part = Studio.make
+    make_part = SegmentRenderer.make
     tails: list[weakref.ref[Any]] = []
 
-    def watched(self: Studio, segment: Segment, before: Part | None) -> Part:
+    def watched(self: SegmentRenderer, segment: Segment, before: Part | None) -> Part:
         gc.collect()
         held.append(sum(tail() is not None for tail in tails))
         part = make_part(self, segment, before)
@@ -326,7 +328,7 @@ def test_of_the_segments_before_no_frames_are_held(
             tails.append(weakref.ref(part.tail))
         return part
 
-    monkeypatch.setattr(Studio, "make", watched)
+    monkeypatch.setattr(SegmentRenderer, "make", watched)
 
     attempt(artifacts, Drifting())
 

@@ -84,7 +84,7 @@ def test_what_will_not_pass_is_the_senders_and_is_tried_once(
     tmp_path: Path, answer: bytes, found: tuple[str, str]
 ) -> None:
     with serve(answers(answer)) as server:
-        sources = quick(Egress(LOOPBACK), most_image_bytes=100_000)
+        sources = quick(Egress(LOOPBACK), max_image_bytes=100_000)
 
         assert failure(tmp_path, server.url, sources) == found
         assert len(server.requests) == 1

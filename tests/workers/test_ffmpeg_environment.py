@@ -11,7 +11,7 @@ from service.domain.artifact import input_key
 from service.domain.media import MediaRef
 from service.domain.models.catalog import SLATE
 from service.workers.adapters.slate import Slate
-from service.workers.recipe import Bench, make_video
+from service.workers.recipe import WorkerEnvironment, make_video
 from tests import make
 
 CARD = SLATE.model_copy(update={"clip_frames": 5, "overlap": 2})
@@ -23,7 +23,7 @@ def test_no_ffmpeg_process_inherits_the_environment_of_its_worker(
 ) -> None:
     artifacts = Files(tmp_path / "artifacts")
     ticket = make.ticket(card=CARD, request=make.request(num_frames=12))
-    plain = Bench(artifacts, tmp_path)
+    plain = WorkerEnvironment(artifacts, tmp_path)
     make_video(ticket, Slate(CARD), plain, "jobs/first/1", lambda *_: None)
     video = tmp_path / "artifacts" / "jobs/first/1/video.mp4"
     artifacts.put(input_key(ticket.job_id, "video"), video, "video/mp4")

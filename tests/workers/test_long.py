@@ -12,7 +12,7 @@ from service.domain.models.tuning import Profile
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.diffusion import DiffusionAdapter
-from service.workers.recipe import Bench, make_video
+from service.workers.recipe import WorkerEnvironment, make_video
 from tests import make
 from tests.tiny import BUILD
 from tests.workers.models import loaded, request_of
@@ -51,7 +51,7 @@ def attempt(ticket: Ticket, adapter: Counted, folder: Path, fence: int) -> bytes
     """The video that it makes."""
     artifacts, scratch = Files(folder / "artifacts"), folder / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
-    bench, prefix = Bench(artifacts, scratch), f"jobs/{ticket.job_id}/{fence}"
+    bench, prefix = WorkerEnvironment(artifacts, scratch), f"jobs/{ticket.job_id}/{fence}"
     outcome = make_video(ticket, adapter, bench, prefix, lambda *_: None)
     video = artifacts.path(outcome.facts.video.key)
     assert video is not None

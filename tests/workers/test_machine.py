@@ -22,7 +22,7 @@ from service.domain.errors import StorageFull, Unavailable
 from service.workers.adapters.base import Frame
 from service.workers.adapters.slate import Slate
 from service.workers.attempt import Warm, attempt
-from service.workers.recipe import Bench
+from service.workers.recipe import WorkerEnvironment
 from service.workers.reporter import GivenBack, HttpReporter
 from service.workers.stages.encode import encode
 from service.workers.stages.inputs.media import probe_media
@@ -32,12 +32,14 @@ from tests import make
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def bench(tmp_path: Path) -> WorkerEnvironment:
     (tmp_path / "scratch").mkdir()
-    return Bench(Files(tmp_path / "artifacts"), tmp_path / "scratch")
+    return WorkerEnvironment(Files(tmp_path / "artifacts"), tmp_path / "scratch")
 
 
-def carry_out(bench: Bench, fault: Exception | None = None) -> Outcome | Failure | GivenBack:
+def carry_out(
+    bench: WorkerEnvironment, fault: Exception | None = None
+) -> Outcome | Failure | GivenBack:
     class Faulty(Slate):
         def generate(self, *given: Any, **more: Any) -> Iterator[Frame]:
             if fault is not None:
@@ -78,7 +80,7 @@ OUR_NUMBERS = [
     ids=repr,
 )
 def test_a_fault_of_the_machine_is_told_as_such_and_names_no_path(
-    bench: Bench, fault: Exception
+    bench: WorkerEnvironment, fault: Exception
 ) -> None:
     made = carry_out(bench, fault)
 
@@ -97,13 +99,13 @@ def test_a_fault_of_the_machine_is_told_as_such_and_names_no_path(
     ],
     ids=repr,
 )
-def test_a_fault_of_ours_is_not_the_machines(bench: Bench, fault: Exception) -> None:
+def test_a_fault_of_ours_is_not_the_machines(bench: WorkerEnvironment, fault: Exception) -> None:
     assert kind_of(carry_out(bench, fault)) is FailureKind.INTERNAL
 
 
 @pytest.mark.parametrize("program", ["/bin/false", "/bin/true", "/nowhere/ffmpeg", "/etc/passwd"])
 def test_an_ffmpeg_that_does_not_start_is_the_machines_fault(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, program: str
+    bench: WorkerEnvironment, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", program)
 
@@ -116,7 +118,7 @@ def test_every_use_of_an_ffmpeg_that_does_not_start_blames_the_machine(
     request = make.request()
     video = encode(frames(3), request, tmp_path / "v.mp4", {}).path
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/bin/false")
-    probing: dict[str, Any] = {"kinds": {"video"}, "most_bytes": 10**6, "most_seconds": 9.0}
+    probing: dict[str, Any] = {"kinds": {"video"}, "max_bytes": 10**6, "max_seconds": 9.0}
     uses = [
         lambda: encode(frames(3), request, tmp_path / "w.mp4", {}),
         lambda: join([video, video], tmp_path / "j.mp4", 12, {}),
@@ -135,7 +137,7 @@ def test_a_broken_file_is_still_the_fault_of_whoever_gave_it(tmp_path: Path) -> 
     broken.write_bytes(b"\0\0\0\x18ftypisom" + b"\0" * 100)
 
     with pytest.raises(AttemptFailed) as failed:
-        probe_media(broken, kinds={"video"}, most_bytes=10**6, most_seconds=9.0, timeout=make.LEASE)
+        probe_media(broken, kinds={"video"}, max_bytes=10**6, max_seconds=9.0, timeout=make.LEASE)
 
     assert failed.value.kind is FailureKind.USER
 
@@ -182,7 +184,7 @@ def limited(what: int, soft: int) -> Iterator[None]:
         resource.setrlimit(what, before)
 
 
-def test_a_worker_without_free_descriptors_blames_its_machine(bench: Bench) -> None:
+def test_a_worker_without_free_descriptors_blames_its_machine(bench: WorkerEnvironment) -> None:
     with limited(resource.RLIMIT_NOFILE, len(list(Path("/proc/self/fd").iterdir())) + 1):
         made = carry_out(bench)
 
@@ -190,7 +192,9 @@ def test_a_worker_without_free_descriptors_blames_its_machine(bench: Bench) -> N
     assert isinstance(carry_out(bench), Outcome)
 
 
-def test_a_worker_that_may_write_no_file_so_large_blames_its_machine(bench: Bench) -> None:
+def test_a_worker_that_may_write_no_file_so_large_blames_its_machine(
+    bench: WorkerEnvironment,
+) -> None:
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         with limited(resource.RLIMIT_FSIZE, 100):
@@ -201,7 +205,7 @@ def test_a_worker_that_may_write_no_file_so_large_blames_its_machine(bench: Benc
     assert kind_of(made) is FailureKind.MACHINE
 
 
-def test_a_scratch_that_is_gone_is_the_machines_fault(bench: Bench) -> None:
+def test_a_scratch_that_is_gone_is_the_machines_fault(bench: WorkerEnvironment) -> None:
     gone = replace(bench, scratch=bench.scratch / "gone")
 
     assert kind_of(carry_out(gone)) is FailureKind.MACHINE

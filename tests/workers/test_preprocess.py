@@ -47,7 +47,7 @@ def film(tmp_path: Path) -> Film:
 
 def decode(path: Path, **changes: Any) -> Any:
     values = {"width": 64, "height": 64, "num_frames": 12, "fps": 12, "fit": "crop", **changes}
-    return decode_film(path, make.request(**values), most_bytes=1_000_000)
+    return decode_film(path, make.request(**values), max_bytes=1_000_000)
 
 
 # Pictures

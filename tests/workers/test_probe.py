@@ -8,22 +8,24 @@ import pytest
 from service.artifacts.files import Files
 from service.domain.ids import is_id
 from service.workers.probe import probe
-from service.workers.recipe import Bench
+from service.workers.recipe import WorkerEnvironment
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(Files(tmp_path / "artifacts"), tmp_path / "scratch" / "w")
+def bench(tmp_path: Path) -> WorkerEnvironment:
+    return WorkerEnvironment(Files(tmp_path / "artifacts"), tmp_path / "scratch" / "w")
 
 
-def test_a_machine_that_can_work_passes_and_keeps_nothing(bench: Bench, tmp_path: Path) -> None:
+def test_a_machine_that_can_work_passes_and_keeps_nothing(
+    bench: WorkerEnvironment, tmp_path: Path
+) -> None:
     assert probe(bench) is None
 
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_what_a_killed_probe_leaves_is_collected_with_the_bytes_of_jobs_that_never_were(
-    bench: Bench, tmp_path: Path
+    bench: WorkerEnvironment, tmp_path: Path
 ) -> None:
     class Killed(Files):
         def delete(self, prefix: str) -> None:
@@ -39,7 +41,7 @@ def test_what_a_killed_probe_leaves_is_collected_with_the_bytes_of_jobs_that_nev
 
 @pytest.mark.parametrize("program", ["/bin/false", "/nowhere/ffmpeg"])
 def test_an_ffmpeg_that_does_not_start_is_told(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, program: str
+    bench: WorkerEnvironment, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", program)
 
@@ -48,7 +50,7 @@ def test_an_ffmpeg_that_does_not_start_is_told(
 
 @pytest.mark.parametrize("place", ["scratch", "the place for videos"])
 def test_a_folder_that_takes_no_file_is_told_by_its_use_and_not_by_its_path(
-    bench: Bench, tmp_path: Path, place: str
+    bench: WorkerEnvironment, tmp_path: Path, place: str
 ) -> None:
     (tmp_path / "file").write_text("a file has no place for files")
     inside = tmp_path / "file" / "inside"

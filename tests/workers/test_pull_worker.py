@@ -21,8 +21,8 @@ from service.workers import pull_worker
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.slate import Slate
 from service.workers.attempt import Warm
-from service.workers.pull_worker import Puller
-from service.workers.recipe import Bench
+from service.workers.pull_worker import PullWorker
+from service.workers.recipe import WorkerEnvironment
 from service.workers.reporter import HttpReporter
 from tests.api.world import KEY, WORKER_TOKEN
 
@@ -119,17 +119,19 @@ def puller(
     model: Counted,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Puller]:
+) -> Iterator[PullWorker]:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     headers = {"Authorization": f"Bearer {WORKER_TOKEN}"}
     monkeypatch.setattr(pull_worker, "_WAIT_SECONDS", 0.5)
     with httpx.Client(base_url=service.client.base_url, headers=headers) as client:
-        yield Puller(client, "w", ["slate"], Bench(artifacts, scratch), Warm(lambda card: model))
+        yield PullWorker(
+            client, "w", ["slate"], WorkerEnvironment(artifacts, scratch), Warm(lambda card: model)
+        )
 
 
 @pytest.fixture
-def work(puller: Puller, artifacts: Gated) -> Iterator[Callable[[], threading.Thread]]:
+def work(puller: PullWorker, artifacts: Gated) -> Iterator[Callable[[], threading.Thread]]:
     """Starts it, and ends it after the test."""
     started: list[threading.Thread] = []
 
@@ -169,7 +171,7 @@ def test_the_next_clip_is_made_while_the_last_is_kept_and_a_third_waits(
 
 def test_without_overlap_one_clip_follows_the_other(
     service: Service,
-    puller: Puller,
+    puller: PullWorker,
     artifacts: Gated,
     model: Counted,
     work: Callable[[], threading.Thread],
@@ -189,7 +191,7 @@ def test_without_overlap_one_clip_follows_the_other(
 @pytest.mark.parametrize("first", ["the one that was tried before", "the new one"])
 def test_what_is_tried_again_runs_alone(
     service: Service,
-    puller: Puller,
+    puller: PullWorker,
     artifacts: Gated,
     model: Counted,
     work: Callable[[], threading.Thread],
@@ -222,7 +224,7 @@ def test_what_is_tried_again_runs_alone(
 
 def test_what_waits_to_be_tried_again_can_be_canceled_and_given_back(
     service: Service,
-    puller: Puller,
+    puller: PullWorker,
     artifacts: Gated,
     model: Counted,
     work: Callable[[], threading.Thread],
@@ -269,7 +271,7 @@ def test_a_clip_that_fails_frees_the_model_for_the_next(
 
 
 def test_a_worker_that_stops_gives_back_what_it_makes_and_what_it_keeps(
-    service: Service, puller: Puller, artifacts: Gated, work: Callable[[], threading.Thread]
+    service: Service, puller: PullWorker, artifacts: Gated, work: Callable[[], threading.Thread]
 ) -> None:
     ids = service.submit(1, 2)
     thread = work()
@@ -285,7 +287,7 @@ def test_a_worker_that_stops_gives_back_what_it_makes_and_what_it_keeps(
 
 
 def test_a_worker_that_stops_does_not_take_up_again_what_it_gave_back(
-    service: Service, puller: Puller, model: Counted, monkeypatch: pytest.MonkeyPatch
+    service: Service, puller: PullWorker, model: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It looks for work the moment that the model is free, which may be just after the stop."""
     ids = service.submit(1)
@@ -304,7 +306,7 @@ def test_a_worker_that_stops_does_not_take_up_again_what_it_gave_back(
 
 def test_another_model_waits_until_the_last_clip_of_the_one_before_is_kept(
     service: Service,
-    puller: Puller,
+    puller: PullWorker,
     artifacts: Gated,
     model: Counted,
     work: Callable[[], threading.Thread],
@@ -332,7 +334,7 @@ def test_another_model_waits_until_the_last_clip_of_the_one_before_is_kept(
 
 
 def test_what_an_attempt_cannot_handle_ends_the_worker(
-    service: Service, puller: Puller, monkeypatch: pytest.MonkeyPatch
+    service: Service, puller: PullWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*args: object) -> None:
         raise KeyError("as planned")
@@ -346,7 +348,7 @@ def test_what_an_attempt_cannot_handle_ends_the_worker(
 
 def test_a_worker_whose_machine_is_at_fault_leaves_the_queue_alone_until_it_can_work(
     service: Service,
-    puller: Puller,
+    puller: PullWorker,
     artifacts: Gated,
     model: Counted,
     work: Callable[[], threading.Thread],

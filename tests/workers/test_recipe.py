@@ -11,7 +11,7 @@ from service.domain.models.catalog import CARDS, LTX_2B, SLATE
 from service.domain.models.tuning import Profile
 from service.workers.adapters.registry import ADAPTERS, make_adapter
 from service.workers.adapters.slate import Slate
-from service.workers.recipe import Bench, make_video, provenance
+from service.workers.recipe import WorkerEnvironment, make_video, provenance
 from tests import make
 
 
@@ -20,10 +20,10 @@ def artifacts(tmp_path: Path) -> Files:
     return Files(tmp_path / "artifacts")
 
 
-def bench(artifacts: Files) -> Bench:
+def bench(artifacts: Files) -> WorkerEnvironment:
     scratch = artifacts._root.parent / "scratch"
     scratch.mkdir(exist_ok=True)
-    return Bench(artifacts, scratch)
+    return WorkerEnvironment(artifacts, scratch)
 
 
 def picture_size(path: Path | None) -> tuple[int, int]:

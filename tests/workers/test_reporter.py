@@ -15,7 +15,7 @@ from service.domain.errors import Lost
 from service.domain.ids import KeyId
 from service.domain.submission import new_job
 from service.workers import reporter as reporting
-from service.workers.reporter import GivenBack, HttpReporter, Unheard
+from service.workers.reporter import CallbackRefused, GivenBack, HttpReporter
 from tests import make
 
 Said = tuple[str, bytes]  # content type, body
@@ -155,7 +155,7 @@ def test_what_is_not_our_api_is_no_refusal(api: Api, status: int, said: Said) ->
     watch.start()
     with httpx.Client(base_url=f"http://127.0.0.1:{api.server_address[1]}") as client:
         reporter = HttpReporter(client, make.ticket(), stopping, patience=60)
-        with pytest.raises(Unheard):
+        with pytest.raises(CallbackRefused):
             reporter.begin()
     watch.join()
 

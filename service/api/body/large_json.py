@@ -7,7 +7,7 @@ from pathlib import Path
 from service.domain.errors import TooLarge
 
 _LONG = 65_536  # from this length on a text stays in the file
-_MOST_ESCAPED = 1_000  # quotes within a long text: base64 has none
+_MAX_ESCAPED = 1_000  # quotes within a long text: base64 has none
 _BLOCK = 1 << 16
 
 
@@ -37,13 +37,13 @@ class Span:
                 yield piece.replace(b"\\/", b"/").decode("latin-1")
 
 
-def lift(file: Path, name: str, most_rest: int) -> tuple[bytes, dict[str, Span]]:
+def lift(file: Path, name: str, max_rest: int) -> tuple[bytes, dict[str, Span]]:
     """The JSON in `file` with each long text replaced by `name` and a number, and the texts.
 
-    Raises TooLarge when more than `most_rest` bytes are left, and for long texts that are no
+    Raises TooLarge when more than `max_rest` bytes are left, and for long texts that are no
     base64. What is left is not yet known to be JSON.
     """
-    reader = _Reader(file, name, most_rest)
+    reader = _Reader(file, name, max_rest)
     with file.open("rb") as opened:
         while block := opened.read(_BLOCK):
             reader.read(block)
@@ -57,7 +57,7 @@ class _Reader:
 
     file: Path
     name: str
-    most_rest: int
+    max_rest: int
     spans: dict[str, Span] = field(default_factory=dict)
     _rest: bytearray = field(default_factory=bytearray)
     _place: int = 0  # of the block's start
@@ -96,7 +96,7 @@ class _Reader:
         elif self._backslashes % 2:
             self._take(b'"')
             self._escaped += 1
-            if self._escaped > _MOST_ESCAPED and len(self._text) > _LONG:
+            if self._escaped > _MAX_ESCAPED and len(self._text) > _LONG:
                 raise TooLarge("only pictures and films may be so long, and as base64")
         else:
             self._close(self._text_at, place)
@@ -114,6 +114,6 @@ class _Reader:
 
     def _keep(self, piece: bytes) -> None:
         self._rest += piece
-        if len(self._rest) > self.most_rest:
-            most = f"{self.most_rest:,} bytes"
+        if len(self._rest) > self.max_rest:
+            most = f"{self.max_rest:,} bytes"
             raise TooLarge(f"the body has more than {most} besides its pictures and films")

@@ -15,9 +15,9 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.body.stream import blocks
 from service.domain.errors import FieldError, RequestRefused, TooLarge
-from service.runtime.uploads import Desk, Incoming
+from service.runtime.uploads import UploadArea, Uploads
 
-_MOST_PARTS = 64
+_MAX_PARTS = 64
 _FILES = ("image", "last_image", "video")
 _LISTS = ("webhook_events", "prompts")
 _BRACKETS = re.compile(r"([a-z_]{1,64})\[([^\[\]]*)\]")
@@ -52,7 +52,7 @@ def is_form(request: Request) -> bool:
     return _content_type(request)[0] == b"multipart/form-data"
 
 
-async def read_form(request: Request, desk: Desk, incoming: Incoming) -> Form:
+async def read_form(request: Request, desk: UploadArea, incoming: Uploads) -> Form:
     """Raises RequestRefused naming a part that is wrong, TooLarge, and RequestValidationError
     for what is no form."""
     boundary = _content_type(request)[1].get(b"boundary")
@@ -70,7 +70,7 @@ async def read_form(request: Request, desk: Desk, incoming: Incoming) -> Form:
 class _Reader:
     """Follows the parser through the form, part by part."""
 
-    def __init__(self, boundary: bytes, desk: Desk, incoming: Incoming) -> None:
+    def __init__(self, boundary: bytes, desk: UploadArea, incoming: Uploads) -> None:
         self._desk = desk
         self._incoming = incoming
         self._form = Form()
@@ -103,8 +103,8 @@ class _Reader:
 
     def on_part_begin(self) -> None:
         self._parts += 1
-        if self._parts > _MOST_PARTS:
-            raise _broken(f"it has more than {_MOST_PARTS} parts")
+        if self._parts > _MAX_PARTS:
+            raise _broken(f"it has more than {_MAX_PARTS} parts")
         self._disposition = b""
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
@@ -127,13 +127,13 @@ class _Reader:
             self._begin_file()
         else:
             self._text.clear()
-            self._left = self._incoming.most_bytes - self._fields_bytes
+            self._left = self._incoming.max_bytes - self._fields_bytes
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         self._left -= end - start
         if self._left < 0:
             what = "fields hold" if self._file is None else f"{self._name} holds"
-            most = self._most()
+            most = self._max()
             raise TooLarge(f"the form's {what} more than {most:,} bytes")
         if self._file is None:
             self._text += data[start:end]
@@ -164,12 +164,12 @@ class _Reader:
         self._form.fields.append((self._name, called))
         self._form.files[called] = path
         self._file = path.open("wb")
-        self._left = self._most()
+        self._left = self._max()
 
-    def _most(self) -> int:
+    def _max(self) -> int:
         if self._file is None:
-            return self._incoming.most_bytes
-        return self._incoming.most_bytes_of(self._name)
+            return self._incoming.max_bytes
+        return self._incoming.max_bytes_of(self._name)
 
 
 def _parser(boundary: bytes, reader: _Reader) -> MultipartParser:

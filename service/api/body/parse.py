@@ -15,22 +15,22 @@ from pydantic import ValidationError
 from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
 
-from service.api.auth import Visit, VisitDep, admitted
+from service.api.auth import ContextDep, RequestContext, admitted
 from service.api.body.large_json import Span, lift
 from service.api.body.multipart import is_form, read_form
 from service.api.body.stream import receive
 from service.domain.errors import FieldError, RequestRefused, TooLarge
-from service.domain.media import MOST_PIXELS, NEEDS, MediaRef, Role
-from service.domain.request import Choices, VideoAsk
+from service.domain.media import MAX_PIXELS, NEEDS, MediaRef, Role
+from service.domain.request import VideoOptions, VideoParams
 from service.media import sniff
 from service.media.data_uri import decode_inline, decode_pieces
-from service.runtime.uploads import Desk, Incoming
+from service.runtime.uploads import UploadArea, Uploads
 
-A = TypeVar("A", bound=Choices)
+A = TypeVar("A", bound=VideoOptions)
 
 
 @dataclass(frozen=True)
-class Asked(Generic[A]):
+class ParsedBody(Generic[A]):
     """An ask, and the files that came with it.
 
     Where there is a file, the ask's own text for it is `sha256:…`: so two asks are the same when
@@ -38,39 +38,39 @@ class Asked(Generic[A]):
     """
 
     ask: A
-    desk: Desk  # where the files lie
+    desk: UploadArea  # where the files lie
     files: dict[Role, tuple[Path, MediaRef]] = field(default_factory=dict)
 
 
-async def video_ask(request: Request, visit: VisitDep) -> AsyncIterator[Asked[VideoAsk]]:
+async def video_ask(request: Request, visit: ContextDep) -> AsyncIterator[ParsedBody[VideoParams]]:
     """Read only once the key is known to be good: strangers fill no disk."""
     with visit.parts.incoming.desk(visit.key.id) as desk:
-        yield await _whole(request, visit, desk, VideoAsk)
+        yield await _whole(request, visit, desk, VideoParams)
 
 
-async def changes(request: Request, visit: VisitDep) -> AsyncIterator[Asked[Choices]]:
+async def changes(request: Request, visit: ContextDep) -> AsyncIterator[ParsedBody[VideoOptions]]:
     """The same where every field may be left out, and the body too."""
     with visit.parts.incoming.desk(visit.key.id) as desk:
-        yield await _whole(request, visit, desk, Choices)
+        yield await _whole(request, visit, desk, VideoOptions)
 
 
-VideoAskDep = Annotated[Asked[VideoAsk], Depends(video_ask)]
-ChangesDep = Annotated[Asked[Choices], Depends(changes)]
+VideoParamsDep = Annotated[ParsedBody[VideoParams], Depends(video_ask)]
+ChangesDep = Annotated[ParsedBody[VideoOptions], Depends(changes)]
 
 
-def body_of(model: type[Choices]) -> dict[str, Any]:
+def body_of(model: type[VideoOptions]) -> dict[str, Any]:
     """What the API's description says of such a body."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     form = {"$ref": f"#/components/schemas/{model.__name__}Form"}
     content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
-    return {"requestBody": {"required": model is VideoAsk, "content": content}}
+    return {"requestBody": {"required": model is VideoParams, "content": content}}
 
 
 def body_schemas() -> dict[str, Any]:
     """The schemas that `body_of` names."""
-    names = (VideoAsk.__name__, Choices.__name__)
+    names = (VideoParams.__name__, VideoOptions.__name__)
     _, schema = models_json_schema(
-        [(VideoAsk, "validation"), (Choices, "validation")],
+        [(VideoParams, "validation"), (VideoOptions, "validation")],
         ref_template="#/components/schemas/{model}",
     )
     schemas: dict[str, Any] = schema["$defs"]
@@ -90,36 +90,40 @@ def _form_schema(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-async def _whole(request: Request, visit: Visit, desk: Desk, model: type[A]) -> Asked[A]:
+async def _whole(
+    request: Request, visit: RequestContext, desk: UploadArea, model: type[A]
+) -> ParsedBody[A]:
     asked = await visit.parts.incoming.in_time(_read(request, visit, desk, model))
     await admitted(request)  # the body may have taken minutes
     return asked
 
 
-async def _read(request: Request, visit: Visit, desk: Desk, model: type[A]) -> Asked[A]:
+async def _read(
+    request: Request, visit: RequestContext, desk: UploadArea, model: type[A]
+) -> ParsedBody[A]:
     incoming = visit.parts.incoming
     if is_form(request):
         visit.parts.room.check()
         form = await read_form(request, desk, incoming)
         ask = _validated(model, form.values(), texts=True)
         return await run_in_threadpool(_settled, ask, form.files, desk, incoming)
-    body = await receive(request, desk, incoming.most_bytes)
+    body = await receive(request, desk, incoming.max_bytes)
     if isinstance(body, bytes):
         ask = _validated(model, _json(request, body, model))
         if not ask.media_texts:
-            return Asked(ask, desk)
+            return ParsedBody(ask, desk)
         return await run_in_threadpool(_settled, ask, {}, desk, incoming)
     visit.parts.room.check()
     name = secrets.token_hex(8)
-    rest, spans = await run_in_threadpool(lift, body, name, incoming.most_bytes)
+    rest, spans = await run_in_threadpool(lift, body, name, incoming.max_bytes)
     ask = _validated(model, _json(request, rest, model))
     if not spans.keys() <= set(ask.media_texts.values()):
         raise TooLarge("only pictures and films may be so long")
     return await run_in_threadpool(_settled, ask, spans, desk, incoming)
 
 
-def _json(request: Request, body: bytes, model: type[Choices]) -> Any:
-    if not body and model is Choices:
+def _json(request: Request, body: bytes, model: type[VideoOptions]) -> Any:
+    if not body and model is VideoOptions:
         return {}
     if not body:
         raise _invalid([{"type": "missing", "loc": (), "msg": ""}])
@@ -134,7 +138,7 @@ def _json(request: Request, body: bytes, model: type[Choices]) -> Any:
         raise _invalid([{"type": "not_utf8", "loc": (), "msg": ""}]) from None
     except (ValueError, RecursionError):  # a number of thousands of digits; too deep
         raise _invalid([{"type": "json_invalid", "loc": (0,), "msg": ""}]) from None
-    return {} if found is None and model is Choices else found
+    return {} if found is None and model is VideoOptions else found
 
 
 def _validated(model: type[A], values: Any, *, texts: bool = False) -> A:
@@ -149,29 +153,31 @@ def _invalid(found: Iterable[Any]) -> RequestValidationError:
     return RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in found])
 
 
-def _settled(ask: A, sent: Mapping[str, Path | Span], desk: Desk, incoming: Incoming) -> Asked[A]:
+def _settled(
+    ask: A, sent: Mapping[str, Path | Span], desk: UploadArea, incoming: Uploads
+) -> ParsedBody[A]:
     """Every file is on the disk, is what it should be, and is known by its hash."""
     files: dict[Role, tuple[Path, MediaRef]] = {}
     for role, text in ask.media_texts.items():
         if "://" in text[:32] or text.startswith("job_"):
             continue
         path = desk.file(role.replace("/", "-"))
-        path = _on_disk(text, sent.get(text), path, incoming.most_bytes_of(role), role)
+        path = _on_disk(text, sent.get(text), path, incoming.max_bytes_of(role), role)
         files[role] = (path, _upload(path, role))
     known = {role: f"sha256:{ref.sha256}" for role, (_, ref) in files.items()}
-    return Asked(ask.with_media_texts(known), desk, files)
+    return ParsedBody(ask.with_media_texts(known), desk, files)
 
 
-def _on_disk(text: str, sent: Path | Span | None, path: Path, most_bytes: int, role: Role) -> Path:
+def _on_disk(text: str, sent: Path | Span | None, path: Path, max_bytes: int, role: Role) -> Path:
     if isinstance(sent, Path):
         return sent
     if sent is None:
-        path.write_bytes(decode_inline(text, most_bytes=most_bytes, pointer=f"/{role}").content)
+        path.write_bytes(decode_inline(text, max_bytes=max_bytes, pointer=f"/{role}").content)
         return path
-    if sent.length // 2 > most_bytes:  # far too long even if every other character is an escape
-        raise TooLarge(f"/{role} holds more than {most_bytes:,} bytes")
+    if sent.length // 2 > max_bytes:  # far too long even if every other character is an escape
+        raise TooLarge(f"/{role} holds more than {max_bytes:,} bytes")
     with path.open("wb") as file:
-        for block in decode_pieces(sent.pieces(), most_bytes=most_bytes, pointer=f"/{role}"):
+        for block in decode_pieces(sent.pieces(), max_bytes=max_bytes, pointer=f"/{role}"):
             file.write(block)
     return path
 
@@ -191,8 +197,8 @@ def _upload(path: Path, role: Role) -> MediaRef:
             detail += f"; {media_type} goes into image"
         raise RequestRefused([FieldError(f"/{role}", detail, "unsupported_media_type")])
     width, height = sniff.picture_size(path) or (None, None)
-    if width and height and width * height > MOST_PIXELS:
-        detail = f"{role} is {width}x{height}; at most {MOST_PIXELS:,} pixels are taken"
+    if width and height and width * height > MAX_PIXELS:
+        detail = f"{role} is {width}x{height}; at most {MAX_PIXELS:,} pixels are taken"
         raise RequestRefused([FieldError(f"/{role}", detail, "too_many_pixels")])
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

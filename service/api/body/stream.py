@@ -6,7 +6,7 @@ from pathlib import Path
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
-from service.runtime.uploads import Desk
+from service.runtime.uploads import UploadArea
 
 _BLOCK = 1 << 18
 
@@ -23,13 +23,13 @@ async def blocks(request: Request) -> AsyncIterator[bytes]:
         yield bytes(block)
 
 
-async def receive(request: Request, desk: Desk, most_in_memory: int) -> bytes | Path:
+async def receive(request: Request, desk: UploadArea, max_in_memory: int) -> bytes | Path:
     """The whole body: in memory, or in a file where it is larger than that."""
     head = bytearray()
     stream = request.stream()
     async for piece in stream:
         head += piece
-        if len(head) > most_in_memory:
+        if len(head) > max_in_memory:
             break
     else:
         return bytes(head)

@@ -11,19 +11,19 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, RedirectResponse
 
 from service.api.auth import authenticate, bearer, links
-from service.api.deps import PartsDep
+from service.api.deps import RuntimeDep
 from service.api.path_params import JobPath, job_id_of
 from service.api.preconditions import unchanged
 from service.api.schemas.headers import sent
 from service.api.schemas.problems import documented
-from service.api.signed_links import Links, Variant
+from service.api.signed_links import SignedLinks, Variant
 from service.domain.artifact import Artifact
 from service.domain.attempt import VideoFacts
 from service.domain.errors import Conflict, NotFound, Unauthenticated
 from service.domain.ids import JobId
 from service.domain.job import Job
 from service.domain.ports import ReadMethod
-from service.runtime.runtime import Parts
+from service.runtime.runtime import Runtime
 from service.store import jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -64,7 +64,7 @@ _SENT = (
 async def get_content(
     job_id: JobPath,
     request: Request,
-    parts: PartsDep,
+    parts: RuntimeDep,
     variant: Variant = "video",
     expires: Annotated[int | None, Query(description="Part of a signed link.")] = None,
     signature: Annotated[str | None, Query(max_length=64)] = None,
@@ -83,7 +83,12 @@ async def get_content(
 
 
 async def _by_link(
-    parts: Parts, known: Links, job_id: JobId, variant: Variant, expires: int, signature: str
+    parts: Runtime,
+    known: SignedLinks,
+    job_id: JobId,
+    variant: Variant,
+    expires: int,
+    signature: str,
 ) -> Job:
     if not known.opens(job_id, variant, expires, signature, parts.clock()):
         raise Unauthenticated("this link is not one of ours, or has expired; get the job anew")
@@ -116,7 +121,7 @@ def _one_range(text: str) -> bool:
     return not (first and last) or int(first) <= int(last)
 
 
-async def _bytes(parts: Parts, job: Job, variant: Variant, request: Request) -> Response:
+async def _bytes(parts: Runtime, job: Job, variant: Variant, request: Request) -> Response:
     artifact = _artifact(job, variant)
     assert job.finished_at is not None, "a job with a result is final"
     headers = {

@@ -2,17 +2,25 @@
 
 from fastapi import APIRouter, Request, Response
 
-from service.api.auth import Visit, VisitDep
-from service.api.body.parse import VideoAskDep, body_of
+from service.api.auth import ContextDep, RequestContext
+from service.api.body.parse import VideoParamsDep, body_of
 from service.api.schemas.costs import Cost
 from service.api.schemas.headers import OF_SUBMIT, sent
 from service.api.schemas.jobs import AnyJob, Estimate, FallbackOut, InlineVideo
 from service.api.schemas.problems import documented
-from service.api.submit import SUBMIT, IdempotencyKey, Plea, Prefer, accept, idempotency, submission
+from service.api.submit import (
+    SUBMIT,
+    IdempotencyKey,
+    Prefer,
+    SubmitRequest,
+    accept,
+    idempotency,
+    submission,
+)
 from service.domain.price import microusd, month_of
-from service.domain.request import VideoAsk, VideoRequest
+from service.domain.request import VideoParams, VideoRequest
 from service.domain.submission import Submission
-from service.runtime.runtime import Parts
+from service.runtime.runtime import Runtime
 from service.store import keys
 
 router = APIRouter(tags=["videos"])
@@ -31,28 +39,28 @@ router = APIRouter(tags=["videos"])
         202: {"description": "Accepted, and on disk.", **sent(*OF_SUBMIT)},
         **documented(*SUBMIT),
     },
-    openapi_extra=body_of(VideoAsk),
+    openapi_extra=body_of(VideoParams),
 )
 async def generate_video(
-    asked: VideoAskDep,
+    asked: VideoParamsDep,
     request: Request,
-    visit: VisitDep,
+    visit: ContextDep,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Accept a video job. It is durable when this answers."""
-    plea = Plea(asked, request, idempotency(request, idempotency_key, asked.ask))
+    plea = SubmitRequest(asked, request, idempotency(request, idempotency_key, asked.ask))
     return await accept(visit, plea, prefer=prefer)
 
 
 @router.post(
     "/v1/estimate",
     responses=documented(400, "invalid_form", 401, 413, 415, 422, 429, 503, 507),
-    openapi_extra=body_of(VideoAsk),
+    openapi_extra=body_of(VideoParams),
 )
-async def estimate(asked: VideoAskDep, request: Request, visit: VisitDep) -> Estimate:
+async def estimate(asked: VideoParamsDep, request: Request, visit: ContextDep) -> Estimate:
     """Resolve a request without starting anything: parameters, cost, seconds, warnings."""
-    would_be, _ = await submission(visit, Plea(asked, request))
+    would_be, _ = await submission(visit, SubmitRequest(asked, request))
     parts, ask = visit.parts, asked.ask
     made = would_be.request
     card = parts.cards[made.model]
@@ -79,7 +87,7 @@ def _cost(asked: Submission) -> Cost:
     )
 
 
-async def _too_dear(visit: Visit, asked: Submission) -> list[str]:
+async def _too_dear(visit: RequestContext, asked: Submission) -> list[str]:
     """What a submit would be refused for, as things stand."""
     estimate, month = microusd(asked.estimated_usd), month_of(visit.parts.clock())
     balance = await visit.parts.read(lambda tx: keys.balance(tx, visit.key.id, month))
@@ -90,7 +98,7 @@ async def _too_dear(visit: Visit, asked: Submission) -> list[str]:
     ]
 
 
-def _warnings(parts: Parts, ask: VideoAsk, made: VideoRequest) -> list[str]:
+def _warnings(parts: Runtime, ask: VideoParams, made: VideoRequest) -> list[str]:
     found, card = [], parts.cards[made.model]
     if card.sandbox:
         found.append(f"{card.name} is a sandbox: it draws a placeholder and generates no video")

@@ -5,13 +5,13 @@ from typing import Literal
 from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel
 
-from service.api.deps import PartsDep, parts_of
+from service.api.deps import RuntimeDep, runtime_of
 from service.api.schemas.headers import sent
 from service.api.schemas.problems import documented
 from service.domain.call import Pool
 from service.domain.errors import Unavailable
 from service.domain.models.card import ModelCard
-from service.runtime.runtime import Parts
+from service.runtime.runtime import Runtime
 from service.store import jobs, keys
 
 router = APIRouter(tags=["health"])
@@ -68,7 +68,7 @@ _AWAY = {
 async def health(request: Request, response: Response) -> Health:
     """How the service is."""
     try:
-        parts = parts_of(request)
+        parts = runtime_of(request)
     except Unavailable as error:
         response.status_code = 503
         response.headers["Retry-After"] = str(error.retry_after_seconds)
@@ -117,7 +117,7 @@ def _waiting(app: FastAPI) -> Health:
     )
 
 
-def _models(parts: Parts) -> list[ModelHealth]:
+def _models(parts: Runtime) -> list[ModelHealth]:
     if parts.pools is not None:
         return _called(parts, parts.pools.known(parts.clock.passed()))
     present = [w for w in parts.fleet.present(parts.clock.passed()) if w.unfit is None]
@@ -132,7 +132,7 @@ def _models(parts: Parts) -> list[ModelHealth]:
     ]
 
 
-def _called(parts: Parts, pools: dict[str, Pool]) -> list[ModelHealth]:
+def _called(parts: Runtime, pools: dict[str, Pool]) -> list[ModelHealth]:
     """Of containers that may be away, and come when there is a job."""
     models = []
     for name, card in parts.cards.items():
@@ -156,7 +156,7 @@ async def livez() -> Liveness:
 
 
 @router.get("/readyz", responses=documented(503))
-async def readyz(parts: PartsDep) -> Liveness:
+async def readyz(parts: RuntimeDep) -> Liveness:
     """Jobs can be looked up and accepted: the database is there, and takes writes."""
     await parts.check_ready()
     return Liveness()

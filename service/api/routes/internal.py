@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.auth import AttemptToken, WorkerDep
-from service.api.deps import PartsDep
+from service.api.deps import RuntimeDep
 from service.api.forwarded import reached_at
 from service.api.path_params import job_id_of
 from service.api.schemas.problems import documented
@@ -17,12 +17,12 @@ from service.domain.job import Job, JobState
 from service.domain.text import Label, Text
 from service.failpoint import failpoint
 from service.lifecycle import claim, report
-from service.lifecycle.billing import Spent
+from service.lifecycle.billing import GpuTime
 from service.lifecycle.report import Credentials
 from service.log import Log
 from service.runtime.fleet import Worker
 from service.runtime.notifier import heard
-from service.runtime.runtime import Parts
+from service.runtime.runtime import Runtime
 from service.store import jobs
 
 log = Log(__name__)
@@ -36,7 +36,7 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class ClaimAsk(_Body):
+class ClaimBody(_Body):
     """A worker asks for work that it can do."""
 
     worker: Label
@@ -54,7 +54,7 @@ class UnfitReport(_Body):
     reason: Annotated[Text, Field(max_length=500)]
 
 
-class BeginAsk(_Body):
+class BeginBody(_Body):
     """`call_id` names this start of a worker; the same one may begin again."""
 
     call_id: Annotated[Text, Field(min_length=1, max_length=120)]
@@ -66,7 +66,7 @@ class Begun(BaseModel):
     lease_seconds: float
 
 
-class ProgressAsk(_Body):
+class ProgressBody(_Body):
     fence: int
     progress: Progress
 
@@ -75,17 +75,17 @@ class Heard(BaseModel):
     cancel_requested: bool
 
 
-class FinishAsk(_Body):
+class FinishBody(_Body):
     fence: int
     outcome: Outcome
 
 
-class FailAsk(_Body):
+class FailBody(_Body):
     fence: int
     failure: Failure
 
 
-class ReleaseAsk(_Body):
+class ReleaseBody(_Body):
     """`gpu` and `gpu_seconds` are what the attempt has cost, where its worker knows."""
 
     fence: int
@@ -102,7 +102,7 @@ class Ended(BaseModel):
     response_model=Ticket,
     responses={204: {"description": "Nothing to do."}, **documented(400, 401, 413, 415, 422, 503)},
 )
-async def claim_work(ask: ClaimAsk, request: Request, parts: WorkerDep) -> Response:
+async def claim_work(ask: ClaimBody, request: Request, parts: WorkerDep) -> Response:
     """Wait for work: a ticket, or 204 when there was none for `wait_seconds`."""
     parts.fleet.asked(
         Worker(ask.worker, tuple(ask.models), ask.warm, ask.gpu, heard_at=parts.clock.passed())
@@ -118,7 +118,7 @@ async def claim_work(ask: ClaimAsk, request: Request, parts: WorkerDep) -> Respo
     return Response(ticket.model_dump_json(), media_type="application/json")
 
 
-async def _wait_for_work(ask: ClaimAsk, request: Request, parts: Parts) -> claim.Claim | None:
+async def _wait_for_work(ask: ClaimBody, request: Request, parts: Runtime) -> claim.Claim | None:
     wait = timedelta(seconds=ask.wait_seconds)
     deadline = parts.clock.passed() + min(wait, parts.limits.max_wait)
     models = [name for name in ask.models if name in parts.cards]
@@ -137,7 +137,7 @@ async def _wait_for_work(ask: ClaimAsk, request: Request, parts: Parts) -> claim
     return None
 
 
-async def _claim(worker: str, models: list[str], parts: Parts) -> claim.Claim | None:
+async def _claim(worker: str, models: list[str], parts: Runtime) -> claim.Claim | None:
     """Look first: the writer is bothered only when there is something to take."""
     if not parts.room.enough:
         return None  # what is made now could not be kept
@@ -185,7 +185,7 @@ _attempt = documented(400, 401, 404, "lost", 413, 415, 422, 503)
 
 @router.post("/attempts/{attempt_id}/begin", responses=_attempt)
 async def begin_attempt(
-    attempt_id: AttemptPath, ask: BeginAsk, parts: PartsDep, token: AttemptToken
+    attempt_id: AttemptPath, ask: BeginBody, parts: RuntimeDep, token: AttemptToken
 ) -> Begun:
     """A worker's first act; 409 `lost` when the attempt is another's or over."""
     credentials = _credentials(attempt_id, token)
@@ -213,7 +213,7 @@ async def begin_attempt(
 
 @router.post("/attempts/{attempt_id}/progress", responses=_attempt)
 async def report_progress(
-    attempt_id: AttemptPath, ask: ProgressAsk, parts: PartsDep, token: AttemptToken
+    attempt_id: AttemptPath, ask: ProgressBody, parts: RuntimeDep, token: AttemptToken
 ) -> Heard:
     """Show progress and stay alive; the answer tells whether to stop."""
     credentials = _credentials(attempt_id, token)
@@ -230,7 +230,7 @@ async def report_progress(
 
 @router.post("/attempts/{attempt_id}/finish", responses=_attempt)
 async def finish_attempt(
-    attempt_id: AttemptPath, ask: FinishAsk, parts: PartsDep, token: AttemptToken
+    attempt_id: AttemptPath, ask: FinishBody, parts: RuntimeDep, token: AttemptToken
 ) -> Ended:
     """The bytes are in place: the job has succeeded."""
     credentials = _credentials(attempt_id, token)
@@ -249,7 +249,7 @@ async def finish_attempt(
 
 @router.post("/attempts/{attempt_id}/fail", responses=_attempt)
 async def fail_attempt(
-    attempt_id: AttemptPath, ask: FailAsk, parts: PartsDep, token: AttemptToken
+    attempt_id: AttemptPath, ask: FailBody, parts: RuntimeDep, token: AttemptToken
 ) -> Ended:
     """No video: the job is queued again, canceled or failed, by the kind of failure."""
     credentials = _credentials(attempt_id, token)
@@ -268,7 +268,7 @@ async def fail_attempt(
 
 @router.post("/attempts/{attempt_id}/release", responses=_attempt)
 async def release_attempt(
-    attempt_id: AttemptPath, ask: ReleaseAsk, parts: PartsDep, token: AttemptToken
+    attempt_id: AttemptPath, ask: ReleaseBody, parts: RuntimeDep, token: AttemptToken
 ) -> Ended:
     """The worker was told to stop: the job is queued again at once and no attempt is counted."""
     credentials = _credentials(attempt_id, token)
@@ -279,7 +279,7 @@ async def release_attempt(
             fence=ask.fence,
             terms=parts.terms,
             now=parts.clock(),
-            spent=Spent(ask.gpu_seconds, ask.gpu),
+            spent=GpuTime(ask.gpu_seconds, ask.gpu),
         )
     )
     return _ended(job, credentials)

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from starlette.concurrency import run_in_threadpool
 
-from service.api.auth import VisitDep
-from service.api.body.parse import Asked, ChangesDep, body_of
+from service.api.auth import ContextDep
+from service.api.body.parse import ChangesDep, ParsedBody, body_of
 from service.api.media_refs import kept_texts
 from service.api.path_params import JobPath, job_id_of
 from service.api.responses import json_answer, view, wait_final
@@ -19,8 +19,8 @@ from service.api.schemas.problems import documented
 from service.api.submit import (
     SUBMIT,
     IdempotencyKey,
-    Plea,
     Prefer,
+    SubmitRequest,
     accept,
     answered,
     earlier,
@@ -30,7 +30,7 @@ from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
 from service.domain.ids import JobId
 from service.domain.job import Job, JobFilter, JobState
 from service.domain.media import NEEDS, keyframe_role
-from service.domain.request import Choices, VideoAsk
+from service.domain.request import VideoOptions, VideoParams
 from service.domain.text import METADATA_LABEL, Label
 from service.lifecycle.cancel import cancel
 from service.lifecycle.remove import check_final, remove
@@ -41,7 +41,7 @@ log = Log(__name__)
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 _METADATA = re.compile(rf"metadata\[({METADATA_LABEL})\]")
-_MOST_LABELS = 16
+_MAX_LABELS = 16
 
 
 # Refused by us and not by pydantic, in words that name all states.
@@ -55,7 +55,7 @@ _METADATA_PARAMETER = {
     "explode": True,
     "schema": {
         "type": "object",
-        "maxProperties": _MOST_LABELS,
+        "maxProperties": _MAX_LABELS,
         "propertyNames": {"pattern": f"^{METADATA_LABEL}$"},
         "additionalProperties": {"type": "string", "maxLength": 500},
     },
@@ -89,8 +89,8 @@ class ListQuery(BaseModel):
                 raise ValueError(f"no such parameter: {name[:80]!r}")
             if not isinstance(text, str) or len(text) > 500 or "\x00" in text:
                 raise ValueError(f"{name} must be one text of at most 500 characters, none NUL")
-        if len(extra) > _MOST_LABELS:
-            raise ValueError(f"at most {_MOST_LABELS} labels at a time")
+        if len(extra) > _MAX_LABELS:
+            raise ValueError(f"at most {_MAX_LABELS} labels at a time")
         return self
 
     def wanted(self) -> JobFilter:
@@ -109,7 +109,7 @@ class ListQuery(BaseModel):
     responses=documented(401, 422, 429),
     openapi_extra={"parameters": [_METADATA_PARAMETER]},
 )
-async def list_jobs(query: Annotated[ListQuery, Query()], visit: VisitDep) -> JobList:
+async def list_jobs(query: Annotated[ListQuery, Query()], visit: ContextDep) -> JobList:
     """Your jobs, newest first, a page at a time."""
     wanted = query.wanted()
     after = None if query.after is None else _listed(query.after, "?after")
@@ -146,7 +146,7 @@ async def list_jobs(query: Annotated[ListQuery, Query()], visit: VisitDep) -> Jo
 async def get_job(
     job_id: JobPath,
     request: Request,
-    visit: VisitDep,
+    visit: ContextDep,
     wait: Annotated[
         int,
         Query(
@@ -177,7 +177,7 @@ async def get_job(
         **documented(401, 404, 429, 503),
     },
 )
-async def cancel_job(job_id: JobPath, visit: VisitDep) -> Response:
+async def cancel_job(job_id: JobPath, visit: ContextDep) -> Response:
     """Cancel. Doing it twice is the same as once; a final job is answered as it is."""
     known = job_id_of(job_id)
     parts, key_id = visit.parts, visit.key.id
@@ -201,12 +201,12 @@ async def cancel_job(job_id: JobPath, visit: VisitDep) -> Response:
         202: {"description": "Accepted, and on disk.", **sent(*OF_SUBMIT)},
         **documented(*SUBMIT, 404, "not_final"),
     },
-    openapi_extra=body_of(Choices),
+    openapi_extra=body_of(VideoOptions),
 )
 async def retry_job(
     job_id: JobPath,
     request: Request,
-    visit: VisitDep,
+    visit: ContextDep,
     changes: ChangesDep,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
@@ -225,13 +225,13 @@ async def retry_job(
         return await answered(visit, request, before, changes.ask, prefer=prefer)
     if not old.state.final:
         raise Conflict(f"the job is {old.state}; only a final job can be retried", code="not_final")
-    asked = Asked(_asked_again(old, changes.ask), changes.desk, changes.files)
-    plea = Plea(asked, request, named, again=old)
+    asked = ParsedBody(_asked_again(old, changes.ask), changes.desk, changes.files)
+    plea = SubmitRequest(asked, request, named, again=old)
     return await accept(visit, plea, prefer=prefer)
 
 
 @router.delete("/{job_id}", responses=documented(401, 404, "not_final", 412, 429))
-async def delete_job(job_id: JobPath, request: Request, visit: VisitDep) -> Deleted:
+async def delete_job(job_id: JobPath, request: Request, visit: ContextDep) -> Deleted:
     """Delete a final job and its video; with `If-Match` only if it is still what that names."""
     known = job_id_of(job_id)
     if "if-match" in request.headers:
@@ -287,7 +287,7 @@ def _kept_media(old: Job) -> dict[str, Any]:
     return found
 
 
-def _asked_again(old: Job, changes: Choices) -> VideoAsk:
+def _asked_again(old: Job, changes: VideoOptions) -> VideoParams:
     """The old request as an ask, with `changes` on top; a new model brings its own defaults."""
     given = changes.model_dump(exclude_none=True)
     kept = old.request.model_dump(exclude_none=True) | _kept_media(old)
@@ -297,7 +297,7 @@ def _asked_again(old: Job, changes: Choices) -> VideoAsk:
         kept = _replaced(kept, given)
     if "duration_seconds" in given:
         kept.pop("num_frames", None)
-    return VideoAsk(
+    return VideoParams(
         **{
             "metadata": old.metadata,
             "priority": old.priority,

@@ -27,7 +27,7 @@ router = APIRouter(prefix="/v1/keys", tags=["keys"])
 _MostUsd = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
-class BudgetAsk(BaseModel):
+class BudgetBody(BaseModel):
     """What the jobs of a key may cost in a month; null: no bound."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -35,7 +35,7 @@ class BudgetAsk(BaseModel):
     budget_usd: _MostUsd | None = Field(description="US dollars a calendar month, UTC.")
 
 
-class KeyAsk(BaseModel):
+class KeyBody(BaseModel):
     """A new key."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -48,7 +48,7 @@ class KeyAsk(BaseModel):
 
 
 @router.post("", status_code=201, responses=documented(400, 401, 403, 413, 415, 422, 429, 503))
-async def create_key(ask: KeyAsk, visit: AdminDep) -> NewKeyOut:
+async def create_key(ask: KeyBody, visit: AdminDep) -> NewKeyOut:
     """Make a key. Its secret is in this answer and nowhere else."""
     secret = new_secret()
     key = new_key(secret, name=ask.name, admin=ask.admin, now=visit.parts.clock())
@@ -73,7 +73,7 @@ async def list_keys(visit: AdminDep) -> KeyList:
 
 
 @router.put("/{key_id}/budget", responses=documented(400, 401, 403, 404, 413, 415, 422, 429, 503))
-async def set_budget(key_id: str, ask: BudgetAsk, visit: AdminDep) -> KeyOut:
+async def set_budget(key_id: str, ask: BudgetBody, visit: AdminDep) -> KeyOut:
     """What a key's jobs may cost in a month. Jobs that were accepted are not touched."""
     known = _key_id(key_id)
     budget, month = _micro(ask.budget_usd), month_of(visit.parts.clock())

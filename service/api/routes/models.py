@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from service.api.auth import AdminDep, Visit, VisitDep
+from service.api.auth import AdminDep, ContextDep, RequestContext
 from service.api.schemas.costs import RateOut
 from service.api.schemas.models import ModelList, ModelOut
 from service.api.schemas.problems import documented
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 @router.get("", responses=documented(401, 429))
-async def list_models(visit: VisitDep) -> ModelList:
+async def list_models(visit: ContextDep) -> ModelList:
     """The cards, the default first."""
     parts = visit.parts
     return ModelList(
@@ -37,7 +37,7 @@ async def list_models(visit: VisitDep) -> ModelList:
     )
 
 
-class WarmAsk(BaseModel):
+class WarmBody(BaseModel):
     """How many containers to keep, work or not; 0 lets all of them go when they are idle."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -67,7 +67,7 @@ async def show_warm(model: str, visit: AdminDep) -> Warm:
 
 
 @router.put("/{model}/warm", responses={**_warm, **documented(400, "local_workers", 413, 415, 422)})
-async def keep_warm(model: str, ask: WarmAsk, visit: AdminDep) -> Warm:
+async def keep_warm(model: str, ask: WarmBody, visit: AdminDep) -> Warm:
     """Keep containers of a model, which are paid for also while they are idle. The next deploy
     puts back what the settings say."""
     _served(model, visit)
@@ -77,12 +77,12 @@ async def keep_warm(model: str, ask: WarmAsk, visit: AdminDep) -> Warm:
     return Warm(model=model, containers=ask.containers)
 
 
-def _served(model: str, visit: Visit) -> None:
+def _served(model: str, visit: RequestContext) -> None:
     if model not in visit.parts.cards:
         raise NotFound(f"no model {model[:64]} here; there is: {', '.join(visit.parts.cards)}")
 
 
-def _called(visit: Visit, containers: int) -> Dispatcher:
+def _called(visit: RequestContext, containers: int) -> Dispatcher:
     """Who keeps that many. Raises Conflict where workers are not called."""
     calls = visit.parts.calls
     if calls is None:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from service.api.auth import Visit, VisitDep
+from service.api.auth import ContextDep, RequestContext
 from service.api.schemas.costs import Budget, Sums, Usage, UsageRow
 from service.api.schemas.problems import documented
 from service.domain.errors import FieldError, Forbidden, RequestRefused
@@ -46,7 +46,7 @@ class UsageQuery(BaseModel):
 
 
 @router.get("", responses=documented(401, 403, 422, 429, 503))
-async def show_usage(query: Annotated[UsageQuery, Query()], visit: VisitDep) -> Usage:
+async def show_usage(query: Annotated[UsageQuery, Query()], visit: ContextDep) -> Usage:
     """What your jobs took; for an admin key also those of all keys."""
     first, last = query.days(visit.parts.clock().date())
     everyone = query.all_keys or query.group_by == "key"
@@ -58,7 +58,7 @@ async def show_usage(query: Annotated[UsageQuery, Query()], visit: VisitDep) -> 
 
 
 def _usage(
-    tx: Transaction, visit: Visit, group: Group, days: tuple[date, date], everyone: bool
+    tx: Transaction, visit: RequestContext, group: Group, days: tuple[date, date], everyone: bool
 ) -> Usage:
     key_id = None if everyone else visit.key.id
     rows = ledger.totals(tx, group, *days, key_id=key_id)

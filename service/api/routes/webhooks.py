@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from service.api.auth import Visit, VisitDep
+from service.api.auth import ContextDep, RequestContext
 from service.api.path_params import delivery_id_of, endpoint_id_of, job_id_of
 from service.api.schemas.jobs import Deleted
 from service.api.schemas.problems import documented
@@ -28,7 +28,7 @@ from service.webhooks.sign import shown
 router = APIRouter(prefix="/v1", tags=["webhooks"])
 
 
-class EndpointAsk(BaseModel):
+class EndpointBody(BaseModel):
     """A new endpoint."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -63,7 +63,7 @@ class DeliveryQuery(BaseModel):
     status_code=201,
     responses=documented(400, 401, "too_many_endpoints", "known_endpoint", 413, 415, 422, 429, 503),
 )
-async def create_endpoint(ask: EndpointAsk, visit: VisitDep) -> NewWebhookEndpoint:
+async def create_endpoint(ask: EndpointBody, visit: ContextDep) -> NewWebhookEndpoint:
     """Register a URL for the events of all your jobs."""
     parts, key_id = visit.parts, visit.key.id
     refuse_bad_target(parts, ask.url, "/url")
@@ -75,7 +75,7 @@ async def create_endpoint(ask: EndpointAsk, visit: VisitDep) -> NewWebhookEndpoi
 
 
 @router.get("/webhook-endpoints", responses=documented(401, 429))
-async def list_endpoints(visit: VisitDep) -> WebhookEndpointList:
+async def list_endpoints(visit: ContextDep) -> WebhookEndpointList:
     """Your endpoints, without their secrets."""
     key_id = visit.key.id
     found = await visit.parts.read(lambda tx: endpoints.of_key(tx, key_id))
@@ -83,7 +83,7 @@ async def list_endpoints(visit: VisitDep) -> WebhookEndpointList:
 
 
 @router.get("/webhook-endpoints/{endpoint_id}", responses=documented(401, 404, 429))
-async def get_endpoint(endpoint_id: str, visit: VisitDep) -> WebhookEndpoint:
+async def get_endpoint(endpoint_id: str, visit: ContextDep) -> WebhookEndpoint:
     """One endpoint."""
     known, key_id = endpoint_id_of(endpoint_id), visit.key.id
     found = await visit.parts.read(lambda tx: use.find(tx, known, key_id))
@@ -91,7 +91,7 @@ async def get_endpoint(endpoint_id: str, visit: VisitDep) -> WebhookEndpoint:
 
 
 @router.delete("/webhook-endpoints/{endpoint_id}", responses=documented(401, 404, 429, 503))
-async def delete_endpoint(endpoint_id: str, visit: VisitDep) -> Deleted:
+async def delete_endpoint(endpoint_id: str, visit: ContextDep) -> Deleted:
     """Remove an endpoint, and with it what is still owed to it."""
     known, key_id = endpoint_id_of(endpoint_id), visit.key.id
     await visit.parts.write(lambda tx: use.remove(tx, known, key_id))
@@ -99,7 +99,7 @@ async def delete_endpoint(endpoint_id: str, visit: VisitDep) -> Deleted:
 
 
 @router.get("/webhook-endpoints/{endpoint_id}/secret", responses=documented(401, 404, 429))
-async def get_endpoint_secret(endpoint_id: str, visit: VisitDep) -> WebhookSecret:
+async def get_endpoint_secret(endpoint_id: str, visit: ContextDep) -> WebhookSecret:
     """What signs the deliveries to this endpoint."""
     known, key_id = endpoint_id_of(endpoint_id), visit.key.id
     found = await visit.parts.read(lambda tx: use.find(tx, known, key_id))
@@ -107,7 +107,7 @@ async def get_endpoint_secret(endpoint_id: str, visit: VisitDep) -> WebhookSecre
 
 
 @router.post("/webhook-endpoints/{endpoint_id}/rotate", responses=documented(401, 404, 429, 503))
-async def rotate_endpoint_secret(endpoint_id: str, visit: VisitDep) -> WebhookSecret:
+async def rotate_endpoint_secret(endpoint_id: str, visit: ContextDep) -> WebhookSecret:
     """A new secret. For 24 hours every delivery carries a signature by the old one too."""
     known, parts, key_id = endpoint_id_of(endpoint_id), visit.parts, visit.key.id
     fresh = await parts.write(lambda tx: use.rotate(tx, known, key_id, parts.clock()))
@@ -115,7 +115,7 @@ async def rotate_endpoint_secret(endpoint_id: str, visit: VisitDep) -> WebhookSe
 
 
 @router.post("/webhook-endpoints/{endpoint_id}/enable", responses=documented(401, 404, 429, 503))
-async def enable_endpoint(endpoint_id: str, visit: VisitDep) -> WebhookEndpoint:
+async def enable_endpoint(endpoint_id: str, visit: ContextDep) -> WebhookEndpoint:
     """Send to a disabled endpoint again, from the next event on."""
     known, key_id = endpoint_id_of(endpoint_id), visit.key.id
     found = await visit.parts.write(lambda tx: use.enable(tx, known, key_id))
@@ -127,7 +127,7 @@ async def enable_endpoint(endpoint_id: str, visit: VisitDep) -> WebhookEndpoint:
     status_code=202,
     responses=documented(401, 404, "endpoint_disabled", 429, 503),
 )
-async def send_test(endpoint_id: str, visit: VisitDep) -> WebhookDelivery:
+async def send_test(endpoint_id: str, visit: ContextDep) -> WebhookDelivery:
     """Send it a `webhook.test` event, signed like any other."""
     known, parts, key_id = endpoint_id_of(endpoint_id), visit.parts, visit.key.id
     made = await parts.write(lambda tx: use.send_test(tx, known, key_id, parts.clock()))
@@ -135,18 +135,18 @@ async def send_test(endpoint_id: str, visit: VisitDep) -> WebhookDelivery:
 
 
 @router.get("/webhook-secret", responses=documented(401, 429, 503))
-async def get_webhook_secret(visit: VisitDep) -> WebhookSecret:
+async def get_webhook_secret(visit: ContextDep) -> WebhookSecret:
     """What signs for the `webhook_url` of your jobs."""
     return await _own_secret(visit, "keep")
 
 
 @router.post("/webhook-secret/rotate", responses=documented(401, 429, 503))
-async def rotate_webhook_secret(visit: VisitDep) -> WebhookSecret:
+async def rotate_webhook_secret(visit: ContextDep) -> WebhookSecret:
     """A new one. For 24 hours every delivery carries a signature by the old one too."""
     return await _own_secret(visit, "rotate")
 
 
-async def _own_secret(visit: Visit, act: Literal["keep", "rotate"]) -> WebhookSecret:
+async def _own_secret(visit: RequestContext, act: Literal["keep", "rotate"]) -> WebhookSecret:
     parts, key_id = visit.parts, visit.key.id
     if act == "rotate":
         found = await parts.write(lambda tx: use.rotate_own(tx, key_id, parts.clock()))
@@ -157,7 +157,7 @@ async def _own_secret(visit: Visit, act: Literal["keep", "rotate"]) -> WebhookSe
 
 @router.get("/webhook-deliveries", responses=documented(401, 404, 422, 429))
 async def list_deliveries(
-    query: Annotated[DeliveryQuery, Query()], visit: VisitDep
+    query: Annotated[DeliveryQuery, Query()], visit: ContextDep
 ) -> WebhookDeliveryList:
     """What was and is owed to your URLs, newest first, and how each try went."""
     wanted = query.wanted()
@@ -179,7 +179,7 @@ async def list_deliveries(
 
 
 @router.get("/webhook-deliveries/{delivery_id}", responses=documented(401, 404, 429))
-async def get_delivery(delivery_id: str, visit: VisitDep) -> WebhookDelivery:
+async def get_delivery(delivery_id: str, visit: ContextDep) -> WebhookDelivery:
     """One delivery."""
     known, key_id = delivery_id_of(delivery_id), visit.key.id
     found = await visit.parts.read(lambda tx: use.find_delivery(tx, known, key_id))
@@ -191,7 +191,7 @@ async def get_delivery(delivery_id: str, visit: VisitDep) -> WebhookDelivery:
     status_code=202,
     responses=documented(401, 404, "endpoint_disabled", 429, 503),
 )
-async def replay_delivery(delivery_id: str, visit: VisitDep) -> WebhookDelivery:
+async def replay_delivery(delivery_id: str, visit: ContextDep) -> WebhookDelivery:
     """Send it again, with the same id and body."""
     known, parts, key_id = delivery_id_of(delivery_id), visit.parts, visit.key.id
     made = await parts.write(lambda tx: use.replay(tx, known, key_id, parts.clock()))

@@ -7,9 +7,9 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypeAliasType
 
 from service.api.schemas.costs import Cost
-from service.api.signed_links import Links
+from service.api.signed_links import SignedLinks
 from service.domain.attempt import Stage
-from service.domain.fallback import Fallback, FellBack
+from service.domain.fallback import Fallback, FallbackRecord
 from service.domain.job import Job, JobError, JobState, Priority
 from service.domain.models.card import ModelCard
 from service.domain.models.tuning import Profile
@@ -38,7 +38,7 @@ class Result(BaseModel):
     )
 
     @classmethod
-    def from_domain(cls, job: Job, links: Links) -> Self | None:
+    def from_domain(cls, job: Job, links: SignedLinks) -> Self | None:
         facts = job.result
         if facts is None or job.expires_at is None:
             return None
@@ -98,7 +98,7 @@ class JobOut(BaseModel):
     model: str = Field(description="Whose turn it is, or whose the video is.")
     profile: Profile = Field(description="`small`: in less memory, after an `oom`.")
     fallbacks: list[FallbackOut] = Field(description="Who takes over if it cannot, in order.")
-    fell_back: list[FellBack] = Field(description="Who gave it up so far and why, in order.")
+    fell_back: list[FallbackRecord] = Field(description="Who gave it up so far and why, in order.")
     sandbox: bool = Field(description="True when the model draws a placeholder and makes no video.")
     status: JobState
     stage: Stage | None = Field(description="What a worker is doing.")
@@ -134,7 +134,7 @@ class JobOut(BaseModel):
     def from_domain(
         cls,
         job: Job,
-        links: Links,
+        links: SignedLinks,
         *,
         card: ModelCard | None,
         position: int | None = None,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from service.cli.processes.pulse import Pulse, open_pulse
 
 _QUICK_DEATH_SECONDS = 5.0
-_LONGEST_PAUSE_SECONDS = 30.0
+_MAX_PAUSE_SECONDS = 30.0
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Child:
             return self._kill_if_hung(waited)
         if self._again_at is None:
             quick = now - self._started < _QUICK_DEATH_SECONDS
-            self._pause = min(max(1.0, self._pause * 2), _LONGEST_PAUSE_SECONDS) if quick else 0.0
+            self._pause = min(max(1.0, self._pause * 2), _MAX_PAUSE_SECONDS) if quick else 0.0
             self._again_at = now + self._pause
             return f"{self.arguments[0]} ended with {self.ended}; starting it again"
         if now >= self._again_at:

@@ -14,7 +14,7 @@ from service.cli.processes.connections import Connections, raise_open_files
 from service.cli.processes.http_protocol import HttpFactory
 from service.cli.processes.pulse import beat
 from service.domain.limits import max_connections
-from service.runtime.notifier import Bell
+from service.runtime.notifier import Notifier
 from service.settings import Settings
 
 
@@ -59,7 +59,7 @@ class Server(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        bell: Bell,
+        bell: Notifier,
         connections: Connections,
         pulse_fd: int | None = None,
     ) -> None:

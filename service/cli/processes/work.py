@@ -14,7 +14,7 @@ from service.environment import keep_compiled
 from service.log import Log
 from service.settings import Settings
 from service.wiring import rules, storage, worker
-from service.workers.pull_worker import Puller
+from service.workers.pull_worker import PullWorker
 
 log = Log(__name__)
 
@@ -32,7 +32,7 @@ def work(settings: Settings, api_url: str, name: str) -> None:
     keep_compiled(settings)
     headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
     with httpx.Client(base_url=api_url, headers=headers, timeout=10, trust_env=False) as client:
-        puller = Puller(
+        puller = PullWorker(
             client=client,
             name=name,
             models=list(rules.cards(settings)),
@@ -58,7 +58,7 @@ def work(settings: Settings, api_url: str, name: str) -> None:
             raise Stop(Exit.REFUSED, f"{api_url} has no use for this worker: {refused}") from None
 
 
-def _stop_on_signals(puller: Puller) -> None:
+def _stop_on_signals(puller: PullWorker) -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         puller.stopping.set()
         if puller.asking:
@@ -68,7 +68,7 @@ def _stop_on_signals(puller: Puller) -> None:
     signal.signal(signal.SIGINT, stop)
 
 
-def _greet(client: httpx.Client, puller: Puller) -> None:
+def _greet(client: httpx.Client, puller: PullWorker) -> None:
     """Whoever started this worker sees whether it found its service; it goes on trying anyway."""
     log.info(
         "worker asks for work",

@@ -137,7 +137,7 @@ class ModelCard(_Facts):
         each = self.seconds_per_megapixel_frame * size + step * request.num_inference_steps
         return self.seconds_fixed + segments * each
 
-    def most_frames(self, fps: int) -> int:
+    def max_frames(self, fps: int) -> int:
         """Of the longest video at this rate. Where frames are counted in steps of several and one
         more, that one comes on top, as users of such models count."""
         more = 1 if self.frames.step > 1 and self.frames.low % self.frames.step == 1 else 0

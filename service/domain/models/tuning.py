@@ -16,7 +16,7 @@ class Profile(StrEnum):
     SMALL = "small"  # each part only while it works, and decoded by tiles: for after an `oom`
 
 
-class Levers(BaseModel):
+class Tuning(BaseModel):
     """How a model is run. What each may change in a clip is in docs/speed.md, and is tested.
 
     `auto` is decided by the GPU; a lever that cannot be had is refused when the model is loaded.
@@ -34,4 +34,4 @@ class Levers(BaseModel):
     embeddings_bytes: int = Field(default=256 << 20, ge=0)
 
 
-DEFAULT_LEVERS = Levers()
+DEFAULT_LEVERS = Tuning()

@@ -6,9 +6,9 @@ from service.domain.errors import FieldError
 from service.domain.media import NEEDS, Feature, field_of
 from service.domain.models.card import IntRange, ModelCard
 from service.domain.models.catalog import CARDS
-from service.domain.request import VideoAsk, VideoRequest
+from service.domain.request import VideoParams, VideoRequest
 
-_MOST_FILM_BYTES = 2_000_000_000  # a film lies in a worker's memory as pixels, 3 bytes each
+_MAX_VIDEO_BYTES = 2_000_000_000  # a film lies in a worker's memory as pixels, 3 bytes each
 _MAKES: dict[Feature, str] = {
     "image-to-video": "no video from a picture",
     "last-image": "no video towards a last picture",
@@ -18,7 +18,7 @@ _MAKES: dict[Feature, str] = {
 
 
 def check_conditions(
-    ask: VideoAsk, request: VideoRequest, card: ModelCard, served: Sequence[ModelCard]
+    ask: VideoParams, request: VideoRequest, card: ModelCard, served: Sequence[ModelCard]
 ) -> Iterable[FieldError]:
     """What is wrong with the pictures and films, and with what is said about them."""
     media = request.media
@@ -42,8 +42,8 @@ def check_conditions(
         detail = "fit says how to fit a picture or film, and there is none; leave it out"
         yield FieldError("/fit", detail, "needs_media")
     film_bytes = request.width * request.height * request.num_frames * 3
-    if "video" in media and film_bytes > _MOST_FILM_BYTES:
-        most = _MOST_FILM_BYTES // (request.width * request.height * 3)
+    if "video" in media and film_bytes > _MAX_VIDEO_BYTES:
+        most = _MAX_VIDEO_BYTES // (request.width * request.height * 3)
         detail = f"over a video at most {most} frames of {request.width}x{request.height} are made"
         yield FieldError("/num_frames", detail, "out_of_range")
 

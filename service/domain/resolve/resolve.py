@@ -6,7 +6,7 @@ from typing import TypeVar
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.media import MediaRef, Role, keyframe_role
 from service.domain.models.card import IntRange, ModelCard
-from service.domain.request import PlacedImage, VideoAsk, VideoRequest
+from service.domain.request import PlacedImage, VideoParams, VideoRequest
 from service.domain.resolve.media_rules import check_conditions
 from service.domain.resolve.sizing import Wanted, wanted
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def resolve(
-    ask: VideoAsk,
+    ask: VideoParams,
     card: ModelCard,
     *,
     seed: int,
@@ -61,7 +61,7 @@ def resolve(
     return request
 
 
-def _keyframes(ask: VideoAsk, brought: Mapping[Role, MediaRef]) -> list[PlacedImage] | None:
+def _keyframes(ask: VideoParams, brought: Mapping[Role, MediaRef]) -> list[PlacedImage] | None:
     """In the order in which they were named, which is how their bytes are kept."""
     if ask.keyframes is None:
         return None
@@ -90,13 +90,13 @@ def _size(request: VideoRequest, card: ModelCard) -> Iterable[FieldError]:
 
 
 def _length(
-    ask: VideoAsk, want: Wanted, request: VideoRequest, card: ModelCard
+    ask: VideoParams, want: Wanted, request: VideoRequest, card: ModelCard
 ) -> Iterable[FieldError]:
     frames = card.frames
     if request.fps not in card.fps:
         yield _not_in("fps", request.fps, card.fps, f"the frame rate of {card.name}")
         return
-    longest = card.most_frames(request.fps)
+    longest = card.max_frames(request.fps)
     if ask.num_frames is not None and request.num_frames not in frames:
         yield _not_in("num_frames", request.num_frames, frames, f"the frame count of {card.name}")
     elif ask.num_frames is not None and request.num_frames > longest:

@@ -6,7 +6,7 @@ from math import log, sqrt
 
 from service.domain.media import MediaRef, Role, keyframe_role
 from service.domain.models.card import IntRange, ModelCard
-from service.domain.request import VideoAsk
+from service.domain.request import VideoParams
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Wanted:
     seconds: float
 
 
-def wanted(ask: VideoAsk, card: ModelCard, media: Mapping[Role, MediaRef]) -> Wanted:
+def wanted(ask: VideoParams, card: ModelCard, media: Mapping[Role, MediaRef]) -> Wanted:
     """What is asked for; else what the film or picture has; else the card's defaults."""
     guide = media.get("video") or media.get("image") or media.get(keyframe_role(0))
     width, height = _size(ask, card, guide)
@@ -27,7 +27,7 @@ def wanted(ask: VideoAsk, card: ModelCard, media: Mapping[Role, MediaRef]) -> Wa
     return Wanted(width, height, fps, ask.duration_seconds or _seconds(card, guide, fps))
 
 
-def _size(ask: VideoAsk, card: ModelCard, guide: MediaRef | None) -> tuple[int, int]:
+def _size(ask: VideoParams, card: ModelCard, guide: MediaRef | None) -> tuple[int, int]:
     if guide is None or guide.width is None or guide.height is None:
         return ask.width or card.default_width, ask.height or card.default_height
     if ask.width is not None and ask.height is not None:
@@ -79,4 +79,4 @@ def _seconds(card: ModelCard, guide: MediaRef | None, fps: int) -> float:
     """A film that is longer than the model's longest is cut."""
     if guide is None or guide.fps is None or guide.num_frames is None:
         return card.default_seconds
-    return min(guide.num_frames / guide.fps, card.most_frames(fps) / fps)
+    return min(guide.num_frames / guide.fps, card.max_frames(fps) / fps)

@@ -13,7 +13,7 @@ from service.domain.models.card import ModelCard
 from service.domain.ports import ArtifactStore, Dispatcher
 from service.domain.terms import Terms
 from service.lifecycle import claim
-from service.lifecycle.calls.cancellations import Stops
+from service.lifecycle.calls.cancellations import Cancellations
 from service.lifecycle.find import move_if_unchanged
 from service.lifecycle.report import adopt, is_foreign
 from service.lifecycle.settle import give_back, lapse, pass_over, settle
@@ -28,7 +28,7 @@ log = Log(__name__)
 
 # How long a platform that did not do what it was asked is left alone, where calls are given that
 # long to say something: shorter than the longest wait of a job (service/domain/retry.py).
-_LONGEST_PAUSE = timedelta(seconds=30)
+_MAX_PAUSE = timedelta(seconds=30)
 
 
 @dataclass
@@ -48,11 +48,11 @@ class Calls:
     patience: timedelta = timedelta(seconds=30)
     # How long from its start until its worker begins: a GPU is found, the model loaded.
     start_within: timedelta = timedelta(minutes=10)
-    stops: Stops = field(init=False)
+    stops: Cancellations = field(init=False)
 
     def __post_init__(self) -> None:
-        self._pause = min(self.patience, _LONGEST_PAUSE)
-        self.stops = Stops(self.db, self.dispatcher, self._pause)
+        self._pause = min(self.patience, _MAX_PAUSE)
+        self.stops = Cancellations(self.db, self.dispatcher, self._pause)
 
     def tick(self, now: datetime) -> None:
         """End what nobody waits for, which needs no database; and start what is due."""

@@ -17,7 +17,7 @@ _LOOK_BACK = timedelta(days=1)
 
 
 @dataclass
-class Stops:
+class Cancellations:
     """A cancel can be lost on its way, and a GPU is paid for until it arrives. Kept in memory; the
     first look after a start finds in the database what another process may have left."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from service.domain.attempt import AttemptFailed
 from service.domain.models.card import ModelCard
-from service.domain.models.tuning import DEFAULT_LEVERS, Levers, Profile
+from service.domain.models.tuning import DEFAULT_LEVERS, Profile, Tuning
 from service.domain.request import VideoRequest
 from service.log import Log
 from service.workers.adapters.base import Conditions, Frame, OnStep
@@ -26,7 +26,7 @@ from service.workers.device import (
     wait_for,
 )
 from service.workers.device import place as place_pipe
-from service.workers.tuning.apply import Pulled
+from service.workers.tuning.apply import AppliedTuning
 from service.workers.tuning.embeddings import Embeddings
 from service.workers.weights import find_weights
 
@@ -48,7 +48,7 @@ class DiffusionAdapter(ABC):
     max_tokens: ClassVar[int]
 
     def __init__(
-        self, card: ModelCard, weights: Path | None, levers: Levers = DEFAULT_LEVERS
+        self, card: ModelCard, weights: Path | None, levers: Tuning = DEFAULT_LEVERS
     ) -> None:
         self.card = card
         self.pipe: Any = None
@@ -137,7 +137,7 @@ class DiffusionAdapter(ABC):
         _quiet()
         pipe = self.assemble(find_weights(self.card, self._weights), best_dtype(device))
         self.equip(pipe)
-        self._pulled = Pulled(pipe, self._levers, device, self._embeddings)
+        self._pulled = AppliedTuning(pipe, self._levers, device, self._embeddings)
         return pipe
 
     def generate(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import cast
 
 from service.domain.models.card import ModelCard
-from service.domain.models.tuning import DEFAULT_LEVERS, Levers
+from service.domain.models.tuning import DEFAULT_LEVERS, Tuning
 from service.workers.adapters.base import Adapter
 
 ADAPTERS: dict[str, str] = {
@@ -22,7 +22,7 @@ ADAPTERS: dict[str, str] = {
 
 
 def make_adapter(
-    card: ModelCard, weights: Path | None = None, levers: Levers = DEFAULT_LEVERS
+    card: ModelCard, weights: Path | None = None, levers: Tuning = DEFAULT_LEVERS
 ) -> Adapter:
     """The adapter of `card`, not yet loaded."""
     module, _, name = ADAPTERS[card.name].partition(":")

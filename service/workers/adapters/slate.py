@@ -9,7 +9,7 @@ import numpy as np
 
 from service.domain.attempt import Stage
 from service.domain.models.card import ModelCard
-from service.domain.models.tuning import DEFAULT_LEVERS, Levers, Profile
+from service.domain.models.tuning import DEFAULT_LEVERS, Profile, Tuning
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.slate_art.backdrop import backdrop
@@ -35,7 +35,7 @@ class Slate:
         self,
         _card: ModelCard,
         _weights: Path | None = None,
-        _levers: Levers = DEFAULT_LEVERS,
+        _levers: Tuning = DEFAULT_LEVERS,
     ) -> None:
         """Takes what every adapter is given; nothing here depends on it."""
         self.made_with: dict[str, str] = {}

@@ -30,13 +30,13 @@ class Sources:
     """The one way out for URLs, and how much is taken in."""
 
     egress: Egress = field(default_factory=lambda: Egress(Rules()))
-    most_image_bytes: int = 20_000_000
-    most_video_bytes: int = 100_000_000
+    max_image_bytes: int = 20_000_000
+    max_video_bytes: int = 100_000_000
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
-    def most_bytes(self, role: Role) -> int:
-        return self.most_video_bytes if role == "video" else self.most_image_bytes
+    def max_bytes(self, role: Role) -> int:
+        return self.max_video_bytes if role == "video" else self.max_image_bytes
 
 
 def stored(role: Role, job_id: JobId, artifacts: ArtifactStore) -> Path:
@@ -61,11 +61,11 @@ def fetch(url: str, role: Role, sources: Sources, into: Path, heed: "Heed") -> N
     resolver that is away, or a server that says that it is its own trouble).
     """
     end = sources.clock() + _MAX_SECONDS
-    most_bytes = sources.most_bytes(role)
+    max_bytes = sources.max_bytes(role)
     for tries, pause in enumerate((*_PAUSES, None), start=1):
         timeout = timedelta(seconds=end - sources.clock())
         try:
-            sources.egress.fetch(url, into=into, most_bytes=most_bytes, timeout=timeout)
+            sources.egress.fetch(url, into=into, max_bytes=max_bytes, timeout=timeout)
             return
         except TargetRefused as refused:
             what = f"the URL of {role} is not called: {refused.reason}"

@@ -32,7 +32,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Studio:
+class SegmentRenderer:
     """Makes the segments of one video, one after the other. `provenance` goes into each file.
 
     Frames wait for ffmpeg in up to `ahead_bytes` of memory. What is still encoded when `until` is

@@ -57,9 +57,9 @@ def preprocess(
             fetch(ref.url, role, sources, into, step)
             file = into
         if role == "video":
-            film = decode_film(file, request, most_bytes=sources.most_bytes(role))
+            film = decode_film(file, request, max_bytes=sources.max_bytes(role))
         else:
-            picture = read_image(file, most_bytes=sources.most_bytes(role))
+            picture = read_image(file, max_bytes=sources.max_bytes(role))
             pictures[role] = fitted(picture, request)
         into.unlink(missing_ok=True)
     on_step(Stage.PREPROCESS, len(media), len(media))

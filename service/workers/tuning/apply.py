@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from service.domain.models.tuning import Levers
+from service.domain.models.tuning import Tuning
 from service.workers.tuning.attention import choose_attention
 from service.workers.tuning.compiled import Compiled, blocks, whole, why_not_compiled, why_not_here
 from service.workers.tuning.decoder import Tiles, prepare_vae
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     import torch
 
 
-class Pulled:
+class AppliedTuning:
     """Pulls them at `pipe`, which is still on the CPU, and tells what it runs with.
 
     Raises AttemptFailed for a lever that cannot be had here.
     """
 
     def __init__(
-        self, pipe: Any, levers: Levers, device: "torch.device", embeddings: Embeddings
+        self, pipe: Any, levers: Tuning, device: "torch.device", embeddings: Embeddings
     ) -> None:
         self._pipe, self._levers, self._embeddings = pipe, levers, embeddings
         self._dtype = str(pipe.transformer.dtype).removeprefix("torch.")

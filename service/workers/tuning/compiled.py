@@ -7,7 +7,7 @@ from functools import wraps
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from service.domain.models.tuning import Levers
+from service.domain.models.tuning import Tuning
 from service.log import Log
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Compiled:
     def __init__(self, module: Any, most: int, compile: Callable[[Any], None]) -> None:
         import torch
 
-        self._most = most
+        self._max = most
         self._shapes: set[Any] = set()
         self._broken = False
         self.last = "not yet"  # how the last step ran
@@ -65,7 +65,7 @@ class Compiled:
         return result
 
     def _admits(self, shape: Any) -> bool:
-        if not self._broken and len(self._shapes) < self._most:
+        if not self._broken and len(self._shapes) < self._max:
             self._shapes.add(shape)
         return not self._broken and shape in self._shapes
 
@@ -82,7 +82,7 @@ def whole(module: Any) -> None:
     module.forward = torch.compile(module.forward, dynamic=False)
 
 
-def why_not_compiled(levers: Levers, transformer: Any, device: "torch.device") -> str | None:
+def why_not_compiled(levers: Tuning, transformer: Any, device: "torch.device") -> str | None:
     """Why it runs eager, or None when it is to be compiled."""
     if levers.compile == "off":
         return "off"

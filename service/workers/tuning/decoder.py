@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from service.domain.models.tuning import Levers
+from service.domain.models.tuning import Tuning
 from service.log import Log
 from service.workers.device import empty_cache, is_out_of_memory
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 log = Log(__name__)
 
 
-def prepare_vae(vae: Any, levers: Levers, dtype: "torch.dtype") -> None:
+def prepare_vae(vae: Any, levers: Tuning, dtype: "torch.dtype") -> None:
     """`dtype` is the transformer's. Only the families that keep their VAE in float32 beside it
     can have the two differ, and so only they have a choice."""
     import torch

@@ -10,11 +10,11 @@ class Embeddings:
     """What the text encoder made of the prompts that were asked for last, in the main memory.
 
     The key is everything that `encode_prompt` is told, so that what comes back is bit for bit
-    what would be made. At most `most_bytes` are kept; 0 keeps none.
+    what would be made. At most `max_bytes` are kept; 0 keeps none.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most = most_bytes
+    def __init__(self, max_bytes: int) -> None:
+        self._max = max_bytes
         self._kept: OrderedDict[str, tuple[Any, ...]] = OrderedDict()
         self.last = "not yet"  # whether the last prompt was known
 
@@ -24,7 +24,7 @@ class Embeddings:
 
     def remember(self, pipe: Any) -> None:
         """Have `pipe` look here before it asks its text encoder."""
-        if self._most:
+        if self._max:
             pipe.encode_prompt = self._remembered(type(pipe).__name__, pipe.encode_prompt)
 
     def _remembered(self, pipeline: str, encode: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,14 +45,14 @@ class Embeddings:
         return look
 
     def _keep(self, key: str, made: tuple[Any, ...]) -> None:
-        if _bytes(made) > self._most:
+        if _bytes(made) > self._max:
             return
         # On the CPU, each with the device where it was made.
         self._kept[key] = tuple(
             (tensor.to("cpu", copy=True), tensor.device) if _is_tensor(tensor) else (tensor, None)
             for tensor in made
         )
-        while self.bytes > self._most:
+        while self.bytes > self._max:
             self._kept.popitem(last=False)
 
 

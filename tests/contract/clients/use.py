@@ -17,8 +17,8 @@ from rushes_client.models import (
     OpenJob,
     SucceededJob,
     UnauthenticatedProblem,
-    VideoAsk,
     VideoAskMetadataType0,
+    VideoParams,
 )
 
 
@@ -45,7 +45,7 @@ def main(url: str, key: str) -> None:
 
 def _submit(client: AuthenticatedClient) -> SucceededJob:
     metadata = VideoAskMetadataType0.from_dict({"scene": "12"})
-    ask = VideoAsk(prompt="a red ball", num_frames=24, metadata=metadata)
+    ask = VideoParams(prompt="a red ball", num_frames=24, metadata=metadata)
     answer = generate_video.sync_detailed(
         client=client, body=ask, prefer="wait=50", idempotency_key="scene-12"
     )
@@ -70,12 +70,12 @@ def _lists(client: AuthenticatedClient, video: SucceededJob) -> None:
 
 
 def _problems(client: AuthenticatedClient, video: SucceededJob) -> None:
-    refused = generate_video.sync(client=client, body=VideoAsk(prompt="x", width=65))
+    refused = generate_video.sync(client=client, body=VideoParams(prompt="x", width=65))
     assert isinstance(refused, InvalidRequestProblem)
     assert refused.errors[0].pointer == "/width"
     unknown = get_job.sync(video.id.replace("job_0", "job_1"), client=client)
     assert isinstance(unknown, NotFoundProblem)
-    waiting = generate_video.sync(client=client, body=VideoAsk(prompt="x", num_frames=1000))
+    waiting = generate_video.sync(client=client, body=VideoParams(prompt="x", num_frames=1000))
     assert isinstance(waiting, OpenJob)
     early = retry_job.sync(waiting.id, client=client)
     assert isinstance(early, NotFinalProblem)

@@ -330,9 +330,9 @@ def test_pixels_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
 def test_the_bounds_are_exact(tmp_path: Path) -> None:
     content = saved(gradient(size=(10, 20)), "PNG")
 
-    assert read(tmp_path, content, most_pixels=200, most_bytes=len(content)).size == (10, 20)
-    assert refusal(tmp_path, content, most_pixels=199) == "image_too_large"
-    assert refusal(tmp_path, content, most_bytes=len(content) - 1) == "image_too_large"
+    assert read(tmp_path, content, max_pixels=200, max_bytes=len(content)).size == (10, 20)
+    assert refusal(tmp_path, content, max_pixels=199) == "image_too_large"
+    assert refusal(tmp_path, content, max_bytes=len(content) - 1) == "image_too_large"
 
 
 def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
@@ -470,7 +470,7 @@ def test_whatever_the_bytes_there_is_an_image_or_a_reason(
 
 def outcome(path: Path) -> str:
     try:
-        assert read_image(path, most_pixels=1_000_000).mode == "RGB"
+        assert read_image(path, max_pixels=1_000_000).mode == "RGB"
     except AttemptFailed as refused:
         return refused.code if refused.kind is FailureKind.USER else refused.kind
     return "ok"

@@ -20,8 +20,8 @@ from tests.workers.inputs.pictures import gradient, saved
 
 Film = Callable[[str], Path]
 BOUNDS: dict[str, Any] = {
-    "most_bytes": 1_000_000,
-    "most_seconds": 10,
+    "max_bytes": 1_000_000,
+    "max_seconds": 10,
     "timeout": timedelta(seconds=20),
 }
 
@@ -119,14 +119,14 @@ def test_the_bound_on_bytes_is_exact(film: Film) -> None:
     path = film("sound.wav")
     size_bytes = path.stat().st_size
 
-    assert probe(path, most_bytes=size_bytes).has_audio
-    assert refusals(path, most_bytes=size_bytes - 1) == {"media_too_large"}
+    assert probe(path, max_bytes=size_bytes).has_audio
+    assert refusals(path, max_bytes=size_bytes - 1) == {"media_too_large"}
 
 
 @pytest.mark.parametrize("name", ["sound.wav", "sound.mp3", "film.mp4", "film.webm"])
 def test_what_is_too_long_is_refused(film: Film, name: str) -> None:
-    assert probe(film(name), most_seconds=2).has_audio
-    assert refusals(film(name), most_seconds=1.8) == {"media_too_long"}
+    assert probe(film(name), max_seconds=2).has_audio
+    assert refusals(film(name), max_seconds=1.8) == {"media_too_long"}
 
 
 def test_only_the_asked_kind_is_taken(film: Film) -> None:
@@ -193,7 +193,7 @@ def test_the_length_in_a_header_is_not_believed(film: Film, tmp_path: Path) -> N
     path.write_bytes(lying)
 
     assert probe(path).duration_seconds == pytest.approx(2, abs=0.1)
-    assert refusals(path, most_seconds=1) == {"media_too_long"}
+    assert refusals(path, max_seconds=1) == {"media_too_long"}
 
 
 def test_sound_is_counted_as_it_is_decoded(film: Film, tmp_path: Path) -> None:
@@ -201,9 +201,9 @@ def test_sound_is_counted_as_it_is_decoded(film: Film, tmp_path: Path) -> None:
     path = tmp_path / "lying.m4a"
     path.write_bytes(without(lying, b"edts"))
 
-    assert probe(path, most_seconds=1).duration_seconds < 0.1
+    assert probe(path, max_seconds=1).duration_seconds < 0.1
     with pytest.raises(AttemptFailed) as caught:
-        decode(path, tmp_path / "a.wav", most_seconds=1)
+        decode(path, tmp_path / "a.wav", max_seconds=1)
     assert caught.value.code == "media_too_long"
     assert not (tmp_path / "a.wav").exists()
 
@@ -224,9 +224,9 @@ def test_pictures_that_claim_one_moment_are_counted(film: Film, tmp_path: Path) 
     path = tmp_path / "lying.mp4"
     path.write_bytes(without(lying, b"edts", b"ctts"))
 
-    assert probe(path, most_seconds=0.5).duration_seconds < 0.1
+    assert probe(path, max_seconds=0.5).duration_seconds < 0.1
     with pytest.raises(AttemptFailed) as caught:
-        probe(path, most_seconds=0.2)
+        probe(path, max_seconds=0.2)
     assert caught.value.code == "media_too_long"
 
 

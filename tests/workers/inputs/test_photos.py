@@ -128,8 +128,8 @@ def refusal(path: Path, **bounds: int) -> AttemptFailed:
 def test_the_bound_on_pixels_is_exact(tmp_path: Path, tiles: list[Tile]) -> None:
     path = written(tmp_path, heic(tiles, 3, SIZE))
 
-    assert read_image(path, most_pixels=350_000).size == SIZE
-    assert refusal(path, most_pixels=349_999).code == "image_too_large"
+    assert read_image(path, max_pixels=350_000).size == SIZE
+    assert refusal(path, max_pixels=349_999).code == "image_too_large"
 
 
 def test_a_size_that_lies_is_refused(tmp_path: Path, tiles: list[Tile]) -> None:
@@ -175,7 +175,7 @@ def test_a_photo_is_never_a_video(tmp_path: Path, tiles: list[Tile], brand: byte
     path = written(tmp_path, heic(tiles, 3, SIZE).replace(b"ftypheic", b"ftyp" + brand))
 
     with pytest.raises(AttemptFailed) as caught:
-        decode_film(path, make.request(), most_bytes=1_000_000)
+        decode_film(path, make.request(), max_bytes=1_000_000)
 
     assert caught.value.code == "media_format"
     assert (media_type(path) or "").startswith("image/")

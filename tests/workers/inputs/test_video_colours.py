@@ -41,7 +41,7 @@ def made(tmp_path: Path) -> Make:
 
 def decode(path: Path, **changes: Any) -> Any:
     values = {"width": 256, "height": 64, "num_frames": 6, "fps": 12, "fit": "crop", **changes}
-    return decode_film(path, make.request(**values), most_bytes=10_000_000)
+    return decode_film(path, make.request(**values), max_bytes=10_000_000)
 
 
 def seen(path: Path) -> list[tuple[int, ...]]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.models.tuning import Levers
+from service.domain.models.tuning import Tuning
 from tests.workers.models import loaded, render
 from tests.workers.tuning.measure import apart
 
@@ -21,7 +21,7 @@ def test_another_kernel_changes_no_more_than_rounding(
     plain = loaded(model, checkpoint(model))
     before = render(plain)
 
-    adapter = loaded(model, checkpoint(model), Levers(attention="_native_math"))
+    adapter = loaded(model, checkpoint(model), Tuning(attention="_native_math"))
     frames = render(adapter)
 
     assert adapter.made_with["attention"] == "_native_math"
@@ -34,7 +34,7 @@ def test_another_kernel_changes_no_more_than_rounding(
 
 
 def test_attention_with_a_mask_keeps_its_own_kernel(checkpoint: Callable[[str], Path]) -> None:
-    adapter = loaded("ltx-2b", checkpoint("ltx-2b"), Levers(attention="_native_math"))
+    adapter = loaded("ltx-2b", checkpoint("ltx-2b"), Tuning(attention="_native_math"))
 
     blocks = adapter.pipe.transformer.transformer_blocks
     assert {block.attn1.processor._attention_backend.value for block in blocks} == {"_native_math"}
@@ -48,7 +48,7 @@ def test_a_model_whose_clip_and_prompt_share_an_attention_keeps_torch_s_own_and_
 ) -> None:
     plain = render(loaded(model, checkpoint(model)))
 
-    adapter = loaded(model, checkpoint(model), Levers(attention="_native_math"))
+    adapter = loaded(model, checkpoint(model), Tuning(attention="_native_math"))
 
     assert np.array_equal(render(adapter), plain)
     assert adapter.made_with["attention"].startswith("native: ")
@@ -63,7 +63,7 @@ def test_a_kernel_that_is_installed_but_does_not_run_here_is_refused_when_the_mo
         pytest.skip("a GPU has it")
 
     with pytest.raises(AttemptFailed, match=r"_native_cudnn cannot be had: No viable backend"):
-        loaded("ltx-2b", checkpoint("ltx-2b"), Levers(attention="_native_cudnn"))
+        loaded("ltx-2b", checkpoint("ltx-2b"), Tuning(attention="_native_cudnn"))
 
 
 @pytest.mark.parametrize("model", ["ltx-2b", "hunyuan"])
@@ -81,6 +81,6 @@ def test_a_kernel_that_is_not_there_is_refused_when_the_model_is_loaded(
     with pytest.raises(
         AttemptFailed, match=f"RUSHES_ATTENTION={name} cannot be had: .*{why}"
     ) as no:
-        loaded(model, checkpoint(model), Levers(attention=name))
+        loaded(model, checkpoint(model), Tuning(attention=name))
 
     assert (no.value.kind, no.value.code) == (FailureKind.INTERNAL, "lever_unavailable")

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.domain.models.tuning import Levers, Switch
+from service.domain.models.tuning import Switch, Tuning
 from service.workers.tuning.compiled import Compiled, blocks, why_not_compiled
 from tests.workers.models import loaded, render
 from tests.workers.tuning.measure import apart
 
 pytestmark = pytest.mark.slow
 
-ON = Levers(compile="on", compiled_shapes=1)
+ON = Tuning(compile="on", compiled_shapes=1)
 
 
 # Its compiler, in processes of its own, and its own use of itself.
@@ -40,8 +40,8 @@ def test_a_compiled_model_draws_the_same_and_runs_eager_past_the_shapes_it_may_c
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.timeout(600)
 def test_a_compiled_decoder_draws_the_same(checkpoint: Callable[[str], Path]) -> None:
-    eager = render(loaded("ltx-2b", checkpoint("ltx-2b"), Levers(compile="off")))
-    levers = Levers(compile="on", compile_decoder=True, compiled_shapes=1)
+    eager = render(loaded("ltx-2b", checkpoint("ltx-2b"), Tuning(compile="off")))
+    levers = Tuning(compile="on", compile_decoder=True, compiled_shapes=1)
     adapter = loaded("ltx-2b", checkpoint("ltx-2b"), levers)
 
     frames = render(adapter)
@@ -113,7 +113,7 @@ def test_a_failure_of_the_model_s_own_is_not_the_compiler_s() -> None:
 def test_a_model_that_is_not_compiled_says_why(
     checkpoint: Callable[[str], Path], model: str, switch: Switch, why: str
 ) -> None:
-    adapter = loaded(model, checkpoint(model), Levers(compile=switch))
+    adapter = loaded(model, checkpoint(model), Tuning(compile=switch))
 
     assert adapter.made_with["compile"] == why
 
@@ -127,6 +127,6 @@ def test_all_models_but_mochi_can_be_compiled(
     transformer = loaded(model, checkpoint(model)).pipe.transformer
     cpu = torch.device("cpu")
 
-    assert why_not_compiled(Levers(compile="on"), transformer, cpu) is None
-    stored = Levers(compile="on", quantize="float8-storage")
+    assert why_not_compiled(Tuning(compile="on"), transformer, cpu) is None
+    stored = Tuning(compile="on", quantize="float8-storage")
     assert str(why_not_compiled(stored, transformer, cpu)).startswith("off: float8-storage")

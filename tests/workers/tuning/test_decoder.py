@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.models.tuning import Levers, Profile
+from service.domain.models.tuning import Profile, Tuning
 from service.workers.adapters.diffusion import DiffusionAdapter
 from service.workers.tuning.decoder import prepare_vae
 from tests.workers.models import loaded, render
@@ -117,7 +117,7 @@ def test_another_layout_of_the_decoder_changes_no_more_than_rounding(
 
     plain = render(loaded(model, checkpoint(model)))
 
-    adapter = loaded(model, checkpoint(model), Levers(vae_channels_last=True))
+    adapter = loaded(model, checkpoint(model), Tuning(vae_channels_last=True))
 
     convolutions = [m for m in adapter.pipe.vae.modules() if isinstance(m, torch.nn.Conv3d)]
     assert all(
@@ -132,7 +132,7 @@ def test_a_decoder_in_bfloat16_is_a_few_levels_away(checkpoint: Callable[[str], 
 
     adapter = loaded("wan2.2-5b", checkpoint("wan2.2-5b"))
     plain = render(adapter)
-    prepare_vae(adapter.pipe.vae, Levers(vae_dtype="bfloat16"), torch.bfloat16)
+    prepare_vae(adapter.pipe.vae, Tuning(vae_dtype="bfloat16"), torch.bfloat16)
 
     most, mean = apart(render(adapter), plain)
 
@@ -148,6 +148,6 @@ def test_the_decoder_keeps_its_precision_where_the_transformer_has_none_smaller(
 
     adapter = loaded("wan2.2-5b", checkpoint("wan2.2-5b"))
 
-    prepare_vae(adapter.pipe.vae, Levers(vae_dtype="bfloat16"), torch.float32)
+    prepare_vae(adapter.pipe.vae, Tuning(vae_dtype="bfloat16"), torch.float32)
 
     assert adapter.pipe.vae.dtype is torch.float32

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.domain.models.tuning import Levers
+from service.domain.models.tuning import Tuning
 from service.workers.tuning.embeddings import Embeddings
 from tests.workers.models import loaded, render
 
@@ -30,8 +30,8 @@ class Pipe:
         return torch.full((len(prompt),), float(max_length)), None
 
 
-def remembering(most_bytes: int) -> tuple[Pipe, Embeddings]:
-    pipe, embeddings = Pipe(), Embeddings(most_bytes)
+def remembering(max_bytes: int) -> tuple[Pipe, Embeddings]:
+    pipe, embeddings = Pipe(), Embeddings(max_bytes)
     embeddings.remember(pipe)
     return pipe, embeddings
 
@@ -42,7 +42,7 @@ def test_a_prompt_that_was_read_before_gives_the_same_clip_bit_for_bit(
 ) -> None:
     avoid = None if model == "hunyuan" else "fog"
     without = render(
-        loaded(model, checkpoint(model), Levers(embeddings_bytes=0)), negative_prompt=avoid
+        loaded(model, checkpoint(model), Tuning(embeddings_bytes=0)), negative_prompt=avoid
     )
     adapter = loaded(model, checkpoint(model))
     calls: list[Any] = []

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.models.tuning import Levers, Quantize
+from service.domain.models.tuning import Quantize, Tuning
 from tests.workers.models import loaded, render
 from tests.workers.tuning.measure import apart
 
@@ -42,7 +42,7 @@ def test_weights_in_eight_bits_take_less_room_and_move_a_clip_by_a_few_levels(
     plain = loaded(model, checkpoint(model))
     frames = render(plain)
 
-    adapter = loaded(model, checkpoint(model), Levers(quantize=how))
+    adapter = loaded(model, checkpoint(model), Tuning(quantize=how))
 
     found = apart(render(adapter), frames)
     assert 0 < found[0] <= most
@@ -59,7 +59,7 @@ def test_multiplying_in_float8_is_refused_on_a_cpu(
     checkpoint: Callable[[str], Path], model: str
 ) -> None:
     with pytest.raises(AttemptFailed, match=r"RUSHES_QUANTIZE=float8 .*Ada or Hopper") as no:
-        loaded(model, checkpoint(model), Levers(quantize="float8"))
+        loaded(model, checkpoint(model), Tuning(quantize="float8"))
 
     assert (no.value.kind, no.value.code) == (FailureKind.INTERNAL, "lever_unavailable")
 
@@ -70,4 +70,4 @@ def test_without_torchao_the_refusal_says_what_installs_it(
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
 
     with pytest.raises(AttemptFailed, match="`make quantize` installs it"):
-        loaded("ltx-2b", checkpoint("ltx-2b"), Levers(quantize="int8-weights"))
+        loaded("ltx-2b", checkpoint("ltx-2b"), Tuning(quantize="int8-weights"))

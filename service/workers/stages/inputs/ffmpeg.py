@@ -25,11 +25,11 @@ _DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _CODECS = ",".join([*VIDEO_CODECS, "libdav1d", *_DECODERS.values(), *AUDIO_CODECS, "mp3float"])
 
 
-class Unread(Exception):
+class UnreadableMedia(Exception):
     """ffmpeg could not read the file."""
 
 
-class Late(Unread):
+class Late(UnreadableMedia):
     """ffmpeg was not done in time."""
 
 
@@ -86,7 +86,7 @@ def reading(
         raise Late
     if code != 0:
         blame_for_ffmpeg(code)
-        raise Unread
+        raise UnreadableMedia
 
 
 def _started(file: IO[bytes], command: list[str]) -> subprocess.Popen[bytes]:

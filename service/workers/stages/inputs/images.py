@@ -13,7 +13,7 @@ from service.media.exif import orientation
 from service.media.image_parts import ImageParts, NoImage
 from service.media.named_colours import Colours
 from service.workers.stages.inputs import jpeg, png, webp
-from service.workers.stages.inputs.ffmpeg import Unread
+from service.workers.stages.inputs.ffmpeg import UnreadableMedia
 from service.workers.stages.inputs.photos import read_photo
 from service.workers.stages.inputs.srgb import to_srgb
 
@@ -33,7 +33,7 @@ _WIDE = ("RGB;16B", "RGBA;16B")  # Pillow's names for 16 bits a channel
 
 
 def read_image(
-    path: Path, *, most_pixels: int = 24_000_000, most_bytes: int = 32_000_000
+    path: Path, *, max_pixels: int = 24_000_000, max_bytes: int = 32_000_000
 ) -> Image.Image:
     """The PNG, JPEG, WebP, HEIC or AVIF in `path` as 8-bit sRGB without metadata, upright.
 
@@ -48,36 +48,36 @@ def read_image(
     broken). Whatever the bytes, nothing else is raised, and at the default bounds less than 600 MB
     are needed.
     """
-    content = _content(path, most_bytes)
+    content = _content(path, max_bytes)
     if heif.media_type(content[:16]) is not None:
-        return _rgb(*_photo(path, content, most_pixels))
+        return _rgb(*_photo(path, content, max_pixels))
     parts = _parts(content)
-    _check_pixels(parts.width, parts.height, most_pixels)
+    _check_pixels(parts.width, parts.height, max_pixels)
     picture = _rgb(_decoded(parts), parts)
     turn = _UPRIGHT.get(orientation(parts.exif))
     return picture if turn is None else picture.transpose(turn)
 
 
-def _content(path: Path, most_bytes: int) -> bytes:
+def _content(path: Path, max_bytes: int) -> bytes:
     size_bytes = path.stat().st_size
-    if size_bytes > most_bytes:
-        raise _refused("too_large", f"has {size_bytes:,} bytes; at most {most_bytes:,} are taken")
+    if size_bytes > max_bytes:
+        raise _refused("too_large", f"has {size_bytes:,} bytes; at most {max_bytes:,} are taken")
     return path.read_bytes()
 
 
-def _check_pixels(width: int, height: int, most_pixels: int) -> None:
-    if width * height > most_pixels:
+def _check_pixels(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
         size = f"{width}x{height}"
-        raise _refused("too_large", f"is {size}; at most {most_pixels:,} pixels are taken")
+        raise _refused("too_large", f"is {size}; at most {max_pixels:,} pixels are taken")
 
 
-def _photo(path: Path, content: bytes, most_pixels: int) -> tuple[Image.Image, ImageParts]:
+def _photo(path: Path, content: bytes, max_pixels: int) -> tuple[Image.Image, ImageParts]:
     """A HEIC or AVIF upright, as `photos` decodes it, and what its numbers mean."""
     try:
         parts = heif.take_apart(content)
-        _check_pixels(parts.width, parts.height, most_pixels)
+        _check_pixels(parts.width, parts.height, max_pixels)
         image = read_photo(path, parts)
-    except (NoImage, Unread) as error:
+    except (NoImage, UnreadableMedia) as error:
         why = str(error) or "it is cut off, broken or of an unusual kind"
         raise _refused("unreadable", f"cannot be read: {why}; give it as JPEG") from None
     plain = ImageParts("HEIF", *image.size, b"", parts.profile, b"", parts.colours)

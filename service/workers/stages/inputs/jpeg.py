@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from service.media.image_parts import (
-    MOST_PROFILE_BYTES,
+    MAX_PROFILE_BYTES,
     ImageParts,
     NoImage,
     check_part,
@@ -14,7 +14,7 @@ from service.media.image_parts import (
 
 START = b"\xff\xd8\xff"
 # A progressive file has about 10. Each costs a pass over the whole image, however short it is.
-_MOST_SCANS = 64
+_MAX_SCANS = 64
 _MARKER = re.compile(rb"\xff+([^\xff])", re.DOTALL)
 _SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
 _SCAN, _END = 0xDA, b"\xff\xd9"
@@ -71,10 +71,10 @@ def _scans(content: bytes, place: int) -> bytes:
     end = content.find(_END, place)
     if end < 0:
         raise NoImage("it is cut off")
-    if content.count(b"\xff\xda", place, end) > _MOST_SCANS:
-        raise NoImage(f"it has more than {_MOST_SCANS} scans")
+    if content.count(b"\xff\xda", place, end) > _MAX_SCANS:
+        raise NoImage(f"it has more than {_MAX_SCANS} scans")
     return content[place : end + 2]
 
 
 def _moderate(profile: bytes) -> bytes | None:
-    return profile if 0 < len(profile) <= MOST_PROFILE_BYTES else None
+    return profile if 0 < len(profile) <= MAX_PROFILE_BYTES else None

@@ -20,10 +20,10 @@ from service.workers.stages.inputs.ffmpeg import (
     AUDIO_CODECS,
     VIDEO_CODECS,
     Late,
-    Unread,
+    UnreadableMedia,
     reading,
 )
-from service.workers.stages.inputs.tracks import Overlong, Track, read_tracks
+from service.workers.stages.inputs.tracks import TooLong, Track, read_tracks
 from service.workers.stages.inputs.video_colours import FrameFacts, filters, read_first_frame
 
 Kind = Literal["audio", "video"]
@@ -37,7 +37,7 @@ _STARTS = re.compile(
 _PACKETS = "-map 0:V:0? -map 0:a:0? -c copy -f framecrc"
 _PADDING_SECONDS = 0.1  # an encoder fills up its last packet
 _SAMPLE_BYTES = 2
-_LONGEST_FILM_SECONDS = 600.0
+_MAX_VIDEO_SECONDS = 600.0
 _FILM_TIMEOUT = timedelta(seconds=120)
 _BLOCK_BYTES = 1 << 16
 _MAX_FRAME_PIXELS = 24_000_000  # as of an image; 5.3K from top to bottom has as many
@@ -62,20 +62,20 @@ class MediaFacts:
 
 
 def probe_media(
-    path: Path, *, kinds: Set[Kind], most_bytes: int, most_seconds: float, timeout: timedelta
+    path: Path, *, kinds: Set[Kind], max_bytes: int, max_seconds: float, timeout: timedelta
 ) -> MediaFacts:
     """Facts about the first video and the first sound track of `path`; nothing is decoded for them.
 
     MP4, QuickTime, WebM, Matroska, WAV, MP3, FLAC and Ogg are taken, by their first bytes. Times
     are those of the packets: of sound only `decode_audio` can tell how much there really is, and of
-    pictures there are at most 240 for each of `most_seconds`. Raises AttemptFailed (user):
+    pictures there are at most 240 for each of `max_seconds`. Raises AttemptFailed (user):
     `media_too_large`, `media_format`, `media_too_long`, `media_kind` (none of `kinds`),
     `media_codec` (one that is not read), `media_frame_too_large`, `media_unreadable` (cut off or
     broken), or `media_timeout` when reading takes longer than `timeout`.
     """
-    _check_file(path, most_bytes)
-    with _refusing(most_seconds), reading(path, _PACKETS, timeout) as lines:
-        tracks = read_tracks(lines, most_seconds + _PADDING_SECONDS)
+    _check_file(path, max_bytes)
+    with _refusing(max_seconds), reading(path, _PACKETS, timeout) as lines:
+        tracks = read_tracks(lines, max_seconds + _PADDING_SECONDS)
     video, audio = tracks.get("video"), tracks.get("audio")
     if video is None and audio is None:
         raise _refused("unreadable", "holds neither sound nor pictures")
@@ -93,24 +93,24 @@ def decode_audio(
     into: Path,
     *,
     rate: Literal[16_000, 48_000] = 16_000,
-    most_bytes: int,
-    most_seconds: float,
+    max_bytes: int,
+    max_seconds: float,
     timeout: timedelta,
 ) -> float:
     """Write the first sound track to `into` as a mono 16-bit WAV of `rate` Hz; its length in s.
 
     The samples are counted as they come: whatever a file says of itself, `into` never holds more
-    than `most_seconds` and a tenth. Sound that breaks off is taken as far as it goes. Raises
+    than `max_seconds` and a tenth. Sound that breaks off is taken as far as it goes. Raises
     AttemptFailed as `probe_media` does, and then leaves no file.
     """
-    _check_file(path, most_bytes)
+    _check_file(path, max_bytes)
     try:
-        with _refusing(most_seconds), wave.open(str(into), "wb") as target:
+        with _refusing(max_seconds), wave.open(str(into), "wb") as target:
             target.setparams((1, _SAMPLE_BYTES, rate, 0, "NONE", ""))
-            for block in _samples(path, rate, most_seconds + _PADDING_SECONDS, timeout):
+            for block in _samples(path, rate, max_seconds + _PADDING_SECONDS, timeout):
                 target.writeframesraw(block)
             if not target.tell():
-                raise Unread
+                raise UnreadableMedia
             return target.tell() / rate
     except BaseException:
         into.unlink(missing_ok=True)
@@ -121,22 +121,22 @@ def decode_film(
     path: Path,
     request: VideoRequest,
     *,
-    most_bytes: int,
-    most_seconds: float = _LONGEST_FILM_SECONDS,
+    max_bytes: int,
+    max_seconds: float = _MAX_VIDEO_SECONDS,
     timeout: timedelta = _FILM_TIMEOUT,
 ) -> NDArray[np.uint8]:
     """The first video track from its start, at exactly the request's size, frame rate and number of
     frames: upright, in square pixels, cropped around the middle or padded with black as the request
-    has it. Of no more than `most_seconds`, of which what is not needed is not decoded.
+    has it. Of no more than `max_seconds`, of which what is not needed is not decoded.
 
     Raises AttemptFailed as `probe_media` does, and `media_too_short` for a film that ends more than
     a tenth of a second before the request's own end; what is lacking of less, the last frame fills.
     """
-    bounds: Any = {"most_bytes": most_bytes, "most_seconds": most_seconds, "timeout": timeout}
+    bounds: Any = {"max_bytes": max_bytes, "max_seconds": max_seconds, "timeout": timeout}
     codec = probe_media(path, kinds={"video"}, **bounds).codec
     film = np.empty((request.num_frames, request.height, request.width, 3), np.uint8)
     count = 0
-    with _refusing(most_seconds):
+    with _refusing(max_seconds):
         first = read_first_frame(path, codec, timeout)
         _check_frame(first.width, first.height)
         _check_matrix(first)
@@ -145,7 +145,7 @@ def decode_film(
                 film[count] = frame
                 count += 1
         if not count:
-            raise Unread
+            raise UnreadableMedia
     if len(film) - count > request.fps * _PADDING_SECONDS + 1:
         raise _refused(
             "too_short",
@@ -163,7 +163,7 @@ def _frames(
     shape = (*size, 4 if has_alpha else 3)
     while block := pixels.read(math.prod(shape)):
         if len(block) < math.prod(shape):
-            raise Unread
+            raise UnreadableMedia
         frame = np.frombuffer(block, np.uint8).reshape(shape)
         yield _over_white(frame) if has_alpha else frame
 
@@ -189,13 +189,13 @@ def _pixels(request: VideoRequest, first: FrameFacts) -> str:
     )
 
 
-def _samples(path: Path, rate: int, most_seconds: float, timeout: timedelta) -> Iterator[bytes]:
-    left = int(most_seconds * rate) * _SAMPLE_BYTES
+def _samples(path: Path, rate: int, max_seconds: float, timeout: timedelta) -> Iterator[bytes]:
+    left = int(max_seconds * rate) * _SAMPLE_BYTES
     with reading(path, f"-map 0:a:0 -ac 1 -ar {rate} -f s16le", timeout) as samples:
         while block := samples.read(_BLOCK_BYTES):
             left -= len(block)
             if left < 0:
-                raise Overlong
+                raise TooLong
             yield block
 
 
@@ -212,10 +212,10 @@ def _facts(kind: Kind, video: Track | None, audio: Track | None) -> MediaFacts:
     )
 
 
-def _check_file(path: Path, most_bytes: int) -> None:
+def _check_file(path: Path, max_bytes: int) -> None:
     size_bytes = path.stat().st_size
-    if size_bytes > most_bytes:
-        raise _refused("too_large", f"has {size_bytes:,} bytes; at most {most_bytes:,} are taken")
+    if size_bytes > max_bytes:
+        raise _refused("too_large", f"has {size_bytes:,} bytes; at most {max_bytes:,} are taken")
     with path.open("rb") as file:
         head = file.read(16)
         if heif.media_type(head) or not _STARTS.match(head):
@@ -241,15 +241,15 @@ def _check_matrix(frame: FrameFacts) -> None:
 
 
 @contextmanager
-def _refusing(most_seconds: float) -> Iterator[None]:
+def _refusing(max_seconds: float) -> Iterator[None]:
     """ffmpeg's trouble is the fault of whoever gave the file."""
     try:
         yield
-    except Overlong:
-        raise _refused("too_long", f"is longer than {most_seconds:g} s") from None
+    except TooLong:
+        raise _refused("too_long", f"is longer than {max_seconds:g} s") from None
     except Late:
         raise _refused("timeout", "takes too long to read") from None
-    except Unread:
+    except UnreadableMedia:
         raise _refused("unreadable", "is cut off or broken") from None
 
 

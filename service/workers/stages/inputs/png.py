@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from service.media.image_parts import (
-    MOST_PROFILE_BYTES,
+    MAX_PROFILE_BYTES,
     ImageParts,
     NoImage,
     check_part,
@@ -60,7 +60,7 @@ def _unpacked(body: bytes) -> bytes | None:
     """The profile of an iCCP chunk (a name, NUL, a method, zlib); None if it is broken or huge."""
     unpacker = zlib.decompressobj()
     try:
-        profile = unpacker.decompress(body.partition(b"\0")[2][1:], MOST_PROFILE_BYTES)
+        profile = unpacker.decompress(body.partition(b"\0")[2][1:], MAX_PROFILE_BYTES)
     except zlib.error:
         return None
     return profile if unpacker.eof else None

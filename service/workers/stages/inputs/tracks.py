@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
-_MOST_FPS = 240  # packets that all claim the same moment must not count as a short film
+_MAX_FPS = 240  # packets that all claim the same moment must not count as a short film
 _HEADER = re.compile(rb"#(tb|media_type|codec_id|dimensions) (\d+): (\S+)")
 _PACKET = re.compile(rb"(\d+), +(?:-?\d+|NOPTS), +(-?\d+), +(\d+),")
 
 
-class Overlong(Exception):
+class TooLong(Exception):
     """There is more in the file than was allowed."""
 
 
@@ -35,7 +35,7 @@ class Track:
         return self.packets / self.seconds if self.seconds else None
 
 
-def read_tracks(lines: Iterable[bytes], most_seconds: float) -> dict[str, Track]:
+def read_tracks(lines: Iterable[bytes], max_seconds: float) -> dict[str, Track]:
     """The tracks that have packets, by kind. Raises Overlong at the first packet too many."""
     tracks: dict[int, Track] = {}
     for line in lines:
@@ -46,8 +46,8 @@ def read_tracks(lines: Iterable[bytes], most_seconds: float) -> dict[str, Track]
             track = tracks[int(packet[1])]
             track.packets += 1
             track.end = max(track.end, int(packet[2]) + int(packet[3]))
-            if track.seconds > most_seconds or _too_dense(track, most_seconds):
-                raise Overlong
+            if track.seconds > max_seconds or _too_dense(track, max_seconds):
+                raise TooLong
     return {track.kind: track for track in tracks.values() if track.packets}
 
 
@@ -62,5 +62,5 @@ def _describe(track: Track, name: bytes, value: str) -> None:
         track.width, track.height = (int(side) for side in value.split("x"))
 
 
-def _too_dense(track: Track, most_seconds: float) -> bool:
-    return track.kind == "video" and track.packets > most_seconds * _MOST_FPS
+def _too_dense(track: Track, max_seconds: float) -> bool:
+    return track.kind == "video" and track.packets > max_seconds * _MAX_FPS

@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from service.workers.stages.inputs.ffmpeg import Unread, reading
+from service.workers.stages.inputs.ffmpeg import UnreadableMedia, reading
 
 _FRAME = re.compile(rb"\[Parsed_showinfo_0 @ \w+\] n: .* fmt:(\w+) .* s:(\d+)x(\d+) ")
 _TAGS = re.compile(
@@ -74,7 +74,7 @@ def read_first_frame(path: Path, codec: str, timeout: timedelta) -> FrameFacts:
             frame = frame or _FRAME.match(line)
             tags = tags or _TAGS.match(line)
     if frame is None or tags is None:
-        raise Unread
+        raise UnreadableMedia
     width, height = int(frame[2]), int(frame[3])
     return FrameFacts(frame[1].decode(), width, height, *(tag.decode() for tag in tags.groups()))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from service.media.image_parts import (
-    MOST_PROFILE_BYTES,
+    MAX_PROFILE_BYTES,
     ImageParts,
     NoImage,
     check_part,
@@ -28,7 +28,7 @@ def take_apart(content: bytes) -> ImageParts:
         width,
         height,
         content[:last],
-        profile if 0 < len(profile) <= MOST_PROFILE_BYTES else None,
+        profile if 0 < len(profile) <= MAX_PROFILE_BYTES else None,
         asides.get(b"EXIF", b""),
     )
 
