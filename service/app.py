@@ -45,19 +45,19 @@ def build(
 ) -> FastAPI:
     """The service as an ASGI app. The database is opened when it starts, not before; one that lasts
     elsewhere, in a `home` that the settings or the caller name, once this process owns it."""
-    bell, clock = Notifier(), clock or ServiceClock()
+    notifier, clock = Notifier(), clock or ServiceClock()
     app = _App(
         title="Rushes",
         version=rules.VERSION,
         summary="Text in, video out, on your own GPUs.",
-        lifespan=lambda app: _life(app, settings, bell, clock, home),
+        lifespan=lambda app: _life(app, settings, notifier, clock, home),
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
         openapi_url=None,  # it and its pages are ours: api/docs.py
         max_fast_path_bytes=settings.max_body_bytes,
         trusted_proxies=settings.trusted_proxies,
     )
-    app.state.bell = bell
+    app.state.notifier = notifier
     app.add_middleware(
         BodyLimit, most=settings.max_body_bytes, max_media=_incoming(settings).max_json_bytes
     )
@@ -110,36 +110,36 @@ def _operation_id(route: APIRoute) -> str:
 
 @asynccontextmanager
 async def _life(
-    app: FastAPI, settings: Settings, bell: Notifier, clock: ServiceClock, home: Replica | None
+    app: FastAPI, settings: Settings, notifier: Notifier, clock: ServiceClock, home: Replica | None
 ) -> AsyncIterator[None]:
-    bell.attach(asyncio.get_running_loop())
-    app.state.parts = None
+    notifier.attach(asyncio.get_running_loop())
+    app.state.runtime = None
     app.state.cards = rules.cards(settings)
     home = home or storage.home(settings)
     if home is None:
-        with _serving(app, settings, bell, clock):
+        with _serving(app, settings, notifier, clock):
             try:
                 yield
             finally:
-                bell.close()
+                notifier.close()
         return
     standby = Standby(
         partial(home.take, secrets.token_hex(8), clock.wall),
-        partial(_serving_restored, app, settings, bell, clock),
+        partial(_serving_restored, app, settings, notifier, clock),
     )
     standby.start()
     try:
         yield
     finally:
-        bell.close()
+        notifier.close()
         await asyncio.to_thread(standby.stop)
 
 
 @contextmanager
 def _serving_restored(
-    app: FastAPI, settings: Settings, bell: Notifier, clock: ServiceClock, offsite: Offsite
+    app: FastAPI, settings: Settings, notifier: Notifier, clock: ServiceClock, offsite: Offsite
 ) -> Iterator[None]:
     migrate(settings.database_url)
-    with _serving(app, settings, bell, clock, offsite):
+    with _serving(app, settings, notifier, clock, offsite):
         yield
-    bell.stir()  # whoever waits is to hear that it is over
+    notifier.wake_all()  # whoever waits is to hear that it is over

@@ -38,7 +38,7 @@ class Cloud:
 
     def changed(self, pool: Pool) -> None:
         """Wakes the containers that wait for work, and lets the scheduler count again."""
-        pool.bell.ring()
+        pool.notifier.notify()
         self.balance(pool)
 
     def deployed(self, name: str) -> App | None:

@@ -90,7 +90,7 @@ class FrontDoor:
                     data = self.blobs.path(chunk.data_blob_id).read_bytes()
                 yield deserialize_data_format(data, chunk.data_format, None)
             else:
-                await given.said.bell.wait()
+                await given.said.notifier.wait()
 
 
 def address(request: web.Request) -> tuple[str, str]:

@@ -61,7 +61,7 @@ class Inputs:
             if given := self.work.take(container):
                 self.scheduler.watch(given, container)
                 return pb.FunctionGetInputsResponse(inputs=[item(given)])
-            await container.pool.bell.wait(self.scheduler.idle_left_s(container))
+            await container.pool.notifier.wait(self.scheduler.idle_left_s(container))
 
     def retire_if_due(self, container: Container) -> None:
         if container.app_version != container.pool.app.version:

@@ -17,7 +17,7 @@ class Notifier:
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         event, self._event = self._event, asyncio.Event()
         event.set()
 
@@ -35,16 +35,16 @@ class Chunks:
 
     def __init__(self) -> None:
         self.items: list[pb.DataChunk] = []
-        self.bell = Notifier()
+        self.notifier = Notifier()
 
     def extend(self, chunks: list[pb.DataChunk]) -> None:
         self.items += chunks
-        self.bell.ring()
+        self.notifier.notify()
 
     async def at(self, index: int) -> pb.DataChunk:
         """Waits for the chunk at this index, counted from 0."""
         while len(self.items) <= index:
-            await self.bell.wait()
+            await self.notifier.wait()
         return self.items[index]
 
 
@@ -90,7 +90,7 @@ class Pool:
     overrides: pb.AutoscalerSettings = field(default_factory=pb.AutoscalerSettings)
     queue: deque[Input] = field(default_factory=deque)
     containers: list[Container] = field(default_factory=list)
-    bell: Notifier = field(default_factory=Notifier)
+    notifier: Notifier = field(default_factory=Notifier)
     crashes_in_a_row: int = 0
     not_before: float = 0.0
 

@@ -142,7 +142,7 @@ class Scheduler:
         self.work.failed(given, container, result)
         if slots(container.function) > 1:
             container.cancels.append(given.id)
-            container.cancel_bell.ring()
+            container.cancel_bell.notify()
         else:
             self.work.release(given, container)
             self.stop(container, "timeout", TIMEOUT_GRACE_S)

@@ -72,7 +72,7 @@ class Work:
         if given in given.pool.queue:
             given.pool.queue.remove(given)
         given.done.set()
-        given.said.bell.ring()
+        given.said.notifier.notify()
         self.drop(given)
         self.cloud.changed(given.pool)
 
@@ -117,7 +117,7 @@ class Work:
             self.finish(given, CANCELLED)
         for container in given.holders:
             container.cancels.append(given.id)
-            container.cancel_bell.ring()
+            container.cancel_bell.notify()
 
     def forget(self, given: Input) -> None:
         """Nobody waits for this input any more: it is not started if it was not yet."""

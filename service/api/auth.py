@@ -12,7 +12,7 @@ from service.api.deps import runtime_of
 from service.api.forwarded import reached_at
 from service.api.signed_links import SignedLinks
 from service.domain.errors import Forbidden, Unauthenticated, Unavailable
-from service.domain.key import Key, opens, prefix_of
+from service.domain.key import Key, matches, prefix_of
 from service.runtime.runtime import Runtime
 from service.store import keys
 
@@ -21,7 +21,7 @@ from service.store import keys
 class RequestContext:
     """One request with a good API key."""
 
-    parts: Runtime
+    runtime: Runtime
     key: Key
     links: SignedLinks
 
@@ -36,26 +36,26 @@ class _Bearer(SecurityBase):
 
 class _ApiKey(_Bearer):
     async def __call__(self, request: Request) -> RequestContext:
-        return visit(request, await _key(request))
+        return context(request, await _key(request))
 
 
 class _AdminKey(_ApiKey):
     async def __call__(self, request: Request) -> RequestContext:
-        visit = await super().__call__(request)
-        if not visit.key.admin:
+        context = await super().__call__(request)
+        if not context.key.admin:
             raise Forbidden("this needs an admin key")
-        return visit
+        return context
 
 
 class _WorkerToken(_Bearer):
     """Only a worker of this service may ask for work."""
 
     async def __call__(self, request: Request) -> Runtime:
-        parts = runtime_of(request)
+        runtime = runtime_of(request)
         secret = bearer(request) or ""
-        if not hmac.compare_digest(secret.encode(), parts.worker_token.encode()):
+        if not hmac.compare_digest(secret.encode(), runtime.worker_token.encode()):
             raise Unauthenticated("this needs the worker token")
-        return parts
+        return runtime
 
 
 class _AttemptToken(_Bearer):
@@ -87,7 +87,7 @@ def known_key(request: Request) -> Key | None:
     """The key of this request, if it was seen a moment ago."""
     secret = bearer(request)
     try:
-        return None if secret is None else runtime_of(request).keyring.find(secret)
+        return None if secret is None else runtime_of(request).key_cache.find(secret)
     except Unavailable:
         return None
 
@@ -99,36 +99,36 @@ async def admitted(request: Request) -> None:
 
 
 async def _key(request: Request) -> Key:
-    parts = runtime_of(request)
+    runtime = runtime_of(request)
     secret = bearer(request)
     if secret is None:
         raise Unauthenticated("send your API key as `Authorization: Bearer <key>`")
-    key = await authenticate(parts, secret)
+    key = await authenticate(runtime, secret)
     if key is None:
         raise Unauthenticated(_UNKNOWN)
     return key
 
 
-def visit(request: Request, key: Key) -> RequestContext:
+def context(request: Request, key: Key) -> RequestContext:
     """Raises RateLimited where this key comes too often."""
-    parts = runtime_of(request)
-    parts.requests.spend(key.id)
-    return RequestContext(parts, key, links(request, parts))
+    runtime = runtime_of(request)
+    runtime.request_limit.spend(key.id)
+    return RequestContext(runtime, key, links(request, runtime))
 
 
-async def authenticate(parts: Runtime, secret: str) -> Key | None:
+async def authenticate(runtime: Runtime, secret: str) -> Key | None:
     """The key with this secret. An unknown one costs the same work as a wrong one."""
-    if (known := parts.keyring.find(secret)) is not None:
+    if (known := runtime.key_cache.find(secret)) is not None:
         return known
     prefix = prefix_of(secret)
-    key = await parts.read(lambda tx: keys.find(tx, prefix))
-    good = opens(secret, key.secret_hash if key is not None else bytes(32))
+    key = await runtime.read(lambda tx: keys.find(tx, prefix))
+    good = matches(secret, key.secret_hash if key is not None else bytes(32))
     if key is None or not good or key.revoked_at is not None:
         return None
-    parts.keyring.remember(key)
+    runtime.key_cache.remember(key)
     return key
 
 
-def links(request: Request, parts: Runtime) -> SignedLinks:
+def links(request: Request, runtime: Runtime) -> SignedLinks:
     """Links to the address that the request came to, unless the settings name a public one."""
-    return SignedLinks(parts.link_secret, parts.public_url or reached_at(request))
+    return SignedLinks(runtime.link_secret, runtime.public_url or reached_at(request))

@@ -9,13 +9,13 @@ from service.runtime.runtime import Runtime
 
 
 # A coroutine, because FastAPI sends plain functions to a thread, which costs more than this does.
-async def parts(request: Request) -> Runtime:
+async def runtime(request: Request) -> Runtime:
     return runtime_of(request)
 
 
 def runtime_of(request: Request) -> Runtime:
     """Raises Unavailable while this process may not touch the database."""
-    found: Runtime | None = request.app.state.parts
+    found: Runtime | None = request.app.state.runtime
     if found is None:
         raise Unavailable(
             "the database is being taken over from another container", retry_after_seconds=3
@@ -24,4 +24,4 @@ def runtime_of(request: Request) -> Runtime:
     return found
 
 
-RuntimeDep = Annotated[Runtime, Depends(parts)]
+RuntimeDep = Annotated[Runtime, Depends(runtime)]

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
-from service.api.auth import known_key, visit
+from service.api.auth import context, known_key
 from service.api.body.parse import ParsedBody
 from service.api.deps import runtime_of
 from service.api.middleware import RequestId
@@ -60,7 +60,7 @@ class FastPath:
             return
 
         async def route() -> Response:
-            return await get_job(job_id, request, visit(request, key))
+            return await get_job(job_id, request, context(request, key))
 
         await _answer(route, request, receive, send)
 
@@ -72,7 +72,7 @@ class FastPath:
             await self.app(scope, receive, send)
             return
         try:
-            body = await runtime_of(request).incoming.in_time(_body(receive, headers))
+            body = await runtime_of(request).uploads.in_time(_body(receive, headers))
         except (ClientDisconnect, ServiceError) as error:
             await self.app(scope, _broken_off(error), send)
             return
@@ -83,8 +83,8 @@ class FastPath:
             return
 
         async def route() -> Response:
-            known = visit(request, key)
-            asked = ParsedBody(ask, UploadArea(known.parts.incoming, key.id))
+            known = context(request, key)
+            asked = ParsedBody(ask, UploadArea(known.runtime.uploads, key.id))
             prefer, name = _text(headers, b"prefer"), _text(headers, b"idempotency-key")
             return await generate_video(asked, request, known, prefer, name)
 

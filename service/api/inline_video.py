@@ -26,13 +26,13 @@ class InlineAnswer(Response):
     media_type = "application/json"
 
     def __init__(
-        self, parts: Runtime, job: Job, instead: Response, max_seconds: float = 600.0
+        self, runtime: Runtime, job: Job, instead: Response, max_seconds: float = 600.0
     ) -> None:
         """`instead` is sent where all of the key's shares stay taken: the job is made, and a
         refusal would invite its client to ask for another."""
         super().__init__()
         del self.headers["content-length"]
-        self._parts = parts
+        self._parts = runtime
         self._job = job
         self._instead = instead
         self._max_seconds = max_seconds
@@ -48,7 +48,7 @@ class InlineAnswer(Response):
             await self._instead(scope, receive, send)
 
     async def _send_within_share(self, send: Send) -> None:
-        async with self._parts.inline_shares.hold(self._job.key_id):
+        async with self._parts.inline_slots.hold(self._job.key_id):
             file = await run_in_threadpool(self._open)
             try:
                 async with asyncio.timeout(self._max_seconds):

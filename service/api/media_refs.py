@@ -23,8 +23,8 @@ class ResolvedMedia:
     origins: dict[Role, Origin] = field(default_factory=dict)
 
 
-async def bring(
-    visit: RequestContext, asked: ParsedBody[VideoParams], again: Job | None = None
+async def resolve_media(
+    context: RequestContext, asked: ParsedBody[VideoParams], again: Job | None = None
 ) -> ResolvedMedia:
     """Raises RequestRefused naming the field of a URL that is never called, and of a job that has
     no such clip for this key. Of the job that is tried `again` come those that were not changed."""
@@ -34,12 +34,12 @@ async def bring(
             path, ref = asked.files[role]
             _add(found, role, ref, path)
         elif "://" in text:
-            refuse_bad_target(visit.parts, text, f"/{role}")
+            refuse_bad_target(context.runtime, text, f"/{role}")
             _add(found, role, MediaRef(source="url", url=text))
         elif again is not None and text == kept_text(again, role):
             _add(found, role, again.request.media[role], StoredInput(input_key(again.id, role)))
         else:
-            ref, clip = await _clip(visit, text, role)
+            ref, clip = await _clip(context, text, role)
             _add(found, role, ref, clip)
     return found
 
@@ -60,9 +60,9 @@ def _add(found: ResolvedMedia, role: Role, ref: MediaRef, origin: Origin | None 
         found.origins[role] = origin
 
 
-async def _clip(visit: RequestContext, text: str, role: Role) -> tuple[MediaRef, StoredInput]:
+async def _clip(context: RequestContext, text: str, role: Role) -> tuple[MediaRef, StoredInput]:
     """A job's video, or its last frame where a picture is wanted."""
-    job = await _own_job(visit, text, role)
+    job = await _own_job(context, text, role)
     facts = job.result
     if job.state is not JobState.SUCCEEDED or facts is None:
         detail = f"job {job.id} is {job.state}; only the clip of one that succeeded can be used"
@@ -82,11 +82,11 @@ async def _clip(visit: RequestContext, text: str, role: Role) -> tuple[MediaRef,
     return ref, StoredInput(artifact.key)
 
 
-async def _own_job(visit: RequestContext, text: str, role: Role) -> Job:
+async def _own_job(context: RequestContext, text: str, role: Role) -> Job:
     """Another's job is answered like one that never was."""
     try:
         if ids.is_id("job", text):
-            return await visit.parts.find_job(JobId(text), visit.key.id)
+            return await context.runtime.find_job(JobId(text), context.key.id)
     except NotFound:
         pass
     raise RequestRefused([FieldError(f"/{role}", f"no job {text[:64]}", "unknown_job")])

@@ -21,14 +21,14 @@ from service.runtime.runtime import Runtime
 _LOOK_AGAIN_SECONDS = 2.0
 
 
-async def view(visit: RequestContext, job: Job) -> JobOut:
+async def view(context: RequestContext, job: Job) -> JobOut:
     """The job as its owner sees it, with its place in the queue and a guess at the time left."""
-    parts, place = visit.parts, None
+    runtime, place = context.runtime, None
     if job.state is JobState.QUEUED:
-        place = await parts.place(job)
+        place = await runtime.place(job)
     return JobOut.from_domain(
         job,
-        visit.links,
+        context.links,
         card=CARDS.get(job.request.model),
         position=None if place is None else place.position,
         eta_seconds=_eta_seconds(job, place),
@@ -62,33 +62,33 @@ def tag_of(content: bytes) -> str:
     return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
-async def wait_final(request: Request, parts: Runtime, job: Job, wait: timedelta) -> Job | None:
+async def wait_final(request: Request, runtime: Runtime, job: Job, wait: timedelta) -> Job | None:
     """The job as soon as it is final, or as it is when the wait is over or its client has hung up;
     None at once where too many requests are held already."""
-    deadline = parts.clock.passed() + min(wait, parts.limits.max_wait)
-    with parts.waits.hold(job.key_id) as held, parts.bell.listen(job.id) as rung:
+    deadline = runtime.clock.passed() + min(wait, runtime.limits.max_wait)
+    with runtime.wait_slots.hold(job.key_id) as held, runtime.notifier.listen(job.id) as event:
         if not held:
             return None
         while True:
-            rung.clear()
-            now = await parts.find_job(job.id, job.key_id)
-            left = (deadline - parts.clock.passed()).total_seconds()
-            if now.state.final or left <= 0 or parts.bell.closed:
+            event.clear()
+            now = await runtime.find_job(job.id, job.key_id)
+            left = (deadline - runtime.clock.passed()).total_seconds()
+            if now.state.final or left <= 0 or runtime.notifier.closed:
                 return now
             if await request.is_disconnected():
                 return now  # its place is another's
-            await heard(rung, min(left, _LOOK_AGAIN_SECONDS))
+            await heard(event, min(left, _LOOK_AGAIN_SECONDS))
 
 
-def inline_answer(parts: Runtime, job: Job, instead: Response) -> Response:
+def inline_answer(runtime: Runtime, job: Job, instead: Response) -> Response:
     """Answer with the video itself in base64, or with `instead` where too many of the key are being
     sent. Raises TooLarge where it is too big for that."""
     assert job.result is not None, "only a success has a video"
     video = job.result.video
-    if video.size_bytes > parts.limits.max_inline_bytes:
+    if video.size_bytes > runtime.limits.max_inline_bytes:
         raise TooLarge(
             f"the video of job {job.id} is there, but has {video.size_bytes:,} bytes; at most "
-            f"{parts.limits.max_inline_bytes:,} are sent inline: fetch it from its video_url",
+            f"{runtime.limits.max_inline_bytes:,} are sent inline: fetch it from its video_url",
             code="too_large_inline",
         )
-    return InlineAnswer(parts, job, instead)
+    return InlineAnswer(runtime, job, instead)

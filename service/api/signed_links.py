@@ -30,7 +30,7 @@ class SignedLinks:
         query = urlencode({"variant": variant, "expires": expires, "signature": signature})
         return f"{self.job(job.id, '/content')}?{query}"
 
-    def opens(
+    def matches(
         self, job_id: str, variant: Variant, expires: int, signature: str, now: datetime
     ) -> bool:
         wanted = self._sign(job_id, variant, expires)

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.auth import RequestContext
 from service.api.body.parse import ParsedBody
-from service.api.media_refs import ResolvedMedia, bring
+from service.api.media_refs import ResolvedMedia, resolve_media
 from service.api.responses import inline_answer, json_answer, view, wait_final
 from service.api.urls import refuse_bad_target
 from service.domain.errors import FieldError, InputsFull, RequestRefused, Unavailable
@@ -62,47 +62,51 @@ class SubmitRequest:
 
 
 async def submission(
-    visit: RequestContext, plea: SubmitRequest
+    context: RequestContext, submit_request: SubmitRequest
 ) -> tuple[Submission, ResolvedMedia]:
     """Resolve the ask against its models' cards; raises RequestRefused naming each wrong field."""
-    parts, ask = visit.parts, plea.asked.ask
-    brought = await bring(visit, plea.asked, plea.again)
-    first, *others = candidates(parts.cards, parts.terms.rates, ask, brought.media)
+    runtime, ask = context.runtime, submit_request.asked.ask
+    brought = await resolve_media(context, submit_request.asked, submit_request.again)
+    first, *others = candidates(runtime.cards, runtime.terms.rates, ask, brought.media)
     if ask.webhook_url is not None:
-        refuse_bad_target(parts, ask.webhook_url, "/webhook_url")
+        refuse_bad_target(runtime, ask.webhook_url, "/webhook_url")
     asked = Submission(
-        key_id=visit.key.id,
+        key_id=context.key.id,
         request=first.request,
         fallbacks=tuple(other.as_fallback() for other in others),
-        timeout=_timeout(ask, parts.limits),
+        timeout=_timeout(ask, runtime.limits),
         start_timeout=_seconds(ask.start_timeout_seconds),
         priority=ask.priority or "normal",
         metadata=ask.metadata or {},
         # What is reserved must do whoever makes it.
         estimated_usd=max(each.estimated_usd for each in (first, *others)),
         rate=first.rate,
-        api_url=visit.links.base[:300],
+        api_url=context.links.base[:300],
         expected=timedelta(seconds=first.expected_seconds),
         webhook_url=ask.webhook_url,
         webhook_events=None if ask.webhook_events is None else list(ask.webhook_events),
-        retry_of=None if plea.again is None else plea.again.id,
-        traceparent=_traceparent(plea.request),
-        idempotency=plea.named,
+        retry_of=None if submit_request.again is None else submit_request.again.id,
+        traceparent=_traceparent(submit_request.request),
+        idempotency=submit_request.named,
         job_id=new_id() if brought.origins else None,
     )
     return asked, brought
 
 
-async def accept(visit: RequestContext, plea: SubmitRequest, *, prefer: str | None) -> Response:
+async def accept(
+    context: RequestContext, submit_request: SubmitRequest, *, prefer: str | None
+) -> Response:
     """Make the job durable, wait for it where that was asked for, and answer."""
-    accepted = await _known(visit, plea) or await _submit(visit, plea)
-    plea.asked.desk.clear()  # not held through the wait
+    accepted = await _known(context, submit_request) or await _submit(context, submit_request)
+    submit_request.asked.area.clear()  # not held through the wait
     failpoint("submit.committed")
-    return await answered(visit, plea.request, accepted, plea.asked.ask, prefer=prefer)
+    return await answered(
+        context, submit_request.request, accepted, submit_request.asked.ask, prefer=prefer
+    )
 
 
 async def answered(
-    visit: RequestContext,
+    context: RequestContext,
     request: Request,
     accepted: Accepted,
     said: VideoOptions,
@@ -111,8 +115,8 @@ async def answered(
 ) -> Response:
     """202 with the job; 200 when it became final within the wait, which a `response_format` of
     `b64_json` answers with the video itself."""
-    parts, links = visit.parts, visit.links
-    job, wait = accepted.job, _wait(prefer, parts.limits.max_wait)
+    runtime, links = context.runtime, context.links
+    job, wait = accepted.job, _wait(prefer, runtime.limits.max_wait)
     log.info(
         "job found again" if accepted.replayed else "job accepted",
         job=job.id,
@@ -124,72 +128,76 @@ async def answered(
     if accepted.replayed:
         headers["Idempotency-Replayed"] = "true"
     if wait is not None:
-        waited = await wait_final(request, parts, job, wait)
+        waited = await wait_final(request, runtime, job, wait)
         if waited is not None:
             headers["Preference-Applied"] = f"wait={int(wait.total_seconds())}"
             job = waited
-    answer = json_answer(await view(visit, job), 200 if job.state.final else 202)
+    answer = json_answer(await view(context, job), 200 if job.state.final else 202)
     if said.response_format == "b64_json" and job.state is JobState.SUCCEEDED:
-        answer = inline_answer(parts, job, instead=answer)
+        answer = inline_answer(runtime, job, instead=answer)
     answer.headers.update(headers)
     return answer
 
 
-async def _known(visit: RequestContext, plea: SubmitRequest) -> Accepted | None:
+async def _known(context: RequestContext, submit_request: SubmitRequest) -> Accepted | None:
     """What the same request made before. Looked for ahead only where files would be kept in vain,
     or where a job that it names may be gone by now."""
-    return await earlier(visit, plea.named) if plea.asked.ask.media_texts else None
+    return (
+        await earlier(context, submit_request.named)
+        if submit_request.asked.ask.media_texts
+        else None
+    )
 
 
-async def earlier(visit: RequestContext, named: Idempotency | None) -> Accepted | None:
+async def earlier(context: RequestContext, named: Idempotency | None) -> Accepted | None:
     """What the same request made before, durable by now."""
     if named is None:
         return None
-    parts, key_id = visit.parts, visit.key.id
-    now = parts.clock()
-    if await parts.read(lambda tx: find_earlier(tx, key_id, named, now)) is None:
+    runtime, key_id = context.runtime, context.key.id
+    now = runtime.clock()
+    if await runtime.read(lambda tx: find_earlier(tx, key_id, named, now)) is None:
         return None
     # Committed is not yet durable, where the database is copied elsewhere: a write waits for that.
-    return await parts.write(lambda tx: find_earlier(tx, key_id, named, now))
+    return await runtime.write(lambda tx: find_earlier(tx, key_id, named, now))
 
 
-async def _submit(visit: RequestContext, plea: SubmitRequest) -> Accepted:
+async def _submit(context: RequestContext, submit_request: SubmitRequest) -> Accepted:
     """What is kept for a job that then is not accepted is thrown away at once."""
-    parts = visit.parts
+    runtime = context.runtime
     try:
-        asked, brought = await submission(visit, plea)
+        asked, brought = await submission(context, submit_request)
     except RequestRefused:
         # What was accepted stays so: a limit may be lower by now, a model gone.
-        before = await earlier(visit, plea.named)
+        before = await earlier(context, submit_request.named)
         if before is None:
             raise
         return before
-    parts.submits.spend(visit.key.id)
+    runtime.submit_limit.spend(context.key.id)
     if asked.job_id is None:
-        return await parts.submit(asked)
-    parts.room.check()
-    await _check_input_bytes(visit, kept_bytes(brought.media.values()))
-    await run_in_threadpool(keep, parts.artifacts, asked.job_id, brought.media, brought.origins)
+        return await runtime.submit(asked)
+    runtime.disk_space.check()
+    await _check_input_bytes(context, kept_bytes(brought.media.values()))
+    await run_in_threadpool(keep, runtime.artifacts, asked.job_id, brought.media, brought.origins)
     failpoint("inputs.kept")
     try:
-        accepted = await parts.submit(asked)
+        accepted = await runtime.submit(asked)
     except Unavailable:
         raise  # it may have been accepted all the same
     except BaseException:
-        await run_in_threadpool(discard, parts.artifacts, asked.job_id)
+        await run_in_threadpool(discard, runtime.artifacts, asked.job_id)
         raise
     if accepted.replayed:
-        await run_in_threadpool(discard, parts.artifacts, asked.job_id)
+        await run_in_threadpool(discard, runtime.artifacts, asked.job_id)
     return accepted
 
 
-async def _check_input_bytes(visit: RequestContext, more: int) -> None:
+async def _check_input_bytes(context: RequestContext, more: int) -> None:
     """Raises InputsFull. It sees what jobs have that are accepted, and not what comes in beside: so
     the limit may be passed once, by the bodies that one key may send at a time to each process
     (16, api/body/stream.py)."""
-    parts, key_id = visit.parts, visit.key.id
-    limit = parts.limits.max_input_bytes_per_key
-    kept = await parts.read(lambda tx: jobs.input_bytes(tx, key_id))
+    runtime, key_id = context.runtime, context.key.id
+    limit = runtime.limits.max_input_bytes_per_key
+    kept = await runtime.read(lambda tx: jobs.input_bytes(tx, key_id))
     if kept + more > limit:
         raise InputsFull(
             f"{kept:,} bytes of images and videos are kept for your jobs, and these have {more:,}: "

@@ -5,10 +5,10 @@ from service.egress.client import TargetRefused, check_url
 from service.runtime.runtime import Runtime
 
 
-def refuse_bad_target(parts: Runtime, url: str, pointer: str) -> None:
+def refuse_bad_target(runtime: Runtime, url: str, pointer: str) -> None:
     """Raises RequestRefused for a URL that would never be called."""
     try:
-        check_url(url, parts.egress_rules)
+        check_url(url, runtime.egress_rules)
     except TargetRefused as refused:
         why = refused.reason
         if "loopback" in why:

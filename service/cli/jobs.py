@@ -85,12 +85,12 @@ def download(
     connection: Connection,
 ) -> None:
     """Save a finished job's video."""
-    from service.cli import download as bring
+    from service.cli import download as resolve_media
     from service.cli import output
     from service.cli.client import connect, job_path
 
-    bring.check_output(to)
+    resolve_media.check_output(to)
     with connect(connection) as client:
         body = client.get(job_path(job_id))
-        file = bring.download(client, body, to, variant)
+        file = resolve_media.download(client, body, to, variant)
     output.as_json(body) if connection.as_json else output.line(f"saved {file}")

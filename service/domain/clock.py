@@ -44,7 +44,7 @@ class ServiceClock:
 
 
 @dataclass(frozen=True)
-class Doubt:
+class ClockUncertainty:
     """Time of which nobody can say whether it passed; it is believed to have from `until` on."""
 
     amount: timedelta
@@ -61,7 +61,7 @@ class Timeline:
     """
 
     seen_at: datetime
-    doubts: tuple[Doubt, ...] = ()
+    doubts: tuple[ClockUncertainty, ...] = ()
 
     def seen(self, now: datetime) -> "Timeline":
         """As it is when the service has run until `now`."""
@@ -70,25 +70,25 @@ class Timeline:
     def jumped(self, by: timedelta, now: datetime) -> "Timeline":
         """The clock went on `by` that much, of which nobody knows whether it passed, to `now`."""
         earlier = [
-            Doubt(doubt.amount, doubt.until + by)  # after as long a run as before
+            ClockUncertainty(doubt.amount, doubt.until + by)  # after as long a run as before
             for doubt in self.seen(now - by).doubts
         ]
         if by < timedelta(0):
             return Timeline(now, _less(earlier, -by))
         amount = by + sum((doubt.amount for doubt in earlier[1:]), timedelta(0))
-        return Timeline(now, (*earlier[:1], Doubt(amount, now + PATIENCE)))
+        return Timeline(now, (*earlier[:1], ClockUncertainty(amount, now + PATIENCE)))
 
     def certain(self, now: datetime) -> datetime:
         """The time that has passed for certain: what is deleted for good goes by it."""
         return now - sum((doubt.amount for doubt in self.seen(now).doubts), timedelta(0))
 
 
-def _less(doubts: list[Doubt], back: timedelta) -> tuple[Doubt, ...]:
+def _less(doubts: list[ClockUncertainty], back: timedelta) -> tuple[ClockUncertainty, ...]:
     """Take a jump back from the newest doubt first: it is most likely what is put right."""
-    kept: list[Doubt] = []
+    kept: list[ClockUncertainty] = []
     for doubt in reversed(doubts):
         taken = min(back, doubt.amount)
         back -= taken
         if doubt.amount > taken:
-            kept.insert(0, Doubt(doubt.amount - taken, doubt.until))
+            kept.insert(0, ClockUncertainty(doubt.amount - taken, doubt.until))
     return tuple(kept)

@@ -55,6 +55,6 @@ def hash_secret(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
-def opens(secret: str, secret_hash: bytes) -> bool:
+def matches(secret: str, secret_hash: bytes) -> bool:
     """Whether `secret` is the one that was hashed, compared in constant time."""
     return hmac.compare_digest(hash_secret(secret), secret_hash)

@@ -4,16 +4,16 @@ from datetime import datetime
 
 from service.domain.errors import Conflict, NotFound
 from service.domain.ids import KeyId
-from service.domain.key import Key, new_key, opens, prefix_of
+from service.domain.key import Key, matches, new_key, prefix_of
 from service.domain.price import Balance
 from service.store import keys
 from service.store.transaction import Transaction
 
 
-def admit(tx: Transaction, secret: str, now: datetime) -> Key:
+def create_key(tx: Transaction, secret: str, now: datetime) -> Key:
     """The admin key with this secret, made if there is none yet."""
     known = keys.find(tx, prefix_of(secret))
-    if known is not None and opens(secret, known.secret_hash):
+    if known is not None and matches(secret, known.secret_hash):
         return known
     key = new_key(secret, name="first key", admin=True, now=now)
     keys.insert(tx, key)

@@ -20,7 +20,7 @@ def cancel(tx: Transaction, job_id: JobId, key_id: KeyId, now: datetime) -> Job:
     if job.state.final:
         return job
     if job.state is JobState.RUNNING:
-        return moves.wish_cancel(tx, job, now=now) or job
+        return moves.request_cancel(tx, job, now=now) or job
     unbegun = Charge(at=now)
     canceled = moves.cancel(tx, job, charge=unbegun)
     assert canceled is not None, "a job that is held is not moved by others"

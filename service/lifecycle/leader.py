@@ -19,7 +19,7 @@ class Leadership:
         self._holder = secrets.token_hex(8)
         self._renew_at: datetime | None = None  # None: it is not ours
 
-    def ours(self, now: datetime) -> bool:
+    def is_leader(self, now: datetime) -> bool:
         """Take it, or keep it; a database is asked no more often than it must be."""
         if self._renew_at is None or not self._renew_at - _RENEW <= now < self._renew_at:
             taken = self._db.write(

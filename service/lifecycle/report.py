@@ -9,7 +9,7 @@ from service.domain.call import CallEnd
 from service.domain.errors import Lost, NotFound, RequestRefused
 from service.domain.ids import JobId
 from service.domain.job import Job, JobState
-from service.domain.key import opens
+from service.domain.key import matches
 from service.domain.retry import MAX_RESTARTS
 from service.domain.terms import Terms
 from service.lifecycle.billing import GpuTime, charge_of
@@ -220,7 +220,7 @@ def _open(tx: Transaction, credentials: Credentials) -> tuple[Attempt, Job]:
     """The attempt these credentials open, still open, with its job."""
     job = jobs.hold(tx, credentials.job_id)
     attempt = attempts.get(tx, credentials.job_id, credentials.number)
-    if job is None or attempt is None or not opens(credentials.token, attempt.token_hash):
+    if job is None or attempt is None or not matches(credentials.token, attempt.token_hash):
         raise NotFound("no such attempt")
     if attempt.ended_at is not None:
         raise Lost
@@ -237,6 +237,6 @@ def _running(tx: Transaction, credentials: Credentials, fence: int) -> Job:
 def _finished_before(tx: Transaction, credentials: Credentials, fence: int) -> Job | None:
     attempt = attempts.get(tx, credentials.job_id, credentials.number)
     job = jobs.get(tx, credentials.job_id)
-    if attempt is None or job is None or not opens(credentials.token, attempt.token_hash):
+    if attempt is None or job is None or not matches(credentials.token, attempt.token_hash):
         return None
     return job if attempt.outcome == "succeeded" and job.fence == fence else None

@@ -51,7 +51,7 @@ class Timekeeper:
         deadline can be judged yet."""
         if self.turn is not None:
             self._look()
-            if not self.turn.ours(self.clock()):
+            if not self.turn.is_leader(self.clock()):
                 self._leads = False
                 return False
         if not self._leads:

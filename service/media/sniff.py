@@ -33,7 +33,7 @@ def media_type(file: Path) -> str | None:
     return next((name for pattern, name in _TYPES if pattern.match(head)), None)
 
 
-def picture_size(file: Path) -> tuple[int, int] | None:
+def image_size(file: Path) -> tuple[int, int] | None:
     """Width and height, upright, as the header claims. None where there is no telling: whether the
     picture is one is found out by whoever decodes it."""
     kind = media_type(file)

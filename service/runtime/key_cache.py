@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from service.domain.key import Key, opens, prefix_of
+from service.domain.key import Key, matches, prefix_of
 
 # Another process on the same database may revoke a key. It says so, but may not be heard while
 # the connection to the database is broken: then this one learns of it after so long.
@@ -28,7 +28,7 @@ class KeyCache:
         known = self._known.get(prefix_of(secret))
         if known is None or known.until < time.monotonic():
             return None
-        return known.key if opens(secret, known.key.secret_hash) else None
+        return known.key if matches(secret, known.key.secret_hash) else None
 
     def remember(self, key: Key) -> None:
         if len(self._known) >= _MOST:

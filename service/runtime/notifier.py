@@ -18,7 +18,7 @@ class Notifier:
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
 
-    def ring(self, topics: Sequence[str]) -> None:
+    def notify(self, topics: Sequence[str]) -> None:
         """From any thread. Costs nothing where nobody listens."""
         heard = [topic for topic in topics if topic in self._listeners]
         if heard and self._loop is not None and not self._loop.is_closed():
@@ -27,20 +27,20 @@ class Notifier:
     @contextmanager
     def listen(self, *topics: str) -> Iterator[asyncio.Event]:
         """An event that is set at every ring of one of `topics`; clear it before each look."""
-        rung = asyncio.Event()
+        event = asyncio.Event()
         for topic in topics:
-            self._listeners[topic].add(rung)
+            self._listeners[topic].add(event)
         try:
-            yield rung
+            yield event
         finally:
             for topic in topics:
-                self._listeners[topic].discard(rung)
+                self._listeners[topic].discard(event)
                 if not self._listeners[topic]:
                     del self._listeners[topic]
 
-    def stir(self) -> None:
+    def wake_all(self) -> None:
         """From any thread: let everybody look again."""
-        self.ring(list(self._listeners))
+        self.notify(list(self._listeners))
 
     def close(self) -> None:
         """Let everybody go: the service stops, and a wait must not hold it up."""
@@ -49,15 +49,15 @@ class Notifier:
 
     def _wake(self, topics: Sequence[str]) -> None:
         for topic in topics:
-            for rung in self._listeners.get(topic, ()):
-                rung.set()
+            for event in self._listeners.get(topic, ()):
+                event.set()
 
 
-async def heard(rung: asyncio.Event, seconds: float) -> bool:
+async def heard(event: asyncio.Event, seconds: float) -> bool:
     """Whether the event was set within `seconds`."""
     try:
         async with asyncio.timeout(seconds):
-            await rung.wait()
+            await event.wait()
     except TimeoutError:
         return False
     return True

@@ -55,22 +55,22 @@ class Runtime:
     limits: Limits
     terms: Terms
     clock: ServiceClock
-    bell: Notifier
+    notifier: Notifier
     fleet: Fleet
-    keyring: KeyCache
-    line: QueueForecast
-    waits: WaitSlots
-    list_shares: KeySlots
-    inline_shares: KeySlots
+    key_cache: KeyCache
+    forecast: QueueForecast
+    wait_slots: WaitSlots
+    list_slots: KeySlots
+    inline_slots: KeySlots
     calls: Calls | None  # where workers do not ask for work
     pools: ContainerPools | None  # the same
-    due: Event  # set when a job was queued
-    owed: Event  # set when a webhook is owed
-    room: DiskSpace
-    incoming: Uploads
-    requests: RateLimit
-    submits: RateLimit
-    seen: JobCache
+    jobs_due: Event  # set when a job was queued
+    webhooks_due: Event  # set when a webhook is owed
+    disk_space: DiskSpace
+    uploads: Uploads
+    request_limit: RateLimit
+    submit_limit: RateLimit
+    job_cache: JobCache
     egress_rules: Rules
     link_secret: bytes
     worker_token: str
@@ -92,7 +92,7 @@ class Runtime:
     async def find_job(self, job_id: JobId, key_id: KeyId) -> Job:
         """Raises NotFound for a job that is not there or not this key's."""
         if self.db.local:
-            return self.seen.find(self.db, job_id, key_id)
+            return self.job_cache.find(self.db, job_id, key_id)
         job = await self._lookup.find(job_id)
         if job is None or job.key_id != key_id:
             raise NotFound(f"no job {job_id}")
@@ -110,11 +110,11 @@ class Runtime:
         """How many jobs will be claimed before this queued one, and in how long it will be."""
         now = self.clock()
         models, workers = self._competing(job.request.model)
-        if (known := self.line.known(job, models, workers)) is not None:
+        if (known := self.forecast.known(job, models, workers)) is not None:
             return known
-        if self.db.local and self.line.quick:
-            return self.line.place(job, models, workers, now)
-        place = partial(self.line.place, job, models, workers, now)
+        if self.db.local and self.forecast.quick:
+            return self.forecast.place(job, models, workers, now)
+        place = partial(self.forecast.place, job, models, workers, now)
         return await _patiently(to_thread.run_sync(place, abandon_on_cancel=True))
 
     def workers(self, model: str) -> int:
@@ -147,7 +147,7 @@ class Runtime:
         return await self._durable(work)
 
     def _submit_all(self, tx: Transaction, asked: Sequence[Submission]) -> list[Answer]:
-        return submit_all(tx, asked, self.limits, self.clock(), self.room.check)
+        return submit_all(tx, asked, self.limits, self.clock(), self.disk_space.check)
 
     async def _durable(self, future: Future[T]) -> T:
         if self.db.prompt:

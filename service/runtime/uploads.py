@@ -59,14 +59,14 @@ class Uploads:
             raise Unavailable("the body did not come in in time") from None
 
     @contextmanager
-    def desk(self, key_id: str) -> Iterator["UploadArea"]:
+    def area(self, key_id: str) -> Iterator["UploadArea"]:
         """A place for the files of one request, gone when it is over; its first file raises
         Unavailable where too many requests have some."""
-        desk = UploadArea(self, key_id)
+        area = UploadArea(self, key_id)
         try:
-            yield desk
+            yield area
         finally:
-            desk.clear()
+            area.clear()
 
     def clear(self) -> None:
         """Nothing of what a process before this one was sent is wanted any more."""

@@ -285,7 +285,7 @@ class Database:
                 one for alike in by_kind(batch) for one in self._attempt(connection, alike, undo)
             ]
             if self._ear is not None:
-                self._ear.shout(connection, all_topics(done))
+                self._ear.notify_others(connection, all_topics(done))
             try:
                 connection.commit()
             except DBAPIError as error:

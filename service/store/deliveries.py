@@ -47,7 +47,7 @@ def insert(tx: Transaction, delivery: Delivery, *, host: str, sequence: int = 0)
             "created_at": delivery.created_at,
         },
     )
-    tx.ring(TOPIC)
+    tx.notify(TOPIC)
 
 
 def refresh(tx: Transaction, job: Job, event: str, url: str) -> bool:
@@ -162,7 +162,7 @@ def replay(tx: Transaction, delivery: Delivery, *, now: datetime) -> Delivery:
         )
         .returning(_deliveries)
     )
-    tx.ring(TOPIC)
+    tx.notify(TOPIC)
     return _to_delivery(tx.execute(statement).mappings().one())
 
 

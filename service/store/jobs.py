@@ -52,7 +52,7 @@ def insert(tx: Transaction, new: Sequence[Job]) -> None:
     tx.execute(_INSERT, [to_row(job) for job in new])
     labels.insert(tx, new)
     for model in {job.request.model for job in new}:
-        tx.ring(f"queue:{model}")
+        tx.notify(f"queue:{model}")
 
 
 def get(tx: Transaction, job_id: JobId, *, key_id: KeyId | None = None) -> Job | None:
@@ -288,7 +288,7 @@ def delete(tx: Transaction, job: Job) -> None:
     deliveries.forget_of(tx, job.id)
     labels.delete(tx, job)
     tx.execute(sa.delete(job_table).where(job_table.c.id == job.id))
-    tx.ring(job.id)
+    tx.notify(job.id)
 
 
 def _all(

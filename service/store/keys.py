@@ -171,7 +171,7 @@ def revoke(tx: Transaction, key_id: KeyId, *, now: datetime) -> Key | None:
         .returning(_keys)
     )
     row = tx.execute(statement).mappings().first()
-    tx.ring(TOPIC)
+    tx.notify(TOPIC)
     return None if row is None else _to_key(row)
 
 

@@ -45,7 +45,7 @@ def begin(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job 
         run_deadline_at=now + timedelta(seconds=job.timeout_seconds),
     )
     if begun is not None and job.started_at is None:
-        outbox.owe(tx, EVENT_OF[begun.state], begun, now)
+        outbox.enqueue(tx, EVENT_OF[begun.state], begun, now)
     return begun
 
 
@@ -73,7 +73,7 @@ def requeue(
         **_onward(job, onward or job),
     )
     if moved is not None:
-        tx.ring(f"queue:{moved.request.model}")
+        tx.notify(f"queue:{moved.request.model}")
     return moved
 
 
@@ -82,7 +82,7 @@ def hand_on(tx: Transaction, job: Job, onward: Job, *, now: datetime) -> Job | N
     values = _onward(job, onward)
     moved = _update(tx, job, {JobState.QUEUED}, fence=job.fence + 1, run_at=now, **values)
     if moved is not None:
-        tx.ring(f"queue:{moved.request.model}")
+        tx.notify(f"queue:{moved.request.model}")
     return moved
 
 
@@ -149,7 +149,7 @@ def _finish(tx: Transaction, job: Job, to: JobState, charge: Charge, **values: A
         **values,
     )
     if finished is not None:
-        outbox.owe(tx, EVENT_OF[to], finished, now)
+        outbox.enqueue(tx, EVENT_OF[to], finished, now)
     return finished
 
 
@@ -208,7 +208,7 @@ def let_run(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
     """A queued job may run from now on."""
     moved = _update(tx, job, {JobState.QUEUED}, run_at=now)
     if moved is not None:
-        tx.ring(f"queue:{job.request.model}")
+        tx.notify(f"queue:{job.request.model}")
     return moved
 
 
@@ -241,7 +241,7 @@ def beat(
         lease_until=now + lease,
     )
     if beaten is not None and _news(job, beaten):
-        outbox.owe_latest(tx, "job.progress", beaten, now)
+        outbox.enqueue_latest(tx, "job.progress", beaten, now)
     return beaten
 
 
@@ -255,7 +255,7 @@ def wait_on(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Jo
     return _update(tx, job, ACTIVE, lease_until=now + lease)
 
 
-def wish_cancel(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
+def request_cancel(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
     return _update(tx, job, {JobState.RUNNING}, cancel_requested_at=job.cancel_requested_at or now)
 
 
@@ -273,5 +273,5 @@ def _update(
     row = tx.execute(statement).mappings().first()
     if row is None:
         return None
-    tx.ring(job.id)
+    tx.notify(job.id)
     return to_job(row)

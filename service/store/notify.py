@@ -38,7 +38,7 @@ class PostgresNotify:
         self._thread = threading.Thread(target=self._run, name="ear", daemon=True)
         self._thread.start()
 
-    def shout(self, connection: sa.Connection, topics: Sequence[str]) -> None:
+    def notify_others(self, connection: sa.Connection, topics: Sequence[str]) -> None:
         """Tell the other processes, if and when this transaction commits."""
         distinct = list(dict.fromkeys(topics))
         for start in range(0, len(distinct), _MAX_TOPICS):

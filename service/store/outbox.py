@@ -13,13 +13,13 @@ from service.store.transaction import Transaction
 Target = tuple[str, EndpointId | None]
 
 
-def owe(tx: Transaction, event: EventKind, job: Job, now: datetime) -> None:
+def enqueue(tx: Transaction, event: EventKind, job: Job, now: datetime) -> None:
     """One delivery for each URL that wants to hear of this event of this job."""
     for target in _targets(tx, event, job):
         _owe(tx, event, job, target, now)
 
 
-def owe_latest(tx: Transaction, event: EventKind, job: Job, now: datetime) -> None:
+def enqueue_latest(tx: Transaction, event: EventKind, job: Job, now: datetime) -> None:
     """The same for what only its newest state counts of: one that still waits is brought up to
     date in place of a second one."""
     for target in _targets(tx, event, job):

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
-from service.domain.clock import Doubt, Timeline
+from service.domain.clock import ClockUncertainty, Timeline
 from service.store.tables import (
     ACTIVE_STATES,
     PENDING,
@@ -44,7 +44,7 @@ def read(tx: Transaction) -> Timeline | None:
     if row is None:
         return None
     doubts = (
-        Doubt(microseconds * _MICROSECOND, datetime.fromisoformat(until))
+        ClockUncertainty(microseconds * _MICROSECOND, datetime.fromisoformat(until))
         for microseconds, until in json.loads(row["doubts"])
     )
     return Timeline(row["seen_at"], tuple(doubts))

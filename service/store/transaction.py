@@ -10,7 +10,7 @@ from sqlalchemy.sql.base import Executable
 
 @dataclass
 class Transaction:
-    """One unit of work. `ring` names what must be heard about once this is committed; `undo` is
+    """One unit of work. `notify` names what must be heard about once this is committed; `undo` is
     done where it is not, before any other work runs."""
 
     connection: sa.Connection
@@ -25,5 +25,5 @@ class Transaction:
             self.wrote = self.wrote or result.returns_rows or result.rowcount != 0
         return result
 
-    def ring(self, topic: str) -> None:
+    def notify(self, topic: str) -> None:
         self.topics.append(topic)

@@ -9,7 +9,7 @@ from tempfile import NamedTemporaryFile
 
 from service.domain.errors import Unavailable
 from service.domain.key import new_secret
-from service.lifecycle.api_keys import admit
+from service.lifecycle.api_keys import create_key
 from service.settings import KEY_FILE, MIN_SECRET, Settings
 from service.store import keys
 from service.store.database import Database
@@ -45,7 +45,7 @@ def first_key(settings: Settings, db: Database, now: datetime) -> None:
     """See to it that somebody can come in: the owner's chosen key, or else one made and kept."""
     chosen = settings.bootstrap_key
     if chosen is not None:
-        db.write(lambda tx: admit(tx, chosen.get_secret_value(), now)).result()
+        db.write(lambda tx: create_key(tx, chosen.get_secret_value(), now)).result()
     elif not any(key.admin and key.revoked_at is None for key in db.read(keys.every)):
         secret = kept_secret(settings.data_dir / KEY_FILE, new_secret())
-        db.write(lambda tx: admit(tx, secret, now)).result()
+        db.write(lambda tx: create_key(tx, secret, now)).result()

@@ -51,7 +51,7 @@ _TICK_SECONDS = 1.0
 def _serving(
     app: FastAPI,
     settings: Settings,
-    bell: Notifier,
+    notifier: Notifier,
     clock: ServiceClock,
     offsite: Offsite | None = None,
 ) -> Iterator[None]:
@@ -59,17 +59,17 @@ def _serving(
     check_sessions(settings.database_url)
     check_schema(settings.database_url)
     check_durable(settings.database_url)
-    owed = Event()
-    parts = _parts(settings, bell, owed, clock, offsite)
-    parts.incoming.clear()
-    turn = Leadership(parts.db)
-    keeper = _timekeeper(parts, turn, clock)
-    wiring_secrets.first_key(settings, parts.db, clock())
-    unserved = Unserved(parts.db, parts.terms, shared=not parts.db.local)
-    calls = parts.calls
-    rescuer = Rescuer(parts.db, parts.artifacts, parts.terms, parts.limits.max_lease, calls)
-    grace = parts.limits.running_lease.total_seconds()
-    retention = Retention(parts.db, parts.artifacts, parts.terms.keeping)
+    webhooks_due = Event()
+    runtime = _parts(settings, notifier, webhooks_due, clock, offsite)
+    runtime.uploads.clear()
+    turn = Leadership(runtime.db)
+    keeper = _timekeeper(runtime, turn, clock)
+    wiring_secrets.first_key(settings, runtime.db, clock())
+    unserved = Unserved(runtime.db, runtime.terms, shared=not runtime.db.local)
+    calls = runtime.calls
+    rescuer = Rescuer(runtime.db, runtime.artifacts, runtime.terms, runtime.limits.max_lease, calls)
+    grace = runtime.limits.running_lease.total_seconds()
+    retention = Retention(runtime.db, runtime.artifacts, runtime.terms.keeping)
     ticks = [unserved.tick, rescuer.tick, lambda now: retention.tick(keeper.certain(now))]
 
     def leads() -> bool:
@@ -77,9 +77,9 @@ def _serving(
         return keeper.leads()
 
     ticker = Ticker(ticks, leads, clock, seconds=_TICK_SECONDS, grace=grace)
-    courier = _courier(parts, owed)
-    sending = None if calls is None else Repeater(partial(_calls, parts), parts.due, clock)
-    app.state.parts = parts
+    courier = _courier(runtime, webhooks_due)
+    sending = None if calls is None else Repeater(partial(_calls, runtime), runtime.jobs_due, clock)
+    app.state.runtime = runtime
     ticker.start()
     courier.start()
     if sending is not None:
@@ -87,23 +87,23 @@ def _serving(
     try:
         yield
     finally:
-        app.state.parts = None
+        app.state.runtime = None
         ticker.stop()
         courier.stop()
         if sending is not None:
             sending.stop()
         with suppress(Unavailable):  # then its time runs out
             turn.leave()
-        parts.db.close()
-        parts.seen.clear()
+        runtime.db.close()
+        runtime.job_cache.clear()
 
 
-def _timekeeper(parts: Runtime, turn: Leadership, clock: ServiceClock) -> Timekeeper:
+def _timekeeper(runtime: Runtime, turn: Leadership, clock: ServiceClock) -> Timekeeper:
     """With it ids and deadlines go on from what the database has."""
-    for id_ in parts.db.read(timeline.newest_ids):
+    for id_ in runtime.db.read(timeline.newest_ids):
         ids.stay_above(id_)
     # A file has one process, which need not wait for the turn of one that died.
-    keeper = Timekeeper(parts.db, clock, None if parts.db.local else turn)
+    keeper = Timekeeper(runtime.db, clock, None if runtime.db.local else turn)
     keeper.begin()
     return keeper
 
@@ -117,35 +117,39 @@ def _incoming(settings: Settings) -> Uploads:
     )
 
 
-def _calls(parts: Runtime, now: datetime) -> None:
-    assert parts.calls is not None, "only where workers are called"
-    assert parts.pools is not None, "the same"
+def _calls(runtime: Runtime, now: datetime) -> None:
+    assert runtime.calls is not None, "only where workers are called"
+    assert runtime.pools is not None, "the same"
     # Counted again now and then, so that /health need not be asked twice.
-    parts.pools.known(parts.clock.passed())
-    parts.calls.tick(now)
+    runtime.pools.known(runtime.clock.passed())
+    runtime.calls.tick(now)
 
 
-def _courier(parts: Runtime, owed: Event) -> Courier:
-    bodies = WebhookBodies(parts.link_secret, parts.public_url)
-    sender = Sender(parts.db, Egress(parts.egress_rules), bodies.render, parts.clock)
-    return Courier(parts.db, sender, parts.clock, owed)
+def _courier(runtime: Runtime, webhooks_due: Event) -> Courier:
+    bodies = WebhookBodies(runtime.link_secret, runtime.public_url)
+    sender = Sender(runtime.db, Egress(runtime.egress_rules), bodies.render, runtime.clock)
+    return Courier(runtime.db, sender, runtime.clock, webhooks_due)
 
 
 def _parts(
-    settings: Settings, bell: Notifier, owed: Event, clock: ServiceClock, offsite: Offsite | None
+    settings: Settings,
+    notifier: Notifier,
+    webhooks_due: Event,
+    clock: ServiceClock,
+    offsite: Offsite | None,
 ) -> Runtime:
     token = settings.worker_token
-    seen, keyring, due = JobCache(), KeyCache(), Event()
+    job_cache, key_cache, jobs_due = JobCache(), KeyCache(), Event()
 
     def on_commit(topics: Sequence[str]) -> None:
-        seen.forget(topics)
+        job_cache.forget(topics)
         if key_rows.TOPIC in topics:
-            keyring.forget()
+            key_cache.forget()
         if deliveries.TOPIC in topics:
-            owed.set()
+            webhooks_due.set()
         if any(topic.startswith("queue:") for topic in topics):
-            due.set()
-        bell.ring(topics)
+            jobs_due.set()
+        notifier.notify(topics)
 
     db = storage.database(settings, on_commit, offsite)
     artifacts, cards = storage.artifacts(settings), rules.cards(settings)
@@ -157,22 +161,22 @@ def _parts(
         limits=limits,
         terms=rules.terms(settings),
         clock=clock,
-        bell=bell,
+        notifier=notifier,
         fleet=Fleet(),
-        keyring=keyring,
-        line=QueueForecast(db),
-        seen=seen,
-        waits=WaitSlots(limits.max_waits),
-        list_shares=KeySlots("lists", max_at_once=2, max_seconds=10),
-        inline_shares=KeySlots("inline videos", max_at_once=8, max_seconds=30),
+        key_cache=key_cache,
+        forecast=QueueForecast(db),
+        job_cache=job_cache,
+        wait_slots=WaitSlots(limits.max_waits),
+        list_slots=KeySlots("lists", max_at_once=2, max_seconds=10),
+        inline_slots=KeySlots("inline videos", max_at_once=8, max_seconds=30),
         calls=calls,
         pools=None if calls is None else ContainerPools(calls.dispatcher, tuple(cards)),
-        due=due,
-        owed=owed,
-        room=DiskSpace(settings.data_dir, settings.min_free_bytes),
-        incoming=_incoming(settings),
-        requests=RateLimit(settings.max_requests_per_second, "requests"),
-        submits=RateLimit(settings.max_submits_per_second, "submits"),
+        jobs_due=jobs_due,
+        webhooks_due=webhooks_due,
+        disk_space=DiskSpace(settings.data_dir, settings.min_free_bytes),
+        uploads=_incoming(settings),
+        request_limit=RateLimit(settings.max_requests_per_second, "requests"),
+        submit_limit=RateLimit(settings.max_submits_per_second, "submits"),
         egress_rules=rules.egress_rules(settings),
         link_secret=wiring_secrets.link_secret(settings),
         worker_token=token.get_secret_value() if token else secrets.token_urlsafe(32),

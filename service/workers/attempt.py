@@ -17,7 +17,7 @@ from service.domain.models.card import ModelCard
 from service.log import Log
 from service.workers import machine
 from service.workers.adapters.base import Adapter
-from service.workers.device import let_go
+from service.workers.device import release_memory
 from service.workers.machine import reason_of
 from service.workers.recipe import WorkerEnvironment, make_video
 from service.workers.reporter import GivenBack, HttpReporter
@@ -37,7 +37,7 @@ class Warm:
     def adapter(self, card: ModelCard) -> Adapter:
         if self.kept is None or self.kept[0] != card:
             self.kept = None
-            let_go()  # its memory is free before the next one is made
+            release_memory()  # its memory is free before the next one is made
             self.kept = (card, self._make(card))
         return self.kept[1]
 

@@ -70,18 +70,18 @@ class Checkpoints:
                 parts = [*(replace(before, tail=None) for before in parts), part]
         return parts
 
-    def keep(self, segment: Segment, part: Part, heed: Heed) -> None:
+    def keep(self, segment: Segment, part: Part, check_cancel: Heed) -> None:
         """In the background: while it is encoded and kept, the model makes the next. Waits for the
         segment before it, which is then durable, and raises what its keeping did. The last one is
         not kept: the video is, right after it."""
-        self.wait(heed)
+        self.wait(check_cancel)
         if not segment.last:
             self._under_way.append(self._pool.submit(self._keep, segment, part))
 
-    def wait(self, heed: Heed) -> None:
-        """Until all that is to be kept is; raises what that does, and what `heed` does."""
+    def wait(self, check_cancel: Heed) -> None:
+        """Until all that is to be kept is; raises what that does, and what `check_cancel` does."""
         while self._under_way:
-            waited_for(self._under_way.pop(), heed)
+            waited_for(self._under_way.pop(), check_cancel)
 
     def _keep(self, segment: Segment, part: Part) -> None:
         folder, name = f"{self.prefix}/{SEGMENTS}", f"{segment.number}"

@@ -73,7 +73,7 @@ def empty_cache() -> None:
         torch.cuda.empty_cache()
 
 
-def let_go() -> None:
+def release_memory() -> None:
     """The memory of a model that nobody uses any more is free: its parts name each other, so that
     Python would keep them until it next looks."""
     gc.collect()

@@ -84,12 +84,12 @@ def make_video(
                 made = studio.make(segment, parts[-1] if parts else None)
                 parts = [*(replace(part, tail=None, encoding=None) for part in parts), made]
                 with watch.time("upload"):
-                    kept.keep(segment, parts[-1], steps.heed)
+                    kept.keep(segment, parts[-1], steps.check_cancel)
         made_with, gpu = adapter.made_with, adapter.gpu
         watch.let_model_go()
         with watch.time("encode"):
             steps(Stage.ENCODE, 0, 1)
-            encoded = _joined(parts, ticket, scratch / "video.mp4", steps.heed)
+            encoded = _joined(parts, ticket, scratch / "video.mp4", steps.check_cancel)
             steps(Stage.ENCODE, 1, 1)
             check(encoded.path, ticket.request)
         with watch.time("upload"):
@@ -116,7 +116,7 @@ class _Steps:
         self._last = (stage, done, of)
         self._on_step(stage, done, of)
 
-    def heed(self) -> None:
+    def check_cancel(self) -> None:
         self._on_step(*self._last)
 
 
@@ -135,11 +135,11 @@ def provenance(ticket: Ticket) -> dict[str, Any]:
     return {**said, "ai_generated": True, "note": "AI-generated"}
 
 
-def _joined(parts: list[Part], ticket: Ticket, target: Path, heed: Heed) -> Encoded:
+def _joined(parts: list[Part], ticket: Ticket, target: Path, check_cancel: Heed) -> Encoded:
     """The whole video, and the frames for its stills."""
     last = parts[-1].encoding
     assert last is not None, "the last segment is made by the attempt that ends the video"
-    encoded = last.result(heed)
+    encoded = last.result(check_cancel)
     if len(parts) == 1:
         return replace(encoded, path=encoded.path.rename(target))
     join([part.video for part in parts], target, ticket.request.fps, provenance(ticket))

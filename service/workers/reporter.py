@@ -88,7 +88,7 @@ class HttpReporter:
     def begin(self) -> str:
         """Take the attempt; answers the prefix for its artifacts. Raises Lost, and its kind
         Unheard when the API could not be reached."""
-        begun = self._insist("begin", {"call_id": self._call_id})
+        begun = self._repeat_cancels("begin", {"call_id": self._call_id})
         self._fence = begun["fence"]
         self._heartbeat_seconds = begun["lease_seconds"] / _HEARTBEATS_A_LEASE
         return str(begun["artifact_prefix"])
@@ -142,7 +142,7 @@ class HttpReporter:
     def _end(self, act: str, **values: Any) -> None:
         """The last word. From here on a fence that has moved means no more than that we ended."""
         self._fall_silent()
-        self._insist(act, self._fenced(**values))
+        self._repeat_cancels(act, self._fenced(**values))
 
     def _fall_silent(self) -> None:
         with self._news:
@@ -195,7 +195,7 @@ class HttpReporter:
     def _fenced(self, **values: Any) -> dict[str, Any]:
         return {"fence": self._fence, **values}
 
-    def _insist(self, act: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _repeat_cancels(self, act: str, body: dict[str, Any]) -> dict[str, Any]:
         """Post until it is answered: each of these acts may be told twice without harm."""
         deadline = time.monotonic() + self._patience
         wait = 0.1

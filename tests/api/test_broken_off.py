@@ -125,7 +125,7 @@ def test_a_body_that_drips_is_ended(world: World, query: bytes) -> None:
         await asyncio.sleep(60)
         return piece(BODY)
 
-    world.parts.incoming.max_seconds = 0.05
+    world.runtime.uploads.max_seconds = 0.05
 
     answer = send(world, query, [piece(BODY[:5], more=True), never])
 

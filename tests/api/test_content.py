@@ -122,10 +122,10 @@ def test_a_link_ends_with_the_bytes(world: World, link: str) -> None:
     anonymous(world)
     expires = int(link.split("expires=")[1].split("&")[0])
     at = datetime.fromtimestamp(expires, UTC)
-    object.__setattr__(world.parts, "clock", lambda: at - timedelta(seconds=1))
+    object.__setattr__(world.runtime, "clock", lambda: at - timedelta(seconds=1))
     assert world.client.get(link).status_code == 200
 
-    object.__setattr__(world.parts, "clock", lambda: at)
+    object.__setattr__(world.runtime, "clock", lambda: at)
 
     assert world.client.get(link).status_code == 401
 

@@ -109,8 +109,8 @@ def test_an_estimate_tells_of_all_of_them(world: World) -> None:
 def test_a_model_that_is_named_stands_alone_and_the_default_has_those_of_its_card(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    default = world.parts.default_card.model_copy(update={"fallbacks": ("ltx-2b", "mochi")})
-    monkeypatch.setitem(world.parts.cards, "slate", default)
+    default = world.runtime.default_card.model_copy(update={"fallbacks": ("ltx-2b", "mochi")})
+    monkeypatch.setitem(world.runtime.cards, "slate", default)
 
     def fallbacks(**ask: Any) -> list[str]:
         return [each["model"] for each in world.submit(**ask)["fallbacks"]]

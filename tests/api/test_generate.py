@@ -81,7 +81,7 @@ def test_an_unusable_idempotency_key_is_refused(world: World, name: str) -> None
 
 def finish_soon(world: World) -> threading.Thread:
     def work() -> None:
-        while world.parts.db.read(lambda tx: tx.connection.exec_driver_sql(
+        while world.runtime.db.read(lambda tx: tx.connection.exec_driver_sql(
             "SELECT count(*) FROM jobs WHERE state = 'queued'"
         ).scalar()) == 0:  # fmt: skip
             time.sleep(0.01)
@@ -149,7 +149,7 @@ def test_an_estimate_starts_nothing_and_tells_what_would_be(world: World) -> Non
 
 
 def test_a_full_queue_answers_429_and_when_to_come_back(world: World) -> None:
-    object.__setattr__(world.parts.limits, "max_queued_per_key", 1)
+    object.__setattr__(world.runtime.limits, "max_queued_per_key", 1)
     world.submit()
 
     answer = world.client.post("/generate-video", json={"prompt": "x"})
@@ -160,7 +160,7 @@ def test_a_full_queue_answers_429_and_when_to_come_back(world: World) -> None:
 
 
 def test_a_video_too_large_for_json_is_not_sent_in_it(world: World) -> None:
-    object.__setattr__(world.parts.limits, "max_inline_bytes", 10)
+    object.__setattr__(world.runtime.limits, "max_inline_bytes", 10)
     worker = finish_soon(world)
 
     answer = world.client.post(
@@ -188,9 +188,11 @@ def test_a_retry_is_another_request_than_a_submit(world: World) -> None:
 def test_retrying_a_job_that_is_being_deleted_is_404(world: World) -> None:
     job = world.submit()
     world.client.post(f"/v1/jobs/{job['id']}/cancel")
-    cached = world.parts.seen.find(world.parts.db, job["id"], world.parts.db.read(keys.every)[0].id)
+    cached = world.runtime.job_cache.find(
+        world.runtime.db, job["id"], world.runtime.db.read(keys.every)[0].id
+    )
     world.client.delete(f"/v1/jobs/{job['id']}")
-    world.parts.seen._jobs[job["id"]] = cached  # as if it was deleted after the look
+    world.runtime.job_cache._jobs[job["id"]] = cached  # as if it was deleted after the look
 
     assert world.client.post(f"/v1/jobs/{job['id']}/retry").status_code == 404
 

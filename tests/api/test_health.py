@@ -21,12 +21,12 @@ def test_health_tells_queue_and_workers(world: World) -> None:
 
 
 def test_health_says_when_the_database_is_away(world: World) -> None:
-    world.parts.db.read(lambda tx: tx.connection.exec_driver_sql("SELECT 1").scalar())
-    broken = world.parts.db._readers
-    object.__setattr__(world.parts.db, "_readers", _Gone())
+    world.runtime.db.read(lambda tx: tx.connection.exec_driver_sql("SELECT 1").scalar())
+    broken = world.runtime.db._readers
+    object.__setattr__(world.runtime.db, "_readers", _Gone())
 
     health, ready = world.client.get("/health"), world.client.get("/readyz")
-    object.__setattr__(world.parts.db, "_readers", broken)
+    object.__setattr__(world.runtime.db, "_readers", broken)
 
     assert (health.status_code, health.json()["status"]) == (503, "unhealthy")
     assert (ready.status_code, ready.json()["code"]) == (503, "unavailable")
@@ -57,7 +57,7 @@ def test_a_set_clock_forgets_no_worker(world: World) -> None:
     world.claim()
     report = {"worker": "w2", "models": ["slate"], "reason": "x"}
     token = {"Authorization": f"Bearer {WORKER_TOKEN}"}
-    world.parts.clock.move(timedelta(hours=1))
+    world.runtime.clock.move(timedelta(hours=1))
     world.client.post("/internal/unfit", json=report, headers=token)
 
     seen = [world.client.get("/health").json() for _ in range(2)]

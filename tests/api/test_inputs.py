@@ -68,16 +68,16 @@ Way = Callable[[World, bytes], Response]
 
 
 def kept(world: World, job_id: str, role: str = "image") -> bytes | None:
-    path = world.parts.artifacts.path(f"inputs/{job_id}/{role}")
+    path = world.runtime.artifacts.path(f"inputs/{job_id}/{role}")
     return None if path is None else path.read_bytes()
 
 
 def folders(world: World) -> list[str]:
-    return world.parts.artifacts.children("inputs")
+    return world.runtime.artifacts.children("inputs")
 
 
 def left_on_the_desk(world: World) -> list[Path]:
-    folder = world.parts.incoming.folder
+    folder = world.runtime.uploads.folder
     return list(folder.iterdir()) if folder.exists() else []
 
 
@@ -333,7 +333,7 @@ def test_strangers_fill_no_disk(world: World) -> None:
     answer = in_a_form(world, big_picture())
 
     assert answer.status_code == 401
-    assert not world.parts.incoming.folder.exists()
+    assert not world.runtime.uploads.folder.exists()
 
 
 @pytest.mark.parametrize(
@@ -506,7 +506,7 @@ def test_a_job_that_has_no_clip_is_no_input(world: World) -> None:
 def test_a_clip_that_is_kept_no_longer_is_no_input(world: World) -> None:
     before = world.submit()["id"]
     world.finish()
-    world.parts.artifacts.delete(f"jobs/{before}")
+    world.runtime.artifacts.delete(f"jobs/{before}")
 
     answer = world.client.post("/generate-video", json={"prompt": "x", "image": before})
 
@@ -694,7 +694,7 @@ def test_a_replay_waits_until_what_it_found_is_durable(
 
 
 def test_a_refused_submit_keeps_nothing(settings: Settings, world: World) -> None:
-    limits = world.parts.limits
+    limits = world.runtime.limits
     object.__setattr__(limits, "max_queued_per_key", 1)
     world.submit()
 
@@ -740,7 +740,7 @@ def test_a_retry_may_bring_another_picture_or_a_film_instead(world: World) -> No
 def test_a_retry_of_what_is_kept_no_longer_is_refused(world: World) -> None:
     old = as_base64(world, SMALL).json()["id"]
     world.client.post(f"/v1/jobs/{old}/cancel")
-    world.parts.artifacts.delete(f"inputs/{old}")
+    world.runtime.artifacts.delete(f"inputs/{old}")
 
     gone = world.client.post(f"/v1/jobs/{old}/retry")
     sent = world.client.post(f"/v1/jobs/{old}/retry", json={"image": base64_of(SMALL)})
@@ -752,8 +752,8 @@ def test_a_retry_of_what_is_kept_no_longer_is_refused(world: World) -> None:
 def test_bytes_beyond_what_is_kept_for_a_key_are_refused_until_some_are_gone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = replace(world.parts.limits, max_input_bytes_per_key=2 * len(SMALL))
-    monkeypatch.setattr(world.client.app.state, "parts", replace(world.parts, limits=limits))  # type: ignore[attr-defined]
+    limits = replace(world.runtime.limits, max_input_bytes_per_key=2 * len(SMALL))
+    monkeypatch.setattr(world.client.app.state, "runtime", replace(world.runtime, limits=limits))  # type: ignore[attr-defined]
     first, second = (as_base64(world, SMALL).json()["id"] for _ in range(2))
 
     refused = as_base64(world, SMALL)
@@ -775,12 +775,12 @@ def test_bytes_beyond_what_is_kept_for_a_key_are_refused_until_some_are_gone(
 
 
 def test_more_requests_with_files_than_can_be_taken_in_are_asked_to_come_back(world: World) -> None:
-    incoming = world.parts.incoming
-    held = [(key, incoming.enter(key)) for key in ("a", "b") for _ in range(16)]
+    uploads = world.runtime.uploads
+    held = [(key, uploads.enter(key)) for key in ("a", "b") for _ in range(16)]
 
     refused = as_base64(world, SMALL)
     for key, folder in held:
-        incoming.leave(key, folder)
+        uploads.leave(key, folder)
     taken = as_base64(world, SMALL)
 
     assert problem(refused, 503)["retryable"] is True
@@ -789,8 +789,8 @@ def test_more_requests_with_files_than_can_be_taken_in_are_asked_to_come_back(wo
 
 def test_one_key_does_not_take_every_place(world: World) -> None:
     for _ in range(16):
-        world.parts.incoming.enter("another")
+        world.runtime.uploads.enter("another")
 
     with pytest.raises(Unavailable):
-        world.parts.incoming.enter("another")
+        world.runtime.uploads.enter("another")
     assert as_base64(world, SMALL).status_code == 202

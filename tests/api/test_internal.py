@@ -121,7 +121,7 @@ def test_only_a_worker_may_claim(world: World) -> None:
 def test_one_deadline_ends_and_another_starts_with_the_attempt(world: World) -> None:
     def stored(columns: str) -> tuple[object, ...]:
         return tuple(
-            world.parts.db.read(
+            world.runtime.db.read(
                 lambda tx: tx.connection.exec_driver_sql(f"SELECT {columns} FROM jobs").one()
             )
         )
@@ -135,10 +135,10 @@ def test_one_deadline_ends_and_another_starts_with_the_attempt(world: World) -> 
 
 
 def test_a_worker_that_is_busy_is_not_called_gone(world: World) -> None:
-    fleet = world.parts.fleet
+    fleet = world.runtime.fleet
     world.submit()
     ticket, begun = world.begin()
-    now = world.parts.clock()
+    now = world.runtime.clock()
     told = {"stage": "generate", "fraction": 0.4}
 
     fleet.reported(f"{ticket['job_id']}.1", now + timedelta(seconds=40))

@@ -121,8 +121,8 @@ def test_delete_takes_bytes_and_row_of_a_final_job(world: World) -> None:
     job = world.submit()
     assert world.client.delete(f"/v1/jobs/{job['id']}").status_code == 409
     world.finish()
-    path = world.parts.artifacts.path(
-        world.parts.db.read(
+    path = world.runtime.artifacts.path(
+        world.runtime.db.read(
             lambda tx: tx.connection.exec_driver_sql(
                 "SELECT json_extract(result, '$.video.key') FROM jobs"
             ).scalar()

@@ -79,7 +79,7 @@ def all_taken(world: World, shares: KeySlots) -> Iterator[None]:
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/webhook-deliveries"])
 def test_lists_of_one_key_leave_the_lists_of_another_alone(world: World, path: str) -> None:
     other = {"Authorization": f"Bearer {world.other_key()}"}
-    with all_taken(world, world.parts.list_shares):
+    with all_taken(world, world.runtime.list_slots):
         refused = world.client.get(path)
         served = world.client.get(path, headers=other)
 
@@ -102,7 +102,7 @@ def again(world: World, query: str = "") -> Response:
 def test_beyond_a_keys_share_of_inline_videos_the_job_is_answered(world: World, query: str) -> None:
     """A refusal would invite its client to have another video made."""
     finished(world)
-    with all_taken(world, world.parts.inline_shares):
+    with all_taken(world, world.runtime.inline_slots):
         answer = again(world, query)
 
     assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
@@ -167,8 +167,8 @@ def test_a_reader_that_takes_nothing_for_too_long_gives_its_share_back(world: Wo
         raise AssertionError("nothing more is read of the request")
 
     async def run() -> None:
-        job = await world.parts.find_job(JobId(told["id"]), KeyId(key["id"]))
-        answer = InlineAnswer(world.parts, job, PlainResponse(), max_seconds=0)
+        job = await world.runtime.find_job(JobId(told["id"]), KeyId(key["id"]))
+        answer = InlineAnswer(world.runtime, job, PlainResponse(), max_seconds=0)
         sending = asyncio.ensure_future(answer({"type": "http"}, receive, take_nothing))
         done, _ = await asyncio.wait([sending], timeout=20)
         sending.cancel()
@@ -184,7 +184,7 @@ def test_a_reader_that_takes_nothing_for_too_long_gives_its_share_back(world: Wo
 def test_a_video_that_is_gone_cannot_be_sent_inline(world: World) -> None:
     finished(world)
     (job,) = world.client.get("/v1/jobs").json()["data"]
-    world.parts.artifacts.delete(f"jobs/{job['id']}")
+    world.runtime.artifacts.delete(f"jobs/{job['id']}")
 
     answer = again(world)
 

@@ -44,7 +44,7 @@ def test_a_secret_is_shown_once_and_stored_nowhere(world: World) -> None:
     assert (
         secret.split("_", 2)[2].encode()
         not in (
-            world.parts.artifacts._root.parent / "rushes.db"  # type: ignore[attr-defined]
+            world.runtime.artifacts._root.parent / "rushes.db"  # type: ignore[attr-defined]
         ).read_bytes()
     )
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.api.body.large_json import lift
+from service.api.body.large_json import extract_long_strings
 from service.domain.errors import TooLarge
 
 LONG = "QUJD" * 20_000  # 80,000 characters
@@ -18,7 +18,7 @@ def lifted(folder: Path, body: bytes) -> tuple[Any, list[str]]:
     """The body as it is read, and the texts that were left in the file."""
     file = folder / "body"
     file.write_bytes(body)
-    rest, spans = lift(file, "name", max_rest=200_000)
+    rest, spans = extract_long_strings(file, "name", max_rest=200_000)
     assert list(spans) == [f"name:{number}" for number in range(len(spans))]
     return json.loads(rest), ["".join(span.pieces()) for span in spans.values()]
 

@@ -31,7 +31,7 @@ def test_a_key_that_asks_too_often_is_told_when_to_come_back(settings: Settings)
         world = World(client)
         other = {"Authorization": f"Bearer {world.other_key()}"}
         key_id = client.get("/v1/keys").json()["data"][0]["id"]
-        world.parts.submits._bucket(key_id, time.monotonic()).tokens = 1.5
+        world.runtime.submit_limit._bucket(key_id, time.monotonic()).tokens = 1.5
         world.submit()
 
         refused = client.post("/generate-video", json={"prompt": "x"})
@@ -46,8 +46,8 @@ def test_a_key_that_asks_too_often_is_told_when_to_come_back(settings: Settings)
 
 def test_polls_have_a_pace_of_their_own(world: World) -> None:
     key_id = world.client.get("/v1/keys").json()["data"][0]["id"]
-    world.parts.requests._per_second = 0.1
-    world.parts.requests._bucket(key_id, time.monotonic()).tokens = 0
+    world.runtime.request_limit._per_second = 0.1
+    world.runtime.request_limit._bucket(key_id, time.monotonic()).tokens = 0
 
     refused = world.client.get("/v1/jobs")
 
@@ -86,7 +86,7 @@ def test_a_nearly_full_disk_takes_no_job_and_begins_none(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**12, 10**12 - 10**6, 10**6))
     monkeypatch.setattr(disk_space, "_LOOK_SECONDS", 0)
-    world.parts.room._good_until = 0.0
+    world.runtime.disk_space._good_until = 0.0
 
     refused = world.client.post("/generate-video", json={"prompt": "x"})
 
@@ -96,7 +96,7 @@ def test_a_nearly_full_disk_takes_no_job_and_begins_none(
     assert world.claim().status_code == 204
     assert world.job(job["id"])["status"] == "queued"
     monkeypatch.undo()
-    world.parts.room._good_until = 0.0
+    world.runtime.disk_space._good_until = 0.0
     assert world.claim().status_code == 200
 
 
@@ -134,7 +134,7 @@ def test_a_request_that_may_not_be_held_is_answered_at_once(world: World) -> Non
     job = world.submit()
     key_id = world.client.get("/v1/keys").json()["data"][0]["id"]
     with ExitStack() as held:
-        while held.enter_context(world.parts.waits.hold(key_id)):
+        while held.enter_context(world.runtime.wait_slots.hold(key_id)):
             pass
         started = time.monotonic()
 
@@ -150,9 +150,9 @@ def test_a_request_that_may_not_be_held_is_answered_at_once(world: World) -> Non
 
 def test_no_wait_outlasts_a_proxy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Most give a request up after 60 s; what is longer than the bound is taken, and cut short."""
-    assert world.parts.limits.max_wait == timedelta(seconds=55)
-    limits = replace(world.parts.limits, max_wait=timedelta(0))
-    monkeypatch.setattr(world.client.app.state, "parts", replace(world.parts, limits=limits))  # type: ignore[attr-defined]
+    assert world.runtime.limits.max_wait == timedelta(seconds=55)
+    limits = replace(world.runtime.limits, max_wait=timedelta(0))
+    monkeypatch.setattr(world.client.app.state, "runtime", replace(world.runtime, limits=limits))  # type: ignore[attr-defined]
     job, started = world.submit(model="ltx-2b"), time.monotonic()
 
     polled = world.client.get(f"/v1/jobs/{job['id']}?wait=60")
@@ -174,7 +174,7 @@ def test_a_run_longer_than_a_call_on_modal_is_refused(
 ) -> None:
     settings.dispatch = "modal"
     limits = rules.limits(settings)
-    monkeypatch.setattr(world.client.app.state, "parts", replace(world.parts, limits=limits))  # type: ignore[attr-defined]
+    monkeypatch.setattr(world.client.app.state, "runtime", replace(world.runtime, limits=limits))  # type: ignore[attr-defined]
 
     refused = world.client.post("/generate-video", json={"prompt": "x", "timeout_seconds": 3601})
     taken = world.client.post("/generate-video", json={"prompt": "x", "timeout_seconds": 3600})
@@ -193,7 +193,7 @@ def test_what_was_accepted_is_found_again_after_its_limit_was_lowered(
     first = world.client.post("/generate-video", json=ask, headers=named)
     settings.dispatch = "modal"
     limits = rules.limits(settings)
-    monkeypatch.setattr(world.client.app.state, "parts", replace(world.parts, limits=limits))  # type: ignore[attr-defined]
+    monkeypatch.setattr(world.client.app.state, "runtime", replace(world.runtime, limits=limits))  # type: ignore[attr-defined]
 
     again = world.client.post("/generate-video", json=ask, headers=named)
     new = world.client.post("/generate-video", json=ask, headers={"Idempotency-Key": "scene-2"})

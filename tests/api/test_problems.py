@@ -195,11 +195,11 @@ def test_unknown_routes_and_methods_are_problems_too(world: World) -> None:
 def test_our_own_faults_say_so_and_nothing_more(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    db = world.parts.db
-    object.__setattr__(world.parts, "db", None)
+    db = world.runtime.db
+    object.__setattr__(world.runtime, "db", None)
 
     answer = world.client.get("/v1/jobs")
-    object.__setattr__(world.parts, "db", db)
+    object.__setattr__(world.runtime, "db", db)
 
     assert answer.status_code == 500
     assert answer.json()["code"] == "internal_error"

@@ -17,7 +17,7 @@ def test_the_deadlines_have_moved_before_anything_is_served(settings: Settings) 
     for now in (make.START, make.START - timedelta(hours=1)):
         wall.now = now
         with TestClient(build(settings, ServiceClock(wall, wall.steady))) as client:
-            known = World(client).parts.db.read(timeline.read)
+            known = World(client).runtime.db.read(timeline.read)
 
         assert known is not None
         assert known.seen_at == now

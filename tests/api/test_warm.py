@@ -43,11 +43,11 @@ class Counting:
 def modal(world: World) -> Counting:
     """The same world, with workers that are called."""
     modal: Any = Counting()
-    parts = world.parts
+    runtime = world.runtime
     calls = Calls(
-        db=parts.db,
+        db=runtime.db,
         dispatcher=modal,
-        artifacts=parts.artifacts,
+        artifacts=runtime.artifacts,
         cards={"slate": SLATE},
         terms=make.TERMS,
         max_active_per_key=100,
@@ -55,16 +55,16 @@ def modal(world: World) -> Counting:
         api_url=None,
     )
     changed = replace(
-        parts, calls=calls, pools=ContainerPools(modal, ("slate",)), cards={"slate": SLATE}
+        runtime, calls=calls, pools=ContainerPools(modal, ("slate",)), cards={"slate": SLATE}
     )
-    world.client.app.state.parts = changed  # type: ignore[attr-defined]
+    world.client.app.state.runtime = changed  # type: ignore[attr-defined]
     counting: Counting = modal
     return counting
 
 
 def counted(world: World) -> None:
     """Wait until nobody counts any more."""
-    pools = world.parts.pools
+    pools = world.runtime.pools
     assert pools is not None
     with pools._asking:
         pass

@@ -18,8 +18,8 @@ class World:
     client: TestClient
 
     @property
-    def parts(self) -> Runtime:
-        found: Runtime = self.client.app.state.parts  # type: ignore[attr-defined]
+    def runtime(self) -> Runtime:
+        found: Runtime = self.client.app.state.runtime  # type: ignore[attr-defined]
         return found
 
     def submit(self, **ask: Any) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class World:
     def finish(self, content: bytes = VIDEO) -> str:
         """Take the next job and finish it with `content` as its video; answers its id."""
         ticket, begun = self.begin()
-        artifacts, prefix = self.parts.artifacts, begun["artifact_prefix"]
+        artifacts, prefix = self.runtime.artifacts, begun["artifact_prefix"]
         names = {
             "video": ("video.mp4", "video/mp4"),
             "thumbnail": ("thumbnail.jpg", "image/jpeg"),

@@ -325,10 +325,10 @@ def _expected(card: ModelCard) -> str:
 
 
 def _rate(card: ModelCard) -> str:
-    parts = (card.seconds_fixed, card.seconds_per_megapixel_frame)
+    runtime = (card.seconds_fixed, card.seconds_per_megapixel_frame)
     step = (card.seconds_per_step, card.seconds_per_step_squared)
     each = f", a step {step[0]:g} n + {step[1]:g} n²" if any(step) else ""
-    return f"{parts[0]:g} + {parts[1]:g} n{each}"
+    return f"{runtime[0]:g} + {runtime[1]:g} n{each}"
 
 
 def _weights(card: ModelCard) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.media.sniff import media_type, picture_size
+from service.media.sniff import image_size, media_type
 from tests.workers.inputs.pictures import bombs, gradient, saved
 
 PICTURES: list[tuple[str, str, dict[str, Any]]] = [
@@ -34,7 +34,7 @@ def test_a_picture_is_as_large_as_pillow_says(
     path = written(tmp_path, saved(gradient(mode, (301, 7)), format, **options))
 
     assert media_type(path) == f"image/{format.lower()}"
-    assert picture_size(path) == (301, 7)
+    assert image_size(path) == (301, 7)
 
 
 @pytest.mark.parametrize(("turn", "size"), [(1, (301, 7)), (3, (301, 7)), (6, (7, 301))])
@@ -44,7 +44,7 @@ def test_a_jpeg_is_measured_upright(tmp_path: Path, turn: int, size: tuple[int, 
 
     path = written(tmp_path, saved(gradient(size=(301, 7)), "JPEG", exif=exif))
 
-    assert picture_size(path) == size
+    assert image_size(path) == size
 
 
 @pytest.mark.parametrize(("format", "mode", "options"), PICTURES)
@@ -57,13 +57,13 @@ def test_what_is_cut_off_or_broken_has_a_size_or_none(
     for _ in range(200):
         broken = bytearray(whole[: rng.randrange(1, min(len(whole), 400))])
         broken[rng.randrange(len(broken))] = rng.randrange(256)
-        size = picture_size(written(tmp_path, bytes(broken)))
+        size = image_size(written(tmp_path, bytes(broken)))
         assert size is None or min(size) > 0
 
 
 @pytest.mark.parametrize("name", [name for name in bombs() if name.startswith("pixels")])
 def test_a_bomb_is_as_large_as_it_claims(tmp_path: Path, name: str) -> None:
-    size = picture_size(written(tmp_path, bombs()[name]))
+    size = image_size(written(tmp_path, bombs()[name]))
 
     assert size is not None
     assert size[0] * size[1] > 24_000_000

@@ -95,7 +95,7 @@ def test_work_that_waits_is_committed_together(db: Database, tmp_path: Path) -> 
     blocker = db.write(lambda tx: gate.wait(5))
     commits: list[int] = []
     sa.event.listen(db._writes, "commit", lambda connection: commits.append(1))
-    futures = [db.write(lambda tx: tx.ring("x")) for _ in range(40)]
+    futures = [db.write(lambda tx: tx.notify("x")) for _ in range(40)]
     gate.set()
 
     blocker.result()
@@ -110,10 +110,10 @@ def test_topics_are_rung_after_the_commit_and_only_for_work_that_held(migrated: 
     database = Database(f"sqlite:///{migrated}", heard.extend)
 
     def refuse(tx: Transaction) -> None:
-        tx.ring("never")
+        tx.notify("never")
         raise NotFound("as planned")
 
-    database.write(lambda tx: tx.ring("job")).result()
+    database.write(lambda tx: tx.notify("job")).result()
     with pytest.raises(NotFound):
         database.write(refuse).result()
     database.close()

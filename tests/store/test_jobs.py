@@ -269,18 +269,18 @@ def test_the_count_of_queued_jobs_follows_every_move(db: Database, key_id: KeyId
 def test_only_a_queued_job_is_handed_on_and_only_its_new_model_hears_of_it(
     sqlite_url: str,
 ) -> None:
-    rung: list[str] = []
-    db = Database(sqlite_url, rung.extend)
+    event: list[str] = []
+    db = Database(sqlite_url, event.extend)
     try:
         key_id, _ = make.key(db)
         job = submitted(db, key_id)
         onward = job.model_copy(update={"request": make.request(model="second")})
-        rung.clear()
+        event.clear()
 
         moved = make.do(db, lambda tx: moves.hand_on(tx, job, onward, now=make.START))
 
         assert moved.request.model == "second"
-        assert rung == ["queue:second", job.id] or rung == [job.id, "queue:second"]
+        assert event == ["queue:second", job.id] or event == [job.id, "queue:second"]
         claimed = make.claim(db, make.START, ("second",)).job
         assert make.do(db, lambda tx: moves.hand_on(tx, claimed, job, now=make.START)) is None
     finally:

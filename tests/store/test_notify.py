@@ -17,7 +17,7 @@ def test_a_commit_is_heard_by_the_other_processes_and_an_undone_one_is_not(
             heard.put(topic)
 
     def refuse(tx: Transaction) -> None:
-        tx.ring("never")
+        tx.notify("never")
         raise NotFound("as planned")
 
     other = Database(postgres_url, hear)
@@ -28,7 +28,7 @@ def test_a_commit_is_heard_by_the_other_processes_and_an_undone_one_is_not(
         with pytest.raises(NotFound):
             database.write(refuse).result()
         topics = [f"job_{number:026}" for number in range(400)]  # more than one notice holds
-        database.write(lambda tx: [tx.ring(topic) for topic in topics]).result()
+        database.write(lambda tx: [tx.notify(topic) for topic in topics]).result()
 
         assert [heard.get(timeout=10) for _ in topics] == topics
         assert heard.empty()
@@ -44,7 +44,7 @@ def test_a_process_does_not_hear_itself_twice(postgres_url: str) -> None:
         assert database._ear is not None
         assert database._ear.listening.wait(10)
         for number in range(3):
-            database.write(lambda tx, number=number: tx.ring(str(number))).result()
+            database.write(lambda tx, number=number: tx.notify(str(number))).result()
     finally:
         database.close()
 

@@ -24,7 +24,7 @@ class HeldSender:
         self.db = db
         self.begun: list[DeliveryId] = []
         self.sent: list[DeliveryId] = []
-        self.let_go = Event()
+        self.release_memory = Event()
         self.fault: Exception | None = None
 
     def send(self, delivery_id: DeliveryId) -> Try | None:
@@ -38,7 +38,7 @@ class HeldSender:
         if taken is None:
             return None
         self.sent.append(delivery_id)
-        assert self.let_go.wait(20)
+        assert self.release_memory.wait(20)
         made, done = Try(at=make.START, status=200), DeliveryState.DELIVERED
         make.do(
             self.db,
@@ -47,7 +47,7 @@ class HeldSender:
         return made
 
 
-def owe(db: Database, key_id: KeyId, number: int, host: str) -> DeliveryId:
+def enqueue(db: Database, key_id: KeyId, number: int, host: str) -> DeliveryId:
     delivery = Delivery(
         id=DeliveryId(f"msg_{number:026}"),
         key_id=key_id,
@@ -86,38 +86,38 @@ def drain(courier: Courier) -> None:
 def test_one_host_holds_four_senders_and_the_others_go_on(
     db: Database, key_id: KeyId, courier: Courier, sender: HeldSender
 ) -> None:
-    slow = [owe(db, key_id, n, "slow.example") for n in range(100)]
-    other = owe(db, key_id, 100, "other.example")
+    slow = [enqueue(db, key_id, n, "slow.example") for n in range(100)]
+    other = enqueue(db, key_id, 100, "other.example")
 
     drain(courier)
 
     until(lambda: len(sender.begun) == 5)
     assert other in sender.begun
     assert len(set(slow) & set(sender.begun)) == 4
-    sender.let_go.set()
+    sender.release_memory.set()
 
 
 def test_one_key_with_many_hosts_leaves_senders_to_the_other_keys(
     db: Database, key_id: KeyId, courier: Courier, sender: HeldSender
 ) -> None:
     for number in range(100):
-        owe(db, key_id, number, f"host{number}.example")
+        enqueue(db, key_id, number, f"host{number}.example")
     stranger, _ = make.key(db)
-    theirs = owe(db, stranger, 100, "stranger.example")
+    theirs = enqueue(db, stranger, 100, "stranger.example")
 
     drain(courier)
 
     until(lambda: len(sender.begun) == 9)
     assert theirs in sender.begun
-    sender.let_go.set()
+    sender.release_memory.set()
 
 
 def test_a_place_is_free_again_after_a_send(
     db: Database, key_id: KeyId, courier: Courier, sender: HeldSender
 ) -> None:
-    sender.let_go.set()
+    sender.release_memory.set()
     for number in range(12):
-        owe(db, key_id, number, "slow.example")
+        enqueue(db, key_id, number, "slow.example")
 
     deadline = time.monotonic() + 60
     while len(set(sender.sent)) < 12:
@@ -140,7 +140,7 @@ def test_a_send_that_fails_by_our_own_fault_is_left_alone_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sender.fault = fault
-    owe(db, key_id, 0, "a.example")
+    enqueue(db, key_id, 0, "a.example")
     for _ in range(20):
         drain(courier)
         until(lambda: not courier._at_it)
@@ -156,7 +156,7 @@ def test_a_send_that_fails_by_our_own_fault_is_left_alone_for_a_while(
 def test_a_stop_does_not_wait_for_a_receiver_that_hangs(
     db: Database, key_id: KeyId, courier: Courier, sender: HeldSender
 ) -> None:
-    owe(db, key_id, 0, "a.example")
+    enqueue(db, key_id, 0, "a.example")
     courier.start()
     until(lambda: sender.begun)
 
@@ -164,4 +164,4 @@ def test_a_stop_does_not_wait_for_a_receiver_that_hangs(
 
     assert courier._at_it, "it waited until the receiver was done"
     assert all(t.daemon for t in threading.enumerate() if t.name == "sender")
-    sender.let_go.set()
+    sender.release_memory.set()

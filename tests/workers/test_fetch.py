@@ -22,16 +22,16 @@ PICTURE = saved(gradient(), "PNG")
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % len(PICTURE)
 
 
-def bring(folder: Path, url: str | None, sources: Sources) -> Path:
+def resolve_media(folder: Path, url: str | None, sources: Sources) -> Path:
     if url is None:
         return stored("image", JOB, Files(folder / "artifacts"))
-    fetch(url, "image", sources, folder / "input", heed=lambda: None)
+    fetch(url, "image", sources, folder / "input", check_cancel=lambda: None)
     return folder / "input"
 
 
 def failure(folder: Path, url: str, sources: Sources) -> tuple[str, str]:
     with pytest.raises(AttemptFailed) as caught:
-        bring(folder, url, sources)
+        resolve_media(folder, url, sources)
     assert not (folder / "input").exists()
     return caught.value.kind.value, caught.value.code
 
@@ -40,7 +40,7 @@ def test_what_was_kept_is_read_where_it_lies(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(PICTURE)
     Files(tmp_path / "artifacts").put(KEY, tmp_path / "a", "image/png")
 
-    path = bring(tmp_path, None, Sources())
+    path = resolve_media(tmp_path, None, Sources())
 
     assert path.read_bytes() == PICTURE
     assert not (tmp_path / "input").exists()
@@ -48,14 +48,14 @@ def test_what_was_kept_is_read_where_it_lies(tmp_path: Path) -> None:
 
 def test_what_is_no_longer_there_is_our_fault(tmp_path: Path) -> None:
     with pytest.raises(AttemptFailed, match="no longer there") as caught:
-        bring(tmp_path, None, Sources())
+        resolve_media(tmp_path, None, Sources())
 
     assert caught.value.kind is FailureKind.INTERNAL
 
 
 def test_a_url_is_fetched_into_a_file(tmp_path: Path) -> None:
     with serve(answers(OK + PICTURE)) as server:
-        path = bring(tmp_path, server.url, Sources(Egress(LOOPBACK)))
+        path = resolve_media(tmp_path, server.url, Sources(Egress(LOOPBACK)))
 
     assert hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256(PICTURE).digest()
     assert len(server.requests) == 1
@@ -113,7 +113,7 @@ def test_what_may_pass_is_waited_for(tmp_path: Path, trouble: str) -> None:
 
     with serve(twice) as server:
         sources = Sources(Egress(LOOPBACK), sleep=pauses.append)
-        path = bring(tmp_path, server.url, sources)
+        path = resolve_media(tmp_path, server.url, sources)
 
     assert path.read_bytes() == PICTURE
     assert len(server.requests) == 3
@@ -162,7 +162,7 @@ def test_all_tries_together_have_one_minute_and_are_counted(
     host = SlowHost(seconds)
 
     with pytest.raises(AttemptFailed, match=f"it was tried {often}$"):
-        bring(tmp_path, "https://a.example/a.png", host.sources())
+        resolve_media(tmp_path, "https://a.example/a.png", host.sources())
 
     pauses = (0.5, 2.0, 5.0)
     begins = [n * seconds + sum(pauses[:n]) for n in range(len(host.timeouts))]
@@ -187,7 +187,7 @@ def test_the_words_hold_nothing_of_what_was_answered(tmp_path: Path) -> None:
         serve(answers(b"HTTP/1.1 404 canary-phrase\r\n\r\ncanary-body")) as server,
         pytest.raises(AttemptFailed) as caught,
     ):
-        bring(tmp_path, server.url, Sources(Egress(LOOPBACK)))
+        resolve_media(tmp_path, server.url, Sources(Egress(LOOPBACK)))
 
     assert "404" in caught.value.message
     assert "canary" not in caught.value.message

@@ -15,7 +15,7 @@ from service.domain.attempt import AttemptFailed, FailureKind, Stage
 from service.domain.media import MediaRef
 from service.workers.adapters.base import NOTHING, Conditions
 from service.workers.stages.fetch import Sources
-from service.workers.stages.inputs.media import decode_film
+from service.workers.stages.inputs.media import decode_video
 from service.workers.stages.preprocess import fitted, preprocess
 from tests import make
 from tests.workers.inputs.pictures import gradient, saved
@@ -47,7 +47,7 @@ def film(tmp_path: Path) -> Film:
 
 def decode(path: Path, **changes: Any) -> Any:
     values = {"width": 64, "height": 64, "num_frames": 12, "fps": 12, "fit": "crop", **changes}
-    return decode_film(path, make.request(**values), max_bytes=1_000_000)
+    return decode_video(path, make.request(**values), max_bytes=1_000_000)
 
 
 # Pictures

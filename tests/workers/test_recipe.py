@@ -26,7 +26,7 @@ def bench(artifacts: Files) -> WorkerEnvironment:
     return WorkerEnvironment(artifacts, scratch)
 
 
-def picture_size(path: Path | None) -> tuple[int, int]:
+def image_size(path: Path | None) -> tuple[int, int]:
     assert path is not None
     with Image.open(path) as picture:
         return picture.size
@@ -52,8 +52,8 @@ def test_a_ticket_becomes_a_video_with_its_stills_and_manifest(artifacts: Files)
         assert path is not None
         assert hashlib.sha256(path.read_bytes()).hexdigest() == artifact.sha256
         assert path.stat().st_size == artifact.size_bytes
-    assert picture_size(artifacts.path("jobs/j/2/thumbnail.jpg")) == (512, 341)
-    assert picture_size(artifacts.path("jobs/j/2/last_frame.png")) == (768, 512)
+    assert image_size(artifacts.path("jobs/j/2/thumbnail.jpg")) == (512, 341)
+    assert image_size(artifacts.path("jobs/j/2/last_frame.png")) == (768, 512)
     manifest = artifacts.path("jobs/j/2/manifest.json")
     assert manifest is not None
     assert Outcome.model_validate_json(manifest.read_bytes()) == outcome

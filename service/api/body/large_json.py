@@ -37,7 +37,7 @@ class Span:
                 yield piece.replace(b"\\/", b"/").decode("latin-1")
 
 
-def lift(file: Path, name: str, max_rest: int) -> tuple[bytes, dict[str, Span]]:
+def extract_long_strings(file: Path, name: str, max_rest: int) -> tuple[bytes, dict[str, Span]]:
     """The JSON in `file` with each long text replaced by `name` and a number, and the texts.
 
     Raises TooLarge when more than `max_rest` bytes are left, and for long texts that are no

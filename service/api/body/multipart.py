@@ -52,13 +52,13 @@ def is_form(request: Request) -> bool:
     return _content_type(request)[0] == b"multipart/form-data"
 
 
-async def read_form(request: Request, desk: UploadArea, incoming: Uploads) -> Form:
+async def read_form(request: Request, area: UploadArea, uploads: Uploads) -> Form:
     """Raises RequestRefused naming a part that is wrong, TooLarge, and RequestValidationError
     for what is no form."""
     boundary = _content_type(request)[1].get(b"boundary")
     if not boundary:
         raise _broken("its Content-Type names no boundary")
-    reader = _Reader(boundary, desk, incoming)
+    reader = _Reader(boundary, area, uploads)
     try:
         async for block in blocks(request):
             await run_in_threadpool(reader.write, block)
@@ -70,9 +70,9 @@ async def read_form(request: Request, desk: UploadArea, incoming: Uploads) -> Fo
 class _Reader:
     """Follows the parser through the form, part by part."""
 
-    def __init__(self, boundary: bytes, desk: UploadArea, incoming: Uploads) -> None:
-        self._desk = desk
-        self._incoming = incoming
+    def __init__(self, boundary: bytes, area: UploadArea, uploads: Uploads) -> None:
+        self._area = area
+        self._uploads = uploads
         self._form = Form()
         self._ended = False
         self._parts = 0
@@ -127,7 +127,7 @@ class _Reader:
             self._begin_file()
         else:
             self._text.clear()
-            self._left = self._incoming.max_bytes - self._fields_bytes
+            self._left = self._uploads.max_bytes - self._fields_bytes
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         self._left -= end - start
@@ -160,7 +160,7 @@ class _Reader:
             raise RequestRefused([_wrong(self._name, detail, "unexpected_file")])
         # No base64, URL or id looks like this: a field that says it names no file.
         called = f"file:{self._parts}"
-        path = self._desk.file(f"part-{self._parts}")
+        path = self._area.file(f"part-{self._parts}")
         self._form.fields.append((self._name, called))
         self._form.files[called] = path
         self._file = path.open("wb")
@@ -168,8 +168,8 @@ class _Reader:
 
     def _max(self) -> int:
         if self._file is None:
-            return self._incoming.max_bytes
-        return self._incoming.max_bytes_of(self._name)
+            return self._uploads.max_bytes
+        return self._uploads.max_bytes_of(self._name)
 
 
 def _parser(boundary: bytes, reader: _Reader) -> MultipartParser:

@@ -16,7 +16,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
 
 from service.api.auth import ContextDep, RequestContext, admitted
-from service.api.body.large_json import Span, lift
+from service.api.body.large_json import Span, extract_long_strings
 from service.api.body.multipart import is_form, read_form
 from service.api.body.stream import receive
 from service.domain.errors import FieldError, RequestRefused, TooLarge
@@ -38,20 +38,22 @@ class ParsedBody(Generic[A]):
     """
 
     ask: A
-    desk: UploadArea  # where the files lie
+    area: UploadArea  # where the files lie
     files: dict[Role, tuple[Path, MediaRef]] = field(default_factory=dict)
 
 
-async def video_ask(request: Request, visit: ContextDep) -> AsyncIterator[ParsedBody[VideoParams]]:
+async def video_ask(
+    request: Request, context: ContextDep
+) -> AsyncIterator[ParsedBody[VideoParams]]:
     """Read only once the key is known to be good: strangers fill no disk."""
-    with visit.parts.incoming.desk(visit.key.id) as desk:
-        yield await _whole(request, visit, desk, VideoParams)
+    with context.runtime.uploads.area(context.key.id) as area:
+        yield await _whole(request, context, area, VideoParams)
 
 
-async def changes(request: Request, visit: ContextDep) -> AsyncIterator[ParsedBody[VideoOptions]]:
+async def changes(request: Request, context: ContextDep) -> AsyncIterator[ParsedBody[VideoOptions]]:
     """The same where every field may be left out, and the body too."""
-    with visit.parts.incoming.desk(visit.key.id) as desk:
-        yield await _whole(request, visit, desk, VideoOptions)
+    with context.runtime.uploads.area(context.key.id) as area:
+        yield await _whole(request, context, area, VideoOptions)
 
 
 VideoParamsDep = Annotated[ParsedBody[VideoParams], Depends(video_ask)]
@@ -91,35 +93,35 @@ def _form_schema(name: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _whole(
-    request: Request, visit: RequestContext, desk: UploadArea, model: type[A]
+    request: Request, context: RequestContext, area: UploadArea, model: type[A]
 ) -> ParsedBody[A]:
-    asked = await visit.parts.incoming.in_time(_read(request, visit, desk, model))
+    asked = await context.runtime.uploads.in_time(_read(request, context, area, model))
     await admitted(request)  # the body may have taken minutes
     return asked
 
 
 async def _read(
-    request: Request, visit: RequestContext, desk: UploadArea, model: type[A]
+    request: Request, context: RequestContext, area: UploadArea, model: type[A]
 ) -> ParsedBody[A]:
-    incoming = visit.parts.incoming
+    uploads = context.runtime.uploads
     if is_form(request):
-        visit.parts.room.check()
-        form = await read_form(request, desk, incoming)
+        context.runtime.disk_space.check()
+        form = await read_form(request, area, uploads)
         ask = _validated(model, form.values(), texts=True)
-        return await run_in_threadpool(_settled, ask, form.files, desk, incoming)
-    body = await receive(request, desk, incoming.max_bytes)
+        return await run_in_threadpool(_settled, ask, form.files, area, uploads)
+    body = await receive(request, area, uploads.max_bytes)
     if isinstance(body, bytes):
         ask = _validated(model, _json(request, body, model))
         if not ask.media_texts:
-            return ParsedBody(ask, desk)
-        return await run_in_threadpool(_settled, ask, {}, desk, incoming)
-    visit.parts.room.check()
+            return ParsedBody(ask, area)
+        return await run_in_threadpool(_settled, ask, {}, area, uploads)
+    context.runtime.disk_space.check()
     name = secrets.token_hex(8)
-    rest, spans = await run_in_threadpool(lift, body, name, incoming.max_bytes)
+    rest, spans = await run_in_threadpool(extract_long_strings, body, name, uploads.max_bytes)
     ask = _validated(model, _json(request, rest, model))
     if not spans.keys() <= set(ask.media_texts.values()):
         raise TooLarge("only pictures and films may be so long")
-    return await run_in_threadpool(_settled, ask, spans, desk, incoming)
+    return await run_in_threadpool(_settled, ask, spans, area, uploads)
 
 
 def _json(request: Request, body: bytes, model: type[VideoOptions]) -> Any:
@@ -154,18 +156,18 @@ def _invalid(found: Iterable[Any]) -> RequestValidationError:
 
 
 def _settled(
-    ask: A, sent: Mapping[str, Path | Span], desk: UploadArea, incoming: Uploads
+    ask: A, sent: Mapping[str, Path | Span], area: UploadArea, uploads: Uploads
 ) -> ParsedBody[A]:
     """Every file is on the disk, is what it should be, and is known by its hash."""
     files: dict[Role, tuple[Path, MediaRef]] = {}
     for role, text in ask.media_texts.items():
         if "://" in text[:32] or text.startswith("job_"):
             continue
-        path = desk.file(role.replace("/", "-"))
-        path = _on_disk(text, sent.get(text), path, incoming.max_bytes_of(role), role)
+        path = area.file(role.replace("/", "-"))
+        path = _on_disk(text, sent.get(text), path, uploads.max_bytes_of(role), role)
         files[role] = (path, _upload(path, role))
     known = {role: f"sha256:{ref.sha256}" for role, (_, ref) in files.items()}
-    return ParsedBody(ask.with_media_texts(known), desk, files)
+    return ParsedBody(ask.with_media_texts(known), area, files)
 
 
 def _on_disk(text: str, sent: Path | Span | None, path: Path, max_bytes: int, role: Role) -> Path:
@@ -196,7 +198,7 @@ def _upload(path: Path, role: Role) -> MediaRef:
         if kind == "video" and media_type is not None:
             detail += f"; {media_type} goes into image"
         raise RequestRefused([FieldError(f"/{role}", detail, "unsupported_media_type")])
-    width, height = sniff.picture_size(path) or (None, None)
+    width, height = sniff.image_size(path) or (None, None)
     if width and height and width * height > MAX_PIXELS:
         detail = f"{role} is {width}x{height}; at most {MAX_PIXELS:,} pixels are taken"
         raise RequestRefused([FieldError(f"/{role}", detail, "too_many_pixels")])

@@ -23,7 +23,7 @@ async def blocks(request: Request) -> AsyncIterator[bytes]:
         yield bytes(block)
 
 
-async def receive(request: Request, desk: UploadArea, max_in_memory: int) -> bytes | Path:
+async def receive(request: Request, area: UploadArea, max_in_memory: int) -> bytes | Path:
     """The whole body: in memory, or in a file where it is larger than that."""
     head = bytearray()
     stream = request.stream()
@@ -33,7 +33,7 @@ async def receive(request: Request, desk: UploadArea, max_in_memory: int) -> byt
             break
     else:
         return bytes(head)
-    path = desk.file("body")
+    path = area.file("body")
     with path.open("wb") as file:
         file.write(head)
         head.clear()

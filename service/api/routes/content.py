@@ -64,7 +64,7 @@ _SENT = (
 async def get_content(
     job_id: JobPath,
     request: Request,
-    parts: RuntimeDep,
+    runtime: RuntimeDep,
     variant: Variant = "video",
     expires: Annotated[int | None, Query(description="Part of a signed link.")] = None,
     signature: Annotated[str | None, Query(max_length=64)] = None,
@@ -72,27 +72,27 @@ async def get_content(
     """The video, its thumbnail or its last frame. Answers ranges, as players and renders want."""
     known = job_id_of(job_id)
     if expires is not None and signature is not None:
-        job = await _by_link(parts, links(request, parts), known, variant, expires, signature)
+        job = await _by_link(runtime, links(request, runtime), known, variant, expires, signature)
     else:
-        key = await authenticate(parts, bearer(request) or "")
+        key = await authenticate(runtime, bearer(request) or "")
         if key is None:
             raise Unauthenticated("send an API key, or use the signed link of the job's result")
-        job = await parts.find_job(known, key.id)
+        job = await runtime.find_job(known, key.id)
     _ignore_other_ranges(request)
-    return await _bytes(parts, job, variant, request)
+    return await _bytes(runtime, job, variant, request)
 
 
 async def _by_link(
-    parts: Runtime,
+    runtime: Runtime,
     known: SignedLinks,
     job_id: JobId,
     variant: Variant,
     expires: int,
     signature: str,
 ) -> Job:
-    if not known.opens(job_id, variant, expires, signature, parts.clock()):
+    if not known.matches(job_id, variant, expires, signature, runtime.clock()):
         raise Unauthenticated("this link is not one of ours, or has expired; get the job anew")
-    job = await parts.read(lambda tx: jobs.get(tx, job_id))
+    job = await runtime.read(lambda tx: jobs.get(tx, job_id))
     if job is None:
         raise NotFound(f"no job {job_id}")
     return job
@@ -121,7 +121,7 @@ def _one_range(text: str) -> bool:
     return not (first and last) or int(first) <= int(last)
 
 
-async def _bytes(parts: Runtime, job: Job, variant: Variant, request: Request) -> Response:
+async def _bytes(runtime: Runtime, job: Job, variant: Variant, request: Request) -> Response:
     artifact = _artifact(job, variant)
     assert job.finished_at is not None, "a job with a result is final"
     headers = {
@@ -135,11 +135,11 @@ async def _bytes(parts: Runtime, job: Job, variant: Variant, request: Request) -
         return Response(status_code=304, headers=headers)
     method: ReadMethod = "HEAD" if request.method == "HEAD" else "GET"
     name = f"{job.id}-{artifact.key.rpartition('/')[2]}"
-    link = parts.artifacts.link(artifact.key, filename=name, lifetime=_LINK, method=method)
+    link = runtime.artifacts.link(artifact.key, filename=name, lifetime=_LINK, method=method)
     if link is not None:
         # The link dies before a cache would ask again, so that it must not be kept.
         return RedirectResponse(link, 302, headers={**headers, "Cache-Control": "no-store"})
-    path = await run_in_threadpool(parts.artifacts.path, artifact.key)
+    path = await run_in_threadpool(runtime.artifacts.path, artifact.key)
     try:
         found = None if path is None else path.stat()
     except FileNotFoundError:

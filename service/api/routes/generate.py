@@ -44,13 +44,13 @@ router = APIRouter(tags=["videos"])
 async def generate_video(
     asked: VideoParamsDep,
     request: Request,
-    visit: ContextDep,
+    context: ContextDep,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Accept a video job. It is durable when this answers."""
-    plea = SubmitRequest(asked, request, idempotency(request, idempotency_key, asked.ask))
-    return await accept(visit, plea, prefer=prefer)
+    submit_request = SubmitRequest(asked, request, idempotency(request, idempotency_key, asked.ask))
+    return await accept(context, submit_request, prefer=prefer)
 
 
 @router.post(
@@ -58,12 +58,12 @@ async def generate_video(
     responses=documented(400, "invalid_form", 401, 413, 415, 422, 429, 503, 507),
     openapi_extra=body_of(VideoParams),
 )
-async def estimate(asked: VideoParamsDep, request: Request, visit: ContextDep) -> Estimate:
+async def estimate(asked: VideoParamsDep, request: Request, context: ContextDep) -> Estimate:
     """Resolve a request without starting anything: parameters, cost, seconds, warnings."""
-    would_be, _ = await submission(visit, SubmitRequest(asked, request))
-    parts, ask = visit.parts, asked.ask
+    would_be, _ = await submission(context, SubmitRequest(asked, request))
+    runtime, ask = context.runtime, asked.ask
     made = would_be.request
-    card = parts.cards[made.model]
+    card = runtime.cards[made.model]
     return Estimate(
         model=card.name,
         sandbox=card.sandbox,
@@ -72,7 +72,7 @@ async def estimate(asked: VideoParamsDep, request: Request, visit: ContextDep) -
         expected_seconds=round(card.expected_seconds(made), 2),
         fallbacks=[FallbackOut.from_domain(each) for each in would_be.fallbacks],
         cost=_cost(would_be),
-        warnings=[*_warnings(parts, ask, made), *await _too_dear(visit, would_be)],
+        warnings=[*_warnings(runtime, ask, made), *await _too_dear(context, would_be)],
     )
 
 
@@ -87,10 +87,10 @@ def _cost(asked: Submission) -> Cost:
     )
 
 
-async def _too_dear(visit: RequestContext, asked: Submission) -> list[str]:
+async def _too_dear(context: RequestContext, asked: Submission) -> list[str]:
     """What a submit would be refused for, as things stand."""
-    estimate, month = microusd(asked.estimated_usd), month_of(visit.parts.clock())
-    balance = await visit.parts.read(lambda tx: keys.balance(tx, visit.key.id, month))
+    estimate, month = microusd(asked.estimated_usd), month_of(context.runtime.clock())
+    balance = await context.runtime.read(lambda tx: keys.balance(tx, context.key.id, month))
     if balance.allows(estimate):
         return []
     return [
@@ -98,8 +98,8 @@ async def _too_dear(visit: RequestContext, asked: Submission) -> list[str]:
     ]
 
 
-def _warnings(parts: Runtime, ask: VideoParams, made: VideoRequest) -> list[str]:
-    found, card = [], parts.cards[made.model]
+def _warnings(runtime: Runtime, ask: VideoParams, made: VideoRequest) -> list[str]:
+    found, card = [], runtime.cards[made.model]
     if card.sandbox:
         found.append(f"{card.name} is a sandbox: it draws a placeholder and generates no video")
     if ask.duration_seconds not in (None, made.duration_seconds):
@@ -115,10 +115,10 @@ def _warnings(parts: Runtime, ask: VideoParams, made: VideoRequest) -> list[str]
         )
     if ask.seed is None:
         found.append("no seed was given: every job gets a random one of its own")
-    if parts.workers(card.name) == 0:
+    if runtime.workers(card.name) == 0:
         found.append(
             f"no worker serves {card.name} just now: a job would wait for one"
-            if parts.calls is None
+            if runtime.calls is None
             else f"no container of {card.name} runs just now: a job waits until one is started"
         )
     return found

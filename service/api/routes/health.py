@@ -68,34 +68,34 @@ _AWAY = {
 async def health(request: Request, response: Response) -> Health:
     """How the service is."""
     try:
-        parts = runtime_of(request)
+        runtime = runtime_of(request)
     except Unavailable as error:
         response.status_code = 503
         response.headers["Retry-After"] = str(error.retry_after_seconds)
         return _waiting(request.app)
-    models = _models(parts)
+    models = _models(runtime)
     try:
-        queue = await parts.read(
+        queue = await runtime.read(
             lambda tx: Queue(queued=keys.count_queued(tx), running=jobs.count_running(tx))
         )
-        await parts.check_ready()
+        await runtime.check_ready()
     except Unavailable:
         queue = None
         response.status_code = 503
-    reachable = models[0].workers if parts.pools is None else not parts.pools.away
+    reachable = models[0].workers if runtime.pools is None else not runtime.pools.away
     unfit = [
         UnfitWorker(name=worker.name, reason=worker.unfit)
-        for worker in parts.fleet.present(parts.clock.passed())
+        for worker in runtime.fleet.present(runtime.clock.passed())
         if worker.unfit is not None
     ]
-    fine = reachable and parts.room.enough and not unfit
+    fine = reachable and runtime.disk_space.enough and not unfit
     status: Literal["healthy", "degraded"] = "healthy" if fine else "degraded"
     return Health(
         status="unhealthy" if queue is None else status,
         model=models[0].id,
         gpu=models[0].gpu,
         warm=models[0].warm,
-        version=parts.version,
+        version=runtime.version,
         queue=queue,
         models=models,
         unfit_workers=unfit,
@@ -117,10 +117,10 @@ def _waiting(app: FastAPI) -> Health:
     )
 
 
-def _models(parts: Runtime) -> list[ModelHealth]:
-    if parts.pools is not None:
-        return _called(parts, parts.pools.known(parts.clock.passed()))
-    present = [w for w in parts.fleet.present(parts.clock.passed()) if w.unfit is None]
+def _models(runtime: Runtime) -> list[ModelHealth]:
+    if runtime.pools is not None:
+        return _called(runtime, runtime.pools.known(runtime.clock.passed()))
+    present = [w for w in runtime.fleet.present(runtime.clock.passed()) if w.unfit is None]
     return [
         ModelHealth(
             id=name,
@@ -128,15 +128,15 @@ def _models(parts: Runtime) -> list[ModelHealth]:
             warm=any(w.warm == name for w in present),
             workers=sum(name in w.models for w in present),
         )
-        for name in parts.cards
+        for name in runtime.cards
     ]
 
 
-def _called(parts: Runtime, pools: dict[str, Pool]) -> list[ModelHealth]:
+def _called(runtime: Runtime, pools: dict[str, Pool]) -> list[ModelHealth]:
     """Of containers that may be away, and come when there is a job."""
     models = []
-    for name, card in parts.cards.items():
-        containers = parts.workers(name)
+    for name, card in runtime.cards.items():
+        containers = runtime.workers(name)
         models.append(
             ModelHealth(
                 id=name,
@@ -156,7 +156,7 @@ async def livez() -> Liveness:
 
 
 @router.get("/readyz", responses=documented(503))
-async def readyz(parts: RuntimeDep) -> Liveness:
+async def readyz(runtime: RuntimeDep) -> Liveness:
     """Jobs can be looked up and accepted: the database is there, and takes writes."""
-    await parts.check_ready()
+    await runtime.check_ready()
     return Liveness()

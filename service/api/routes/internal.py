@@ -102,80 +102,80 @@ class Ended(BaseModel):
     response_model=Ticket,
     responses={204: {"description": "Nothing to do."}, **documented(400, 401, 413, 415, 422, 503)},
 )
-async def claim_work(ask: ClaimBody, request: Request, parts: WorkerDep) -> Response:
+async def claim_work(ask: ClaimBody, request: Request, runtime: WorkerDep) -> Response:
     """Wait for work: a ticket, or 204 when there was none for `wait_seconds`."""
-    parts.fleet.asked(
-        Worker(ask.worker, tuple(ask.models), ask.warm, ask.gpu, heard_at=parts.clock.passed())
+    runtime.fleet.asked(
+        Worker(ask.worker, tuple(ask.models), ask.warm, ask.gpu, heard_at=runtime.clock.passed())
     )
-    claimed = await _wait_for_work(ask, request, parts)
+    claimed = await _wait_for_work(ask, request, runtime)
     if claimed is None:
         return Response(status_code=204)
     job = claimed.job
     failpoint("claim.committed")
     log.info("attempt claimed", job=job.id, attempt=job.attempt, worker=ask.worker)
-    ticket = claimed.ticket(parts.cards[job.request.model], reached_at(request))
-    parts.fleet.took(ask.worker, ticket.attempt_id)
+    ticket = claimed.ticket(runtime.cards[job.request.model], reached_at(request))
+    runtime.fleet.took(ask.worker, ticket.attempt_id)
     return Response(ticket.model_dump_json(), media_type="application/json")
 
 
-async def _wait_for_work(ask: ClaimBody, request: Request, parts: Runtime) -> claim.Claim | None:
+async def _wait_for_work(ask: ClaimBody, request: Request, runtime: Runtime) -> claim.Claim | None:
     wait = timedelta(seconds=ask.wait_seconds)
-    deadline = parts.clock.passed() + min(wait, parts.limits.max_wait)
-    models = [name for name in ask.models if name in parts.cards]
-    with parts.bell.listen(*(f"queue:{name}" for name in models)) as rung:
-        while not parts.bell.closed:
-            rung.clear()
+    deadline = runtime.clock.passed() + min(wait, runtime.limits.max_wait)
+    models = [name for name in ask.models if name in runtime.cards]
+    with runtime.notifier.listen(*(f"queue:{name}" for name in models)) as event:
+        while not runtime.notifier.closed:
+            event.clear()
             # Work claimed for a worker that hung up would be lost for one lease.
             if await request.is_disconnected():
                 return None
-            if (claimed := await _claim(ask.worker, models, parts)) is not None:
+            if (claimed := await _claim(ask.worker, models, runtime)) is not None:
                 return claimed
-            left = (deadline - parts.clock.passed()).total_seconds()
+            left = (deadline - runtime.clock.passed()).total_seconds()
             if left <= 0:
                 return None
-            await heard(rung, min(left, _LOOK_AGAIN_SECONDS))
+            await heard(event, min(left, _LOOK_AGAIN_SECONDS))
     return None
 
 
-async def _claim(worker: str, models: list[str], parts: Runtime) -> claim.Claim | None:
+async def _claim(worker: str, models: list[str], runtime: Runtime) -> claim.Claim | None:
     """Look first: the writer is bothered only when there is something to take."""
-    if not parts.room.enough:
+    if not runtime.disk_space.enough:
         return None  # what is made now could not be kept
-    limits = parts.limits
+    limits = runtime.limits
     most = limits.max_active_per_key
-    if not await parts.read(lambda tx: jobs.candidates(tx, models, parts.clock(), limit=most)):
+    if not await runtime.read(lambda tx: jobs.candidates(tx, models, runtime.clock(), limit=most)):
         return None
-    return await parts.write(
+    return await runtime.write(
         lambda tx: claim.claim(
             tx,
             models,
             worker=worker,
             lease=limits.starting_lease,
             max_active=most,
-            now=parts.clock(),
+            now=runtime.clock(),
         )
     )
 
 
 @router.post("/unfit", status_code=204, responses=documented(400, 401, 413, 422, 503))
-async def report_unfit(report: UnfitReport, parts: WorkerDep) -> None:
+async def report_unfit(report: UnfitReport, runtime: WorkerDep) -> None:
     """Its machine is at fault: `/health` shows the worker and its reason until it claims again."""
     worker = Worker(
         report.worker,
         tuple(report.models),
         warm=None,
         gpu=None,
-        heard_at=parts.clock.passed(),
+        heard_at=runtime.clock.passed(),
         unfit=report.reason,
     )
-    parts.fleet.asked(worker)
+    runtime.fleet.asked(worker)
 
 
 @router.post("/tick", responses=documented(401))
-async def tick(parts: WorkerDep) -> dict[str, str]:
+async def tick(runtime: WorkerDep) -> dict[str, str]:
     """Wake the service, so that its own ticks run for a while: for a host that lets it sleep."""
-    parts.due.set()
-    parts.owed.set()
+    runtime.jobs_due.set()
+    runtime.webhooks_due.set()
     return {"status": "awake"}
 
 
@@ -185,19 +185,19 @@ _attempt = documented(400, 401, 404, "lost", 413, 415, 422, 503)
 
 @router.post("/attempts/{attempt_id}/begin", responses=_attempt)
 async def begin_attempt(
-    attempt_id: AttemptPath, ask: BeginBody, parts: RuntimeDep, token: AttemptToken
+    attempt_id: AttemptPath, ask: BeginBody, runtime: RuntimeDep, token: AttemptToken
 ) -> Begun:
     """A worker's first act; 409 `lost` when the attempt is another's or over."""
     credentials = _credentials(attempt_id, token)
-    lease = parts.limits.running_lease
-    job = await parts.write(
+    lease = runtime.limits.running_lease
+    job = await runtime.write(
         lambda tx: report.begin(
             tx,
             credentials,
             call_id=ask.call_id,
             lease=lease,
-            terms=parts.terms,
-            now=parts.clock(),
+            terms=runtime.terms,
+            now=runtime.clock(),
         )
     )
     if job.state is not JobState.RUNNING:
@@ -213,35 +213,35 @@ async def begin_attempt(
 
 @router.post("/attempts/{attempt_id}/progress", responses=_attempt)
 async def report_progress(
-    attempt_id: AttemptPath, ask: ProgressBody, parts: RuntimeDep, token: AttemptToken
+    attempt_id: AttemptPath, ask: ProgressBody, runtime: RuntimeDep, token: AttemptToken
 ) -> Heard:
     """Show progress and stay alive; the answer tells whether to stop."""
     credentials = _credentials(attempt_id, token)
-    lease = parts.limits.running_lease
-    job = await parts.write(
+    lease = runtime.limits.running_lease
+    job = await runtime.write(
         lambda tx: report.progress(
-            tx, credentials, fence=ask.fence, told=ask.progress, lease=lease, now=parts.clock()
+            tx, credentials, fence=ask.fence, told=ask.progress, lease=lease, now=runtime.clock()
         ),
         soft=True,
     )
-    parts.fleet.reported(attempt_id, parts.clock.passed())
+    runtime.fleet.reported(attempt_id, runtime.clock.passed())
     return Heard(cancel_requested=job.cancel_requested_at is not None)
 
 
 @router.post("/attempts/{attempt_id}/finish", responses=_attempt)
 async def finish_attempt(
-    attempt_id: AttemptPath, ask: FinishBody, parts: RuntimeDep, token: AttemptToken
+    attempt_id: AttemptPath, ask: FinishBody, runtime: RuntimeDep, token: AttemptToken
 ) -> Ended:
     """The bytes are in place: the job has succeeded."""
     credentials = _credentials(attempt_id, token)
-    job = await parts.write(
+    job = await runtime.write(
         lambda tx: report.finish(
             tx,
             credentials,
             fence=ask.fence,
             outcome=ask.outcome,
-            terms=parts.terms,
-            now=parts.clock(),
+            terms=runtime.terms,
+            now=runtime.clock(),
         )
     )
     return _ended(job, credentials)
@@ -249,18 +249,18 @@ async def finish_attempt(
 
 @router.post("/attempts/{attempt_id}/fail", responses=_attempt)
 async def fail_attempt(
-    attempt_id: AttemptPath, ask: FailBody, parts: RuntimeDep, token: AttemptToken
+    attempt_id: AttemptPath, ask: FailBody, runtime: RuntimeDep, token: AttemptToken
 ) -> Ended:
     """No video: the job is queued again, canceled or failed, by the kind of failure."""
     credentials = _credentials(attempt_id, token)
-    job = await parts.write(
+    job = await runtime.write(
         lambda tx: report.fail(
             tx,
             credentials,
             fence=ask.fence,
             failure=ask.failure,
-            terms=parts.terms,
-            now=parts.clock(),
+            terms=runtime.terms,
+            now=runtime.clock(),
         )
     )
     return _ended(job, credentials)
@@ -268,17 +268,17 @@ async def fail_attempt(
 
 @router.post("/attempts/{attempt_id}/release", responses=_attempt)
 async def release_attempt(
-    attempt_id: AttemptPath, ask: ReleaseBody, parts: RuntimeDep, token: AttemptToken
+    attempt_id: AttemptPath, ask: ReleaseBody, runtime: RuntimeDep, token: AttemptToken
 ) -> Ended:
     """The worker was told to stop: the job is queued again at once and no attempt is counted."""
     credentials = _credentials(attempt_id, token)
-    job = await parts.write(
+    job = await runtime.write(
         lambda tx: report.release(
             tx,
             credentials,
             fence=ask.fence,
-            terms=parts.terms,
-            now=parts.clock(),
+            terms=runtime.terms,
+            now=runtime.clock(),
             spent=GpuTime(ask.gpu_seconds, ask.gpu),
         )
     )

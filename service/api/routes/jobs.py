@@ -109,23 +109,23 @@ class ListQuery(BaseModel):
     responses=documented(401, 422, 429),
     openapi_extra={"parameters": [_METADATA_PARAMETER]},
 )
-async def list_jobs(query: Annotated[ListQuery, Query()], visit: ContextDep) -> JobList:
+async def list_jobs(query: Annotated[ListQuery, Query()], context: ContextDep) -> JobList:
     """Your jobs, newest first, a page at a time."""
     wanted = query.wanted()
     after = None if query.after is None else _listed(query.after, "?after")
-    async with visit.parts.list_shares.hold(visit.key.id):
+    async with context.runtime.list_slots.hold(context.key.id):
         found = await run_in_threadpool(
-            visit.parts.db.read,
+            context.runtime.db.read,
             lambda tx: jobs.page(
                 tx,
-                visit.key.id,
+                context.key.id,
                 size=query.limit + 1,
                 after=after,
                 newest_first=query.order == "desc",
                 wanted=wanted,
             ),
         )
-        shown = [await view(visit, job) for job in found[: query.limit]]
+        shown = [await view(context, job) for job in found[: query.limit]]
     return JobList(
         data=shown,
         first_id=shown[0].id if shown else None,
@@ -146,7 +146,7 @@ async def list_jobs(query: Annotated[ListQuery, Query()], visit: ContextDep) -> 
 async def get_job(
     job_id: JobPath,
     request: Request,
-    visit: ContextDep,
+    context: ContextDep,
     wait: Annotated[
         int,
         Query(
@@ -158,10 +158,10 @@ async def get_job(
 ) -> Response:
     """One job. Poll it with `If-None-Match`, or let the service do the waiting with `?wait=30`."""
     known = job_id_of(job_id)
-    job = await visit.parts.find_job(known, visit.key.id)
+    job = await context.runtime.find_job(known, context.key.id)
     if wait and not job.state.final:
-        job = await wait_final(request, visit.parts, job, timedelta(seconds=wait)) or job
-    return json_answer(await view(visit, job), known=request.headers)
+        job = await wait_final(request, context.runtime, job, timedelta(seconds=wait)) or job
+    return json_answer(await view(context, job), known=request.headers)
 
 
 @router.post(
@@ -177,15 +177,15 @@ async def get_job(
         **documented(401, 404, 429, 503),
     },
 )
-async def cancel_job(job_id: JobPath, visit: ContextDep) -> Response:
+async def cancel_job(job_id: JobPath, context: ContextDep) -> Response:
     """Cancel. Doing it twice is the same as once; a final job is answered as it is."""
     known = job_id_of(job_id)
-    parts, key_id = visit.parts, visit.key.id
-    job = await parts.write(lambda tx: cancel(tx, known, key_id, parts.clock()))
+    runtime, key_id = context.runtime, context.key.id
+    job = await runtime.write(lambda tx: cancel(tx, known, key_id, runtime.clock()))
     log.info("cancel asked for", job=job.id, state=job.state)
-    if parts.calls is not None and job.attempt:
-        await run_in_threadpool(parts.calls.stop, job, parts.clock())
-    return json_answer(await view(visit, job), 200 if job.state.final else 202)
+    if runtime.calls is not None and job.attempt:
+        await run_in_threadpool(runtime.calls.stop, job, runtime.clock())
+    return json_answer(await view(context, job), 200 if job.state.final else 202)
 
 
 @router.post(
@@ -206,7 +206,7 @@ async def cancel_job(job_id: JobPath, visit: ContextDep) -> Response:
 async def retry_job(
     job_id: JobPath,
     request: Request,
-    visit: ContextDep,
+    context: ContextDep,
     changes: ChangesDep,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
@@ -215,30 +215,32 @@ async def retry_job(
     known = job_id_of(job_id)
     named = idempotency(request, idempotency_key, changes.ask)
     try:
-        old = await visit.parts.find_job(known, visit.key.id)
+        old = await context.runtime.find_job(known, context.key.id)
     except NotFound:
         # It may have been deleted since this very request was accepted.
-        before = await earlier(visit, named)
+        before = await earlier(context, named)
         if before is None:
             raise
-        changes.desk.clear()
-        return await answered(visit, request, before, changes.ask, prefer=prefer)
+        changes.area.clear()
+        return await answered(context, request, before, changes.ask, prefer=prefer)
     if not old.state.final:
         raise Conflict(f"the job is {old.state}; only a final job can be retried", code="not_final")
-    asked = ParsedBody(_asked_again(old, changes.ask), changes.desk, changes.files)
-    plea = SubmitRequest(asked, request, named, again=old)
-    return await accept(visit, plea, prefer=prefer)
+    asked = ParsedBody(_asked_again(old, changes.ask), changes.area, changes.files)
+    submit_request = SubmitRequest(asked, request, named, again=old)
+    return await accept(context, submit_request, prefer=prefer)
 
 
 @router.delete("/{job_id}", responses=documented(401, 404, "not_final", 412, 429))
-async def delete_job(job_id: JobPath, request: Request, visit: ContextDep) -> Deleted:
+async def delete_job(job_id: JobPath, request: Request, context: ContextDep) -> Deleted:
     """Delete a final job and its video; with `If-Match` only if it is still what that names."""
     known = job_id_of(job_id)
     if "if-match" in request.headers:
-        job = await visit.parts.find_job(known, visit.key.id)
+        job = await context.runtime.find_job(known, context.key.id)
         check_final(job)  # from here on it does not change
-        json_answer(await view(visit, job), known=request.headers)
-    await run_in_threadpool(remove, visit.parts.db, visit.parts.artifacts, known, visit.key.id)
+        json_answer(await view(context, job), known=request.headers)
+    await run_in_threadpool(
+        remove, context.runtime.db, context.runtime.artifacts, known, context.key.id
+    )
     log.info("job deleted", job=known)
     return Deleted(id=known)
 

@@ -48,45 +48,47 @@ class KeyBody(BaseModel):
 
 
 @router.post("", status_code=201, responses=documented(400, 401, 403, 413, 415, 422, 429, 503))
-async def create_key(ask: KeyBody, visit: AdminDep) -> NewKeyOut:
+async def create_key(ask: KeyBody, context: AdminDep) -> NewKeyOut:
     """Make a key. Its secret is in this answer and nowhere else."""
     secret = new_secret()
-    key = new_key(secret, name=ask.name, admin=ask.admin, now=visit.parts.clock())
+    key = new_key(secret, name=ask.name, admin=ask.admin, now=context.runtime.clock())
     budget = _micro(ask.budget_usd)
 
     def insert(tx: Transaction) -> None:
         keys.insert(tx, key)
         keys.set_budget(tx, key.id, budget)
 
-    await visit.parts.write(insert)
+    await context.runtime.write(insert)
     log.info("key made", key=key.id, admin=key.admin, budget_usd=ask.budget_usd)
     return NewKeyOut(key=KeyOut.from_domain(key, Balance(budget)), secret=secret)
 
 
 @router.get("", responses=documented(401, 403, 429))
-async def list_keys(visit: AdminDep) -> KeyList:
+async def list_keys(context: AdminDep) -> KeyList:
     """All keys, without their secrets."""
-    month = month_of(visit.parts.clock())
-    found, balances = await visit.parts.read(lambda tx: (keys.every(tx), keys.balances(tx, month)))
+    month = month_of(context.runtime.clock())
+    found, balances = await context.runtime.read(
+        lambda tx: (keys.every(tx), keys.balances(tx, month))
+    )
     # Between the two a key may have been made, by a process beside this one.
     return KeyList(data=[KeyOut.from_domain(k, balances[k.id]) for k in found if k.id in balances])
 
 
 @router.put("/{key_id}/budget", responses=documented(400, 401, 403, 404, 413, 415, 422, 429, 503))
-async def set_budget(key_id: str, ask: BudgetBody, visit: AdminDep) -> KeyOut:
+async def set_budget(key_id: str, ask: BudgetBody, context: AdminDep) -> KeyOut:
     """What a key's jobs may cost in a month. Jobs that were accepted are not touched."""
     known = _key_id(key_id)
-    budget, month = _micro(ask.budget_usd), month_of(visit.parts.clock())
-    key, balance = await visit.parts.write(lambda tx: allow(tx, known, budget, month))
+    budget, month = _micro(ask.budget_usd), month_of(context.runtime.clock())
+    key, balance = await context.runtime.write(lambda tx: allow(tx, known, budget, month))
     log.info("budget set", key=key.id, budget_usd=ask.budget_usd)
     return KeyOut.from_domain(key, balance)
 
 
 @router.delete("/{key_id}", responses=documented(401, 403, 404, "last_admin_key", 429, 503))
-async def revoke_key(key_id: str, visit: AdminDep) -> KeyOut:
+async def revoke_key(key_id: str, context: AdminDep) -> KeyOut:
     """Revoke a key: the next request with it is refused. Its jobs stay."""
-    known, now = _key_id(key_id), visit.parts.clock()
-    key, balance = await visit.parts.write(
+    known, now = _key_id(key_id), context.runtime.clock()
+    key, balance = await context.runtime.write(
         lambda tx: (revoke(tx, known, now), keys.balance(tx, known, month_of(now)))
     )
     log.info("key revoked", key=key.id)

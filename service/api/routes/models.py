@@ -20,19 +20,19 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 @router.get("", responses=documented(401, 429))
-async def list_models(visit: ContextDep) -> ModelList:
+async def list_models(context: ContextDep) -> ModelList:
     """The cards, the default first."""
-    parts = visit.parts
+    runtime = context.runtime
     return ModelList(
         data=[
             ModelOut(
                 **card.model_dump(),
                 id=card.name,
-                default=card is parts.default_card,
-                workers=parts.workers(card.name),
-                rate=RateOut.from_domain(parts.terms.rates.expected(card.name)),
+                default=card is runtime.default_card,
+                workers=runtime.workers(card.name),
+                rate=RateOut.from_domain(runtime.terms.rates.expected(card.name)),
             )
-            for card in parts.cards.values()
+            for card in runtime.cards.values()
         ]
     )
 
@@ -56,35 +56,35 @@ _warm = documented(401, 403, 404, 429, 503)
 
 
 @router.get("/{model}/warm", responses=_warm)
-async def show_warm(model: str, visit: AdminDep) -> Warm:
+async def show_warm(model: str, context: AdminDep) -> Warm:
     """How many workers of a model are kept warm. Local workers all are."""
-    _served(model, visit)
-    parts = visit.parts
-    if parts.calls is None:
-        return Warm(model=model, containers=parts.workers(model))
-    kept = await run_in_threadpool(parts.calls.dispatcher.kept_warm, model)
+    _served(model, context)
+    runtime = context.runtime
+    if runtime.calls is None:
+        return Warm(model=model, containers=runtime.workers(model))
+    kept = await run_in_threadpool(runtime.calls.dispatcher.kept_warm, model)
     return Warm(model=model, containers=kept)
 
 
 @router.put("/{model}/warm", responses={**_warm, **documented(400, "local_workers", 413, 415, 422)})
-async def keep_warm(model: str, ask: WarmBody, visit: AdminDep) -> Warm:
+async def keep_warm(model: str, ask: WarmBody, context: AdminDep) -> Warm:
     """Keep containers of a model, which are paid for also while they are idle. The next deploy
     puts back what the settings say."""
-    _served(model, visit)
-    dispatcher = _called(visit, ask.containers)
+    _served(model, context)
+    dispatcher = _called(context, ask.containers)
     await run_in_threadpool(dispatcher.keep_warm, model, ask.containers)
-    log.warning("containers kept warm", model=model, containers=ask.containers, key=visit.key.id)
+    log.warning("containers kept warm", model=model, containers=ask.containers, key=context.key.id)
     return Warm(model=model, containers=ask.containers)
 
 
-def _served(model: str, visit: RequestContext) -> None:
-    if model not in visit.parts.cards:
-        raise NotFound(f"no model {model[:64]} here; there is: {', '.join(visit.parts.cards)}")
+def _served(model: str, context: RequestContext) -> None:
+    if model not in context.runtime.cards:
+        raise NotFound(f"no model {model[:64]} here; there is: {', '.join(context.runtime.cards)}")
 
 
-def _called(visit: RequestContext, containers: int) -> Dispatcher:
+def _called(context: RequestContext, containers: int) -> Dispatcher:
     """Who keeps that many. Raises Conflict where workers are not called."""
-    calls = visit.parts.calls
+    calls = context.runtime.calls
     if calls is None:
         raise Conflict(
             "this service has local workers, which are always warm; RUSHES_WORKERS is their number",

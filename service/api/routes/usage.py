@@ -46,24 +46,25 @@ class UsageQuery(BaseModel):
 
 
 @router.get("", responses=documented(401, 403, 422, 429, 503))
-async def show_usage(query: Annotated[UsageQuery, Query()], visit: ContextDep) -> Usage:
+async def show_usage(query: Annotated[UsageQuery, Query()], context: ContextDep) -> Usage:
     """What your jobs took; for an admin key also those of all keys."""
-    first, last = query.days(visit.parts.clock().date())
+    first, last = query.days(context.runtime.clock().date())
     everyone = query.all_keys or query.group_by == "key"
-    if everyone and not visit.key.admin:
+    if everyone and not context.key.admin:
         raise Forbidden("the usage of other keys needs an admin key")
     return await run_in_threadpool(
-        visit.parts.db.read, lambda tx: _usage(tx, visit, query.group_by, (first, last), everyone)
+        context.runtime.db.read,
+        lambda tx: _usage(tx, context, query.group_by, (first, last), everyone),
     )
 
 
 def _usage(
-    tx: Transaction, visit: RequestContext, group: Group, days: tuple[date, date], everyone: bool
+    tx: Transaction, context: RequestContext, group: Group, days: tuple[date, date], everyone: bool
 ) -> Usage:
-    key_id = None if everyone else visit.key.id
+    key_id = None if everyone else context.key.id
     rows = ledger.totals(tx, group, *days, key_id=key_id)
     names = _names(tx) if group == "key" else {}
-    balance = keys.balance(tx, visit.key.id, month_of(visit.parts.clock()))
+    balance = keys.balance(tx, context.key.id, month_of(context.runtime.clock()))
     return Usage(
         first=days[0],
         last=days[1],

@@ -63,62 +63,64 @@ class DeliveryQuery(BaseModel):
     status_code=201,
     responses=documented(400, 401, "too_many_endpoints", "known_endpoint", 413, 415, 422, 429, 503),
 )
-async def create_endpoint(ask: EndpointBody, visit: ContextDep) -> NewWebhookEndpoint:
+async def create_endpoint(ask: EndpointBody, context: ContextDep) -> NewWebhookEndpoint:
     """Register a URL for the events of all your jobs."""
-    parts, key_id = visit.parts, visit.key.id
-    refuse_bad_target(parts, ask.url, "/url")
+    runtime, key_id = context.runtime, context.key.id
+    refuse_bad_target(runtime, ask.url, "/url")
     events = tuple(dict.fromkeys(ask.events))
-    made = await parts.write(lambda tx: use.register(tx, key_id, ask.url, events, parts.clock()))
+    made = await runtime.write(
+        lambda tx: use.register(tx, key_id, ask.url, events, runtime.clock())
+    )
     return NewWebhookEndpoint(
         endpoint=WebhookEndpoint.from_domain(made), secret=shown(made.secrets.present)
     )
 
 
 @router.get("/webhook-endpoints", responses=documented(401, 429))
-async def list_endpoints(visit: ContextDep) -> WebhookEndpointList:
+async def list_endpoints(context: ContextDep) -> WebhookEndpointList:
     """Your endpoints, without their secrets."""
-    key_id = visit.key.id
-    found = await visit.parts.read(lambda tx: endpoints.of_key(tx, key_id))
+    key_id = context.key.id
+    found = await context.runtime.read(lambda tx: endpoints.of_key(tx, key_id))
     return WebhookEndpointList(data=[WebhookEndpoint.from_domain(one) for one in found])
 
 
 @router.get("/webhook-endpoints/{endpoint_id}", responses=documented(401, 404, 429))
-async def get_endpoint(endpoint_id: str, visit: ContextDep) -> WebhookEndpoint:
+async def get_endpoint(endpoint_id: str, context: ContextDep) -> WebhookEndpoint:
     """One endpoint."""
-    known, key_id = endpoint_id_of(endpoint_id), visit.key.id
-    found = await visit.parts.read(lambda tx: use.find(tx, known, key_id))
+    known, key_id = endpoint_id_of(endpoint_id), context.key.id
+    found = await context.runtime.read(lambda tx: use.find(tx, known, key_id))
     return WebhookEndpoint.from_domain(found)
 
 
 @router.delete("/webhook-endpoints/{endpoint_id}", responses=documented(401, 404, 429, 503))
-async def delete_endpoint(endpoint_id: str, visit: ContextDep) -> Deleted:
+async def delete_endpoint(endpoint_id: str, context: ContextDep) -> Deleted:
     """Remove an endpoint, and with it what is still owed to it."""
-    known, key_id = endpoint_id_of(endpoint_id), visit.key.id
-    await visit.parts.write(lambda tx: use.remove(tx, known, key_id))
+    known, key_id = endpoint_id_of(endpoint_id), context.key.id
+    await context.runtime.write(lambda tx: use.remove(tx, known, key_id))
     return Deleted(id=known, object="webhook_endpoint")
 
 
 @router.get("/webhook-endpoints/{endpoint_id}/secret", responses=documented(401, 404, 429))
-async def get_endpoint_secret(endpoint_id: str, visit: ContextDep) -> WebhookSecret:
+async def get_endpoint_secret(endpoint_id: str, context: ContextDep) -> WebhookSecret:
     """What signs the deliveries to this endpoint."""
-    known, key_id = endpoint_id_of(endpoint_id), visit.key.id
-    found = await visit.parts.read(lambda tx: use.find(tx, known, key_id))
-    return WebhookSecret.from_domain(found.secrets, visit.parts.clock())
+    known, key_id = endpoint_id_of(endpoint_id), context.key.id
+    found = await context.runtime.read(lambda tx: use.find(tx, known, key_id))
+    return WebhookSecret.from_domain(found.secrets, context.runtime.clock())
 
 
 @router.post("/webhook-endpoints/{endpoint_id}/rotate", responses=documented(401, 404, 429, 503))
-async def rotate_endpoint_secret(endpoint_id: str, visit: ContextDep) -> WebhookSecret:
+async def rotate_endpoint_secret(endpoint_id: str, context: ContextDep) -> WebhookSecret:
     """A new secret. For 24 hours every delivery carries a signature by the old one too."""
-    known, parts, key_id = endpoint_id_of(endpoint_id), visit.parts, visit.key.id
-    fresh = await parts.write(lambda tx: use.rotate(tx, known, key_id, parts.clock()))
-    return WebhookSecret.from_domain(fresh, parts.clock())
+    known, runtime, key_id = endpoint_id_of(endpoint_id), context.runtime, context.key.id
+    fresh = await runtime.write(lambda tx: use.rotate(tx, known, key_id, runtime.clock()))
+    return WebhookSecret.from_domain(fresh, runtime.clock())
 
 
 @router.post("/webhook-endpoints/{endpoint_id}/enable", responses=documented(401, 404, 429, 503))
-async def enable_endpoint(endpoint_id: str, visit: ContextDep) -> WebhookEndpoint:
+async def enable_endpoint(endpoint_id: str, context: ContextDep) -> WebhookEndpoint:
     """Send to a disabled endpoint again, from the next event on."""
-    known, key_id = endpoint_id_of(endpoint_id), visit.key.id
-    found = await visit.parts.write(lambda tx: use.enable(tx, known, key_id))
+    known, key_id = endpoint_id_of(endpoint_id), context.key.id
+    found = await context.runtime.write(lambda tx: use.enable(tx, known, key_id))
     return WebhookEndpoint.from_domain(found)
 
 
@@ -127,46 +129,46 @@ async def enable_endpoint(endpoint_id: str, visit: ContextDep) -> WebhookEndpoin
     status_code=202,
     responses=documented(401, 404, "endpoint_disabled", 429, 503),
 )
-async def send_test(endpoint_id: str, visit: ContextDep) -> WebhookDelivery:
+async def send_test(endpoint_id: str, context: ContextDep) -> WebhookDelivery:
     """Send it a `webhook.test` event, signed like any other."""
-    known, parts, key_id = endpoint_id_of(endpoint_id), visit.parts, visit.key.id
-    made = await parts.write(lambda tx: use.send_test(tx, known, key_id, parts.clock()))
+    known, runtime, key_id = endpoint_id_of(endpoint_id), context.runtime, context.key.id
+    made = await runtime.write(lambda tx: use.send_test(tx, known, key_id, runtime.clock()))
     return WebhookDelivery.from_domain(made)
 
 
 @router.get("/webhook-secret", responses=documented(401, 429, 503))
-async def get_webhook_secret(visit: ContextDep) -> WebhookSecret:
+async def get_webhook_secret(context: ContextDep) -> WebhookSecret:
     """What signs for the `webhook_url` of your jobs."""
-    return await _own_secret(visit, "keep")
+    return await _own_secret(context, "keep")
 
 
 @router.post("/webhook-secret/rotate", responses=documented(401, 429, 503))
-async def rotate_webhook_secret(visit: ContextDep) -> WebhookSecret:
+async def rotate_webhook_secret(context: ContextDep) -> WebhookSecret:
     """A new one. For 24 hours every delivery carries a signature by the old one too."""
-    return await _own_secret(visit, "rotate")
+    return await _own_secret(context, "rotate")
 
 
-async def _own_secret(visit: RequestContext, act: Literal["keep", "rotate"]) -> WebhookSecret:
-    parts, key_id = visit.parts, visit.key.id
+async def _own_secret(context: RequestContext, act: Literal["keep", "rotate"]) -> WebhookSecret:
+    runtime, key_id = context.runtime, context.key.id
     if act == "rotate":
-        found = await parts.write(lambda tx: use.rotate_own(tx, key_id, parts.clock()))
+        found = await runtime.write(lambda tx: use.rotate_own(tx, key_id, runtime.clock()))
     else:
-        found = await parts.write(lambda tx: keys.signing_secrets(tx, key_id))
-    return WebhookSecret.from_domain(found, parts.clock())
+        found = await runtime.write(lambda tx: keys.signing_secrets(tx, key_id))
+    return WebhookSecret.from_domain(found, runtime.clock())
 
 
 @router.get("/webhook-deliveries", responses=documented(401, 404, 422, 429))
 async def list_deliveries(
-    query: Annotated[DeliveryQuery, Query()], visit: ContextDep
+    query: Annotated[DeliveryQuery, Query()], context: ContextDep
 ) -> WebhookDeliveryList:
     """What was and is owed to your URLs, newest first, and how each try went."""
     wanted = query.wanted()
     after = None if query.after is None else delivery_id_of(query.after)
-    async with visit.parts.list_shares.hold(visit.key.id):
+    async with context.runtime.list_slots.hold(context.key.id):
         found = await run_in_threadpool(
-            visit.parts.db.read,
+            context.runtime.db.read,
             lambda tx: deliveries.page(
-                tx, visit.key.id, size=query.limit + 1, after=after, wanted=wanted
+                tx, context.key.id, size=query.limit + 1, after=after, wanted=wanted
             ),
         )
     shown_here = [WebhookDelivery.from_domain(one) for one in found[: query.limit]]
@@ -179,10 +181,10 @@ async def list_deliveries(
 
 
 @router.get("/webhook-deliveries/{delivery_id}", responses=documented(401, 404, 429))
-async def get_delivery(delivery_id: str, visit: ContextDep) -> WebhookDelivery:
+async def get_delivery(delivery_id: str, context: ContextDep) -> WebhookDelivery:
     """One delivery."""
-    known, key_id = delivery_id_of(delivery_id), visit.key.id
-    found = await visit.parts.read(lambda tx: use.find_delivery(tx, known, key_id))
+    known, key_id = delivery_id_of(delivery_id), context.key.id
+    found = await context.runtime.read(lambda tx: use.find_delivery(tx, known, key_id))
     return WebhookDelivery.from_domain(found)
 
 
@@ -191,8 +193,8 @@ async def get_delivery(delivery_id: str, visit: ContextDep) -> WebhookDelivery:
     status_code=202,
     responses=documented(401, 404, "endpoint_disabled", 429, 503),
 )
-async def replay_delivery(delivery_id: str, visit: ContextDep) -> WebhookDelivery:
+async def replay_delivery(delivery_id: str, context: ContextDep) -> WebhookDelivery:
     """Send it again, with the same id and body."""
-    known, parts, key_id = delivery_id_of(delivery_id), visit.parts, visit.key.id
-    made = await parts.write(lambda tx: use.replay(tx, known, key_id, parts.clock()))
+    known, runtime, key_id = delivery_id_of(delivery_id), context.runtime, context.key.id
+    made = await runtime.write(lambda tx: use.replay(tx, known, key_id, runtime.clock()))
     return WebhookDelivery.from_domain(made)

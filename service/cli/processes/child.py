@@ -45,7 +45,7 @@ class Child:
     def ended(self) -> int | None:
         return None if self.process is None else self.process.poll()
 
-    def mind(self) -> str | None:
+    def watch(self) -> str | None:
         """Start it again if it ended, once its pause is over; answers news for the watcher."""
         now = time.monotonic()
         waited, self._minded = now - self._minded, now

@@ -32,7 +32,7 @@ def serve(settings: Settings, socket_fd: int | None = None, pulse_fd: int | None
     sockets = None if socket_fd is None else [socket.socket(fileno=socket_fd)]
     if pulse_fd is not None:
         os.set_blocking(pulse_fd, False)
-    Server(config, app.state.bell, connections, pulse_fd).run(sockets=sockets)
+    Server(config, app.state.notifier, connections, pulse_fd).run(sockets=sockets)
 
 
 def configure(app: ASGIApp, connections: Connections, host: str, port: int) -> uvicorn.Config:
@@ -59,12 +59,12 @@ class Server(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
-        bell: Notifier,
+        notifier: Notifier,
         connections: Connections,
         pulse_fd: int | None = None,
     ) -> None:
         super().__init__(config)
-        self._bell = bell
+        self._notifier = notifier
         self._connections = connections
         self._pulse_fd = pulse_fd
 
@@ -77,5 +77,5 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._bell.close()
+        self._notifier.close()
         super().handle_exit(sig, frame)

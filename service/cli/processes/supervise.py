@@ -100,7 +100,7 @@ class Supervisor:
     def _watch(self) -> None:
         while not self._stop.wait(0.2):
             for child in self._children:
-                if (news := child.mind()) is not None:
+                if (news := child.watch()) is not None:
                     self.say(news)
 
     def _end(self) -> None:

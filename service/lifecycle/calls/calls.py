@@ -56,7 +56,7 @@ class Calls:
 
     def tick(self, now: datetime) -> None:
         """End what nobody waits for, which needs no database; and start what is due."""
-        self.stops.insist(now)
+        self.stops.repeat_cancels(now)
         self.send_some(now)
 
     def send_some(self, now: datetime) -> int:

@@ -33,17 +33,17 @@ class Cancellations:
         self._look_again(call_id, now + self.pause)
         self.dispatcher.cancel(call_id)
 
-    def insist(self, now: datetime) -> int:
+    def repeat_cancels(self, now: datetime) -> int:
         """Cancel anew what should have ended and has not; answers how many calls are left."""
         self._look_back(now)
         with self._lock:
             # No pause is longer: what seems so is of before the clock was set back.
             due = [call for call, at in self._due.items() if not now < at <= now + self.pause]
         for call_id in due:
-            self._insist(call_id, now)
+            self._repeat_cancels(call_id, now)
         return len(self._due)
 
-    def _insist(self, call_id: str, now: datetime) -> None:
+    def _repeat_cancels(self, call_id: str, now: datetime) -> None:
         try:
             ended = self.dispatcher.look(call_id) != "alive"
         except Unavailable:

@@ -21,8 +21,8 @@ from service.workers.device import (
     best_dtype,
     find_device,
     gpu_name,
-    let_go,
     out_of_memory,
+    release_memory,
     wait_for,
 )
 from service.workers.device import place as place_pipe
@@ -120,7 +120,7 @@ class DiffusionAdapter(ABC):
             # As much of it as was there makes room; in its other profile it need not be read again.
             self._made.remove_all_hooks()
             self._made.to("cpu")
-            let_go()
+            release_memory()
             raise
         self.pipe, self._gpu, self._device = self._made, gpu_name(device), device
         log.info("model is loaded", model=self.card.name, gpu=self._gpu, **self.made_with)
@@ -130,7 +130,7 @@ class DiffusionAdapter(ABC):
         if self._made is not None:
             self.pipe = self._made = None
             del self._pulled
-        let_go()
+        release_memory()
 
     def _assembled(self, device: "torch.device") -> Any:
         """The pipeline, still on the CPU, as the levers have it."""

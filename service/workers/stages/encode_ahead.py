@@ -48,9 +48,9 @@ class Encoding:
             self._abandon(fault)
             raise
 
-    def result(self, heed: Heed) -> Encoded:
-        """The finished file. Raises what `encode` does, and what `heed` does meanwhile."""
-        return waited_for(self._file, heed)
+    def result(self, check_cancel: Heed) -> Encoded:
+        """The finished file. Raises what `encode` does, and what `check_cancel` does meanwhile."""
+        return waited_for(self._file, check_cancel)
 
     def __enter__(self) -> "Encoding":
         return self
@@ -88,8 +88,8 @@ class Encoding:
         self._file.exception()
 
 
-def waited_for(future: Future[T], heed: Heed) -> T:
-    """What comes of `future`. Raises what it does, and what `heed` does, asked now and then."""
+def waited_for(future: Future[T], check_cancel: Heed) -> T:
+    """Wait for the result of `future`, calling `check_cancel` now and then; raise what they do."""
     while wait([future], timeout=_LOOK_SECONDS).not_done:
-        heed()
+        check_cancel()
     return future.result()

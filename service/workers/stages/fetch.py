@@ -51,11 +51,11 @@ def stored(role: Role, job_id: JobId, artifacts: ArtifactStore) -> Path:
     return path
 
 
-def fetch(url: str, role: Role, sources: Sources, into: Path, heed: "Heed") -> None:
+def fetch(url: str, role: Role, sources: Sources, into: Path, check_cancel: "Heed") -> None:
     """Write what `url` leads to into a file.
 
-    What may pass is tried again a few times, a minute in all; `heed` is asked meanwhile, and what
-    it raises ends the wait. Raises AttemptFailed: `url_refused` (our rules forbid it, or where it
+    A transient failure is tried again a few times, for a minute in all; what `check_cancel` raises
+    meanwhile ends the wait. Raises AttemptFailed: `url_refused` (our rules forbid it, or where it
     is redirected, and no socket was opened there), `url_failed`, `url_too_large` (all of kind
     user), `url_unavailable` (transient: nobody listens, a timeout, a connection that broke off, a
     resolver that is away, or a server that says that it is its own trouble).
@@ -75,14 +75,14 @@ def fetch(url: str, role: Role, sources: Sources, into: Path, heed: "Heed") -> N
             if is_last or not _may_pass(failed):
                 raise _told(failed, role, tries) from None
         assert pause is not None, "after the last try it was told"
-        _wait(pause, sources, heed)
+        _wait(pause, sources, check_cancel)
 
 
-def _wait(seconds: float, sources: Sources, heed: "Heed") -> None:
+def _wait(seconds: float, sources: Sources, check_cancel: "Heed") -> None:
     for _ in range(round(seconds / _LOOK_SECONDS)):
-        heed()
+        check_cancel()
         sources.sleep(_LOOK_SECONDS)
-    heed()
+    check_cancel()
 
 
 def _may_pass(failed: TargetFailed) -> bool:

@@ -16,7 +16,7 @@ from service.domain.resolve.segments import Segment
 from service.workers.adapters.base import NOTHING, Conditions, Film, Frame, OnStep
 from service.workers.stages.fetch import Sources, fetch, stored
 from service.workers.stages.inputs.images import read_image
-from service.workers.stages.inputs.media import decode_film
+from service.workers.stages.inputs.media import decode_video
 
 
 def needed(request: VideoRequest, begin: Segment) -> dict[Role, MediaRef]:
@@ -57,7 +57,7 @@ def preprocess(
             fetch(ref.url, role, sources, into, step)
             file = into
         if role == "video":
-            film = decode_film(file, request, max_bytes=sources.max_bytes(role))
+            film = decode_video(file, request, max_bytes=sources.max_bytes(role))
         else:
             picture = read_image(file, max_bytes=sources.max_bytes(role))
             pictures[role] = fitted(picture, request)

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.media.sniff import media_type, picture_size
+from service.media.sniff import image_size, media_type
 from service.workers.stages.inputs.images import read_image
-from service.workers.stages.inputs.media import decode_film
+from service.workers.stages.inputs.media import decode_video
 from tests import make
 from tests.workers.inputs.photos import Tile, box, heic, nclx, tile
 from tests.workers.inputs.pictures import EXCHANGED, gradient, saved
@@ -67,7 +67,7 @@ def test_a_photo_of_tiles_is_put_together_and_stands_upright(
 
     assert (image.mode, image.size) == ("RGB", size)
     assert_near(corners(image), wanted)
-    assert (media_type(path), picture_size(path)) == ("image/heic", size)
+    assert (media_type(path), image_size(path)) == ("image/heic", size)
 
 
 def test_a_photo_is_brought_to_srgb(tmp_path: Path, tiles: list[Tile]) -> None:
@@ -96,7 +96,7 @@ def test_an_avif_stands_upright(tmp_path: Path, orientation: int) -> None:
     path = written(tmp_path, avif(gradient(size=(96, 64)), exif=exif.tobytes()))
     seen = read_image(path)
 
-    assert seen.size == wanted.size == picture_size(path)
+    assert seen.size == wanted.size == image_size(path)
     assert np.abs(np.asarray(seen, float) - np.asarray(wanted, float)).mean() < 4
     assert media_type(path) == "image/avif"
 
@@ -164,7 +164,7 @@ def test_what_is_cut_off_or_broken_is_read_or_refused(tmp_path: Path, tiles: lis
         for _ in range(3):
             broken[rng.randrange(12, len(broken))] = rng.randrange(256)
         path = written(tmp_path, bytes(broken))
-        size = picture_size(path)
+        size = image_size(path)
         assert size is None or min(size) > 0
         with contextlib.suppress(AttemptFailed):
             read_image(path)
@@ -175,7 +175,7 @@ def test_a_photo_is_never_a_video(tmp_path: Path, tiles: list[Tile], brand: byte
     path = written(tmp_path, heic(tiles, 3, SIZE).replace(b"ftypheic", b"ftyp" + brand))
 
     with pytest.raises(AttemptFailed) as caught:
-        decode_film(path, make.request(), max_bytes=1_000_000)
+        decode_video(path, make.request(), max_bytes=1_000_000)
 
     assert caught.value.code == "media_format"
     assert (media_type(path) or "").startswith("image/")

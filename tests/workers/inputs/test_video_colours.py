@@ -12,7 +12,7 @@ import pytest
 
 from service.domain.attempt import AttemptFailed
 from service.workers.stages.inputs import media
-from service.workers.stages.inputs.media import decode_film
+from service.workers.stages.inputs.media import decode_video
 from tests import make
 
 Make = Callable[..., Path]
@@ -41,7 +41,7 @@ def made(tmp_path: Path) -> Make:
 
 def decode(path: Path, **changes: Any) -> Any:
     values = {"width": 256, "height": 64, "num_frames": 6, "fps": 12, "fit": "crop", **changes}
-    return decode_film(path, make.request(**values), max_bytes=10_000_000)
+    return decode_video(path, make.request(**values), max_bytes=10_000_000)
 
 
 def seen(path: Path) -> list[tuple[int, ...]]:

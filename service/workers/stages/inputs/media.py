@@ -117,7 +117,7 @@ def decode_audio(
         raise
 
 
-def decode_film(
+def decode_video(
     path: Path,
     request: VideoRequest,
     *,
