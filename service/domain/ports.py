@@ -110,6 +110,6 @@ class Offsite(Protocol):
         """Raise Unavailable unless what is committed here may be shown."""
         ...
 
-    def doubt(self) -> None:
+    def commit_failed(self) -> None:
         """A commit failed, and what it left behind is not known; said while nobody writes."""
         ...

@@ -103,7 +103,7 @@ class Timekeeper:
         assert self._known is not None, "whoever leads has written it"
         if self.clock() - self._known.seen_at < _NOTE_EVERY:
             return True
-        return self._write(self._known.seen(self.clock()), soft=True)
+        return self._write(self._known.seen(self.clock()), replicated=False)
 
     def _jump(self, jump: timedelta) -> bool:
         """The clock changes within the transaction that moves the deadlines: while that runs no
@@ -126,7 +126,7 @@ class Timekeeper:
         new: Timeline,
         act: Callable[[Transaction], None] = _no_more,
         *,
-        soft: bool = False,
+        replicated: bool = True,
     ) -> bool:
         """False where another process was first, which is followed then."""
         known = self._known
@@ -137,7 +137,7 @@ class Timekeeper:
                 act(tx)
             return written
 
-        self._leads = self.db.write(write, soft=soft).result()
+        self._leads = self.db.write(write, replicated=replicated).result()
         if self._leads:
             self._known = new
         return self._leads

@@ -67,7 +67,7 @@ class Shipping:
             raise Unavailable("the database could not be copied") from error
         self._behind = False
 
-    def doubt(self) -> None:
+    def commit_failed(self) -> None:
         """A commit failed: what the log holds is uncertain."""
         self._in_doubt = True
 

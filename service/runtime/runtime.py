@@ -131,10 +131,9 @@ class Runtime:
             return frozenset({model}), self.calls.most
         return self.fleet.competing(model, self.clock.passed())
 
-    async def write(self, run: Callable[[Transaction], T], *, soft: bool = False) -> T:
-        """Answers once the change is durable; many requests share one fsync. A `soft` one is
-        durable here only."""
-        return await self._durable(self.db.write(run, soft=soft))
+    async def write(self, run: Callable[[Transaction], T], *, replicated: bool = True) -> T:
+        """Write and wait until the change is durable; many requests share one fsync."""
+        return await self._durable(self.db.write(run, replicated=replicated))
 
     async def check_ready(self) -> None:
         """Raise Unavailable unless jobs can be looked up and written."""
@@ -143,14 +142,14 @@ class Runtime:
 
     async def submit(self, asked: Submission) -> Accepted:
         """The same for a submit; those that come at once also share their statements."""
-        work = self.db.write_together(self._submit_all, asked, lane=asked.key_id)
+        work = self.db.write_together(self._submit_all, asked, lock=asked.key_id)
         return await self._durable(work)
 
     def _submit_all(self, tx: Transaction, asked: Sequence[Submission]) -> list[Answer]:
         return submit_all(tx, asked, self.limits, self.clock(), self.disk_space.check)
 
     async def _durable(self, future: Future[T]) -> T:
-        if self.db.prompt:
+        if self.db.local and self.db.durability.is_immediate:
             return await self._landing.wait(future)
         return await _patiently(asyncio.shield(asyncio.wrap_future(future)))
 

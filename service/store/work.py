@@ -14,21 +14,24 @@ from service.store.transaction import Transaction
 T = TypeVar("T")
 Item = TypeVar("Item")
 
-
-# Work of one kind on several items: an answer for each, which is an error where it must be one.
-Together: TypeAlias = Callable[[Transaction, list[Item]], Sequence[T | ServiceError]]
+# Run on several items at once: an answer for each, which is an error where it must be one.
+BatchRun: TypeAlias = Callable[[Transaction, list[Item]], Sequence[T | ServiceError]]
 
 
 @dataclass
 class Work(Generic[Item, T]):
-    """`lane` names the row whose lock it needs, where that is known; `until` is when it has waited
-    for a lock for long enough."""
+    """One item to write, and the future that its caller waits for.
 
-    run: Together[Item, T]
+    Work that is not `replicated` is answered once this machine has committed it. `lock` names the
+    row whose lock it needs, where that is known; `wait_until` is when it has waited for a lock for
+    long enough.
+    """
+
+    run: BatchRun[Item, T]
     item: Item
-    soft: bool = False
-    lane: Hashable = None
-    until: float | None = None
+    replicated: bool = True
+    lock: Hashable = None
+    wait_until: float | None = None
     future: Future[T] = field(default_factory=Future)
 
     def resolve(self, answer: T | Exception) -> None:
@@ -40,31 +43,41 @@ class Work(Generic[Item, T]):
 
 @dataclass(frozen=True)
 class Done:
-    """A piece of work that is committed and not yet answered: by an error where it must be one."""
+    """A piece of work that is committed and not yet answered."""
 
     work: Work[Any, Any]
     answer: Any
     topics: Sequence[str] = ()
 
 
-def by_kind(batch: list[Work[Any, Any]]) -> list[list[Work[Any, Any]]]:
-    """By what they run, in the order in which each kind came first."""
-    kinds: dict[Any, list[Work[Any, Any]]] = {}
+@dataclass(frozen=True)
+class Commit:
+    """Committed work whose callers wait until it is durable."""
+
+    works: Sequence[Done]
+    topics: Sequence[str]
+    publish_topics: Callable[[Sequence[str]], None]
+
+    def publish(self) -> None:
+        self.publish_topics(self.topics)
+
+    def answer(self) -> None:
+        for done in self.works:
+            done.work.resolve(done.answer)
+
+    def fail(self, error: Exception) -> None:
+        fail_all([done.work for done in self.works], error)
+
+
+def by_run(batch: list[Work[Any, Any]]) -> list[list[Work[Any, Any]]]:
+    """Group works by what they run, in the order in which each run came first."""
+    groups: dict[Any, list[Work[Any, Any]]] = {}
     for work in batch:
-        kinds.setdefault(work.run, []).append(work)
-    return list(kinds.values())
-
-
-def all_topics(done: list[Done]) -> list[str]:
-    return [topic for one in done for topic in one.topics]
-
-
-def answer_all(done: list[Done]) -> None:
-    for one in done:
-        one.work.resolve(one.answer)
+        groups.setdefault(work.run, []).append(work)
+    return list(groups.values())
 
 
 def fail_all(batch: list[Work[Any, Any]], error: Exception) -> None:
-    told = unavailable(error) if isinstance(error, SQLAlchemyError) else error
+    answer = unavailable(error) if isinstance(error, SQLAlchemyError) else error
     for work in batch:
-        work.future.set_exception(told)
+        work.future.set_exception(answer)

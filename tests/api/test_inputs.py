@@ -680,16 +680,16 @@ def test_a_replay_waits_until_what_it_found_is_durable(
     first = world.client.post("/generate-video", json=ask, headers=named).json()
     own, found = Database.write, []
 
-    def write(db: Database, run: Any, *, soft: bool = False) -> Any:
-        waited = own(db, run, soft=soft)
-        found.append((soft, waited.result(10)))
+    def write(db: Database, run: Any, *, replicated: bool = True) -> Any:
+        waited = own(db, run, replicated=replicated)
+        found.append((replicated, waited.result(10)))
         return waited
 
     monkeypatch.setattr(Database, "write", write)
     again = world.client.post("/generate-video", json=ask, headers=named)
 
     assert again.json()["id"] == first["id"]
-    hard = [answer for soft, answer in found if not soft and isinstance(answer, Accepted)]
+    hard = [answer for replicated, answer in found if replicated and isinstance(answer, Accepted)]
     assert [answer.job.id for answer in hard] == [first["id"]]
 
 

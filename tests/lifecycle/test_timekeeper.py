@@ -445,7 +445,7 @@ def test_a_clock_whose_deadlines_could_not_be_moved_stays_as_it_was(
 
     before = machine.clock()
     machine.wall.advance(HOUR)
-    sa.event.listen(db._writes, "commit", broken)
+    sa.event.listen(db._engine, "commit", broken)
 
     with pytest.raises(OSError, match="full"):
         machine.keeper.leads()
@@ -475,7 +475,7 @@ def test_work_that_runs_again_before_the_deadlines_move_sees_the_time_before(
     looked = db.write(look)
     moving = Thread(target=machine.keeper.leads)
     moving.start()
-    while db._queue.qsize() < 2:
+    while db._writer._queue.qsize() < 2:
         moving.join(0.01)
     spoiling = db.write(spoil)
     gate.set()

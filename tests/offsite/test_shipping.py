@@ -30,7 +30,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def rename(node: Node, name: str) -> Any:
-    return node.db.write(lambda tx: tx.execute(SOFT, {"name": name}) and None, soft=True)
+    return node.db.write(lambda tx: tx.execute(SOFT, {"name": name}) and None, replicated=False)
 
 
 def generations(world: World) -> set[Generation]:
@@ -281,7 +281,7 @@ def test_a_log_that_is_being_read_is_replaced_later(world: World, node: Node, ke
     """A base needs an empty log, which a reader that stays holds up; the log may begin anew after
     it, under what was shipped."""
     acknowledged = {node.submit(key, "n0")}
-    node.tenure.shipping.doubt()
+    node.tenure.shipping.commit_failed()
     with closing(sqlite3.connect(world.home("a").database, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM jobs").fetchall()

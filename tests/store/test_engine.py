@@ -94,7 +94,7 @@ def test_work_that_waits_is_committed_together(db: Database, tmp_path: Path) -> 
     gate = threading.Event()
     blocker = db.write(lambda tx: gate.wait(5))
     commits: list[int] = []
-    sa.event.listen(db._writes, "commit", lambda connection: commits.append(1))
+    sa.event.listen(db._engine, "commit", lambda connection: commits.append(1))
     futures = [db.write(lambda tx: tx.notify("x")) for _ in range(40)]
     gate.set()
 

@@ -28,8 +28,8 @@ from service.lifecycle.rescue import Rescuer
 from service.lifecycle.submit import Answer, submit_all
 from service.lifecycle.unserved import Unserved
 from service.store import jobs
-from service.store.aside import LockWaits
 from service.store.database import Database
+from service.store.lock_waits import LockWaits
 from service.store.transaction import Transaction
 from tests import make
 from tests.lifecycle.test_calls import Played
@@ -46,12 +46,12 @@ def db(postgres_url: str) -> Iterator[Database]:
 
 def patient(db: Database) -> None:
     """Make it wait for locks by the number of its looks, and not by how fast the machine is."""
-    db._aside = LockWaits(now=partial(next, itertools.count(step=0.001)))
+    db._writer._waits = LockWaits(now=partial(next, itertools.count(step=0.001)))
 
 
 def impatient(db: Database) -> None:
     """Make it give up a lock at its second try."""
-    db._aside = LockWaits(now=partial(next, itertools.count(step=10)))
+    db._writer._waits = LockWaits(now=partial(next, itertools.count(step=10)))
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def submits(tx: Transaction, asked: list[Submission]) -> list[Answer]:
 
 
 def submit(db: Database, key_id: KeyId) -> Future[Answer]:
-    return db.write_together(submits, make.submission(key_id), lane=key_id)
+    return db.write_together(submits, make.submission(key_id), lock=key_id)
 
 
 @contextmanager
@@ -191,7 +191,7 @@ def test_workers_are_given_the_jobs_of_other_keys_while_one_keys_row_is_locked(
         lock_key(holder, locked)
         given = make.claim(db, make.START)
         assert make.claim(db, make.START) is None
-        assert not db._aside
+        assert not db._writer._waits
     later = make.claim(db, make.START)
 
     assert (given.job.id, later.job.id) == (second, first)
@@ -270,7 +270,7 @@ def test_calls_of_other_models_are_started_while_one_keys_row_is_locked(
     (locked, _), (free, _) = make.key(db), make.key(db)
     submit(db, locked).result(60)
     asked = make.submission(free, request=make.request(model="second"))
-    db.write_together(submits, asked, lane=free).result(60)
+    db.write_together(submits, asked, lock=free).result(60)
 
     with transaction(postgres_url) as holder:
 

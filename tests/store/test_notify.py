@@ -23,8 +23,8 @@ def test_a_commit_is_heard_by_the_other_processes_and_an_undone_one_is_not(
     other = Database(postgres_url, hear)
     database = Database(postgres_url, lambda topics: None)
     try:
-        assert other._ear is not None
-        assert other._ear.listening.wait(10)
+        assert other._notify is not None
+        assert other._notify.listening.wait(10)
         with pytest.raises(NotFound):
             database.write(refuse).result()
         topics = [f"job_{number:026}" for number in range(400)]  # more than one notice holds
@@ -41,8 +41,8 @@ def test_a_process_does_not_hear_itself_twice(postgres_url: str) -> None:
     heard: list[str] = []
     database = Database(postgres_url, heard.extend)
     try:
-        assert database._ear is not None
-        assert database._ear.listening.wait(10)
+        assert database._notify is not None
+        assert database._notify.listening.wait(10)
         for number in range(3):
             database.write(lambda tx, number=number: tx.notify(str(number))).result()
     finally:

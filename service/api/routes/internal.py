@@ -222,7 +222,7 @@ async def report_progress(
         lambda tx: report.progress(
             tx, credentials, fence=ask.fence, told=ask.progress, lease=lease, now=runtime.clock()
         ),
-        soft=True,
+        replicated=False,
     )
     runtime.fleet.reported(attempt_id, runtime.clock.passed())
     return Heard(cancel_requested=job.cancel_requested_at is not None)
