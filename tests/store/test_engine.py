@@ -179,7 +179,7 @@ def test_the_writer_outlives_a_listener_that_fails(
     assert database.write(lambda tx: 2).result(5) == 2
     database.close()
 
-    assert "could not be told" in caplog.text
+    assert "could not be published" in caplog.text
 
 
 def test_what_comes_after_the_close_is_answered(db: Database) -> None:
