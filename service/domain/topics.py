@@ -1,0 +1,29 @@
+"""Topics of the notifier: names of what a commit has changed."""
+
+from typing import NewType
+
+from service.domain.ids import JobId, KeyId
+
+Topic = NewType("Topic", str)
+
+KEYS = Topic("keys")  # an API key was made, changed or revoked
+DELIVERIES = Topic("deliveries")  # a webhook delivery is due that was not before
+
+
+def of_job(job_id: JobId) -> Topic:
+    """A job was changed."""
+    return Topic(job_id)
+
+
+def of_all_jobs(key_id: KeyId) -> Topic:
+    """An event of some job of this key was recorded."""
+    return Topic(key_id)
+
+
+def of_queue(model: str) -> Topic:
+    """A job was queued for this model."""
+    return Topic(f"queue:{model}")
+
+
+def is_queue(topic: Topic) -> bool:
+    return topic.startswith("queue:")
