@@ -1,40 +1,40 @@
-"""Named moments at which a test may have the process die: the windows between two durable acts."""
+"""Named points, between two durable steps, at which a test may kill the process."""
 
 import os
 from collections.abc import Callable
 
-# Where a crash must cost nothing that was promised. A test kills at each of them.
+# A crash at any of these must lose nothing that was acknowledged; tests kill at each.
 FAILPOINTS = (
-    "inputs.kept",  # the picture that a job begins with is kept, the job is not there
-    "submit.committed",  # the job is durable, its 202 not sent
-    "claim.committed",  # the attempt is open, its ticket not sent
-    "begin.committed",  # the attempt runs, its worker does not know the fence
-    "finish.committed",  # the job has succeeded, its worker does not know
-    "worker.kept",  # the bytes and their manifest are kept, `finish` not called
-    "webhook.taken",  # a try has begun, nothing is sent
-    "webhook.sent",  # the receiver has it, and nothing is recorded
-    "purge.bytes_gone",  # the bytes of a job are gone, its row is not
+    "inputs.kept",  # the inputs are stored, the job is not
+    "submit.committed",  # the job is durable, its 202 is not sent
+    "claim.committed",  # the attempt is open, its ticket is not sent
+    "begin.committed",  # the attempt is running, its worker has no fencing token yet
+    "finish.committed",  # the job has succeeded, its worker is not told
+    "worker.kept",  # the files and manifest are stored, `finish` is not called
+    "webhook.taken",  # an attempt is recorded, nothing is sent
+    "webhook.sent",  # the receiver has it, the result is not recorded
+    "purge.bytes_gone",  # the files of a job are deleted, its row is not
 )
 
-_armed: dict[str, Callable[[], None]] = {}
+_actions: dict[str, Callable[[], None]] = {}
 
 
 def failpoint(name: str) -> None:
-    """Nothing at all, unless a test armed it."""
-    if _armed and name in _armed:
-        _armed[name]()
+    """Run the action of this failpoint, if a test armed it."""
+    if _actions and name in _actions:
+        _actions[name]()
 
 
 def arm(name: str, action: Callable[[], None] | None = None) -> None:
-    """Do `action` at this failpoint from now on; without one the process dies on the spot."""
+    """Run `action` at this failpoint from now on; by default the process dies."""
     if name not in FAILPOINTS:
-        raise ValueError(f"no failpoint {name!r}; there is: {', '.join(FAILPOINTS)}")
-    _armed[name] = action or _die
+        raise ValueError(f"unknown failpoint {name!r}; valid: {', '.join(FAILPOINTS)}")
+    _actions[name] = action or _die
 
 
 def disarm() -> None:
-    _armed.clear()
+    _actions.clear()
 
 
 def _die() -> None:
-    os._exit(137)  # as after kill -9: no cleaning up
+    os._exit(137)  # like kill -9: no cleanup

@@ -1,9 +1,9 @@
-"""What the processes say: one line an event, with fields that a machine finds again.
+"""Structured logs: one line per event, with machine-readable fields.
 
     2026-11-23T06:12:23.123Z info job accepted job=job_06h… key=key_06h… request=req_1f…
 
-No field holds a prompt, a key, a token or a secret: at the default level nothing of a customer's is
-in a log but ids, states and counts.
+No field holds a prompt, key, token or secret: at the default level, only ids, states and counts of
+customers are logged.
 """
 
 import json
@@ -21,41 +21,41 @@ Format = Literal["text", "json"]
 
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _PLAIN = re.compile(r"[\x21-\x7e]+")
-# What Postgres adds to an error: the row that failed, secrets and prompts included.
+# Postgres adds the failed row to an error, including secrets and prompts.
 _DETAIL = re.compile(r"^DETAIL:.*$", re.MULTILINE)
 
 
 class Log:
-    """A logger whose events are words and fields. A field that is None is left out."""
+    """A logger of events with fields. Fields that are None are omitted."""
 
     def __init__(self, name: str) -> None:
         self._log = logging.getLogger(name)
 
     def debug(self, event: str, **fields: Any) -> None:
-        self._tell(logging.DEBUG, event, fields)
+        self._emit(logging.DEBUG, event, fields)
 
     def info(self, event: str, **fields: Any) -> None:
-        self._tell(logging.INFO, event, fields)
+        self._emit(logging.INFO, event, fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        self._tell(logging.WARNING, event, fields)
+        self._emit(logging.WARNING, event, fields)
 
-    def error(self, event: str, fault: BaseException | None = None, **fields: Any) -> None:
-        """`fault` is what went wrong with us: it is told with its traceback."""
-        self._tell(logging.ERROR, event, fields, fault)
+    def error(self, event: str, error: BaseException | None = None, **fields: Any) -> None:
+        """Log an error; the exception `error` is logged with its traceback."""
+        self._emit(logging.ERROR, event, fields, error)
 
-    def _tell(
-        self, level: int, event: str, fields: dict[str, Any], fault: BaseException | None = None
+    def _emit(
+        self, level: int, event: str, fields: dict[str, Any], error: BaseException | None = None
     ) -> None:
         if self._log.isEnabledFor(level):
             fields = {**fields, "request": _request_id.get()}
-            told = {name: value for name, value in fields.items() if value is not None}
-            self._log.log(level, "%s", event, extra={"fields": told}, exc_info=fault)
+            fields = {name: value for name, value in fields.items() if value is not None}
+            self._log.log(level, "%s", event, extra={"fields": fields}, exc_info=error)
 
 
 @contextmanager
-def during(request_id: str) -> Iterator[None]:
-    """Events told meanwhile, in this task or thread, carry this request's id."""
+def request_context(request_id: str) -> Iterator[None]:
+    """Add this request's id to the events of this task or thread."""
     token = _request_id.set(request_id)
     try:
         yield
@@ -64,44 +64,44 @@ def during(request_id: str) -> Iterator[None]:
 
 
 def configure(level: str, form: Format) -> None:
-    """All logs of this process go to standard error, a line for each event."""
+    """Send all logs of this process to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines(form))
+    handler.setFormatter(_LineFormatter(form))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # These tell of every request at the level at which we tell of every job.
-    for chatty in ("httpx", "httpcore", "alembic", "uvicorn.error"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # These log every request at INFO.
+    for name in ("httpx", "httpcore", "alembic", "uvicorn.error"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
-class _Lines(logging.Formatter):
+class _LineFormatter(logging.Formatter):
     def __init__(self, form: Format) -> None:
         super().__init__()
         self._form = form
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        told = {
+        entry = {
             "at": at.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
             **getattr(record, "fields", {"logger": record.name}),
         }
         if record.exc_info and record.exc_info[0] is not None:
-            fault = "".join(traceback.format_exception(*record.exc_info)).strip()
-            told["fault"] = _DETAIL.sub("", fault)
+            error = "".join(traceback.format_exception(*record.exc_info)).strip()
+            entry["fault"] = _DETAIL.sub("", error)
         if self._form == "json":
-            return json.dumps(told, default=str)
-        head = " ".join([told.pop("at"), told.pop("level"), _one_line(told.pop("event"))])
-        return " ".join([head, *(f"{name}={_quoted(value)}" for name, value in told.items())])
+            return json.dumps(entry, default=str)
+        head = " ".join([entry.pop("at"), entry.pop("level"), _one_line(entry.pop("event"))])
+        return " ".join([head, *(f"{name}={_quoted(value)}" for name, value in entry.items())])
 
 
 def _one_line(text: str) -> str:
-    """Without what would end the line, or move a terminal's cursor."""
+    """Replace line breaks and terminal control characters."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _quoted(value: Any) -> str:
-    """As it is where that is one plain word, as a JSON string else."""
+    """Return a plain word unchanged, anything else as a JSON string."""
     text = str(value)
     plain = _PLAIN.fullmatch(text) and not set(text) & set('"=\\')
     return text if plain else json.dumps(text)

@@ -1,4 +1,4 @@
-"""Standard output and error that neither end nor hold up a process: perhaps nobody reads them."""
+"""Non-blocking standard output and error: an unread pipe must not block the process."""
 
 import atexit
 import os
@@ -8,13 +8,13 @@ from collections import deque
 from io import TextIOBase
 from threading import Condition, Thread
 
-_MAX_BYTES = 1 << 20  # that wait for a reader; more is dropped
+_MAX_BYTES = 1 << 20  # buffered for a reader; more is dropped
 _DRAIN_SECONDS = 1.0
 
 
-class Unblocked(TextIOBase):
-    """Text for a descriptor, written by a thread of its own. What does not fit is dropped, and its
-    amount is told once there is room again."""
+class NonBlockingStream(TextIOBase):
+    """A text stream whose own thread writes to a descriptor. Text beyond the buffer is dropped, and
+    the number of dropped bytes is written later."""
 
     def __init__(self, descriptor: int, encoding: str = "utf-8") -> None:
         self._descriptor = descriptor
@@ -22,10 +22,10 @@ class Unblocked(TextIOBase):
         self._waiting: deque[bytes] = deque()  # the first is being written
         self._size_bytes = self._dropped_bytes = 0
         self._changed = Condition()
-        Thread(target=self._write_on, name=f"stdio-{descriptor}", daemon=True).start()
+        Thread(target=self._write_loop, name=f"stdio-{descriptor}", daemon=True).start()
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]  # of a descriptor it does not change
+    def encoding(self) -> str:  # type: ignore[override]  # read-only here
         return self._encoding
 
     def writable(self) -> bool:
@@ -52,46 +52,45 @@ class Unblocked(TextIOBase):
         return len(text)
 
     def drain(self, seconds: float) -> None:
-        """Wait until all is written, so long at most."""
+        """Wait until the buffer is written, at most `seconds`."""
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting, seconds)
 
-    def _write_on(self) -> None:
+    def _write_loop(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
                 block = self._waiting[0]
-            self._put(block)
+            self._write_block(block)
             with self._changed:
                 self._waiting.popleft()
                 self._size_bytes -= len(block)
                 self._changed.notify_all()
 
-    def _put(self, block: bytes) -> None:
+    def _write_block(self, block: bytes) -> None:
         while block:
             try:
                 block = block[os.write(self._descriptor, block) :]
-            except BlockingIOError:  # whoever shares the descriptor made it so
+            except BlockingIOError:  # set by another process that shares the descriptor
                 select.select([], [self._descriptor], [])
             except OSError:
-                return  # the reader is gone for good
+                return  # the reader is gone
 
 
-def unblock() -> None:
-    """From here on whatever Python prints or logs waits for no reader. What still waits at the end
-    of the process is given a moment."""
+def make_nonblocking() -> None:
+    """Replace stdout and stderr by non-blocking streams, which are drained at exit."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         try:
             descriptor = stream.fileno()
         except (AttributeError, OSError):
-            continue  # closed, or no file at all
-        setattr(sys, name, Unblocked(descriptor, stream.encoding))
+            continue  # closed, or not a file
+        setattr(sys, name, NonBlockingStream(descriptor, stream.encoding))
     atexit.register(drain)
 
 
 def drain() -> None:
-    """Before a process ends at once: let what was told get out, if anybody reads it."""
+    """Write the buffered output, at most 1 s; call this before `os._exit`."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, Unblocked):
+        if isinstance(stream, NonBlockingStream):
             stream.drain(_DRAIN_SECONDS)

@@ -20,7 +20,7 @@ def _logging_as_before() -> Iterator[None]:
 def test_an_event_is_one_line_of_words_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("info", "text")
 
-    with log.during("req_1"):
+    with log.request_context("req_1"):
         log.Log("x").info("job accepted", job="job_1", attempt=2, note="two words\n", gone=None)
 
     line = capsys.readouterr().err

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.stdio import Unblocked
+from service.stdio import NonBlockingStream
 
 ENOUGH = 10.0  # seconds in which a thread gets a line out
 
@@ -22,7 +22,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 def test_what_is_printed_comes_out_in_its_order(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    stream = Unblocked(writer)
+    stream = NonBlockingStream(writer)
 
     for number in range(3):
         print(f"line {number} é", file=stream)
@@ -35,7 +35,7 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up_and_what_was_dropped_is_told(
     pipe: tuple[int, int],
 ) -> None:
     reader, writer = pipe
-    stream = Unblocked(writer)
+    stream = NonBlockingStream(writer)
     line = "x" * 9_999 + "\n"
 
     for _ in range(300):  # three megabytes; the test ends by its timeout where this blocks
@@ -57,7 +57,7 @@ def test_a_reader_that_is_gone_raises_nothing(pipe: tuple[int, int]) -> None:
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, reader)
     os.close(null)
-    stream = Unblocked(writer)
+    stream = NonBlockingStream(writer)
 
     stream.write("nobody hears this\n")
     stream.drain(ENOUGH)
@@ -69,9 +69,8 @@ def test_a_reader_that_is_gone_raises_nothing(pipe: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("end", ["raise SystemExit(3)", "drain(); os._exit(3)"])
 def test_the_last_words_of_a_process_come_out(end: str) -> None:
-    code = (
-        f"import os, sys; from service.stdio import drain, unblock; unblock(); print('bye'); {end}"
-    )
+    names = "drain, make_nonblocking"
+    code = f"import os; from service.stdio import {names}; make_nonblocking(); print('bye'); {end}"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 

@@ -15,7 +15,7 @@ from service.cli.jobs import cancel, download, jobs, retry, status
 from service.cli.models import models
 from service.cli.usage import usage
 from service.cli.video import video
-from service.stdio import unblock
+from service.stdio import make_nonblocking
 
 app = typer.Typer(
     name="rushes",
@@ -59,7 +59,7 @@ def up(
     from service.cli.processes.lifeline import hold_on
     from service.cli.processes.up import run_up
 
-    unblock()
+    make_nonblocking()
     if child:
         hold_on()
     run_up(host=host, port=port, data_dir=data_dir, workers=workers)
@@ -80,7 +80,7 @@ def api(socket_fd: int | None = None, pulse_fd: int | None = None) -> None:
     from service.failpoint import arm
     from service.log import configure
 
-    unblock()
+    make_nonblocking()
     settings = read_settings()
     configure(settings.log_level, settings.log_format)
     if settings.failpoint:
@@ -103,7 +103,7 @@ def worker(
     from service.failpoint import arm
     from service.log import configure
 
-    unblock()
+    make_nonblocking()
     settings = read_settings()
     configure(settings.log_level, settings.log_format)
     if settings.failpoint:

@@ -1,4 +1,4 @@
-"""What is known of the containers behind the service, without waiting for whoever counts them."""
+"""Cache the container pools of a dispatcher, so that no request waits for a count."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,36 +16,36 @@ _FRESH = timedelta(seconds=10)
 
 @dataclass
 class ContainerPools:
-    """Answers what was counted last, at once, and has it counted anew when that is old."""
+    """Return the last count at once, and refresh it in a thread when it is stale."""
 
     dispatcher: Dispatcher
     models: tuple[str, ...]
-    _known: dict[str, Pool] = field(default_factory=dict)
-    _away: bool = False
-    _asked_at: datetime | None = None
-    _asking: Lock = field(default_factory=Lock)
+    _pools: dict[str, Pool] = field(default_factory=dict)
+    _is_unreachable: bool = False
+    _refreshed_at: datetime | None = None
+    _refreshing: Lock = field(default_factory=Lock)
 
-    def known(self, now: datetime) -> dict[str, Pool]:
-        """The pool of each model of which one is known."""
-        if self._old(now) and self._asking.acquire(blocking=False):
-            self._asked_at = now
-            Thread(target=self._ask, name="pools", daemon=True).start()
-        return self._known
+    def current(self, now: datetime) -> dict[str, Pool]:
+        """Return the pool of each model that was counted; empty before the first count."""
+        if self._is_stale(now) and self._refreshing.acquire(blocking=False):
+            self._refreshed_at = now
+            Thread(target=self._refresh, name="pools", daemon=True).start()
+        return self._pools
 
     @property
-    def away(self) -> bool:
-        """Whether the last count failed: then no call could be started either."""
-        return self._away
+    def is_unreachable(self) -> bool:
+        """Tell whether the last count failed: then no call could be started either."""
+        return self._is_unreachable
 
-    def _old(self, now: datetime) -> bool:
-        return self._asked_at is None or not timedelta(0) <= now - self._asked_at < _FRESH
+    def _is_stale(self, now: datetime) -> bool:
+        return self._refreshed_at is None or not timedelta(0) <= now - self._refreshed_at < _FRESH
 
-    def _ask(self) -> None:
+    def _refresh(self) -> None:
         try:
-            self._known = {model: self.dispatcher.pool(model) for model in self.models}
-            self._away = False
+            self._pools = {model: self.dispatcher.pool(model) for model in self.models}
+            self._is_unreachable = False
         except Unavailable as error:
             log.warning("containers could not be counted", error=error)
-            self._away = True
+            self._is_unreachable = True
         finally:
-            self._asking.release()
+            self._refreshing.release()

@@ -1,4 +1,4 @@
-"""Whether the disk has room for more videos: bytes, and inodes, which each file takes one of."""
+"""Check the free space of the disk: bytes, and inodes, of which each file takes one."""
 
 import os
 import shutil
@@ -10,44 +10,44 @@ from service.log import Log
 
 log = Log(__name__)
 
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 _MIN_FREE_INODES = 100  # a job needs about ten
 
 
 class DiskSpace:
-    """What is free on the disk of `folder`, looked up now and then."""
+    """Free space on the disk of `folder`, measured at most once a second."""
 
-    def __init__(self, folder: Path, least_bytes: int) -> None:
+    def __init__(self, folder: Path, min_free_bytes: int) -> None:
         self._folder = folder
-        self._least_bytes = least_bytes
-        self._lack: str | None = None
-        self._good_until = 0.0
+        self._min_free_bytes = min_free_bytes
+        self._shortage: str | None = None
+        self._valid_until = 0.0
 
     @property
     def enough(self) -> bool:
         now = time.monotonic()
-        if now >= self._good_until:
-            lack = self._look()
-            self._good_until = now + _LOOK_SECONDS
-            if lack is not None and self._lack is None:
-                log.warning("disk is nearly full: no job is taken", lack=lack)
-            self._lack = lack
-        return self._lack is None
+        if now >= self._valid_until:
+            shortage = self._measure()
+            self._valid_until = now + _CHECK_SECONDS
+            if shortage is not None and self._shortage is None:
+                log.warning("disk is nearly full: jobs are refused", shortage=shortage)
+            self._shortage = shortage
+        return self._shortage is None
 
     def check(self) -> None:
-        """Raises StorageFull: a job that could not be kept is not accepted."""
+        """Raise StorageFull where the disk is nearly full."""
         if not self.enough:
             raise StorageFull(
-                f"{self._lack} on the service's disk; delete old jobs, or tell whoever runs it"
+                f"{self._shortage} on the service's disk; delete old jobs, or tell its operator"
             )
 
-    def _look(self) -> str | None:
-        """What there is too little of, in words."""
+    def _measure(self) -> str | None:
+        """Describe the shortage, or return None."""
         free_bytes = shutil.disk_usage(self._folder).free
-        if free_bytes < self._least_bytes:
-            return f"only {free_bytes:,} bytes are free, and {self._least_bytes:,} must be,"
+        if free_bytes < self._min_free_bytes:
+            return f"only {free_bytes:,} bytes of at least {self._min_free_bytes:,} are free"
         disk = os.statvfs(self._folder)
-        # Some file systems make inodes as they are needed, and count none.
+        # Some file systems create inodes on demand, and report none.
         if disk.f_files and disk.f_favail < _MIN_FREE_INODES:
-            return f"only {disk.f_favail:,} inodes are free, and {_MIN_FREE_INODES:,} must be,"
+            return f"only {disk.f_favail:,} inodes of at least {_MIN_FREE_INODES:,} are free"
         return None

@@ -1,9 +1,9 @@
-"""Which workers there are, as far as they have been heard of lately. Never written down."""
+"""Track the live workers in memory, by their polls and reports."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-# A worker asks for work at least every 20 s and reports every few seconds while it has some.
+# A worker polls at least every 20 s, and reports every few seconds during an attempt.
 _FORGET_AFTER = timedelta(seconds=45)
 
 
@@ -11,47 +11,46 @@ _FORGET_AFTER = timedelta(seconds=45)
 class Worker:
     name: str
     models: tuple[str, ...]
-    warm: str | None  # the model it holds in memory
+    warm: str | None  # the model in its memory
     gpu: str | None
-    heard_at: datetime
-    unfit: str | None = None  # why it takes no jobs
+    last_seen_at: datetime
+    unfit: str | None = None  # why it claims no jobs
 
 
 class Fleet:
-    """The workers of this process; a restart forgets them until they speak again."""
+    """The workers seen by this process; a restart forgets them until their next request."""
 
     def __init__(self) -> None:
         self._workers: dict[str, Worker] = {}
-        self._holders: dict[str, str] = {}  # attempt id -> worker's name
+        self._holders: dict[str, str] = {}  # worker names by attempt id
 
-    def asked(self, worker: Worker) -> None:
-        """It wants work, and is heard of by that; what it still finishes need not tell of it."""
+    def record_poll(self, worker: Worker) -> None:
+        """Record a worker that polls for a job: it has no attempt any more."""
         self._workers[worker.name] = worker
-        self._holders = {held: name for held, name in self._holders.items() if name != worker.name}
+        self._holders = {key: name for key, name in self._holders.items() if name != worker.name}
 
-    def took(self, name: str, attempt_id: str) -> None:
+    def assign(self, name: str, attempt_id: str) -> None:
         self._holders[attempt_id] = name
 
-    def reported(self, attempt_id: str, now: datetime) -> None:
-        """A worker that is busy is not gone."""
+    def record_report(self, attempt_id: str, now: datetime) -> None:
+        """Record a report of a running attempt as a sign of life of its worker."""
         worker = self._workers.get(self._holders.get(attempt_id, ""))
         if worker is not None:
-            self._workers[worker.name] = replace(worker, heard_at=now)
+            self._workers[worker.name] = replace(worker, last_seen_at=now)
 
     def present(self, now: datetime) -> list[Worker]:
-        alive = [w for w in self._workers.values() if now - w.heard_at < _FORGET_AFTER]
+        alive = [w for w in self._workers.values() if now - w.last_seen_at < _FORGET_AFTER]
         self._workers = {worker.name: worker for worker in alive}
         return alive
 
-    def serving(self, model: str, now: datetime) -> int:
-        """How many workers can make videos with `model`."""
-        return len(self._able(model, now))
+    def count_serving(self, model: str, now: datetime) -> int:
+        """Count the workers that can make videos with `model`."""
+        return len(self._serving(model, now))
 
     def competing(self, model: str, now: datetime) -> tuple[frozenset[str], int]:
-        """The models whose jobs go to the same workers as those of `model`, and how many workers
-        that are."""
-        able = self._able(model, now)
-        return frozenset({model}.union(*(worker.models for worker in able))), len(able)
+        """Return the models that share workers with `model`, and the number of these workers."""
+        workers = self._serving(model, now)
+        return frozenset({model}.union(*(worker.models for worker in workers))), len(workers)
 
-    def _able(self, model: str, now: datetime) -> list[Worker]:
+    def _serving(self, model: str, now: datetime) -> list[Worker]:
         return [w for w in self.present(now) if model in w.models and w.unfit is None]

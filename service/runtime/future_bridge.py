@@ -1,4 +1,4 @@
-"""Answers of the writer's thread come to the event loop: one wake-up for all that come at once."""
+"""Pass results of the writer thread to the event loop, with one wake-up per batch."""
 
 import asyncio
 from collections import deque
@@ -10,40 +10,40 @@ T = TypeVar("T")
 
 
 class FutureBridge:
-    """What `asyncio.wrap_future` does, for a thread that answers many callers in one go."""
+    """Like `asyncio.wrap_future`, for a thread that resolves many futures at once."""
 
     def __init__(self) -> None:
-        self._arrived: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
-        self._called = False
+        self._finished: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
+        self._is_scheduled = False
 
     async def wait(self, future: Future[T]) -> T:
-        """Its result, or its exception. Whoever stops to wait cancels what has not begun."""
-        waiting: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(partial(self._land, waiting))
+        """Return the result or raise the exception. Cancelling cancels work that has not begun."""
+        waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(partial(self._on_done, waiter))
         try:
-            return await waiting
+            return await waiter
         except asyncio.CancelledError:
             future.cancel()
             raise
 
-    def _land(self, waiting: asyncio.Future[Any], done: Future[Any]) -> None:
-        """From any thread. What comes before the loop looks is found by that look."""
-        self._arrived.append((waiting, done))
-        if not self._called:
-            self._called = True
-            loop = waiting.get_loop()
+    def _on_done(self, waiter: asyncio.Future[Any], future: Future[Any]) -> None:
+        """Queue a finished future, from any thread, and schedule one delivery for the batch."""
+        self._finished.append((waiter, future))
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            loop = waiter.get_loop()
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
-        self._called = False  # first: whoever comes from here on calls again
-        while self._arrived:
-            waiting, done = self._arrived.popleft()
-            if waiting.done():
-                continue  # nobody waits any more
-            if done.cancelled():
-                waiting.cancel()
-            elif (fault := done.exception()) is not None:
-                waiting.set_exception(fault)
+        self._is_scheduled = False  # first: later futures schedule a delivery of their own
+        while self._finished:
+            waiter, future = self._finished.popleft()
+            if waiter.done():
+                continue  # cancelled
+            if future.cancelled():
+                waiter.cancel()
+            elif (error := future.exception()) is not None:
+                waiter.set_exception(error)
             else:
-                waiting.set_result(done.result())
+                waiter.set_result(future.result())

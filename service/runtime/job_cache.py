@@ -1,4 +1,4 @@
-"""Jobs as they were last read: a poll of a job that has not changed need not read it again."""
+"""Cache jobs, so that polls of an unchanged job read no database."""
 
 from collections.abc import Sequence
 from threading import Lock
@@ -9,46 +9,46 @@ from service.domain.job import Job
 from service.store import jobs
 from service.store.database import Database
 
-_MOST = 2_000
+_MAX_JOBS = 2_000
 
 
 class JobCache:
-    """Good only where this process is the one that writes: it hears of every commit."""
+    """Valid only in the process that writes: every commit must call `forget`."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
-        self._changes = 0
+        self._version = 0
         self._lock = Lock()
 
     def forget(self, topics: Sequence[str]) -> None:
-        """The writer's thread calls this after a commit and before anybody is told of it."""
+        """Drop changed jobs. Called by the writer thread after a commit, before notifications."""
         with self._lock:
-            self._changes += 1
+            self._version += 1
             for topic in topics:
                 self._jobs.pop(topic, None)
 
     def clear(self) -> None:
-        """Nothing that was seen counts any more."""
+        """Drop all jobs."""
         with self._lock:
-            self._changes += 1
+            self._version += 1
             self._jobs.clear()
 
     def find(self, db: Database, job_id: JobId, key_id: KeyId) -> Job:
-        """Raises NotFound for a job that is not there or not this key's."""
+        """Return a job. Raises NotFound if it does not exist or belongs to another key."""
         job = self._jobs.get(job_id)
         if job is None:
-            before = self._changes
+            version = self._version
             job = db.read(lambda tx: jobs.get(tx, job_id))
             if job is not None:
-                self._remember(job, before)
+                self._remember(job, version)
         if job is None or job.key_id != key_id:
             raise NotFound(f"no job {job_id}")
         return job
 
-    def _remember(self, job: Job, before: int) -> None:
+    def _remember(self, job: Job, version: int) -> None:
         with self._lock:
-            if before != self._changes:
-                return  # something was committed since the look: it may have been this job
-            if len(self._jobs) >= _MOST:
+            if version != self._version:
+                return  # a commit since the read may have changed this job
+            if len(self._jobs) >= _MAX_JOBS:
                 self._jobs.clear()
             self._jobs[job.id] = job

@@ -1,5 +1,4 @@
-"""Polls that come at one moment are looked up by one query: where the database is across a network,
-a query costs more than the job that it finds."""
+"""Batch concurrent job lookups into one query, for databases across a network."""
 
 import asyncio
 from collections import defaultdict
@@ -15,41 +14,40 @@ _MAX_AT_ONCE = 100
 
 
 class JobLoader:
-    """Whoever comes while a look is under way waits for the next, so that what is found was read
-    after it was asked for. `read` answers the jobs that there are."""
+    """Lookups during a query join the next one, so that no result is older than its request."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._asked: defaultdict[JobId, list[asyncio.Future[Job | None]]] = defaultdict(list)
-        self._looking: asyncio.Task[None] | None = None
+        self._pending: defaultdict[JobId, list[asyncio.Future[Job | None]]] = defaultdict(list)
+        self._task: asyncio.Task[None] | None = None
 
     async def find(self, job_id: JobId) -> Job | None:
-        """Raises what the look raises."""
-        found: asyncio.Future[Job | None] = asyncio.get_running_loop().create_future()
-        self._asked[job_id].append(found)
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look())
-        return await found
+        """Return the job, or None. Raises what the query raises."""
+        future: asyncio.Future[Job | None] = asyncio.get_running_loop().create_future()
+        self._pending[job_id].append(future)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+        return await future
 
-    async def _look(self) -> None:
+    async def _run(self) -> None:
         try:
-            while self._asked:
-                some = dict(list(self._asked.items())[:_MAX_AT_ONCE])
-                for job_id in some:
-                    del self._asked[job_id]
-                await self._answer(some)
+            while self._pending:
+                batch = dict(list(self._pending.items())[:_MAX_AT_ONCE])
+                for job_id in batch:
+                    del self._pending[job_id]
+                await self._resolve(batch)
         finally:
-            self._looking = None
+            self._task = None
 
-    async def _answer(self, asked: dict[JobId, list[asyncio.Future[Job | None]]]) -> None:
-        waiting = [(job_id, found) for job_id, several in asked.items() for found in several]
+    async def _resolve(self, batch: dict[JobId, list[asyncio.Future[Job | None]]]) -> None:
+        waiters = [(job_id, future) for job_id, futures in batch.items() for future in futures]
         try:
-            jobs = await self._read(list(asked))
-        except Exception as error:  # noqa: BLE001 - it is theirs, all of them
-            for _, found in waiting:
-                if not found.done():
-                    found.set_exception(error)
+            jobs = await self._read(list(batch))
+        except Exception as error:  # noqa: BLE001 - passed to all callers
+            for _, future in waiters:
+                if not future.done():
+                    future.set_exception(error)
             return
-        for job_id, found in waiting:
-            if not found.done():  # whoever asked may have gone
-                found.set_result(jobs.get(job_id))
+        for job_id, future in waiters:
+            if not future.done():  # its caller may be cancelled
+                future.set_result(jobs.get(job_id))

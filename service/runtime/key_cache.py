@@ -1,39 +1,39 @@
-"""Which key came with a request, remembered for a moment: every request asks."""
+"""Cache API keys for a moment, since every request needs one."""
 
 import time
 from dataclasses import dataclass
 
 from service.domain.key import Key, matches, prefix_of
 
-# Another process on the same database may revoke a key. It says so, but may not be heard while
-# the connection to the database is broken: then this one learns of it after so long.
+# A key revoked by another process is valid here for this long, should its notification be lost
+# with the connection to the database.
 _REMEMBER_SECONDS = 1.0
-_MOST = 1000
+_MAX_KEYS = 1000
 
 
 @dataclass(frozen=True)
-class _Known:
+class _Entry:
     key: Key
-    until: float
+    expires_at: float
 
 
 class KeyCache:
-    """Good keys by their prefix, forgotten when one of them is revoked."""
+    """Valid keys by their prefix; all are dropped when one is revoked."""
 
     def __init__(self) -> None:
-        self._known: dict[str, _Known] = {}
+        self._entries: dict[str, _Entry] = {}
 
     def find(self, secret: str) -> Key | None:
-        """The key that this secret opened lately. The secret is compared every time."""
-        known = self._known.get(prefix_of(secret))
-        if known is None or known.until < time.monotonic():
+        """Return the cached key of this secret. The secret is compared every time."""
+        entry = self._entries.get(prefix_of(secret))
+        if entry is None or entry.expires_at < time.monotonic():
             return None
-        return known.key if matches(secret, known.key.secret_hash) else None
+        return entry.key if matches(secret, entry.key.secret_hash) else None
 
     def remember(self, key: Key) -> None:
-        if len(self._known) >= _MOST:
-            self._known.clear()
-        self._known[key.prefix] = _Known(key, time.monotonic() + _REMEMBER_SECONDS)
+        if len(self._entries) >= _MAX_KEYS:
+            self._entries.clear()
+        self._entries[key.prefix] = _Entry(key, time.monotonic() + _REMEMBER_SECONDS)
 
     def forget(self) -> None:
-        self._known.clear()
+        self._entries.clear()

@@ -1,4 +1,4 @@
-"""How many costly requests of one key are served at the same time."""
+"""Limit the concurrent expensive requests of each key."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,26 +10,25 @@ from service.domain.ids import KeyId
 
 
 class KeySlots:
-    """Of each key `max_at_once` are served, and more wait for their turn, so that one key with many
-    requests holds up its own alone."""
+    """A semaphore per key: a key with many requests delays only its own."""
 
-    def __init__(self, what: str, max_at_once: int, max_seconds: float) -> None:
-        self._what = what
+    def __init__(self, noun: str, max_at_once: int, max_seconds: float) -> None:
+        self._noun = noun
         self._max_at_once = max_at_once
-        self._max_seconds = max_seconds  # for its turn to come
-        self._turns: WeakValueDictionary[KeyId, asyncio.Semaphore] = WeakValueDictionary()
+        self._max_seconds = max_seconds  # to wait for a slot
+        self._semaphores: WeakValueDictionary[KeyId, asyncio.Semaphore] = WeakValueDictionary()
 
     @asynccontextmanager
     async def hold(self, key_id: KeyId) -> AsyncIterator[None]:
-        """One of the key's places. Raises RateLimited where none becomes free in time."""
-        turn = self._turns.setdefault(key_id, asyncio.Semaphore(self._max_at_once))
+        """Hold one of the key's slots. Raises RateLimited where none becomes free in time."""
+        semaphore = self._semaphores.setdefault(key_id, asyncio.Semaphore(self._max_at_once))
         try:
             async with asyncio.timeout(self._max_seconds):
-                await turn.acquire()
+                await semaphore.acquire()
         except TimeoutError:
-            detail = f"{self._max_at_once} {self._what} of your key are being answered already"
+            detail = f"your key has {self._max_at_once} concurrent {self._noun} already"
             raise RateLimited(detail, retry_after_seconds=5) from None
         try:
             yield
         finally:
-            turn.release()
+            semaphore.release()

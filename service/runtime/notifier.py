@@ -1,4 +1,4 @@
-"""Wakes whoever waits for a topic once a change to it is committed."""
+"""Notify waiters of a topic after a change to it is committed."""
 
 import asyncio
 from collections import defaultdict
@@ -7,8 +7,7 @@ from contextlib import contextmanager
 
 
 class Notifier:
-    """Topics are job ids and `queue:<model>`. Listen first, then look, then wait: so nothing that
-    happens in between is missed."""
+    """Topics are job ids and `queue:<model>`. Listen before reading, or changes are missed."""
 
     def __init__(self) -> None:
         self._listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
@@ -19,14 +18,14 @@ class Notifier:
         self._loop = loop
 
     def notify(self, topics: Sequence[str]) -> None:
-        """From any thread. Costs nothing where nobody listens."""
-        heard = [topic for topic in topics if topic in self._listeners]
-        if heard and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake, heard)
+        """Wake the listeners of these topics, from any thread."""
+        topics = [topic for topic in topics if topic in self._listeners]
+        if topics and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake, topics)
 
     @contextmanager
     def listen(self, *topics: str) -> Iterator[asyncio.Event]:
-        """An event that is set at every ring of one of `topics`; clear it before each look."""
+        """Yield an event that every notification of `topics` sets; clear it before each read."""
         event = asyncio.Event()
         for topic in topics:
             self._listeners[topic].add(event)
@@ -39,11 +38,11 @@ class Notifier:
                     del self._listeners[topic]
 
     def wake_all(self) -> None:
-        """From any thread: let everybody look again."""
+        """Wake all listeners, from any thread."""
         self.notify(list(self._listeners))
 
     def close(self) -> None:
-        """Let everybody go: the service stops, and a wait must not hold it up."""
+        """Wake all listeners for good: the service stops."""
         self.closed = True
         self._wake(list(self._listeners))
 
@@ -53,8 +52,8 @@ class Notifier:
                 event.set()
 
 
-async def heard(event: asyncio.Event, seconds: float) -> bool:
-    """Whether the event was set within `seconds`."""
+async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for the event; return False after `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()

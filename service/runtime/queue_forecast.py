@@ -1,4 +1,4 @@
-"""Where a job stands in the queue, without counting rows for every poll."""
+"""Forecast queue positions and start times, without counting rows for every poll."""
 
 import time
 from dataclasses import dataclass, field
@@ -12,77 +12,79 @@ from service.store import jobs, keys
 from service.store.database import Database
 from service.store.transaction import Transaction
 
-# A look costs in proportion to the queue; at most this share of the time is spent on looking, so
-# a short queue is seen as it is and one of ten thousand as it was some seconds ago.
-_SHARE = 1 / 20
-_QUICK_SECONDS = 0.005
+# Reading costs in proportion to the queue. At most this share of the time is spent on it, so a
+# forecast for ten thousand jobs is some seconds old.
+_MAX_SHARE = 1 / 20
+_FAST_SECONDS = 0.005
 
 
 @dataclass
-class _Look:
-    """The queue at one moment. `outlooks` is filled as they are asked for."""
+class _Snapshot:
+    """The queue at one moment; `orders` is filled lazily."""
 
-    order: list[Waiting]
+    queue: list[Waiting]
     busy: list[tuple[str, float]]
     now: datetime
     cost: float  # seconds
     made_at: float
-    outlooks: dict[tuple[frozenset[str], int], QueueOrder] = field(default_factory=dict)
+    orders: dict[tuple[frozenset[str], int], QueueOrder] = field(default_factory=dict)
 
     @property
-    def stale(self) -> bool:
-        return time.perf_counter() >= self.made_at + self.cost / _SHARE
+    def is_stale(self) -> bool:
+        return time.perf_counter() >= self.made_at + self.cost / _MAX_SHARE
 
-    def outlook(self, models: frozenset[str], workers: int) -> QueueOrder:
-        known = self.outlooks.get((models, workers))
-        if known is None:
-            began = time.perf_counter()
-            order = [job for job in self.order if job.model in models]
-            busy = [left for model, left in self.busy if model in models]
-            known = self.outlooks[models, workers] = QueueOrder(order, busy, workers, self.now)
-            self.cost += time.perf_counter() - began
-        return known
+    def order_for(self, models: frozenset[str], workers: int) -> QueueOrder:
+        order = self.orders.get((models, workers))
+        if order is None:
+            start = time.perf_counter()
+            queue = [job for job in self.queue if job.model in models]
+            busy = [left_ms for model, left_ms in self.busy if model in models]
+            order = self.orders[models, workers] = QueueOrder(queue, busy, workers, self.now)
+            self.cost += time.perf_counter() - start
+        return order
 
 
 class QueueForecast:
-    """The queue as it was at the last look."""
+    """Forecasts by the latest snapshot of the queue."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._look: _Look | None = None
-        self._looking = Lock()  # held for a whole look
-        self._placing = Lock()  # held for an instant
+        self._snapshot: _Snapshot | None = None
+        self._reading = Lock()  # held while a snapshot is read
+        self._computing = Lock()  # held for an instant
 
     @property
-    def quick(self) -> bool:
-        """Whether a look takes no longer than a request may hold up all others."""
-        return self._look is None or self._look.cost < _QUICK_SECONDS
+    def is_fast(self) -> bool:
+        """Tell whether a snapshot is read fast enough for the event loop."""
+        return self._snapshot is None or self._snapshot.cost < _FAST_SECONDS
 
-    def known(self, job: Job, models: frozenset[str], workers: int) -> Forecast | None:
-        """By the last look, at once; None if that is stale and nobody is looking anew."""
-        look = self._look
-        if look is None or (look.stale and not self._looking.locked()):
+    def cached(self, job: Job, models: frozenset[str], workers: int) -> Forecast | None:
+        """Forecast by the last snapshot; None if it is stale and no new one is being read."""
+        snapshot = self._snapshot
+        if snapshot is None or (snapshot.is_stale and not self._reading.locked()):
             return None
-        return self._place(look, job, models, workers)
+        return self._forecast(snapshot, job, models, workers)
 
-    def place(self, job: Job, models: frozenset[str], workers: int, now: datetime) -> Forecast:
-        """Of a queued job that competes with the jobs of `models` for `workers` workers."""
-        with self._looking:
-            look = self._look
-            if look is None or look.stale:
-                look = self._look = self._look_again(now)
-        return self._place(look, job, models, workers)
+    def forecast(self, job: Job, models: frozenset[str], workers: int, now: datetime) -> Forecast:
+        """Forecast a queued job that competes with jobs of `models` for `workers` workers."""
+        with self._reading:
+            snapshot = self._snapshot
+            if snapshot is None or snapshot.is_stale:
+                snapshot = self._snapshot = self._read_snapshot(now)
+        return self._forecast(snapshot, job, models, workers)
 
-    def _place(self, look: _Look, job: Job, models: frozenset[str], workers: int) -> Forecast:
-        with self._placing:
-            return look.outlook(models, workers).of(_waiting(job))
+    def _forecast(
+        self, snapshot: _Snapshot, job: Job, models: frozenset[str], workers: int
+    ) -> Forecast:
+        with self._computing:
+            return snapshot.order_for(models, workers).of(_waiting(job))
 
-    def _look_again(self, now: datetime) -> _Look:
-        began = time.perf_counter()
-        waiting, served, busy = self._db.read(_read)
-        order = in_turn(waiting, served, now)
-        done = time.perf_counter()
-        return _Look(order, busy, now, cost=done - began, made_at=done)
+    def _read_snapshot(self, now: datetime) -> _Snapshot:
+        start = time.perf_counter()
+        waiting, num_served, busy = self._db.read(_read)
+        order = in_turn(waiting, num_served, now)
+        end = time.perf_counter()
+        return _Snapshot(order, busy, now, cost=end - start, made_at=end)
 
 
 def _read(tx: Transaction) -> tuple[list[Waiting], dict[KeyId, int], list[tuple[str, float]]]:

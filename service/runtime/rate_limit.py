@@ -1,4 +1,4 @@
-"""How many requests a key may make: a bucket of tokens for each, in this process alone."""
+"""Rate limit per key: token buckets of this process."""
 
 import math
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from service.domain.errors import RateLimited
 from service.domain.ids import KeyId
 
-_AT_ONCE = 1_000  # what a full bucket holds
+_BURST = 1_000  # tokens of a full bucket
 _MAX_KEYS = 10_000
 
 
@@ -18,22 +18,22 @@ class _Bucket:
 
 
 class RateLimit:
-    """`per_second` requests in the long run, and a burst before that; 0 is no limit at all."""
+    """Allow `per_second` requests on average, after a burst of 1,000; 0 means no limit."""
 
-    def __init__(self, per_second: float, what: str) -> None:
+    def __init__(self, per_second: float, noun: str) -> None:
         self._per_second = per_second
-        self._what = what
+        self._noun = noun
         self._buckets: dict[KeyId, _Bucket] = {}
 
     def spend(self, key_id: KeyId) -> None:
-        """Raises RateLimited, with the seconds until there is room for one more."""
+        """Spend a token. Raises RateLimited with the seconds until the next one."""
         if not self._per_second:
             return
         now = time.monotonic()
         bucket = self._bucket(key_id, now)
         if bucket.tokens < 1:
             raise RateLimited(
-                f"more than {self._per_second:g} {self._what} a second; slow down",
+                f"more than {self._per_second:g} {self._noun} a second; slow down",
                 retry_after_seconds=math.ceil((1 - bucket.tokens) / self._per_second),
             )
         bucket.tokens -= 1
@@ -43,8 +43,8 @@ class RateLimit:
         if bucket is None:
             if len(self._buckets) >= _MAX_KEYS:
                 self._buckets.clear()
-            bucket = self._buckets[key_id] = _Bucket(_AT_ONCE, now)
+            bucket = self._buckets[key_id] = _Bucket(_BURST, now)
         refill = (now - bucket.filled_at) * self._per_second
-        bucket.tokens = min(_AT_ONCE, bucket.tokens + refill)
+        bucket.tokens = min(_BURST, bucket.tokens + refill)
         bucket.filled_at = now
         return bucket

@@ -1,4 +1,4 @@
-"""The parts of the web process, put together once by the root and handed to every route."""
+"""The runtime of the web process: its components, and reads and writes with timeouts."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -42,16 +42,16 @@ from service.store.transaction import Transaction
 
 T = TypeVar("T")
 
-_PATIENCE_SECONDS = 15.0
+_TIMEOUT_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Everything the routes need, put together once by the root."""
+    """The components that the routes use, built once by `service.wiring`."""
 
     db: Database
     artifacts: ArtifactStore
-    cards: dict[str, ModelCard]  # those this service serves; the first is the default
+    cards: dict[str, ModelCard]  # of the served models; the first is the default
     limits: Limits
     terms: Terms
     clock: ServiceClock
@@ -62,8 +62,8 @@ class Runtime:
     wait_slots: WaitSlots
     list_slots: KeySlots
     inline_slots: KeySlots
-    calls: Calls | None  # where workers do not ask for work
-    pools: ContainerPools | None  # the same
+    calls: Calls | None  # only where workers run as calls
+    pools: ContainerPools | None  # only with `calls`
     jobs_due: Event  # set when a job was queued
     webhooks_due: Event  # set when a webhook is owed
     disk_space: DiskSpace
@@ -82,82 +82,83 @@ class Runtime:
         return next(iter(self.cards.values()))
 
     async def read(self, run: Callable[[Transaction], T]) -> T:
-        """A read of the local file takes microseconds and no thread; one over a network does."""
+        """Run a read: at once on a local file, in a thread for a database across a network."""
         if self.db.local:
             return self.db.read(run)
-        look = partial(self.db.read, run)
-        # A thread that hangs is left to itself; it ends when its connection does.
-        return await _patiently(to_thread.run_sync(look, abandon_on_cancel=True))
+        run_read = partial(self.db.read, run)
+        # A hanging thread is abandoned; it ends with its connection.
+        return await _with_timeout(to_thread.run_sync(run_read, abandon_on_cancel=True))
 
     async def find_job(self, job_id: JobId, key_id: KeyId) -> Job:
-        """Raises NotFound for a job that is not there or not this key's."""
+        """Return a job. Raises NotFound if it does not exist or belongs to another key."""
         if self.db.local:
             return self.job_cache.find(self.db, job_id, key_id)
-        job = await self._lookup.find(job_id)
+        job = await self._loader.find(job_id)
         if job is None or job.key_id != key_id:
             raise NotFound(f"no job {job_id}")
         return job
 
     @cached_property
-    def _landing(self) -> FutureBridge:
+    def _bridge(self) -> FutureBridge:
         return FutureBridge()
 
     @cached_property
-    def _lookup(self) -> JobLoader:
+    def _loader(self) -> JobLoader:
         return JobLoader(lambda ids: self.read(lambda tx: jobs.get_all(tx, ids)))
 
-    async def place(self, job: Job) -> Forecast:
-        """How many jobs will be claimed before this queued one, and in how long it will be."""
+    async def forecast_job(self, job: Job) -> Forecast:
+        """Forecast the queue position and start time of a queued job."""
         now = self.clock()
         models, workers = self._competing(job.request.model)
-        if (known := self.forecast.known(job, models, workers)) is not None:
-            return known
-        if self.db.local and self.forecast.quick:
-            return self.forecast.place(job, models, workers, now)
-        place = partial(self.forecast.place, job, models, workers, now)
-        return await _patiently(to_thread.run_sync(place, abandon_on_cancel=True))
+        if (forecast := self.forecast.cached(job, models, workers)) is not None:
+            return forecast
+        if self.db.local and self.forecast.is_fast:
+            return self.forecast.forecast(job, models, workers, now)
+        run = partial(self.forecast.forecast, job, models, workers, now)
+        return await _with_timeout(to_thread.run_sync(run, abandon_on_cancel=True))
 
     def workers(self, model: str) -> int:
-        """How many can make its videos now, by what was last heard of them."""
+        """Count the workers that can make videos with `model` now."""
         now = self.clock.passed()
         if self.pools is None:
-            return self.fleet.serving(model, now)
-        pool = self.pools.known(now).get(model)
+            return self.fleet.count_serving(model, now)
+        pool = self.pools.current(now).get(model)
         return 0 if pool is None else pool.containers
 
     def _competing(self, model: str) -> tuple[frozenset[str], int]:
-        """The models that are made by the same workers as `model`, and how many those are."""
+        """Return the models that share workers with `model`, and the number of these workers."""
         if self.calls is not None:
             return frozenset({model}), self.calls.most
         return self.fleet.competing(model, self.clock.passed())
 
     async def write(self, run: Callable[[Transaction], T], *, replicated: bool = True) -> T:
-        """Write and wait until the change is durable; many requests share one fsync."""
+        """Run a write, durable on return; concurrent ones share an fsync. A write that is not
+        `replicated` is durable here only."""
         return await self._durable(self.db.write(run, replicated=replicated))
 
     async def check_ready(self) -> None:
-        """Raise Unavailable unless jobs can be looked up and written."""
+        """Raise Unavailable unless the database can be read and written."""
         await self.read(jobs.count_running)
         await self._durable(self.db.check_writable())
 
-    async def submit(self, asked: Submission) -> Accepted:
-        """The same for a submit; those that come at once also share their statements."""
-        work = self.db.write_together(self._submit_all, asked, lock=asked.key_id)
+    async def submit(self, submission: Submission) -> Accepted:
+        """Submit a job, durable on return; concurrent submits share their statements."""
+        work = self.db.write_together(self._submit_all, submission, lock=submission.key_id)
         return await self._durable(work)
 
-    def _submit_all(self, tx: Transaction, asked: Sequence[Submission]) -> list[Answer]:
-        return submit_all(tx, asked, self.limits, self.clock(), self.disk_space.check)
+    def _submit_all(self, tx: Transaction, submissions: Sequence[Submission]) -> list[Answer]:
+        return submit_all(tx, submissions, self.limits, self.clock(), self.disk_space.check)
 
     async def _durable(self, future: Future[T]) -> T:
         if self.db.local and self.db.durability.is_immediate:
-            return await self._landing.wait(future)
-        return await _patiently(asyncio.shield(asyncio.wrap_future(future)))
+            return await self._bridge.wait(future)
+        return await _with_timeout(asyncio.shield(asyncio.wrap_future(future)))
 
 
-async def _patiently(work: Awaitable[T]) -> T:
-    """Raises Unavailable when a server hangs: whoever asks has a right to an answer."""
+async def _with_timeout(work: Awaitable[T]) -> T:
+    """Await `work`. Raises Unavailable after 15 s, should the database server hang."""
     try:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
             return await work
     except TimeoutError:
-        raise Unavailable("the database does not answer in time") from None
+        raise Unavailable("the database did not respond in time") from None

@@ -1,4 +1,4 @@
-"""Serves while this container owns the database, and waits while another does."""
+"""Serve while this container owns the database; stand by while another does."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -12,35 +12,34 @@ from service.offsite.tenure import Tenure
 
 log = Log(__name__)
 
-_LOOK_SECONDS = 0.2
+_CHECK_SECONDS = 0.2
 _MAX_PAUSE_SECONDS = 30.0
-_MAX_TAKE_SECONDS = 600.0
+_MAX_ACQUIRE_SECONDS = 600.0
 _MAX_END_SECONDS = 60.0
 
 
 class Standby:
-    """A thread that takes the database when it is free, serves until the ownership is lost or the
-    service stops, and then begins anew. Each failure to serve doubles the pause before the next
-    try, for each try is an epoch.
+    """A thread that acquires the database when it is free, serves until its tenure is lost or the
+    service stops, and begins again. Failures double the pause, since each try is a new epoch.
 
-    Where the network hangs without end, so that it can neither begin nor stop, the process ends
-    itself by `give_up`: another can begin, and what was answered is offsite.
+    Where acquiring or stopping hangs, `abort` ends the process so that another can take over:
+    acknowledged writes are offsite already.
     """
 
     def __init__(
         self,
-        take: Callable[[], Tenure | None],
+        acquire: Callable[[], Tenure | None],
         serve: Callable[[Shipping], AbstractContextManager[None]],
         *,
         pause_seconds: float = 1.0,
-        end_seconds: float = _MAX_END_SECONDS,
-        give_up: Callable[[], None] = lambda: os._exit(70),
+        max_end_seconds: float = _MAX_END_SECONDS,
+        abort: Callable[[], None] = lambda: os._exit(70),
     ) -> None:
-        self._take = take
+        self._acquire = acquire
         self._serve = serve
         self._pause_seconds = pause_seconds
-        self._end_seconds = end_seconds
-        self._give_up = give_up
+        self._max_end_seconds = max_end_seconds
+        self._abort = abort
         self._stop = Event()
         self._thread = Thread(target=self._run, name="standby", daemon=True)
 
@@ -58,31 +57,31 @@ class Standby:
             self._stop.wait(pause)
 
     def _try(self) -> bool:
-        """Whether nothing went wrong: it served, or another does."""
+        """Acquire and serve once; return False after an error."""
         try:
-            with self._within(_MAX_TAKE_SECONDS):
-                tenure = self._take()
+            with self._watchdog(_MAX_ACQUIRE_SECONDS):
+                tenure = self._acquire()
             if tenure is not None:
-                self._serve_out(tenure)
+                self._serve_until_lost(tenure)
             return True
         except Unavailable as error:
             log.warning("database cannot be served yet", error=error)
-        except Exception as fault:  # noqa: BLE001
-            log.error("database could not be served", fault)
+        except Exception as error:  # noqa: BLE001
+            log.error("database could not be served", error)
         return False
 
-    def _serve_out(self, tenure: Tenure) -> None:
-        with ExitStack() as ending:
-            ending.callback(tenure.end)
-            ending.enter_context(self._serve(tenure.shipping))
-            while tenure.held and not self._stop.wait(_LOOK_SECONDS):
+    def _serve_until_lost(self, tenure: Tenure) -> None:
+        with ExitStack() as stack:
+            stack.callback(tenure.end)
+            stack.enter_context(self._serve(tenure.shipping))
+            while tenure.held and not self._stop.wait(_CHECK_SECONDS):
                 pass
-            with self._within(self._end_seconds):
-                ending.close()
+            with self._watchdog(self._max_end_seconds):
+                stack.close()
 
     @contextmanager
-    def _within(self, seconds: float) -> Iterator[None]:
-        timer = Timer(seconds, self._give_up)
+    def _watchdog(self, seconds: float) -> Iterator[None]:
+        timer = Timer(seconds, self._abort)
         timer.daemon = True
         timer.start()
         try:

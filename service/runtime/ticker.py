@@ -1,4 +1,4 @@
-"""The ticks that run beside the API, on a thread of their own."""
+"""Periodic tasks beside the API, each on its own thread."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,13 +15,13 @@ Tick = Callable[[datetime], object]
 
 
 class Ticker:
-    """Runs the ticks every `seconds`, but not before a `grace`: while the service was away no
-    worker could be heard, and to call them all dead would generate every running job twice. The
-    same while the database was away, and after a jump of the clock, say when a laptop's lid was
-    closed.
+    """Run the ticks every `seconds` after a `grace` period, in seconds.
 
-    `leads` says whether this process is the one that ticks: of several, one does at a time. A turn
-    that comes after another process had it begins with a grace as well: perhaps none had it.
+    While the service was down no worker could report; without a grace all their leases would expire
+    and every running job would be generated twice. The grace restarts after a database outage, a
+    pause of the process, a jump of the clock, and when this process becomes the leader.
+
+    `leads` tells whether this process is the leader: of several, only one runs the ticks.
     """
 
     def __init__(
@@ -40,12 +40,12 @@ class Ticker:
         self._grace = grace
         self._offset = self._clock_offset()
         self._ready_at = 0.0
-        self._looked_at = time.monotonic()
+        self._checked_at = time.monotonic()
         self._stop = Event()
         self._thread = Thread(target=self._run, name="ticker", daemon=True)
 
     def start(self) -> None:
-        self._wait_a_grace()
+        self._restart_grace()
         self._thread.start()
 
     def stop(self) -> None:
@@ -56,44 +56,44 @@ class Ticker:
         while not self._stop.wait(self._seconds):
             try:
                 self._tick()
-            except Exception as fault:  # noqa: BLE001
-                self._failed(fault)
+            except Exception as error:  # noqa: BLE001
+                self._log_failure(error)
 
     def _tick(self) -> None:
-        # The jump is asked after last: whoever leads may follow the machine's clock just then.
-        if self._slept() or not self._leads() or self._clock_jumped():
-            self._wait_a_grace()
+        # The clock is checked last: `leads` may adjust it.
+        if self._was_paused() or not self._leads() or self._clock_jumped():
+            self._restart_grace()
         elif time.monotonic() >= self._ready_at:
-            self._do_all()
+            self._run_ticks()
 
-    def _do_all(self) -> None:
+    def _run_ticks(self) -> None:
         for tick in self._ticks:
             self._try(tick)
 
     def _try(self, tick: Tick) -> None:
-        """One that fails holds up no other."""
+        """Run one tick; its failure does not stop the others."""
         try:
             tick(self._clock())
-        except Exception as fault:  # noqa: BLE001
-            self._failed(fault)
+        except Exception as error:  # noqa: BLE001
+            self._log_failure(error)
 
-    def _failed(self, fault: Exception) -> None:
-        if isinstance(fault, Unavailable):
-            log.warning("a tick failed; the next one tries again", error=fault)
-            self._wait_a_grace()
+    def _log_failure(self, error: Exception) -> None:
+        if isinstance(error, Unavailable):
+            log.warning("a tick failed; the next one tries again", error=error)
+            self._restart_grace()
         else:
-            log.error("a tick failed; the next one tries again", fault)
+            log.error("a tick failed; the next one tries again", error)
 
-    def _wait_a_grace(self) -> None:
+    def _restart_grace(self) -> None:
         self._ready_at = time.monotonic() + self._grace
 
-    def _slept(self) -> bool:
-        """Whether we were held up since the last look, say by a paused container."""
-        before, self._looked_at = self._looked_at, time.monotonic()
-        return self._looked_at - before > self._seconds + self._grace / 2
+    def _was_paused(self) -> bool:
+        """Tell whether the process was paused since the last check, say with its container."""
+        before, self._checked_at = self._checked_at, time.monotonic()
+        return self._checked_at - before > self._seconds + self._grace / 2
 
     def _clock_jumped(self) -> bool:
-        """Whether the clock and the time that really passed have come apart since the last look."""
+        """Tell whether wall clock and monotonic clock have diverged since the last check."""
         before, self._offset = self._offset, self._clock_offset()
         return abs(self._offset - before) > self._grace / 2
 
@@ -102,31 +102,31 @@ class Ticker:
 
 
 class Repeater:
-    """Runs one tick whenever it is woken, and every so often: it needs no grace and no turn."""
+    """Run one tick whenever `wake` is set, and every `seconds`; without grace or leader."""
 
     def __init__(self, tick: Tick, wake: Event, clock: Clock, seconds: float = 2.0) -> None:
         self._tick = tick
         self._wake = wake
         self._clock = clock
         self._seconds = seconds
-        self._stopping = False
+        self._is_stopping = False
         self._thread = Thread(target=self._run, name="repeater", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        self._stopping = True
+        self._is_stopping = True
         self._wake.set()
         self._thread.join(10)
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._is_stopping:
             self._wake.wait(self._seconds)
             self._wake.clear()
             try:
                 self._tick(self._clock())
             except Unavailable as error:
                 log.warning("a tick failed; the next one tries again", error=error)
-            except Exception as fault:  # noqa: BLE001
-                log.error("a tick failed; the next one tries again", fault)
+            except Exception as error:  # noqa: BLE001
+                log.error("a tick failed; the next one tries again", error)

@@ -117,7 +117,7 @@ def test_while_the_database_was_away_no_worker_could_be_heard() -> None:
 def test_while_this_process_was_held_up_no_worker_could_be_heard() -> None:
     tick = Counting()
     paused = ticker(tick, grace=30)
-    paused._looked_at -= 60
+    paused._checked_at -= 60
 
     paused._tick()
 
