@@ -124,7 +124,7 @@ def service_secret(settings: Settings, environment: str | None) -> dict[str, str
             "or be left out, for SQLite on a Volume; docs/modal.md says when to take which."
         )
     if not values["RUSHES_BOOTSTRAP_KEY"]:
-        kept = wiring_secrets.kept_secret(key_file(settings, environment), new_secret())
+        kept = wiring_secrets.load_or_create_secret(key_file(settings, environment), new_secret())
         values["RUSHES_BOOTSTRAP_KEY"] = kept
     for name in ("RUSHES_WORKER_TOKEN", "RUSHES_SECRET"):
         values[name] = values[name] or secrets.token_urlsafe(32)

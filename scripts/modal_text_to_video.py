@@ -208,7 +208,9 @@ class Worker:
         scratch = settings.data_dir / "scratch"
         scratch.mkdir(parents=True, exist_ok=True)
         self.worker = CallWorker(
-            worker.bench(settings, storage.mounted_artifacts(settings, _ARTIFACTS), scratch),
+            worker.build_worker_environment(
+                settings, storage.mounted_artifacts(settings, _ARTIFACTS), scratch
+            ),
             worker.warm(settings),
             patience=settings.running_lease_seconds,
             interruptions=(modal.exception.InputCancellation,),

@@ -1,4 +1,4 @@
-"""Builds the web process: settings in, FastAPI out. Importing it does nothing."""
+"""Build the FastAPI app from the settings."""
 
 import asyncio
 import secrets
@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.api import docs, problems
 from service.api.fast_path import FastPath
-from service.api.forwarded import Forwarded
+from service.api.forwarded import ForwardedHeaders
 from service.api.middleware import BodyLimit, Cors, Head, RequestId
 from service.api.openapi import describe
 from service.api.routes import (
@@ -35,32 +35,31 @@ from service.runtime.standby import Standby
 from service.settings import Settings
 from service.store.schema import migrate
 from service.wiring import rules, storage
-from service.wiring.web import _incoming, _serving
+from service.wiring.web import build_uploads, serving
 
 DEFAULT_URL = "http://127.0.0.1:8787"
 
 
 def build(
-    settings: Settings, clock: ServiceClock | None = None, home: Replica | None = None
+    settings: Settings, clock: ServiceClock | None = None, replica: Replica | None = None
 ) -> FastAPI:
-    """The service as an ASGI app. The database is opened when it starts, not before; one that lasts
-    elsewhere, in a `home` that the settings or the caller name, once this process owns it."""
+    """Build the ASGI app. The database is opened at startup; with a `replica`, given or from the
+    settings, once this process owns it."""
     notifier, clock = Notifier(), clock or ServiceClock()
     app = _App(
         title="Rushes",
         version=rules.VERSION,
         summary="Text in, video out, on your own GPUs.",
-        lifespan=lambda app: _life(app, settings, notifier, clock, home),
+        lifespan=lambda app: _lifespan(app, settings, notifier, clock, replica),
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
-        openapi_url=None,  # it and its pages are ours: api/docs.py
+        openapi_url=None,  # served by api/docs.py
         max_fast_path_bytes=settings.max_body_bytes,
         trusted_proxies=settings.trusted_proxies,
     )
     app.state.notifier = notifier
-    app.add_middleware(
-        BodyLimit, most=settings.max_body_bytes, max_media=_incoming(settings).max_json_bytes
-    )
+    max_media = build_uploads(settings).max_json_bytes
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, max_media=max_media)
     app.add_middleware(Head)
     app.add_middleware(RequestId)
     app.add_middleware(
@@ -68,35 +67,35 @@ def build(
         allow_origins=settings.cors_origins,
         allow_methods=["*"],
         allow_headers=["*"],
-        expose_headers=_EXPOSED,
+        expose_headers=_EXPOSED_HEADERS,
     )
     problems.install(app)
-    for room in (generate, jobs, internal, content, models, usage, keys, webhooks, health):
-        app.include_router(room.router)
+    for module in (generate, jobs, internal, content, models, usage, keys, webhooks, health):
+        app.include_router(module.router)
     docs.install(app, settings.public_url.rstrip("/") or None)
     return app
 
 
-# What a browser lets a page read; `@remotion/media` needs the range headers.
-_EXPOSED = [
+# Headers that scripts may read; `@remotion/media` needs those of ranges.
+_EXPOSED_HEADERS = [
     "Content-Range", "Accept-Ranges", "Content-Length", "ETag", "Location", "Retry-After",
     "X-Request-Id", "Idempotency-Replayed", "Preference-Applied",
 ]  # fmt: skip
 
 
 class _App(FastAPI):
-    """Lets plain requests pass before all of FastAPI's middleware."""
+    """Put the fast path before all of FastAPI's middleware."""
 
     def __init__(
-        self, *, max_fast_path_bytes: int, trusted_proxies: Sequence[str], **told: Any
+        self, *, max_fast_path_bytes: int, trusted_proxies: Sequence[str], **options: Any
     ) -> None:
-        super().__init__(**told)
-        express = FastPath(super().__call__, max_fast_path_bytes)
-        self._entrance = Forwarded(express, trusted_proxies)
+        super().__init__(**options)
+        fast_path = FastPath(super().__call__, max_fast_path_bytes)
+        self._entry = ForwardedHeaders(fast_path, trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
-        await self._entrance(scope, receive, send)
+        await self._entry(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -109,22 +108,26 @@ def _operation_id(route: APIRoute) -> str:
 
 
 @asynccontextmanager
-async def _life(
-    app: FastAPI, settings: Settings, notifier: Notifier, clock: ServiceClock, home: Replica | None
+async def _lifespan(
+    app: FastAPI,
+    settings: Settings,
+    notifier: Notifier,
+    clock: ServiceClock,
+    remote: Replica | None,
 ) -> AsyncIterator[None]:
     notifier.attach(asyncio.get_running_loop())
     app.state.runtime = None
     app.state.cards = rules.cards(settings)
-    home = home or storage.home(settings)
-    if home is None:
-        with _serving(app, settings, notifier, clock):
+    replica = remote or storage.replica(settings)
+    if replica is None:
+        with serving(app, settings, notifier, clock):
             try:
                 yield
             finally:
                 notifier.close()
         return
     standby = Standby(
-        partial(home.take, secrets.token_hex(8), clock.wall),
+        partial(replica.take, secrets.token_hex(8), clock.wall),
         partial(_serving_restored, app, settings, notifier, clock),
     )
     standby.start()
@@ -140,6 +143,6 @@ def _serving_restored(
     app: FastAPI, settings: Settings, notifier: Notifier, clock: ServiceClock, offsite: Offsite
 ) -> Iterator[None]:
     migrate(settings.database_url)
-    with _serving(app, settings, notifier, clock, offsite):
+    with serving(app, settings, notifier, clock, offsite):
         yield
-    notifier.wake_all()  # whoever waits is to hear that it is over
+    notifier.wake_all()  # waiting requests must learn that the database is closed

@@ -1,4 +1,4 @@
-"""The environment of child processes: what each may know of the settings."""
+"""Environment variables of child processes."""
 
 import json
 import os
@@ -11,20 +11,20 @@ from service.settings import ClientSettings, Settings
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
-    """The environment for a process that is to find these very settings."""
-    return {**os.environ, **{f"RUSHES_{k.upper()}": v for k, v in texts(settings).items()}}
+    """Return the environment of a process with the same settings."""
+    return {**os.environ, **{f"RUSHES_{k.upper()}": v for k, v in setting_texts(settings).items()}}
 
 
 def unknown_settings() -> dict[str, str]:
-    """Names in the environment or in `.env` that look like settings and are none, each with the
-    nearest that is one, or an empty text."""
-    known = [f"RUSHES_{n.upper()}" for n in (*Settings.model_fields, *ClientSettings.model_fields)]
-    given = {*os.environ, *dotenv_values(".env")}
-    strange = sorted(name for name in given if name.startswith("RUSHES_") and name not in known)
-    return {name: next(iter(get_close_matches(name, known, n=1)), "") for name in strange}
+    """Return unknown RUSHES_ names in the environment and `.env`, each with the nearest valid one
+    or an empty text."""
+    names = [f"RUSHES_{n.upper()}" for n in (*Settings.model_fields, *ClientSettings.model_fields)]
+    environment = {*os.environ, *dotenv_values(".env")}
+    unknown = sorted(n for n in environment if n.startswith("RUSHES_") and n not in names)
+    return {name: next(iter(get_close_matches(name, names, n=1)), "") for name in unknown}
 
 
-# What a worker needs to know. It runs the models' code, so that it is told no secret but its own.
+# Settings of a worker. It runs the models' code, so it gets no secret but its own.
 _FOR_WORKERS = {
     *("data_dir", "models", "accept_licences", "weights", "worker_token"),
     *("compile", "compile_decoder", "compiled_shapes", "compiled_dir", "attention", "quantize"),
@@ -36,23 +36,23 @@ _FOR_WORKERS = {
 
 
 def worker_environment(settings: Settings) -> dict[str, str]:
-    """The environment for a worker process: without the database, keys and secrets."""
-    known = {f"RUSHES_{name.upper()}" for name in _FOR_WORKERS}
+    """Return the environment of a worker process: without database, keys and secrets."""
+    names = {f"RUSHES_{name.upper()}" for name in _FOR_WORKERS}
     return {
         name: text
         for name, text in child_environment(settings).items()
-        if name in known or not name.startswith("RUSHES_")
+        if name in names or not name.startswith("RUSHES_")
     }
 
 
 def keep_compiled(settings: Settings) -> None:
-    """Torch is told by the environment alone where to keep what it compiles; before it is used."""
+    """Set torch's cache folder for compiled code; call this before torch is imported."""
     if settings.compiled_dir is not None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(settings.compiled_dir)
 
 
-def texts(settings: Settings) -> dict[str, str]:
-    """Every setting as text; one that is not set is empty, which reads as not set."""
+def setting_texts(settings: Settings) -> dict[str, str]:
+    """Return every setting as text; unset ones are empty, which reads as unset."""
     texts = {}
     for name in Settings.model_fields:
         value = getattr(settings, name)

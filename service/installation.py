@@ -1,4 +1,4 @@
-"""Commands that messages advise, by how this copy was installed: from a checkout or a wheel."""
+"""Commands for messages, by how this copy was installed: from a checkout or a wheel."""
 
 from pathlib import Path
 

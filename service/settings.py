@@ -1,4 +1,4 @@
-"""The environment, as a type: read once, wrong settings stop the start and name the field."""
+"""Settings, read from the environment; an invalid one stops the start and names the field."""
 
 import re
 from ipaddress import ip_network
@@ -10,15 +10,15 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIN_SECRET = 24  # characters
-# A call on Modal runs a day at most, and the job's own timeout is to be told, not its platform's.
+# Modal ends a call after a day; the job's own timeout must come first, to be reported.
 CALL_MARGIN_SECONDS = 60
-KEY_FILE = "api-key"  # in the data directory: the key that was made at the first start
+KEY_FILE = "api-key"  # in the data directory: the generated admin key
 
 
 def _address(text: str) -> str:
     url = urlsplit(text)
     plain = url.hostname and "@" not in url.netloc and not url.query and not url.fragment
-    plain = plain and not re.search(r"[^\x21-\x7e]", text)  # it stands in headers as it is
+    plain = plain and not re.search(r"[^\x21-\x7e]", text)  # it is used in headers
     if text and not (plain and url.scheme in ("http", "https")):
         rest = urlsplit("//" + re.sub(r"^(\w*:)?/+|[\x00-\x20\x7f]", "", text))
         host = rest.netloc.rpartition("@")[2] or "rushes.example.com"
@@ -50,10 +50,14 @@ class Settings(BaseSettings):
         "", description="SQLAlchemy URL. Default: SQLite in the data directory."
     )
     database_volume: str = Field(
-        "", description="Without a URL: keep SQLite on this Modal Volume too, and begin from there."
+        "",
+        description="Without a URL: Modal Volume to replicate SQLite to, and to restore it from.",
     )
     database_owner_seconds: float = Field(
-        15.0, ge=1, le=600, description="How long a container owns that database unless it renews."
+        15.0,
+        ge=1,
+        le=600,
+        description="Seconds that a container owns that database unless it renews.",
     )
     s3_bucket: str = Field(
         "", description="Keep clips in this bucket. Default: the data directory."
@@ -64,32 +68,32 @@ class Settings(BaseSettings):
     s3_access_key_id: SecretStr | None = Field(
         None, description="Default: where boto3 looks for it, such as AWS_ACCESS_KEY_ID."
     )
-    s3_secret_access_key: SecretStr | None = Field(None, description="The same.")
+    s3_secret_access_key: SecretStr | None = Field(None, description="Default: as for the key id.")
     public_url: Address = Field(
-        "", description="How clients reach the service. Default: the address a request came to."
+        "", description="Address of the service for clients. Default: the one a request came to."
     )
     worker_url: Address = Field(
-        "", description="How workers that are called reach it. Default: as clients do."
+        "", description="Address of the service for workers on Modal. Default: that for clients."
     )
     trusted_proxies: list[Network] = Field(
         ["127.0.0.1", "::1"],
-        description="Whose X-Forwarded-Proto, -Host and -Prefix are believed, as JSON: addresses "
-        "or networks.",
+        description="Proxies whose X-Forwarded-Proto, -Host and -Prefix are trusted, as JSON: "
+        "addresses or networks.",
     )
     bootstrap_key: SecretStr | None = Field(
         None,
         min_length=MIN_SECRET,
-        description="The first API key. Default: one is made and shown once.",
+        description="The first API key. Default: a generated one, shown once.",
     )
     worker_token: SecretStr | None = Field(
         None,
         min_length=MIN_SECRET,
-        description="What workers show. Default: made anew at each start.",
+        description="Authenticates workers. Default: generated at each start.",
     )
     secret: SecretStr | None = Field(
         None,
         min_length=MIN_SECRET,
-        description="Signs clip URLs. Default: made once, in the data directory.",
+        description="Signs clip URLs. Default: generated once, in the data directory.",
     )
 
     workers: int = Field(1, ge=0, le=64, description="Local worker processes.")
@@ -97,10 +101,10 @@ class Settings(BaseSettings):
         60.0,
         ge=1,
         le=3600,
-        description="An API that gives no sign of life for so long is ended and started again.",
+        description="The API process is restarted after so many seconds without a sign of life.",
     )
     dispatch: Literal["local", "modal"] = Field(
-        "local", description="Who makes the videos: workers that ask for work, or calls on Modal."
+        "local", description="Where videos are made: by local workers, or by calls on Modal."
     )
     modal_app: str = Field("rushes", description="The name of the app on Modal.")
     modal_environment: str = Field("", description="Modal's environment. Default: its own default.")
@@ -182,13 +186,13 @@ class Settings(BaseSettings):
     )
 
     max_body_bytes: int = Field(
-        262_144, ge=1_000, description="Largest request body, without pictures and films in it."
+        262_144, ge=1_000, description="Largest request body, without its images and videos."
     )
     max_image_bytes: int = Field(
-        20_000_000, ge=1_000, le=32_000_000, description="Largest picture, sent or fetched."
+        20_000_000, ge=1_000, le=32_000_000, description="Largest input image, sent or fetched."
     )
     max_video_bytes: int = Field(
-        100_000_000, ge=1_000, le=2_000_000_000, description="Largest film, sent or fetched."
+        100_000_000, ge=1_000, le=2_000_000_000, description="Largest input video, sent or fetched."
     )
     max_queued_per_key: int = Field(1_000, ge=1, description="Jobs that may wait, for one key.")
     max_input_bytes_per_key: int = Field(
@@ -203,13 +207,13 @@ class Settings(BaseSettings):
         1800,
         ge=1,
         le=86_400 - CALL_MARGIN_SECONDS,
-        description="Longest run of an attempt whose request names no other.",
+        description="Timeout of an attempt whose request sets none.",
     )
     running_lease_seconds: float = Field(
         30.0,
         ge=1,
         le=3600,
-        description="How long a worker may be silent until it is given up.",
+        description="Seconds without a report after which a worker's attempt is lost.",
     )
     max_requests_per_second: float = Field(
         200.0, ge=0, description="Of one key, after 1,000 at once; 0: no limit."
@@ -224,7 +228,7 @@ class Settings(BaseSettings):
         description="How long a connection stays open between two requests; longer than a proxy's.",
     )
     min_free_bytes: int = Field(
-        500_000_000, ge=0, description="With less room on the disk no job is accepted or begun."
+        500_000_000, ge=0, description="With less free disk space no job is accepted or started."
     )
     keep_days: float = Field(
         7.0, gt=0, le=3650, description="How long clips are kept, and their URLs valid."
@@ -240,13 +244,11 @@ class Settings(BaseSettings):
         [443, 8443], description="Ports of https URLs that customers may name, as JSON."
     )
     cors_origins: list[str] = Field(["*"], description="Browser origins that may call the API.")
-    failpoint: str = Field("", description="For tests: where the process is to die.")
+    failpoint: str = Field("", description="For tests: the failpoint that kills the process.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least level."
+        "info", description="Minimum level."
     )
-    log_format: Literal["text", "json"] = Field(
-        "text", description="One line an event, either way."
-    )
+    log_format: Literal["text", "json"] = Field("text", description="One line per event in both.")
 
     @model_validator(mode="after")
     def _fill_in(self) -> "Settings":
@@ -259,26 +261,26 @@ class Settings(BaseSettings):
 
     @property
     def offsite_path(self) -> Path:
-        """Where the database lies that is kept on a Volume: what is here is overwritten."""
+        """Return the local path of a database replicated to a Volume; the file is overwritten."""
         return self.data_dir / "offsite.db"
 
     @property
     def is_offsite(self) -> bool:
-        """Whether the database is a local file that lasts on a Volume."""
+        """Tell whether the database is a local file replicated to a Volume."""
         return self.database_url == _sqlite_url(self.offsite_path)
 
 
 def _sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file. Its path is quoted: `?` in it would begin the URL's query."""
+    """Return the URL of a SQLite file. Its path is quoted: `?` would begin the query."""
     return f"sqlite:///{quote(str(path.resolve()), safe='/')}"
 
 
 class ClientSettings(BaseSettings):
-    """What the commands that talk to a service need besides; a flag beats each of these."""
+    """Settings of the commands that call a service; a flag overrides each of these."""
 
     model_config = Settings.model_config
 
     url: str = Field("", description="The service's address. Default: this machine's.")
     api_key: SecretStr | None = Field(
-        None, description="The key to show. Default: the one kept in the data directory."
+        None, description="The API key to send. Default: the one in the data directory."
     )

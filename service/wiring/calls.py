@@ -1,4 +1,4 @@
-"""Settings to the calls of workers on Modal."""
+"""Build the calls of workers on Modal from the settings."""
 
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ from service.wiring.rules import cards, terms
 
 
 def calls(settings: Settings, db: Database, artifacts: ArtifactStore) -> Calls | None:
-    """Where workers are called: the ticks that start calls and ask how they stand."""
+    """Build the ticks that start and poll calls; None where workers are local."""
     if settings.dispatch == "local":
         return None
     dispatcher = ModalDispatcher(settings.modal_app, settings.modal_environment or None)

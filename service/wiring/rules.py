@@ -1,4 +1,4 @@
-"""Settings become concrete parts here and nowhere else."""
+"""Build the domain's rules from the settings."""
 
 import resource
 from datetime import timedelta
@@ -20,54 +20,56 @@ VERSION = version("rushes")
 
 
 def cards(settings: Settings) -> dict[str, ModelCard]:
-    """The cards of the models that are served, the default first."""
+    """Return the cards of the served models, the default first."""
     names = settings.models or [SLATE.name]
     unknown = [name for name in names if name not in CARDS]
     if unknown:
-        raise Unavailable(f"RUSHES_MODELS names {unknown[0]!r}; there is: {', '.join(CARDS)}")
+        raise Unavailable(
+            f"unknown model {unknown[0]!r} in RUSHES_MODELS; valid: {', '.join(CARDS)}"
+        )
     _check_accepted(settings.accept_licences)
     for name in names:
         _check_licence(CARDS[name], settings.accept_licences)
     return {name: CARDS[name] for name in names}
 
 
-def levers(settings: Settings) -> Tuning:
+def tuning(settings: Settings) -> Tuning:
     return Tuning(**{name: getattr(settings, name) for name in Tuning.model_fields})
 
 
 def limits(settings: Settings) -> Limits:
-    called = settings.dispatch == "modal"
-    longest = timedelta(seconds=call_seconds(settings)) if called else timedelta(days=1)
+    is_modal = settings.dispatch == "modal"
+    max_timeout = timedelta(seconds=call_seconds(settings)) if is_modal else timedelta(days=1)
     open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return Limits(
         max_queued_per_key=settings.max_queued_per_key,
         max_input_bytes_per_key=settings.max_input_bytes_per_key,
         max_active_per_key=settings.max_active_per_key,
-        max_waits=API_INPUTS * 6 // 10 if called else max_waits(open_files),
+        max_waits=API_INPUTS * 6 // 10 if is_modal else max_waits(open_files),
         default_timeout=timedelta(seconds=settings.job_timeout_seconds),
-        max_timeout=longest,
+        max_timeout=max_timeout,
         running_lease=timedelta(seconds=settings.running_lease_seconds),
     )
 
 
 def terms(settings: Settings) -> Terms:
     return Terms(
-        rates=rates(settings), keeping=keeping(settings), models=frozenset(cards(settings))
+        rates=rates(settings), keeping=retention_policy(settings), models=frozenset(cards(settings))
     )
 
 
 def rates(settings: Settings) -> Rates:
-    """On Modal its list, with what the owner knows better; here only what the owner says."""
+    """Return the rates of the settings; on Modal they override Modal's price list."""
     table = MODAL_TABLE if settings.dispatch == "modal" else {}
-    instead = {name: tuple(gpus) for name, gpus in settings.modal_gpus.items()}
+    gpus_by_model = {name: tuple(gpus) for name, gpus in settings.modal_gpus.items()}
     return Rates(
         table={**table, **table_of(settings.gpu_rates, "RUSHES_GPU_RATES")},
-        gpus={**GPUS, **instead},
+        gpus={**GPUS, **gpus_by_model},
         host=settings.gpu_host_rate,
     )
 
 
-def keeping(settings: Settings) -> RetentionPolicy:
+def retention_policy(settings: Settings) -> RetentionPolicy:
     return RetentionPolicy(
         clips=timedelta(days=settings.keep_days),
         jobs=timedelta(days=settings.keep_jobs_days),

@@ -1,4 +1,4 @@
-"""Secrets that are given by the settings, or made once and kept in the data directory."""
+"""Secrets: from the settings, or generated once and stored in the data directory."""
 
 import os
 import secrets
@@ -16,36 +16,38 @@ from service.store.database import Database
 
 
 def link_secret(settings: Settings) -> bytes:
-    """What signs the clip URLs: given, or made once, so that links outlive a restart."""
+    """Return the secret that signs URLs: from the settings, or generated once."""
     if settings.secret is not None:
         return settings.secret.get_secret_value().encode()
-    return kept_secret(settings.data_dir / "link-secret", secrets.token_urlsafe(32)).encode()
+    return load_or_create_secret(
+        settings.data_dir / "link-secret", secrets.token_urlsafe(32)
+    ).encode()
 
 
-def kept_secret(path: Path, fresh: str) -> str:
-    """The secret in `path`, or `fresh`, then kept there and readable by its owner only.
+def load_or_create_secret(path: Path, new: str) -> str:
+    """Return the secret in `path`; if there is none, store `new` there, readable by its owner.
 
-    Whoever reads it, reads all of it: the file appears with its content, or not at all.
+    The file is created atomically, with its content.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-") as scratch:
-            scratch.write(fresh)
+            scratch.write(new)
             scratch.flush()
             os.fsync(scratch.fileno())
-            with suppress(FileExistsError):  # another process was quicker: its secret counts
+            with suppress(FileExistsError):  # another process was faster: its secret is used
                 os.link(scratch.name, path)
     secret = path.read_text().strip()
     if len(secret) < MIN_SECRET:
-        raise Unavailable(f"{path} holds no secret; remove it, and a new one is made")
+        raise Unavailable(f"{path} has no valid secret; delete it to generate a new one")
     return secret
 
 
-def first_key(settings: Settings, db: Database, now: datetime) -> None:
-    """See to it that somebody can come in: the owner's chosen key, or else one made and kept."""
-    chosen = settings.bootstrap_key
-    if chosen is not None:
-        db.write(lambda tx: create_key(tx, chosen.get_secret_value(), now)).result()
+def ensure_admin_key(settings: Settings, db: Database, now: datetime) -> None:
+    """Ensure that an admin key exists: RUSHES_BOOTSTRAP_KEY, or else a generated one."""
+    bootstrap_key = settings.bootstrap_key
+    if bootstrap_key is not None:
+        db.write(lambda tx: create_key(tx, bootstrap_key.get_secret_value(), now)).result()
     elif not any(key.admin and key.revoked_at is None for key in db.read(keys.every)):
-        secret = kept_secret(settings.data_dir / KEY_FILE, new_secret())
+        secret = load_or_create_secret(settings.data_dir / KEY_FILE, new_secret())
         db.write(lambda tx: create_key(tx, secret, now)).result()

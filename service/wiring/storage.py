@@ -1,4 +1,4 @@
-"""Settings to the database and the artifact store."""
+"""Build the database and the artifact store from the settings."""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -26,24 +26,24 @@ def database(
     return Database(settings.database_url, on_commit, offsite)
 
 
-def home(settings: Settings) -> Replica | None:
-    """Where the database lasts, when that is not the disk it lies on."""
+def replica(settings: Settings) -> Replica | None:
+    """Return the offsite replica of the database; None where its disk is durable."""
     if not settings.is_offsite:
         return None
     import modal
 
-    place = {
+    options = {
         "environment_name": settings.modal_environment or None,
         "create_if_missing": True,
     }
-    volume = modal.Volume.from_name(settings.database_volume, version=2, **place)
-    entries = modal.Dict.from_name(settings.database_volume, **place)
-    lasts = timedelta(seconds=settings.database_owner_seconds)
-    return Replica(VolumeBlobStore(volume), DictKeyValue(entries), settings.offsite_path, lasts)
+    volume = modal.Volume.from_name(settings.database_volume, version=2, **options)
+    entries = modal.Dict.from_name(settings.database_volume, **options)
+    lease = timedelta(seconds=settings.database_owner_seconds)
+    return Replica(VolumeBlobStore(volume), DictKeyValue(entries), settings.offsite_path, lease)
 
 
 def artifacts(settings: Settings) -> ArtifactStore:
-    """A bucket where one is named; else a Volume on Modal, files in the data directory here."""
+    """Return the artifact store: a bucket, a Modal Volume, or files in the data directory."""
     spool = Spool(settings.data_dir / "spool")
     if not settings.s3_bucket:
         if settings.dispatch == "modal":
@@ -53,7 +53,7 @@ def artifacts(settings: Settings) -> ArtifactStore:
 
 
 def mounted_artifacts(settings: Settings, mount: Path) -> ArtifactStore:
-    """The same for a worker on Modal, which has the Volume at `mount`."""
+    """Return the artifact store of a worker on Modal, with the Volume mounted at `mount`."""
     if settings.s3_bucket:
         return artifacts(settings)
     return MountedVolume(mount, _modal_volume(settings))
@@ -86,7 +86,7 @@ def _s3_client(settings: Settings) -> Any:
         aws_secret_access_key=secret.get_secret_value() if secret else None,
         config=Config(
             signature_version="s3v4",
-            # Others than Amazon seldom have a host name for each bucket.
+            # Few services besides Amazon have a host name for each bucket.
             s3={"addressing_style": "path" if settings.s3_endpoint_url else "auto"},
             retries={"max_attempts": 5, "mode": "standard"},
             connect_timeout=5,

@@ -1,4 +1,4 @@
-"""Puts the web process together: parts, ticks and senders, from the settings."""
+"""Build and run the web process: its runtime, ticks and webhook courier."""
 
 import secrets
 from collections.abc import Iterator, Sequence
@@ -48,67 +48,69 @@ _TICK_SECONDS = 1.0
 
 
 @contextmanager
-def _serving(
+def serving(
     app: FastAPI,
     settings: Settings,
     notifier: Notifier,
     clock: ServiceClock,
     offsite: Offsite | None = None,
 ) -> Iterator[None]:
-    """The database is open, the ticks run, and requests are served."""
+    """Open the database, run the ticks and serve requests until the context exits."""
     check_sessions(settings.database_url)
     check_schema(settings.database_url)
     check_durable(settings.database_url)
     webhooks_due = Event()
-    runtime = _parts(settings, notifier, webhooks_due, clock, offsite)
+    runtime = _build_runtime(settings, notifier, webhooks_due, clock, offsite)
     runtime.uploads.clear()
-    turn = Leadership(runtime.db)
-    keeper = _timekeeper(runtime, turn, clock)
-    wiring_secrets.first_key(settings, runtime.db, clock())
-    unserved = Unserved(runtime.db, runtime.terms, shared=not runtime.db.local)
+    leadership = Leadership(runtime.db)
+    timekeeper = _timekeeper(runtime, leadership, clock)
+    wiring_secrets.ensure_admin_key(settings, runtime.db, clock())
+    unserved_jobs = Unserved(runtime.db, runtime.terms, shared=not runtime.db.local)
     calls = runtime.calls
     rescuer = Rescuer(runtime.db, runtime.artifacts, runtime.terms, runtime.limits.max_lease, calls)
     grace = runtime.limits.running_lease.total_seconds()
     retention = Retention(runtime.db, runtime.artifacts, runtime.terms.keeping)
-    ticks = [unserved.tick, rescuer.tick, lambda now: retention.tick(keeper.certain(now))]
+    ticks = [unserved_jobs.tick, rescuer.tick, lambda now: retention.tick(timekeeper.certain(now))]
 
     def leads() -> bool:
-        unserved.say_what_is_served(clock())
-        return keeper.leads()
+        unserved_jobs.say_what_is_served(clock())
+        return timekeeper.leads()
 
     ticker = Ticker(ticks, leads, clock, seconds=_TICK_SECONDS, grace=grace)
-    courier = _courier(runtime, webhooks_due)
-    sending = None if calls is None else Repeater(partial(_calls, runtime), runtime.jobs_due, clock)
+    courier = _build_courier(runtime, webhooks_due)
+    repeater = (
+        None if calls is None else Repeater(partial(_calls, runtime), runtime.jobs_due, clock)
+    )
     app.state.runtime = runtime
     ticker.start()
     courier.start()
-    if sending is not None:
-        sending.start()
+    if repeater is not None:
+        repeater.start()
     try:
         yield
     finally:
         app.state.runtime = None
         ticker.stop()
         courier.stop()
-        if sending is not None:
-            sending.stop()
-        with suppress(Unavailable):  # then its time runs out
-            turn.leave()
+        if repeater is not None:
+            repeater.stop()
+        with suppress(Unavailable):  # the leadership expires by itself
+            leadership.leave()
         runtime.db.close()
         runtime.job_cache.clear()
 
 
-def _timekeeper(runtime: Runtime, turn: Leadership, clock: ServiceClock) -> Timekeeper:
-    """With it ids and deadlines go on from what the database has."""
+def _timekeeper(runtime: Runtime, leadership: Leadership, clock: ServiceClock) -> Timekeeper:
+    """Start the timekeeper: new ids and deadlines continue from those in the database."""
     for id_ in runtime.db.read(timeline.newest_ids):
         ids.stay_above(id_)
-    # A file has one process, which need not wait for the turn of one that died.
-    keeper = Timekeeper(runtime.db, clock, None if runtime.db.local else turn)
-    keeper.begin()
-    return keeper
+    # A local file has one process, which need not wait for the leadership of a dead one.
+    timekeeper = Timekeeper(runtime.db, clock, None if runtime.db.local else leadership)
+    timekeeper.begin()
+    return timekeeper
 
 
-def _incoming(settings: Settings) -> Uploads:
+def build_uploads(settings: Settings) -> Uploads:
     return Uploads(
         folder=settings.data_dir / "incoming",
         max_bytes=settings.max_body_bytes,
@@ -118,20 +120,20 @@ def _incoming(settings: Settings) -> Uploads:
 
 
 def _calls(runtime: Runtime, now: datetime) -> None:
-    assert runtime.calls is not None, "only where workers are called"
-    assert runtime.pools is not None, "the same"
-    # Counted again now and then, so that /health need not be asked twice.
-    runtime.pools.known(runtime.clock.passed())
+    assert runtime.calls is not None, "only where workers run as calls"
+    assert runtime.pools is not None, "only with calls"
+    # Keeps the count fresh for /health.
+    runtime.pools.current(runtime.clock.passed())
     runtime.calls.tick(now)
 
 
-def _courier(runtime: Runtime, webhooks_due: Event) -> Courier:
+def _build_courier(runtime: Runtime, webhooks_due: Event) -> Courier:
     bodies = WebhookBodies(runtime.link_secret, runtime.public_url)
     sender = Sender(runtime.db, Egress(runtime.egress_rules), bodies.render, runtime.clock)
     return Courier(runtime.db, sender, runtime.clock, webhooks_due)
 
 
-def _parts(
+def _build_runtime(
     settings: Settings,
     notifier: Notifier,
     webhooks_due: Event,
@@ -174,7 +176,7 @@ def _parts(
         jobs_due=jobs_due,
         webhooks_due=webhooks_due,
         disk_space=DiskSpace(settings.data_dir, settings.min_free_bytes),
-        uploads=_incoming(settings),
+        uploads=build_uploads(settings),
         request_limit=RateLimit(settings.max_requests_per_second, "requests"),
         submit_limit=RateLimit(settings.max_submits_per_second, "submits"),
         egress_rules=rules.egress_rules(settings),

@@ -1,4 +1,4 @@
-"""Settings to the parts of a worker."""
+"""Build the components of a worker from the settings."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from service.domain.ports import ArtifactStore
 from service.egress.client import Egress
 from service.settings import Settings
-from service.wiring.rules import egress_rules, levers
+from service.wiring.rules import egress_rules, tuning
 from service.workers.stages.fetch import Sources
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def sources(settings: Settings) -> Sources:
-    """Where a worker gets what its jobs begin with, and how much of it."""
+    """Build the fetcher of input images and videos, with its limits."""
     return Sources(
         egress=Egress(egress_rules(settings)),
         max_image_bytes=settings.max_image_bytes,
@@ -23,19 +23,21 @@ def sources(settings: Settings) -> Sources:
     )
 
 
-def bench(settings: Settings, kept: ArtifactStore, scratch: Path) -> "WorkerEnvironment":
-    """Where a worker works, here and on Modal."""
+def build_worker_environment(
+    settings: Settings, artifacts: ArtifactStore, scratch: Path
+) -> "WorkerEnvironment":
+    """Build the environment of a worker, local or on Modal."""
     from service.workers.recipe import (
-        WorkerEnvironment,  # numpy and Pillow, which the API starts without
+        WorkerEnvironment,  # imports numpy and Pillow, which the API does not need
     )
 
-    return WorkerEnvironment(kept, scratch, sources(settings), settings.ahead_bytes)
+    return WorkerEnvironment(artifacts, scratch, sources(settings), settings.ahead_bytes)
 
 
 def warm(settings: Settings) -> "Warm":
-    """Makes the models' adapters with the weights and levers that were chosen."""
+    """Build the cache of model adapters, with the weights and tuning of the settings."""
     from service.workers.adapters.registry import make_adapter
     from service.workers.attempt import Warm
 
-    chosen = levers(settings)
-    return Warm(lambda card: make_adapter(card, settings.weights.get(card.name), chosen))
+    options = tuning(settings)
+    return Warm(lambda card: make_adapter(card, settings.weights.get(card.name), options))

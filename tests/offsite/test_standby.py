@@ -45,7 +45,7 @@ class Place:
         )
         settings.data_dir.mkdir()
         home = Replica(self.shelf, self.register, settings.offsite_path, self.lasts)
-        with TestClient(build(settings, home=home), raise_server_exceptions=False) as client:
+        with TestClient(build(settings, replica=home), raise_server_exceptions=False) as client:
             client.headers["Authorization"] = f"Bearer {KEY}"
             yield client
 
@@ -158,7 +158,9 @@ def test_one_that_cannot_stop_gives_up(place: Place) -> None:
         yield
         hanging.wait(20)
 
-    standby = Standby(lambda: home.take("a", utc_now), serve, end_seconds=0.05, give_up=gave_up.set)
+    standby = Standby(
+        lambda: home.take("a", utc_now), serve, max_end_seconds=0.05, abort=gave_up.set
+    )
     standby.start()
     until(lambda: place.register.read("epoch-00000001"))
     stopping = Thread(target=standby.stop)

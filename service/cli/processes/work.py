@@ -36,7 +36,7 @@ def work(settings: Settings, api_url: str, name: str) -> None:
             client=client,
             name=name,
             models=list(rules.cards(settings)),
-            bench=worker.bench(
+            bench=worker.build_worker_environment(
                 settings,
                 storage.artifacts(settings),
                 _fresh(settings.data_dir / "scratch" / name),
