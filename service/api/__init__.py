@@ -1,1 +1,1 @@
-"""The door: HTTP in, domain words through, HTTP out."""
+"""The HTTP API: requests to domain objects, domain objects to responses."""

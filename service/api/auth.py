@@ -1,4 +1,4 @@
-"""Who is calling: API keys, admin keys, the worker token, and the token of one attempt."""
+"""Authentication: API keys, admin keys, the worker token, and the tokens of attempts."""
 
 import hmac
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.security.base import SecurityBase
 
 from service.api.deps import runtime_of
-from service.api.forwarded import reached_at
+from service.api.forwarded import base_url
 from service.api.signed_links import SignedLinks
 from service.domain.errors import Forbidden, Unauthenticated, Unavailable
 from service.domain.key import Key, matches, prefix_of
@@ -19,7 +19,7 @@ from service.store import keys
 
 @dataclass(frozen=True)
 class RequestContext:
-    """One request with a good API key."""
+    """A request that came with a valid API key."""
 
     runtime: Runtime
     key: Key
@@ -27,7 +27,7 @@ class RequestContext:
 
 
 class _Bearer(SecurityBase):
-    """`Authorization: Bearer …`, shown as a scheme in the API's description."""
+    """`Authorization: Bearer …`, documented as a security scheme."""
 
     def __init__(self, scheme_name: str, description: str) -> None:
         self.model = HTTPBearerModel(description=description)
@@ -36,7 +36,7 @@ class _Bearer(SecurityBase):
 
 class _ApiKey(_Bearer):
     async def __call__(self, request: Request) -> RequestContext:
-        return context(request, await _key(request))
+        return make_context(request, await _key(request))
 
 
 class _AdminKey(_ApiKey):
@@ -48,7 +48,7 @@ class _AdminKey(_ApiKey):
 
 
 class _WorkerToken(_Bearer):
-    """Only a worker of this service may ask for work."""
+    """Require the worker token: only workers of this service may claim jobs."""
 
     async def __call__(self, request: Request) -> Runtime:
         runtime = runtime_of(request)
@@ -59,7 +59,7 @@ class _WorkerToken(_Bearer):
 
 
 class _AttemptToken(_Bearer):
-    """Handed to one worker for one attempt; the lifecycle compares it."""
+    """Extract the token of an attempt; the lifecycle compares it."""
 
     async def __call__(self, request: Request) -> str:
         secret = bearer(request)
@@ -68,14 +68,14 @@ class _AttemptToken(_Bearer):
         return secret
 
 
-_UNKNOWN = "this API key is not known here, or was revoked"
-_KEY_WORDS = "An API key: `Authorization: Bearer rsh_…`"
-ContextDep = Annotated[RequestContext, Depends(_ApiKey("apiKey", _KEY_WORDS))]
-AdminDep = Annotated[RequestContext, Depends(_AdminKey("apiKey", _KEY_WORDS))]
+_UNKNOWN = "this API key is unknown, or was revoked"
+_KEY_DESCRIPTION = "An API key: `Authorization: Bearer rsh_…`"
+ContextDep = Annotated[RequestContext, Depends(_ApiKey("apiKey", _KEY_DESCRIPTION))]
+AdminDep = Annotated[RequestContext, Depends(_AdminKey("apiKey", _KEY_DESCRIPTION))]
 WorkerDep = Annotated[
-    Runtime, Depends(_WorkerToken("workerToken", "What workers ask for work with."))
+    Runtime, Depends(_WorkerToken("workerToken", "Authenticates workers when they claim jobs."))
 ]
-AttemptToken = Annotated[str, Depends(_AttemptToken("attemptToken", "Came with the ticket."))]
+AttemptToken = Annotated[str, Depends(_AttemptToken("attemptToken", "Issued with the ticket."))]
 
 
 def bearer(request: Request) -> str | None:
@@ -83,8 +83,8 @@ def bearer(request: Request) -> str | None:
     return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None
 
 
-def known_key(request: Request) -> Key | None:
-    """The key of this request, if it was seen a moment ago."""
+def find_cached_key(request: Request) -> Key | None:
+    """Return the key of this request if it is in the cache."""
     secret = bearer(request)
     try:
         return None if secret is None else runtime_of(request).key_cache.find(secret)
@@ -92,9 +92,8 @@ def known_key(request: Request) -> Key | None:
         return None
 
 
-async def admitted(request: Request) -> None:
-    """Look once more whether the key still opens. Raises Unauthenticated where it was revoked
-    since."""
+async def recheck_key(request: Request) -> None:
+    """Raise Unauthenticated if the key was revoked since the request began."""
     await _key(request)
 
 
@@ -109,26 +108,26 @@ async def _key(request: Request) -> Key:
     return key
 
 
-def context(request: Request, key: Key) -> RequestContext:
-    """Raises RateLimited where this key comes too often."""
+def make_context(request: Request, key: Key) -> RequestContext:
+    """Build the request context. Raises RateLimited where this key sends too many requests."""
     runtime = runtime_of(request)
     runtime.request_limit.spend(key.id)
     return RequestContext(runtime, key, links(request, runtime))
 
 
 async def authenticate(runtime: Runtime, secret: str) -> Key | None:
-    """The key with this secret. An unknown one costs the same work as a wrong one."""
-    if (known := runtime.key_cache.find(secret)) is not None:
-        return known
+    """Return the key with this secret. Unknown and wrong ones take the same time."""
+    if (cached_key := runtime.key_cache.find(secret)) is not None:
+        return cached_key
     prefix = prefix_of(secret)
     key = await runtime.read(lambda tx: keys.find(tx, prefix))
-    good = matches(secret, key.secret_hash if key is not None else bytes(32))
-    if key is None or not good or key.revoked_at is not None:
+    is_valid = matches(secret, key.secret_hash if key is not None else bytes(32))
+    if key is None or not is_valid or key.revoked_at is not None:
         return None
     runtime.key_cache.remember(key)
     return key
 
 
 def links(request: Request, runtime: Runtime) -> SignedLinks:
-    """Links to the address that the request came to, unless the settings name a public one."""
-    return SignedLinks(runtime.link_secret, runtime.public_url or reached_at(request))
+    """Return links based on the public URL, or else on the address the request came to."""
+    return SignedLinks(runtime.link_secret, runtime.public_url or base_url(request))

@@ -1,4 +1,4 @@
-"""What FastAPI hands to a route."""
+"""FastAPI dependencies of the routes."""
 
 from typing import Annotated
 
@@ -8,20 +8,20 @@ from service.domain.errors import Unavailable
 from service.runtime.runtime import Runtime
 
 
-# A coroutine, because FastAPI sends plain functions to a thread, which costs more than this does.
-async def runtime(request: Request) -> Runtime:
+# A coroutine: FastAPI would run a plain function in a thread, which costs more.
+async def get_runtime(request: Request) -> Runtime:
     return runtime_of(request)
 
 
 def runtime_of(request: Request) -> Runtime:
-    """Raises Unavailable while this process may not touch the database."""
-    found: Runtime | None = request.app.state.runtime
-    if found is None:
+    """Return the runtime. Raises Unavailable while this process does not own the database."""
+    runtime: Runtime | None = request.app.state.runtime
+    if runtime is None:
         raise Unavailable(
             "the database is being taken over from another container", retry_after_seconds=3
         )
-    found.db.check_owner()
-    return found
+    runtime.db.check_owner()
+    return runtime
 
 
-RuntimeDep = Annotated[Runtime, Depends(runtime)]
+RuntimeDep = Annotated[Runtime, Depends(get_runtime)]

@@ -1,4 +1,4 @@
-"""The description as JSON and as pages for people, which need nothing from another server."""
+"""Serve openapi.json, Swagger UI and ReDoc, without assets from another server."""
 
 from importlib.resources import files
 
@@ -7,28 +7,28 @@ from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
-from service.api.forwarded import reached_at
+from service.api.forwarded import base_url
 
-# Relative to the page: so they are found under whatever prefix a proxy puts before it.
-_DESCRIPTION, _ASSETS = "openapi.json", "docs/assets"
+# Relative to the page, so that they work behind any path prefix of a proxy.
+_OPENAPI, _ASSETS = "openapi.json", "docs/assets"
 
 
 def install(app: FastAPI, public_url: str | None) -> None:
     async def openapi(request: Request) -> JSONResponse:
-        server = public_url or reached_at(request)
+        server = public_url or base_url(request)
         return JSONResponse({**app.openapi(), "servers": [{"url": server}]})
 
-    app.add_route(f"/{_DESCRIPTION}", openapi)
+    app.add_route(f"/{_OPENAPI}", openapi)
     app.add_route("/docs", _swagger)
     app.add_route("/redoc", _redoc)
-    # Swagger UI (Apache-2.0) and ReDoc (MIT), as this package ships them.
+    # Swagger UI (Apache-2.0) and ReDoc (MIT), from the fastapi-offline package.
     assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
     app.mount(f"/{_ASSETS}", assets)
 
 
 async def _swagger(_: Request) -> HTMLResponse:
     return get_swagger_ui_html(
-        openapi_url=_DESCRIPTION,
+        openapi_url=_OPENAPI,
         title="Rushes",
         swagger_js_url=f"{_ASSETS}/swagger-ui-bundle.js",
         swagger_css_url=f"{_ASSETS}/swagger-ui.css",
@@ -38,7 +38,7 @@ async def _swagger(_: Request) -> HTMLResponse:
 
 async def _redoc(_: Request) -> HTMLResponse:
     return get_redoc_html(
-        openapi_url=_DESCRIPTION,
+        openapi_url=_OPENAPI,
         title="Rushes",
         redoc_js_url=f"{_ASSETS}/redoc.standalone.js",
         redoc_favicon_url=f"{_ASSETS}/favicon.png",

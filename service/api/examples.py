@@ -1,4 +1,4 @@
-"""Examples for the API's description, made by the code that makes the real answers."""
+"""Examples for the OpenAPI document, built by the code of the real responses."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from service.api.schemas import problems
 from service.api.schemas.costs import Budget, Cost, RateOut, Sums, Usage, UsageRow
-from service.api.schemas.jobs import Deleted, Estimate, InlineVideo, JobList, JobOut
+from service.api.schemas.jobs import DeletedObject, Estimate, InlineVideo, JobList, JobOut
 from service.api.schemas.keys import KeyList, KeyOut, NewKeyOut
 from service.api.schemas.models import ModelList, ModelOut
 from service.api.schemas.webhooks import (
@@ -51,12 +51,12 @@ Named = dict[str, Any]
 
 
 def examples() -> dict[str, Named]:
-    """By the name of a schema: one example or several, each with a name of its own."""
-    one = {**_of_jobs(), **_of_keys(), **_of_webhooks(), **_of_models(), **_of_bodies()}
+    """Return the named examples of each schema, by the schema's name."""
+    single = {**_of_jobs(), **_of_keys(), **_of_webhooks(), **_of_models(), **_of_bodies()}
     return {
-        **{name: {name: _plain(value)} for name, value in one.items()},
+        **{name: {name: _plain(value)} for name, value in single.items()},
         **{name: {value["code"]: value} for name, value in problems.examples().items()},
-        "AnyJob": {job.state.value: _plain(_shown(job)) for job in _jobs()},
+        "AnyJob": {job.state.value: _plain(_job_out(job)) for job in _jobs()},
     }
 
 
@@ -65,7 +65,7 @@ def _plain(value: Any) -> Any:
 
 
 def _jobs() -> list[Job]:
-    queued = Job(
+    queued_job = Job(
         id=_JOB,
         key_id=_KEY,
         state=JobState.QUEUED,
@@ -78,19 +78,19 @@ def _jobs() -> list[Job]:
     )
     final = {"attempt": 1, "started_at": _NOW, "finished_at": _NOW + timedelta(seconds=2)}
     return [
-        queued,
-        queued.model_copy(
+        queued_job,
+        queued_job.model_copy(
             update={
                 **final,
                 "state": JobState.SUCCEEDED,
                 "progress": 1.0,
-                "result": _facts(queued),
+                "result": _facts(queued_job),
                 "timings_ms": {"total": 1234},
                 "expires_at": _NOW + timedelta(days=7),
                 "actual_usd": 0.0,
             }
         ),
-        queued.model_copy(update={**final, "state": JobState.FAILED, "error": _error()}),
+        queued_job.model_copy(update={**final, "state": JobState.FAILED, "error": _error()}),
     ]
 
 
@@ -99,15 +99,15 @@ def _facts(job: Job) -> VideoFacts:
         key = f"jobs/{job.id}/1/{name}"
         return Artifact(key=key, media_type=media_type, size_bytes=283_830, sha256="0f" * 32)
 
-    asked = job.request
+    request = job.request
     return VideoFacts(
         video=artifact("video.mp4", "video/mp4"),
         thumbnail=artifact("thumbnail.jpg", "image/jpeg"),
         last_frame=artifact("last_frame.png", "image/png"),
-        width=asked.width,
-        height=asked.height,
-        fps=asked.fps,
-        num_frames=asked.num_frames,
+        width=request.width,
+        height=request.height,
+        fps=request.fps,
+        num_frames=request.num_frames,
     )
 
 
@@ -118,13 +118,13 @@ def _error() -> JobError:
     )
 
 
-def _shown(job: Job) -> JobOut:
+def _job_out(job: Job) -> JobOut:
     position = 0 if job.state is JobState.QUEUED else None
     return JobOut.from_domain(job, _LINKS, card=_CARD, position=position)
 
 
 def _of_jobs() -> Named:
-    shown_jobs = [_plain(_shown(job)) for job in _jobs()]
+    jobs = [_plain(_job_out(job)) for job in _jobs()]
     request = _jobs()[0].request
     cost = Cost(estimated_usd=0.0, usd_per_second=0.0, rate_source=NO_GPU.source)
     estimate = Estimate(
@@ -137,20 +137,20 @@ def _of_jobs() -> Named:
         cost=cost,
         warnings=["no seed was given: every job gets a random one of its own"],
     )
-    listed = JobList(data=[], first_id=_JOB, last_id=_JOB, has_more=False)
+    job_list = JobList(data=[], first_id=_JOB, last_id=_JOB, has_more=False)
     inline = InlineVideo(video="AAAAIGZ0eXBpc29t", duration_ms=5000, generation_time_ms=1234)
     return {
         "Estimate": estimate,
-        "JobList": {**_plain(listed), "data": shown_jobs[1:2]},
+        "JobList": {**_plain(job_list), "data": jobs[1:2]},
         "InlineVideo": inline,
-        "Deleted": Deleted(id=_JOB),
+        "DeletedObject": DeletedObject(id=_JOB),
     }
 
 
 def _of_keys() -> Named:
     balance = Balance(50_000_000, spent=48_200_000, reserved=1_799_000)
     key = Key(_KEY, "the editor", "rsh_0123abcd", bytes(32), admin=False, created_at=_NOW)
-    shown_key, sums = KeyOut.from_domain(key, balance), Sums(jobs=3, gpu_seconds=4.5, cost_usd=0.01)
+    key_out, sums = KeyOut.from_domain(key, balance), Sums(jobs=3, gpu_seconds=4.5, cost_usd=0.01)
     day = _NOW.date()
     usage = Usage(
         first=day.replace(day=1),
@@ -161,9 +161,9 @@ def _of_keys() -> Named:
         budget=Budget.from_domain(balance),
     )
     return {
-        "KeyOut": shown_key,
-        "KeyList": KeyList(data=[shown_key]),
-        "NewKeyOut": NewKeyOut(key=shown_key, secret=_SECRET),
+        "KeyOut": key_out,
+        "KeyList": KeyList(data=[key_out]),
+        "NewKeyOut": NewKeyOut(key=key_out, secret=_SECRET),
         "Usage": usage,
     }
 
@@ -212,16 +212,16 @@ def _of_models() -> Named:
         workers=1,
         rate=RateOut.from_domain(NO_GPU),
     )
-    known = {"id": _CARD.name, "gpu": None, "warm": True, "workers": 1, "calls": None}
+    model_health = {"id": _CARD.name, "gpu": None, "warm": True, "workers": 1, "calls": None}
     health = {"status": "healthy", "model": _CARD.name, "gpu": None, "warm": True}
     return {
         "ModelList": ModelList(data=[model]),
-        "Warm": {"model": _CARD.name, "containers": 1},
+        "WarmContainers": {"model": _CARD.name, "containers": 1},
         "Health": {
             **health,
             "version": "0.1.0",
             "queue": {"queued": 0, "running": 1},
-            "models": [known],
+            "models": [model_health],
             "unfit_workers": [],
         },
         "Liveness": {"status": "ok"},
@@ -231,9 +231,9 @@ def _of_models() -> Named:
 def _of_bodies() -> Named:
     return {
         "VideoParams": {"prompt": _PROMPT, "duration_seconds": 5, "metadata": {"scene": "12"}},
-        "VideoAskForm": {"prompt": _PROMPT, "num_frames": 24},
+        "VideoParamsForm": {"prompt": _PROMPT, "num_frames": 24},
         "VideoOptions": {"seed": 8},
-        "ChoicesForm": {"seed": 8},
+        "VideoOptionsForm": {"seed": 8},
         "KeyBody": {"name": "the editor", "budget_usd": 50},
         "BudgetBody": {"budget_usd": 50},
         "WarmBody": {"containers": 1},

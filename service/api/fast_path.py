@@ -1,6 +1,6 @@
-"""The express lane: a plain poll and a plain submit skip the routing and solving of parameters.
+"""Fast path: a plain poll or submit skips routing and dependency injection.
 
-That costs more than all that the two routes do, and they are most of what a service is asked.
+Those cost more than the two routes themselves, which take most of the traffic.
 See docs/decisions/0012-express-lane.md.
 """
 
@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
-from service.api.auth import context, known_key
+from service.api.auth import find_cached_key, make_context
 from service.api.body.parse import ParsedBody
 from service.api.deps import runtime_of
 from service.api.middleware import RequestId
@@ -29,17 +29,16 @@ _SUBMIT = "/generate-video"
 
 
 class FastPath:
-    """Works out who asks and what, and calls the route's own function; it stands before all else.
+    """ASGI middleware, the outermost: call the route's own function for a plain request.
 
-    Whatever is not plain goes the common way before anything has been done: a key that was not
-    seen a moment ago, a query, a page in a browser, a header that is there twice, a body that is
-    long, not good JSON, or names a picture or film. So this lane refuses nothing by itself, and a
-    request is answered alike in both.
+    All else takes the common way before anything was done: a key that is not in the cache, a query,
+    a browser's Origin, a repeated header, a body that is long, invalid, or names an image or video.
+    So the fast path refuses nothing by itself, and both ways answer alike.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app = app
-        self.max_bytes = max_bytes  # more than a body without pictures and films may have
+        self.max_bytes = max_bytes  # of a body; larger ones take the common way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not scope["query_string"]:
@@ -60,9 +59,9 @@ class FastPath:
             return
 
         async def route() -> Response:
-            return await get_job(job_id, request, context(request, key))
+            return await get_job(job_id, request, make_context(request, key))
 
-        await _answer(route, request, receive, send)
+        await _respond(route, request, receive, send)
 
     async def _submit(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -72,56 +71,56 @@ class FastPath:
             await self.app(scope, receive, send)
             return
         try:
-            body = await runtime_of(request).uploads.in_time(_body(receive, headers))
+            body = await runtime_of(request).uploads.with_timeout(_body(receive, headers))
         except (ClientDisconnect, ServiceError) as error:
-            await self.app(scope, _broken_off(error), send)
+            await self.app(scope, _failing_receive(error), send)
             return
-        ask = _plain_ask(body)
-        # The body may have taken minutes: a key that was revoked since opens nothing.
-        if ask is None or known_key(request) is None:
-            await self.app(scope, _again(body, receive), send)
+        params = _plain_params(body)
+        # The body may have taken minutes: the key may be revoked by now.
+        if params is None or find_cached_key(request) is None:
+            await self.app(scope, _replay(body, receive), send)
             return
 
         async def route() -> Response:
-            known = context(request, key)
-            asked = ParsedBody(ask, UploadArea(known.runtime.uploads, key.id))
-            prefer, name = _text(headers, b"prefer"), _text(headers, b"idempotency-key")
-            return await generate_video(asked, request, known, prefer, name)
+            context = make_context(request, key)
+            parsed_body = ParsedBody(params, UploadArea(context.runtime.uploads, key.id))
+            prefer, name = _header(headers, b"prefer"), _header(headers, b"idempotency-key")
+            return await generate_video(parsed_body, request, context, prefer, name)
 
-        await _answer(route, request, receive, send)
+        await _respond(route, request, receive, send)
 
     def _short_json(self, headers: dict[bytes, bytes]) -> bool:
         if b"transfer-encoding" in headers or b"content-encoding" in headers:
-            return False  # then its length says nothing, or it is refused
+            return False  # its length is unknown, or the coding is refused
         size = headers.get(b"content-length", b"")
         short = size.isdigit() and len(size) < 10 and int(size) <= self.max_bytes
         return short and headers.get(b"content-type") == b"application/json"
 
 
 def _plain_key(request: Request) -> Key | None:
-    """The key of a request that is as programs send them, if it was seen a moment ago."""
+    """Return the cached key of a request without Origin and repeated headers."""
     names = [name for name, _ in request.scope["headers"]]
     if b"origin" in names or len(set(names)) < len(names):
         return None
-    return known_key(request)
+    return find_cached_key(request)
 
 
-def _text(headers: dict[bytes, bytes], name: bytes) -> str | None:
-    found = headers.get(name)
-    return None if found is None else found.decode("latin-1")
+def _header(headers: dict[bytes, bytes], name: bytes) -> str | None:
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1")
 
 
-def _plain_ask(body: bytes) -> VideoParams | None:
-    """None where it is not good, or names a picture or film."""
+def _plain_params(body: bytes) -> VideoParams | None:
+    """Return None for an invalid body, and for one that names an image or video."""
     try:
-        ask = VideoParams.model_validate_json(body)
+        params = VideoParams.model_validate_json(body)
     except ValidationError:
         return None
-    return None if ask.media_texts else ask
+    return None if params.media_texts else params
 
 
 async def _body(receive: Receive, headers: dict[bytes, bytes]) -> bytes:
-    """All of it. Raises ClientDisconnect where it breaks off."""
+    """Receive the whole body. Raises ClientDisconnect for an incomplete one."""
     pieces = []
     while True:
         message = await receive()
@@ -135,38 +134,38 @@ async def _body(receive: Receive, headers: dict[bytes, bytes]) -> bytes:
             return body
 
 
-def _broken_off(error: Exception) -> Receive:
-    """A body that has no more to give than this."""
+def _failing_receive(error: Exception) -> Receive:
+    """Return a `receive` that raises `error`."""
 
-    async def raised() -> Message:
+    async def fail() -> Message:
         raise error
 
-    return raised
+    return fail
 
 
-async def _answer(
+async def _respond(
     route: Callable[[], Awaitable[Response]], request: Request, receive: Receive, send: Send
 ) -> None:
-    async def answered(scope: Scope, receive: Receive, send: Send) -> None:
+    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             response = await route()
             await response(scope, receive, send)
         except ServiceError as error:  # before anything was sent
-            refused = await problems.answer(request, error)
-            await refused(scope, receive, send)
+            response = await problems.to_response(request, error)
+            await response(scope, receive, send)
 
-    await RequestId(answered)(request.scope, receive, send)
+    await RequestId(respond)(request.scope, receive, send)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """A body that was read is received once more."""
-    told = False
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that yields the body, which was read before, once more."""
+    is_replayed = False
 
-    async def replayed() -> Message:
-        nonlocal told
-        if told:
+    async def receive_again() -> Message:
+        nonlocal is_replayed
+        if is_replayed:
             return await receive()
-        told = True
+        is_replayed = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return replayed
+    return receive_again

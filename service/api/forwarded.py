@@ -1,4 +1,4 @@
-"""How a client reached the service, where a proxy stands between: by its X-Forwarded headers."""
+"""Apply X-Forwarded headers: the address a client used to reach a proxy."""
 
 import re
 from collections.abc import Sequence
@@ -8,28 +8,28 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _PREFIX = "forwarded_prefix"  # in the scope
-_SOUND = {
+_VALID = {
     b"x-forwarded-proto": re.compile(r"https?"),
     b"x-forwarded-host": re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?"),
     b"x-forwarded-prefix": re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]{1,200}){0,8}/?"),
 }
 
 
-class Forwarded:
-    """Believes X-Forwarded-Proto, -Host and -Prefix of the proxies that the settings name.
+class ForwardedHeaders:
+    """ASGI middleware: trust X-Forwarded-Proto, -Host and -Prefix from the listed proxies.
 
-    A proxy that takes a prefix off the path says which; of a list, the last is what it added.
+    X-Forwarded-Prefix is the path prefix that a proxy removed. Of a list, the last value counts.
     """
 
-    def __init__(self, app: ASGIApp, trusted: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, trusted_proxies: Sequence[str]) -> None:
         self.app = app
-        self._trusted = [ip_network(address, strict=False) for address in trusted]
+        self._networks = [ip_network(address, strict=False) for address in trusted_proxies]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            given = {name: text for name, text in scope["headers"] if name in _SOUND}
-            if given and self._trusts(scope.get("client")):
-                _take_over(scope, given)
+            headers = {name: text for name, text in scope["headers"] if name in _VALID}
+            if headers and self._trusts(scope.get("client")):
+                _apply(scope, headers)
         await self.app(scope, receive, send)
 
     def _trusts(self, client: tuple[str, int] | None) -> bool:
@@ -37,24 +37,24 @@ class Forwarded:
             address = ip_address(client[0] if client else "")
         except ValueError:
             return False
-        return any(address in network for network in self._trusted)
+        return any(address in network for network in self._networks)
 
 
-def _take_over(scope: Scope, given: dict[bytes, bytes]) -> None:
-    sound = {}
-    for name, listed in given.items():
-        text = listed.decode("latin-1").rpartition(",")[2].strip()
-        if _SOUND[name].fullmatch(text):
-            sound[name] = text
-    scope["scheme"] = sound.get(b"x-forwarded-proto", scope["scheme"])
-    scope[_PREFIX] = sound.get(b"x-forwarded-prefix", "").rstrip("/")
-    if host := sound.get(b"x-forwarded-host"):
-        others = [header for header in scope["headers"] if header[0] != b"host"]
-        scope["headers"] = [(b"host", host.encode()), *others]
+def _apply(scope: Scope, headers: dict[bytes, bytes]) -> None:
+    valid = {}
+    for name, value in headers.items():
+        text = value.decode("latin-1").rpartition(",")[2].strip()
+        if _VALID[name].fullmatch(text):
+            valid[name] = text
+    scope["scheme"] = valid.get(b"x-forwarded-proto", scope["scheme"])
+    scope[_PREFIX] = valid.get(b"x-forwarded-prefix", "").rstrip("/")
+    if host := valid.get(b"x-forwarded-host"):
+        rest = [header for header in scope["headers"] if header[0] != b"host"]
+        scope["headers"] = [(b"host", host.encode()), *rest]
 
 
-def reached_at(request: Request) -> str:
-    """The service's address as the client wrote it, without a slash at the end."""
+def base_url(request: Request) -> str:
+    """Return the service's address as the client wrote it, without a trailing slash."""
     scope = request.scope
     host = request.headers.get("host", "localhost")
     return f"{scope['scheme']}://{host}{scope.get(_PREFIX, '')}"

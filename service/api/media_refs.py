@@ -1,4 +1,4 @@
-"""What an ask says of pictures and films becomes references, each to bytes that can be kept."""
+"""Resolve the images and videos of a request into references and the bytes to store."""
 
 from dataclasses import dataclass, field
 
@@ -17,55 +17,58 @@ from service.lifecycle.inputs import Origin, StoredInput
 
 @dataclass(frozen=True)
 class ResolvedMedia:
-    """The references for a request, and what there is to keep for those that are no URL."""
+    """The references by role, and the origin of each that is not a URL."""
 
     media: dict[Role, MediaRef] = field(default_factory=dict)
     origins: dict[Role, Origin] = field(default_factory=dict)
 
 
 async def resolve_media(
-    context: RequestContext, asked: ParsedBody[VideoParams], again: Job | None = None
+    context: RequestContext, body: ParsedBody[VideoParams], old_job: Job | None = None
 ) -> ResolvedMedia:
-    """Raises RequestRefused naming the field of a URL that is never called, and of a job that has
-    no such clip for this key. Of the job that is tried `again` come those that were not changed."""
-    found = ResolvedMedia()
-    for role, text in asked.ask.media_texts.items():
-        if role in asked.files:
-            path, ref = asked.files[role]
-            _add(found, role, ref, path)
+    """Resolve every image and video. Those unchanged since `old_job` are copied from it.
+
+    Raises RequestRefused naming the field of a forbidden URL, and of a job without such a clip.
+    """
+    inputs = ResolvedMedia()
+    for role, text in body.params.media_texts.items():
+        if role in body.files:
+            path, ref = body.files[role]
+            _add(inputs, role, ref, path)
         elif "://" in text:
             refuse_bad_target(context.runtime, text, f"/{role}")
-            _add(found, role, MediaRef(source="url", url=text))
-        elif again is not None and text == kept_text(again, role):
-            _add(found, role, again.request.media[role], StoredInput(input_key(again.id, role)))
+            _add(inputs, role, MediaRef(source="url", url=text))
+        elif old_job is not None and text == input_reference(old_job, role):
+            origin = StoredInput(input_key(old_job.id, role))
+            _add(inputs, role, old_job.request.media[role], origin)
         else:
             ref, clip = await _clip(context, text, role)
-            _add(found, role, ref, clip)
-    return found
+            _add(inputs, role, ref, clip)
+    return inputs
 
 
-def kept_texts(job: Job) -> dict[Role, str]:
-    """How an ask names what a job was given, so that it is given again."""
+def input_references(job: Job) -> dict[Role, str]:
+    """Return the texts by which a retry refers to the inputs of `job`."""
     media = job.request.media
-    return {role: ref.url or kept_text(job, role) for role, ref in media.items()}
+    return {role: ref.url or input_reference(job, role) for role, ref in media.items()}
 
 
-def kept_text(job: Job, role: Role) -> str:
+def input_reference(job: Job, role: Role) -> str:
     return f"kept:{input_key(job.id, role)}"
 
 
-def _add(found: ResolvedMedia, role: Role, ref: MediaRef, origin: Origin | None = None) -> None:
-    found.media[role] = ref
+def _add(inputs: ResolvedMedia, role: Role, ref: MediaRef, origin: Origin | None = None) -> None:
+    inputs.media[role] = ref
     if origin is not None:
-        found.origins[role] = origin
+        inputs.origins[role] = origin
 
 
 async def _clip(context: RequestContext, text: str, role: Role) -> tuple[MediaRef, StoredInput]:
-    """A job's video, or its last frame where a picture is wanted."""
+    """Resolve a job id: its video, or its last frame where the role is an image."""
     job = await _own_job(context, text, role)
     facts = job.result
     if job.state is not JobState.SUCCEEDED or facts is None:
-        detail = f"job {job.id} is {job.state}; only the clip of one that succeeded can be used"
+        detail = f"job {job.id} is {job.state}; only a succeeded job has a clip"
         raise RequestRefused([FieldError(f"/{role}", detail, "no_clip")])
     artifact = facts.video if role == "video" else facts.last_frame
     moving = {"fps": facts.fps, "num_frames": facts.num_frames} if role == "video" else {}
@@ -83,7 +86,7 @@ async def _clip(context: RequestContext, text: str, role: Role) -> tuple[MediaRe
 
 
 async def _own_job(context: RequestContext, text: str, role: Role) -> Job:
-    """Another's job is answered like one that never was."""
+    """Find a job of this key; one of another key is answered like an unknown one."""
     try:
         if ids.is_id("job", text):
             return await context.runtime.find_job(JobId(text), context.key.id)

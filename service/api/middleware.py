@@ -1,4 +1,4 @@
-"""What every request goes through: it gets an id, and its body has a limit."""
+"""ASGI middleware: request ids, HEAD, CORS and the limits of bodies."""
 
 import asyncio
 import random
@@ -11,20 +11,20 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.problems import unplanned
-from service.log import Log, during
+from service.api.problems import internal_error
+from service.log import Log, request_context
 
 log = Log("rushes.access")
 
 _MEDIA = re.compile(r"/generate-video|/v1/estimate|/v1/jobs/[^/]+/retry")
-# Of an ordinary body. Most routes read it before they look at the key; those that take images and
-# videos look first, and give the body longer.
+# For ordinary bodies, which are read before the key is checked. Routes that take images and videos
+# check the key first and allow more time.
 _BODY_SECONDS = 30.0
-_SOUND = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestId:
-    """Takes a sound `X-Request-Id` over and makes one else; faults are logged by it."""
+    """Adopt a valid `X-Request-Id` or generate one; log unhandled errors with it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -33,17 +33,17 @@ class RequestId:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _SOUND.fullmatch(given) else _new_id()
+        header = Headers(scope=scope).get("x-request-id", "")
+        request_id = header if _VALID_ID.fullmatch(header) else _new_id()
         scope["request_id"] = request_id
-        arrived = time.perf_counter()
+        started_at = time.perf_counter()
 
-        began = False
+        has_started = False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal began
+            nonlocal has_started
             if message["type"] == "http.response.start":
-                began = True
+                has_started = True
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"x-request-id", request_id.encode()),
@@ -53,25 +53,25 @@ class RequestId:
                     method=scope["method"],
                     path=scope["path"],  # without the query: it may hold a signature
                     status=message["status"],
-                    duration_ms=round((time.perf_counter() - arrived) * 1000, 1),
+                    duration_ms=round((time.perf_counter() - started_at) * 1000, 1),
                 )
             await send(message)
 
-        with during(request_id):
+        with request_context(request_id):
             try:
                 await self.app(scope, receive, send_with_id)
             except ClientDisconnect:
-                # In the middle of its body: nothing was done, and nobody waits for an answer.
-                log.info("client hung up", method=scope["method"], path=scope["path"])
+                # Within its body: nothing was done, and nobody waits for a response.
+                log.info("client disconnected", method=scope["method"], path=scope["path"])
             except Exception as fault:
                 log.error("request failed", fault, method=scope["method"], path=scope["path"])
-                if began:
-                    raise  # too late for another answer: the server cuts the connection
-                await unplanned(request_id)(scope, receive, send_with_id)
+                if has_started:
+                    raise  # too late for a response: the server closes the connection
+                await internal_error(request_id)(scope, receive, send_with_id)
 
 
 def _new_id() -> str:
-    """No secret: asking the system for one would cost more than the rest of this file."""
+    """Return a random id, not a secret: the system's generator would cost more."""
     return f"req_{random.getrandbits(96):024x}"
 
 
@@ -79,7 +79,7 @@ _CONTENT = re.compile(r"/v1/jobs/[^/]+/content")
 
 
 class Head:
-    """Answers HEAD as GET, without the body; content has a way of its own, which reads nothing."""
+    """Answer HEAD as GET without the body; the content route handles HEAD itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -98,8 +98,8 @@ class Head:
 
 
 class Cors(CORSMiddleware):
-    """Where every origin may call, every answer says so, to whoever asks: what a player has put
-    into the browser's cache must do for a script as well, which a `Vary: Origin` would prevent."""
+    """Send `*` on every response where all origins are allowed, without `Vary: Origin`: a script
+    may then use what a player has put into the browser's cache."""
 
     async def send(self, message: Message, send: Send, request_headers: Headers) -> None:
         if not self.allow_all_origins:
@@ -112,23 +112,22 @@ class Cors(CORSMiddleware):
 
 
 def _unsupported(coding: str) -> HTTPException:
-    detail = f"`Content-Encoding: {coding[:32]}` is not taken: send the body as it is"
+    detail = f"`Content-Encoding: {coding[:32]}` is not supported: send it uncompressed"
     return HTTPException(415, detail, headers={"Accept-Encoding": "identity"})
 
 
 class BodyLimit:
-    """Refuses a body that is compressed, ends the reading of one, declared or in chunks, that is
-    larger than `most` bytes, or than `max_media` on the routes that take images and videos, and on
-    all others of one that drips.
+    """Refuse a body that is compressed, or larger than `max_bytes` (`max_media` on the routes that
+    take images and videos), or on all other routes slower than `seconds`.
 
-    Raised where the route reads, so that the answer is a problem like any other.
+    Raised where the route reads the body, so that the response is an ordinary problem.
     """
 
     def __init__(
-        self, app: ASGIApp, most: int, max_media: int, seconds: float = _BODY_SECONDS
+        self, app: ASGIApp, max_bytes: int, max_media: int, seconds: float = _BODY_SECONDS
     ) -> None:
         self.app = app
-        self.most = most
+        self.max_bytes = max_bytes
         self.max_media = max_media
         self.seconds = seconds
 
@@ -136,50 +135,50 @@ class BodyLimit:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             await self.app(scope, receive, send)
             return
-        most = self.max_media
+        max_bytes = self.max_media
         if not _MEDIA.fullmatch(scope["path"]):
-            most, receive = self.most, _in_time(receive, self.seconds)
+            max_bytes, receive = self.max_bytes, _with_timeout(receive, self.seconds)
         headers = Headers(scope=scope)
-        declared = headers.get("content-length", "")
-        seen = int(declared) if declared.isdecimal() else 0
-        whole = seen if "transfer-encoding" not in headers else 0
+        content_length = headers.get("content-length", "")
+        num_declared = int(content_length) if content_length.isdecimal() else 0
+        num_expected = num_declared if "transfer-encoding" not in headers else 0
         too_large = HTTPException(413)
         coding = headers.get("content-encoding", "identity").strip().lower()
-        counted = 0
+        num_received = 0
 
-        async def limited() -> Message:
-            nonlocal counted
+        async def receive_limited() -> Message:
+            nonlocal num_received
             if coding != "identity":
                 raise _unsupported(coding)
-            if seen > most:
+            if num_declared > max_bytes:
                 raise too_large
             message = await receive()
-            counted += len(message.get("body", b""))
-            if counted > most:
+            num_received += len(message.get("body", b""))
+            if num_received > max_bytes:
                 raise too_large
-            over = message["type"] == "http.request" and not message.get("more_body", False)
-            if over and counted < whole:
-                raise ClientDisconnect  # the rest is not to come: half an ask is none
+            is_complete = message["type"] == "http.request" and not message.get("more_body", False)
+            if is_complete and num_received < num_expected:
+                raise ClientDisconnect  # the body is truncated
             return message
 
-        await self.app(scope, limited, send)
+        await self.app(scope, receive_limited, send)
 
 
-def _in_time(receive: Receive, seconds: float) -> Receive:
-    """Receive a body that is whole in so many seconds; what comes behind it may take longer."""
+def _with_timeout(receive: Receive, seconds: float) -> Receive:
+    """Limit the time until the body is complete; later messages may take longer."""
     deadline = asyncio.get_running_loop().time() + seconds
-    is_whole = False
+    is_complete = False
 
-    async def received() -> Message:
-        nonlocal is_whole
-        if is_whole:
+    async def receive_in_time() -> Message:
+        nonlocal is_complete
+        if is_complete:
             return await receive()
         try:
             async with asyncio.timeout_at(deadline):
                 message = await receive()
         except TimeoutError:
             raise HTTPException(408) from None
-        is_whole = not message.get("more_body", False)
+        is_complete = not message.get("more_body", False)
         return message
 
-    return received
+    return receive_in_time

@@ -1,7 +1,7 @@
 """The API's description (OpenAPI 3.1): one document for clients, and one for workers.
 
-FastAPI writes the routes and their models; what it cannot know of is put in here: bodies that may
-be a form as well, problems, headers and examples, and that an answer leaves no field out.
+FastAPI describes the routes and their models. Added here: form bodies, problems, headers, examples,
+and that responses always have all of their fields.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from pydantic.json_schema import models_json_schema
 from service.api.body.parse import body_schemas
 from service.api.examples import examples
 from service.api.schemas import problems
-from service.api.schemas.headers import HEADERS, sent
+from service.api.schemas.headers import HEADERS, header_docs
 
 Document = dict[str, Any]
 Audience = Literal["clients", "workers"]
@@ -32,7 +32,7 @@ _HEADERS_OF_STATUS = {
 
 
 def describe(app: FastAPI, audience: Audience, server: str) -> Document:
-    """The document for this audience of a service that is reached at `server`."""
+    """Return the document for this audience; `server` is the service's address."""
     document = get_openapi(
         title=app.title if audience == "clients" else f"{app.title}: the worker protocol",
         version=app.version,
@@ -47,7 +47,7 @@ def describe(app: FastAPI, audience: Audience, server: str) -> Document:
     components["schemas"] |= body_schemas() | _problem_schemas()
     components["headers"] = HEADERS
     _require_fields_of_answers(document)
-    _keep_what_is_used(document)
+    _drop_unused_schemas(document)
     _add_examples(document)
     return document
 
@@ -64,22 +64,21 @@ def _operations(document: Document) -> Iterator[Document]:
 
 
 def _complete(operation: Document) -> None:
-    """Add what holds for every route, and take away FastAPI's own shape of a 422, which no answer
-    has."""
+    """Add common problems and headers; remove FastAPI's own 422 schema, which is never sent."""
     responses = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
-    every_problem = problems.documented(*_problems_of_all(operation))
+    every_problem = problems.problem_docs(*_problems_of_all(operation))
     for status, response in every_problem.items():
         responses.setdefault(str(status), response)
     for status, response in responses.items():
         names = ("X-Request-Id", *_HEADERS_OF_STATUS.get(status, ()))
-        response["headers"] = {**sent(*names)["headers"], **response.get("headers", {})}
+        response["headers"] = {**header_docs(*names)["headers"], **response.get("headers", {})}
     operation["responses"] = dict(sorted(responses.items()))
 
 
 def _problems_of_all(operation: Document) -> Iterator[int | str]:
-    """Problems that the connection, the body, or the key may have on every route."""
+    """Yield the problems that the connection, the body, or the key may cause on every route."""
     yield from (431, 500, 503)
     if "requestBody" in operation:
         yield 408
@@ -93,36 +92,36 @@ def _has_key(operation: Document) -> bool:
 
 
 def _problem_schemas() -> Document:
-    shapes = [(shape, "serialization") for shape in problems.shapes()]
-    _, schema = models_json_schema(shapes, ref_template=_REF + "{model}")  # type: ignore[arg-type]
+    models = [(model, "serialization") for model in problems.problem_models()]
+    _, schema = models_json_schema(models, ref_template=_REF + "{model}")  # type: ignore[arg-type]
     definitions: Document = schema["$defs"]
     return definitions
 
 
 def _require_fields_of_answers(document: Document) -> None:
-    """An answer has all of its fields, also those that have a default in the code."""
+    """Mark every field of a response as required: defaults are always sent."""
     schemas = document["components"]["schemas"]
     answers = [operation["responses"] for operation in _operations(document)]
-    for name in _reached(answers, schemas):
+    for name in _reachable(answers, schemas):
         if "properties" in schemas[name]:
             schemas[name]["required"] = list(schemas[name]["properties"])
 
 
-def _keep_what_is_used(document: Document) -> None:
+def _drop_unused_schemas(document: Document) -> None:
     schemas = document["components"]["schemas"]
-    used = _reached(document["paths"], schemas)
-    document["components"]["schemas"] = {name: schemas[name] for name in sorted(used)}
+    names = _reachable(document["paths"], schemas)
+    document["components"]["schemas"] = {name: schemas[name] for name in sorted(names)}
 
 
-def _reached(part: Any, schemas: Document) -> set[str]:
-    """The names of the schemas that a part of the document leads to."""
-    reached: set[str] = set()
-    ahead = set(_refs(part))
-    while ahead:
-        name = ahead.pop()
-        reached.add(name)
-        ahead |= set(_refs(schemas[name])) - reached
-    return reached
+def _reachable(part: Any, schemas: Document) -> set[str]:
+    """Return the names of the schemas that a part of the document refers to, transitively."""
+    names: set[str] = set()
+    pending = set(_refs(part))
+    while pending:
+        name = pending.pop()
+        names.add(name)
+        pending |= set(_refs(schemas[name])) - names
+    return names
 
 
 def _refs(part: Any) -> Iterable[str]:
@@ -130,24 +129,26 @@ def _refs(part: Any) -> Iterable[str]:
         ref = part.get("$ref")
         if isinstance(ref, str) and ref.startswith(_REF):
             yield ref.removeprefix(_REF)
-        for inner in part.values():
-            yield from _refs(inner)
+        for value in part.values():
+            yield from _refs(value)
     elif isinstance(part, list):
-        for inner in part:
-            yield from _refs(inner)
+        for value in part:
+            yield from _refs(value)
 
 
 def _add_examples(document: Document) -> None:
-    known = examples()
+    all_examples = examples()
     for operation in _operations(document):
         bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
         for content in (content for body in bodies for content in body.get("content", {}).values()):
-            found = [known[name] for name in _direct(content.get("schema", {})) if name in known]
-            if found:
-                content["examples"] = {k: {"value": v} for each in found for k, v in each.items()}
+            names = [name for name in _direct(content.get("schema", {})) if name in all_examples]
+            if names:
+                content["examples"] = {
+                    k: {"value": v} for name in names for k, v in all_examples[name].items()
+                }
 
 
 def _direct(schema: Document) -> list[str]:
-    """The schema's own name, or those that it is one of."""
+    """Return the schema's own name, or the names in its `oneOf` or `anyOf`."""
     choices = [schema, *schema.get("oneOf", ()), *schema.get("anyOf", ())]
-    return [one["$ref"].removeprefix(_REF) for one in choices if "$ref" in one]
+    return [choice["$ref"].removeprefix(_REF) for choice in choices if "$ref" in choice]

@@ -1,4 +1,4 @@
-"""Ids in a path."""
+"""Parse ids in paths."""
 
 from typing import Annotated
 
@@ -13,21 +13,21 @@ JobPath = Annotated[str, Path(description="A job's id.", examples=["job_06hm3câ€
 
 
 def job_id_of(text: str) -> JobId:
-    """A text that cannot be a job's id names a job that does not exist: NotFound."""
+    """Parse a job id. Raises NotFound for a malformed one, like for an unknown one."""
     if not ids.is_id("job", text):
         raise NotFound(f"no job {text[:64]}")
     return JobId(text)
 
 
 def endpoint_id_of(text: str) -> EndpointId:
-    """The same for a webhook endpoint's."""
+    """Parse a webhook endpoint's id. Raises NotFound for a malformed one."""
     if not ids.is_id("wep", text):
         raise NotFound(f"no webhook endpoint {text[:64]}")
     return EndpointId(text)
 
 
 def delivery_id_of(text: str) -> DeliveryId:
-    """The same for a delivery's."""
+    """Parse a webhook delivery's id. Raises NotFound for a malformed one."""
     if not ids.is_id("msg", text):
         raise NotFound(f"no webhook delivery {text[:64]}")
     return DeliveryId(text)

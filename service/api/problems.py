@@ -1,4 +1,4 @@
-"""Errors become HTTP here and nowhere else: `application/problem+json` (RFC 9457)."""
+"""Map errors to HTTP: `application/problem+json` (RFC 9457)."""
 
 import difflib
 import http
@@ -49,7 +49,7 @@ class ProblemResponse(JSONResponse):
     media_type = MEDIA_TYPE
 
     def render(self, content: Any) -> bytes:
-        """A problem may have to name what cannot be encoded: half a surrogate pair."""
+        """Escape what UTF-8 cannot encode, such as half a surrogate pair."""
         text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         return text.encode(errors="backslashreplace")
 
@@ -60,8 +60,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http)
 
 
-async def answer(request: Request, error: ServiceError | HTTPException) -> "ProblemResponse":
-    """What the handlers below answer, for whoever stands outside of FastAPI's handling."""
+async def to_response(request: Request, error: ServiceError | HTTPException) -> "ProblemResponse":
+    """Return the response of the handlers below, for code outside of FastAPI's error handling."""
     handle = _on_service_error if isinstance(error, ServiceError) else _on_http
     return await handle(request, error)
 
@@ -83,7 +83,7 @@ async def _on_service_error(request: Request, error: Exception) -> ProblemRespon
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    return _answer(problem, headers)
+    return _response(problem, headers)
 
 
 def _shortfall(error: errors.BudgetExceeded) -> Shortfall:
@@ -97,45 +97,45 @@ def _shortfall(error: errors.BudgetExceeded) -> Shortfall:
 
 async def _on_invalid(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, RequestValidationError)
-    # A body can be wrong in tens of thousands of places; naming them all would take seconds.
-    fields = [_field(found) for found in error.errors()[:_MAX_ERRORS]]
+    # A body can have tens of thousands of errors; listing them all would take seconds.
+    fields = [_field_error(e) for e in error.errors()[:_MAX_ERRORS]]
     if any(field.code in ("json_invalid", "not_utf8") for field in fields):
-        return _answer(_problem(request, 400, "invalid_json", fields[0].detail, fields))
+        return _response(_problem(request, 400, "invalid_json", fields[0].detail, fields))
     if any(field.code == "form_invalid" for field in fields):
         detail = fields[0].detail
-        return _answer(_problem(request, 400, code="invalid_form", detail=detail, fields=fields))
+        return _response(_problem(request, 400, code="invalid_form", detail=detail, fields=fields))
     detail = "; ".join(field.detail for field in fields[:5])
-    return _answer(_problem(request, 422, "invalid_request", detail, fields))
+    return _response(_problem(request, 422, "invalid_request", detail, fields))
 
 
 _NOT_JSON = "the body is not valid JSON"
-_NO_OBJECT = "must be a JSON object, sent with `Content-Type: application/json`"
+_NOT_AN_OBJECT = "must be a JSON object, sent with `Content-Type: application/json`"
 _NOT_UTF8 = "the body is not UTF-8"
-# Starlette's and FastAPI's own refusals, in our words where theirs say too little.
-_HTTP: dict[int, tuple[str, str | None]] = {
+# Codes, and texts where those of Starlette and FastAPI say too little.
+_HTTP_PROBLEMS: dict[int, tuple[str, str | None]] = {
     400: ("invalid_json", _NOT_JSON),
-    404: ("not_found", "no such route; all of them are shown at /docs"),
-    405: ("method_not_allowed", "this route does not take this method"),
-    408: ("timeout", "the body did not come in in time"),
-    413: ("too_large", "the body is larger than this service takes"),
+    404: ("not_found", "no such route; /docs lists all of them"),
+    405: ("method_not_allowed", "this route does not support this method"),
+    408: ("timeout", "the body was not received in time"),
+    413: ("too_large", "the body is too large"),
     415: ("unsupported_encoding", None),
 }
 
 
 async def _on_http(request: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, HTTPException)
-    code, words = _HTTP.get(error.status_code, ("http_error", None))
+    code, text = _HTTP_PROBLEMS.get(error.status_code, ("http_error", None))
     if isinstance(error.__cause__, UnicodeDecodeError):
-        words = _NOT_UTF8
-    detail = words or str(error.detail)
+        text = _NOT_UTF8
+    detail = text or str(error.detail)
     headers = dict(error.headers or {})
     if error.status_code == 405:
         headers["Allow"] = _allowed(request)
-    return _answer(_problem(request, error.status_code, code, detail), headers)
+    return _response(_problem(request, error.status_code, code, detail), headers)
 
 
 def _allowed(request: Request) -> str:
-    """All methods of this path, which may have a route for each; where GET is taken, HEAD is."""
+    """Return the `Allow` header: the methods of all routes of this path, and HEAD beside GET."""
     methods = {
         method
         for route in iter_route_contexts(request.app.routes)
@@ -145,19 +145,19 @@ def _allowed(request: Request) -> str:
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
-def unplanned(request_id: str) -> ProblemResponse:
-    """The answer to an error that is our own fault; what it was is for the log alone."""
+def internal_error(request_id: str) -> ProblemResponse:
+    """Return the response to an unhandled error, whose details are in the log only."""
     problem = Problem(
         title="Internal Server Error",
         status=500,
-        detail="our fault; please report it with the request id",
+        detail="internal error; please report it with the request id",
         code="internal_error",
         request_id=request_id,
     )
-    return _answer(problem)
+    return _response(problem)
 
 
-_REFUSED = {
+_HTTP_CODES = {
     400: "invalid_http",
     405: "method_not_allowed",
     408: "timeout",
@@ -165,10 +165,10 @@ _REFUSED = {
 }
 
 
-def refusal(status: http.HTTPStatus, detail: str) -> bytes:
-    """The problem of a request of which the service saw not even the whole head."""
+def malformed_http(status: http.HTTPStatus, detail: str) -> bytes:
+    """Return the body of the response to a request whose head is malformed or incomplete."""
     problem = Problem(
-        title=status.phrase, status=status, detail=detail, code=_REFUSED[status], request_id=""
+        title=status.phrase, status=status, detail=detail, code=_HTTP_CODES[status], request_id=""
     )
     return problem.model_dump_json(exclude_none=True).encode()
 
@@ -186,7 +186,7 @@ def _problem(
     )
 
 
-def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> ProblemResponse:
+def _response(problem: Problem, headers: Mapping[str, str] | None = None) -> ProblemResponse:
     content = problem.model_dump()
     return ProblemResponse(content, problem.status, headers=dict(headers or {}))
 
@@ -195,39 +195,40 @@ def _request_id(request: Request) -> str:
     return str(request.scope.get("request_id", ""))
 
 
-def _field(found: Mapping[str, Any]) -> FieldError:
-    """One of pydantic's findings, in our words and without an echo of what was sent."""
-    kind, location = found["type"], found["loc"]
+def _field_error(error: Mapping[str, Any]) -> FieldError:
+    """Map one of pydantic's errors, without echoing the value."""
+    kind, location = error["type"], error["loc"]
     if kind == "json_invalid":
-        return FieldError("", f"{_NOT_JSON}: it goes wrong at character {location[-1]}", kind)
+        return FieldError("", f"{_NOT_JSON}: error at character {location[-1]}", kind)
     if kind == "not_utf8":
         return FieldError("", _NOT_UTF8, kind)
     if kind == "form_invalid":
-        return FieldError("", f"the body is not a multipart form: {found['msg']}", kind)
-    message = found["msg"].removeprefix("Value error, ")
+        return FieldError("", f"the body is not a multipart form: {error['msg']}", kind)
+    message = error["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
-        kind, message = "unknown_field", _unknown(str(location[-1]), outermost=len(location) == 2)
+        kind = "unknown_field"
+        message = _unknown_field(str(location[-1]), outermost=len(location) == 2)
     elif kind == "missing":
         message = "is required"
     elif kind == "model_attributes_type":
-        message = _NO_OBJECT
+        message = _NOT_AN_OBJECT
     elif kind == "no_json_nor_form":
-        message = f"{_NO_OBJECT}, or a form, sent as `multipart/form-data` and not urlencoded"
+        message = f"{_NOT_AN_OBJECT}, or a form sent as `multipart/form-data`, not urlencoded"
     name = str(location[-1])[:_MAX_NAME] if len(location) > 1 else "the request"
     return FieldError(_pointer(location), f"{name}: {message}", kind)
 
 
-def _unknown(name: str, *, outermost: bool) -> str:
+def _unknown_field(name: str, *, outermost: bool) -> str:
     if len(name) > _MAX_NAME:
         return "no such field"
     fields = VideoParams.model_fields if outermost else Keyframe.model_fields
-    like = difflib.get_close_matches(name, fields, n=1)
-    near = (_MEANT.get(name) if outermost else None) or next(iter(like), None)
-    return "no such field" + (f"; did you mean {near}?" if near else "")
+    matches = difflib.get_close_matches(name, fields, n=1)
+    suggestion = (_SYNONYMS.get(name) if outermost else None) or next(iter(matches), None)
+    return "no such field" + (f"; did you mean {suggestion}?" if suggestion else "")
 
 
-# What others call it, or our own command line, and what is spelt like something else.
-_MEANT = {
+# Names used by other services and by our command line.
+_SYNONYMS = {
     "seconds": "duration_seconds",
     "duration": "duration_seconds",
     "length": "duration_seconds",
@@ -240,10 +241,10 @@ _MEANT = {
 
 
 def _pointer(location: Iterable[Any]) -> str:
-    place, *path = location
-    if place == "query":
+    source, *path = location
+    if source == "query":
         return f"?{path[0]}" if path else "?"
-    if place == "header":
+    if source == "header":
         return f"{path[0]}:"
     steps = [
         str(step)[:_MAX_NAME].replace("~", "~0").replace("/", "~1")

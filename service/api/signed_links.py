@@ -1,4 +1,4 @@
-"""Signed links: a clip's URL works in a player or a render, which send no API key."""
+"""Signed URLs of videos, for players and renderers that send no API key."""
 
 import hashlib
 import hmac
@@ -14,7 +14,7 @@ Variant = Literal["video", "thumbnail", "last_frame"]
 
 @dataclass(frozen=True)
 class SignedLinks:
-    """Makes and checks the links to a job. `secret` signs them; `base` ends without a slash."""
+    """Create and verify the links to a job. `secret` signs; `base` has no trailing slash."""
 
     secret: bytes
     base: str
@@ -23,7 +23,7 @@ class SignedLinks:
         return f"{self.base}/v1/jobs/{job_id}{action}"
 
     def content(self, job: Job, variant: Variant) -> str:
-        """Good until the job's bytes expire; the same link every time, so that caches work."""
+        """Return a link valid until the video expires; it never changes, so that caches work."""
         assert job.expires_at is not None, "only a finished job has content"
         expires = int(job.expires_at.timestamp())
         signature = self._sign(job.id, variant, expires)
@@ -33,8 +33,8 @@ class SignedLinks:
     def matches(
         self, job_id: str, variant: Variant, expires: int, signature: str, now: datetime
     ) -> bool:
-        wanted = self._sign(job_id, variant, expires)
-        return hmac.compare_digest(wanted.encode(), signature.encode()) and (
+        own_signature = self._sign(job_id, variant, expires)
+        return hmac.compare_digest(own_signature.encode(), signature.encode()) and (
             now.timestamp() < expires
         )
 

@@ -1,4 +1,4 @@
-"""From a body to an accepted job and its answer; `generate` and `retry` share it."""
+"""Turn a body into an accepted job and its response; shared by submit and retry."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from service.api.auth import RequestContext
 from service.api.body.parse import ParsedBody
 from service.api.media_refs import ResolvedMedia, resolve_media
-from service.api.responses import inline_answer, json_answer, view, wait_final
+from service.api.responses import inline_response, job_out, json_response, wait_final
 from service.api.urls import refuse_bad_target
 from service.domain.errors import FieldError, InputsFull, RequestRefused, Unavailable
 from service.domain.job import Job, JobState
@@ -40,7 +40,7 @@ Prefer = Annotated[
     str | None, Header(description="`wait=N`: answer when the job is final, within N ≤ 55 seconds.")
 ]
 
-# The problems that a submit and a retry may be answered with.
+# The problems of a submit and a retry.
 SUBMIT: tuple[int | str, ...] = (
     *(400, "invalid_form", 401, 402, 408, 413, "too_large_inline", 415),
     *(422, "idempotency_key_reused", 429, "queue_full", "inputs_full", 503, 507),
@@ -53,166 +53,165 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 @dataclass(frozen=True)
 class SubmitRequest:
-    """An ask with all that its request says besides."""
+    """The params of a submit or retry, and the rest of the request."""
 
-    asked: ParsedBody[VideoParams]
+    body: ParsedBody[VideoParams]
     request: Request
-    named: Idempotency | None = None
-    again: Job | None = None  # the final job that is to be tried again
+    idempotency: Idempotency | None = None
+    old_job: Job | None = None  # final
 
 
-async def submission(
+async def make_submission(
     context: RequestContext, submit_request: SubmitRequest
 ) -> tuple[Submission, ResolvedMedia]:
-    """Resolve the ask against its models' cards; raises RequestRefused naming each wrong field."""
-    runtime, ask = context.runtime, submit_request.asked.ask
-    brought = await resolve_media(context, submit_request.asked, submit_request.again)
-    first, *others = candidates(runtime.cards, runtime.terms.rates, ask, brought.media)
-    if ask.webhook_url is not None:
-        refuse_bad_target(runtime, ask.webhook_url, "/webhook_url")
-    asked = Submission(
+    """Resolve the params against the models' cards. RequestRefused names each invalid field."""
+    runtime, params = context.runtime, submit_request.body.params
+    inputs = await resolve_media(context, submit_request.body, submit_request.old_job)
+    first, *rest = candidates(runtime.cards, runtime.terms.rates, params, inputs.media)
+    if params.webhook_url is not None:
+        refuse_bad_target(runtime, params.webhook_url, "/webhook_url")
+    submission = Submission(
         key_id=context.key.id,
         request=first.request,
-        fallbacks=tuple(other.as_fallback() for other in others),
-        timeout=_timeout(ask, runtime.limits),
-        start_timeout=_seconds(ask.start_timeout_seconds),
-        priority=ask.priority or "normal",
-        metadata=ask.metadata or {},
-        # What is reserved must do whoever makes it.
-        estimated_usd=max(each.estimated_usd for each in (first, *others)),
+        fallbacks=tuple(candidate.as_fallback() for candidate in rest),
+        timeout=_timeout(params, runtime.limits),
+        start_timeout=_seconds(params.start_timeout_seconds),
+        priority=params.priority or "normal",
+        metadata=params.metadata or {},
+        # Reserves enough for whichever model makes the video.
+        estimated_usd=max(candidate.estimated_usd for candidate in (first, *rest)),
         rate=first.rate,
         api_url=context.links.base[:300],
         expected=timedelta(seconds=first.expected_seconds),
-        webhook_url=ask.webhook_url,
-        webhook_events=None if ask.webhook_events is None else list(ask.webhook_events),
-        retry_of=None if submit_request.again is None else submit_request.again.id,
+        webhook_url=params.webhook_url,
+        webhook_events=None if params.webhook_events is None else list(params.webhook_events),
+        retry_of=None if submit_request.old_job is None else submit_request.old_job.id,
         traceparent=_traceparent(submit_request.request),
-        idempotency=submit_request.named,
-        job_id=new_id() if brought.origins else None,
+        idempotency=submit_request.idempotency,
+        job_id=new_id() if inputs.origins else None,
     )
-    return asked, brought
+    return submission, inputs
 
 
 async def accept(
     context: RequestContext, submit_request: SubmitRequest, *, prefer: str | None
 ) -> Response:
-    """Make the job durable, wait for it where that was asked for, and answer."""
-    accepted = await _known(context, submit_request) or await _submit(context, submit_request)
-    submit_request.asked.area.clear()  # not held through the wait
+    """Make the job durable, wait for it where `prefer` says so, and respond."""
+    earlier = await _earlier_of_media(context, submit_request)
+    acceptance = earlier or await _submit(context, submit_request)
+    submit_request.body.area.clear()  # frees the disk before the wait
     failpoint("submit.committed")
-    return await answered(
-        context, submit_request.request, accepted, submit_request.asked.ask, prefer=prefer
+    return await respond(
+        context, submit_request.request, acceptance, submit_request.body.params, prefer=prefer
     )
 
 
-async def answered(
+async def respond(
     context: RequestContext,
     request: Request,
-    accepted: Accepted,
-    said: VideoOptions,
+    acceptance: Accepted,
+    params: VideoOptions,
     *,
     prefer: str | None,
 ) -> Response:
-    """202 with the job; 200 when it became final within the wait, which a `response_format` of
-    `b64_json` answers with the video itself."""
+    """Respond 202 with the job, or 200 once it is final within the wait: then with the video itself
+    for `response_format: b64_json`."""
     runtime, links = context.runtime, context.links
-    job, wait = accepted.job, _wait(prefer, runtime.limits.max_wait)
+    job, wait = acceptance.job, _wait(prefer, runtime.limits.max_wait)
     log.info(
-        "job found again" if accepted.replayed else "job accepted",
+        "job replayed" if acceptance.replayed else "job accepted",
         job=job.id,
         key=job.key_id,
         model=job.request.model,
         retry_of=job.retry_of,
     )
     headers = {"Location": links.job(job.id)}
-    if accepted.replayed:
+    if acceptance.replayed:
         headers["Idempotency-Replayed"] = "true"
     if wait is not None:
-        waited = await wait_final(request, runtime, job, wait)
-        if waited is not None:
+        latest_job = await wait_final(request, runtime, job, wait)
+        if latest_job is not None:
             headers["Preference-Applied"] = f"wait={int(wait.total_seconds())}"
-            job = waited
-    answer = json_answer(await view(context, job), 200 if job.state.final else 202)
-    if said.response_format == "b64_json" and job.state is JobState.SUCCEEDED:
-        answer = inline_answer(runtime, job, instead=answer)
+            job = latest_job
+    answer = json_response(await job_out(context, job), 200 if job.state.final else 202)
+    if params.response_format == "b64_json" and job.state is JobState.SUCCEEDED:
+        answer = inline_response(runtime, job, fallback=answer)
     answer.headers.update(headers)
     return answer
 
 
-async def _known(context: RequestContext, submit_request: SubmitRequest) -> Accepted | None:
-    """What the same request made before. Looked for ahead only where files would be kept in vain,
-    or where a job that it names may be gone by now."""
-    return (
-        await earlier(context, submit_request.named)
-        if submit_request.asked.ask.media_texts
-        else None
-    )
+async def _earlier_of_media(context: RequestContext, submit: SubmitRequest) -> Accepted | None:
+    """Look for an earlier job before storing any file, and before resolving a job id in the body
+    that may be deleted by now."""
+    if not submit.body.params.media_texts:
+        return None
+    return await find_earlier_job(context, submit.idempotency)
 
 
-async def earlier(context: RequestContext, named: Idempotency | None) -> Accepted | None:
-    """What the same request made before, durable by now."""
-    if named is None:
+async def find_earlier_job(context: RequestContext, name: Idempotency | None) -> Accepted | None:
+    """Return the job that this Idempotency-Key created before, once that is durable."""
+    if name is None:
         return None
     runtime, key_id = context.runtime, context.key.id
     now = runtime.clock()
-    if await runtime.read(lambda tx: find_earlier(tx, key_id, named, now)) is None:
+    if await runtime.read(lambda tx: find_earlier(tx, key_id, name, now)) is None:
         return None
-    # Committed is not yet durable, where the database is copied elsewhere: a write waits for that.
-    return await runtime.write(lambda tx: find_earlier(tx, key_id, named, now))
+    # Committed is not yet durable where the database is replicated: a write waits for that.
+    return await runtime.write(lambda tx: find_earlier(tx, key_id, name, now))
 
 
 async def _submit(context: RequestContext, submit_request: SubmitRequest) -> Accepted:
-    """What is kept for a job that then is not accepted is thrown away at once."""
+    """Create the job; its stored inputs are discarded if it is not accepted."""
     runtime = context.runtime
     try:
-        asked, brought = await submission(context, submit_request)
+        submission, inputs = await make_submission(context, submit_request)
     except RequestRefused:
-        # What was accepted stays so: a limit may be lower by now, a model gone.
-        before = await earlier(context, submit_request.named)
-        if before is None:
+        # An accepted job stays valid though a limit was lowered or a model removed since.
+        earlier = await find_earlier_job(context, submit_request.idempotency)
+        if earlier is None:
             raise
-        return before
+        return earlier
     runtime.submit_limit.spend(context.key.id)
-    if asked.job_id is None:
-        return await runtime.submit(asked)
+    if submission.job_id is None:
+        return await runtime.submit(submission)
     runtime.disk_space.check()
-    await _check_input_bytes(context, kept_bytes(brought.media.values()))
-    await run_in_threadpool(keep, runtime.artifacts, asked.job_id, brought.media, brought.origins)
+    await _check_input_bytes(context, kept_bytes(inputs.media.values()))
+    job_id, artifacts = submission.job_id, runtime.artifacts
+    await run_in_threadpool(keep, artifacts, job_id, inputs.media, inputs.origins)
     failpoint("inputs.kept")
     try:
-        accepted = await runtime.submit(asked)
+        acceptance = await runtime.submit(submission)
     except Unavailable:
-        raise  # it may have been accepted all the same
+        raise  # it may have been accepted nevertheless
     except BaseException:
-        await run_in_threadpool(discard, runtime.artifacts, asked.job_id)
+        await run_in_threadpool(discard, artifacts, job_id)
         raise
-    if accepted.replayed:
-        await run_in_threadpool(discard, runtime.artifacts, asked.job_id)
-    return accepted
+    if acceptance.replayed:
+        await run_in_threadpool(discard, artifacts, job_id)
+    return acceptance
 
 
-async def _check_input_bytes(context: RequestContext, more: int) -> None:
-    """Raises InputsFull. It sees what jobs have that are accepted, and not what comes in beside: so
-    the limit may be passed once, by the bodies that one key may send at a time to each process
-    (16, api/body/stream.py)."""
+async def _check_input_bytes(context: RequestContext, num_new: int) -> None:
+    """Raises InputsFull. Counts accepted jobs only: concurrent uploads of one key (at most 16 a
+    process, runtime/uploads.py) may exceed the limit once."""
     runtime, key_id = context.runtime, context.key.id
     limit = runtime.limits.max_input_bytes_per_key
-    kept = await runtime.read(lambda tx: jobs.input_bytes(tx, key_id))
-    if kept + more > limit:
+    num_kept = await runtime.read(lambda tx: jobs.input_bytes(tx, key_id))
+    if num_kept + num_new > limit:
         raise InputsFull(
-            f"{kept:,} bytes of images and videos are kept for your jobs, and these have {more:,}: "
-            f"at most {limit:,} are kept (RUSHES_MAX_INPUT_BYTES_PER_KEY); delete final jobs, or "
-            "give https URLs, of which nothing is kept"
+            f"your jobs keep {num_kept:,} bytes of images and videos, and these have {num_new:,}: "
+            f"the limit is {limit:,} (RUSHES_MAX_INPUT_BYTES_PER_KEY); delete final jobs, or "
+            "send https URLs, which are not stored"
         )
 
 
-def _timeout(ask: VideoParams, limits: Limits) -> timedelta:
-    if ask.timeout_seconds is None:
+def _timeout(params: VideoParams, limits: Limits) -> timedelta:
+    if params.timeout_seconds is None:
         return limits.default_timeout
-    timeout = timedelta(seconds=ask.timeout_seconds)
+    timeout = timedelta(seconds=params.timeout_seconds)
     if timeout > limits.max_timeout:
-        longest = int(limits.max_timeout.total_seconds())
-        detail = f"timeout_seconds: at most {longest} here, after which the platform ends a call"
+        max_seconds = int(limits.max_timeout.total_seconds())
+        detail = f"timeout_seconds: at most {max_seconds} here, the platform's own limit"
         raise RequestRefused([FieldError("/timeout_seconds", detail, "less_than_equal")])
     return timeout
 
@@ -221,23 +220,25 @@ def _seconds(number: int | None) -> timedelta | None:
     return None if number is None else timedelta(seconds=number)
 
 
-def _wait(prefer: str | None, longest: timedelta) -> timedelta | None:
-    """RFC 7240: a preference that cannot be met is met as far as it can be."""
-    found = _WAIT.search(prefer or "")
-    return None if found is None else min(timedelta(seconds=int(found[1])), longest)
+def _wait(prefer: str | None, max_wait: timedelta) -> timedelta | None:
+    """Parse `wait=N` (RFC 7240), capped at `max_wait`."""
+    match = _WAIT.search(prefer or "")
+    return None if match is None else min(timedelta(seconds=int(match[1])), max_wait)
 
 
 def _traceparent(request: Request) -> str | None:
-    given = request.headers.get("traceparent", "")
-    return given if _TRACEPARENT.fullmatch(given) else None
+    header = request.headers.get("traceparent", "")
+    return header if _TRACEPARENT.fullmatch(header) else None
 
 
-def idempotency(request: Request, name: str | None, said: VideoOptions) -> Idempotency | None:
-    """By what a request that says `said` is known again; None without an Idempotency-Key."""
+def idempotency_of(request: Request, name: str | None, params: VideoOptions) -> Idempotency | None:
+    """Return the key and fingerprint of a request; None without an Idempotency-Key."""
     if name is None:
         return None
     if not _IDEMPOTENCY_KEY.fullmatch(name):
         detail = "must be 1 to 255 visible ASCII characters"
         raise RequestRefused([FieldError("Idempotency-Key:", detail, "invalid_header")])
-    told = f"{request.method} {request.url.path}\n{said.model_dump_json(exclude_none=True)}"
-    return Idempotency(name, hashlib.sha256(told.encode()).digest())
+    fingerprint = (
+        f"{request.method} {request.url.path}\n{params.model_dump_json(exclude_none=True)}"
+    )
+    return Idempotency(name, hashlib.sha256(fingerprint.encode()).digest())

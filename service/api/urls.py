@@ -1,4 +1,4 @@
-"""URLs that a request names, checked before anything is kept."""
+"""Check the URLs of a request before anything is stored."""
 
 from service.domain.errors import FieldError, RequestRefused
 from service.egress.client import TargetRefused, check_url
@@ -6,14 +6,11 @@ from service.runtime.runtime import Runtime
 
 
 def refuse_bad_target(runtime: Runtime, url: str, pointer: str) -> None:
-    """Raises RequestRefused for a URL that would never be called."""
+    """Raise RequestRefused for a URL that the egress rules forbid."""
     try:
         check_url(url, runtime.egress_rules)
-    except TargetRefused as refused:
-        why = refused.reason
-        if "loopback" in why:
-            why += (
-                "; a service that is started with RUSHES_WEBHOOKS_ALLOW_LOOPBACK=1 allows it, "
-                "for development"
-            )
-        raise RequestRefused([FieldError(pointer, why, "refused_url")]) from None
+    except TargetRefused as error:
+        detail = error.reason
+        if "loopback" in detail:
+            detail += "; for development, RUSHES_WEBHOOKS_ALLOW_LOOPBACK=1 allows it"
+        raise RequestRefused([FieldError(pointer, detail, "refused_url")]) from None

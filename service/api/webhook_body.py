@@ -1,4 +1,4 @@
-"""What the body of a webhook says: the event, when it happened, and the job as it was then."""
+"""Render webhook bodies: the event, its time, and a snapshot of the job."""
 
 import json
 from dataclasses import dataclass
@@ -10,29 +10,28 @@ from service.domain.job import Job
 from service.domain.models.catalog import CARDS
 from service.domain.webhook import Delivery
 
-# Receivers and the proxies before them take this much; see Standard Webhooks, "Payload".
+# Receivers and their proxies accept this much; see Standard Webhooks, "Payload".
 MAX_BYTES = 20_000
-# What is left out, in this order, of a body that would be larger; `omitted` names it.
-_LARGE = ("input", "metadata")
+# Fields dropped, in this order, from a body that would be larger; `omitted` names them.
+_OPTIONAL = ("input", "metadata")
 
 
 @dataclass(frozen=True)
 class WebhookBodies:
-    """Writes bodies. Links in them lead to `public_url`, or else to where the job was submitted."""
+    """Render bodies. Their links use `public_url`, or else the address of the submit."""
 
     link_secret: bytes
     public_url: str | None
 
     def render(self, delivery: Delivery) -> bytes:
-        """At most MOST_BYTES long: what a job's prompt and labels would make larger is left out,
-        and the body says so."""
+        """Return at most MAX_BYTES; `omitted` lists the fields that were dropped for that."""
         data = self._data(delivery)
-        body = _encoded(delivery, data)
-        for name in _LARGE:
+        body = _encode(delivery, data)
+        for name in _OPTIONAL:
             if len(body) > MAX_BYTES:
                 data[name] = None
                 data["omitted"] = [*data.get("omitted", []), name]
-                body = _encoded(delivery, data)
+                body = _encode(delivery, data)
         return body
 
     def _data(self, delivery: Delivery) -> dict[str, Any]:
@@ -42,14 +41,14 @@ class WebhookBodies:
 
     def _job(self, job: Job) -> dict[str, Any]:
         links = SignedLinks(self.link_secret, self.public_url or job.api_url or "")
-        shown = JobOut.from_domain(job, links, card=CARDS.get(job.request.model))
-        return shown.model_dump(mode="json")
+        job_out = JobOut.from_domain(job, links, card=CARDS.get(job.request.model))
+        return job_out.model_dump(mode="json")
 
 
-def _encoded(delivery: Delivery, data: dict[str, Any]) -> bytes:
-    said = {
+def _encode(delivery: Delivery, data: dict[str, Any]) -> bytes:
+    body = {
         "type": delivery.event,
         "timestamp": delivery.created_at.isoformat().replace("+00:00", "Z"),
         "data": data,
     }
-    return json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()

@@ -115,7 +115,7 @@ def test_a_client_that_hangs_up_gets_no_job(
 
     assert answer is None
     assert jobs(world) == []
-    assert "client hung up" in caplog.text
+    assert "client disconnected" in caplog.text
     assert "request failed" not in caplog.text
 
 

@@ -124,7 +124,7 @@ def test_an_estimate_warns_of_what_would_be_refused(billed: World) -> None:
     body = billed.client.post("/v1/estimate", json=ask(), headers=bearer(secret)).json()
 
     assert body["warnings"][-1] == (
-        "$0.001000 are left of this month's budget: it would be refused"
+        "$0.001000 are left of this month's budget: the job would be refused"
     )
 
 

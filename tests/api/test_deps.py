@@ -12,12 +12,12 @@ from service.runtime import runtime
 def test_a_database_that_hangs_is_unavailable_and_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runtime, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(runtime, "_TIMEOUT_SECONDS", 0.05)
     released = threading.Event()
 
     async def look() -> None:
         try:
-            await runtime._patiently(
+            await runtime._with_timeout(
                 to_thread.run_sync(lambda: released.wait(20), abandon_on_cancel=True)
             )
         finally:

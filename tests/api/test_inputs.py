@@ -324,7 +324,7 @@ def test_a_telephones_photo_is_an_image_and_no_video(world: World) -> None:
     image = job["input"]["image"]
     assert (image["media_type"], image["width"], image["height"]) == ("image/avif", 48, 32)
     assert no_video["errors"][0]["code"] == "unsupported_media_type"
-    assert no_video["detail"].endswith("; image/heic goes into image")
+    assert no_video["detail"].endswith("; send image/heic in image")
 
 
 def test_strangers_fill_no_disk(world: World) -> None:
@@ -776,11 +776,11 @@ def test_bytes_beyond_what_is_kept_for_a_key_are_refused_until_some_are_gone(
 
 def test_more_requests_with_files_than_can_be_taken_in_are_asked_to_come_back(world: World) -> None:
     uploads = world.runtime.uploads
-    held = [(key, uploads.enter(key)) for key in ("a", "b") for _ in range(16)]
+    held = [(key, uploads.acquire(key)) for key in ("a", "b") for _ in range(16)]
 
     refused = as_base64(world, SMALL)
     for key, folder in held:
-        uploads.leave(key, folder)
+        uploads.release(key, folder)
     taken = as_base64(world, SMALL)
 
     assert problem(refused, 503)["retryable"] is True
@@ -789,8 +789,8 @@ def test_more_requests_with_files_than_can_be_taken_in_are_asked_to_come_back(wo
 
 def test_one_key_does_not_take_every_place(world: World) -> None:
     for _ in range(16):
-        world.runtime.uploads.enter("another")
+        world.runtime.uploads.acquire("another")
 
     with pytest.raises(Unavailable):
-        world.runtime.uploads.enter("another")
+        world.runtime.uploads.acquire("another")
     assert as_base64(world, SMALL).status_code == 202

@@ -13,7 +13,7 @@ from httpx2 import Response
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response as PlainResponse
 
-from service.api.inline_video import InlineAnswer
+from service.api.inline_video import InlineVideoResponse
 from service.domain.errors import RateLimited
 from service.domain.ids import JobId, KeyId
 from service.runtime.key_slots import KeySlots
@@ -51,7 +51,7 @@ def test_a_turn_that_does_not_come_is_a_429_and_leaves_the_places_as_they_are() 
     async def run() -> None:
         shares = KeySlots("lists", max_at_once=1, max_seconds=0)
         async with shares.hold(ONE):
-            with pytest.raises(RateLimited, match="1 lists of your key"):
+            with pytest.raises(RateLimited, match="1 concurrent lists"):
                 async with shares.hold(ONE):
                     pass
         async with shares.hold(ONE):
@@ -168,7 +168,7 @@ def test_a_reader_that_takes_nothing_for_too_long_gives_its_share_back(world: Wo
 
     async def run() -> None:
         job = await world.runtime.find_job(JobId(told["id"]), KeyId(key["id"]))
-        answer = InlineAnswer(world.runtime, job, PlainResponse(), max_seconds=0)
+        answer = InlineVideoResponse(world.runtime, job, PlainResponse(), max_seconds=0)
         sending = asyncio.ensure_future(answer({"type": "http"}, receive, take_nothing))
         done, _ = await asyncio.wait([sending], timeout=20)
         sending.cancel()

@@ -85,32 +85,32 @@ def test_a_nearly_full_disk_takes_no_job_and_begins_none(
     job = world.submit()
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**12, 10**12 - 10**6, 10**6))
-    monkeypatch.setattr(disk_space, "_LOOK_SECONDS", 0)
-    world.runtime.disk_space._good_until = 0.0
+    monkeypatch.setattr(disk_space, "_CHECK_SECONDS", 0)
+    world.runtime.disk_space._valid_until = 0.0
 
     refused = world.client.post("/generate-video", json={"prompt": "x"})
 
     assert (refused.status_code, refused.json()["code"]) == (507, "storage_full")
-    assert "1,000,000 bytes are free" in refused.json()["detail"]
+    assert "only 1,000,000 bytes of at least" in refused.json()["detail"]
     assert refused.headers["Retry-After"] == "60"
     assert world.claim().status_code == 204
     assert world.job(job["id"])["status"] == "queued"
     monkeypatch.undo()
-    world.runtime.disk_space._good_until = 0.0
+    world.runtime.disk_space._valid_until = 0.0
     assert world.claim().status_code == 200
 
 
 def test_a_disk_without_inodes_takes_no_job_though_it_has_room_for_bytes(tmp_path: Path) -> None:
     with small_disk(tmp_path, inodes=200):
-        room = DiskSpace(tmp_path, least_bytes=0)
+        room = DiskSpace(tmp_path, min_free_bytes=0)
         assert room.enough
 
         for number in range(150):
             (tmp_path / f"{number}").touch()
 
-        lacking = DiskSpace(tmp_path, least_bytes=0)
+        lacking = DiskSpace(tmp_path, min_free_bytes=0)
         assert not lacking.enough
-        with pytest.raises(StorageFull, match="inodes are free"):
+        with pytest.raises(StorageFull, match="inodes of at least 100 are free"):
             lacking.check()
 
 

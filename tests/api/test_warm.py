@@ -66,7 +66,7 @@ def counted(world: World) -> None:
     """Wait until nobody counts any more."""
     pools = world.runtime.pools
     assert pools is not None
-    with pools._asking:
+    with pools._refreshing:
         pass
 
 
@@ -95,7 +95,7 @@ def test_containers_are_told_wherever_workers_are(world: World, modal: Counting)
     (listed,) = world.client.get("/v1/models").json()["data"]
     after = world.client.post("/v1/estimate", json=ask).json()["warnings"]
 
-    starts = "no container of slate runs just now: a job waits until one is started"
+    starts = "no container of slate runs now: a job would wait for one to start"
     assert listed["workers"] == 1
     assert starts in before
     assert not any("container" in words or "worker" in words for words in after)
@@ -114,15 +114,15 @@ def test_counts_are_asked_for_again_after_ten_seconds(
     modal: Counting, clock: make.FakeClock
 ) -> None:
     pools = ContainerPools(modal, ("slate",))  # type: ignore[arg-type]
-    pools.known(clock())
-    with pools._asking:
+    pools.current(clock())
+    with pools._refreshing:
         modal.away = True
-    pools.known(clock.advance(9))
-    with pools._asking:
+    pools.current(clock.advance(9))
+    with pools._refreshing:
         assert not pools.away
 
-    pools.known(clock.advance(2))
-    with pools._asking:
+    pools.current(clock.advance(2))
+    with pools._refreshing:
         pass
 
     assert pools.away

@@ -13,15 +13,15 @@ from service.domain.models.tuning import DEFAULT_LEVERS
 from service.environment import child_environment, keep_compiled, worker_environment
 from service.settings import Settings
 from service.wiring import rules, worker
-from service.wiring.secrets import kept_secret
+from service.wiring.secrets import load_or_create_secret
 from service.workers.adapters.slate import Slate
 
 
-def test_a_kept_secret_is_its_owners_and_stays_the_same(tmp_path: Path) -> None:
+def test_a_load_or_create_secret_is_its_owners_and_stays_the_same(tmp_path: Path) -> None:
     path = tmp_path / "data" / "secret"
 
-    first = kept_secret(path, "a" * 40)
-    again = kept_secret(path, "b" * 40)
+    first = load_or_create_secret(path, "a" * 40)
+    again = load_or_create_secret(path, "b" * 40)
 
     assert first == again == "a" * 40
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -33,8 +33,8 @@ def test_a_secret_that_is_none_stops_the_start(tmp_path: Path, content: str) -> 
     path = tmp_path / "secret"
     path.write_text(content)
 
-    with pytest.raises(Unavailable, match="holds no secret"):
-        kept_secret(path, "a" * 40)
+    with pytest.raises(Unavailable, match="has no valid secret"):
+        load_or_create_secret(path, "a" * 40)
 
 
 def test_workers_are_told_no_secret_but_their_own(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_workers_know_which_licences_were_accepted() -> None:
 
 
 def test_every_lever_is_a_setting_with_the_same_default() -> None:
-    assert rules.levers(Settings(_env_file=None)) == DEFAULT_LEVERS
+    assert rules.tuning(Settings(_env_file=None)) == DEFAULT_LEVERS
 
 
 def test_levers_reach_a_worker_through_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_levers_reach_a_worker_through_its_environment(monkeypatch: pytest.Monke
     for name, text in worker_environment(service).items():
         monkeypatch.setenv(name, text)
 
-    told = rules.levers(Settings(_env_file=None))
+    told = rules.tuning(Settings(_env_file=None))
     assert told.model_dump() == chosen
 
 
@@ -162,7 +162,7 @@ def test_a_worker_takes_what_the_door_lets_in_and_no_more(tmp_path: Path) -> Non
         weights={"slate": tmp_path},
     )
 
-    bench = worker.bench(settings, Files(tmp_path), tmp_path)
+    bench = worker.build_worker_environment(settings, Files(tmp_path), tmp_path)
     adapter = worker.warm(settings).adapter(SLATE)
 
     assert (bench.sources.max_bytes("image"), bench.sources.max_bytes("video")) == (

@@ -1,4 +1,4 @@
-"""A multipart form (RFC 7578) as it comes in: files go to the disk, fields become values."""
+"""Parse a multipart form (RFC 7578) as it streams in: files go to disk, fields to values."""
 
 import json
 import re
@@ -26,25 +26,24 @@ _KEYFRAME = re.compile(r"keyframes\[(\d)\]\[(frame|image)\]")
 
 @dataclass
 class Form:
-    """Fields in the order in which they came; the text of a file's is its name in `files`."""
+    """Fields in the order sent; a file's field holds its placeholder, a key of `files`."""
 
     fields: list[tuple[str, str]] = field(default_factory=list)
     files: dict[str, Path] = field(default_factory=dict)
 
     def values(self) -> dict[str, Any]:
-        """The fields as a JSON body would name them: `metadata[scene]` is in an object,
-        `webhook_events[]` and a name that comes again are in a list, and `keyframes[0][frame]` in
-        an object of a list. An empty field says nothing.
+        """Return the fields as a JSON body would nest them; empty ones are skipped.
 
-        An object or a list may also be one field that holds JSON.
+        `metadata[scene]` becomes an object, `webhook_events[]` or a repeated name a list, and
+        `keyframes[0][frame]` a list of objects. One field may also hold all of it as JSON.
         """
         values: dict[str, Any] = {}
         for name, text in self.fields:
             if not text and name != "prompt":
                 continue
-            _put(values, name, text)
+            _add_field(values, name, text)
         if isinstance(values.get("keyframes"), dict):
-            values["keyframes"] = [one for _, one in sorted(values["keyframes"].items())]
+            values["keyframes"] = [frame for _, frame in sorted(values["keyframes"].items())]
         return values
 
 
@@ -53,11 +52,11 @@ def is_form(request: Request) -> bool:
 
 
 async def read_form(request: Request, area: UploadArea, uploads: Uploads) -> Form:
-    """Raises RequestRefused naming a part that is wrong, TooLarge, and RequestValidationError
-    for what is no form."""
+    """Parse the body. Raises RequestRefused naming an invalid part, TooLarge, and
+    RequestValidationError for a malformed form."""
     boundary = _content_type(request)[1].get(b"boundary")
     if not boundary:
-        raise _broken("its Content-Type names no boundary")
+        raise _form_error("its Content-Type names no boundary")
     reader = _Reader(boundary, area, uploads)
     try:
         async for block in blocks(request):
@@ -68,43 +67,43 @@ async def read_form(request: Request, area: UploadArea, uploads: Uploads) -> For
 
 
 class _Reader:
-    """Follows the parser through the form, part by part."""
+    """Callbacks of the parser, part by part."""
 
     def __init__(self, boundary: bytes, area: UploadArea, uploads: Uploads) -> None:
         self._area = area
         self._uploads = uploads
         self._form = Form()
-        self._ended = False
-        self._parts = 0
+        self._is_complete = False
+        self._num_parts = 0
         self._fields_bytes = 0
         self._header, self._value, self._disposition = b"", b"", b""
         self._name = ""
         self._text = bytearray()
         self._file: BinaryIO | None = None
-        self._left = 0  # what this part may still hold
+        self._num_left = 0  # bytes that this part may still have
         self._parser = _parser(boundary, self)
 
     def write(self, block: bytes) -> None:
         try:
             self._parser.write(block)
         except MultipartParseError:
-            raise _broken("it is broken") from None
+            raise _form_error("it is malformed") from None
 
     def finish(self) -> Form:
-        if not self._ended:
-            raise _broken("it breaks off")
+        if not self._is_complete:
+            raise _form_error("it is incomplete")
         return self._form
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
 
-    # What the parser calls.
+    # Callbacks of the parser.
 
     def on_part_begin(self) -> None:
-        self._parts += 1
-        if self._parts > _MAX_PARTS:
-            raise _broken(f"it has more than {_MAX_PARTS} parts")
+        self._num_parts += 1
+        if self._num_parts > _MAX_PARTS:
+            raise _form_error(f"it has more than {_MAX_PARTS} parts")
         self._disposition = b""
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
@@ -121,20 +120,20 @@ class _Reader:
     def on_headers_finished(self) -> None:
         options = parse_options_header(self._disposition)[1]
         if b"name" not in options:
-            raise _broken("a part has no name")
+            raise _form_error("a part has no name")
         self._name = options[b"name"].decode(errors="replace")
         if b"filename" in options:
             self._begin_file()
         else:
             self._text.clear()
-            self._left = self._uploads.max_bytes - self._fields_bytes
+            self._num_left = self._uploads.max_bytes - self._fields_bytes
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        self._left -= end - start
-        if self._left < 0:
-            what = "fields hold" if self._file is None else f"{self._name} holds"
-            most = self._max()
-            raise TooLarge(f"the form's {what} more than {most:,} bytes")
+        self._num_left -= end - start
+        if self._num_left < 0:
+            subject = "fields have" if self._file is None else f"{self._name} has"
+            max_bytes = self._max()
+            raise TooLarge(f"the form's {subject} more than {max_bytes:,} bytes")
         if self._file is None:
             self._text += data[start:end]
         else:
@@ -149,22 +148,24 @@ class _Reader:
         try:
             self._form.fields.append((self._name, self._text.decode()))
         except UnicodeDecodeError:
-            raise RequestRefused([_wrong(self._name, "is not UTF-8", "invalid_text")]) from None
+            raise RequestRefused(
+                [_field_error(self._name, "is not UTF-8", "invalid_text")]
+            ) from None
 
     def on_end(self) -> None:
-        self._ended = True
+        self._is_complete = True
 
     def _begin_file(self) -> None:
         if self._name not in _FILES and not _is_image_of_keyframe(self._name):
-            detail = f"is sent as a file; files are: {', '.join(_FILES)}, keyframes[0][image], …"
-            raise RequestRefused([_wrong(self._name, detail, "unexpected_file")])
-        # No base64, URL or id looks like this: a field that says it names no file.
-        called = f"file:{self._parts}"
-        path = self._area.file(f"part-{self._parts}")
-        self._form.fields.append((self._name, called))
-        self._form.files[called] = path
+            detail = f"must not be a file; files are: {', '.join(_FILES)}, keyframes[0][image], …"
+            raise RequestRefused([_field_error(self._name, detail, "unexpected_file")])
+        # No base64, URL or id looks like this, so a plain field cannot name a file.
+        placeholder = f"file:{self._num_parts}"
+        path = self._area.file(f"part-{self._num_parts}")
+        self._form.fields.append((self._name, placeholder))
+        self._form.files[placeholder] = path
         self._file = path.open("wb")
-        self._left = self._max()
+        self._num_left = self._max()
 
     def _max(self) -> int:
         if self._file is None:
@@ -181,40 +182,40 @@ def _parser(boundary: bytes, reader: _Reader) -> MultipartParser:
     return MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
 
 
-def _put(values: dict[str, Any], name: str, text: str) -> None:
+def _add_field(values: dict[str, Any], name: str, text: str) -> None:
     if (keyframe := _KEYFRAME.fullmatch(name)) is not None:
-        inner = _inner(_inner(values, "keyframes", {}, name), keyframe[1], {}, name)
-        if keyframe[2] in inner:
-            raise RequestRefused([_wrong(name, "is sent twice", "given_twice")])
-        inner[keyframe[2]] = text
+        container = _container(_container(values, "keyframes", {}, name), keyframe[1], {}, name)
+        if keyframe[2] in container:
+            raise RequestRefused([_field_error(name, "is sent twice", "given_twice")])
+        container[keyframe[2]] = text
         return
-    found = _BRACKETS.fullmatch(name)
-    if found is None and name in _LISTS and not text.startswith("["):
+    match = _BRACKETS.fullmatch(name)
+    if match is None and name in _LISTS and not text.startswith("["):
         values.setdefault(name, []).append(text)
-    elif found is None:
+    elif match is None:
         if name in values:
-            raise RequestRefused([_wrong(name, "is sent twice", "given_twice")])
-        values[name] = _parsed(text) if name in ("metadata", "keyframes", *_LISTS) else text
-    elif found[2]:
-        _inner(values, found[1], {}, name)[found[2]] = text
+            raise RequestRefused([_field_error(name, "is sent twice", "given_twice")])
+        values[name] = _json_or_text(text) if name in ("metadata", "keyframes", *_LISTS) else text
+    elif match[2]:
+        _container(values, match[1], {}, name)[match[2]] = text
     else:
-        _inner(values, found[1], [], name).append(text)
+        _container(values, match[1], [], name).append(text)
 
 
 def _is_image_of_keyframe(name: str) -> bool:
-    found = _KEYFRAME.fullmatch(name)
-    return found is not None and found[2] == "image"
+    match = _KEYFRAME.fullmatch(name)
+    return match is not None and match[2] == "image"
 
 
-def _inner(values: dict[str, Any], name: str, empty: Any, whole: str) -> Any:
-    inner = values.setdefault(name, empty)
-    if type(inner) is not type(empty):
-        raise RequestRefused([_wrong(whole, "is sent in two ways", "given_twice")])
-    return inner
+def _container(values: dict[str, Any], name: str, empty: Any, whole: str) -> Any:
+    container = values.setdefault(name, empty)
+    if type(container) is not type(empty):
+        raise RequestRefused([_field_error(whole, "is sent in two ways", "given_twice")])
+    return container
 
 
-def _parsed(text: str) -> Any:
-    """What is no JSON is told so by whoever expects an object or a list."""
+def _json_or_text(text: str) -> Any:
+    """Return invalid JSON as text: validation then names the type that was expected."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -225,10 +226,10 @@ def _content_type(request: Request) -> tuple[bytes, dict[bytes, bytes]]:
     return parse_options_header(request.headers.get("content-type"))
 
 
-def _wrong(name: str, detail: str, code: str) -> FieldError:
+def _field_error(name: str, detail: str, code: str) -> FieldError:
     pointer = "/" + name[:64].replace("~", "~0").replace("/", "~1")
     return FieldError(pointer, f"{name[:64]}: {detail}", code)
 
 
-def _broken(why: str) -> RequestValidationError:
-    return RequestValidationError([{"type": "form_invalid", "loc": ("body",), "msg": why}])
+def _form_error(reason: str) -> RequestValidationError:
+    return RequestValidationError([{"type": "form_invalid", "loc": ("body",), "msg": reason}])

@@ -1,4 +1,4 @@
-"""Large bodies on their way in: bounded in number and size, kept on the disk and not in memory."""
+"""Stream large request bodies to disk."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +12,7 @@ _BLOCK = 1 << 18
 
 
 async def blocks(request: Request) -> AsyncIterator[bytes]:
-    """The body, in blocks that are worth a thread's while each."""
+    """Yield the body in blocks large enough to be worth a hop to a thread."""
     block = bytearray()
     async for piece in request.stream():
         block += piece
@@ -24,7 +24,7 @@ async def blocks(request: Request) -> AsyncIterator[bytes]:
 
 
 async def receive(request: Request, area: UploadArea, max_in_memory: int) -> bytes | Path:
-    """The whole body: in memory, or in a file where it is larger than that."""
+    """Receive the body: in memory up to `max_in_memory` bytes, else in a file."""
     head = bytearray()
     stream = request.stream()
     async for piece in stream:

@@ -1,4 +1,4 @@
-"""The bytes: whole or by range, with a key or by a signed link."""
+"""Serve a job's files, whole or by range, with an API key or by a signed link."""
 
 import re
 from collections.abc import Callable
@@ -13,9 +13,9 @@ from starlette.responses import FileResponse, RedirectResponse
 from service.api.auth import authenticate, bearer, links
 from service.api.deps import RuntimeDep
 from service.api.path_params import JobPath, job_id_of
-from service.api.preconditions import unchanged
-from service.api.schemas.headers import sent
-from service.api.schemas.problems import documented
+from service.api.preconditions import is_unmodified
+from service.api.schemas.headers import header_docs
+from service.api.schemas.problems import problem_docs
 from service.api.signed_links import SignedLinks, Variant
 from service.domain.artifact import Artifact
 from service.domain.attempt import VideoFacts
@@ -28,13 +28,13 @@ from service.store import jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-_LINK = timedelta(hours=1)  # of a link into a bucket: long enough for the slowest download
+_LINK_TTL = timedelta(hours=1)  # of a signed bucket URL: long enough for a slow download
 
-_RANGE = re.compile(r"(?!-$)([0-9]{0,18})-([0-9]{0,18})")  # no video has more bytes than that
+_RANGE = re.compile(r"(?!-$)([0-9]{0,18})-([0-9]{0,18})")  # more digits than any video needs
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 _MEDIA = {"video/mp4": _BYTES, "image/jpeg": _BYTES, "image/png": _BYTES}
-_SENT = (
+_HEADERS = (
     *("ETag", "Cache-Control", "Last-Modified", "Accept-Ranges"),
     *("Content-Length", "Content-Disposition"),
 )
@@ -45,19 +45,19 @@ _SENT = (
     "/{job_id}/content",
     response_class=FileResponse,
     responses={
-        200: {"description": "The bytes.", "content": _MEDIA, **sent(*_SENT)},
+        200: {"description": "The file.", "content": _MEDIA, **header_docs(*_HEADERS)},
         206: {
-            "description": "The range that was asked for.",
+            "description": "The requested range.",
             "content": _MEDIA,
-            **sent(*_SENT, "Content-Range"),
+            **header_docs(*_HEADERS, "Content-Range"),
         },
         302: {
-            "description": "To a signed link into the bucket, where clips are kept in one.",
-            **sent("Location", "ETag", "Cache-Control"),
+            "description": "Redirect to a signed URL of the bucket, where videos are kept in one.",
+            **header_docs("Location", "ETag", "Cache-Control"),
         },
-        304: {"description": "Unchanged.", **sent("ETag", "Cache-Control", "Last-Modified")},
-        416: {"description": "No such range.", **sent("Content-Range")},
-        **documented(401, 404, "no_content", 412, 422),
+        304: {"description": "Unchanged.", **header_docs("ETag", "Cache-Control", "Last-Modified")},
+        416: {"description": "No such range.", **header_docs("Content-Range")},
+        **problem_docs(401, 404, "no_content", 412, 422),
     },
     openapi_extra={"security": [{"apiKey": []}, {}]},  # a signed link needs no key
 )
@@ -69,59 +69,60 @@ async def get_content(
     expires: Annotated[int | None, Query(description="Part of a signed link.")] = None,
     signature: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
-    """The video, its thumbnail or its last frame. Answers ranges, as players and renders want."""
-    known = job_id_of(job_id)
+    """The video, its thumbnail or its last frame. Supports byte ranges."""
+    id_ = job_id_of(job_id)
     if expires is not None and signature is not None:
-        job = await _by_link(runtime, links(request, runtime), known, variant, expires, signature)
+        job = await _job_by_link(runtime, links(request, runtime), id_, variant, expires, signature)
     else:
         key = await authenticate(runtime, bearer(request) or "")
         if key is None:
             raise Unauthenticated("send an API key, or use the signed link of the job's result")
-        job = await runtime.find_job(known, key.id)
-    _ignore_other_ranges(request)
-    return await _bytes(runtime, job, variant, request)
+        job = await runtime.find_job(id_, key.id)
+    _drop_invalid_range(request)
+    return await _respond(runtime, job, variant, request)
 
 
-async def _by_link(
+async def _job_by_link(
     runtime: Runtime,
-    known: SignedLinks,
+    signed_links: SignedLinks,
     job_id: JobId,
     variant: Variant,
     expires: int,
     signature: str,
 ) -> Job:
-    if not known.matches(job_id, variant, expires, signature, runtime.clock()):
-        raise Unauthenticated("this link is not one of ours, or has expired; get the job anew")
+    if not signed_links.matches(job_id, variant, expires, signature, runtime.clock()):
+        raise Unauthenticated(
+            "this link is invalid or has expired; get the job again for a new one"
+        )
     job = await runtime.read(lambda tx: jobs.get(tx, job_id))
     if job is None:
         raise NotFound(f"no job {job_id}")
     return job
 
 
-def _ignore_other_ranges(request: Request) -> None:
-    """HTTP knows ranges for GET alone, and a unit that a server does not know is no range; nor is
-    what is not well formed."""
-    if request.method != "GET" or not _well_formed(request.headers.get("range", "")):
-        kept = [(name, text) for name, text in request.scope["headers"] if name != b"range"]
-        request.scope["headers"] = kept
+def _drop_invalid_range(request: Request) -> None:
+    """Remove a `Range` header that HTTP says to ignore: malformed, of another unit, or not GET."""
+    if request.method != "GET" or not _is_range_header(request.headers.get("range", "")):
+        headers = [(name, text) for name, text in request.scope["headers"] if name != b"range"]
+        request.scope["headers"] = headers
 
 
-def _well_formed(text: str) -> bool:
-    """By RFC 9110, section 14.1: a list whose empty elements do not count."""
-    unit, _, listed = text.partition("=")
-    ranges = [part.strip() for part in listed.split(",") if part.strip()]
-    return unit.strip().lower() == "bytes" and bool(ranges) and all(map(_one_range, ranges))
+def _is_range_header(text: str) -> bool:
+    """Validate a `Range` header by RFC 9110, section 14.1: empty list elements are allowed."""
+    unit, _, rest = text.partition("=")
+    ranges = [part.strip() for part in rest.split(",") if part.strip()]
+    return unit.strip().lower() == "bytes" and bool(ranges) and all(map(_is_range, ranges))
 
 
-def _one_range(text: str) -> bool:
-    found = _RANGE.fullmatch(text)
-    if found is None:
+def _is_range(text: str) -> bool:
+    match = _RANGE.fullmatch(text)
+    if match is None:
         return False
-    first, last = found.groups()
+    first, last = match.groups()
     return not (first and last) or int(first) <= int(last)
 
 
-async def _bytes(runtime: Runtime, job: Job, variant: Variant, request: Request) -> Response:
+async def _respond(runtime: Runtime, job: Job, variant: Variant, request: Request) -> Response:
     artifact = _artifact(job, variant)
     assert job.finished_at is not None, "a job with a result is final"
     headers = {
@@ -131,25 +132,25 @@ async def _bytes(runtime: Runtime, job: Job, variant: Variant, request: Request)
         "Cross-Origin-Resource-Policy": "cross-origin",
         "X-Content-Type-Options": "nosniff",
     }
-    if unchanged(request.headers, headers["ETag"], job.finished_at):
+    if is_unmodified(request.headers, headers["ETag"], job.finished_at):
         return Response(status_code=304, headers=headers)
     method: ReadMethod = "HEAD" if request.method == "HEAD" else "GET"
     name = f"{job.id}-{artifact.key.rpartition('/')[2]}"
-    link = runtime.artifacts.link(artifact.key, filename=name, lifetime=_LINK, method=method)
+    link = runtime.artifacts.link(artifact.key, filename=name, lifetime=_LINK_TTL, method=method)
     if link is not None:
-        # The link dies before a cache would ask again, so that it must not be kept.
+        # The URL expires before a cache would revalidate, so the redirect must not be cached.
         return RedirectResponse(link, 302, headers={**headers, "Cache-Control": "no-store"})
     path = await run_in_threadpool(runtime.artifacts.path, artifact.key)
     try:
-        found = None if path is None else path.stat()
+        stat = None if path is None else path.stat()
     except FileNotFoundError:
-        found = None  # deleted at this very moment
-    if path is None or found is None:
-        raise NotFound(f"the {variant} of {job.id} is gone")
+        stat = None  # deleted just now
+    if path is None or stat is None:
+        raise NotFound(f"the {variant} of {job.id} was deleted")
     return FileResponse(
         path,
         headers=headers,
-        stat_result=found,
+        stat_result=stat,
         media_type=artifact.media_type,
         filename=name,
         content_disposition_type="inline",
@@ -158,8 +159,8 @@ async def _bytes(runtime: Runtime, job: Job, variant: Variant, request: Request)
 
 def _artifact(job: Job, variant: Variant) -> Artifact:
     if job.result is None:
-        why = "has no video" if job.state.final else "is not finished yet"
-        raise Conflict(f"job {job.id} is {job.state} and {why}", code="no_content")
+        reason = "has no video" if job.state.final else "is not finished yet"
+        raise Conflict(f"job {job.id} is {job.state} and {reason}", code="no_content")
     return _VARIANTS[variant](job.result)
 
 

@@ -1,21 +1,21 @@
-"""Submit a video, or ask what it would become."""
+"""Submit a video, or estimate it."""
 
 from fastapi import APIRouter, Request, Response
 
 from service.api.auth import ContextDep, RequestContext
 from service.api.body.parse import VideoParamsDep, body_of
 from service.api.schemas.costs import Cost
-from service.api.schemas.headers import OF_SUBMIT, sent
+from service.api.schemas.headers import OF_SUBMIT, header_docs
 from service.api.schemas.jobs import AnyJob, Estimate, FallbackOut, InlineVideo
-from service.api.schemas.problems import documented
+from service.api.schemas.problems import problem_docs
 from service.api.submit import (
     SUBMIT,
     IdempotencyKey,
     Prefer,
     SubmitRequest,
     accept,
-    idempotency,
-    submission,
+    idempotency_of,
+    make_submission,
 )
 from service.domain.price import microusd, month_of
 from service.domain.request import VideoParams, VideoRequest
@@ -33,92 +33,96 @@ router = APIRouter(tags=["videos"])
     responses={
         200: {
             "model": AnyJob | InlineVideo,
-            "description": "Final within the wait.",
-            **sent(*OF_SUBMIT),
+            "description": "The job became final within the wait.",
+            **header_docs(*OF_SUBMIT),
         },
-        202: {"description": "Accepted, and on disk.", **sent(*OF_SUBMIT)},
-        **documented(*SUBMIT),
+        202: {"description": "Accepted, and durable.", **header_docs(*OF_SUBMIT)},
+        **problem_docs(*SUBMIT),
     },
     openapi_extra=body_of(VideoParams),
 )
 async def generate_video(
-    asked: VideoParamsDep,
+    body: VideoParamsDep,
     request: Request,
     context: ContextDep,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Accept a video job. It is durable when this answers."""
-    submit_request = SubmitRequest(asked, request, idempotency(request, idempotency_key, asked.ask))
+    """Submit a video job. It is durable once the response is sent."""
+    submit_request = SubmitRequest(
+        body, request, idempotency_of(request, idempotency_key, body.params)
+    )
     return await accept(context, submit_request, prefer=prefer)
 
 
 @router.post(
     "/v1/estimate",
-    responses=documented(400, "invalid_form", 401, 413, 415, 422, 429, 503, 507),
+    responses=problem_docs(400, "invalid_form", 401, 413, 415, 422, 429, 503, 507),
     openapi_extra=body_of(VideoParams),
 )
-async def estimate(asked: VideoParamsDep, request: Request, context: ContextDep) -> Estimate:
-    """Resolve a request without starting anything: parameters, cost, seconds, warnings."""
-    would_be, _ = await submission(context, SubmitRequest(asked, request))
-    runtime, ask = context.runtime, asked.ask
-    made = would_be.request
-    card = runtime.cards[made.model]
+async def estimate(body: VideoParamsDep, request: Request, context: ContextDep) -> Estimate:
+    """Dry run of a submit: resolved parameters, cost, expected seconds and warnings."""
+    submission, _ = await make_submission(context, SubmitRequest(body, request))
+    runtime, params = context.runtime, body.params
+    video_request = submission.request
+    card = runtime.cards[video_request.model]
     return Estimate(
         model=card.name,
         sandbox=card.sandbox,
-        input=made,
-        duration_seconds=round(made.duration_seconds, 6),
-        expected_seconds=round(card.expected_seconds(made), 2),
-        fallbacks=[FallbackOut.from_domain(each) for each in would_be.fallbacks],
-        cost=_cost(would_be),
-        warnings=[*_warnings(runtime, ask, made), *await _too_dear(context, would_be)],
+        input=video_request,
+        duration_seconds=round(video_request.duration_seconds, 6),
+        expected_seconds=round(card.expected_seconds(video_request), 2),
+        fallbacks=[FallbackOut.from_domain(fallback) for fallback in submission.fallbacks],
+        cost=_cost(submission),
+        warnings=[
+            *_warnings(runtime, params, video_request),
+            *await _budget_warnings(context, submission),
+        ],
     )
 
 
-def _cost(asked: Submission) -> Cost:
-    rate = asked.rate
-    assert rate is not None, "what came in by the door has a rate"
+def _cost(submission: Submission) -> Cost:
+    rate = submission.rate
+    assert rate is not None, "a submission of the API has a rate"
     return Cost(
-        estimated_usd=asked.estimated_usd,
+        estimated_usd=submission.estimated_usd,
         gpu=rate.gpu,
         usd_per_second=rate.usd_per_second,
         rate_source=rate.source,
     )
 
 
-async def _too_dear(context: RequestContext, asked: Submission) -> list[str]:
-    """What a submit would be refused for, as things stand."""
-    estimate, month = microusd(asked.estimated_usd), month_of(context.runtime.clock())
+async def _budget_warnings(context: RequestContext, submission: Submission) -> list[str]:
+    """Warn where the key's budget does not cover the submission."""
+    estimate, month = microusd(submission.estimated_usd), month_of(context.runtime.clock())
     balance = await context.runtime.read(lambda tx: keys.balance(tx, context.key.id, month))
     if balance.allows(estimate):
         return []
-    return [
-        f"${(balance.left or 0) / 1e6:.6f} are left of this month's budget: it would be refused"
-    ]
+    usd_left = (balance.left or 0) / 1e6
+    return [f"${usd_left:.6f} are left of this month's budget: the job would be refused"]
 
 
-def _warnings(runtime: Runtime, ask: VideoParams, made: VideoRequest) -> list[str]:
-    found, card = [], runtime.cards[made.model]
+def _warnings(runtime: Runtime, params: VideoParams, request: VideoRequest) -> list[str]:
+    warnings, card = [], runtime.cards[request.model]
     if card.sandbox:
-        found.append(f"{card.name} is a sandbox: it draws a placeholder and generates no video")
-    if ask.duration_seconds not in (None, made.duration_seconds):
-        found.append(
-            f"{ask.duration_seconds:g} s becomes {made.num_frames} frames at {made.fps} fps, "
-            f"which is {made.duration_seconds:.3f} s"
+        warnings.append(f"{card.name} is a sandbox: it only draws a placeholder")
+    if params.duration_seconds not in (None, request.duration_seconds):
+        warnings.append(
+            f"{params.duration_seconds:g} s becomes {request.num_frames} frames at "
+            f"{request.fps} fps, which is {request.duration_seconds:.3f} s"
         )
-    guide = next(iter(made.media.values()), None)
-    if guide is not None and guide.width is None and (ask.width is None or ask.height is None):
-        found.append(
-            f"the size of what is given is not known yet: {made.width}x{made.height} is the "
-            "model's default; name width and height for another shape"
+    ref = next(iter(request.media.values()), None)
+    if ref is not None and ref.width is None and (params.width is None or params.height is None):
+        warnings.append(
+            f"the size of the input is not known yet: {request.width}x{request.height} is the "
+            "model's default; set width and height for another aspect ratio"
         )
-    if ask.seed is None:
-        found.append("no seed was given: every job gets a random one of its own")
+    if params.seed is None:
+        warnings.append("no seed was given: every job gets a random one of its own")
     if runtime.workers(card.name) == 0:
-        found.append(
-            f"no worker serves {card.name} just now: a job would wait for one"
+        warnings.append(
+            f"no worker serves {card.name} now: a job would wait for one"
             if runtime.calls is None
-            else f"no container of {card.name} runs just now: a job waits until one is started"
+            else f"no container of {card.name} runs now: a job would wait for one to start"
         )
-    return found
+    return warnings

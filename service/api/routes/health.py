@@ -1,4 +1,4 @@
-"""Is it up? Answers from memory, one read and a write of nothing; never wakes a GPU."""
+"""Health, liveness and readiness. They never start a GPU container."""
 
 from typing import Literal
 
@@ -6,8 +6,8 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel
 
 from service.api.deps import RuntimeDep, runtime_of
-from service.api.schemas.headers import sent
-from service.api.schemas.problems import documented
+from service.api.schemas.headers import header_docs
+from service.api.schemas.problems import problem_docs
 from service.domain.call import Pool
 from service.domain.errors import Unavailable
 from service.domain.models.card import ModelCard
@@ -23,7 +23,7 @@ class Queue(BaseModel):
 
 
 class ModelHealth(BaseModel):
-    """`calls`, where workers are called, as it was some seconds ago; null until it is known."""
+    """A model's workers. `calls`: its containers some seconds ago, null until known."""
 
     id: str
     gpu: str | None
@@ -33,7 +33,7 @@ class ModelHealth(BaseModel):
 
 
 class UnfitWorker(BaseModel):
-    """A worker that takes no jobs, for its machine is at fault."""
+    """A worker that claims no jobs because its machine is faulty."""
 
     name: str
     reason: str
@@ -44,8 +44,8 @@ class Liveness(BaseModel):
 
 
 class Health(BaseModel):
-    """`degraded`: no worker is there (where they are called: they cannot be), one is unfit, or
-    there is no room on the disk. `unhealthy`: the database is away, or takes no writes."""
+    """`degraded`: no worker is reachable, one is unfit, or the disk is nearly full.
+    `unhealthy`: the database is unavailable or read-only."""
 
     status: Literal["healthy", "degraded", "unhealthy"]
     model: str
@@ -57,22 +57,22 @@ class Health(BaseModel):
     unfit_workers: list[UnfitWorker] = []
 
 
-_AWAY = {
+_UNAVAILABLE = {
     "model": Health,
-    "description": "The database is away, or takes no writes.",
-    **sent("Retry-After"),
+    "description": "The database is unavailable or read-only.",
+    **header_docs("Retry-After"),
 }
 
 
-@router.get("/health", responses={503: _AWAY})
+@router.get("/health", responses={503: _UNAVAILABLE})
 async def health(request: Request, response: Response) -> Health:
-    """How the service is."""
+    """Status of the service, its queue and its workers."""
     try:
         runtime = runtime_of(request)
     except Unavailable as error:
         response.status_code = 503
         response.headers["Retry-After"] = str(error.retry_after_seconds)
-        return _waiting(request.app)
+        return _standby(request.app)
     models = _models(runtime)
     try:
         queue = await runtime.read(
@@ -82,14 +82,14 @@ async def health(request: Request, response: Response) -> Health:
     except Unavailable:
         queue = None
         response.status_code = 503
-    reachable = models[0].workers if runtime.pools is None else not runtime.pools.away
+    reachable = models[0].workers if runtime.pools is None else not runtime.pools.is_unreachable
     unfit = [
         UnfitWorker(name=worker.name, reason=worker.unfit)
         for worker in runtime.fleet.present(runtime.clock.passed())
         if worker.unfit is not None
     ]
-    fine = reachable and runtime.disk_space.enough and not unfit
-    status: Literal["healthy", "degraded"] = "healthy" if fine else "degraded"
+    is_healthy = reachable and runtime.disk_space.enough and not unfit
+    status: Literal["healthy", "degraded"] = "healthy" if is_healthy else "degraded"
     return Health(
         status="unhealthy" if queue is None else status,
         model=models[0].id,
@@ -102,8 +102,8 @@ async def health(request: Request, response: Response) -> Health:
     )
 
 
-def _waiting(app: FastAPI) -> Health:
-    """While another process has the database nothing is known of queue and workers."""
+def _standby(app: FastAPI) -> Health:
+    """Report unhealthy, without queue and workers, while another process owns the database."""
     cards: dict[str, ModelCard] = app.state.cards
     models = [ModelHealth(id=name, gpu=None, warm=False, workers=0) for name in cards]
     return Health(
@@ -119,7 +119,7 @@ def _waiting(app: FastAPI) -> Health:
 
 def _models(runtime: Runtime) -> list[ModelHealth]:
     if runtime.pools is not None:
-        return _called(runtime, runtime.pools.known(runtime.clock.passed()))
+        return _container_health(runtime, runtime.pools.current(runtime.clock.passed()))
     present = [w for w in runtime.fleet.present(runtime.clock.passed()) if w.unfit is None]
     return [
         ModelHealth(
@@ -132,8 +132,8 @@ def _models(runtime: Runtime) -> list[ModelHealth]:
     ]
 
 
-def _called(runtime: Runtime, pools: dict[str, Pool]) -> list[ModelHealth]:
-    """Of containers that may be away, and come when there is a job."""
+def _container_health(runtime: Runtime, pools: dict[str, Pool]) -> list[ModelHealth]:
+    """Report the containers of each model; none may run while there is no job."""
     models = []
     for name, card in runtime.cards.items():
         containers = runtime.workers(name)
@@ -151,12 +151,12 @@ def _called(runtime: Runtime, pools: dict[str, Pool]) -> list[ModelHealth]:
 
 @router.get("/livez")
 async def livez() -> Liveness:
-    """The process answers."""
+    """Liveness: the process responds."""
     return Liveness()
 
 
-@router.get("/readyz", responses=documented(503))
+@router.get("/readyz", responses=problem_docs(503))
 async def readyz(runtime: RuntimeDep) -> Liveness:
-    """Jobs can be looked up and accepted: the database is there, and takes writes."""
+    """Readiness: the database can be read and written."""
     await runtime.check_ready()
     return Liveness()

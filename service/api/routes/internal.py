@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.auth import AttemptToken, WorkerDep
 from service.api.deps import RuntimeDep
-from service.api.forwarded import reached_at
+from service.api.forwarded import base_url
 from service.api.path_params import job_id_of
-from service.api.schemas.problems import documented
+from service.api.schemas.problems import problem_docs
 from service.domain.attempt import Failure, Outcome, Progress, Ticket
 from service.domain.errors import Lost, NotFound
 from service.domain.job import Job, JobState
@@ -21,14 +21,14 @@ from service.lifecycle.billing import GpuTime
 from service.lifecycle.report import Credentials
 from service.log import Log
 from service.runtime.fleet import Worker
-from service.runtime.notifier import heard
+from service.runtime.notifier import wait_for_event
 from service.runtime.runtime import Runtime
 from service.store import jobs
 
 log = Log(__name__)
 router = APIRouter(prefix="/internal", tags=["workers"])
 
-# A retry falls due without a ring, so a waiting worker looks again this often.
+# A retry falls due without a notification, so a waiting worker polls this often.
 _LOOK_AGAIN_SECONDS = 1.0
 
 
@@ -37,7 +37,7 @@ class _Body(BaseModel):
 
 
 class ClaimBody(_Body):
-    """A worker asks for work that it can do."""
+    """A worker asks for a job of one of its models."""
 
     worker: Label
     models: Annotated[list[Label], Field(min_length=1, max_length=32)]
@@ -47,7 +47,7 @@ class ClaimBody(_Body):
 
 
 class UnfitReport(_Body):
-    """A worker that asks for no work says why."""
+    """A worker reports why it claims no jobs."""
 
     worker: Label
     models: Annotated[list[Label], Field(min_length=1, max_length=32)]
@@ -55,12 +55,12 @@ class UnfitReport(_Body):
 
 
 class BeginBody(_Body):
-    """`call_id` names this start of a worker; the same one may begin again."""
+    """`call_id` names this start of a worker; the same one may repeat its begin."""
 
     call_id: Annotated[Text, Field(min_length=1, max_length=120)]
 
 
-class Begun(BaseModel):
+class BeginReply(BaseModel):
     fence: int
     artifact_prefix: str
     lease_seconds: float
@@ -71,7 +71,7 @@ class ProgressBody(_Body):
     progress: Progress
 
 
-class Heard(BaseModel):
+class ProgressReply(BaseModel):
     cancel_requested: bool
 
 
@@ -86,64 +86,72 @@ class FailBody(_Body):
 
 
 class ReleaseBody(_Body):
-    """`gpu` and `gpu_seconds` are what the attempt has cost, where its worker knows."""
+    """`gpu` and `gpu_seconds`: the cost of the attempt, if its worker knows."""
 
     fence: int
     gpu: Annotated[Text, Field(max_length=64)] | None = None
     gpu_seconds: Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)] | None = None
 
 
-class Ended(BaseModel):
+class EndReply(BaseModel):
     status: str
 
 
 @router.post(
     "/claims",
     response_model=Ticket,
-    responses={204: {"description": "Nothing to do."}, **documented(400, 401, 413, 415, 422, 503)},
+    responses={204: {"description": "No job."}, **problem_docs(400, 401, 413, 415, 422, 503)},
 )
-async def claim_work(ask: ClaimBody, request: Request, runtime: WorkerDep) -> Response:
-    """Wait for work: a ticket, or 204 when there was none for `wait_seconds`."""
-    runtime.fleet.asked(
-        Worker(ask.worker, tuple(ask.models), ask.warm, ask.gpu, heard_at=runtime.clock.passed())
+async def claim_work(body: ClaimBody, request: Request, runtime: WorkerDep) -> Response:
+    """Claim a job: a ticket, or 204 when none came within `wait_seconds`."""
+    runtime.fleet.record_poll(
+        Worker(
+            body.worker,
+            tuple(body.models),
+            body.warm,
+            body.gpu,
+            last_seen_at=runtime.clock.passed(),
+        )
     )
-    claimed = await _wait_for_work(ask, request, runtime)
-    if claimed is None:
+    new_claim = await _wait_for_work(body, request, runtime)
+    if new_claim is None:
         return Response(status_code=204)
-    job = claimed.job
+    job = new_claim.job
     failpoint("claim.committed")
-    log.info("attempt claimed", job=job.id, attempt=job.attempt, worker=ask.worker)
-    ticket = claimed.ticket(runtime.cards[job.request.model], reached_at(request))
-    runtime.fleet.took(ask.worker, ticket.attempt_id)
+    log.info("attempt claimed", job=job.id, attempt=job.attempt, worker=body.worker)
+    ticket = new_claim.ticket(runtime.cards[job.request.model], base_url(request))
+    runtime.fleet.assign(body.worker, ticket.attempt_id)
     return Response(ticket.model_dump_json(), media_type="application/json")
 
 
-async def _wait_for_work(ask: ClaimBody, request: Request, runtime: Runtime) -> claim.Claim | None:
-    wait = timedelta(seconds=ask.wait_seconds)
+async def _wait_for_work(body: ClaimBody, request: Request, runtime: Runtime) -> claim.Claim | None:
+    wait = timedelta(seconds=body.wait_seconds)
     deadline = runtime.clock.passed() + min(wait, runtime.limits.max_wait)
-    models = [name for name in ask.models if name in runtime.cards]
+    models = [name for name in body.models if name in runtime.cards]
     with runtime.notifier.listen(*(f"queue:{name}" for name in models)) as event:
         while not runtime.notifier.closed:
             event.clear()
-            # Work claimed for a worker that hung up would be lost for one lease.
+            # A job claimed for a disconnected worker would be lost for one lease.
             if await request.is_disconnected():
                 return None
-            if (claimed := await _claim(ask.worker, models, runtime)) is not None:
-                return claimed
-            left = (deadline - runtime.clock.passed()).total_seconds()
-            if left <= 0:
+            if (new_claim := await _claim(body.worker, models, runtime)) is not None:
+                return new_claim
+            seconds_left = (deadline - runtime.clock.passed()).total_seconds()
+            if seconds_left <= 0:
                 return None
-            await heard(event, min(left, _LOOK_AGAIN_SECONDS))
+            await wait_for_event(event, min(seconds_left, _LOOK_AGAIN_SECONDS))
     return None
 
 
 async def _claim(worker: str, models: list[str], runtime: Runtime) -> claim.Claim | None:
-    """Look first: the writer is bothered only when there is something to take."""
+    """Claim a job. Reads first: the single writer is used only if there is a candidate."""
     if not runtime.disk_space.enough:
-        return None  # what is made now could not be kept
+        return None  # its video could not be stored
     limits = runtime.limits
-    most = limits.max_active_per_key
-    if not await runtime.read(lambda tx: jobs.candidates(tx, models, runtime.clock(), limit=most)):
+    max_active = limits.max_active_per_key
+    if not await runtime.read(
+        lambda tx: jobs.candidates(tx, models, runtime.clock(), limit=max_active)
+    ):
         return None
     return await runtime.write(
         lambda tx: claim.claim(
@@ -151,27 +159,27 @@ async def _claim(worker: str, models: list[str], runtime: Runtime) -> claim.Clai
             models,
             worker=worker,
             lease=limits.starting_lease,
-            max_active=most,
+            max_active=max_active,
             now=runtime.clock(),
         )
     )
 
 
-@router.post("/unfit", status_code=204, responses=documented(400, 401, 413, 422, 503))
+@router.post("/unfit", status_code=204, responses=problem_docs(400, 401, 413, 422, 503))
 async def report_unfit(report: UnfitReport, runtime: WorkerDep) -> None:
-    """Its machine is at fault: `/health` shows the worker and its reason until it claims again."""
+    """Report a faulty machine: `/health` shows the reason until the worker claims again."""
     worker = Worker(
         report.worker,
         tuple(report.models),
         warm=None,
         gpu=None,
-        heard_at=runtime.clock.passed(),
+        last_seen_at=runtime.clock.passed(),
         unfit=report.reason,
     )
-    runtime.fleet.asked(worker)
+    runtime.fleet.record_poll(worker)
 
 
-@router.post("/tick", responses=documented(401))
+@router.post("/tick", responses=problem_docs(401))
 async def tick(runtime: WorkerDep) -> dict[str, str]:
     """Wake the service, so that its own ticks run for a while: for a host that lets it sleep."""
     runtime.jobs_due.set()
@@ -180,13 +188,13 @@ async def tick(runtime: WorkerDep) -> dict[str, str]:
 
 
 AttemptPath = Annotated[str, Path(description="`<job id>.<number>`")]
-_attempt = documented(400, 401, 404, "lost", 413, 415, 422, 503)
+_ATTEMPT_PROBLEMS = problem_docs(400, 401, 404, "lost", 413, 415, 422, 503)
 
 
-@router.post("/attempts/{attempt_id}/begin", responses=_attempt)
+@router.post("/attempts/{attempt_id}/begin", responses=_ATTEMPT_PROBLEMS)
 async def begin_attempt(
-    attempt_id: AttemptPath, ask: BeginBody, runtime: RuntimeDep, token: AttemptToken
-) -> Begun:
+    attempt_id: AttemptPath, body: BeginBody, runtime: RuntimeDep, token: AttemptToken
+) -> BeginReply:
     """A worker's first act; 409 `lost` when the attempt is another's or over."""
     credentials = _credentials(attempt_id, token)
     lease = runtime.limits.running_lease
@@ -194,7 +202,7 @@ async def begin_attempt(
         lambda tx: report.begin(
             tx,
             credentials,
-            call_id=ask.call_id,
+            call_id=body.call_id,
             lease=lease,
             terms=runtime.terms,
             now=runtime.clock(),
@@ -204,91 +212,91 @@ async def begin_attempt(
         raise Lost("its container was restarted too often")
     failpoint("begin.committed")
     log.info("attempt begun", job=job.id, attempt=job.attempt, fence=job.fence)
-    return Begun(
+    return BeginReply(
         fence=job.fence,
         artifact_prefix=job.artifact_prefix,
         lease_seconds=lease.total_seconds(),
     )
 
 
-@router.post("/attempts/{attempt_id}/progress", responses=_attempt)
+@router.post("/attempts/{attempt_id}/progress", responses=_ATTEMPT_PROBLEMS)
 async def report_progress(
-    attempt_id: AttemptPath, ask: ProgressBody, runtime: RuntimeDep, token: AttemptToken
-) -> Heard:
-    """Show progress and stay alive; the answer tells whether to stop."""
+    attempt_id: AttemptPath, body: ProgressBody, runtime: RuntimeDep, token: AttemptToken
+) -> ProgressReply:
+    """Report progress and renew the lease; the response tells whether to cancel."""
     credentials = _credentials(attempt_id, token)
     lease = runtime.limits.running_lease
     job = await runtime.write(
         lambda tx: report.progress(
-            tx, credentials, fence=ask.fence, told=ask.progress, lease=lease, now=runtime.clock()
+            tx, credentials, fence=body.fence, told=body.progress, lease=lease, now=runtime.clock()
         ),
         replicated=False,
     )
-    runtime.fleet.reported(attempt_id, runtime.clock.passed())
-    return Heard(cancel_requested=job.cancel_requested_at is not None)
+    runtime.fleet.record_report(attempt_id, runtime.clock.passed())
+    return ProgressReply(cancel_requested=job.cancel_requested_at is not None)
 
 
-@router.post("/attempts/{attempt_id}/finish", responses=_attempt)
+@router.post("/attempts/{attempt_id}/finish", responses=_ATTEMPT_PROBLEMS)
 async def finish_attempt(
-    attempt_id: AttemptPath, ask: FinishBody, runtime: RuntimeDep, token: AttemptToken
-) -> Ended:
-    """The bytes are in place: the job has succeeded."""
+    attempt_id: AttemptPath, body: FinishBody, runtime: RuntimeDep, token: AttemptToken
+) -> EndReply:
+    """Finish: the files are stored, the job has succeeded."""
     credentials = _credentials(attempt_id, token)
     job = await runtime.write(
         lambda tx: report.finish(
             tx,
             credentials,
-            fence=ask.fence,
-            outcome=ask.outcome,
+            fence=body.fence,
+            outcome=body.outcome,
             terms=runtime.terms,
             now=runtime.clock(),
         )
     )
-    return _ended(job, credentials)
+    return _end_reply(job, credentials)
 
 
-@router.post("/attempts/{attempt_id}/fail", responses=_attempt)
+@router.post("/attempts/{attempt_id}/fail", responses=_ATTEMPT_PROBLEMS)
 async def fail_attempt(
-    attempt_id: AttemptPath, ask: FailBody, runtime: RuntimeDep, token: AttemptToken
-) -> Ended:
-    """No video: the job is queued again, canceled or failed, by the kind of failure."""
+    attempt_id: AttemptPath, body: FailBody, runtime: RuntimeDep, token: AttemptToken
+) -> EndReply:
+    """Fail: the job is queued again, canceled or failed, by the kind of failure."""
     credentials = _credentials(attempt_id, token)
     job = await runtime.write(
         lambda tx: report.fail(
             tx,
             credentials,
-            fence=ask.fence,
-            failure=ask.failure,
+            fence=body.fence,
+            failure=body.failure,
             terms=runtime.terms,
             now=runtime.clock(),
         )
     )
-    return _ended(job, credentials)
+    return _end_reply(job, credentials)
 
 
-@router.post("/attempts/{attempt_id}/release", responses=_attempt)
+@router.post("/attempts/{attempt_id}/release", responses=_ATTEMPT_PROBLEMS)
 async def release_attempt(
-    attempt_id: AttemptPath, ask: ReleaseBody, runtime: RuntimeDep, token: AttemptToken
-) -> Ended:
-    """The worker was told to stop: the job is queued again at once and no attempt is counted."""
+    attempt_id: AttemptPath, body: ReleaseBody, runtime: RuntimeDep, token: AttemptToken
+) -> EndReply:
+    """Release: the worker shuts down, the job is queued again and no attempt is counted."""
     credentials = _credentials(attempt_id, token)
     job = await runtime.write(
         lambda tx: report.release(
             tx,
             credentials,
-            fence=ask.fence,
+            fence=body.fence,
             terms=runtime.terms,
             now=runtime.clock(),
-            spent=GpuTime(ask.gpu_seconds, ask.gpu),
+            spent=GpuTime(body.gpu_seconds, body.gpu),
         )
     )
-    return _ended(job, credentials)
+    return _end_reply(job, credentials)
 
 
-def _ended(job: Job, credentials: Credentials) -> Ended:
+def _end_reply(job: Job, credentials: Credentials) -> EndReply:
     failpoint("finish.committed")
     log.info("attempt ended", job=job.id, attempt=credentials.number, state=job.state)
-    return Ended(status=job.state)
+    return EndReply(status=job.state)
 
 
 def _credentials(attempt_id: str, token: str) -> Credentials:

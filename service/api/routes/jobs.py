@@ -1,4 +1,4 @@
-"""Look at jobs, wait for them, cancel, retry, delete."""
+"""List, get, wait for, cancel, retry and delete jobs."""
 
 import re
 from datetime import timedelta
@@ -9,22 +9,22 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validat
 from starlette.concurrency import run_in_threadpool
 
 from service.api.auth import ContextDep
-from service.api.body.parse import ChangesDep, ParsedBody, body_of
-from service.api.media_refs import kept_texts
+from service.api.body.parse import ParsedBody, VideoOptionsDep, body_of
+from service.api.media_refs import input_references
 from service.api.path_params import JobPath, job_id_of
-from service.api.responses import json_answer, view, wait_final
-from service.api.schemas.headers import OF_JOB, OF_SUBMIT, sent
-from service.api.schemas.jobs import AnyJob, Deleted, InlineVideo, JobList
-from service.api.schemas.problems import documented
+from service.api.responses import job_out, json_response, wait_final
+from service.api.schemas.headers import OF_JOB, OF_SUBMIT, header_docs
+from service.api.schemas.jobs import AnyJob, DeletedObject, InlineVideo, JobList
+from service.api.schemas.problems import problem_docs
 from service.api.submit import (
     SUBMIT,
     IdempotencyKey,
     Prefer,
     SubmitRequest,
     accept,
-    answered,
-    earlier,
-    idempotency,
+    find_earlier_job,
+    idempotency_of,
+    respond,
 )
 from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
 from service.domain.ids import JobId
@@ -40,13 +40,13 @@ from service.store import jobs
 log = Log(__name__)
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-_METADATA = re.compile(rf"metadata\[({METADATA_LABEL})\]")
+_METADATA_PARAM = re.compile(rf"metadata\[({METADATA_LABEL})\]")
 _MAX_LABELS = 16
 
 
-# Refused by us and not by pydantic, in words that name all states.
+# Validated below, with a message that lists all states.
 _State = Annotated[str, WithJsonSchema({"type": "string", "enum": list(JobState)})]
-# A parameter that has its name in brackets is one that FastAPI cannot tell of.
+# FastAPI cannot describe a `deepObject` parameter.
 _METADATA_PARAMETER = {
     "name": "metadata",
     "in": "query",
@@ -63,7 +63,7 @@ _METADATA_PARAMETER = {
 
 
 class ListQuery(BaseModel):
-    """Which jobs to list; `metadata[name]=text` may be given any number of times."""
+    """Filters and page of a list of jobs; up to 16 `metadata[name]=text` may be added."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -71,50 +71,50 @@ class ListQuery(BaseModel):
     after: str | None = Field(default=None, description="The `last_id` of the page before.")
     order: Literal["asc", "desc"] = "desc"
     status: list[_State] | None = Field(
-        default=None, description="Several as `queued,running`, or one after the other."
+        default=None, description="Several as `queued,running`, or repeated."
     )
     kind: Literal["video"] | None = None
     model: Label | None = None
     ids: list[str] | None = Field(
         default=None,
         max_length=100,
-        description="Up to 100 job ids, separated by commas or one after the other.",
+        description="Up to 100 job ids, comma-separated or repeated.",
     )
 
     @model_validator(mode="after")
     def _only_metadata_besides(self) -> Self:
         extra = self.model_extra or {}
         for name, text in extra.items():
-            if not _METADATA.fullmatch(name):
+            if not _METADATA_PARAM.fullmatch(name):
                 raise ValueError(f"no such parameter: {name[:80]!r}")
             if not isinstance(text, str) or len(text) > 500 or "\x00" in text:
-                raise ValueError(f"{name} must be one text of at most 500 characters, none NUL")
+                raise ValueError(f"{name} must be one text of at most 500 characters, without NUL")
         if len(extra) > _MAX_LABELS:
-            raise ValueError(f"at most {_MAX_LABELS} labels at a time")
+            raise ValueError(f"at most {_MAX_LABELS} labels")
         return self
 
-    def wanted(self) -> JobFilter:
-        """As the store takes it. Raises RequestRefused for a state or id that cannot be."""
+    def to_filter(self) -> JobFilter:
+        """Return the store's filter. Raises RequestRefused for an unknown state or malformed id."""
         extra = self.model_extra or {}
         return JobFilter(
-            states=tuple(_state(word) for word in _split(self.status)),
+            states=tuple(_parse_state(word) for word in _split(self.status)),
             models=(self.model,) if self.model else (),
-            ids=tuple(_listed(word) for word in _split(self.ids)),
+            ids=tuple(_parse_job_id(word) for word in _split(self.ids)),
             metadata={name[len("metadata[") : -1]: text for name, text in extra.items()},
         )
 
 
 @router.get(
     "",
-    responses=documented(401, 422, 429),
+    responses=problem_docs(401, 422, 429),
     openapi_extra={"parameters": [_METADATA_PARAMETER]},
 )
 async def list_jobs(query: Annotated[ListQuery, Query()], context: ContextDep) -> JobList:
-    """Your jobs, newest first, a page at a time."""
-    wanted = query.wanted()
-    after = None if query.after is None else _listed(query.after, "?after")
+    """A page of your jobs, newest first."""
+    job_filter = query.to_filter()
+    after = None if query.after is None else _parse_job_id(query.after, "?after")
     async with context.runtime.list_slots.hold(context.key.id):
-        found = await run_in_threadpool(
+        rows = await run_in_threadpool(
             context.runtime.db.read,
             lambda tx: jobs.page(
                 tx,
@@ -122,15 +122,15 @@ async def list_jobs(query: Annotated[ListQuery, Query()], context: ContextDep) -
                 size=query.limit + 1,
                 after=after,
                 newest_first=query.order == "desc",
-                wanted=wanted,
+                wanted=job_filter,
             ),
         )
-        shown = [await view(context, job) for job in found[: query.limit]]
+        page = [await job_out(context, job) for job in rows[: query.limit]]
     return JobList(
-        data=shown,
-        first_id=shown[0].id if shown else None,
-        last_id=shown[-1].id if shown else None,
-        has_more=len(found) > query.limit,
+        data=page,
+        first_id=page[0].id if page else None,
+        last_id=page[-1].id if page else None,
+        has_more=len(rows) > query.limit,
     )
 
 
@@ -138,9 +138,9 @@ async def list_jobs(query: Annotated[ListQuery, Query()], context: ContextDep) -
     "/{job_id}",
     response_model=AnyJob,
     responses={
-        200: {"description": "The job.", **sent(*OF_JOB)},
-        304: {"description": "Unchanged since `If-None-Match`.", **sent(*OF_JOB)},
-        **documented(401, 404, 412, 422, 429),
+        200: {"description": "The job.", **header_docs(*OF_JOB)},
+        304: {"description": "Unchanged since `If-None-Match`.", **header_docs(*OF_JOB)},
+        **problem_docs(401, 404, 412, 422, 429),
     },
 )
 async def get_job(
@@ -152,40 +152,40 @@ async def get_job(
         Query(
             ge=0,
             le=60,
-            description="Answer when the job is final, or after these seconds; 55 s at the latest.",
+            description="Respond when the job is final, or after this many seconds; at most 55.",
         ),
     ] = 0,
 ) -> Response:
-    """One job. Poll it with `If-None-Match`, or let the service do the waiting with `?wait=30`."""
-    known = job_id_of(job_id)
-    job = await context.runtime.find_job(known, context.key.id)
+    """One job. Poll with `If-None-Match`, or long-poll with `?wait=30`."""
+    id_ = job_id_of(job_id)
+    job = await context.runtime.find_job(id_, context.key.id)
     if wait and not job.state.final:
         job = await wait_final(request, context.runtime, job, timedelta(seconds=wait)) or job
-    return json_answer(await view(context, job), known=request.headers)
+    return json_response(await job_out(context, job), conditions=request.headers)
 
 
 @router.post(
     "/{job_id}/cancel",
     response_model=AnyJob,
     responses={
-        200: {"description": "The job, which is final.", **sent(*OF_JOB)},
+        200: {"description": "The job is final.", **header_docs(*OF_JOB)},
         202: {
             "model": AnyJob,
-            "description": "A worker has been asked to stop.",
-            **sent(*OF_JOB),
+            "description": "A worker was told to stop.",
+            **header_docs(*OF_JOB),
         },
-        **documented(401, 404, 429, 503),
+        **problem_docs(401, 404, 429, 503),
     },
 )
 async def cancel_job(job_id: JobPath, context: ContextDep) -> Response:
-    """Cancel. Doing it twice is the same as once; a final job is answered as it is."""
-    known = job_id_of(job_id)
+    """Cancel a job. Idempotent; a final job is returned unchanged."""
+    id_ = job_id_of(job_id)
     runtime, key_id = context.runtime, context.key.id
-    job = await runtime.write(lambda tx: cancel(tx, known, key_id, runtime.clock()))
-    log.info("cancel asked for", job=job.id, state=job.state)
+    job = await runtime.write(lambda tx: cancel(tx, id_, key_id, runtime.clock()))
+    log.info("cancel requested", job=job.id, state=job.state)
     if runtime.calls is not None and job.attempt:
         await run_in_threadpool(runtime.calls.stop, job, runtime.clock())
-    return json_answer(await view(context, job), 200 if job.state.final else 202)
+    return json_response(await job_out(context, job), 200 if job.state.final else 202)
 
 
 @router.post(
@@ -195,11 +195,11 @@ async def cancel_job(job_id: JobPath, context: ContextDep) -> Response:
     responses={
         200: {
             "model": AnyJob | InlineVideo,
-            "description": "Final within the wait.",
-            **sent(*OF_SUBMIT),
+            "description": "The job became final within the wait.",
+            **header_docs(*OF_SUBMIT),
         },
-        202: {"description": "Accepted, and on disk.", **sent(*OF_SUBMIT)},
-        **documented(*SUBMIT, 404, "not_final"),
+        202: {"description": "Accepted, and durable.", **header_docs(*OF_SUBMIT)},
+        **problem_docs(*SUBMIT, 404, "not_final"),
     },
     openapi_extra=body_of(VideoOptions),
 )
@@ -207,56 +207,56 @@ async def retry_job(
     job_id: JobPath,
     request: Request,
     context: ContextDep,
-    changes: ChangesDep,
+    body: VideoOptionsDep,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """A new job with the input and seed of a final one; what the body names is changed."""
-    known = job_id_of(job_id)
-    named = idempotency(request, idempotency_key, changes.ask)
+    """Submit a final job again with its input and seed; fields of the body override them."""
+    id_ = job_id_of(job_id)
+    idempotency = idempotency_of(request, idempotency_key, body.params)
     try:
-        old = await context.runtime.find_job(known, context.key.id)
+        old = await context.runtime.find_job(id_, context.key.id)
     except NotFound:
-        # It may have been deleted since this very request was accepted.
-        before = await earlier(context, named)
-        if before is None:
+        # The job may have been deleted since this same request was accepted.
+        earlier = await find_earlier_job(context, idempotency)
+        if earlier is None:
             raise
-        changes.area.clear()
-        return await answered(context, request, before, changes.ask, prefer=prefer)
+        body.area.clear()
+        return await respond(context, request, earlier, body.params, prefer=prefer)
     if not old.state.final:
         raise Conflict(f"the job is {old.state}; only a final job can be retried", code="not_final")
-    asked = ParsedBody(_asked_again(old, changes.ask), changes.area, changes.files)
-    submit_request = SubmitRequest(asked, request, named, again=old)
+    retry_body = ParsedBody(_retry_params(old, body.params), body.area, body.files)
+    submit_request = SubmitRequest(retry_body, request, idempotency, old_job=old)
     return await accept(context, submit_request, prefer=prefer)
 
 
-@router.delete("/{job_id}", responses=documented(401, 404, "not_final", 412, 429))
-async def delete_job(job_id: JobPath, request: Request, context: ContextDep) -> Deleted:
-    """Delete a final job and its video; with `If-Match` only if it is still what that names."""
-    known = job_id_of(job_id)
+@router.delete("/{job_id}", responses=problem_docs(401, 404, "not_final", 412, 429))
+async def delete_job(job_id: JobPath, request: Request, context: ContextDep) -> DeletedObject:
+    """Delete a final job and its video; with `If-Match` only if it is unchanged."""
+    id_ = job_id_of(job_id)
     if "if-match" in request.headers:
-        job = await context.runtime.find_job(known, context.key.id)
-        check_final(job)  # from here on it does not change
-        json_answer(await view(context, job), known=request.headers)
+        job = await context.runtime.find_job(id_, context.key.id)
+        check_final(job)  # a final job does not change
+        json_response(await job_out(context, job), conditions=request.headers)
     await run_in_threadpool(
-        remove, context.runtime.db, context.runtime.artifacts, known, context.key.id
+        remove, context.runtime.db, context.runtime.artifacts, id_, context.key.id
     )
-    log.info("job deleted", job=known)
-    return Deleted(id=known)
+    log.info("job deleted", job=id_)
+    return DeletedObject(id=id_)
 
 
-def _listed(text: str, pointer: str = "?ids") -> JobId:
+def _parse_job_id(text: str, pointer: str = "?ids") -> JobId:
     try:
         return job_id_of(text)
     except NotFound:
         raise RequestRefused(
-            [FieldError(pointer, f"{text[:64]!r} is no job id", "invalid_id")]
+            [FieldError(pointer, f"{text[:64]!r} is not a job id", "invalid_id")]
         ) from None
 
 
-def _state(word: str) -> JobState:
+def _parse_state(word: str) -> JobState:
     if word not in list(JobState):
-        detail = f"no state {word[:32]!r}; there is: {', '.join(JobState)}"
+        detail = f"unknown state {word[:32]!r}; valid: {', '.join(JobState)}"
         raise RequestRefused([FieldError("?status", detail, "unknown_state")])
     return JobState(word)
 
@@ -264,41 +264,41 @@ def _state(word: str) -> JobState:
 def _split(texts: list[str] | None) -> list[str]:
     words = ",".join(texts or []).split(",")[:101]
     if len(words) > 100:
-        raise RequestRefused([FieldError("?ids", "at most 100 at a time", "too_many")])
+        raise RequestRefused([FieldError("?ids", "at most 100 values", "too_many")])
     return [word for word in words if word]
 
 
-# What another model is given too; it brings its own sizes, steps and strength.
-_KEPT = ("prompt", "seed", *NEEDS, "fit")
+# Kept for another model, which has its own sizes, steps and strength.
+_PORTABLE = ("prompt", "seed", *NEEDS, "fit")
 
 
-def _replaced(kept: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """A film in place of pictures takes their place, and the other way round."""
-    gone = ("image", "last_image", "keyframes") if "video" in given else ("video", "strength")
-    return {name: value for name, value in kept.items() if name not in gone}
+def _without_replaced(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Drop the images where a video replaces them, and the other way round."""
+    obsolete = ("image", "last_image", "keyframes") if "video" in changes else ("video", "strength")
+    return {name: value for name, value in fields.items() if name not in obsolete}
 
 
-def _kept_media(old: Job) -> dict[str, Any]:
-    texts = kept_texts(old)
-    found: dict[str, Any] = {role: text for role, text in texts.items() if "/" not in role}
+def _media_fields(old: Job) -> dict[str, Any]:
+    texts = input_references(old)
+    fields: dict[str, Any] = {role: text for role, text in texts.items() if "/" not in role}
     if old.request.keyframes:
-        found["keyframes"] = [
-            {"frame": one.frame, "image": texts[keyframe_role(number)]}
-            for number, one in enumerate(old.request.keyframes)
+        fields["keyframes"] = [
+            {"frame": keyframe.frame, "image": texts[keyframe_role(number)]}
+            for number, keyframe in enumerate(old.request.keyframes)
         ]
-    return found
+    return fields
 
 
-def _asked_again(old: Job, changes: VideoOptions) -> VideoParams:
-    """The old request as an ask, with `changes` on top; a new model brings its own defaults."""
-    given = changes.model_dump(exclude_none=True)
-    kept = old.request.model_dump(exclude_none=True) | _kept_media(old)
-    if "models" in given or given.get("model", kept["model"]) != kept["model"]:
-        kept = {name: kept[name] for name in _KEPT if name in kept}
-    if given.keys() & NEEDS.keys():
-        kept = _replaced(kept, given)
-    if "duration_seconds" in given:
-        kept.pop("num_frames", None)
+def _retry_params(old: Job, options: VideoOptions) -> VideoParams:
+    """Return the old request's params with `options` applied; a new model uses its defaults."""
+    changes = options.model_dump(exclude_none=True)
+    fields = old.request.model_dump(exclude_none=True) | _media_fields(old)
+    if "models" in changes or changes.get("model", fields["model"]) != fields["model"]:
+        fields = {name: fields[name] for name in _PORTABLE if name in fields}
+    if changes.keys() & NEEDS.keys():
+        fields = _without_replaced(fields, changes)
+    if "duration_seconds" in changes:
+        fields.pop("num_frames", None)
     return VideoParams(
         **{
             "metadata": old.metadata,
@@ -306,7 +306,7 @@ def _asked_again(old: Job, changes: VideoOptions) -> VideoParams:
             "timeout_seconds": old.timeout_seconds,
             "webhook_url": old.webhook_url,
             "webhook_events": old.webhook_events,
-            **kept,
-            **given,
+            **fields,
+            **changes,
         }
     )

@@ -1,4 +1,4 @@
-"""What jobs took: sums by day, by model or by key."""
+"""Usage of jobs: sums by day, model or key."""
 
 from datetime import date, timedelta
 from typing import Annotated
@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.auth import ContextDep, RequestContext
 from service.api.schemas.costs import Budget, Sums, Usage, UsageRow
-from service.api.schemas.problems import documented
+from service.api.schemas.problems import problem_docs
 from service.domain.errors import FieldError, Forbidden, RequestRefused
 from service.domain.price import month_of
 from service.store import keys, ledger
@@ -18,11 +18,11 @@ from service.store.transaction import Transaction
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"])
 
-_LONGEST = timedelta(days=366)
+_MAX_RANGE = timedelta(days=366)
 
 
 class UsageQuery(BaseModel):
-    """Which days, both included, and what each row is to be the sum of."""
+    """The days, both included, and the grouping of the rows."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
@@ -31,37 +31,35 @@ class UsageQuery(BaseModel):
     )
     last: date | None = Field(default=None, alias="to", description="Default: today, UTC.")
     group_by: Group = Field(default="day", description="`key`: all keys; for admin keys only.")
-    all_keys: bool = Field(
-        default=False, description="Not your own key alone; for admin keys only."
-    )
+    all_keys: bool = Field(default=False, description="Include all keys; for admin keys only.")
 
     def days(self, today: date) -> tuple[date, date]:
-        """Raises RequestRefused for days that are none, or too many."""
+        """Return the first and last day. Raises RequestRefused for an empty or too long range."""
         last = self.last or today
         first = self.first or last.replace(day=1)
-        if not timedelta(0) <= last - first < _LONGEST:
-            detail = f"`from` must not be after `to`, nor {_LONGEST.days} days or more before it"
+        if not timedelta(0) <= last - first < _MAX_RANGE:
+            detail = f"`from` must not be after `to`, nor {_MAX_RANGE.days} days or more before it"
             raise RequestRefused([FieldError("?from", detail, "out_of_range")])
         return first, last
 
 
-@router.get("", responses=documented(401, 403, 422, 429, 503))
+@router.get("", responses=problem_docs(401, 403, 422, 429, 503))
 async def show_usage(query: Annotated[UsageQuery, Query()], context: ContextDep) -> Usage:
-    """What your jobs took; for an admin key also those of all keys."""
+    """Usage of your jobs; for an admin key also of all keys."""
     first, last = query.days(context.runtime.clock().date())
-    everyone = query.all_keys or query.group_by == "key"
-    if everyone and not context.key.admin:
+    is_global = query.all_keys or query.group_by == "key"
+    if is_global and not context.key.admin:
         raise Forbidden("the usage of other keys needs an admin key")
     return await run_in_threadpool(
         context.runtime.db.read,
-        lambda tx: _usage(tx, context, query.group_by, (first, last), everyone),
+        lambda tx: _usage(tx, context, query.group_by, (first, last), is_global),
     )
 
 
 def _usage(
-    tx: Transaction, context: RequestContext, group: Group, days: tuple[date, date], everyone: bool
+    tx: Transaction, context: RequestContext, group: Group, days: tuple[date, date], is_global: bool
 ) -> Usage:
-    key_id = None if everyone else context.key.id
+    key_id = None if is_global else context.key.id
     rows = ledger.totals(tx, group, *days, key_id=key_id)
     names = _names(tx) if group == "key" else {}
     balance = keys.balance(tx, context.key.id, month_of(context.runtime.clock()))

@@ -8,8 +8,8 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.auth import ContextDep, RequestContext
 from service.api.path_params import delivery_id_of, endpoint_id_of, job_id_of
-from service.api.schemas.jobs import Deleted
-from service.api.schemas.problems import documented
+from service.api.schemas.jobs import DeletedObject
+from service.api.schemas.problems import problem_docs
 from service.api.schemas.webhooks import (
     NewWebhookEndpoint,
     WebhookDelivery,
@@ -35,12 +35,12 @@ class EndpointBody(BaseModel):
 
     url: Annotated[str, Field(min_length=1, max_length=2048, description="An https URL.")]
     events: Annotated[list[EventKind], Field(min_length=1, max_length=6)] = Field(
-        default=list(DEFAULT_EVENTS), description="What it is told. Default: how jobs end."
+        default=list(DEFAULT_EVENTS), description="Events to send. Default: the final ones of jobs."
     )
 
 
 class DeliveryQuery(BaseModel):
-    """Which deliveries to list."""
+    """Filters and page of a list of deliveries."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,7 +50,7 @@ class DeliveryQuery(BaseModel):
     endpoint_id: str | None = None
     status: DeliveryState | None = None
 
-    def wanted(self) -> DeliveryFilter:
+    def to_filter(self) -> DeliveryFilter:
         return DeliveryFilter(
             job_id=None if self.job_id is None else job_id_of(self.job_id),
             endpoint_id=None if self.endpoint_id is None else endpoint_id_of(self.endpoint_id),
@@ -61,140 +61,142 @@ class DeliveryQuery(BaseModel):
 @router.post(
     "/webhook-endpoints",
     status_code=201,
-    responses=documented(400, 401, "too_many_endpoints", "known_endpoint", 413, 415, 422, 429, 503),
+    responses=problem_docs(
+        400, 401, "too_many_endpoints", "known_endpoint", 413, 415, 422, 429, 503
+    ),
 )
-async def create_endpoint(ask: EndpointBody, context: ContextDep) -> NewWebhookEndpoint:
+async def create_endpoint(body: EndpointBody, context: ContextDep) -> NewWebhookEndpoint:
     """Register a URL for the events of all your jobs."""
     runtime, key_id = context.runtime, context.key.id
-    refuse_bad_target(runtime, ask.url, "/url")
-    events = tuple(dict.fromkeys(ask.events))
-    made = await runtime.write(
-        lambda tx: use.register(tx, key_id, ask.url, events, runtime.clock())
+    refuse_bad_target(runtime, body.url, "/url")
+    events = tuple(dict.fromkeys(body.events))
+    endpoint = await runtime.write(
+        lambda tx: use.register(tx, key_id, body.url, events, runtime.clock())
     )
     return NewWebhookEndpoint(
-        endpoint=WebhookEndpoint.from_domain(made), secret=shown(made.secrets.present)
+        endpoint=WebhookEndpoint.from_domain(endpoint), secret=shown(endpoint.secrets.present)
     )
 
 
-@router.get("/webhook-endpoints", responses=documented(401, 429))
+@router.get("/webhook-endpoints", responses=problem_docs(401, 429))
 async def list_endpoints(context: ContextDep) -> WebhookEndpointList:
     """Your endpoints, without their secrets."""
     key_id = context.key.id
-    found = await context.runtime.read(lambda tx: endpoints.of_key(tx, key_id))
-    return WebhookEndpointList(data=[WebhookEndpoint.from_domain(one) for one in found])
+    rows = await context.runtime.read(lambda tx: endpoints.of_key(tx, key_id))
+    return WebhookEndpointList(data=[WebhookEndpoint.from_domain(row) for row in rows])
 
 
-@router.get("/webhook-endpoints/{endpoint_id}", responses=documented(401, 404, 429))
+@router.get("/webhook-endpoints/{endpoint_id}", responses=problem_docs(401, 404, 429))
 async def get_endpoint(endpoint_id: str, context: ContextDep) -> WebhookEndpoint:
     """One endpoint."""
-    known, key_id = endpoint_id_of(endpoint_id), context.key.id
-    found = await context.runtime.read(lambda tx: use.find(tx, known, key_id))
-    return WebhookEndpoint.from_domain(found)
+    id_, key_id = endpoint_id_of(endpoint_id), context.key.id
+    endpoint = await context.runtime.read(lambda tx: use.find(tx, id_, key_id))
+    return WebhookEndpoint.from_domain(endpoint)
 
 
-@router.delete("/webhook-endpoints/{endpoint_id}", responses=documented(401, 404, 429, 503))
-async def delete_endpoint(endpoint_id: str, context: ContextDep) -> Deleted:
-    """Remove an endpoint, and with it what is still owed to it."""
-    known, key_id = endpoint_id_of(endpoint_id), context.key.id
-    await context.runtime.write(lambda tx: use.remove(tx, known, key_id))
-    return Deleted(id=known, object="webhook_endpoint")
+@router.delete("/webhook-endpoints/{endpoint_id}", responses=problem_docs(401, 404, 429, 503))
+async def delete_endpoint(endpoint_id: str, context: ContextDep) -> DeletedObject:
+    """Delete an endpoint and its pending deliveries."""
+    id_, key_id = endpoint_id_of(endpoint_id), context.key.id
+    await context.runtime.write(lambda tx: use.remove(tx, id_, key_id))
+    return DeletedObject(id=id_, object="webhook_endpoint")
 
 
-@router.get("/webhook-endpoints/{endpoint_id}/secret", responses=documented(401, 404, 429))
+@router.get("/webhook-endpoints/{endpoint_id}/secret", responses=problem_docs(401, 404, 429))
 async def get_endpoint_secret(endpoint_id: str, context: ContextDep) -> WebhookSecret:
-    """What signs the deliveries to this endpoint."""
-    known, key_id = endpoint_id_of(endpoint_id), context.key.id
-    found = await context.runtime.read(lambda tx: use.find(tx, known, key_id))
-    return WebhookSecret.from_domain(found.secrets, context.runtime.clock())
+    """The secret that signs deliveries to this endpoint."""
+    id_, key_id = endpoint_id_of(endpoint_id), context.key.id
+    endpoint = await context.runtime.read(lambda tx: use.find(tx, id_, key_id))
+    return WebhookSecret.from_domain(endpoint.secrets, context.runtime.clock())
 
 
-@router.post("/webhook-endpoints/{endpoint_id}/rotate", responses=documented(401, 404, 429, 503))
+@router.post("/webhook-endpoints/{endpoint_id}/rotate", responses=problem_docs(401, 404, 429, 503))
 async def rotate_endpoint_secret(endpoint_id: str, context: ContextDep) -> WebhookSecret:
-    """A new secret. For 24 hours every delivery carries a signature by the old one too."""
-    known, runtime, key_id = endpoint_id_of(endpoint_id), context.runtime, context.key.id
-    fresh = await runtime.write(lambda tx: use.rotate(tx, known, key_id, runtime.clock()))
-    return WebhookSecret.from_domain(fresh, runtime.clock())
+    """Rotate the secret. For 24 hours deliveries are signed with the old one too."""
+    id_, runtime, key_id = endpoint_id_of(endpoint_id), context.runtime, context.key.id
+    new_secrets = await runtime.write(lambda tx: use.rotate(tx, id_, key_id, runtime.clock()))
+    return WebhookSecret.from_domain(new_secrets, runtime.clock())
 
 
-@router.post("/webhook-endpoints/{endpoint_id}/enable", responses=documented(401, 404, 429, 503))
+@router.post("/webhook-endpoints/{endpoint_id}/enable", responses=problem_docs(401, 404, 429, 503))
 async def enable_endpoint(endpoint_id: str, context: ContextDep) -> WebhookEndpoint:
-    """Send to a disabled endpoint again, from the next event on."""
-    known, key_id = endpoint_id_of(endpoint_id), context.key.id
-    found = await context.runtime.write(lambda tx: use.enable(tx, known, key_id))
-    return WebhookEndpoint.from_domain(found)
+    """Enable a disabled endpoint again, from the next event on."""
+    id_, key_id = endpoint_id_of(endpoint_id), context.key.id
+    endpoint = await context.runtime.write(lambda tx: use.enable(tx, id_, key_id))
+    return WebhookEndpoint.from_domain(endpoint)
 
 
 @router.post(
     "/webhook-endpoints/{endpoint_id}/test",
     status_code=202,
-    responses=documented(401, 404, "endpoint_disabled", 429, 503),
+    responses=problem_docs(401, 404, "endpoint_disabled", 429, 503),
 )
 async def send_test(endpoint_id: str, context: ContextDep) -> WebhookDelivery:
-    """Send it a `webhook.test` event, signed like any other."""
-    known, runtime, key_id = endpoint_id_of(endpoint_id), context.runtime, context.key.id
-    made = await runtime.write(lambda tx: use.send_test(tx, known, key_id, runtime.clock()))
-    return WebhookDelivery.from_domain(made)
+    """Send a `webhook.test` event to the endpoint, signed like any other."""
+    id_, runtime, key_id = endpoint_id_of(endpoint_id), context.runtime, context.key.id
+    delivery = await runtime.write(lambda tx: use.send_test(tx, id_, key_id, runtime.clock()))
+    return WebhookDelivery.from_domain(delivery)
 
 
-@router.get("/webhook-secret", responses=documented(401, 429, 503))
+@router.get("/webhook-secret", responses=problem_docs(401, 429, 503))
 async def get_webhook_secret(context: ContextDep) -> WebhookSecret:
-    """What signs for the `webhook_url` of your jobs."""
+    """The secret that signs deliveries to the `webhook_url` of your jobs."""
     return await _own_secret(context, "keep")
 
 
-@router.post("/webhook-secret/rotate", responses=documented(401, 429, 503))
+@router.post("/webhook-secret/rotate", responses=problem_docs(401, 429, 503))
 async def rotate_webhook_secret(context: ContextDep) -> WebhookSecret:
-    """A new one. For 24 hours every delivery carries a signature by the old one too."""
+    """Rotate that secret. For 24 hours deliveries are signed with the old one too."""
     return await _own_secret(context, "rotate")
 
 
 async def _own_secret(context: RequestContext, act: Literal["keep", "rotate"]) -> WebhookSecret:
     runtime, key_id = context.runtime, context.key.id
     if act == "rotate":
-        found = await runtime.write(lambda tx: use.rotate_own(tx, key_id, runtime.clock()))
+        secrets = await runtime.write(lambda tx: use.rotate_own(tx, key_id, runtime.clock()))
     else:
-        found = await runtime.write(lambda tx: keys.signing_secrets(tx, key_id))
-    return WebhookSecret.from_domain(found, runtime.clock())
+        secrets = await runtime.write(lambda tx: keys.signing_secrets(tx, key_id))
+    return WebhookSecret.from_domain(secrets, runtime.clock())
 
 
-@router.get("/webhook-deliveries", responses=documented(401, 404, 422, 429))
+@router.get("/webhook-deliveries", responses=problem_docs(401, 404, 422, 429))
 async def list_deliveries(
     query: Annotated[DeliveryQuery, Query()], context: ContextDep
 ) -> WebhookDeliveryList:
-    """What was and is owed to your URLs, newest first, and how each try went."""
-    wanted = query.wanted()
+    """A page of deliveries to your URLs with their attempts, newest first."""
+    delivery_filter = query.to_filter()
     after = None if query.after is None else delivery_id_of(query.after)
     async with context.runtime.list_slots.hold(context.key.id):
-        found = await run_in_threadpool(
+        rows = await run_in_threadpool(
             context.runtime.db.read,
             lambda tx: deliveries.page(
-                tx, context.key.id, size=query.limit + 1, after=after, wanted=wanted
+                tx, context.key.id, size=query.limit + 1, after=after, wanted=delivery_filter
             ),
         )
-    shown_here = [WebhookDelivery.from_domain(one) for one in found[: query.limit]]
+    page = [WebhookDelivery.from_domain(row) for row in rows[: query.limit]]
     return WebhookDeliveryList(
-        data=shown_here,
-        first_id=shown_here[0].id if shown_here else None,
-        last_id=shown_here[-1].id if shown_here else None,
-        has_more=len(found) > query.limit,
+        data=page,
+        first_id=page[0].id if page else None,
+        last_id=page[-1].id if page else None,
+        has_more=len(rows) > query.limit,
     )
 
 
-@router.get("/webhook-deliveries/{delivery_id}", responses=documented(401, 404, 429))
+@router.get("/webhook-deliveries/{delivery_id}", responses=problem_docs(401, 404, 429))
 async def get_delivery(delivery_id: str, context: ContextDep) -> WebhookDelivery:
     """One delivery."""
-    known, key_id = delivery_id_of(delivery_id), context.key.id
-    found = await context.runtime.read(lambda tx: use.find_delivery(tx, known, key_id))
-    return WebhookDelivery.from_domain(found)
+    id_, key_id = delivery_id_of(delivery_id), context.key.id
+    delivery = await context.runtime.read(lambda tx: use.find_delivery(tx, id_, key_id))
+    return WebhookDelivery.from_domain(delivery)
 
 
 @router.post(
     "/webhook-deliveries/{delivery_id}/replay",
     status_code=202,
-    responses=documented(401, 404, "endpoint_disabled", 429, 503),
+    responses=problem_docs(401, 404, "endpoint_disabled", 429, 503),
 )
 async def replay_delivery(delivery_id: str, context: ContextDep) -> WebhookDelivery:
-    """Send it again, with the same id and body."""
-    known, runtime, key_id = delivery_id_of(delivery_id), context.runtime, context.key.id
-    made = await runtime.write(lambda tx: use.replay(tx, known, key_id, runtime.clock()))
-    return WebhookDelivery.from_domain(made)
+    """Send a delivery again, with the same id and body."""
+    id_, runtime, key_id = delivery_id_of(delivery_id), context.runtime, context.key.id
+    delivery = await runtime.write(lambda tx: use.replay(tx, id_, key_id, runtime.clock()))
+    return WebhookDelivery.from_domain(delivery)

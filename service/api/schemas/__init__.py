@@ -1,1 +1,1 @@
-"""Wire shapes: what the API answers with, one file a subject."""
+"""Response models of the API, one file per resource."""

@@ -1,4 +1,4 @@
-"""Wire shapes of money: rates, budgets and usage. `from_domain` builds each from domain words."""
+"""Response models of rates, budgets and usage."""
 
 from datetime import date
 from typing import Literal, Self
@@ -9,20 +9,20 @@ from service.domain.price import Balance, Rate
 
 
 class Cost(BaseModel):
-    """US dollars: expected, and what all attempts that have ended cost, failed ones too."""
+    """US dollars: the estimate, and the cost of all attempts that have ended, failed ones too."""
 
-    estimated_usd: float = Field(description="By the dearest of the models that may make it.")
+    estimated_usd: float = Field(description="By the most expensive of its models.")
     actual_usd: float | None = None
     gpu_seconds: float = 0.0
-    gpu: str | None = Field(default=None, description="Whose rate it is.")
+    gpu: str | None = Field(default=None, description="The GPU that the rate is for.")
     usd_per_second: float | None = None
-    rate_source: str | None = Field(default=None, description="Where that rate comes from.")
+    rate_source: str | None = Field(default=None, description="Source of the rate.")
 
 
 class RateOut(BaseModel):
-    """US dollars for one second."""
+    """A rate in US dollars per second."""
 
-    gpu: str | None = Field(description="Null where none is needed or none is billed.")
+    gpu: str | None = Field(description="Null where none is used or billed.")
     usd_per_second: float
     source: str
 
@@ -32,26 +32,25 @@ class RateOut(BaseModel):
 
 
 class Budget(BaseModel):
-    """How a key stands this month (UTC), in US dollars."""
+    """The balance of a key for this month (UTC), in US dollars."""
 
-    budget_usd: float | None = Field(description="Null: no bound.")
-    spent_usd: float = Field(description="What the attempts cost that ended this month.")
-    reserved_usd: float = Field(description="The estimates of all jobs that are not final.")
-    left_usd: float | None = Field(description="What a new job may be expected to cost.")
+    budget_usd: float | None = Field(description="Null: no limit.")
+    spent_usd: float = Field(description="Cost of the attempts that ended this month.")
+    reserved_usd: float = Field(description="Estimates of all jobs that are not final.")
+    left_usd: float | None = Field(description="The highest estimate that a new job may have.")
 
     @classmethod
     def from_domain(cls, balance: Balance) -> Self:
-        left = balance.left
         return cls(
             budget_usd=None if balance.budget is None else balance.budget / 1e6,
             spent_usd=balance.spent / 1e6,
             reserved_usd=balance.reserved / 1e6,
-            left_usd=None if left is None else left / 1e6,
+            left_usd=None if balance.left is None else balance.left / 1e6,
         )
 
 
 class Sums(BaseModel):
-    """`jobs` that ended, and what all attempts took that did, in GPU seconds and US dollars."""
+    """The number of `jobs` that ended, and GPU seconds and US dollars of all ended attempts."""
 
     jobs: int
     gpu_seconds: float
@@ -59,7 +58,7 @@ class Sums(BaseModel):
 
 
 class UsageRow(Sums):
-    """The sums of one day (UTC), one model, or one key, as `group_by` asked."""
+    """The sums of one day (UTC), one model, or one key, by `group_by`."""
 
     day: date | None = None
     model: str | None = None
@@ -68,7 +67,7 @@ class UsageRow(Sums):
 
 
 class Usage(BaseModel):
-    """What jobs took from one day to another, both included."""
+    """Usage from one day to another, both included."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -78,4 +77,4 @@ class Usage(BaseModel):
     group_by: Literal["day", "model", "key"]
     data: list[UsageRow]
     total: Sums
-    budget: Budget = Field(description="Of the key that asks, this month.")
+    budget: Budget = Field(description="Of the requesting key, this month.")

@@ -1,4 +1,4 @@
-"""Wire shapes of jobs: what the API's answers look like."""
+"""Response models of jobs."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Self
@@ -34,7 +34,7 @@ class Result(BaseModel):
     bytes: int
     sha256: str
     made_with: dict[str, str] = Field(
-        description="How the model was run; clips of one seed are the same where this is the same."
+        description="How the model was run; equal values and an equal seed give equal frames."
     )
 
     @classmethod
@@ -62,7 +62,7 @@ class Result(BaseModel):
 
 
 class Urls(BaseModel):
-    """Where to go from here; do not build these yourself."""
+    """Links to the job's routes; use these instead of building URLs."""
 
     self: str
     cancel: str
@@ -88,35 +88,34 @@ class FallbackOut(BaseModel):
 
 
 class JobOut(BaseModel):
-    """All that every job has, whatever its state; what a state has for certain is said by its
-    own class below."""
+    """The fields of every job; the subclasses below say which are set in each state."""
 
     id: str
     object: Literal["job"] = "job"
     job_id: str = Field(description="The same as `id`.")
     kind: Literal["video"] = "video"
-    model: str = Field(description="Whose turn it is, or whose the video is.")
+    model: str = Field(description="The model that is tried now, or that made the video.")
     profile: Profile = Field(description="`small`: in less memory, after an `oom`.")
-    fallbacks: list[FallbackOut] = Field(description="Who takes over if it cannot, in order.")
-    fell_back: list[FallbackRecord] = Field(description="Who gave it up so far and why, in order.")
-    sandbox: bool = Field(description="True when the model draws a placeholder and makes no video.")
+    fallbacks: list[FallbackOut] = Field(description="Models to try if this one fails, in order.")
+    fell_back: list[FallbackRecord] = Field(
+        description="Models that have failed and why, in order."
+    )
+    sandbox: bool = Field(description="True when the model only draws a placeholder.")
     status: JobState
-    stage: Stage | None = Field(description="What a worker is doing.")
+    stage: Stage | None = Field(description="The worker's current stage.")
     stage_detail: str | None
-    progress: int = Field(ge=0, le=100, description="Never falls; 100 only for a success.")
+    progress: int = Field(ge=0, le=100, description="Percent, never decreasing; 100 on success.")
     queue_position: int | None = Field(
         description="Jobs ahead of this one; null when it is not queued."
     )
-    eta_seconds: float | None = Field(
-        description="A guess at the seconds until the video is there."
-    )
+    eta_seconds: float | None = Field(description="Estimated seconds until the video is there.")
     priority: Priority
     attempts: int
     cancel_requested_at: datetime | None
     input: VideoRequest = Field(description="The request as it was resolved.")
     seed: int
     result: Result | None
-    generation_time_ms: int | None = Field(description="From a worker's begin to its finish.")
+    generation_time_ms: int | None = Field(description="From begin to finish on the worker.")
     timings_ms: dict[str, int] | None
     gpu: str | None
     cost: Cost
@@ -140,12 +139,12 @@ class JobOut(BaseModel):
         position: int | None = None,
         eta_seconds: float | None = None,
     ) -> "JobOut":
-        return _SHAPES[job.state](
+        return _MODELS_BY_STATE[job.state](
             id=job.id,
             job_id=job.id,
             model=job.request.model,
             profile=job.profile,
-            fallbacks=[FallbackOut.from_domain(each) for each in job.fallbacks],
+            fallbacks=[FallbackOut.from_domain(fallback) for fallback in job.fallbacks],
             fell_back=list(job.fell_back),
             sandbox=card is not None and card.sandbox,
             status=job.state,
@@ -190,13 +189,13 @@ class JobOut(BaseModel):
 
 
 class OpenJob(JobOut):
-    """A job that waits, or that a worker is at."""
+    """A job that is queued, starting or running."""
 
     status: Literal[JobState.QUEUED, JobState.STARTING, JobState.RUNNING]
 
 
 class SucceededJob(JobOut):
-    """A job whose video is there."""
+    """A job whose video is available."""
 
     status: Literal[JobState.SUCCEEDED]
     result: Result
@@ -205,7 +204,7 @@ class SucceededJob(JobOut):
 
 
 class FailedJob(JobOut):
-    """A job that ended without a video; `error` says why."""
+    """A job that failed; `error` says why."""
 
     status: Literal[JobState.FAILED]
     error: JobError
@@ -213,7 +212,7 @@ class FailedJob(JobOut):
 
 
 class CanceledJob(JobOut):
-    """A job that its owner has canceled."""
+    """A job that was canceled by its owner."""
 
     status: Literal[JobState.CANCELED]
     cancel_requested_at: datetime
@@ -221,13 +220,13 @@ class CanceledJob(JobOut):
 
 
 class ExpiredJob(JobOut):
-    """A job that no worker has begun in time."""
+    """A job that no worker started within `start_timeout_seconds`."""
 
     status: Literal[JobState.EXPIRED]
     finished_at: datetime
 
 
-_SHAPES: dict[JobState, type[JobOut]] = {
+_MODELS_BY_STATE: dict[JobState, type[JobOut]] = {
     JobState.QUEUED: OpenJob,
     JobState.STARTING: OpenJob,
     JobState.RUNNING: OpenJob,
@@ -237,7 +236,7 @@ _SHAPES: dict[JobState, type[JobOut]] = {
     JobState.EXPIRED: ExpiredJob,
 }
 
-# In answers: `status` tells which of them a job is, and with that whether it has a result.
+# The response model of a job, discriminated by `status`.
 AnyJob = TypeAliasType(
     "AnyJob",
     Annotated[
@@ -258,7 +257,7 @@ def generation_time_ms(job: Job) -> int | None:
 
 
 class InlineVideo(BaseModel):
-    """The answer to `response_format: b64_json` when the job finished within the wait."""
+    """The response for `response_format: b64_json` when the job finished within the wait."""
 
     video: str = Field(description="The MP4 in base64.")
     duration_ms: int
@@ -266,7 +265,7 @@ class InlineVideo(BaseModel):
 
 
 class JobList(BaseModel):
-    """A page; go on with `?after=<last_id>` while `has_more`."""
+    """A page of jobs; continue with `?after=<last_id>` while `has_more`."""
 
     object: Literal["list"] = "list"
     data: list[AnyJob]
@@ -275,20 +274,20 @@ class JobList(BaseModel):
     has_more: bool
 
 
-class Deleted(BaseModel):
+class DeletedObject(BaseModel):
     id: str
     object: Literal["job", "webhook_endpoint"] = "job"
     deleted: Literal[True] = True
 
 
 class Estimate(BaseModel):
-    """What a request would become; nothing was started."""
+    """A dry run of a submit: resolved input, cost and warnings. No job is created."""
 
     model: str
     sandbox: bool
     input: VideoRequest
     duration_seconds: float
     expected_seconds: float = Field(description="On a warm worker, from begin to finish.")
-    fallbacks: list[FallbackOut] = Field(description="Who takes over if it cannot, in order.")
+    fallbacks: list[FallbackOut] = Field(description="Models to try if this one fails, in order.")
     cost: Cost
     warnings: list[str]

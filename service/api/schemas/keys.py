@@ -1,4 +1,4 @@
-"""Wire shapes of API keys."""
+"""Response models of API keys."""
 
 from datetime import datetime
 from typing import Literal, Self
@@ -36,7 +36,7 @@ class KeyOut(BaseModel):
 
 
 class NewKeyOut(BaseModel):
-    """A new API key; `secret` is shown this once."""
+    """A new API key; its `secret` is returned only once."""
 
     key: KeyOut
     secret: str

@@ -1,4 +1,4 @@
-"""Wire shapes of models."""
+"""Response models of video models."""
 
 from typing import Literal
 
@@ -9,13 +9,13 @@ from service.domain.models.card import ModelCard
 
 
 class ModelOut(ModelCard):
-    """A model's card, and whether it is the default and has a worker just now."""
+    """A model's card, its rate and its number of workers."""
 
     id: str
     object: Literal["model"] = "model"
     default: bool
     workers: int
-    rate: RateOut = Field(description="Of the GPU that it is tried on first.")
+    rate: RateOut = Field(description="Of the GPU that is tried first.")
 
 
 class ModelList(BaseModel):

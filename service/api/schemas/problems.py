@@ -1,4 +1,4 @@
-"""Wire shapes of errors (RFC 9457): one for each code, so that a client can tell them apart."""
+"""Response models of errors (RFC 9457), one per code."""
 
 import http
 from collections.abc import Iterable
@@ -9,12 +9,12 @@ from pydantic import BaseModel, Field, create_model
 
 from service.domain.errors import ServiceError
 
-# Every code, with its status and a detail as it may read.
+# Every code, with its status and an example of its detail.
 CODES: dict[str, tuple[int, str]] = {
-    "invalid_json": (400, "the body is not valid JSON: it goes wrong at character 17"),
+    "invalid_json": (400, "the body is not valid JSON: error at character 17"),
     "invalid_http": (400, "this is not a request in HTTP/1.1"),
-    "invalid_form": (400, "the body is not a multipart form: it breaks off"),
-    "unauthenticated": (401, "this API key is not known here, or was revoked"),
+    "invalid_form": (400, "the body is not a multipart form: it is incomplete"),
+    "unauthenticated": (401, "this API key is unknown, or was revoked"),
     "budget_exceeded": (
         402,
         "this job may cost $0.0031: of this month's budget of $50.00, $48.20 are spent and "
@@ -22,8 +22,8 @@ CODES: dict[str, tuple[int, str]] = {
     ),
     "forbidden": (403, "this needs an admin key"),
     "not_found": (404, "no job job_06h0d9vq1dp9l4uu8vk1jbtr78"),
-    "method_not_allowed": (405, "this route does not take this method"),
-    "timeout": (408, "the body did not come in in time"),
+    "method_not_allowed": (405, "this route does not support this method"),
+    "timeout": (408, "the body was not received in time"),
     "not_final": (409, "the job is running; cancel it first"),
     "no_content": (409, "job job_06h0d9vq1dp9l4uu8vk1jbtr78 is running and is not finished yet"),
     "last_admin_key": (409, "this is the last admin key; make another one first"),
@@ -32,10 +32,13 @@ CODES: dict[str, tuple[int, str]] = {
     "endpoint_disabled": (409, "this endpoint is disabled; enable it first"),
     "local_workers": (409, "this service has local workers, which are always warm"),
     "lost": (409, "this attempt no longer owns the job; stop at once"),
-    "precondition_failed": (412, "it is not what `If-Match` names: fetch it anew"),
-    "too_large": (413, "the body is larger than this service takes"),
-    "too_large_inline": (413, "the video is there, but too large to be sent inline"),
-    "unsupported_encoding": (415, "`Content-Encoding: gzip` is not taken: send the body as it is"),
+    "precondition_failed": (412, "it does not match `If-Match`: fetch it again"),
+    "too_large": (413, "the body is too large"),
+    "too_large_inline": (413, "the video is too large to be sent inline"),
+    "unsupported_encoding": (
+        415,
+        "`Content-Encoding: gzip` is not supported: send it uncompressed",
+    ),
     "invalid_request": (
         422,
         "65 is not possible: the width of slate goes from 64 to 1920 in steps of 2; "
@@ -45,16 +48,16 @@ CODES: dict[str, tuple[int, str]] = {
     "queue_full": (429, "1000 jobs of this key wait already"),
     "inputs_full": (
         429,
-        "the images and videos that are kept for this key have 1,000,000,000 bytes",
+        "your jobs keep 1,000,000,000 bytes of images and videos",
     ),
     "rate_limited": (429, "too many requests of this key; come back in a second"),
     "head_too_large": (431, "at most 32,768 bytes and 200 headers before the body"),
-    "internal_error": (500, "our fault; please report it with the request id"),
+    "internal_error": (500, "internal error; please report it with the request id"),
     "unavailable": (503, "the database does not answer"),
     "storage_full": (507, "the disk is nearly full"),
 }
-# Of a status that has several, the one that is meant where a route names the status alone.
-_USUAL = {
+# The code meant by a status that has several.
+_DEFAULTS = {
     400: "invalid_json",
     413: "too_large",
     422: "invalid_request",
@@ -64,7 +67,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class FieldProblem(BaseModel):
-    """One wrong field."""
+    """An invalid field."""
 
     pointer: str = Field(
         description="JSON pointer into the body; `?name`: a query parameter; `name:`: a header."
@@ -74,7 +77,7 @@ class FieldProblem(BaseModel):
 
 
 class Shortfall(BaseModel):
-    """Why a job may not be paid, in US dollars: `spent` and `reserved` of this month's budget."""
+    """The budget that a job would exceed, in US dollars: `spent` and `reserved` this month."""
 
     budget_usd: float
     spent_usd: float
@@ -89,9 +92,9 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
-    code: str = Field(description="A stable word to switch on.")
+    code: str = Field(description="A stable identifier to switch on.")
     request_id: str
-    retryable: bool = Field(default=False, description="Whether the same request may work later.")
+    retryable: bool = Field(default=False, description="The same request may succeed later.")
     errors: list[FieldProblem] = Field(default_factory=list)
 
 
@@ -101,9 +104,8 @@ class BudgetProblem(Problem):
     shortfall: Shortfall
 
 
-def documented(*codes: int | str) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may answer with these problems: each a code, or a status
-    that stands for the code that it usually has."""
+def problem_docs(*codes: int | str) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route for these problems, each a code or a status."""
     by_status: dict[int, list[str]] = {}
     for code in map(_code, codes):
         by_status.setdefault(CODES[code][0], []).append(code)
@@ -113,11 +115,11 @@ def documented(*codes: int | str) -> dict[int | str, dict[str, Any]]:
 def _code(code: int | str) -> str:
     if isinstance(code, str):
         return code
-    return _USUAL.get(code) or next(name for name, (status, _) in CODES.items() if status == code)
+    return _DEFAULTS.get(code) or next(n for n, (status, _) in CODES.items() if status == code)
 
 
 def _response(status: int, codes: list[str]) -> dict[str, Any]:
-    refs = {code: f"#/components/schemas/{_shape(code).__name__}" for code in codes}
+    refs = {code: f"#/components/schemas/{_problem_model(code).__name__}" for code in codes}
     if len(refs) == 1:
         schema: dict[str, Any] = {"$ref": refs[codes[0]]}
     else:
@@ -132,27 +134,27 @@ def _response(status: int, codes: list[str]) -> dict[str, Any]:
 
 
 @cache
-def _shape(code: str) -> type[Problem]:
-    """A problem that has this code and no other."""
+def _problem_model(code: str) -> type[Problem]:
+    """Return the Problem model of one code."""
     name = "".join(word.capitalize() for word in code.split("_")) + "Problem"
     base = BudgetProblem if code == "budget_exceeded" else Problem
-    kept: dict[str, Any] = {"status": Literal[CODES[code][0]], "code": Literal[code]}
-    return create_model(name, __base__=base, __doc__=f"The error `{code}`.", **kept)
+    fields: dict[str, Any] = {"status": Literal[CODES[code][0]], "code": Literal[code]}
+    return create_model(name, __base__=base, __doc__=f"The error `{code}`.", **fields)
 
 
-def shapes() -> Iterable[type[Problem]]:
-    return map(_shape, CODES)
+def problem_models() -> Iterable[type[Problem]]:
+    return map(_problem_model, CODES)
 
 
 def examples() -> dict[str, dict[str, Any]]:
-    """One of each, by the name of its schema."""
-    return {_shape(code).__name__: _example(code) for code in CODES}
+    """Return an example of each problem, by the name of its schema."""
+    return {_problem_model(code).__name__: _example(code) for code in CODES}
 
 
-def _retryable(kind: type[ServiceError]) -> set[str]:
-    """The codes of this kind of error, and of kinds of it, that a client may try again."""
-    codes = {kind.code} if kind.retryable else set()
-    return codes.union(*map(_retryable, kind.__subclasses__()))
+def _retryable(error_class: type[ServiceError]) -> set[str]:
+    """Return the retryable codes of an error class and its subclasses."""
+    codes = {error_class.code} if error_class.retryable else set()
+    return codes.union(*map(_retryable, error_class.__subclasses__()))
 
 
 def _example(code: str) -> dict[str, Any]:
@@ -170,4 +172,4 @@ def _example(code: str) -> dict[str, Any]:
     if code == "budget_exceeded":
         amounts = {"budget_usd": 50, "spent_usd": 48.2, "reserved_usd": 1.799}
         example["shortfall"] = {**amounts, "estimated_usd": 0.0031}
-    return _shape(code).model_validate(example).model_dump(mode="json")
+    return _problem_model(code).model_validate(example).model_dump(mode="json")

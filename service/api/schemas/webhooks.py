@@ -1,4 +1,4 @@
-"""Wire shapes of webhook endpoints, their secrets and deliveries."""
+"""Response models of webhook endpoints, their secrets and deliveries."""
 
 from datetime import datetime
 from typing import Literal, Self
@@ -10,14 +10,16 @@ from service.webhooks.sign import shown
 
 
 class WebhookEndpoint(BaseModel):
-    """A URL that hears of your jobs. `disabled_at` is set when it is given up; enable it again."""
+    """A URL that receives events. `disabled_at` is set after repeated failures."""
 
     id: str
     object: Literal["webhook_endpoint"] = "webhook_endpoint"
     url: str
     events: list[str]
     created_at: datetime
-    failing_since: datetime | None = Field(description="Since when every try has failed.")
+    failing_since: datetime | None = Field(
+        description="Since when every delivery attempt has failed."
+    )
     disabled_at: datetime | None
     disabled_reason: str | None
 
@@ -35,7 +37,7 @@ class WebhookEndpoint(BaseModel):
 
 
 class NewWebhookEndpoint(BaseModel):
-    """A new endpoint and the secret that signs what is sent to it."""
+    """A new endpoint and the secret that signs its deliveries."""
 
     endpoint: WebhookEndpoint
     secret: str
@@ -47,7 +49,7 @@ class WebhookEndpointList(BaseModel):
 
 
 class WebhookSecret(BaseModel):
-    """What signs. After a rotation `old_secret` signs too, until `old_secret_until`."""
+    """A signing secret. After a rotation `old_secret` signs too, until `old_secret_until`."""
 
     secret: str
     old_secret: str | None
@@ -64,7 +66,7 @@ class WebhookSecret(BaseModel):
 
 
 class WebhookDelivery(BaseModel):
-    """One event owed to one URL. `id` is the `webhook-id` of every try."""
+    """One event for one URL. `id` is the `webhook-id` header of every attempt."""
 
     id: str
     object: Literal["webhook_delivery"] = "webhook_delivery"
@@ -97,7 +99,7 @@ class WebhookDelivery(BaseModel):
 
 
 class WebhookDeliveryList(BaseModel):
-    """A page; go on with `?after=<last_id>` while `has_more`."""
+    """A page of deliveries; continue with `?after=<last_id>` while `has_more`."""
 
     object: Literal["list"] = "list"
     data: list[WebhookDelivery]

@@ -8,7 +8,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.api.problems import refusal
+from service.api.problems import malformed_http
 from service.cli.processes.connections import Connections
 
 MAX_HEAD_BYTES = 32_768
@@ -193,7 +193,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _tell(self, refused: _Refused) -> None:
         if self.transport.is_closing():
             return
-        status, body = refused.status, refusal(refused.status, refused.detail)
+        status, body = refused.status, malformed_http(refused.status, refused.detail)
         head = (
             f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
