@@ -16,7 +16,7 @@ from service.domain.attempt import Stage, Ticket
 from service.domain.models.card import ModelCard
 from service.domain.models.tuning import Profile, Tuning
 from service.domain.request import VideoRequest
-from service.workers.adapters.base import NOTHING
+from service.workers.adapters.base import NO_CONDITIONS
 from service.workers.adapters.diffusion import DiffusionAdapter
 from service.workers.adapters.registry import make_adapter
 from service.workers.device import find_device, wait_for
@@ -170,7 +170,7 @@ def flops(adapter: DiffusionAdapter, request: VideoRequest) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
-        list(adapter.generate(request, NOTHING, lambda *_: None))
+        list(adapter.generate(request, NO_CONDITIONS, lambda *_: None))
     return int(counter.get_total_flops())
 
 

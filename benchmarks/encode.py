@@ -25,7 +25,7 @@ from service.artifacts.files import Files
 from service.domain.attempt import Ticket
 from service.domain.models.catalog import SLATE
 from service.domain.request import VideoRequest
-from service.workers.adapters.base import NOTHING, Frame
+from service.workers.adapters.base import NO_CONDITIONS, Frame
 from service.workers.adapters.slate import Slate
 from service.workers.recipe import WorkerEnvironment, make_video
 from service.workers.stages import encode
@@ -89,7 +89,9 @@ class GpuTime:
 
 def _speed(request: VideoRequest, rounds: int) -> list[dict[str, GpuTime]]:
     """For each round what `ours` spent and what ffmpeg `alone`."""
-    drawn = list(islice(Slate(SLATE).generate(request, NOTHING, lambda *_: None), DRAWN_FRAMES))
+    drawn = list(
+        islice(Slate(SLATE).generate(request, NO_CONDITIONS, lambda *_: None), DRAWN_FRAMES)
+    )
     with tempfile.TemporaryDirectory(prefix="rushes-bench-", dir=_in_memory()) as folder:
         work = _Work(request, drawn, Path(folder))
         work.check_same()

@@ -26,7 +26,7 @@ from benchmarks.clips import Clip, Subject
 from benchmarks.real_models import ASSEMBLE
 from service.domain.attempt import AttemptFailed
 from service.domain.models.catalog import CARDS
-from service.domain.models.tuning import DEFAULT_LEVERS, Profile, Tuning
+from service.domain.models.tuning import DEFAULT_TUNING, Profile, Tuning
 from service.domain.request import VideoRequest
 
 RESULTS = Path(__file__).parent / "results"
@@ -108,7 +108,7 @@ class Benchmark:
             counted = clips.flops(adapter, subject.request)
             # Two passes and an upsampler are no single call of any pipeline.
             bare = None if subject.card.name == "ltx-13b" else self._bare(adapter, subject)
-        with clips.loaded(subject, DEFAULT_LEVERS) as adapter:
+        with clips.loaded(subject, DEFAULT_TUNING) as adapter:
             ours = {**self._clips(adapter, subject), "peak_gb": _peak_gb()}
             made_with = adapter.made_with
         floor = counted / self.device["matmul_flops"]
@@ -163,18 +163,18 @@ class Benchmark:
             return {**found, "peak_gb": _peak_gb(), "made_with": adapter.made_with}
 
     def _rendered(self, adapter: Any, subject: Subject) -> dict[str, Any]:
-        from service.workers.adapters.base import NOTHING
+        from service.workers.adapters.base import NO_CONDITIONS
 
         _forget_peak()
         spent = []
         for number in range(self._rounds + 1):
             began = time.perf_counter()
-            list(adapter.generate(subject.prompt(number), NOTHING, lambda *_: None))
+            list(adapter.generate(subject.prompt(number), NO_CONDITIONS, lambda *_: None))
             spent.append(time.perf_counter() - began)
         return {"seconds_to_frames": statistics.median(spent[1:])}
 
     def _remembered(self, subject: Subject) -> dict[str, Any]:
-        levers = PLAIN.model_copy(update={"embeddings_bytes": DEFAULT_LEVERS.embeddings_bytes})
+        levers = PLAIN.model_copy(update={"embeddings_bytes": DEFAULT_TUNING.embeddings_bytes})
         with clips.loaded(subject, levers) as adapter:
             clips.clip(adapter, subject.request, self._folder)
             again = [

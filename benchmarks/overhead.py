@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks import clips
 from benchmarks.clips import Subject
 from service.domain.models.catalog import LTX_2B
-from service.domain.models.tuning import DEFAULT_LEVERS
+from service.domain.models.tuning import DEFAULT_TUNING
 from service.domain.request import VideoRequest
 
 MAX_RATIO = 1.05  # what must hold
@@ -46,7 +46,7 @@ def main() -> int:
 
 def _ratios(subject: Subject, folder: Path, rounds: int) -> list[float]:
     found = []
-    with clips.loaded(subject, DEFAULT_LEVERS) as adapter:
+    with clips.loaded(subject, DEFAULT_TUNING) as adapter:
         ways = {
             "ours": lambda request: clips.clip(adapter, request, folder).total,
             "bare": lambda request: clips.bare(adapter, request, folder),

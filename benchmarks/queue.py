@@ -25,7 +25,7 @@ import httpx
 from service.artifacts.files import Files
 from service.cli.processes.lifeline import hold_on
 from service.workers.adapters.registry import make_adapter
-from service.workers.attempt import Warm
+from service.workers.attempt import ModelCache
 from service.workers.pull_worker import PullWorker
 from service.workers.recipe import WorkerEnvironment
 
@@ -158,7 +158,7 @@ def _poll(url: str, folder: Path) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     bench = WorkerEnvironment(Files(folder / "artifacts"), scratch=folder)
     with _Polls(base_url=url, headers=headers, timeout=10, trust_env=False) as client:
-        PullWorker(client, "polling", ["slate"], bench, Warm(make_adapter)).work()
+        PullWorker(client, "polling", ["slate"], bench, ModelCache(make_adapter)).work()
 
 
 def _print(ours: list[Start], polling: list[Start]) -> int:

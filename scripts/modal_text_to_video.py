@@ -212,7 +212,7 @@ class Worker:
                 settings, storage.mounted_artifacts(settings, _ARTIFACTS), scratch
             ),
             worker.warm(settings),
-            patience=settings.running_lease_seconds,
+            retry_seconds=settings.running_lease_seconds,
             interruptions=(modal.exception.InputCancellation,),
             retire=modal.experimental.stop_fetching_inputs,
         )

@@ -1,1 +1,1 @@
-"""Bytes: finished artifacts under a key."""
+"""Artifact stores: a local folder, S3, and a Modal Volume."""

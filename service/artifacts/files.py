@@ -1,4 +1,4 @@
-"""Artifacts as files in a folder: durable when put, never outside the folder."""
+"""Artifact store in a local folder: durable when put, never outside the folder."""
 
 import errno
 import hashlib
@@ -13,17 +13,14 @@ from service.domain.ports import ReadMethod
 
 
 class Files:
-    """An ArtifactStore over `root`; the folder is made when the first artifact comes."""
+    """An ArtifactStore in the folder `root`, which is created by the first artifact."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
 
     def put(self, key: str, source: Path, media_type: str) -> Artifact:
-        """Move `source` to `key`. Readers see all of it or nothing, a power cut included.
-
-        Raises StorageFull.
-        """
-        target = self._place(key)
+        """Move `source` to `key` atomically, also across a power failure. Raises StorageFull."""
+        target = self._path(key)
         part = target.with_name(f".{target.name}.part")
         try:
             _make_folder(target.parent)
@@ -31,7 +28,7 @@ class Files:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 part.unlink(missing_ok=True)
-                raise StorageFull("no room for another clip") from error
+                raise StorageFull("no space left for another video") from error
             raise
         with part.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -43,24 +40,24 @@ class Files:
         )
 
     def copy(self, key: str, target: str) -> bool:
-        """Another name for the same file where the disk knows such, which costs no room."""
-        source, place = self._place(key), self._place(target)
+        """Create a hard link, which takes no space, or a copy where links are not supported."""
+        source, destination = self._path(key), self._path(target)
         if not source.is_file():
             return False
-        _make_folder(place.parent)
-        part = place.with_name(f".{place.name}.part")
+        _make_folder(destination.parent)
+        part = destination.with_name(f".{destination.name}.part")
         part.unlink(missing_ok=True)
         try:
             _link(source, part)
         except FileNotFoundError:
-            return False  # deleted at this very moment
-        part.replace(place)
-        _sync_folder(place.parent)
+            return False  # deleted concurrently
+        part.replace(destination)
+        _sync_folder(destination.parent)
         return True
 
     def path(self, key: str) -> Path | None:
-        place = self._place(key)
-        return place if place.is_file() else None
+        path = self._path(key)
+        return path if path.is_file() else None
 
     def link(
         self, key: str, *, filename: str, lifetime: timedelta, method: ReadMethod = "GET"
@@ -68,21 +65,21 @@ class Files:
         return None
 
     def children(self, prefix: str) -> list[str]:
-        place = self._place(prefix)
-        return sorted(child.name for child in place.iterdir()) if place.is_dir() else []
+        path = self._path(prefix)
+        return sorted(child.name for child in path.iterdir()) if path.is_dir() else []
 
     def delete(self, prefix: str) -> None:
-        place = self._place(prefix)
-        if place.is_dir():
-            shutil.rmtree(place, onerror=_gone_is_fine)
+        path = self._path(prefix)
+        if path.is_dir():
+            shutil.rmtree(path, onerror=_ignore_missing)
         else:
-            place.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
-    def _place(self, key: str) -> Path:
-        place = (self._root / key).resolve()
-        if place == self._root or not place.is_relative_to(self._root):
+    def _path(self, key: str) -> Path:
+        path = (self._root / key).resolve()
+        if path == self._root or not path.is_relative_to(self._root):
             raise ValueError(f"not an artifact key: {key!r}")
-        return place
+        return path
 
 
 def _link(source: Path, target: Path) -> None:
@@ -90,22 +87,22 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except FileNotFoundError:
         raise
-    except OSError:  # a disk without such links, as many shared folders are
+    except OSError:  # a file system without hard links, e.g. many network shares
         shutil.copyfile(source, target)
         with target.open("rb") as file:
             os.fsync(file.fileno())
 
 
 def _make_folder(folder: Path) -> None:
-    """Durable, with all above it that are new: the name of each is in the one above."""
-    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    """Create a folder durably: sync the parent of each new folder, which has its entry."""
+    new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    for each in new:
-        _sync_folder(each.parent)
+    for path in new_folders:
+        _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:
-    """A rename is durable only once its folder is."""
+    """Sync a folder: a rename is durable only after that."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -113,9 +110,9 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _gone_is_fine(
+def _ignore_missing(
     _function: object, _path: object, failure: tuple[object, BaseException, object]
 ) -> None:
-    """Another delete of the same folder was quicker."""
+    """Ignore files that a concurrent delete removed first."""
     if not isinstance(failure[1], FileNotFoundError):
         raise failure[1]

@@ -1,4 +1,4 @@
-"""Artifacts in a bucket: S3, R2, or whatever else speaks its language."""
+"""Artifact store in a bucket: S3, R2, or any other S3-compatible service."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from service.domain.artifact import Artifact
 from service.domain.errors import Unavailable
 from service.domain.ports import ReadMethod
 
-_PART_BYTES = 16 * 1024 * 1024  # uploads larger than this go in parts, several at once
-_MAX_KEYS = 1000  # in one deletion
+_PART_BYTES = 16 * 1024 * 1024  # larger uploads are split into parts, several at once
+_MAX_KEYS = 1000  # per request
 
 
 class S3:
-    """An ArtifactStore over a bucket. `prefix` goes before every key, and ends with a slash or is
-    empty. A bucket that does not answer is Unavailable."""
+    """An ArtifactStore in a bucket. `prefix` precedes every key; it ends with a slash or is empty.
+    All methods but `link` raise Unavailable when the bucket does not answer."""
 
     def __init__(self, client: Any, bucket: str, prefix: str, spool: Spool) -> None:
         self._client = client
@@ -27,7 +27,7 @@ class S3:
         self._spool = spool
 
     def put(self, key: str, source: Path, media_type: str) -> Artifact:
-        """Durable when it returns: the bucket has acknowledged every part."""
+        """Upload `source`; durable on return, when the bucket has acknowledged every part."""
         from boto3.s3.transfer import TransferConfig
 
         with source.open("rb") as file:
@@ -37,7 +37,7 @@ class S3:
         parts = TransferConfig(
             multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=4
         )
-        with _available():
+        with _raise_unavailable():
             self._client.upload_file(
                 str(source), self._bucket, self._prefix + key, ExtraArgs=extra, Config=parts
             )
@@ -45,12 +45,12 @@ class S3:
         return Artifact(key=key, media_type=media_type, size_bytes=size_bytes, sha256=sha256)
 
     def copy(self, key: str, target: str) -> bool:
-        """Within the bucket: the bytes do not come here."""
+        """Copy within the bucket, without downloading."""
         from botocore.exceptions import ClientError
 
         source = {"Bucket": self._bucket, "Key": self._prefix + key}
         try:
-            with _available():
+            with _raise_unavailable():
                 self._client.copy(source, self._bucket, self._prefix + target)
         except ClientError as error:
             if _status(error) == 404:
@@ -59,12 +59,12 @@ class S3:
         return True
 
     def path(self, key: str) -> Path | None:
-        return self._spool.get(key, lambda place: self._fetch(key, place))
+        return self._spool.get(key, lambda file: self._fetch(key, file))
 
     def link(
         self, key: str, *, filename: str, lifetime: timedelta, method: ReadMethod = "GET"
     ) -> str | None:
-        """Signed here and without asking the bucket; good for GET or for HEAD, not for both."""
+        """Sign a URL locally; it is valid for GET or for HEAD, not for both."""
         url: str = self._client.generate_presigned_url(
             "get_object" if method == "GET" else "head_object",
             Params={
@@ -80,36 +80,36 @@ class S3:
         folder = f"{self._prefix}{prefix}/"
         pages = self._client.get_paginator("list_objects_v2")
         names: list[str] = []
-        with _available():
+        with _raise_unavailable():
             for page in pages.paginate(Bucket=self._bucket, Prefix=folder, Delimiter="/"):
-                names += [one["Key"] for one in page.get("Contents", [])]
-                names += [one["Prefix"] for one in page.get("CommonPrefixes", [])]
-        found = {name.removeprefix(folder).rstrip("/") for name in names}
-        return sorted(found - {""})  # some servers list the folder itself
+                names += [item["Key"] for item in page.get("Contents", [])]
+                names += [item["Prefix"] for item in page.get("CommonPrefixes", [])]
+        children = {name.removeprefix(folder).rstrip("/") for name in names}
+        return sorted(children - {""})  # some servers list the folder itself
 
     def delete(self, prefix: str) -> None:
         self._spool.forget(prefix)
         keys: list[dict[str, str]] = []
         pages = self._client.get_paginator("list_objects_v2")
-        with _available():
+        with _raise_unavailable():
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
                 keys += [
-                    {"Key": found["Key"]}
-                    for found in page.get("Contents", [])
-                    if _below(found["Key"], self._prefix + prefix)
+                    {"Key": item["Key"]}
+                    for item in page.get("Contents", [])
+                    if _is_below(item["Key"], self._prefix + prefix)
                 ]
             for start in range(0, len(keys), _MAX_KEYS):
-                some = {"Objects": keys[start : start + _MAX_KEYS], "Quiet": True}
-                answer = self._client.delete_objects(Bucket=self._bucket, Delete=some)
+                batch = {"Objects": keys[start : start + _MAX_KEYS], "Quiet": True}
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete=batch)
                 if answer.get("Errors"):
-                    raise Unavailable(f"the bucket kept {len(answer['Errors'])} objects")
+                    raise Unavailable(f"the bucket did not delete {len(answer['Errors'])} objects")
 
-    def _fetch(self, key: str, place: Path) -> bool:
+    def _fetch(self, key: str, file: Path) -> bool:
         from botocore.exceptions import ClientError
 
         try:
-            with _available():
-                self._client.download_file(self._bucket, self._prefix + key, str(place))
+            with _raise_unavailable():
+                self._client.download_file(self._bucket, self._prefix + key, str(file))
         except ClientError as error:
             if _status(error) == 404:
                 return False
@@ -117,14 +117,14 @@ class S3:
         return True
 
 
-def _below(key: str, prefix: str) -> bool:
-    """`jobs/a` is not below `jobs/ab`, nor the other way round."""
+def _is_below(key: str, prefix: str) -> bool:
+    """Compare whole path segments: `jobs/ab` is not below `jobs/a`."""
     return key == prefix or key.startswith(prefix.rstrip("/") + "/")
 
 
 @contextmanager
-def _available() -> Iterator[None]:
-    """A bucket that is away or overloaded is Unavailable; one that refuses us is a fault."""
+def _raise_unavailable() -> Iterator[None]:
+    """Turn connection errors and overload into Unavailable; refusals propagate."""
     from boto3.exceptions import S3UploadFailedError
     from botocore.exceptions import BotoCoreError, ClientError
 

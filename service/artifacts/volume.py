@@ -1,5 +1,5 @@
-"""Artifacts on a Modal Volume: clips are written where it is mounted, what jobs begin with where
-it is not; each is read by the other side. A Volume that does not answer is Unavailable."""
+"""Artifact stores on a Modal Volume: mounted for workers, which write videos, and remote for the
+API, which writes inputs. Both raise Unavailable when the Volume does not answer."""
 
 import hashlib
 from collections.abc import Iterator
@@ -16,9 +16,8 @@ from service.domain.ports import ReadMethod
 
 
 class MountedVolume(Files):
-    """For a worker, which has the Volume at `root`. What it changes is committed before a method
-    returns. What another container has committed since this one started is there after a reload,
-    which needs that no file of the Volume is open."""
+    """The worker's store, mounted at `root`. Methods commit changes before they return. Commits of
+    other containers become visible by a reload, which fails while a file of the Volume is open."""
 
     def __init__(self, root: Path, volume: Any) -> None:
         super().__init__(root)
@@ -30,16 +29,16 @@ class MountedVolume(Files):
         return artifact
 
     def copy(self, key: str, target: str) -> bool:
-        copied = super().copy(key, target)
+        exists = super().copy(key, target)
         self._commit()
-        return copied
+        return exists
 
     def path(self, key: str) -> Path | None:
-        found = super().path(key)
-        if found is None:
+        path = super().path(key)
+        if path is None:
             self._reload()
-            found = super().path(key)
-        return found
+            path = super().path(key)
+        return path
 
     def children(self, prefix: str) -> list[str]:
         self._reload()
@@ -50,19 +49,19 @@ class MountedVolume(Files):
         self._commit()
 
     def _commit(self) -> None:
-        with _modal():
+        with _raise_unavailable():
             self._volume.commit()
 
     def _reload(self) -> None:
-        with _modal():
+        with _raise_unavailable():
             self._volume.reload()
 
 
 class RemoteVolume:
-    """For the API: it reads and writes through Modal's interface and mounts nothing.
+    """The API's store, which uses Modal's client and mounts nothing.
 
-    A mounted Volume shows other containers' commits only after a reload, during which it looks
-    empty to everybody.
+    A mounted Volume shows other containers' commits only after a reload, during which it appears
+    empty.
     """
 
     def __init__(self, volume: Any, spool: Spool) -> None:
@@ -70,11 +69,11 @@ class RemoteVolume:
         self._spool = spool
 
     def put(self, key: str, source: Path, media_type: str) -> Artifact:
-        """Durable when it returns: an upload is committed as a whole."""
+        """Upload `source`; durable on return, as an upload is committed as a whole."""
         with source.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size_bytes = source.stat().st_size
-        with _modal(), self._volume.batch_upload(force=True) as batch:
+        with _raise_unavailable(), self._volume.batch_upload(force=True) as batch:
             batch.put_file(str(source), f"/{key}")
         source.unlink()
         return Artifact(key=key, media_type=media_type, size_bytes=size_bytes, sha256=sha256)
@@ -83,12 +82,12 @@ class RemoteVolume:
         source = self.path(key)
         if source is None:
             return False
-        with _modal(), self._volume.batch_upload(force=True) as batch:
+        with _raise_unavailable(), self._volume.batch_upload(force=True) as batch:
             batch.put_file(str(source), f"/{target}")
         return True
 
     def path(self, key: str) -> Path | None:
-        return self._spool.get(key, lambda place: self._fetch(key, place))
+        return self._spool.get(key, lambda file: self._fetch(key, file))
 
     def link(
         self, key: str, *, filename: str, lifetime: timedelta, method: ReadMethod = "GET"
@@ -96,35 +95,35 @@ class RemoteVolume:
         return None
 
     def children(self, prefix: str) -> list[str]:
-        with _modal(), suppress(*_missing()):
+        with _raise_unavailable(), suppress(*_not_found_errors()):
             return sorted(Path(entry.path).name for entry in self._volume.listdir(f"/{prefix}"))
         return []
 
     def delete(self, prefix: str) -> None:
         self._spool.forget(prefix)
-        with _modal(), suppress(*_missing()):
+        with _raise_unavailable(), suppress(*_not_found_errors()):
             self._volume.remove_file(f"/{prefix}", recursive=True)
 
-    def _fetch(self, key: str, place: Path) -> bool:
-        with _modal(), suppress(*_missing()):
-            with place.open("wb") as file:
+    def _fetch(self, key: str, file: Path) -> bool:
+        with _raise_unavailable(), suppress(*_not_found_errors()):
+            with file.open("wb") as stream:
                 for chunk in self._volume.read_file(key):
-                    file.write(chunk)
+                    stream.write(chunk)
             return True
         return False
 
 
 @contextmanager
-def _modal() -> Iterator[None]:
-    """Modal has no one class for all that goes wrong on the way to it."""
+def _raise_unavailable() -> Iterator[None]:
+    """Turn every exception into Unavailable: Modal's have no common base class."""
     try:
         yield
     except Exception as error:
         raise Unavailable(f"the Volume does not answer: {error!r}") from error
 
 
-def _missing() -> tuple[type[Exception], ...]:
-    """Modal says it in more than one way."""
+def _not_found_errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions that Modal raises for a missing file."""
     from modal.exception import NotFoundError
 
     return FileNotFoundError, NotFoundError

@@ -1,14 +1,14 @@
-"""The one fact in EXIF that an image needs."""
+"""Read the orientation from EXIF."""
 
 import struct
 
 _ORIENTATION = 0x0112
-_TYPES = {3: "H", 4: "I"}  # SHORT, as the standard has it, and LONG, as some programs write it
+_TYPES = {3: "H", 4: "I"}  # SHORT, per the standard, and LONG, which some programs write
 _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
 
 
-def orientation(exif: bytes) -> int:
-    """2 to 8 for the ways to be turned; 1, or a number of no meaning, when it stands upright."""
+def read_orientation(exif: bytes) -> int:
+    """Return the orientation; all but 2 to 8 mean upright."""
     tiff = exif.removeprefix(b"Exif\0\0")
     order = _BYTE_ORDERS.get(tiff[:2])
     if order is None:
@@ -17,10 +17,10 @@ def orientation(exif: bytes) -> int:
         (start,) = struct.unpack_from(f"{order}I", tiff, 4)
         (entries,) = struct.unpack_from(f"{order}H", tiff, start)
         for entry in range(entries):
-            place = start + 2 + 12 * entry
-            tag, kind = struct.unpack_from(f"{order}HH", tiff, place)
+            offset = start + 2 + 12 * entry
+            tag, kind = struct.unpack_from(f"{order}HH", tiff, offset)
             if tag == _ORIENTATION and kind in _TYPES:
-                return int(struct.unpack_from(order + _TYPES[kind], tiff, place + 8)[0])
+                return int(struct.unpack_from(order + _TYPES[kind], tiff, offset + 8)[0])
     except struct.error:
         return 1
     return 1

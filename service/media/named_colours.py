@@ -1,8 +1,8 @@
-"""Colours of still images by name: the numbers of ITU-T H.273, without a pixel in sight."""
+"""Colours of still images by their code points in ITU-T H.273."""
 
 from dataclasses import dataclass
 
-# Red, green, blue and white, each x and y.
+# x and y of red, green, blue and white.
 _D65 = (0.3127, 0.3290)
 BT709 = (0.640, 0.330, 0.300, 0.600, 0.150, 0.060, *_D65)
 _PRIMARIES = {
@@ -20,7 +20,7 @@ PQ, HLG = 16, 18
 
 @dataclass(frozen=True)
 class Colours:
-    """`transfer` is a number of H.273, or a gamma where that is None; both None: that of sRGB."""
+    """Primaries and transfer: a code point of H.273, or a gamma; both None mean sRGB's."""
 
     primaries: tuple[float, ...] = BT709
     transfer: int | None = None
@@ -31,9 +31,9 @@ class Colours:
         return self.transfer in (PQ, HLG)
 
 
-def named(primaries: int, transfer: int) -> Colours | None:
-    """Of H.273's numbers; None where they are shown as sRGB is, or have no meaning here. What
-    cameras call BT.709 and the like is shown so by every program."""
+def colours_of(primaries: int, transfer: int) -> Colours | None:
+    """Look up code points of H.273; None for sRGB and unknown ones. The transfer of BT.709 and the
+    like counts as sRGB's, as in every viewer."""
     colours = Colours(
         _PRIMARIES.get(primaries, BT709),
         transfer if transfer in (PQ, HLG) else None,

@@ -1,12 +1,12 @@
-"""What a file is by its first bytes, how large a picture by its header: nothing is decoded."""
+"""Detect the type of a file by its first bytes and the size of an image by its header."""
 
 import re
 from pathlib import Path
 from typing import BinaryIO
 
 from service.media import heif
-from service.media.exif import orientation
-from service.media.image_parts import NoImage
+from service.media.exif import read_orientation
+from service.media.image_parts import InvalidImage
 
 _HEADS = (
     (rb"\x89PNG\r\n\x1a\n", "image/png"),
@@ -17,16 +17,16 @@ _HEADS = (
     (rb"\x1aE\xdf\xa3", "video/webm"),  # or Matroska, which differs further on
 )
 _TYPES = [(re.compile(head, re.DOTALL), media_type) for head, media_type in _HEADS]
-_MAX_INDEX_BYTES = 1 << 20  # at the beginning of a HEIC; a telephone's has some thousands
+_MAX_INDEX_BYTES = 1 << 20  # at the beginning of a HEIC; phones write a few thousand
 _MAX_SEGMENTS = 1_000  # before the size of a JPEG; real ones have tens
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 
 
 def media_type(file: Path) -> str | None:
-    """One of those that are taken; None for every other file."""
-    with file.open("rb") as opened:
-        head = opened.read(16)
+    """Return the supported media type of a file, or None."""
+    with file.open("rb") as stream:
+        head = stream.read(16)
     photo = heif.media_type(head)
     if photo is not None:
         return photo
@@ -34,18 +34,18 @@ def media_type(file: Path) -> str | None:
 
 
 def image_size(file: Path) -> tuple[int, int] | None:
-    """Width and height, upright, as the header claims. None where there is no telling: whether the
-    picture is one is found out by whoever decodes it."""
+    """Return the upright width and height that the header claims, or None. Only decoding shows
+    that the image is valid."""
     kind = media_type(file)
-    with file.open("rb") as opened:
+    with file.open("rb") as stream:
         if kind == "image/png":
-            size = _png(opened.read(24))
+            size = _png(stream.read(24))
         elif kind == "image/webp":
-            size = _webp(opened.read(30))
+            size = _webp(stream.read(30))
         elif kind == "image/jpeg":
-            size = _jpeg(opened)
+            size = _jpeg(stream)
         elif kind in ("image/heic", "image/avif"):
-            size = _photo(opened.read(_MAX_INDEX_BYTES))
+            size = _photo(stream.read(_MAX_INDEX_BYTES))
         else:
             size = None
     return size if size and all(size) else None
@@ -58,7 +58,7 @@ def _png(head: bytes) -> tuple[int, int] | None:
 
 
 def _webp(head: bytes) -> tuple[int, int] | None:
-    """The first chunk says it in one of three ways (RFC 9649)."""
+    """Read the size from the first chunk, which has one of three formats (RFC 9649)."""
     kind, body = head[12:16], head[20:]
     if len(body) < 10:
         return None
@@ -73,16 +73,16 @@ def _webp(head: bytes) -> tuple[int, int] | None:
 
 def _photo(head: bytes) -> tuple[int, int] | None:
     try:
-        parts = heif.take_apart(head)
-    except NoImage:
+        parts = heif.parse(head)
+    except InvalidImage:
         return None
-    return (parts.height, parts.width) if parts.turned else (parts.width, parts.height)
+    return (parts.height, parts.width) if parts.is_rotated else (parts.width, parts.height)
 
 
 def _jpeg(file: BinaryIO) -> tuple[int, int] | None:
-    """Goes from segment to segment, past all that may stand before the size."""
+    """Skip from segment to segment up to the frame header."""
     file.seek(2)
-    turned = False
+    is_rotated = False
     for _ in range(_MAX_SEGMENTS):
         marker = _marker(file)
         if marker is None:
@@ -93,10 +93,10 @@ def _jpeg(file: BinaryIO) -> tuple[int, int] | None:
         if length < 2:
             return None
         if marker in _FRAMES:
-            height, width = (int.from_bytes(file.read(3)[-2:], "big"), _two(file))
-            return (height, width) if turned else (width, height)
+            height, width = (int.from_bytes(file.read(3)[-2:], "big"), _read_uint16(file))
+            return (height, width) if is_rotated else (width, height)
         if marker == 0xE1:
-            turned = turned or 5 <= orientation(file.read(length - 2)) <= 8
+            is_rotated = is_rotated or 5 <= read_orientation(file.read(length - 2)) <= 8
         else:
             file.seek(length - 2, 1)
     return None
@@ -111,5 +111,5 @@ def _marker(file: BinaryIO) -> int | None:
     return byte[0] if byte else None
 
 
-def _two(file: BinaryIO) -> int:
+def _read_uint16(file: BinaryIO) -> int:
     return int.from_bytes(file.read(2), "big")

@@ -10,7 +10,7 @@ from service.wiring.rules import egress_rules, tuning
 from service.workers.stages.fetch import Sources
 
 if TYPE_CHECKING:
-    from service.workers.attempt import Warm
+    from service.workers.attempt import ModelCache
     from service.workers.recipe import WorkerEnvironment
 
 
@@ -34,10 +34,10 @@ def build_worker_environment(
     return WorkerEnvironment(artifacts, scratch, sources(settings), settings.ahead_bytes)
 
 
-def warm(settings: Settings) -> "Warm":
+def warm(settings: Settings) -> "ModelCache":
     """Build the cache of model adapters, with the weights and tuning of the settings."""
     from service.workers.adapters.registry import make_adapter
-    from service.workers.attempt import Warm
+    from service.workers.attempt import ModelCache
 
     options = tuning(settings)
-    return Warm(lambda card: make_adapter(card, settings.weights.get(card.name), options))
+    return ModelCache(lambda card: make_adapter(card, settings.weights.get(card.name), options))

@@ -1,1 +1,1 @@
-"""What runs beside the GPU: it knows neither the database nor who sent the work."""
+"""Workers: code that runs beside the GPU, without access to the database."""

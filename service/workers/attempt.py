@@ -1,4 +1,4 @@
-"""One attempt, whatever comes of it: an outcome or a failure, never an accident."""
+"""Run one attempt and turn every exception but Lost into a failure."""
 
 import time
 from collections.abc import Callable
@@ -15,117 +15,121 @@ from service.domain.attempt import (
 from service.domain.errors import Lost, StorageFull, Unavailable
 from service.domain.models.card import ModelCard
 from service.log import Log
-from service.workers import machine
 from service.workers.adapters.base import Adapter
 from service.workers.device import release_memory
-from service.workers.machine import reason_of
+from service.workers.machine import machine_failure, machine_fault_reason
 from service.workers.recipe import WorkerEnvironment, make_video
-from service.workers.reporter import GivenBack, HttpReporter
+from service.workers.reporter import AttemptReleased, HttpReporter
 from service.workers.stopwatch import Stopwatch
 
 log = Log(__name__)
 
 
-class Warm:
-    """The adapter of the model that was used last; one is kept, for two do not share a GPU well."""
+class ModelCache:
+    """Holds the adapter of the last model only: two models do not share a GPU well."""
 
     def __init__(self, make: Callable[[ModelCard], Adapter]) -> None:
         self._make = make
-        self._ahead = 0.0
-        self.kept: tuple[ModelCard, Adapter] | None = None
+        self._preload_seconds = 0.0
+        self.entry: tuple[ModelCard, Adapter] | None = None
 
     def adapter(self, card: ModelCard) -> Adapter:
-        if self.kept is None or self.kept[0] != card:
-            self.kept = None
-            release_memory()  # its memory is free before the next one is made
-            self.kept = (card, self._make(card))
-        return self.kept[1]
+        if self.entry is None or self.entry[0] != card:
+            self.entry = None
+            release_memory()  # before the next model takes memory
+            self.entry = (card, self._make(card))
+        return self.entry[1]
 
     def load(self, card: ModelCard) -> None:
-        """Bring a model to where it runs before anybody asks for it; the next attempt pays."""
-        began = time.perf_counter()
+        """Load a model before its first attempt, to which the time is billed."""
+        start = time.perf_counter()
         try:
             self.adapter(card).load()
         finally:
-            self._ahead += time.perf_counter() - began
+            self._preload_seconds += time.perf_counter() - start
 
-    def stopwatch(self, hand_on: Callable[[], None] | None = None) -> Stopwatch:
-        """For an attempt that begins now, and hands the model on when it has made its frames."""
-        ahead, self._ahead = self._ahead, 0.0
-        return Stopwatch(ahead, hand_on)
+    def stopwatch(self, on_model_free: Callable[[], None] | None = None) -> Stopwatch:
+        """Start the stopwatch of an attempt, with the preloading that it has to pay for."""
+        seconds, self._preload_seconds = self._preload_seconds, 0.0
+        return Stopwatch(seconds, on_model_free)
 
 
-def attempt(
+def run_attempt(
     ticket: Ticket,
-    warm: Warm,
-    bench: WorkerEnvironment,
+    model_cache: ModelCache,
+    environment: WorkerEnvironment,
     reporter: HttpReporter,
     prefix: str,
-    hand_on: Callable[[], None] | None = None,
-) -> Outcome | Failure | GivenBack:
-    """Carry out a ticket; `hand_on` is called when the model may make another clip meanwhile.
-    Raises Lost when it is another's, and no other Exception."""
-    watch = warm.stopwatch(None if hand_on is None else _in_turn(reporter.let_model_go, hand_on))
+    on_model_free: Callable[[], None] | None = None,
+) -> Outcome | Failure | AttemptReleased:
+    """Run a ticket; `on_model_free` is called once another attempt may use the model.
+
+    Raises Lost on a stale fencing token, and no other Exception.
+    """
+    callbacks = on_model_free and _call_all(reporter.release_model, on_model_free)
+    watch = model_cache.stopwatch(callbacks)
     adapter = None
 
-    def spent() -> GivenBack:
-        # Of our own adapter: by now the warm one may be the next clip's. Before the model is
-        # loaded nobody knows what it runs on.
+    def usage() -> AttemptReleased:
+        # Of this attempt's adapter: the cache may hold the next one's by now. The GPU is unknown
+        # before the model is loaded.
         gpu = None if adapter is None else adapter.gpu
-        return GivenBack(gpu, None if gpu is None else watch.spent())
+        return AttemptReleased(gpu, None if gpu is None else watch.gpu_seconds())
 
     try:
-        adapter = warm.adapter(ticket.card)
-        return make_video(ticket, adapter, bench, prefix, reporter.step, watch)
-    except AttemptFailed as failed:
-        found = failed
+        adapter = model_cache.adapter(ticket.card)
+        return make_video(ticket, adapter, environment, prefix, reporter.step, watch)
+    except AttemptFailed as error:
+        reason = error
     except Lost:
         raise
     except WorkerStopping:
-        return spent()
+        return usage()
     except Exception as fault:  # noqa: BLE001
-        found = _judged(fault, ticket, bench)
-    log.info("attempt failed", **named(ticket), kind=found.kind, code=found.code)
-    return failure(found, reporter.stage, spent())
+        reason = _classify(fault, ticket, environment)
+    log.info("attempt failed", **log_fields(ticket), kind=reason.kind, code=reason.code)
+    return to_failure(reason, reporter.stage, usage())
 
 
-def _judged(fault: Exception, ticket: Ticket, bench: WorkerEnvironment) -> AttemptFailed:
-    """Judge what nobody planned: it is the machine's fault, or ours."""
-    reason = reason_of(fault, bench.scratch)
+def _classify(fault: Exception, ticket: Ticket, environment: WorkerEnvironment) -> AttemptFailed:
+    """Classify an unexpected exception as a fault of the machine or a bug."""
+    reason = machine_fault_reason(fault, environment.scratch)
     if reason is None:
-        log.error("attempt failed by a fault of ours", fault, **named(ticket))
-        return _UNPLANNED
-    log.error("attempt failed by a fault of the machine", fault, **named(ticket), reason=reason)
+        log.error("attempt failed by a bug in the worker", fault, **log_fields(ticket))
+        return _WORKER_ERROR
+    log.error(
+        "attempt failed by a fault of the machine", fault, **log_fields(ticket), reason=reason
+    )
     is_storage = isinstance(fault, Unavailable | StorageFull)
-    return machine.failed(reason, "storage_unavailable" if is_storage else "machine_fault")
+    return machine_failure(reason, "storage_unavailable" if is_storage else "machine_fault")
 
 
-def failure(failed: AttemptFailed, stage: Stage, spent: GivenBack) -> Failure:
-    """As it is reported."""
+def to_failure(error: AttemptFailed, stage: Stage, usage: AttemptReleased) -> Failure:
+    """Build the report of a failed attempt."""
     return Failure(
-        kind=failed.kind,
-        code=failed.code,
-        message=failed.message[:2000],
+        kind=error.kind,
+        code=error.code,
+        message=error.message[:2000],
         stage=stage,
-        of_model=failed.of_model,
-        gpu=spent.gpu,
-        gpu_seconds=spent.gpu_seconds,
+        of_model=error.of_model,
+        gpu=usage.gpu,
+        gpu_seconds=usage.gpu_seconds,
     )
 
 
-def _in_turn(*acts: Callable[[], None]) -> Callable[[], None]:
-    def do() -> None:
-        for act in acts:
-            act()
+def _call_all(*callbacks: Callable[[], None]) -> Callable[[], None]:
+    def call() -> None:
+        for callback in callbacks:
+            callback()
 
-    return do
+    return call
 
 
-def named(ticket: Ticket) -> dict[str, str | int]:
-    """What a line of the log calls it."""
+def log_fields(ticket: Ticket) -> dict[str, str | int]:
+    """Return the fields that identify an attempt in log lines."""
     return {"job": ticket.job_id, "attempt": ticket.attempt}
 
 
-_UNPLANNED = AttemptFailed(
+_WORKER_ERROR = AttemptFailed(
     FailureKind.INTERNAL, "worker_error", "the worker failed; its log says why"
 )

@@ -1,4 +1,4 @@
-"""A worker that is called with its ticket, as on Modal: one attempt a call, always an answer."""
+"""The worker that is called with a ticket, as on Modal: one attempt per call."""
 
 import tempfile
 from collections.abc import Callable
@@ -17,85 +17,86 @@ from service.domain.errors import Lost, StorageFull, Unavailable
 from service.domain.ids import JobId
 from service.domain.models.card import ModelCard
 from service.log import Log
-from service.workers.attempt import Warm, attempt, named
+from service.workers.attempt import ModelCache, log_fields, run_attempt
 from service.workers.probe import probe
 from service.workers.readiness import Readiness
 from service.workers.recipe import WorkerEnvironment
-from service.workers.reporter import CallbackRefused, GivenBack, HttpReporter
+from service.workers.reporter import ApiUnreachable, AttemptReleased, HttpReporter
 
 log = Log(__name__)
 
 
 @dataclass
 class CallWorker:
-    """Keeps its model warm between calls. It raises no Exception, whatever happens: whoever asks
-    the call could not tell a builtin TimeoutError from a call that still runs."""
+    """Keeps its model loaded between calls, and raises no Exception: the caller could not tell a
+    builtin TimeoutError from a call that is still running."""
 
-    bench: WorkerEnvironment
-    warm: Warm
-    # For how long an API that cannot be reached is asked again: every second of it is a GPU's.
-    patience: float = 30.0
-    # What the platform raises in a call that it cancels; none of it is an Exception.
+    environment: WorkerEnvironment
+    model_cache: ModelCache
+    # Seconds to retry callbacks to an unreachable API; the GPU is billed meanwhile.
+    retry_seconds: float = 30.0
+    # The BaseExceptions that the platform raises in a call that it cancels.
     interruptions: tuple[type[BaseException], ...] = ()
-    # Has the platform give this container no further call, and end it.
+    # Makes the platform end this container after the running call.
     retire: Callable[[], object] = lambda: None
     readiness: Readiness = field(init=False)
 
     def __post_init__(self) -> None:
-        self.readiness = Readiness(lambda: probe(self.bench))
+        self.readiness = Readiness(lambda: probe(self.environment))
 
     def load(self, card: ModelCard) -> None:
-        """Bring the model to where it runs, ahead of the first call. What fails here fails again
-        in a call, where it can be told."""
+        """Load the model before the first call. A failure is only logged: the call reports it."""
         try:
-            self.warm.load(card)
+            self.model_cache.load(card)
         except Exception as fault:  # noqa: BLE001
-            log.error("model could not be loaded ahead", fault, model=card.name)
+            log.error("model could not be preloaded", fault, model=card.name)
 
-    def run(self, told: dict[str, Any], call_id: str) -> dict[str, Any]:
-        """Carry out the ticket `told`; answers a CallEnd as plain JSON, or, after a fault of ours,
-        what is none, which reads as a call that died."""
+    def run(self, ticket_json: dict[str, Any], call_id: str) -> dict[str, Any]:
+        """Run a ticket; return a CallEnd as JSON, or after a bug an object that is none, which
+        counts as a crashed call."""
         try:
-            ticket = Ticket.model_validate(told)
-            return self._attempt(ticket, call_id).model_dump(mode="json")
+            ticket = Ticket.model_validate(ticket_json)
+            return self._run(ticket, call_id).model_dump(mode="json")
         except (Exception, SystemExit) as fault:  # noqa: BLE001
             log.error("call failed", fault, call=call_id)
             return {"version": 1, "error": "the call failed; its log says why"}
 
-    def _attempt(self, ticket: Ticket, call_id: str) -> CallEnd:
+    def _run(self, ticket: Ticket, call_id: str) -> CallEnd:
         with httpx.Client(base_url=ticket.api_url, timeout=10, trust_env=False) as client:
             reporter = HttpReporter(
-                client, ticket, Event(), call_id=call_id, patience=self.patience
+                client, ticket, Event(), call_id=call_id, retry_seconds=self.retry_seconds
             )
             try:
-                prefix, begun = _begin(ticket, reporter, call_id)
-                if not begun:
-                    _leave_sign(self.bench, prefix, ticket)
-                # Unheard, it is silent: an API that is back by then would refuse each heartbeat
-                # under the ticket's fence, and so stop the very clip that it is to adopt.
-                with reporter if begun else nullcontext():
-                    made = attempt(ticket, self.warm, self.bench, reporter, prefix)
-                    assert not isinstance(made, GivenBack), "nobody asks it to stop"
-                    self._retire_if_unfit(made)
-                    if begun:
-                        _tell(reporter, made)
-            except Lost as lost:
-                log.warning("attempt is not ours", **named(ticket), error=lost)
-                return _end(ticket, reporter.fence, False, None)
+                prefix, has_begun = _begin(ticket, reporter, call_id)
+                if not has_begun:
+                    _put_begin_marker(self.environment, prefix, ticket)
+                # Without begin it sends no heartbeats: an API that is back by then would refuse
+                # them under the ticket's fencing token, and end the attempt that it can adopt.
+                with reporter if has_begun else nullcontext():
+                    result = run_attempt(
+                        ticket, self.model_cache, self.environment, reporter, prefix
+                    )
+                    assert not isinstance(result, AttemptReleased), "it is never told to stop"
+                    self._retire_if_unfit(result)
+                    if has_begun:
+                        _report(reporter, result)
+            except Lost as error:
+                log.warning("attempt is lost", **log_fields(ticket), error=error)
+                return _call_end(ticket, reporter.fence, False, None)
             except self.interruptions:
-                log.info("call canceled", **named(ticket))
+                log.info("call canceled", **log_fields(ticket))
                 with suppress(Lost):
                     reporter.fail(_CANCELED)
                 raise
-        return _end(ticket, reporter.fence, begun, made)
+        return _call_end(ticket, reporter.fence, has_begun, result)
 
-    def _retire_if_unfit(self, made: Outcome | Failure) -> None:
-        """Before the end is told: the job's next call is not to come to this container."""
-        self.readiness.note(made)
+    def _retire_if_unfit(self, result: Outcome | Failure) -> None:
+        """Retire before reporting, so that the job's next call goes to another container."""
+        self.readiness.record(result)
         if not self.readiness.can_work():
             try:
                 self.retire()
-            except Exception as fault:  # noqa: BLE001 - the attempt's end is to be told all the same
+            except Exception as fault:  # noqa: BLE001 - the attempt's result is still reported
                 log.error("container could not be retired", fault)
 
 
@@ -103,43 +104,45 @@ _CANCELED = Failure(kind=FailureKind.CANCELED, code="canceled", message="the cal
 
 
 def _begin(ticket: Ticket, reporter: HttpReporter, call_id: str) -> tuple[str, bool]:
-    """The prefix for the bytes, and whether the API knows that we have begun. Raises Lost."""
+    """Return the artifact prefix, and False if the API could not be told. Raises Lost."""
     try:
         return reporter.begin(), True
-    except CallbackRefused:
-        # It may well be ours: go on, and let the answer of this call tell.
-        log.warning("the API cannot be reached", **named(ticket), api=ticket.api_url)
+    except ApiUnreachable:
+        # The attempt may still be valid: run it, and return the result from the call.
+        log.warning("the API cannot be reached", **log_fields(ticket), api=ticket.api_url)
         return lone_prefix(JobId(ticket.job_id), ticket.fence, call_id), False
 
 
-def _leave_sign(bench: WorkerEnvironment, prefix: str, ticket: Ticket) -> None:
-    """Tell by the bytes alone that somebody works here: a silent call is not waited for so long."""
+def _put_begin_marker(environment: WorkerEnvironment, prefix: str, ticket: Ticket) -> None:
+    """Put an artifact that shows that the attempt has begun: silent calls are given up sooner."""
     try:
-        with tempfile.TemporaryDirectory(dir=bench.scratch) as folder:
-            sign = Path(folder, BEGUN_SIGN)
-            sign.write_text(ticket.attempt_id)
-            bench.artifacts.put(f"{prefix}/{BEGUN_SIGN}", sign, "text/plain")
+        with tempfile.TemporaryDirectory(dir=environment.scratch) as folder:
+            marker = Path(folder, BEGUN_SIGN)
+            marker.write_text(ticket.attempt_id)
+            environment.artifacts.put(f"{prefix}/{BEGUN_SIGN}", marker, "text/plain")
     except (Unavailable, StorageFull, OSError) as error:
-        log.warning("no sign could be left", **named(ticket), error=error)
+        log.warning("begin marker could not be stored", **log_fields(ticket), error=error)
 
 
-def _tell(reporter: HttpReporter, made: Outcome | Failure) -> None:
-    """An API that does not hear it reads it in the answer of the call."""
+def _report(reporter: HttpReporter, result: Outcome | Failure) -> None:
+    """Report the result; an unreachable API reads it from the call's return value."""
     try:
-        if isinstance(made, Outcome):
-            reporter.finish(made)
+        if isinstance(result, Outcome):
+            reporter.finish(result)
         else:
-            reporter.fail(made)
-    except CallbackRefused as error:
-        log.warning("the end was not heard", error=error)
+            reporter.fail(result)
+    except ApiUnreachable as error:
+        log.warning("the result could not be reported", error=error)
 
 
-def _end(ticket: Ticket, fence: int, begun: bool, made: Outcome | Failure | None) -> CallEnd:
+def _call_end(
+    ticket: Ticket, fence: int, has_begun: bool, result: Outcome | Failure | None
+) -> CallEnd:
     return CallEnd(
         job_id=ticket.job_id,
         attempt=ticket.attempt,
         fence=fence,
-        begun=begun,
-        outcome=made if isinstance(made, Outcome) else None,
-        failure=made if isinstance(made, Failure) else None,
+        begun=has_begun,
+        outcome=result if isinstance(result, Outcome) else None,
+        failure=result if isinstance(result, Failure) else None,
     )

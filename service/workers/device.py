@@ -1,6 +1,6 @@
-"""What torch runs on here: which accelerator there is, and what it means to run out of its memory.
+"""The accelerator that torch runs on: selection, placement of models, and out-of-memory errors.
 
-Torch is imported inside, so that a worker of the sandbox needs none.
+Torch is imported inside functions, so that the sandbox does not need it.
 """
 
 import gc
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def find_device() -> "torch.device":
-    """CUDA before Apple's MPS before the CPU."""
+    """Select CUDA, else Apple's MPS, else the CPU."""
     import torch
 
     if torch.cuda.is_available():
@@ -28,14 +28,14 @@ def find_device() -> "torch.device":
 
 
 def best_dtype(device: "torch.device") -> "torch.dtype":
-    """Never float16, which T5 overflows. A CPU gains nothing from bfloat16 but its rounding."""
+    """Return bfloat16, or float32 on a CPU; never float16, in which T5 overflows."""
     import torch
 
     return torch.float32 if device.type == "cpu" else torch.bfloat16
 
 
 def gpu_name(device: "torch.device") -> str | None:
-    """As its maker calls it; None on a CPU."""
+    """Return the accelerator's product name; None on a CPU."""
     import torch
 
     names = {"cuda": torch.cuda.get_device_name, "mps": torch.backends.mps.get_name}
@@ -45,10 +45,10 @@ def gpu_name(device: "torch.device") -> str | None:
 def place(
     pipe: Any, device: "torch.device", card: ModelCard, profile: Profile = Profile.FULL
 ) -> str:
-    """Bring a diffusers pipeline to the device: whole where it fits, else each part when it works.
+    """Move a diffusers pipeline to the device, whole where it fits, else with CPU offload.
 
-    The parts then wait in the main memory, and every clip pays for moving them. A pipeline that
-    is placed already can be placed otherwise. Answers in a word how it was placed.
+    With offload, components wait in main memory, and every clip takes longer. A pipeline can be
+    placed again with another profile. Returns "whole" or "part by part".
     """
     if device.type == "cuda" and (profile is Profile.SMALL or not fits(card, memory_of(device))):
         pipe.enable_model_cpu_offload(device=device)
@@ -59,14 +59,14 @@ def place(
 
 
 def memory_of(device: "torch.device") -> int:
-    """Bytes on a CUDA device, free or not."""
+    """Return the total bytes of a CUDA device, free or not."""
     import torch
 
     return int(torch.cuda.mem_get_info(device)[1])
 
 
 def empty_cache() -> None:
-    """What torch keeps for later goes back to the device."""
+    """Return memory that torch caches to the device."""
     import torch
 
     if torch.cuda.is_available():
@@ -74,20 +74,19 @@ def empty_cache() -> None:
 
 
 def release_memory() -> None:
-    """The memory of a model that nobody uses any more is free: its parts name each other, so that
-    Python would keep them until it next looks."""
+    """Free the memory of unreferenced models, whose components form reference cycles."""
     gc.collect()
     if "torch" in sys.modules:
         empty_cache()
 
 
 def fits(card: ModelCard, memory: int) -> bool:
-    """Whether a device with `memory` bytes holds all parts of the model, and its work, at once."""
+    """Check that the model and its working memory fit a device of `memory` bytes."""
     return card.gpu_memory_gb is None or memory >= card.gpu_memory_gb * 1e9
 
 
 def wait_for(device: "torch.device") -> None:
-    """A GPU runs behind Python; come back when it has done what it was given."""
+    """Block until the device has finished its queued work."""
     import torch
 
     torch.get_device_module(device).synchronize()
@@ -95,14 +94,14 @@ def wait_for(device: "torch.device") -> None:
 
 @contextmanager
 def out_of_memory(message: str) -> Iterator[None]:
-    """Running out of the device's memory within raises AttemptFailed with `message`."""
+    """Turn running out of device memory inside the block into AttemptFailed with `message`."""
     try:
         yield
     except RuntimeError as exc:
         if not is_out_of_memory(exc):
             raise
-        # The traceback holds every tensor that was alive inside the model: let go of them now,
-        # not when the failure has been reported.
+        # The traceback references every tensor that was alive inside the model: free them now,
+        # before the failure is reported.
         traceback.clear_frames(exc.__traceback__)
         raise AttemptFailed(FailureKind.OOM, "out_of_memory", message) from exc
 
@@ -110,6 +109,6 @@ def out_of_memory(message: str) -> Iterator[None]:
 def is_out_of_memory(exc: RuntimeError) -> bool:
     import torch
 
-    # CUDA has a type for it; MPS and the CPU say it in words.
-    words = ("MPS backend out of memory", "DefaultCPUAllocator: ")
-    return isinstance(exc, torch.OutOfMemoryError) or any(word in str(exc) for word in words)
+    # CUDA has an exception type for it; MPS and the CPU only a message.
+    messages = ("MPS backend out of memory", "DefaultCPUAllocator: ")
+    return isinstance(exc, torch.OutOfMemoryError) or any(text in str(exc) for text in messages)

@@ -1,4 +1,4 @@
-"""Faults of the machine that a worker runs on: they would stop any job, and are charged to none."""
+"""Faults of a worker's machine: they would fail any job, and are not charged to the job."""
 
 import errno
 import os
@@ -12,21 +12,20 @@ import imageio_ffmpeg
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.errors import StorageFull, Unavailable
 
-_START_SECONDS = 60  # in which ffmpeg says its version, even where the disk is slow
-# How somebody else ends a process: the kernel that is out of memory, a limit on files, a host
-# that shuts down. Other signals may be the answer to a broken file.
-_ENDED_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGXFSZ)
-# What a machine lacks or forbids. Any other number may come of our own mistake, which would meet
-# every attempt anew.
-_NUMBERS = frozenset(
+_START_SECONDS = 60  # for `ffmpeg -version`, even from a slow disk
+# Signals from outside ffmpeg: the OOM killer, a file size limit, a host that shuts down. Others may
+# be caused by a broken file.
+_OUTSIDE_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGXFSZ)
+# Missing resources or permissions. Any other errno may be a bug, which would fail every attempt.
+_MACHINE_ERRNOS = frozenset(
     {
         *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE),
         *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENXIO),
         *(errno.EACCES, errno.EPERM, errno.ENOEXEC),
     }
 )
-# What ffmpeg says in the system's words.
-_SCARCE = (
+# System messages in the output of ffmpeg.
+_MACHINE_MESSAGES = (
     "No space left on device",
     "Disk quota exceeded",
     "Read-only file system",
@@ -38,75 +37,74 @@ _SCARCE = (
 )
 
 
-def reason_of(fault: BaseException, scratch: Path) -> str | None:
-    """Tell why the machine is to blame for `fault`, in words without a path; None if it is not.
+def machine_fault_reason(fault: BaseException, scratch: Path) -> str | None:
+    """Return why the machine caused `fault`, without a path; None if it did not.
 
-    An OSError without a number is a library's own word for a broken file.
+    Libraries raise an OSError without errno for a broken file.
     """
     if isinstance(fault, MemoryError):
         return "out of memory"
     if isinstance(fault, OSError):
-        return _reason_of_number(fault.errno, scratch)
+        return _errno_reason(fault.errno, scratch)
     if isinstance(fault, subprocess.TimeoutExpired):
-        return "ffmpeg does not come to an end"
+        return "ffmpeg does not terminate"
     if isinstance(fault, RuntimeError) and "can't start new thread" in str(fault):
         return "no thread can be started"
     if isinstance(fault, Unavailable | StorageFull):
-        return "the place where videos are kept takes none"
+        return "the artifact store does not accept videos"
     return None
 
 
-def _reason_of_number(number: int | None, scratch: Path) -> str | None:
-    if number in _NUMBERS:
+def _errno_reason(number: int | None, scratch: Path) -> str | None:
+    if number in _MACHINE_ERRNOS:
         return os.strerror(number)
     if number in (errno.ENOENT, errno.ENOTDIR) and not scratch.is_dir():
-        return "scratch is gone"
+        return "the scratch folder is missing"
     return None
 
 
-def failed(reason: str, code: str = "machine_fault") -> AttemptFailed:
-    """The end of an attempt that is the machine's fault."""
-    what = f"the worker's machine could not do its part: {reason}"
-    return AttemptFailed(FailureKind.MACHINE, code, what)
+def machine_failure(reason: str, code: str = "machine_fault") -> AttemptFailed:
+    """Build a failure of kind machine."""
+    message = f"the worker's machine failed: {reason}"
+    return AttemptFailed(FailureKind.MACHINE, code, message)
 
 
-def ffmpeg() -> str:
-    """The program's path. Raises AttemptFailed (machine) where there is none."""
+def ffmpeg_path() -> str:
+    """Return the path of ffmpeg. Raises AttemptFailed (machine) when it is missing."""
     try:
         path = str(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError:
-        raise failed("ffmpeg is not there") from None
+        raise machine_failure("ffmpeg is not installed") from None
     if shutil.which(path) is None:
-        raise failed("ffmpeg does not start: it is not there, or is no program")
+        raise machine_failure("ffmpeg does not start: it is missing or not executable")
     return path
 
 
-def blame_for_ffmpeg(code: int, words: str = "") -> None:
-    """Raise AttemptFailed (machine) if an ffmpeg that ended with `code` and these words failed by
-    the machine's fault, and not by what it was given."""
-    reason = _ended_by(code) or next((word for word in _SCARCE if word in words), None)
-    reason = reason or fault_of_ffmpeg()
+def raise_if_machine_fault(code: int, errors: str = "") -> None:
+    """Raise AttemptFailed (machine) if ffmpeg's exit code or error output blames the machine, and
+    not the input."""
+    reason = _killed_by(code) or next((text for text in _MACHINE_MESSAGES if text in errors), None)
+    reason = reason or ffmpeg_start_error()
     if reason is not None:
-        raise failed(reason)
+        raise machine_failure(reason)
 
 
-def fault_of_ffmpeg() -> str | None:
-    """Tell why ffmpeg does not start, or None if it does."""
-    command = [ffmpeg(), "-version"]
+def ffmpeg_start_error() -> str | None:
+    """Return why ffmpeg does not start, or None if it does."""
+    command = [ffmpeg_path(), "-version"]
     try:
-        done = subprocess.run(  # noqa: S603 - no shell, and no word from outside
+        process = subprocess.run(  # noqa: S603 - no shell, no input from outside
             command, capture_output=True, timeout=_START_SECONDS, check=False, env={}
         )
     except OSError as fault:
         return f"ffmpeg does not start: {fault.strerror}"
     except subprocess.TimeoutExpired:
-        return "ffmpeg does not start: it does not come to an end"
-    return (
-        None if done.returncode == 0 else f"ffmpeg does not start: it ends with {done.returncode}"
-    )
+        return "ffmpeg does not start: it does not terminate"
+    code = process.returncode
+    return None if code == 0 else f"ffmpeg does not start: it exits with {code}"
 
 
-def _ended_by(code: int) -> str | None:
-    if -code in _ENDED_FROM_OUTSIDE:
-        return f"ffmpeg was ended by {signal.Signals(-code).name}"
+def _killed_by(code: int) -> str | None:
+    if -code in _OUTSIDE_SIGNALS:
+        return f"ffmpeg was killed by {signal.Signals(-code).name}"
     return None

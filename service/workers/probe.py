@@ -1,4 +1,4 @@
-"""Looks whether the machine of a worker can do its part: scratch, the place for videos, ffmpeg."""
+"""Check that a worker's machine can run jobs: scratch folder, artifact store, ffmpeg."""
 
 import os
 import tempfile
@@ -8,33 +8,33 @@ from pathlib import Path
 from service.domain.artifact import job_folder
 from service.domain.attempt import AttemptFailed
 from service.domain.ids import JobId, new
-from service.workers.machine import fault_of_ffmpeg, reason_of
+from service.workers.machine import ffmpeg_start_error, machine_fault_reason
 from service.workers.recipe import WorkerEnvironment
 
 _BYTES = 1 << 20
 
 
-def probe(bench: WorkerEnvironment) -> str | None:
-    """Tell why no video can be made here just now, in words without a path; None if one can."""
+def probe(environment: WorkerEnvironment) -> str | None:
+    """Return why no video can be made here now, without a path; None if one can."""
     steps: dict[str, Callable[[], None]] = {
-        "scratch": lambda: _write_scratch(bench.scratch),
-        "the place for videos": lambda: _keep(bench),
+        "the scratch folder": lambda: _write_scratch(environment.scratch),
+        "the artifact store": lambda: _write_artifact(environment),
     }
     for name, step in steps.items():
         try:
             step()
         except OSError as fault:
-            # Nothing but files of ours is touched: whatever the system refuses is the machine's.
+            # Only the service's own files are touched, so every OSError is the machine's fault.
             return f"{name}: {fault.strerror}"
         except Exception as fault:
-            reason = reason_of(fault, bench.scratch)
+            reason = machine_fault_reason(fault, environment.scratch)
             if reason is None:
                 raise
             return f"{name}: {reason}"
     try:
-        return fault_of_ffmpeg()
-    except AttemptFailed as failed:
-        return failed.message
+        return ffmpeg_start_error()
+    except AttemptFailed as failure:
+        return failure.message
 
 
 def _write_scratch(scratch: Path) -> None:
@@ -45,12 +45,14 @@ def _write_scratch(scratch: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _keep(bench: WorkerEnvironment) -> None:
-    """Keep a file as a video is kept, and delete it at once. Its folder is that of a job that never
-    was: if this process is killed in between, it is collected with other stray bytes."""
+def _write_artifact(environment: WorkerEnvironment) -> None:
+    """Put a file into the artifact store and delete it.
+
+    Its folder has a new job id: if this process is killed in between, retention collects it.
+    """
     folder_key = job_folder(JobId(new("job")))
-    with tempfile.TemporaryDirectory(dir=bench.scratch) as folder:
+    with tempfile.TemporaryDirectory(dir=environment.scratch) as folder:
         source = Path(folder, "probe.txt")
-        source.write_text("can a file be kept?")
-        bench.artifacts.put(f"{folder_key}/probe.txt", source, "text/plain")
-    bench.artifacts.delete(folder_key)
+        source.write_text("probe")
+        environment.artifacts.put(f"{folder_key}/probe.txt", source, "text/plain")
+    environment.artifacts.delete(folder_key)

@@ -1,6 +1,6 @@
-"""The local worker: asks for a ticket, runs it, and keeps its model warm for the next.
+"""The local worker: claims tickets by long polling and runs them, keeping its model loaded.
 
-While one clip is encoded and kept, the model makes the next: two attempts at a time, one model.
+While one attempt encodes and uploads, the next uses the model: at most two run at a time.
 """
 
 import threading
@@ -27,116 +27,115 @@ from service.domain.errors import (
 )
 from service.failpoint import failpoint
 from service.log import Log
-from service.workers.attempt import Warm, attempt, failure, named
+from service.workers.attempt import ModelCache, log_fields, run_attempt, to_failure
 from service.workers.probe import probe
 from service.workers.readiness import Readiness
 from service.workers.recipe import WorkerEnvironment
-from service.workers.reporter import GivenBack, HttpReporter
+from service.workers.reporter import AttemptReleased, HttpReporter
 
 log = Log(__name__)
 
 _WAIT_SECONDS = 20.0
-_AWAY_SECONDS = 1.0
-_LOOK_SECONDS = 0.2
-_ASIDE_SECONDS = 5.0  # between two looks of a worker that cannot work
+_RETRY_SECONDS = 1.0  # after a failed claim
+_CHECK_SECONDS = 0.2
+_UNFIT_SECONDS = 5.0  # between reports of a worker that cannot work
 
 
 @dataclass
 class PullWorker:
-    """One worker process. `client` knows the API's address and carries the worker token."""
+    """One worker process. `client` has the API's base URL and the worker token."""
 
     client: httpx.Client
     name: str
     models: list[str]
-    bench: WorkerEnvironment
-    warm: Warm
-    # Whether the next clip is begun while the last one is still encoded.
+    environment: WorkerEnvironment
+    model_cache: ModelCache
+    # Begin the next attempt while the last one still encodes.
     overlap: bool = True
     stopping: threading.Event = field(default_factory=threading.Event)
     readiness: Readiness = field(init=False)
-    asking: bool = False  # in a long poll, with nothing to lose by leaving it
-    _away: bool = False
+    is_polling: bool = False  # in a long poll, which can be aborted without loss
+    _is_api_down: bool = False
 
     def __post_init__(self) -> None:
-        self.readiness = Readiness(lambda: probe(self.bench))
+        self.readiness = Readiness(lambda: probe(self.environment))
 
     def work(self) -> None:
-        """Until told to stop. Raises Unauthenticated when the API does not know this worker, and
-        RequestRefused when it cannot make use of it."""
-        most = 2 if self.overlap else 1
-        places, model = threading.Semaphore(most), threading.Semaphore(1)
+        """Run attempts until `stopping` is set. Raises Unauthenticated for an unknown worker token,
+        and RequestRefused when the API rejects the claim."""
+        max_attempts = 2 if self.overlap else 1
+        slots, model = threading.Semaphore(max_attempts), threading.Semaphore(1)
         running: set[Future[None]] = set()
-        # Leaving it waits for the attempts, which give up by themselves once we are stopping.
-        with ThreadPoolExecutor(most, thread_name_prefix="attempt") as threads:
+        # Leaving the block waits for the attempts, which end by themselves when stopping.
+        with ThreadPoolExecutor(max_attempts, thread_name_prefix="attempt") as threads:
             while not self.stopping.is_set():
-                running = _without_faults(running)
-                # Work is asked for only when it can begin at once: another worker may be free.
-                if not _acquired(places, model):
+                running = _still_running(running)
+                # Claim only what can begin at once: another worker may be free.
+                if not _acquire_both(slots, model):
                     continue
                 ticket = self._next_ticket()
                 if ticket is None:
                     model.release()
-                    places.release()
+                    slots.release()
                     continue
-                before = frozenset() if self._beside_others(ticket) else frozenset(running)
-                running.add(threads.submit(self._carry_out, ticket, before, places, model))
-        _without_faults(running)
+                earlier = frozenset() if self._may_overlap(ticket) else frozenset(running)
+                running.add(threads.submit(self._run_after, ticket, earlier, slots, model))
+        _still_running(running)
 
-    def _beside_others(self, ticket: Ticket) -> bool:
-        """What is tried again runs alone: it may be what took its worker down, and is to take no
-        other clip along. So does another model's first clip: two do not share a GPU well, and the
-        clip that is still encoded holds the one before."""
-        warm = self.warm.kept
-        return _first(ticket) and (warm is None or warm[0] == ticket.card)
+    def _may_overlap(self, ticket: Ticket) -> bool:
+        """Return False for retries, which may crash the worker, and for a change of model: the
+        attempt that still encodes holds the old one, and two do not share a GPU well."""
+        entry = self.model_cache.entry
+        return _is_first_attempt(ticket) and (entry is None or entry[0] == ticket.card)
 
     def _next_ticket(self) -> Ticket | None:
         if self.readiness.can_work():
-            return self._ask()
-        self._stand_aside()
+            return self._poll()
+        self._report_unfit()
         return None
 
-    def _ask(self) -> Ticket | None:
-        """One long poll; None when there is no work, nobody to ask, or we are to stop."""
-        self.asking = True
+    def _poll(self) -> Ticket | None:
+        """Claim by one long poll; None without work, without an API, or when stopping."""
+        self.is_polling = True
         try:
-            # Looked at once the signal's handler would leave the poll: an attempt that was given
-            # back a moment ago is not to be ours again.
+            # Checked after `is_polling` is set, so that the signal handler can abort the poll: an
+            # attempt that was just released must not be claimed again.
             ticket = None if self.stopping.is_set() else self._claim()
         except httpx.HTTPError as error:
-            (log.debug if self._away else log.warning)("the API gives no work", error=error)
-            self._away = True
-            self.stopping.wait(_AWAY_SECONDS)
+            (log.debug if self._is_api_down else log.warning)("claim failed", error=error)
+            self._is_api_down = True
+            self.stopping.wait(_RETRY_SECONDS)
             return None
         finally:
-            self.asking = False
-        self._away = False
+            self.is_polling = False
+        self._is_api_down = False
         return ticket
 
-    def _stand_aside(self) -> None:
-        """Say why no work is asked for, and let some time pass."""
+    def _report_unfit(self) -> None:
+        """Report why this worker claims no jobs, then wait."""
         body = {"worker": self.name, "models": self.models, "reason": self.readiness.reason}
         try:
             self.client.post("/internal/unfit", json=body).raise_for_status()
         except httpx.HTTPError as error:
-            log.debug("the API was not told why this worker takes no jobs", error=error)
-        self.stopping.wait(_ASIDE_SECONDS)
+            log.debug("unfit worker could not be reported", error=error)
+        self.stopping.wait(_UNFIT_SECONDS)
 
-    def _carry_out(
+    def _run_after(
         self,
         ticket: Ticket,
-        before: frozenset[Future[None]],
-        places: threading.Semaphore,
+        earlier: frozenset[Future[None]],
+        slots: threading.Semaphore,
         model: threading.Semaphore,
     ) -> None:
-        """Once those `before` it have ended."""
-        with _once(model.release) as hand_on:
+        """Run an attempt once the `earlier` ones have ended."""
+        with _call_once(model.release) as release_model:
             try:
-                self._run(ticket, before, hand_on)
+                self._run(ticket, earlier, release_model)
             finally:
-                places.release()
+                slots.release()
 
     def _claim(self) -> Ticket | None:
-        card, adapter = self.warm.kept or (None, None)
+        card, adapter = self.model_cache.entry or (None, None)
         answer = self.client.post(
             "/internal/claims",
             json={
@@ -156,86 +155,88 @@ class PullWorker:
         return None if answer.status_code == 204 else Ticket.model_validate_json(answer.content)
 
     def _run(
-        self, ticket: Ticket, before: frozenset[Future[None]], hand_on: Callable[[], None]
+        self, ticket: Ticket, earlier: frozenset[Future[None]], release_model: Callable[[], None]
     ) -> None:
-        log.info("attempt begins", **named(ticket))
+        log.info("attempt begins", **log_fields(ticket))
         reporter = HttpReporter(self.client, ticket, self.stopping)
         try:
             prefix = reporter.begin()
-            # It has begun while it waits: a start that nobody makes good would lapse.
+            # It sends heartbeats while it waits: a start without begin would expire.
             with reporter:
-                made = _waited(before, reporter) or attempt(
+                result = _wait_for_earlier(earlier, reporter) or run_attempt(
                     ticket,
-                    self.warm,
-                    self.bench,
+                    self.model_cache,
+                    self.environment,
                     reporter,
                     prefix,
-                    hand_on if self.overlap and _first(ticket) else None,
+                    release_model if self.overlap and _is_first_attempt(ticket) else None,
                 )
-                self.readiness.note(made)
-                self._tell(ticket, reporter, made)
-        except Lost as lost:
-            log.warning("attempt is lost", **named(ticket), error=lost)
+                self.readiness.record(result)
+                self._report(ticket, reporter, result)
+        except Lost as error:
+            log.warning("attempt is lost", **log_fields(ticket), error=error)
 
-    def _tell(
-        self, ticket: Ticket, reporter: HttpReporter, made: Outcome | Failure | GivenBack
+    def _report(
+        self, ticket: Ticket, reporter: HttpReporter, result: Outcome | Failure | AttemptReleased
     ) -> None:
-        if isinstance(made, GivenBack):
-            log.info("attempt given back", **named(ticket))
-            reporter.release(made)
-        elif isinstance(made, Failure):
-            reporter.fail(made)
+        if isinstance(result, AttemptReleased):
+            log.info("attempt released", **log_fields(ticket))
+            reporter.release(result)
+        elif isinstance(result, Failure):
+            reporter.fail(result)
         else:
             failpoint("worker.kept")
-            reporter.finish(made)
-            log.info("attempt finished", **named(ticket))
+            reporter.finish(result)
+            log.info("attempt finished", **log_fields(ticket))
 
 
-def _waited(before: frozenset[Future[None]], reporter: HttpReporter) -> Failure | GivenBack | None:
-    """None once they have ended; else what ends this attempt meanwhile. Raises Lost."""
+def _wait_for_earlier(
+    earlier: frozenset[Future[None]], reporter: HttpReporter
+) -> Failure | AttemptReleased | None:
+    """Return None once they have ended, or the result of an attempt that ends while waiting.
+    Raises Lost."""
     try:
-        while wait(before, timeout=_LOOK_SECONDS).not_done:
+        while wait(earlier, timeout=_CHECK_SECONDS).not_done:
             reporter.step(Stage.PREPROCESS, 0, 1)
     except WorkerStopping:
-        return GivenBack()
-    except AttemptFailed as stopped:
-        return failure(stopped, reporter.stage, GivenBack())
+        return AttemptReleased()
+    except AttemptFailed as error:
+        return to_failure(error, reporter.stage, AttemptReleased())
     return None
 
 
-def _first(ticket: Ticket) -> bool:
+def _is_first_attempt(ticket: Ticket) -> bool:
     return ticket.attempt == 1
 
 
-def _acquired(places: threading.Semaphore, model: threading.Semaphore) -> bool:
-    """Both or none; it waits only so long that the caller can look around."""
-    if not places.acquire(timeout=_LOOK_SECONDS):
+def _acquire_both(slots: threading.Semaphore, model: threading.Semaphore) -> bool:
+    """Acquire both or none; wait only briefly, so that the caller can check for stopping."""
+    if not slots.acquire(timeout=_CHECK_SECONDS):
         return False
-    if model.acquire(timeout=_LOOK_SECONDS):
+    if model.acquire(timeout=_CHECK_SECONDS):
         return True
-    places.release()
+    slots.release()
     return False
 
 
 @contextmanager
-def _once(act: Callable[[], None]) -> Iterator[Callable[[], None]]:
-    """What is yielded does it the first time that it is called; the end does it at the latest."""
-    left = [act]
+def _call_once(callback: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Yield a function that calls `callback` once; leaving the block calls it at the latest."""
+    pending = [callback]
 
-    def do() -> None:
-        while left:
-            left.pop()()
+    def call() -> None:
+        while pending:
+            pending.pop()()
 
     try:
-        yield do
+        yield call
     finally:
-        do()
+        call()
 
 
-def _without_faults(running: set[Future[None]]) -> set[Future[None]]:
-    """Those that still run. Raises what one of the others could not handle: this worker is not to
-    go on as if nothing had been."""
-    over = {future for future in running if future.done()}
-    for future in over:
+def _still_running(running: set[Future[None]]) -> set[Future[None]]:
+    """Return the attempts that still run; raise the unhandled exception of one that ended."""
+    done_futures = {future for future in running if future.done()}
+    for future in done_futures:
         future.result()
-    return running - over
+    return running - done_futures

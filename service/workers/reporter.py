@@ -1,4 +1,4 @@
-"""A worker's side of the protocol: begin, progress, finish, fail and release over HTTP."""
+"""The worker's callbacks to the API: begin, progress, finish, fail and release over HTTP."""
 
 import os
 import threading
@@ -25,12 +25,12 @@ from service.stdio import drain
 
 log = Log(__name__)
 
-_NEWS_SECONDS = 0.25  # progress is told at most this often
-_HEARTBEATS_A_LEASE = 6  # and at least this often: five of them may go astray
-_GIVE_UP_SECONDS = 15 * 60.0  # how long begin, finish and fail are tried while the API is away
+_MIN_REPORT_SECONDS = 0.25  # progress is reported at most this often
+_HEARTBEATS_PER_LEASE = 6  # and at least this often: five of them may be lost
+_RETRY_SECONDS = 15 * 60.0  # how long begin, finish and fail are retried while the API is down
 _STUCK_SECONDS = 10.0  # a step that ignores `lost` for this long hangs in native code
 
-# Where each stage lies within the whole attempt.
+# The range of progress, 0 to 1, of each stage.
 _SPANS: dict[Stage, tuple[float, float]] = {
     Stage.PREPROCESS: (0.0, 0.01),
     Stage.LOAD: (0.01, 0.06),
@@ -42,22 +42,22 @@ _SPANS: dict[Stage, tuple[float, float]] = {
 
 
 @dataclass(frozen=True)
-class GivenBack:
-    """What was spent on an attempt that its worker gives back; None where nobody knows."""
+class AttemptReleased:
+    """The GPU usage of an attempt that its worker releases; None where it is unknown."""
 
     gpu: str | None = None
     gpu_seconds: float | None = None
 
 
-class CallbackRefused(Lost):
-    """The API could not be reached: whether the attempt is ours is not known."""
+class ApiUnreachable(Lost):
+    """The API did not answer a callback in time: the fencing token may or may not be stale."""
 
 
 class HttpReporter:
-    """Speaks for one attempt. Within `with`, a thread of its own keeps the lease alive.
+    """Reports one attempt. Inside `with`, a heartbeat thread keeps the lease alive.
 
-    That thread is also where a wish to cancel arrives; `step` raises it in the thread that
-    generates, at its next step. Once the attempt's end is being told, the thread is silent.
+    That thread also receives cancellations, which `step` raises in the generating thread at its
+    next step. It stops before the attempt's end is reported.
     """
 
     def __init__(
@@ -67,48 +67,48 @@ class HttpReporter:
         stopping: threading.Event,
         *,
         call_id: str | None = None,
-        patience: float = _GIVE_UP_SECONDS,
+        retry_seconds: float = _RETRY_SECONDS,
     ) -> None:
-        """`call_id` names this start of a worker; `patience` is for how many seconds begin, finish
-        and the like are tried while the API is away."""
+        """`call_id` identifies this start of a worker; begin, finish, fail and release are retried
+        for `retry_seconds` while the API is unreachable."""
         self._client = client
         self._ticket = ticket
         self._stopping = stopping
         self._call_id = call_id or f"local:{os.getpid()}:{uuid.uuid4().hex}"
-        self._patience = patience
+        self._retry_seconds = retry_seconds
         self._fence = ticket.fence
         self._heartbeat_seconds = 1.0
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._progress = Progress(stage=Stage.PREPROCESS, fraction=0.0)
-        self._ending = False
+        self._is_ending = False
         self._has_model = True
         self._stop: Exception | None = None
-        self._thread = threading.Thread(target=self._keep_telling, name="reporter", daemon=True)
+        self._thread = threading.Thread(target=self._send_heartbeats, name="reporter", daemon=True)
 
     def begin(self) -> str:
-        """Take the attempt; answers the prefix for its artifacts. Raises Lost, and its kind
-        Unheard when the API could not be reached."""
-        begun = self._repeat_cancels("begin", {"call_id": self._call_id})
-        self._fence = begun["fence"]
-        self._heartbeat_seconds = begun["lease_seconds"] / _HEARTBEATS_A_LEASE
-        return str(begun["artifact_prefix"])
+        """Begin the attempt and return its artifact prefix. Raises Lost on a stale fencing token,
+        and its subclass ApiUnreachable when the API does not answer."""
+        answer = self._post_with_retries("begin", {"call_id": self._call_id})
+        self._fence = answer["fence"]
+        self._heartbeat_seconds = answer["lease_seconds"] / _HEARTBEATS_PER_LEASE
+        return str(answer["artifact_prefix"])
 
-    def step(self, stage: Stage, done: int, of: int) -> None:
-        """Note where the attempt stands; raises whatever there is that tells it to stop."""
+    def step(self, stage: Stage, step: int, total: int) -> None:
+        """Record progress. Raises Lost, AttemptFailed on cancellation, or WorkerStopping."""
         if self._stop is not None:
             raise self._stop
         if self._stopping.is_set():
             raise WorkerStopping
         low, high = _SPANS[stage]
-        detail = f"step {done} of {of}" if of > 1 else None
-        fraction = low + (high - low) * min(1.0, done / max(1, of))
-        with self._news:
+        detail = f"step {step} of {total}" if total > 1 else None
+        fraction = low + (high - low) * min(1.0, step / max(1, total))
+        with self._changed:
             self._progress = Progress(stage=stage, fraction=fraction, detail=detail)
-            self._news.notify()
+            self._changed.notify()
 
     @property
     def fence(self) -> int:
-        """The ticket's, and from `begin` on the running one."""
+        """The fencing token: the ticket's, and after `begin` the one of the running attempt."""
         return self._fence
 
     @property
@@ -121,117 +121,118 @@ class HttpReporter:
     def fail(self, failure: Failure) -> None:
         self._end("fail", failure=failure.model_dump(mode="json"))
 
-    def release(self, spent: GivenBack | None = None) -> None:
-        self._end("release", **asdict(spent or GivenBack()))
+    def release(self, usage: AttemptReleased | None = None) -> None:
+        self._end("release", **asdict(usage or AttemptReleased()))
 
-    def let_model_go(self) -> None:
-        """From here on no step can hang in native code for good: an attempt that is lost ends by
-        itself, and takes no other down that has the model by then."""
-        with self._news:
+    def release_model(self) -> None:
+        """Note that the model is no longer used: no step can hang in native code any more, so a
+        lost attempt ends without exiting the process, which may run another by now."""
+        with self._changed:
             self._has_model = False
-            self._news.notify()
+            self._changed.notify()
 
     def __enter__(self) -> "HttpReporter":
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._fall_silent()
+        self._stop_heartbeats()
         self._thread.join()
 
-    def _end(self, act: str, **values: Any) -> None:
-        """The last word. From here on a fence that has moved means no more than that we ended."""
-        self._fall_silent()
-        self._repeat_cancels(act, self._fenced(**values))
+    def _end(self, action: str, **values: Any) -> None:
+        """Report the end; heartbeats stop first, as they would find a stale fencing token."""
+        self._stop_heartbeats()
+        self._post_with_retries(action, self._with_fence(**values))
 
-    def _fall_silent(self) -> None:
-        with self._news:
-            self._ending = True
-            self._news.notify()
+    def _stop_heartbeats(self) -> None:
+        with self._changed:
+            self._is_ending = True
+            self._changed.notify()
 
-    def _keep_telling(self) -> None:
-        told: Progress | None = None
-        while self._wait_for_news(told):
-            now = self._progress
+    def _send_heartbeats(self) -> None:
+        last: Progress | None = None
+        while self._wait_for_progress(last):
+            progress = self._progress
+            body = self._with_fence(progress=progress.model_dump(mode="json"))
             try:
-                answer = self._post("progress", self._fenced(progress=now.model_dump(mode="json")))
-            except Lost as lost:
-                self._stop = lost
-                self._leave_if_stuck()
+                answer = self._post("progress", body)
+            except Lost as error:
+                self._stop = error
+                self._exit_if_stuck()
                 return
             except httpx.HTTPError as error:
-                log.warning("progress was not heard", job=self._ticket.job_id, error=error)
+                log.warning("progress could not be reported", job=self._ticket.job_id, error=error)
             else:
-                told = now
+                last = progress
                 if answer["cancel_requested"]:
                     self._stop = _CANCELED
             self._pause()
 
-    def _wait_for_news(self, told: Progress | None) -> bool:
-        """Sleep until there is something to tell or a heartbeat is due; False at the end."""
-        with self._news:
-            self._news.wait_for(
-                lambda: self._ending or self._progress != told, timeout=self._heartbeat_seconds
+    def _wait_for_progress(self, last: Progress | None) -> bool:
+        """Wait for new progress or until a heartbeat is due; return False at the end."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._is_ending or self._progress != last, timeout=self._heartbeat_seconds
             )
-            return not self._ending
+            return not self._is_ending
 
     def _pause(self) -> None:
-        with self._news:
-            self._news.wait_for(lambda: self._ending, timeout=_NEWS_SECONDS)
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_ending, timeout=_MIN_REPORT_SECONDS)
 
-    def _leave_if_stuck(self) -> None:
-        """The job is another's now. A step of the model that cannot be interrupted dies with its
-        process."""
-        with self._news:
-            if not self._news.wait_for(
-                lambda: self._ending or not self._has_model, timeout=_STUCK_SECONDS
+    def _exit_if_stuck(self) -> None:
+        """Exit the process if a step of a lost attempt hangs in native code."""
+        with self._changed:
+            if not self._changed.wait_for(
+                lambda: self._is_ending or not self._has_model, timeout=_STUCK_SECONDS
             ):
                 log.error(
-                    "job is lost and its step cannot be stopped; leaving", job=self._ticket.job_id
+                    "attempt is lost and its step cannot be interrupted; exiting",
+                    job=self._ticket.job_id,
                 )
                 drain()
                 os._exit(70)
 
-    def _fenced(self, **values: Any) -> dict[str, Any]:
+    def _with_fence(self, **values: Any) -> dict[str, Any]:
         return {"fence": self._fence, **values}
 
-    def _repeat_cancels(self, act: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Post until it is answered: each of these acts may be told twice without harm."""
-        deadline = time.monotonic() + self._patience
+    def _post_with_retries(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Post with backoff until answered; each of these actions is idempotent."""
+        deadline = time.monotonic() + self._retry_seconds
         wait = 0.1
         while True:
             try:
-                return self._post(act, body)
+                return self._post(action, body)
             except httpx.HTTPError as error:
                 log.warning(
-                    "report was not heard; trying again",
+                    "callback failed; retrying",
                     job=self._ticket.job_id,
-                    report=act,
+                    callback=action,
                     error=error,
                 )
                 if self._stopping.wait(wait) or time.monotonic() > deadline:
-                    raise CallbackRefused("the API did not answer in time") from error
+                    raise ApiUnreachable("the API did not answer in time") from error
             wait = min(wait * 2, 5.0)
 
-    def _post(self, act: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Raises Lost when the API refuses, httpx.HTTPError when it did not answer properly."""
-        answer = self._client.post(
-            f"/internal/attempts/{self._ticket.attempt_id}/{act}",
+    def _post(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Raises Lost when the API refuses, httpx.HTTPError without a valid response."""
+        response = self._client.post(
+            f"/internal/attempts/{self._ticket.attempt_id}/{action}",
             json=body,
             headers={"Authorization": f"Bearer {self._ticket.token}"},
         )
-        if _refused(answer):
-            raise Lost(f"{act} was refused: {answer.text[:200]}")
-        answer.raise_for_status()
-        found = _object(answer)
-        if not found.keys() >= _ANSWERED[act]:
-            raise httpx.DecodingError("not the API's answer", request=answer.request)
-        return found
+        if _is_refusal(response):
+            raise Lost(f"{action} was refused: {response.text[:200]}")
+        response.raise_for_status()
+        answer = _json_object(response)
+        if not answer.keys() >= _RESPONSE_KEYS[action]:
+            raise httpx.DecodingError("not a response of the API", request=response.request)
+        return answer
 
 
-# What the API answers to each act. Whatever lacks it stands where the API should be: a proxy's
-# page, another service at an old address.
-_ANSWERED = {
+# Keys of the API's response to each callback. A response without them is not the API's: a proxy's
+# page, or another service at an old address.
+_RESPONSE_KEYS = {
     "begin": {"fence", "artifact_prefix", "lease_seconds"},
     "progress": {"cancel_requested"},
     "finish": {"status"},
@@ -240,19 +241,22 @@ _ANSWERED = {
 }
 
 
-def _refused(answer: httpx.Response) -> bool:
-    """Whether the API itself said no. A front door that has no such host, or wants a login, says
-    401 or 404 too; that is not a word about the attempt."""
-    problem = answer.headers.get("content-type", "").startswith("application/problem+json")
-    return answer.status_code in (401, 404, 409, 422) and problem and "code" in _object(answer)
+def _is_refusal(response: httpx.Response) -> bool:
+    """Check that the API itself refused: a proxy answers 401 or 404 too, but without a problem."""
+    is_problem = response.headers.get("content-type", "").startswith("application/problem+json")
+    return (
+        response.status_code in (401, 404, 409, 422)
+        and is_problem
+        and "code" in _json_object(response)
+    )
 
 
-def _object(answer: httpx.Response) -> dict[str, Any]:
+def _json_object(response: httpx.Response) -> dict[str, Any]:
     try:
-        found = answer.json()
+        body = response.json()
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return body if isinstance(body, dict) else {}
 
 
 _CANCELED = AttemptFailed(FailureKind.CANCELED, "canceled", "canceled on request")

@@ -1,4 +1,4 @@
-"""How long each stage took; stages may overlap, for frames are encoded while they are made."""
+"""Measure the time of each stage; stages may overlap, as frames are encoded while generated."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,55 +9,58 @@ T = TypeVar("T")
 
 
 class Stopwatch:
-    def __init__(self, before: float = 0.0, hand_on: Callable[[], None] | None = None) -> None:
-        """`before`: seconds that were spent ahead, for which nobody has been told yet. `hand_on`
-        gives the model to the next clip; without it, it is held and paid for to the end."""
-        self._hand_on = hand_on
-        self._began = time.perf_counter()
-        self._before = before
-        self._spent: dict[str, float] = {}
-        self._paid: float | None = None
+    def __init__(
+        self, preload_seconds: float = 0.0, on_model_free: Callable[[], None] | None = None
+    ) -> None:
+        """`preload_seconds` of GPU time before the attempt are billed to it. `on_model_free` gives
+        the model to the next attempt; without it, GPU time is billed to the end."""
+        self._on_model_free = on_model_free
+        self._start = time.perf_counter()
+        self._preload_seconds = preload_seconds
+        self._stage_seconds: dict[str, float] = {}
+        self._model_seconds: float | None = None
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
-        """Count the time inside the block to `stage`."""
-        before = time.perf_counter()
+        """Add the time inside the block to `stage`."""
+        start = time.perf_counter()
         try:
             yield
         finally:
-            self._add(stage, time.perf_counter() - before)
+            self._add(stage, time.perf_counter() - start)
 
-    def timed(self, stage: str, items: Iterator[T]) -> Iterator[T]:
-        """Count only the time that making the items takes, not what is done with them."""
+    def time_items(self, stage: str, items: Iterator[T]) -> Iterator[T]:
+        """Yield `items`, adding the time to produce them to `stage`, but not the consumer's."""
         while True:
-            before = time.perf_counter()
+            start = time.perf_counter()
             try:
                 item = next(items)
             except StopIteration:
                 return
             finally:
-                self._add(stage, time.perf_counter() - before)
+                self._add(stage, time.perf_counter() - start)
             yield item
 
     def total(self) -> float:
-        """Seconds since this stopwatch was made."""
-        return time.perf_counter() - self._began
+        """Return the seconds since this stopwatch was created."""
+        return time.perf_counter() - self._start
 
-    def let_model_go(self) -> None:
-        """It has made the last frame; where another clip may have it, the GPU's time is over."""
-        if self._hand_on is not None:
-            self._paid = self.total()
-            self._hand_on()
+    def release_model(self) -> None:
+        """Stop billing GPU time after the last frame, if another attempt may take the model."""
+        if self._on_model_free is not None:
+            self._model_seconds = self.total()
+            self._on_model_free()
 
-    def spent(self) -> float:
-        """Seconds of the GPU, those spent ahead with them."""
-        return self._before + (self.total() if self._paid is None else self._paid)
+    def gpu_seconds(self) -> float:
+        """Return the GPU time to bill, preloading included."""
+        model_seconds = self.total() if self._model_seconds is None else self._model_seconds
+        return self._preload_seconds + model_seconds
 
     def milliseconds(self) -> dict[str, int]:
-        """By stage, and `total`; `encode` without the making of the frames it waited for."""
-        spent = dict(self._spent)
-        spent["encode"] = max(0.0, spent.get("encode", 0.0) - spent.get("generate", 0.0))
-        return {stage: round(s * 1000) for stage, s in {**spent, "total": self.total()}.items()}
+        """Return the time of each stage and `total`; `encode` excludes waiting for frames."""
+        stages = {**self._stage_seconds, "total": self.total()}
+        stages["encode"] = max(0.0, stages.get("encode", 0.0) - stages.get("generate", 0.0))
+        return {stage: round(seconds * 1000) for stage, seconds in stages.items()}
 
     def _add(self, stage: str, seconds: float) -> None:
-        self._spent[stage] = self._spent.get(stage, 0.0) + seconds
+        self._stage_seconds[stage] = self._stage_seconds.get(stage, 0.0) + seconds

@@ -1,4 +1,4 @@
-"""Where weights come from: a local folder, or the Hugging Face Hub at the card's commits."""
+"""Weights from a local folder, or from the Hugging Face Hub at the card's commits."""
 
 import errno
 from collections.abc import Callable
@@ -12,38 +12,38 @@ _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
 class Fetch(Protocol):
-    """`huggingface_hub.snapshot_download`, as far as it is used here."""
+    """The used part of the signature of `huggingface_hub.snapshot_download`."""
 
     def __call__(self, repo_id: str, *, revision: str, allow_patterns: list[str]) -> str: ...
 
 
 def find_weights(card: ModelCard, folder: Path | None, fetch: Fetch | None = None) -> list[Path]:
-    """A local folder for each of the card's weights, in their order; a chosen `folder` is all.
+    """Return a local folder for each of the card's weights; a configured `folder` replaces all.
 
-    Raises AttemptFailed when the weights cannot be had.
+    Raises AttemptFailed when the weights are unavailable.
     """
     if folder is not None:
         return [folder]
-    return [_fetched(weights, fetch or _snapshot_download()) for weights in card.weights]
+    return [_fetch_snapshot(weights, fetch or _snapshot_download()) for weights in card.weights]
 
 
-def read_pipeline(pipeline: Any, folder: Path, dtype: Any, **own: Any) -> Any:
-    """A diffusers pipeline of this class, on the CPU, from a folder in diffusers format.
+def read_pipeline(pipeline: Any, folder: Path, dtype: Any, **overrides: Any) -> Any:
+    """Read a diffusers pipeline of this class onto the CPU from a folder in diffusers format.
 
-    `own` are components, or choices of the pipeline, to be used in place of the folder's.
+    `overrides` are components, or options of the pipeline, that replace the folder's.
     """
     if not (folder / "model_index.json").is_file():
         raise _unavailable(f"{folder} is not a folder in diffusers format: no model_index.json")
     return _read(
         folder,
         lambda: pipeline.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True, **own
+            folder, dtype=dtype, use_safetensors=True, local_files_only=True, **overrides
         ),
     )
 
 
 def read_model(model: Any, folder: Path, part: str | None, dtype: Any) -> Any:
-    """One component of a pipeline, from its folder `part` within `folder`, or `folder` itself."""
+    """Read one component of a pipeline from the subfolder `part`, or from `folder` itself."""
     return _read(
         folder,
         lambda: model.from_pretrained(
@@ -53,7 +53,7 @@ def read_model(model: Any, folder: Path, part: str | None, dtype: Any) -> Any:
 
 
 def read_single_file(model: Any, checkpoint: Path, configs: Path, part: str, dtype: Any) -> Any:
-    """A component out of its maker's own file, which names no sizes: `configs` has them."""
+    """Read a component from its authors' single file; its configuration comes from `configs`."""
     return _read(
         checkpoint,
         lambda: model.from_single_file(
@@ -63,18 +63,18 @@ def read_single_file(model: Any, checkpoint: Path, configs: Path, part: str, dty
 
 
 def find_file(weights: Weights, folder: Path) -> Path:
-    """The one file that `weights` names. A pattern that matches nothing is no error to the hub."""
+    """Return the file that `weights` names; the hub ignores patterns without a match."""
     file = folder / weights.files[0]
     if not file.is_file():
         raise _unavailable(f"{weights.repo} has no file {file.name}")
     return file
 
 
-def _read(what: Path, read: Callable[[], Any]) -> Any:
+def _read(source: Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except OSError as exc:
-        raise _unavailable(f"the weights in {what} cannot be read: {exc}") from exc
+        raise _unavailable(f"the weights in {source} cannot be read: {exc}") from exc
 
 
 def _snapshot_download() -> Fetch:
@@ -84,42 +84,42 @@ def _snapshot_download() -> Fetch:
     return fetch
 
 
-def _fetched(weights: Weights, fetch: Fetch) -> Path:
-    """The local copy of `weights`; the hub's own cache keeps it for the next start."""
+def _fetch_snapshot(weights: Weights, fetch: Fetch) -> Path:
+    """Download `weights` into the hub's cache, or find them there."""
     from huggingface_hub.errors import HTTPError
 
     try:
         return Path(
             fetch(weights.repo, revision=weights.revision, allow_patterns=list(weights.files))
         )
-    except (HTTPError, OSError, RuntimeError) as exc:  # RuntimeError: hf_xet, which moves the bytes
-        raise _explained(weights, exc) from exc
+    except (HTTPError, OSError, RuntimeError) as exc:  # RuntimeError: from hf_xet
+        raise _hub_failure(weights, exc) from exc
 
 
-def _explained(weights: Weights, exc: Exception) -> AttemptFailed:
-    """Who must act: somebody for a full disk or a refused request, nobody for a bad connection."""
-    what = f"{weights.repo} at {weights.revision[:12]}"
+def _hub_failure(weights: Weights, exc: Exception) -> AttemptFailed:
+    """Classify a hub error: machine for a full disk, internal if refused, else transient."""
+    snapshot = f"{weights.repo} at {weights.revision[:12]}"
     reason = str(exc).partition("\n")[0]
     if getattr(exc, "errno", None) in _CANNOT_WRITE or "No space left" in reason:
         return _unavailable(
-            f"{what} cannot be stored ({reason}); make room, or point HF_HOME to a disk with room",
+            f"{snapshot} cannot be stored ({reason}); free space, or set HF_HOME to another disk",
             FailureKind.MACHINE,
         )
     status = _status(exc)
     if 400 <= status < 500 and status not in (408, 429):
         return _unavailable(
-            f"the Hugging Face Hub refuses {what} ({reason}); set HF_TOKEN if it asks for one, or "
-            "give the worker a local folder of weights"
+            f"the Hugging Face Hub refuses {snapshot} ({reason}); set HF_TOKEN if it asks for one, "
+            "or give the worker a local folder of weights"
         )
     return _unavailable(
-        f"{what} could not be fetched from the Hugging Face Hub ({reason}); connect the worker to "
-        "it once, or give the worker a local folder of weights",
+        f"{snapshot} could not be fetched from the Hugging Face Hub ({reason}); connect the worker "
+        "to it once, or give the worker a local folder of weights",
         FailureKind.TRANSIENT,
     )
 
 
 def _status(exc: BaseException | None) -> int:
-    """The HTTP status behind a hub error, 0 if there was no answer at all."""
+    """Return the HTTP status behind a hub error; 0 without a response."""
     while exc is not None:
         response = getattr(exc, "response", None)
         if response is not None:

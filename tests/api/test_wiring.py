@@ -9,7 +9,7 @@ from service.artifacts.files import Files
 from service.deployment import deployed_environment
 from service.domain.errors import Unavailable
 from service.domain.models.catalog import SLATE
-from service.domain.models.tuning import DEFAULT_LEVERS
+from service.domain.models.tuning import DEFAULT_TUNING
 from service.environment import child_environment, keep_compiled, worker_environment
 from service.settings import Settings
 from service.wiring import rules, worker
@@ -83,7 +83,7 @@ def test_workers_know_which_licences_were_accepted() -> None:
 
 
 def test_every_lever_is_a_setting_with_the_same_default() -> None:
-    assert rules.tuning(Settings(_env_file=None)) == DEFAULT_LEVERS
+    assert rules.tuning(Settings(_env_file=None)) == DEFAULT_TUNING
 
 
 def test_levers_reach_a_worker_through_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,13 +64,13 @@ def test_multiplying_in_float8_stays_near_or_is_refused(
 ) -> None:
     import torch
 
-    levers = Tuning(quantize="float8", compile="auto" if compile_too else "off")
+    tuning = Tuning(quantize="float8", compile="auto" if compile_too else "off")
     if torch.cuda.get_device_capability() < (8, 9):
         with pytest.raises(AttemptFailed, match="Ada or Hopper"):
-            loaded(model, checkpoint(model), levers)
+            loaded(model, checkpoint(model), tuning)
         return
 
-    frames = render(loaded(model, checkpoint(model), levers))
+    frames = render(loaded(model, checkpoint(model), tuning))
 
     plain = render(loaded(model, checkpoint(model), Tuning(compile="off")))
     assert 0 < apart(frames, plain)[1] < 2 * NEAR
@@ -80,9 +80,9 @@ def test_multiplying_in_float8_stays_near_or_is_refused(
 def test_a_kernel_for_attention_draws_nearly_the_same_unless_it_is_refused_at_the_load(
     checkpoint: Callable[[str], Path], name: str
 ) -> None:
-    levers = Tuning(compile="off", attention=name)
+    tuning = Tuning(compile="off", attention=name)
     try:
-        adapter = loaded("ltx-2b", checkpoint("ltx-2b"), levers)
+        adapter = loaded("ltx-2b", checkpoint("ltx-2b"), tuning)
     except AttemptFailed as no:
         pytest.skip(no.message)
 

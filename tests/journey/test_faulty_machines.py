@@ -134,9 +134,9 @@ def test_a_scratch_without_inodes_stops_its_worker_and_costs_no_job(tmp_path: Pa
         until(lambda: health(service)["unfit_workers"] != [], service)
         (unfit,) = health(service)["unfit_workers"]
         assert unfit == {"name": "local-1", "reason": "scratch: No space left on device"}
-        assert "worker takes no jobs" in service.log()
+        assert "worker claims no jobs" in service.log()
         assert set(states(service)) == {"succeeded", "queued"}
         for file in files:
             file.unlink()
         assert {service.wait(job, SECONDS)["status"] for job in ids} == {"succeeded"}
-        assert "worker takes jobs again" in service.log()
+        assert "worker claims jobs again" in service.log()

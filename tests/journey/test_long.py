@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from service.domain.models.catalog import CARDS
-from service.workers.adapters.base import Film
+from service.workers.adapters.base import Frames
 from tests import make
 from tests.journey.service import Running, running
 from tests.tiny import build_ltx
@@ -92,7 +92,7 @@ def kill_whole(service: Running) -> None:
     service.process.wait(30)
 
 
-def frames(job: dict[str, Any], folder: Path) -> Film:
+def frames(job: dict[str, Any], folder: Path) -> Frames:
     path = folder / f"{job['id']}.mp4"
     path.write_bytes(httpx.get(job["result"]["video_url"]).content)
     return decode(path, make.request(width=64, height=64))

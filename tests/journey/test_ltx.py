@@ -35,7 +35,7 @@ def test_a_real_model_makes_exactly_what_was_asked(service: Running) -> None:
     )  # fmt: skip
     assert done["sandbox"] is False
     assert result["made_with"]["compile"] in ("on", "off: no CUDA GPU")
-    assert "model is loaded" in service.log()
+    assert "model loaded" in service.log()
     assert done["model"] == "ltx-2b"  # the first of the models is the default
 
 

@@ -54,7 +54,7 @@ def test_the_bound_is_exact(header: str, size: int) -> None:
     text = header + base64.b64encode(b"x" * size).decode()
 
     assert decode(text, size).content == b"x" * size
-    with pytest.raises(TooLarge, match=f"/image holds more than {size - 1} bytes"):
+    with pytest.raises(TooLarge, match=f"/image has more than {size - 1} bytes"):
         decode(text, size - 1)
 
 

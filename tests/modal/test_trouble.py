@@ -84,7 +84,7 @@ def test_of_two_containers_with_the_same_input_the_later_one_makes_the_clip(live
         made_once(live, job["id"])
 
     # Awake again, the first one hears so at its next report.
-    live.until(job["id"], lambda _: "attempt is not ours" in live.cloud.log(first["task"]))
+    live.until(job["id"], lambda _: "attempt is lost" in live.cloud.log(first["task"]))
     assert first["task"] in tasks(live)
     assert len(live.clips(job["id"])) == 1
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from service.domain.attempt import Stage
 from service.domain.models.catalog import CARDS
-from service.domain.models.tuning import DEFAULT_LEVERS, Profile, Tuning
+from service.domain.models.tuning import DEFAULT_TUNING, Profile, Tuning
 from service.domain.request import VideoRequest
-from service.workers.adapters.base import NOTHING, Conditions, Film, Frame, OnStep
+from service.workers.adapters.base import NO_CONDITIONS, Conditions, Frame, Frames, OnStep
 from service.workers.adapters.diffusion import DiffusionAdapter
 from service.workers.adapters.registry import make_adapter
 
@@ -38,13 +38,13 @@ def request_of(model: str, **changes: Any) -> VideoRequest:
 def loaded(
     model: str,
     folder: Path,
-    levers: Tuning = DEFAULT_LEVERS,
+    tuning: Tuning = DEFAULT_TUNING,
     profile: Profile = Profile.FULL,
 ) -> DiffusionAdapter:
     import torch
 
     torch.set_num_threads(1)
-    adapter = make_adapter(CARDS[model], folder, levers)
+    adapter = make_adapter(CARDS[model], folder, tuning)
     assert isinstance(adapter, DiffusionAdapter)
     adapter.load(profile)
     return adapter
@@ -56,7 +56,7 @@ def no_report(stage: Stage, done: int, of: int) -> None:
 
 def render(
     adapter: DiffusionAdapter,
-    conditions: Conditions = NOTHING,
+    conditions: Conditions = NO_CONDITIONS,
     on_step: OnStep = no_report,
     **changes: Any,
 ) -> list[Frame]:
@@ -64,7 +64,7 @@ def render(
     return list(adapter.generate(request, conditions, on_step))
 
 
-def film(frames: int, seed: int = 0) -> Film:
+def film(frames: int, seed: int = 0) -> Frames:
     """A bright square that moves over a dark ground, which no random model would draw."""
     rng = np.random.default_rng(seed)
     ground = rng.integers(0, 90, (HEIGHT // 8, WIDTH // 8, 3)).repeat(8, 0).repeat(8, 1)
@@ -80,7 +80,7 @@ def conditions_for(feature: str, request: VideoRequest, seed: int = 0) -> Condit
     pictures = film(request.num_frames, seed)
     tail = CARDS[request.model].frames.step + 1
     return {
-        "text-to-video": NOTHING,
+        "text-to-video": NO_CONDITIONS,
         "image-to-video": Conditions(image=pictures[0]),
         "last-image": Conditions(last_image=pictures[0]),
         "keyframes": Conditions(keyframes=((CARDS[request.model].frames.step, pictures[0]),)),

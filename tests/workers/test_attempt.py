@@ -18,9 +18,9 @@ from service.domain.models.catalog import SLATE
 from service.domain.models.tuning import Profile
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.slate import Slate
-from service.workers.attempt import Warm, attempt
+from service.workers.attempt import ModelCache, run_attempt
 from service.workers.recipe import WorkerEnvironment
-from service.workers.reporter import GivenBack, HttpReporter
+from service.workers.reporter import AttemptReleased, HttpReporter
 from tests import make
 
 LOADING = 0.2
@@ -62,15 +62,17 @@ def timed(act: Callable[[], T]) -> tuple[T, float]:
     return act(), time.perf_counter() - began
 
 
-def run(warm: Warm, bench: WorkerEnvironment, **changes: Any) -> Outcome | Failure | GivenBack:
+def run(
+    warm: ModelCache, bench: WorkerEnvironment, **changes: Any
+) -> Outcome | Failure | AttemptReleased:
     ticket = make.ticket(**changes)
     with httpx.Client(base_url=ticket.api_url) as client:
         reporter = HttpReporter(client, ticket, Event())
-        return attempt(ticket, warm, bench, reporter, "jobs/j/2")
+        return run_attempt(ticket, warm, bench, reporter, "jobs/j/2")
 
 
 def test_an_attempt_pays_for_the_loading_within_it(bench: WorkerEnvironment) -> None:
-    made = run(Warm(OnGpu), bench)
+    made = run(ModelCache(OnGpu), bench)
 
     assert isinstance(made, Outcome)
     assert made.gpu == "NVIDIA L40S"
@@ -81,7 +83,7 @@ def test_an_attempt_pays_for_the_loading_within_it(bench: WorkerEnvironment) -> 
 def test_the_first_attempt_pays_for_the_loading_ahead_of_it_and_no_other(
     bench: WorkerEnvironment,
 ) -> None:
-    warm = Warm(OnGpu)
+    warm = ModelCache(OnGpu)
     _, ahead = timed(lambda: warm.load(SLATE))
 
     first, took_first = timed(lambda: run(warm, bench))
@@ -98,7 +100,7 @@ def test_the_first_attempt_pays_for_the_loading_ahead_of_it_and_no_other(
 def test_a_failure_says_what_it_cost(bench: WorkerEnvironment) -> None:
     fault = AttemptFailed(FailureKind.USER, "x", "y")
 
-    made = run(Warm(lambda card: OnGpu(card, fault)), bench)
+    made = run(ModelCache(lambda card: OnGpu(card, fault)), bench)
 
     assert isinstance(made, Failure)
     assert made.gpu == "NVIDIA L40S"
@@ -112,14 +114,14 @@ def test_a_failure_before_the_model_was_there_leaves_its_cost_to_be_told_by_the_
         def load(self, profile: Profile = Profile.FULL) -> None:
             raise AttemptFailed(FailureKind.OOM, "out_of_memory", "too large")
 
-    made = run(Warm(Broken), bench)
+    made = run(ModelCache(Broken), bench)
 
     assert isinstance(made, Failure)
     assert (made.gpu, made.gpu_seconds) == (None, None)
 
 
 def test_the_sandbox_uses_no_gpu(bench: WorkerEnvironment) -> None:
-    made = run(Warm(lambda card: Slate(card, None)), bench)
+    made = run(ModelCache(lambda card: Slate(card, None)), bench)
 
     assert isinstance(made, Outcome)
     assert (made.gpu, made.gpu_seconds) == (None, 0)
@@ -127,7 +129,7 @@ def test_the_sandbox_uses_no_gpu(bench: WorkerEnvironment) -> None:
 
 def test_the_model_takes_as_much_memory_as_the_ticket_says(bench: WorkerEnvironment) -> None:
     adapter = OnGpu(SLATE)
-    warm = Warm(lambda card: adapter)
+    warm = ModelCache(lambda card: adapter)
 
     run(warm, bench)
     run(warm, bench, profile=Profile.SMALL)
@@ -145,7 +147,7 @@ def test_a_clip_that_fails_after_its_model_was_handed_on_costs_what_it_took(
         def put(self, *_: Any) -> Any:
             raise StorageFull("as planned")
 
-    warm = Warm(OnGpu)
+    warm = ModelCache(OnGpu)
 
     began = time.perf_counter()
     handed_on = 0.0
@@ -160,7 +162,7 @@ def test_a_clip_that_fails_after_its_model_was_handed_on_costs_what_it_took(
     with httpx.Client(base_url=ticket.api_url) as client:
         reporter = HttpReporter(client, ticket, Event())
         full = replace(bench, artifacts=Full(bench.scratch / "full"))
-        made = attempt(ticket, warm, full, reporter, "jobs/j/2", next_clip)
+        made = run_attempt(ticket, warm, full, reporter, "jobs/j/2", next_clip)
 
     assert isinstance(made, Failure)
     assert (made.code, made.gpu) == ("storage_unavailable", "NVIDIA L40S")
@@ -177,9 +179,9 @@ def test_a_worker_that_is_to_end_says_what_it_has_spent(bench: WorkerEnvironment
 
     with httpx.Client(base_url=ticket.api_url) as client:
         reporter = HttpReporter(client, ticket, stopping)
-        made = attempt(ticket, Warm(Stopped), bench, reporter, "jobs/j/2")
+        made = run_attempt(ticket, ModelCache(Stopped), bench, reporter, "jobs/j/2")
 
-    assert isinstance(made, GivenBack)
+    assert isinstance(made, AttemptReleased)
     assert made.gpu == "NVIDIA L40S"
     assert (made.gpu_seconds or 0) >= LOADING
 
@@ -187,7 +189,7 @@ def test_a_worker_that_is_to_end_says_what_it_has_spent(bench: WorkerEnvironment
 def test_a_failure_says_whether_it_is_the_models(bench: WorkerEnvironment) -> None:
     fault = AttemptFailed(FailureKind.USER, "x", "y", of_model=True)
 
-    made = run(Warm(lambda card: OnGpu(card, fault)), bench)
+    made = run(ModelCache(lambda card: OnGpu(card, fault)), bench)
 
     assert isinstance(made, Failure)
     assert made.of_model is True

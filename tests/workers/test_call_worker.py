@@ -15,7 +15,7 @@ from service.domain.ids import JobId
 from service.domain.models.card import ModelCard
 from service.domain.models.catalog import SLATE
 from service.workers.adapters.slate import Slate
-from service.workers.attempt import Warm
+from service.workers.attempt import ModelCache
 from service.workers.call_worker import CallWorker
 from service.workers.recipe import WorkerEnvironment
 from tests import make
@@ -33,7 +33,7 @@ def worker(tmp_path: Path) -> CallWorker:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     return CallWorker(
-        WorkerEnvironment(Files(tmp_path / "kept"), scratch), Warm(slate), patience=0.2
+        WorkerEnvironment(Files(tmp_path / "kept"), scratch), ModelCache(slate), retry_seconds=0.2
     )
 
 
@@ -59,7 +59,7 @@ def test_a_fault_outside_of_the_attempt_is_answered(
     def broken(*_: object, **__: object) -> None:
         raise fault
 
-    monkeypatch.setattr("service.workers.call_worker.attempt", broken)
+    monkeypatch.setattr("service.workers.call_worker.run_attempt", broken)
 
     assert "error" in worker.run(TICKET, "fc-1")
 
@@ -74,7 +74,7 @@ def test_a_model_that_cannot_be_loaded_is_told_by_its_call(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     worker = CallWorker(
-        WorkerEnvironment(Files(tmp_path / "kept"), scratch), Warm(broken), patience=0.2
+        WorkerEnvironment(Files(tmp_path / "kept"), scratch), ModelCache(broken), retry_seconds=0.2
     )
 
     worker.load(SLATE)  # before any call: nobody could be told
@@ -142,8 +142,10 @@ def test_an_api_that_comes_back_stops_no_worker_whose_begin_it_did_not_confirm(
     ALL.clear()
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    warm = Warm(lambda card: Slow(card, None))
-    worker = CallWorker(WorkerEnvironment(Files(tmp_path / "kept"), scratch), warm, patience=0.2)
+    warm = ModelCache(lambda card: Slow(card, None))
+    worker = CallWorker(
+        WorkerEnvironment(Files(tmp_path / "kept"), scratch), warm, retry_seconds=0.2
+    )
 
     end = CallEnd.model_validate(worker.run(TICKET, "fc-1"))
 
@@ -174,9 +176,9 @@ def test_a_worker_that_cannot_be_heard_leaves_a_sign_before_it_works(tmp_path: P
 
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    warm = Warm(lambda card: Looking(card, None))
+    warm = ModelCache(lambda card: Looking(card, None))
 
-    CallWorker(WorkerEnvironment(kept, scratch), warm, patience=0.2).run(TICKET, "fc-1")
+    CallWorker(WorkerEnvironment(kept, scratch), warm, retry_seconds=0.2).run(TICKET, "fc-1")
 
     assert seen == [[BEGUN_SIGN]]
 
@@ -198,7 +200,7 @@ def test_a_call_that_is_canceled_tells_so_and_is_interrupted(
     scratch.mkdir()
     worker = CallWorker(
         WorkerEnvironment(Files(tmp_path / "kept"), scratch),
-        Warm(lambda card: Canceled(card, None)),
+        ModelCache(lambda card: Canceled(card, None)),
         interruptions=(Interrupted,),
     )
 
@@ -247,7 +249,7 @@ def test_a_container_that_cannot_even_leave_a_sign_answers_what_failed(tmp_path:
     (tmp_path / "file").write_text("a file has no place for files")
     scratch = tmp_path / "file" / "scratch"
     worker = CallWorker(
-        WorkerEnvironment(Files(tmp_path / "kept"), scratch), Warm(slate), patience=0.2
+        WorkerEnvironment(Files(tmp_path / "kept"), scratch), ModelCache(slate), retry_seconds=0.2
     )
 
     end = CallEnd.model_validate(worker.run(TICKET, "fc-1"))

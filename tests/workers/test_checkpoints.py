@@ -21,7 +21,7 @@ from service.domain.request import PlacedImage, VideoRequest
 from service.domain.resolve.segments import Segment, plan
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.recipe import WorkerEnvironment, make_video
-from service.workers.stages.generate import Part, SegmentRenderer, own_keyframes
+from service.workers.stages.generate import SegmentClip, SegmentRenderer, own_keyframes
 from service.workers.stages.stills import frame_at
 from tests import make
 from tests.workers.inputs.pictures import gradient, saved
@@ -320,7 +320,7 @@ def test_of_the_segments_before_no_frames_are_held(
     make_part = SegmentRenderer.make
     tails: list[weakref.ref[Any]] = []
 
-    def watched(self: SegmentRenderer, segment: Segment, before: Part | None) -> Part:
+    def watched(self: SegmentRenderer, segment: Segment, before: SegmentClip | None) -> SegmentClip:
         gc.collect()
         held.append(sum(tail() is not None for tail in tails))
         part = make_part(self, segment, before)

@@ -14,7 +14,7 @@ import pytest
 from service.domain.attempt import AttemptFailed
 from service.workers.adapters.base import Frame
 from service.workers.stages import encode_ahead
-from service.workers.stages.encode_ahead import Encoding
+from service.workers.stages.encode_ahead import BackgroundEncoder
 from tests import make
 
 REQUEST = make.request(num_frames=20)
@@ -51,7 +51,7 @@ def test_the_frames_are_taken_before_the_file_is_there(
         return encode(frames, *args, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(encode_ahead, "encode", late)
-    with Encoding(REQUEST, tmp_path / "v.mp4", {}, ahead=21) as encoding:
+    with BackgroundEncoder(REQUEST, tmp_path / "v.mp4", {}, ahead=21) as encoding:
         encoding.take(frames())
         assert not (tmp_path / "v.mp4").exists()
         gate.set()
@@ -81,7 +81,7 @@ def test_no_more_frames_wait_than_there_is_room_for(
             assert len(made) <= 6 or gate.is_set()
 
     monkeypatch.setattr(encode_ahead, "encode", late)
-    with Encoding(REQUEST, tmp_path / "v.mp4", {}, ahead=5) as encoding:
+    with BackgroundEncoder(REQUEST, tmp_path / "v.mp4", {}, ahead=5) as encoding:
         encoding.take(counted())
         encoding.result(lambda: None)
 
@@ -94,7 +94,7 @@ def test_what_the_model_raises_ends_ffmpeg(tmp_path: Path) -> None:
         until(lambda: processes(tmp_path))
         raise KeyError("as planned")
 
-    with Encoding(REQUEST, tmp_path / "v.mp4", {}, ahead=4) as encoding:
+    with BackgroundEncoder(REQUEST, tmp_path / "v.mp4", {}, ahead=4) as encoding:
         with pytest.raises(KeyError, match="as planned"):
             encoding.take(failing())
         assert processes(tmp_path) == []
@@ -104,14 +104,14 @@ def test_an_ffmpeg_that_ends_early_stops_the_model(tmp_path: Path) -> None:
     endless = make.request(num_frames=10**6)
 
     with (
-        Encoding(endless, tmp_path / "nowhere" / "v.mp4", {}, ahead=2) as encoding,
+        BackgroundEncoder(endless, tmp_path / "nowhere" / "v.mp4", {}, ahead=2) as encoding,
         pytest.raises(AttemptFailed, match="No such file or directory"),
     ):
         encoding.take(frames(10**6))
 
 
 def test_what_is_left_before_it_is_done_is_thrown_away(tmp_path: Path) -> None:
-    with Encoding(REQUEST, tmp_path / "v.mp4", {}, ahead=30):
+    with BackgroundEncoder(REQUEST, tmp_path / "v.mp4", {}, ahead=30):
         until(lambda: processes(tmp_path))
 
     assert processes(tmp_path) == []
@@ -121,7 +121,7 @@ def test_what_tells_to_stop_is_heard_while_ffmpeg_encodes_and_ends_it(tmp_path: 
     def stop() -> None:
         raise KeyError("as planned")
 
-    with Encoding(REQUEST, tmp_path / "v.mp4", {}, ahead=30) as encoding:
+    with BackgroundEncoder(REQUEST, tmp_path / "v.mp4", {}, ahead=30) as encoding:
         until(lambda: processes(tmp_path))
         for process in processes(tmp_path):
             os.kill(process, signal.SIGSTOP)  # it would never be done

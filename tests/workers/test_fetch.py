@@ -12,7 +12,7 @@ from service.artifacts.files import Files
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.ids import JobId
 from service.egress.client import Egress, Rules
-from service.workers.stages.fetch import Sources, fetch, stored
+from service.workers.stages.fetch import Sources, fetch, stored_input
 from tests.egress.parts import LOOPBACK, PUBLIC, Dialer, Handler, Names, Server, answers, serve
 from tests.workers.inputs.pictures import gradient, saved
 
@@ -24,7 +24,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
 
 def resolve_media(folder: Path, url: str | None, sources: Sources) -> Path:
     if url is None:
-        return stored("image", JOB, Files(folder / "artifacts"))
+        return stored_input("image", JOB, Files(folder / "artifacts"))
     fetch(url, "image", sources, folder / "input", check_cancel=lambda: None)
     return folder / "input"
 
@@ -47,7 +47,7 @@ def test_what_was_kept_is_read_where_it_lies(tmp_path: Path) -> None:
 
 
 def test_what_is_no_longer_there_is_our_fault(tmp_path: Path) -> None:
-    with pytest.raises(AttemptFailed, match="no longer there") as caught:
+    with pytest.raises(AttemptFailed, match="no longer exists") as caught:
         resolve_media(tmp_path, None, Sources())
 
     assert caught.value.kind is FailureKind.INTERNAL

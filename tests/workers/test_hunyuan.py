@@ -9,8 +9,8 @@ import pytest
 from service.domain.attempt import AttemptFailed
 from service.workers.adapters.base import Conditions
 from service.workers.adapters.diffusion import DiffusionAdapter
-from service.workers.adapters.pictures import tensor_of
-from service.workers.adapters.video_to_video import over
+from service.workers.adapters.tensors import to_tensor
+from service.workers.adapters.video_to_video import video_to_video_inputs
 from tests.tiny.hunyuan import build_hunyuan
 from tests.tiny.hunyuan15 import build_hunyuan15
 from tests.workers.models import film, loaded, render, request_of
@@ -86,7 +86,7 @@ def test_a_smaller_strength_stays_nearer_to_the_video(
     vae = adapter.pipe.vae
     away = []
     with torch.inference_mode():
-        source = vae.encode(tensor_of(video).to(vae.device, vae.dtype)).latent_dist.mode()
+        source = vae.encode(to_tensor(video).to(vae.device, vae.dtype)).latent_dist.mode()
         for strength in (0.25, 0.5, 1.0):
             made = adapter.denoise(
                 request_of(model, strength=strength),
@@ -109,9 +109,9 @@ def test_a_video_is_noised_to_where_its_first_step_begins(
     pipe, video = adapters[model].pipe, film(9)
     request = request_of(model, num_frames=9, num_inference_steps=8, strength=0.5)
     with torch.inference_mode():
-        told = over(pipe, request, video, torch.Generator().manual_seed(7))
+        told = video_to_video_inputs(pipe, request, video, torch.Generator().manual_seed(7))
         vae = pipe.vae
-        known = vae.encode(tensor_of(video).to(vae.device, vae.dtype)).latent_dist.mode().float()
+        known = vae.encode(to_tensor(video).to(vae.device, vae.dtype)).latent_dist.mode().float()
     noise = torch.randn(known.shape, generator=torch.Generator().manual_seed(7))
     pipe.scheduler.set_timesteps(sigmas=told["sigmas"])
     sigma = float(pipe.scheduler.sigmas[0])

@@ -13,10 +13,10 @@ import pytest
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.models.card import IntRange
 from service.domain.models.catalog import LTX_2B
-from service.workers.adapters.base import Conditions, Film, Frame
+from service.workers.adapters.base import Conditions, Frame, Frames
 from service.workers.adapters.diffusion import DiffusionAdapter
 from service.workers.adapters.ltx import TIMESTEPS, Ltx
-from service.workers.adapters.pictures import pictures, tensor_of
+from service.workers.adapters.tensors import to_images, to_tensor
 from service.workers.weights import find_weights
 from tests.tiny.ltx import build_ltx_upscaled, write_original_ltx
 from tests.workers.hub import make_hub
@@ -50,13 +50,13 @@ def latents(adapter: DiffusionAdapter, conditions: Conditions, **changes: Any) -
         )
 
 
-def encoded(adapter: DiffusionAdapter, pictures: Film) -> Any:
+def encoded(adapter: DiffusionAdapter, pictures: Frames) -> Any:
     """As latents of the size that LTX-Video denoises."""
     import torch
 
     vae = adapter.pipe.vae
     with torch.inference_mode():
-        found = vae.encode(tensor_of(pictures).to(vae.device, vae.dtype)).latent_dist.mode()
+        found = vae.encode(to_tensor(pictures).to(vae.device, vae.dtype)).latent_dist.mode()
         return adapter.pipe._normalize_latents(found, vae.latents_mean, vae.latents_std)
 
 
@@ -201,7 +201,7 @@ def test_a_clip_between_two_images_is_the_bare_pipeline_s(
     from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
 
     first, last = film(2, seed=3)
-    images = pictures(np.stack([first, last]))
+    images = to_images(np.stack([first, last]))
 
     made = render(adapter, Conditions(image=first, last_image=last))
 

@@ -21,9 +21,9 @@ from service.domain.attempt import AttemptFailed, Failure, FailureKind, Outcome
 from service.domain.errors import StorageFull, Unavailable
 from service.workers.adapters.base import Frame
 from service.workers.adapters.slate import Slate
-from service.workers.attempt import Warm, attempt
+from service.workers.attempt import ModelCache, run_attempt
 from service.workers.recipe import WorkerEnvironment
-from service.workers.reporter import GivenBack, HttpReporter
+from service.workers.reporter import AttemptReleased, HttpReporter
 from service.workers.stages.encode import encode
 from service.workers.stages.inputs.media import probe_media
 from service.workers.stages.stills import frame_at
@@ -39,7 +39,7 @@ def bench(tmp_path: Path) -> WorkerEnvironment:
 
 def carry_out(
     bench: WorkerEnvironment, fault: Exception | None = None
-) -> Outcome | Failure | GivenBack:
+) -> Outcome | Failure | AttemptReleased:
     class Faulty(Slate):
         def generate(self, *given: Any, **more: Any) -> Iterator[Frame]:
             if fault is not None:
@@ -49,10 +49,12 @@ def carry_out(
     ticket = make.ticket()
     with httpx.Client(base_url=ticket.api_url) as client:
         reporter = HttpReporter(client, ticket, threading.Event())
-        return attempt(ticket, Warm(lambda card: Faulty(card, None)), bench, reporter, "jobs/j/2")
+        return run_attempt(
+            ticket, ModelCache(lambda card: Faulty(card, None)), bench, reporter, "jobs/j/2"
+        )
 
 
-def kind_of(made: Outcome | Failure | GivenBack) -> FailureKind:
+def kind_of(made: Outcome | Failure | AttemptReleased) -> FailureKind:
     assert isinstance(made, Failure), made
     return made.kind
 

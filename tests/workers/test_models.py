@@ -9,7 +9,7 @@ from service.domain.attempt import AttemptFailed, FailureKind, Stage
 from service.domain.errors import Lost
 from service.domain.media import Feature
 from service.domain.models.catalog import CARDS
-from service.workers.adapters.base import NOTHING, Conditions, Frame
+from service.workers.adapters.base import NO_CONDITIONS, Conditions, Frame
 from service.workers.adapters.diffusion import DiffusionAdapter
 from tests.tiny import BUILD
 from tests.workers.models import (
@@ -197,7 +197,7 @@ def test_a_greater_strength_takes_more_steps_and_gives_another_clip(
 
 @pytest.mark.parametrize(("model", "feature"), UNCLAIMED)
 def test_what_a_model_does_not_do_is_refused(models: Models, model: str, feature: str) -> None:
-    with pytest.raises(AttemptFailed, match=f"{model} does not do {feature}") as no:
+    with pytest.raises(AttemptFailed, match=f"{model} does not support {feature}") as no:
         render(models.adapter(model), conditions_for(feature, request_of(model)))
 
     assert (no.value.kind, no.value.code) == (FailureKind.USER, "not_supported")
@@ -210,8 +210,8 @@ def wrong_conditions() -> list[Any]:
         (Conditions(image=pictures[0], video=pictures), "exclude each other"),
         (Conditions(last_image=pictures[0], video=pictures), "exclude each other"),
         (Conditions(keyframes=((8, pictures[0]),), video=pictures), "exclude each other"),
-        (Conditions(keyframes=((9, pictures[0]),)), "no picture at frame 9"),
-        (Conditions(keyframes=((24, pictures[0]),)), "no picture at frame 24"),
+        (Conditions(keyframes=((9, pictures[0]),)), "an image at frame 9"),
+        (Conditions(keyframes=((24, pictures[0]),)), "an image at frame 24"),
         (Conditions(keyframes=((8, pictures[0, :32]),)), "not of the clip's size"),
         (Conditions(image=pictures[0, :32]), "not of the clip's size"),
         (Conditions(video=pictures[:9]), "9 frames cannot become 17"),
@@ -232,7 +232,7 @@ def test_nothing_is_made_before_the_first_frame_is_asked_for(models: Models) -> 
     reports: list[Stage] = []
 
     clip = models.adapter("ltx-2b").generate(
-        request_of("ltx-2b"), NOTHING, lambda stage, done, of: reports.append(stage)
+        request_of("ltx-2b"), NO_CONDITIONS, lambda stage, done, of: reports.append(stage)
     )
 
     assert reports == []

@@ -13,15 +13,15 @@ from PIL import Image
 from service.artifacts.files import Files
 from service.domain.attempt import AttemptFailed, FailureKind, Stage
 from service.domain.media import MediaRef
-from service.workers.adapters.base import NOTHING, Conditions
+from service.workers.adapters.base import NO_CONDITIONS, Conditions
 from service.workers.stages.fetch import Sources
 from service.workers.stages.inputs.media import decode_video
-from service.workers.stages.preprocess import fitted, preprocess
+from service.workers.stages.preprocess import fit_image, preprocess
 from tests import make
 from tests.workers.inputs.pictures import gradient, saved
 
 UPLOAD = MediaRef(source="upload")
-Film = Callable[..., Path]
+Frames = Callable[..., Path]
 
 
 def halves(size: tuple[int, int]) -> Image.Image:
@@ -35,7 +35,7 @@ def halves(size: tuple[int, int]) -> Image.Image:
 
 
 @pytest.fixture
-def film(tmp_path: Path) -> Film:
+def film(tmp_path: Path) -> Frames:
     def made(name: str, recipe: str) -> Path:
         path = tmp_path / name
         command = [imageio_ffmpeg.get_ffmpeg_exe(), *f"-v error -y {recipe}".split(), str(path)]
@@ -54,7 +54,7 @@ def decode(path: Path, **changes: Any) -> Any:
 
 
 def test_a_wide_picture_is_cropped_around_its_middle() -> None:
-    frame = fitted(halves((400, 100)), make.request(width=100, height=100, fit="crop"))
+    frame = fit_image(halves((400, 100)), make.request(width=100, height=100, fit="crop"))
 
     assert frame.shape == (100, 100, 3)
     assert frame.dtype == np.uint8
@@ -63,7 +63,7 @@ def test_a_wide_picture_is_cropped_around_its_middle() -> None:
 
 
 def test_a_wide_picture_is_padded_with_black() -> None:
-    frame = fitted(halves((400, 100)), make.request(width=100, height=100, fit="pad"))
+    frame = fit_image(halves((400, 100)), make.request(width=100, height=100, fit="pad"))
 
     assert (frame[:37] == 0).all()
     assert (frame[-37:] == 0).all()
@@ -74,7 +74,7 @@ def test_a_wide_picture_is_padded_with_black() -> None:
 def test_a_picture_of_the_right_size_is_taken_as_it_is() -> None:
     picture = gradient(size=(96, 64))
 
-    frame = fitted(picture, make.request(width=96, height=64, fit="crop"))
+    frame = fit_image(picture, make.request(width=96, height=64, fit="crop"))
 
     assert np.array_equal(frame, np.asarray(picture))
 
@@ -88,7 +88,7 @@ RED_THEN_BLUE = (
 )
 
 
-def test_a_film_is_cut_to_the_frames_and_the_rate_of_the_request(film: Film) -> None:
+def test_a_film_is_cut_to_the_frames_and_the_rate_of_the_request(film: Frames) -> None:
     path = film("a.mp4", RED_THEN_BLUE.format(size="64x64"))
 
     whole = decode(path, num_frames=24, fps=12)
@@ -102,7 +102,7 @@ def test_a_film_is_cut_to_the_frames_and_the_rate_of_the_request(film: Film) -> 
     assert (start[:, 32, 32, 0] > 200).all()
 
 
-def test_a_film_of_another_shape_is_cropped_or_padded(film: Film) -> None:
+def test_a_film_of_another_shape_is_cropped_or_padded(film: Frames) -> None:
     path = film("a.mp4", RED_THEN_BLUE.format(size="128x64"))
 
     cropped = decode(path, fit="crop")
@@ -114,7 +114,7 @@ def test_a_film_of_another_shape_is_cropped_or_padded(film: Film) -> None:
     assert (padded[0, 20:44, ..., 0] > 200).all()
 
 
-def test_a_telephones_film_stands_upright_and_pixels_are_square(film: Film) -> None:
+def test_a_telephones_film_stands_upright_and_pixels_are_square(film: Frames) -> None:
     half = (
         "-f lavfi -i color=red:size=64x64:duration=1 -f lavfi -i color=blue:size=64x64:duration=1"
     )
@@ -133,16 +133,16 @@ def test_a_telephones_film_stands_upright_and_pixels_are_square(film: Film) -> N
     assert (square[0, 108, :, 2] > 200).all()
 
 
-def test_too_short_a_film_says_how_long_it_is(film: Film) -> None:
+def test_too_short_a_film_says_how_long_it_is(film: Frames) -> None:
     path = film("a.mp4", RED_THEN_BLUE.format(size="64x64"))
 
-    with pytest.raises(AttemptFailed, match=r"has 2\.00 s and 5\.00 s are wanted") as caught:
+    with pytest.raises(AttemptFailed, match=r"has 2\.00 s and 5\.00 s are needed") as caught:
         decode(path, num_frames=60, fps=12)
 
     assert (caught.value.kind, caught.value.code) == (FailureKind.USER, "media_too_short")
 
 
-def test_the_last_frame_fills_a_tenth_of_a_second(film: Film) -> None:
+def test_the_last_frame_fills_a_tenth_of_a_second(film: Frames) -> None:
     path = film("a.mp4", RED_THEN_BLUE.format(size="64x64"))
 
     frames = decode(path, num_frames=25, fps=12)
@@ -150,7 +150,7 @@ def test_the_last_frame_fills_a_tenth_of_a_second(film: Film) -> None:
     assert np.array_equal(frames[24], frames[23])
 
 
-def test_a_film_that_breaks_off_is_refused(film: Film, tmp_path: Path) -> None:
+def test_a_film_that_breaks_off_is_refused(film: Frames, tmp_path: Path) -> None:
     whole = film("a.webm", "-f lavfi -i testsrc=size=64x64:rate=24:duration=4 -c:v libvpx")
     (tmp_path / "cut.webm").write_bytes(whole.read_bytes()[: whole.stat().st_size // 4])
 
@@ -211,7 +211,7 @@ def test_each_input_becomes_its_condition_and_is_told(tmp_path: Path) -> None:
 
 
 def test_a_text_alone_has_no_conditions_and_no_step(tmp_path: Path) -> None:
-    assert run(tmp_path, {}) == (NOTHING, [])
+    assert run(tmp_path, {}) == (NO_CONDITIONS, [])
 
 
 @pytest.mark.parametrize("content", [b"<svg/>", saved(gradient(), "PNG")[:90], b""])

@@ -48,7 +48,7 @@ def test_an_ffmpeg_that_does_not_start_is_told(
     assert "ffmpeg does not start" in (probe(bench) or "")
 
 
-@pytest.mark.parametrize("place", ["scratch", "the place for videos"])
+@pytest.mark.parametrize("place", ["the scratch folder", "the artifact store"])
 def test_a_folder_that_takes_no_file_is_told_by_its_use_and_not_by_its_path(
     bench: WorkerEnvironment, tmp_path: Path, place: str
 ) -> None:
@@ -56,7 +56,7 @@ def test_a_folder_that_takes_no_file_is_told_by_its_use_and_not_by_its_path(
     inside = tmp_path / "file" / "inside"
     broken = (
         replace(bench, scratch=inside)
-        if place == "scratch"
+        if place == "the scratch folder"
         else replace(bench, artifacts=Files(inside))
     )
 

@@ -20,7 +20,7 @@ from service.settings import Settings
 from service.workers import pull_worker
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.slate import Slate
-from service.workers.attempt import Warm
+from service.workers.attempt import ModelCache
 from service.workers.pull_worker import PullWorker
 from service.workers.recipe import WorkerEnvironment
 from service.workers.reporter import HttpReporter
@@ -126,7 +126,11 @@ def puller(
     monkeypatch.setattr(pull_worker, "_WAIT_SECONDS", 0.5)
     with httpx.Client(base_url=service.client.base_url, headers=headers) as client:
         yield PullWorker(
-            client, "w", ["slate"], WorkerEnvironment(artifacts, scratch), Warm(lambda card: model)
+            client,
+            "w",
+            ["slate"],
+            WorkerEnvironment(artifacts, scratch),
+            ModelCache(lambda card: model),
         )
 
 
@@ -296,7 +300,7 @@ def test_a_worker_that_stops_does_not_take_up_again_what_it_gave_back(
         puller.stopping.set()
         return True
 
-    monkeypatch.setattr(pull_worker, "_acquired", stop)
+    monkeypatch.setattr(pull_worker, "_acquire_both", stop)
 
     puller.work()
 
@@ -354,7 +358,7 @@ def test_a_worker_whose_machine_is_at_fault_leaves_the_queue_alone_until_it_can_
     work: Callable[[], threading.Thread],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pull_worker, "_ASIDE_SECONDS", 0.1)
+    monkeypatch.setattr(pull_worker, "_UNFIT_SECONDS", 0.1)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/bin/false")
     artifacts.gate.set()
     ids = service.submit(*range(1, 13))

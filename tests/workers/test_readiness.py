@@ -37,7 +37,7 @@ def readiness(machine: Machine) -> Readiness:
 
 def test_a_worker_without_faults_is_never_probed(readiness: Readiness, machine: Machine) -> None:
     for made in (VIDEO, *(make.failure(kind) for kind in FailureKind if kind != "machine")):
-        readiness.note(made)
+        readiness.record(made)
         assert readiness.can_work()
 
     assert machine.probes == 0
@@ -47,7 +47,7 @@ def test_a_machine_that_fails_its_probe_takes_no_job_until_it_passes(
     readiness: Readiness, machine: Machine
 ) -> None:
     machine.broken = "scratch: No space left on device"
-    readiness.note(FAULT)
+    readiness.record(FAULT)
 
     assert not readiness.can_work()
     assert readiness.reason == "scratch: No space left on device"
@@ -61,7 +61,7 @@ def test_a_machine_that_passes_its_probes_and_yet_fails_every_job_pauses_ever_lo
 ) -> None:
     pauses = []
     for _ in range(9):
-        readiness.note(FAULT)
+        readiness.record(FAULT)
         began = machine.now
         while not readiness.can_work():
             machine.now += 1
@@ -72,6 +72,6 @@ def test_a_machine_that_passes_its_probes_and_yet_fails_every_job_pauses_ever_lo
 
 def test_a_video_ends_the_row_of_faults(readiness: Readiness) -> None:
     for made in (FAULT, FAULT, VIDEO, FAULT, FAULT):
-        readiness.note(made)
+        readiness.record(made)
 
         assert readiness.can_work()

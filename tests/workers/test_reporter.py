@@ -15,7 +15,7 @@ from service.domain.errors import Lost
 from service.domain.ids import KeyId
 from service.domain.submission import new_job
 from service.workers import reporter as reporting
-from service.workers.reporter import CallbackRefused, GivenBack, HttpReporter
+from service.workers.reporter import ApiUnreachable, AttemptReleased, HttpReporter
 from tests import make
 
 Said = tuple[str, bytes]  # content type, body
@@ -154,8 +154,8 @@ def test_what_is_not_our_api_is_no_refusal(api: Api, status: int, said: Said) ->
     watch = threading.Thread(target=stop_once_it_has_tried_again, daemon=True)
     watch.start()
     with httpx.Client(base_url=f"http://127.0.0.1:{api.server_address[1]}") as client:
-        reporter = HttpReporter(client, make.ticket(), stopping, patience=60)
-        with pytest.raises(CallbackRefused):
+        reporter = HttpReporter(client, make.ticket(), stopping, retry_seconds=60)
+        with pytest.raises(ApiUnreachable):
             reporter.begin()
     watch.join()
 
@@ -275,7 +275,7 @@ def test_a_lost_clip_that_is_only_encoded_leaves_the_process_to_the_next(
     api.script["progress"] = [409]
 
     with reporter:
-        reporter.let_model_go()
+        reporter.release_model()
         reporter.step(Stage.ENCODE, 0, 1)
         until(lambda: reporter._stop is not None)
         reporter._thread.join(10)
@@ -300,7 +300,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def test_what_is_given_back_says_what_it_has_cost(reporter: HttpReporter, api: Api) -> None:
-    reporter.release(GivenBack("NVIDIA L40S", 2.5))
+    reporter.release(AttemptReleased("NVIDIA L40S", 2.5))
 
     assert api.heard == [("release", {"fence": 1, "gpu": "NVIDIA L40S", "gpu_seconds": 2.5})]
 

@@ -12,14 +12,14 @@ import pytest
 from service.domain.attempt import AttemptFailed, FailureKind, Stage
 from service.domain.models.catalog import SLATE
 from service.domain.request import MAX_SEED, VideoRequest
-from service.workers.adapters.base import NOTHING, Conditions, Frame
+from service.workers.adapters.base import NO_CONDITIONS, Conditions, Frame
 from service.workers.adapters.registry import make_adapter
 from service.workers.adapters.slate import CYCLE, SHUT, Slate, flash, openness
 from service.workers.adapters.slate_art import fonts
 from service.workers.adapters.slate_art.dials import timecode
 from service.workers.adapters.slate_art.layout import lay_out
 from service.workers.adapters.slate_art.runs import is_rtl, runs
-from service.workers.adapters.slate_art.text import elided, legible, length, paragraph
+from service.workers.adapters.slate_art.text import elide, legible, length, paragraph
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,7 +73,7 @@ def ignore(stage: Stage, done: int, of: int) -> None:
 
 
 def draw(**changes: Any) -> list[Frame]:
-    return list(Slate(SLATE).generate(ask(**changes), NOTHING, ignore))
+    return list(Slate(SLATE).generate(ask(**changes), NO_CONDITIONS, ignore))
 
 
 def same(one: list[Frame], other: list[Frame]) -> bool:
@@ -100,7 +100,7 @@ def test_there_are_exactly_as_many_frames_as_were_asked_for(count: int) -> None:
 def test_the_longest_video_is_drawn_one_frame_at_a_time() -> None:
     steps: list[int] = []
     frames = Slate(SLATE).generate(
-        ask(num_frames=7200, fps=60), NOTHING, lambda _stage, done, _of: steps.append(done)
+        ask(num_frames=7200, fps=60), NO_CONDITIONS, lambda _stage, done, _of: steps.append(done)
     )
 
     next(frames)
@@ -114,9 +114,9 @@ def test_the_same_request_gives_the_same_frames() -> None:
 
 def test_an_adapter_remembers_nothing_of_an_earlier_job() -> None:
     slate = Slate(SLATE)
-    list(slate.generate(ask(prompt="something else", seed=1, width=64), NOTHING, ignore))
+    list(slate.generate(ask(prompt="something else", seed=1, width=64), NO_CONDITIONS, ignore))
 
-    assert same(list(slate.generate(ask(), NOTHING, ignore)), draw())
+    assert same(list(slate.generate(ask(), NO_CONDITIONS, ignore)), draw())
 
 
 @pytest.mark.parametrize("size", [64, 360])
@@ -146,7 +146,7 @@ def test_no_frame_equals_its_neighbour(width: int, height: int, fps: int) -> Non
 
 
 def test_a_frame_once_handed_over_is_never_drawn_on_again() -> None:
-    frames = Slate(SLATE).generate(ask(), NOTHING, ignore)
+    frames = Slate(SLATE).generate(ask(), NO_CONDITIONS, ignore)
     first = next(frames)
     before = first.copy()
 
@@ -158,7 +158,7 @@ def test_a_frame_once_handed_over_is_never_drawn_on_again() -> None:
 def test_every_frame_is_a_step_of_generating() -> None:
     steps: list[tuple[Stage, int, int]] = []
 
-    list(Slate(SLATE).generate(ask(), NOTHING, lambda *step: steps.append(step)))
+    list(Slate(SLATE).generate(ask(), NO_CONDITIONS, lambda *step: steps.append(step)))
 
     assert steps == [(Stage.GENERATE, done, 3) for done in (1, 2, 3)]
 
@@ -168,7 +168,7 @@ def test_a_cancel_takes_hold_within_one_frame() -> None:
         if done > 3:
             raise AttemptFailed(FailureKind.CANCELED, "canceled", "the job was canceled")
 
-    frames = Slate(SLATE).generate(ask(num_frames=100), NOTHING, cancel)
+    frames = Slate(SLATE).generate(ask(num_frames=100), NO_CONDITIONS, cancel)
     handed_over = list(islice(frames, 3))
 
     with pytest.raises(AttemptFailed, match="canceled"):
@@ -205,8 +205,8 @@ def test_wrapping_breaks_between_words_and_loses_none() -> None:
 
 
 def test_text_that_is_too_long_ends_in_an_ellipsis() -> None:
-    assert elided("short", 20, 300) == "short"
-    assert elided("far too long for so little room", 20, 120) == "far too long…"
+    assert elide("short", 20, 300) == "short"
+    assert elide("far too long for so little room", 20, 120) == "far too long…"
 
 
 def test_accents_dashes_and_line_breaks_are_made_plain() -> None:

@@ -12,7 +12,7 @@ def test_making_and_using_are_counted_apart() -> None:
             yield number
 
     with watch.time("encode"):
-        for _ in watch.timed("generate", items()):
+        for _ in watch.time_items("generate", items()):
             time.sleep(0.01)
 
     spent = watch.milliseconds()
@@ -23,9 +23,9 @@ def test_making_and_using_are_counted_apart() -> None:
 
 def test_what_was_spent_ahead_counts_in_what_is_paid_and_not_in_how_long_it_took() -> None:
     began = time.perf_counter()
-    watch = Stopwatch(before=100.0)
+    watch = Stopwatch(preload_seconds=100.0)
 
-    spent, total = watch.spent(), watch.total()
+    spent, total = watch.gpu_seconds(), watch.total()
     milliseconds = watch.milliseconds()["total"]
     passed = time.perf_counter() - began
 
@@ -38,11 +38,11 @@ def test_a_model_that_another_clip_has_is_not_paid_for() -> None:
     given: list[bool] = []
     handed, held = Stopwatch(5.0, lambda: given.append(True)), Stopwatch(5.0)
     for watch in (handed, held):
-        watch.let_model_go()
-    paid = handed.spent()
+        watch.release_model()
+    paid = handed.gpu_seconds()
     time.sleep(0.05)
 
     assert given == [True]
-    assert 5 <= paid == handed.spent()
-    assert held.spent() >= 5.05
+    assert 5 <= paid == handed.gpu_seconds()
+    assert held.gpu_seconds() >= 5.05
     assert handed.total() >= 0.05

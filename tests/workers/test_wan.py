@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from service.domain.models.catalog import CARDS
-from service.workers.adapters.base import NOTHING, Conditions
+from service.workers.adapters.base import NO_CONDITIONS, Conditions
 from service.workers.adapters.diffusion import DiffusionAdapter
-from service.workers.adapters.pictures import tensor_of
+from service.workers.adapters.tensors import to_tensor
 from service.workers.adapters.wan import SIGMAS, WanFast
 from service.workers.weights import find_weights
 from tests.tiny.wan import build_wan
@@ -49,7 +49,7 @@ def encoded(adapter: DiffusionAdapter, pictures: Any) -> Any:
         for numbers in (vae.config.latents_mean, vae.config.latents_std)
     )
     with torch.inference_mode():
-        found = vae.encode(tensor_of(pictures).to(vae.device, vae.dtype)).latent_dist.mode()
+        found = vae.encode(to_tensor(pictures).to(vae.device, vae.dtype)).latent_dist.mode()
         return (found - mean.to(found)) / std.to(found)
 
 
@@ -69,7 +69,9 @@ def test_the_first_latents_are_those_of_what_the_clip_begins_with(
     count = known.shape[2]
     assert made.shape == (1, 48, 3, 4, 6)
     assert torch.allclose(made[:, :, :count], known.to(made), atol=1e-5)
-    assert not torch.allclose(made[:, :, count:], latents(adapters[model], NOTHING)[:, :, count:])
+    assert not torch.allclose(
+        made[:, :, count:], latents(adapters[model], NO_CONDITIONS)[:, :, count:]
+    )
 
 
 @pytest.mark.parametrize("model", BOTH)
@@ -181,7 +183,7 @@ def test_the_fast_one_guesses_the_clip_and_noises_it_anew(
             noise = torch.randn(clip.shape, generator=generator)
             clip = (1 - following) * guess + following * noise
 
-    made = latents(adapters["wan2.2-5b-fast"], NOTHING)
+    made = latents(adapters["wan2.2-5b-fast"], NO_CONDITIONS)
 
     assert torch.allclose(made, clip, atol=1e-4)
 

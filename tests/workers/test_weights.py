@@ -61,8 +61,8 @@ def wrapped(status: int) -> Exception:
         (lambda: wrapped(503), FailureKind.TRANSIENT, "connect the worker"),
         (broken_connection, FailureKind.TRANSIENT, "connect the worker"),
         (lambda: ConnectionResetError("reset"), FailureKind.TRANSIENT, "connect the worker"),
-        (lambda: OSError(errno.ENOSPC, "No space"), FailureKind.MACHINE, "make room"),
-        (lambda: RuntimeError("IO: No space left"), FailureKind.MACHINE, "make room"),
+        (lambda: OSError(errno.ENOSPC, "No space"), FailureKind.MACHINE, "free space"),
+        (lambda: RuntimeError("IO: No space left"), FailureKind.MACHINE, "free space"),
     ],
 )
 def test_a_failing_hub_says_who_must_act(

@@ -36,12 +36,12 @@ def work(settings: Settings, api_url: str, name: str) -> None:
             client=client,
             name=name,
             models=list(rules.cards(settings)),
-            bench=worker.build_worker_environment(
+            environment=worker.build_worker_environment(
                 settings,
                 storage.artifacts(settings),
                 _fresh(settings.data_dir / "scratch" / name),
             ),
-            warm=worker.warm(settings),
+            model_cache=worker.warm(settings),
             overlap=settings.ahead_bytes > 0,
         )
         _stop_on_signals(puller)
@@ -61,7 +61,7 @@ def work(settings: Settings, api_url: str, name: str) -> None:
 def _stop_on_signals(puller: PullWorker) -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         puller.stopping.set()
-        if puller.asking:
+        if puller.is_polling:
             raise SystemExit(0)  # out of the long poll; what still runs is waited for
 
     signal.signal(signal.SIGTERM, stop)

@@ -34,4 +34,4 @@ class Tuning(BaseModel):
     embeddings_bytes: int = Field(default=256 << 20, ge=0)
 
 
-DEFAULT_LEVERS = Tuning()
+DEFAULT_TUNING = Tuning()

@@ -1,4 +1,4 @@
-"""What every video model's code looks like from outside."""
+"""The protocol between a worker and the code that drives a video model."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,68 +11,67 @@ from service.domain.attempt import Stage
 from service.domain.models.tuning import Profile
 from service.domain.request import VideoRequest
 
-# One picture: uint8, shape (height, width, 3), RGB.
+# One image: uint8, shape (height, width, 3), RGB.
 Frame: TypeAlias = NDArray[np.uint8]
-# Pictures in their order: uint8, shape (frames, height, width, 3), RGB.
-Film: TypeAlias = NDArray[np.uint8]
+# Images in playing order: uint8, shape (frames, height, width, 3), RGB.
+Frames: TypeAlias = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a clip is to follow besides the prompt, each at exactly the size of the request.
+    """The inputs that a clip follows besides the prompt, each at exactly the request's size.
 
-    `image` is its first frame and `last_image` its last; each of `keyframes` is shown at a frame on
-    the way, counted from 0; `video` is what it is made over, by the request's strength; `tail` is
-    the end of the clip that it continues, whose moments it shows again as its own beginning.
-    The clip's first frame is frame `start` of a video of `video_frames`; None: the clip is all.
+    `image` is its first frame and `last_image` its last; each of `keyframes` is an image with its
+    frame index, from 0; `video` is transformed by the request's strength; `tail` is the end of the
+    clip that it continues, repeated as its own beginning. The clip's first frame is frame `start`
+    of a video of `video_frames`; None: the clip is the whole video.
     """
 
     image: Frame | None = None
     last_image: Frame | None = None
     keyframes: tuple[tuple[int, Frame], ...] = ()
-    video: Film | None = None
-    tail: Film | None = None
+    video: Frames | None = None
+    tail: Frames | None = None
     start: int = 0
     video_frames: int | None = None
 
 
-NOTHING = Conditions()  # text to video
+NO_CONDITIONS = Conditions()  # text to video
 
 
 class OnStep(Protocol):
-    """Called after every step of a stage, with steps done and steps in all.
+    """Progress callback, called after every step of a stage with its number, from 1, and the total.
 
-    Raises AttemptFailed when the job was canceled, Lost when the attempt is no longer ours and
-    WorkerStopping when the worker is to end; an adapter lets each of them pass, so that they take
-    hold within one step.
+    Raises AttemptFailed when the job was canceled, Lost when the fencing token is stale, and
+    WorkerStopping when the worker shuts down. An adapter must let each of them propagate, so that
+    the attempt ends within one step.
     """
 
-    def __call__(self, stage: Stage, done: int, of: int) -> None: ...
+    def __call__(self, stage: Stage, step: int, total: int) -> None: ...
 
 
 class Adapter(Protocol):
-    """Drives one model. Loaded once, used for many jobs until another model takes its place.
+    """Drives one model: loaded once, used for many jobs until another model replaces it.
 
-    Adapters are built as `Adapter(card, weights, levers)`: the model's card, a local folder to
-    load the weights from, or None to fetch those that the card names, and how to run it.
+    Adapters are built as `Adapter(card, weights, tuning)`: the model's card, a local folder of
+    weights, or None to fetch those that the card names, and how to run it.
     """
 
     @property
     def gpu(self) -> str | None:
-        """The accelerator in use, as its maker names it; None on a CPU. Known after `load`."""
+        """The accelerator's product name; None on a CPU. Known after `load`."""
         ...
 
     @property
     def made_with(self) -> dict[str, str]:
-        """How the last clip was made, as a few words each; empty where there is no choice."""
+        """The settings that the last clip was generated with; empty where there is no choice."""
         ...
 
     def load(self, profile: Profile = Profile.FULL) -> None:
-        """Bring the model to where it runs; once it is there, do nothing.
+        """Load the model onto its device; do nothing when it is there already.
 
-        With another profile than before it is only placed anew, so that after a failure for want
-        of memory the same model can be had in less. Raises AttemptFailed when it cannot be done;
-        it may then be tried again.
+        A different profile only moves it, so that after running out of memory the same model can
+        run in less. Raises AttemptFailed; the call may then be repeated.
         """
         ...
 
@@ -81,9 +80,8 @@ class Adapter(Protocol):
     ) -> Iterator[Frame]:
         """Yield exactly `request.num_frames` frames of `request.width` x `request.height`.
 
-        Only conditions that the card's features name are handed in. The same request, seed
-        included, and the same conditions give the same frames on the same device, as long as
-        `made_with` is the same. Raises AttemptFailed (kind user, oom, …). After an exception the
-        adapter can be used again.
+        Conditions must be among the card's features. Equal requests, seed included, and equal
+        conditions give equal frames on the same device while `made_with` is equal. Raises
+        AttemptFailed (kind user, oom, …). After an exception the adapter remains usable.
         """
         ...

@@ -1,4 +1,4 @@
-"""The scheduler of models that were distilled to a few steps with new noise between them (DMD)."""
+"""The scheduler of models distilled to a few steps with new noise between them (DMD)."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,24 +7,24 @@ if TYPE_CHECKING:
 
 
 def distilled_scheduler(sigmas: list[float]) -> Any:
-    """Stands at `sigmas` whatever number of steps it is asked for, or where `begin` says.
+    """Build a scheduler with fixed `sigmas`, or those of `begin`, for any number of steps.
 
-    Each step guesses the clip that the noise hides, and noises it anew to the next sigma: what
-    diffusers calls stochastic sampling, but with noise that the seed decides.
+    Each step predicts the clean clip and adds noise up to the next sigma: diffusers' stochastic
+    sampling, but with noise drawn from the seed.
     """
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     class Distilled(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
-        where = sigmas
+        schedule = sigmas
         noise: "torch.Generator | None" = None
 
-        def begin(self, where: list[float], noise: "torch.Generator") -> None:
-            self.where, self.noise = where, noise
+        def begin(self, schedule: list[float], noise: "torch.Generator") -> None:
+            self.schedule, self.noise = schedule, noise
 
         def set_timesteps(
             self, num_inference_steps: int | None = None, device: Any = None, **_: Any
         ) -> None:
-            super().set_timesteps(sigmas=self.where, device=device)
+            super().set_timesteps(sigmas=self.schedule, device=device)
 
         def step(self, *args: Any, **kwargs: Any) -> Any:
             return super().step(*args, generator=self.noise, **kwargs)

@@ -1,4 +1,4 @@
-"""HunyuanVideo 1.5 on diffusers' HunyuanVideo15Pipeline: text to video, and over a video."""
+"""HunyuanVideo 1.5 on diffusers' HunyuanVideo15Pipeline: text to video and video to video."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,11 @@ from service.workers.weights import read_pipeline
 if TYPE_CHECKING:
     import torch
 
-GLYPHS = 256  # bytes of quoted text, which a second encoder reads letter by letter
+MAX_GLYPHS = 256  # bytes of quoted text, which a second encoder reads byte by byte
 
 
 class Hunyuan15(Hunyuan):
-    """An Adapter for HunyuanVideo 1.5, which takes its guidance from a part of the pipeline."""
+    """An Adapter for HunyuanVideo 1.5, whose guidance is a component of the pipeline."""
 
     max_tokens = 1000
 
@@ -28,27 +28,29 @@ class Hunyuan15(Hunyuan):
         return pipe
 
     def tokens(self, prompt: str) -> int:
-        from diffusers.pipelines.hunyuan_video1_5 import pipeline_hunyuan_video1_5 as diffusers_own
+        from diffusers.pipelines.hunyuan_video1_5 import pipeline_hunyuan_video1_5 as pipeline
 
-        chat = diffusers_own.format_text_input([prompt], self.pipe.system_message)
-        wrapped = self.pipe.tokenizer.apply_chat_template(
+        chat = pipeline.format_text_input([prompt], self.pipe.system_message)
+        tokens = self.pipe.tokenizer.apply_chat_template(
             chat, add_generation_prompt=True, tokenize=True, return_dict=True
         )
-        return len(wrapped.input_ids[0]) - int(self.pipe.prompt_template_encode_start_idx)
+        return len(tokens.input_ids[0]) - int(self.pipe.prompt_template_encode_start_idx)
 
     def check(self, request: VideoRequest, conditions: Conditions) -> None:
         super().check(request, conditions)
         for text in (request.prompt, request.negative_prompt or ""):
-            check_tokens(self.card, "quoted text in the prompt", self._glyphs(text), GLYPHS)
+            check_tokens(
+                self.card, "quoted text in the prompt", self._count_glyphs(text), MAX_GLYPHS
+            )
 
-    def _glyphs(self, prompt: str) -> int:
+    def _count_glyphs(self, prompt: str) -> int:
         from diffusers.pipelines.hunyuan_video1_5.pipeline_hunyuan_video1_5 import (
             extract_glyph_texts,
         )
 
-        quoted = extract_glyph_texts(prompt)
-        return len(self.pipe.tokenizer_2(quoted).input_ids) if quoted else 0
+        texts = extract_glyph_texts(prompt)
+        return len(self.pipe.tokenizer_2(texts).input_ids) if texts else 0
 
-    def _guided(self, request: VideoRequest) -> dict[str, Any]:
+    def _guidance(self, request: VideoRequest) -> dict[str, Any]:
         self.pipe.guider = self.pipe.guider.new(guidance_scale=request.guidance_scale)
         return {"negative_prompt": request.negative_prompt}

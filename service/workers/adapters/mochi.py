@@ -1,4 +1,4 @@
-"""Mochi 1 on diffusers' MochiPipeline, which makes video from text and from nothing else."""
+"""Mochi 1 on diffusers' MochiPipeline, which supports text to video only."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +20,11 @@ class Mochi(DiffusionAdapter):
     def assemble(self, parts: list[Path], dtype: "torch.dtype") -> Any:
         from diffusers import MochiPipeline
 
-        # The transformer comes in two precisions, of which the hub is asked for the smaller; a
-        # folder that somebody chose may have the other.
-        small = any(parts[0].glob("transformer/*bf16*"))
-        pipe = read_pipeline(MochiPipeline, parts[0], dtype, variant="bf16" if small else None)
-        # Whole, 163 frames take 70 GB in float32.
+        # The transformer comes in two precisions. The smaller is fetched from the hub; a local
+        # folder may have the other.
+        has_bf16 = any(parts[0].glob("transformer/*bf16*"))
+        pipe = read_pipeline(MochiPipeline, parts[0], dtype, variant="bf16" if has_bf16 else None)
+        # Without tiles, 163 frames take 70 GB in float32.
         pipe.vae.enable_tiling()
         return pipe
 

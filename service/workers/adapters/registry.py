@@ -1,11 +1,11 @@
-"""Which adapter drives which model; nothing is imported until a worker asks for it."""
+"""The adapter class of each model, imported on first use."""
 
 from importlib import import_module
 from pathlib import Path
 from typing import cast
 
 from service.domain.models.card import ModelCard
-from service.domain.models.tuning import DEFAULT_LEVERS, Tuning
+from service.domain.models.tuning import DEFAULT_TUNING, Tuning
 from service.workers.adapters.base import Adapter
 
 ADAPTERS: dict[str, str] = {
@@ -22,8 +22,8 @@ ADAPTERS: dict[str, str] = {
 
 
 def make_adapter(
-    card: ModelCard, weights: Path | None = None, levers: Tuning = DEFAULT_LEVERS
+    card: ModelCard, weights: Path | None = None, tuning: Tuning = DEFAULT_TUNING
 ) -> Adapter:
-    """The adapter of `card`, not yet loaded."""
+    """Create the adapter of `card`, not yet loaded."""
     module, _, name = ADAPTERS[card.name].partition(":")
-    return cast("Adapter", getattr(import_module(module), name)(card, weights, levers))
+    return cast("Adapter", getattr(import_module(module), name)(card, weights, tuning))

@@ -1,4 +1,4 @@
-"""Sees every step of a scheduler, which is where all diffusers pipelines pass by."""
+"""Report the steps of a diffusers pipeline, observed on its scheduler."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,39 +14,39 @@ if TYPE_CHECKING:
 
 
 class Steps:
-    """Counts the steps of one clip, in one pass or several, and tells each when it is done."""
+    """Counts the steps of one clip, in one pass or several, and reports each to `on_step`."""
 
     def __init__(self, total: int, on_step: OnStep, device: "torch.device") -> None:
-        self._done, self._total = 0, total
+        self._steps, self._total = 0, total
         self._on_step = on_step
         self._device = device
 
     @contextmanager
-    def of(self, scheduler: Any) -> Iterator[None]:
-        """Within, `on_step` hears of every step, and what it raises comes out of the step."""
+    def watch(self, scheduler: Any) -> Iterator[None]:
+        """Call `on_step` after every step inside the block; its exceptions leave the step."""
         step = scheduler.step
 
         @wraps(step)
-        def watched(*args: Any, **kwargs: Any) -> Any:
+        def step_and_report(*args: Any, **kwargs: Any) -> Any:
             result = step(*args, **kwargs)
-            self._stepped()
+            self._report()
             return result
 
-        scheduler.step = watched  # on the instance: it hides the method of the class
+        scheduler.step = step_and_report  # on the instance, hiding the method of the class
         try:
             yield
         finally:
             del scheduler.step
 
-    def decoding(self) -> None:
+    def begin_decoding(self) -> None:
         self._on_step(Stage.DECODE, 0, 1)
 
-    def decoded(self) -> None:
+    def end_decoding(self) -> None:
         self._on_step(Stage.DECODE, 1, 1)
 
-    def _stepped(self) -> None:
-        # Unless waited for, all steps are reported while the GPU is still busy with the first,
-        # and a cancel leaves it with the work of all.
+    def _report(self) -> None:
+        # Without this wait, all steps would be reported while the GPU still runs the first, and a
+        # cancellation would leave it with the work of all.
         wait_for(self._device)
-        self._done += 1
-        self._on_step(Stage.GENERATE, self._done, self._total)
+        self._steps += 1
+        self._on_step(Stage.GENERATE, self._steps, self._total)

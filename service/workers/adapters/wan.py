@@ -1,8 +1,8 @@
 """Wan 2.2 TI2V-5B on diffusers: text, a first image, a tail or a video, by three pipelines.
 
-`Wan` is the model as its authors gave it; `WanFast` is FastVideo's distillation to three steps.
-The three pipelines share every module. They are built from them and not by `from_pipe`, which
-would cast all of them to float32.
+`Wan` is the original model; `WanFast` is FastVideo's distillation to three steps. The three
+pipelines share every module. They are not built by `from_pipe`, which would cast the modules to
+float32.
 """
 
 from functools import partial
@@ -13,18 +13,18 @@ from service.domain.request import VideoRequest
 from service.workers.adapters.base import Conditions
 from service.workers.adapters.diffusion import DiffusionAdapter, steps_over, strength_of
 from service.workers.adapters.distilled import distilled_scheduler
-from service.workers.adapters.pictures import pictures, tensor_of
+from service.workers.adapters.tensors import to_images, to_tensor
 from service.workers.weights import read_model, read_pipeline
 
 if TYPE_CHECKING:
     import torch
 
-# Where FastVideo's model was trained to stand, and between them it is noised anew.
+# The sigmas that FastVideo's model was trained for; noise is added between them.
 SIGMAS = [1.0, 0.757, 0.522]
 
 
 class Wan(DiffusionAdapter):
-    """An Adapter for Wan 2.2 TI2V-5B, whose transformer knows a time for every latent."""
+    """An Adapter for Wan 2.2 TI2V-5B, whose transformer takes a timestep per latent."""
 
     max_tokens = 512
 
@@ -32,7 +32,7 @@ class Wan(DiffusionAdapter):
         import torch
         from diffusers import AutoencoderKLWan, WanPipeline
 
-        # As diffusers' documents have it; beside the transformer's steps it costs little.
+        # In float32, as in diffusers' documentation; decoding is fast beside the steps.
         vae = read_model(AutoencoderKLWan, parts[0], "vae", torch.float32)
         return read_pipeline(WanPipeline, parts[0], dtype, vae=vae)
 
@@ -47,7 +47,7 @@ class Wan(DiffusionAdapter):
     def denoise(
         self, request: VideoRequest, conditions: Conditions, generator: "torch.Generator"
     ) -> "torch.Tensor":
-        pipe, follows = self._following(request, conditions)
+        pipe, inputs = self._select_pipeline(request, conditions)
         latents: torch.Tensor = pipe(
             prompt=request.prompt,
             negative_prompt=request.negative_prompt,
@@ -58,46 +58,46 @@ class Wan(DiffusionAdapter):
             max_sequence_length=self.max_tokens,
             generator=generator,
             output_type="latent",
-            **follows,
+            **inputs,
         ).frames
         return latents
 
-    def _following(
+    def _select_pipeline(
         self, request: VideoRequest, conditions: Conditions
     ) -> tuple[Any, dict[str, Any]]:
-        """The pipeline for what is given, and what to tell it of that."""
+        """Return the pipeline for these conditions, and its arguments for them."""
         if conditions.video is not None:
-            follows = {"video": pictures(conditions.video), "strength": self._strength(request)}
-            return self._over_video(), follows
-        begin = conditions.tail if conditions.tail is not None else conditions.image
-        if begin is None:
+            inputs = {"video": to_images(conditions.video), "strength": self._strength(request)}
+            return self._video_pipeline(), inputs
+        frames = conditions.tail if conditions.tail is not None else conditions.image
+        if frames is None:
             return self.pipe, {"num_frames": request.num_frames}
-        begin = begin if begin.ndim == 4 else begin[None]
-        return self._from_image(tensor_of(begin)), {
-            "image": pictures(begin)[0],
+        frames = frames if frames.ndim == 4 else frames[None]
+        return self._image_pipeline(to_tensor(frames)), {
+            "image": to_images(frames)[0],
             "num_frames": request.num_frames,
         }
 
     def _strength(self, request: VideoRequest) -> float:
-        """As the pipeline has it, which cuts a number of steps off: half a step more is safe."""
+        """Return the strength for the pipeline, which rounds steps down: half a step is added."""
         return min(1.0, (steps_over(request) + 0.5) / request.num_inference_steps)
 
-    def _over_video(self) -> Any:
+    def _video_pipeline(self) -> Any:
         from diffusers import WanVideoToVideoPipeline
         from diffusers.video_processor import VideoProcessor
 
         pipe = self._with_same_modules(WanVideoToVideoPipeline)
-        # It takes every VAE for Wan 2.1's, which has eight pixels to a latent and not sixteen.
+        # It assumes Wan 2.1's VAE, with eight pixels per latent instead of sixteen.
         pipe.vae_scale_factor_spatial = self.pipe.vae_scale_factor_spatial
         pipe.video_processor = VideoProcessor(vae_scale_factor=self.pipe.vae_scale_factor_spatial)
         return pipe
 
-    def _from_image(self, begin: "torch.Tensor") -> Any:
+    def _image_pipeline(self, first_frames: "torch.Tensor") -> Any:
         from diffusers import WanImageToVideoPipeline
 
         pipe = self._with_same_modules(WanImageToVideoPipeline, expand_timesteps=True)
-        if begin.shape[2] > 1:
-            pipe.prepare_latents = partial(_begin_with, pipe, begin)
+        if first_frames.shape[2] > 1:
+            pipe.prepare_latents = partial(_prepare_latents, pipe, first_frames)
         return pipe
 
     def _with_same_modules(self, pipeline: Any, **choices: Any) -> Any:
@@ -119,11 +119,11 @@ class WanFast(Wan):
     """An Adapter for FastWan 2.2 TI2V-5B: another transformer, three steps, no guidance."""
 
     def assemble(self, parts: list[Path], dtype: "torch.dtype") -> Any:
-        """From the hub: the transformer in a folder of FastVideo's, all else in Wan's own."""
+        """Read the transformer from FastVideo's folder of the hub, the rest from Wan's."""
         from diffusers import WanPipeline, WanTransformer3DModel
 
         transformer = read_model(WanTransformer3DModel, parts[0], "transformer", dtype)
-        # The VAE in bfloat16: its decoder is more work than the three steps.
+        # The VAE in bfloat16: its decoder costs more than the three steps.
         return read_pipeline(
             WanPipeline,
             parts[-1],
@@ -142,19 +142,19 @@ class WanFast(Wan):
         return super().denoise(request, conditions, generator)
 
     def _sigmas(self, request: VideoRequest, conditions: Conditions) -> list[float]:
-        """All, or for a video to video from the noise on that its strength is."""
+        """Return the sigmas; for video to video those below its strength, and the strength."""
         if conditions.video is None:
             return SIGMAS
         noise = strength_of(request)
         return [noise, *(sigma for sigma in SIGMAS if sigma < noise)]
 
     def _strength(self, request: VideoRequest) -> float:
-        return 1.0  # all of the steps: they begin where they should
+        return 1.0  # all steps: the schedule begins at the strength already
 
 
-def _begin_with(  # noqa: PLR0913 - the signature is that of diffusers
+def _prepare_latents(  # noqa: PLR0913 - the signature is that of diffusers
     pipe: Any,
-    begin: "torch.Tensor",
+    first_frames: "torch.Tensor",
     _image: Any,
     batch_size: int,
     num_channels_latents: int,
@@ -166,9 +166,9 @@ def _begin_with(  # noqa: PLR0913 - the signature is that of diffusers
     generator: "torch.Generator",
     *_: Any,
 ) -> tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]:
-    """WanImageToVideoPipeline.prepare_latents, with several frames in place of the one image.
+    """Replace WanImageToVideoPipeline.prepare_latents: several first frames instead of one image.
 
-    The frames are the first latents at time 0, as the image is. The model was trained with one.
+    They are the first latents, at timestep 0. The model was trained with one.
     """
     import torch
     from diffusers.utils.torch_utils import randn_tensor
@@ -180,17 +180,17 @@ def _begin_with(  # noqa: PLR0913 - the signature is that of diffusers
         (batch_size, num_channels_latents, *size), generator=generator, device=device, dtype=dtype
     )
     vae = pipe.vae
-    known = vae.encode(begin.to(device, vae.dtype)).latent_dist.mode().to(device, dtype)
-    mean, std = _statistics(vae, known)
+    encoding = vae.encode(first_frames.to(device, vae.dtype)).latent_dist.mode().to(device, dtype)
+    mean, std = _statistics(vae, encoding)
     condition = torch.zeros_like(latents)
-    condition[:, :, : known.shape[2]] = (known - mean) / std
+    condition[:, :, : encoding.shape[2]] = (encoding - mean) / std
     mask = torch.ones(1, 1, *size, dtype=dtype, device=device)
-    mask[:, :, : known.shape[2]] = 0
+    mask[:, :, : encoding.shape[2]] = 0
     return latents, condition, mask
 
 
 def _statistics(vae: Any, like: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
-    """Mean and deviation of the latents, as the VAE's configuration has them."""
+    """Return mean and standard deviation of the latents from the VAE's configuration."""
     import torch
 
     mean, std = (

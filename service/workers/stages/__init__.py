@@ -1,1 +1,1 @@
-"""The steps of an attempt, one function each."""
+"""The stages of an attempt."""

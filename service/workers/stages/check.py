@@ -1,4 +1,4 @@
-"""Look at the finished file with other eyes than those that wrote it, before anybody is told."""
+"""Verify the finished file independently of the code that wrote it."""
 
 from pathlib import Path
 
@@ -9,31 +9,35 @@ from service.workers.stages.stills import frame_at
 
 
 def check(video: Path, request: VideoRequest) -> None:
-    """Raise AttemptFailed (internal) unless the file opens and is what was asked for.
+    """Raise AttemptFailed (internal) unless the file opens and matches the request.
 
-    Its first frame must decode to the right size, the container must hold exactly the frames
-    over exactly the time, and its index must come first, so that players start at once.
+    Its first frame must decode to the right size, frame count and duration must be exact, and the
+    index must come first, so that players start at once.
     """
-    track = _index(video)
+    track = _read_index(video)
     if not track.index_first:
-        raise _wrong("its index comes after the pictures")
+        raise _invalid("its index comes after the frames")
     if track.samples != request.num_frames:
-        raise _wrong(f"it holds {track.samples} frames instead of {request.num_frames}")
+        raise _invalid(f"it holds {track.samples} frames instead of {request.num_frames}")
     if track.duration * request.fps != request.num_frames * track.timescale:
         seconds = track.duration / track.timescale
-        raise _wrong(f"it lasts {seconds:.3f} s instead of {request.duration_seconds:.3f} s")
+        raise _invalid(f"it lasts {seconds:.3f} s instead of {request.duration_seconds:.3f} s")
     if track.movie_duration * request.fps != request.num_frames * track.movie_timescale:
         seconds = track.movie_duration / track.movie_timescale
-        raise _wrong(f"its container says {seconds:.6f} s instead of {request.duration_seconds} s")
+        raise _invalid(
+            f"its container says {seconds:.6f} s instead of {request.duration_seconds} s"
+        )
     frame_at(video, 0, request)
 
 
-def _index(video: Path) -> Track:
+def _read_index(video: Path) -> Track:
     try:
         return read_track(video)
     except ValueError as error:
-        raise _wrong(f"it does not open: {error}") from error
+        raise _invalid(f"it does not open: {error}") from error
 
 
-def _wrong(what: str) -> AttemptFailed:
-    return AttemptFailed(FailureKind.INTERNAL, "bad_video", f"the finished file is wrong: {what}")
+def _invalid(reason: str) -> AttemptFailed:
+    return AttemptFailed(
+        FailureKind.INTERNAL, "bad_video", f"the finished file is invalid: {reason}"
+    )

@@ -1,4 +1,4 @@
-"""Frames become an MP4 while they are made: one at a time, through a pipe to ffmpeg."""
+"""Encode frames to MP4 while they are generated, one at a time through a pipe to ffmpeg."""
 
 import json
 import subprocess
@@ -12,17 +12,17 @@ from typing import IO, Any
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Frame
-from service.workers.machine import blame_for_ffmpeg, failed, ffmpeg
+from service.workers.machine import ffmpeg_path, machine_failure, raise_if_machine_fault
 
-Kill = Callable[[], None]  # does nothing to a process that has ended
+Kill = Callable[[], None]  # no effect on a process that has ended
 
-_KEYFRAME_SECONDS = 2  # closed groups this short let players and renders seek quickly
+_KEYFRAME_SECONDS = 2  # closed GOPs this short let players and editors seek quickly
 _TICKS_PER_FRAME = 512
-_PIPE_BYTES = 1 << 20  # the most that Linux grants anybody
+_PIPE_BYTES = 1 << 20  # the maximum on Linux without privileges
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedVideo:
     """The MP4, and the two frames that become stills."""
 
     path: Path
@@ -36,39 +36,38 @@ def encode(
     target: Path,
     provenance: dict[str, Any],
     *,
-    started: Callable[[Kill], None] = lambda _: None,
-) -> Encoded:
+    on_start: Callable[[Kill], None] = lambda _: None,
+) -> EncodedVideo:
     """Write exactly `request.num_frames` frames to `target` as H.264.
 
-    High profile, yuv420p, bt709, constant frame rate, `moov` first. `provenance` goes into the
-    file's comment as JSON. Whatever `frames` raises passes through, and ffmpeg ends with it.
-    `started` is told what ends ffmpeg from another thread.
-    Raises AttemptFailed: internal for a frame that is not as asked or an ffmpeg that fails,
-    machine where that is the fault of the machine.
+    High profile, yuv420p, bt709, constant frame rate, `moov` first. `provenance` is stored as JSON
+    in the file's comment. `on_start` receives a function that kills ffmpeg from another thread.
+    Exceptions of `frames` propagate and end ffmpeg. Raises AttemptFailed: internal for a wrong
+    frame or when ffmpeg fails, machine when that is the fault of the machine.
     """
     middle = last = None
-    written = 0
+    count = 0
     with _ffmpeg(request, target, provenance) as (pipe, kill):
-        started(kill)
+        on_start(kill)
         for frame in frames:
             if frame.shape != (request.height, request.width, 3):
-                raise _broken(f"frame {written} has shape {frame.shape}")
+                raise _encode_failed(f"frame {count} has shape {frame.shape}")
             pipe.write(frame.data)
-            if written == request.num_frames // 2:
+            if count == request.num_frames // 2:
                 middle = frame.copy()
             last = frame
-            written += 1
-    if written != request.num_frames or middle is None or last is None:
-        raise _broken(f"the model made {written} frames instead of {request.num_frames}")
-    return Encoded(target, middle, last)
+            count += 1
+    if count != request.num_frames or middle is None or last is None:
+        raise _encode_failed(f"the model made {count} frames instead of {request.num_frames}")
+    return EncodedVideo(target, middle, last)
 
 
-def _broken(what: str) -> AttemptFailed:
-    return AttemptFailed(FailureKind.INTERNAL, "encode_failed", what)
+def _encode_failed(message: str) -> AttemptFailed:
+    return AttemptFailed(FailureKind.INTERNAL, "encode_failed", message)
 
 
 class _ffmpeg:  # noqa: N801 - a context manager, used like a function
-    """ffmpeg as a place to write frames to. Leaving it waits for the file, or ends the process."""
+    """An ffmpeg process that frames are written to. Leaving it waits for the file, or kills it."""
 
     def __init__(self, request: VideoRequest, target: Path, provenance: dict[str, Any]) -> None:
         self._target = target
@@ -79,7 +78,7 @@ class _ffmpeg:  # noqa: N801 - a context manager, used like a function
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
-                env={},  # it needs none, and ours holds tokens
+                env={},  # the environment of this process contains tokens
             )
         except BaseException:
             self._errors.close()
@@ -87,7 +86,7 @@ class _ffmpeg:  # noqa: N801 - a context manager, used like a function
 
     def __enter__(self) -> tuple[IO[bytes], Kill]:
         assert self._process.stdin is not None, "opened with a pipe"
-        _widen(self._process.stdin)
+        _enlarge(self._process.stdin)
         return self._process.stdin, self._process.kill
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -95,7 +94,7 @@ class _ffmpeg:  # noqa: N801 - a context manager, used like a function
         with self._errors:
             if kind is not None and not issubclass(kind, BrokenPipeError):
                 self._process.kill()
-            with suppress(BrokenPipeError):  # ffmpeg ended first; why is in its errors
+            with suppress(BrokenPipeError):  # ffmpeg ended first; its errors have the reason
                 self._process.stdin.close()
             code = self._process.wait()
             if kind is None or issubclass(kind, BrokenPipeError):
@@ -104,11 +103,11 @@ class _ffmpeg:  # noqa: N801 - a context manager, used like a function
     def _check(self, code: int) -> None:
         if code != 0:
             self._errors.seek(0)
-            said = self._errors.read().decode(errors="replace").strip()[-500:]
-            blame_for_ffmpeg(code, said)
-            raise _broken(f"ffmpeg ended with {code}: {said}")
+            errors = self._errors.read().decode(errors="replace").strip()[-500:]
+            raise_if_machine_fault(code, errors)
+            raise _encode_failed(f"ffmpeg exited with {code}: {errors}")
         if not self._target.exists():
-            raise failed("ffmpeg ends well and writes no file")
+            raise machine_failure("ffmpeg exits with 0 but writes no file")
 
 
 def _command(request: VideoRequest, target: Path, provenance: dict[str, Any]) -> list[str]:
@@ -125,7 +124,7 @@ def _command(request: VideoRequest, target: Path, provenance: dict[str, Any]) ->
         f"-g {group} -flags +cgop -fps_mode cfr -movflags +faststart {timescales(request.fps)}"
     )
     return [
-        ffmpeg(),
+        ffmpeg_path(),
         *["-nostdin", "-hide_banner", "-v", "error", "-y"],
         *source.split(),
         *video.split(),
@@ -136,14 +135,14 @@ def _command(request: VideoRequest, target: Path, provenance: dict[str, Any]) ->
 
 
 def timescales(fps: int) -> str:
-    """Options that make track and container count time in parts of a frame: ffmpeg's own choice for
-    the container is milliseconds, which seldom hold a video's length."""
+    """Return options for timescales in fractions of a frame. ffmpeg's default for the container is
+    milliseconds, which rarely express a video's duration exactly."""
     ticks = fps * _TICKS_PER_FRAME
     return f"-video_track_timescale {ticks} -movie_timescale {ticks}"
 
 
-def _widen(pipe: IO[bytes]) -> None:
-    """A pipe holds 64 KiB, a twentieth of a frame; more of it means fewer switches to and fro."""
+def _enlarge(pipe: IO[bytes]) -> None:
+    """Enlarge the pipe's buffer from 64 KiB, a twentieth of a frame, for fewer context switches."""
     try:
         from fcntl import F_SETPIPE_SZ, fcntl  # Linux only
     except ImportError:
@@ -151,4 +150,4 @@ def _widen(pipe: IO[bytes]) -> None:
     try:
         fcntl(pipe.fileno(), F_SETPIPE_SZ, _PIPE_BYTES)
     except OSError:
-        return  # over the user's limit: it works as it is
+        return  # over the user's limit: keep the default

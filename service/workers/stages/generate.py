@@ -1,4 +1,4 @@
-"""One segment, from the model to a file: generated, blended with the one before, encoded."""
+"""Generate one segment, blend it with the segment before, and encode it."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -11,32 +11,31 @@ import numpy as np
 
 from service.domain.attempt import AttemptFailed, FailureKind, Stage
 from service.domain.resolve.segments import Segment
-from service.workers.adapters.base import Adapter, Conditions, Film, Frame, OnStep
-from service.workers.stages.encode_ahead import Encoding
+from service.workers.adapters.base import Adapter, Conditions, Frame, Frames, OnStep
+from service.workers.stages.encode_ahead import BackgroundEncoder
 from service.workers.stages.stitch import Seam
 from service.workers.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
-class Part:
-    """A finished segment: its own frames as an MP4, and those that it hands on as they are.
+class SegmentClip:
+    """A generated segment: its own frames as an MP4, and its tail as frames for the next one.
 
-    `difference` is what its seam with the one before measured, None for the first. Of one that was
-    made just now, `encoding` says when the MP4 is whole.
+    `difference` is that of its seam with the segment before, None for the first. `encoding` is the
+    encoder of a new segment, whose MP4 may still be incomplete; None for a loaded one.
     """
 
     video: Path
-    tail: Film | None
+    tail: Frames | None
     difference: float | None = None
-    encoding: Encoding | None = None
+    encoding: BackgroundEncoder | None = None
 
 
 @dataclass(frozen=True)
 class SegmentRenderer:
-    """Makes the segments of one video, one after the other. `provenance` goes into each file.
+    """Renders the segments of one video in order. `provenance` is embedded in each file.
 
-    Frames wait for ffmpeg in up to `ahead_bytes` of memory. What is still encoded when `until` is
-    closed is thrown away.
+    Up to `ahead_bytes` of frames wait for ffmpeg. Closing `stack` cancels unfinished encoding.
     """
 
     adapter: Adapter
@@ -46,37 +45,40 @@ class SegmentRenderer:
     watch: Stopwatch
     on_step: OnStep
     ahead_bytes: int
-    until: ExitStack
+    stack: ExitStack
 
-    def make(self, segment: Segment, before: Part | None) -> Part:
-        """Returns once the model has made its frames. Raises AttemptFailed as the adapter does, or
-        for frames that are not as asked."""
-        seam = None if before is None or before.tail is None else Seam(before.tail)
-        made = self.adapter.generate(
-            segment.request, self._conditions(segment, before), _within(segment, self.on_step)
+    def render(self, segment: Segment, previous: SegmentClip | None) -> SegmentClip:
+        """Generate the frames of `segment` and queue them for encoding. Raises AttemptFailed."""
+        seam = None if previous is None or previous.tail is None else Seam(previous.tail)
+        frames = self.watch.time_items(
+            "generate",
+            self.adapter.generate(
+                segment.request,
+                self._conditions(segment, previous),
+                _report_overall(segment, self.on_step),
+            ),
         )
-        frames = self.watch.timed("generate", made)
         if seam is not None:
-            frames = seam.blended(frames)
+            frames = seam.blend_frames(frames)
         with self.watch.time("encode"):
             own = segment.request.model_copy(update={"num_frames": segment.kept_frames})
             target = self.scratch / f"segment-{segment.number}.mp4"
             ahead = self.ahead_bytes // (own.width * own.height * 3)
-            encoding = Encoding(own, target, self.provenance, ahead=ahead)
-            self.until.enter_context(encoding)
-            encoding.take(islice(frames, segment.kept_frames))
-            tail = _rest(frames, segment)
+            encoding = BackgroundEncoder(own, target, self.provenance, ahead=ahead)
+            self.stack.enter_context(encoding)
+            encoding.write(islice(frames, segment.kept_frames))
+            tail = _read_tail(frames, segment)
         difference = None if seam is None else seam.difference
-        return Part(target, tail, difference, encoding)
+        return SegmentClip(target, tail, difference, encoding)
 
-    def _conditions(self, segment: Segment, before: Part | None) -> Conditions:
-        given = self.conditions
+    def _conditions(self, segment: Segment, previous: SegmentClip | None) -> Conditions:
+        conditions = self.conditions
         return Conditions(
-            image=given.image if segment.first else None,
-            last_image=given.last_image if segment.last else None,
-            keyframes=tuple(own_keyframes(given.keyframes, segment)),
-            video=given.video,
-            tail=None if before is None else before.tail,
+            image=conditions.image if segment.first else None,
+            last_image=conditions.last_image if segment.last else None,
+            keyframes=tuple(own_keyframes(conditions.keyframes, segment)),
+            video=conditions.video,
+            tail=None if previous is None else previous.tail,
             start=segment.start,
             video_frames=segment.video_frames,
         )
@@ -85,34 +87,34 @@ class SegmentRenderer:
 def own_keyframes(
     keyframes: Iterable[tuple[int, Frame]], segment: Segment
 ) -> Iterator[tuple[int, Frame]]:
-    """Those that this segment is the first to show, by its own count."""
-    for frame, picture in keyframes:
-        own = frame - segment.start
-        if segment.overlap <= own < segment.request.num_frames:
-            yield own, picture
+    """Yield the keyframes that this segment shows first, with frame indices in the segment."""
+    for frame, image in keyframes:
+        index = frame - segment.start
+        if segment.overlap <= index < segment.request.num_frames:
+            yield index, image
 
 
-def _within(segment: Segment, on_step: OnStep) -> OnStep:
-    """Steps of one segment as steps of all."""
+def _report_overall(segment: Segment, on_step: OnStep) -> OnStep:
+    """Wrap `on_step` to report the steps of a segment as steps of the whole video."""
     if segment.of == 1:
         return on_step
 
-    def told(stage: Stage, done: int, of: int) -> None:
+    def report(stage: Stage, step: int, total: int) -> None:
         if stage is not Stage.GENERATE:
-            done, of = 1, 1  # what follows the steps of a segment is followed by the next
-        on_step(Stage.GENERATE, segment.number * of + done, segment.of * of)
+            step, total = 1, 1  # decoding counts as the end of the segment
+        on_step(Stage.GENERATE, segment.number * total + step, segment.of * total)
 
-    return told
+    return report
 
 
-def _rest(frames: Iterator[Frame], segment: Segment) -> Film | None:
-    """What is left once the segment's own frames are taken: it is handed on."""
-    left = list(frames)
-    if len(left) != segment.handed_on:
-        made = segment.kept_frames + len(left)
+def _read_tail(frames: Iterator[Frame], segment: Segment) -> Frames | None:
+    """Read the frames after the segment's own, which the next segment continues; None without."""
+    tail = list(frames)
+    if len(tail) != segment.handed_on:
+        count = segment.kept_frames + len(tail)
         raise AttemptFailed(
             FailureKind.INTERNAL,
             "encode_failed",
-            f"the model made {made} frames instead of {segment.request.num_frames}",
+            f"the model made {count} frames instead of {segment.request.num_frames}",
         )
-    return np.stack(left) if left else None
+    return np.stack(tail) if tail else None

@@ -1,4 +1,4 @@
-"""Reads an MP4's own index (ISO/IEC 14496-12): exact counts, where ffmpeg only prints roundings."""
+"""Read the index of an MP4 (ISO/IEC 14496-12): exact counts, which ffmpeg only prints rounded."""
 
 import struct
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Track:
-    """The first track of a file: `duration / timescale` is its length in seconds, and the same of
-    the whole file, which players show."""
+    """The first track of a file: `duration / timescale` is its length in seconds. Players show
+    `movie_duration / movie_timescale`, the length of the whole file."""
 
     timescale: int
     duration: int
@@ -32,37 +32,37 @@ def read_track(path: Path) -> Track:
 
 
 def _clock(header: bytes) -> tuple[int, int]:
-    """The timescale and the duration, which both kinds of header have at one place."""
+    """Return timescale and duration, which `mdhd` and `mvhd` have at the same offset."""
     layout, start = (">IQ", 20) if header[:1] == b"\x01" else (">II", 12)
     timescale, duration = struct.unpack_from(layout, header, start)
     return timescale, duration
 
 
 def _top_level(path: Path) -> tuple[list[str], bytes]:
-    """The names of the outermost boxes in order, and the content of `moov`."""
+    """Return the names of the outermost boxes in order, and the content of `moov`."""
     names: list[str] = []
     moov = b""
     end = path.stat().st_size
-    place = 0
+    offset = 0
     with path.open("rb") as file:
-        while place < end:
-            file.seek(place)
-            name, size = _header(file.read(16), end - place)
+        while offset < end:
+            file.seek(offset)
+            name, size = _header(file.read(16), end - offset)
             names.append(name)
             if name == "moov":
-                file.seek(place + 8)
+                file.seek(offset + 8)
                 moov = file.read(size - 8)
-            place += size
+            offset += size
     if "moov" not in names or "mdat" not in names:
         raise ValueError("no moov or no mdat")
     return names, moov
 
 
 def _inside(data: bytes, *names: str) -> bytes:
-    """The content of the first box reached by following `names` inward."""
+    """Return the content of the first box at the path `names`."""
     for name in names:
-        for found, content in _boxes(data):
-            if found == name:
+        for box, content in _boxes(data):
+            if box == name:
                 data = content
                 break
         else:
@@ -71,21 +71,21 @@ def _inside(data: bytes, *names: str) -> bytes:
 
 
 def _boxes(data: bytes) -> Iterator[tuple[str, bytes]]:
-    place = 0
-    while place + 8 <= len(data):
-        name, size = _header(data[place : place + 16], len(data) - place)
-        yield name, data[place + 8 : place + size]
-        place += size
+    offset = 0
+    while offset + 8 <= len(data):
+        name, size = _header(data[offset : offset + 16], len(data) - offset)
+        yield name, data[offset + 8 : offset + size]
+        offset += size
 
 
-def _header(start: bytes, left: int) -> tuple[str, int]:
-    """A box's name and whole size; size 1 means that 64 bits follow, 0 means to the end."""
+def _header(start: bytes, remaining: int) -> tuple[str, int]:
+    """Return a box's name and total size; 1 means that 64 bits follow, 0 means to the end."""
     if len(start) < 8:
         raise ValueError("cut off")
     size, name = struct.unpack_from(">I4s", start)
     if size == 1 and len(start) == 16:
         (size,) = struct.unpack_from(">Q", start, 8)
-    size = size or left
+    size = size or remaining
     if size < 8:
         raise ValueError("a box without a size")
     return name.decode("latin-1"), size

@@ -1,4 +1,4 @@
-"""Segments become one video: their overlap is blended, and their files are joined as they are."""
+"""Blend the overlap of consecutive segments, and join their files without encoding again."""
 
 import json
 import subprocess
@@ -9,33 +9,32 @@ from typing import Any
 import numpy as np
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.workers.adapters.base import Film, Frame
-from service.workers.machine import blame_for_ffmpeg, ffmpeg
+from service.workers.adapters.base import Frame, Frames
+from service.workers.machine import ffmpeg_path, raise_if_machine_fault
 from service.workers.stages.encode import timescales
 
 _SECONDS = 600  # nothing is decoded: an hour of video takes seconds
 
 
 class Seam:
-    """Where one segment goes over into the next.
+    """Cross-fades the overlap of two consecutive segments.
 
-    Both have made the same moments, the earlier as its end and the later as its beginning. Across
-    them the weight moves from the one to the other, so that a drift of colour or light is spread
-    over the overlap and not seen as a jump.
+    Both generated these frames, the earlier one as its tail. Fading hides a change of colour or
+    brightness, which would be visible as a jump.
     """
 
-    def __init__(self, tail: Film) -> None:
+    def __init__(self, tail: Frames) -> None:
         self._tail = tail
         self._differences: list[float] = []
 
-    def blended(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """The frames of the later segment, its first ones blended with the tail before it."""
+    def blend_frames(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Yield the frames of the later segment, the first ones blended with the tail."""
         for index, frame in enumerate(frames):
             yield self._blend(index, frame) if index < len(self._tail) else frame
 
     @property
     def difference(self) -> float:
-        """How far the two were apart, before: the mean over all pixels, in levels of 0 to 255."""
+        """The mean difference of both segments before blending, in levels of 0 to 255."""
         return float(np.mean(self._differences)) if self._differences else 0.0
 
     def _blend(self, index: int, frame: Frame) -> Frame:
@@ -43,39 +42,39 @@ class Seam:
         after = frame.astype(np.float32)
         self._differences.append(float(np.abs(after - before).mean()))
         weight = (index + 1) / (len(self._tail) + 1)
-        mixed: Frame = np.rint(before + weight * (after - before)).astype(np.uint8)
-        return mixed
+        blend: Frame = np.rint(before + weight * (after - before)).astype(np.uint8)
+        return blend
 
 
-def join(parts: list[Path], target: Path, fps: int, provenance: dict[str, Any]) -> None:
-    """One MP4 of several with the same coding, in their order; nothing is encoded again.
+def join(clips: list[Path], target: Path, fps: int, provenance: dict[str, Any]) -> None:
+    """Join MP4s with equal encoding parameters, without encoding again.
 
-    Raises AttemptFailed where ffmpeg fails: machine by the machine's fault, else internal.
+    Raises AttemptFailed when ffmpeg fails: machine by a fault of the machine, else internal.
     """
     order = target.with_suffix(".txt")
-    order.write_text("".join(f"file '{part.name}'\n" for part in parts))
+    order.write_text("".join(f"file '{clip.name}'\n" for clip in clips))
     command = [
-        ffmpeg(),
+        ffmpeg_path(),
         *"-nostdin -hide_banner -v error -y -protocol_whitelist file -f concat -i".split(),
         f"file:{order}",
-        *f"-map 0:v:0 -c copy -bsf:v {_on_the_beat(fps)} -movflags +faststart".split(),
+        *f"-map 0:v:0 -c copy -bsf:v {_exact_timestamps(fps)} -movflags +faststart".split(),
         *f"{timescales(fps)} -metadata".split(),
         f"comment={json.dumps(provenance)}",
         f"file:{target}",
     ]
-    done = subprocess.run(  # noqa: S603
+    process = subprocess.run(  # noqa: S603
         command, env={}, capture_output=True, timeout=_SECONDS, check=False
     )
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip()[-500:]
-        blame_for_ffmpeg(done.returncode, said)
-        what = f"ffmpeg could not join: {said}"
-        raise AttemptFailed(FailureKind.INTERNAL, "join_failed", what, of_model=False)
+    if process.returncode != 0:
+        errors = process.stderr.decode(errors="replace").strip()[-500:]
+        raise_if_machine_fault(process.returncode, errors)
+        message = f"ffmpeg could not join the segments: {errors}"
+        raise AttemptFailed(FailureKind.INTERNAL, "join_failed", message, of_model=False)
 
 
-def _on_the_beat(fps: int) -> str:
-    """Each frame at its own multiple of 1/fps: where one file follows another, ffmpeg counts in
-    microseconds, which are no part of a twelfth of a second."""
+def _exact_timestamps(fps: int) -> str:
+    """Return a filter that sets timestamps to multiples of 1/fps: the concat demuxer counts in
+    microseconds, which cannot express e.g. 1/12 s."""
     return (
         f"setts=pts=round(PTS*TB*{fps})/{fps}/TB:dts=round(DTS*TB*{fps})/{fps}/TB"
         f":duration=1/{fps}/TB"

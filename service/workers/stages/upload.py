@@ -1,4 +1,4 @@
-"""Put the finished files where they are kept; the manifest comes last and says: all is there."""
+"""Upload the finished files; the manifest comes last and marks them complete."""
 
 from pathlib import Path
 
@@ -10,13 +10,12 @@ _MEDIA_TYPES = {".mp4": "video/mp4", ".jpg": "image/jpeg", ".png": "image/png"}
 
 
 def upload(artifacts: ArtifactStore, prefix: str, source: Path) -> Artifact:
-    """`source` under `prefix`, with its own name."""
+    """Put `source` under `prefix` with its own name."""
     return artifacts.put(f"{prefix}/{source.name}", source, _MEDIA_TYPES[source.suffix])
 
 
 def upload_manifest(artifacts: ArtifactStore, prefix: str, outcome: Outcome, scratch: Path) -> None:
-    """The outcome beside the bytes: with it a job can be finished even if its worker cannot say
-    so any more."""
+    """Upload the outcome, with which a job can be finished without its worker."""
     manifest = scratch / MANIFEST
     manifest.write_text(outcome.model_dump_json(indent=2))
     artifacts.put(f"{prefix}/{manifest.name}", manifest, "application/json")

@@ -1,0 +1,1 @@
+"""Ways to run a model faster or in less memory, each applied alike to every model family."""

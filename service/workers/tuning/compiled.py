@@ -1,4 +1,4 @@
-"""A transformer's repeated blocks compiled, or a decoder: each shape once, and only so many."""
+"""Compilation of a transformer's repeated blocks, or a decoder, for a limited number of shapes."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,86 +15,87 @@ if TYPE_CHECKING:
 
 log = Log(__name__)
 
-_AMPERE = (8, 0)  # before it there is no bfloat16 to compile for
+_AMPERE = (8, 0)  # older GPUs have no bfloat16
 _COMPILERS = ("cc", "gcc", "clang")  # Triton builds its launchers with one of them
 
 
-class Compiled:
-    """Runs `module` compiled for the first shapes that it meets, and eager for all others.
+class CompiledModule:
+    """Runs `module` compiled for the first `max_shapes` input shapes, and eager for all others.
 
-    What is compiled takes its sizes for constants: that is fastest, and a new size means some
-    seconds of compiling. After `most` sizes a new one runs eager, rather than to compile without
-    end. Compiled and eager frames differ by rounding. A compiler that fails costs time and no
-    clip: from then on everything runs eager, and the log says why.
+    Compiled code treats sizes as constants, which is fastest; each new size costs some seconds of
+    compiling. Compiled and eager frames differ by rounding. When the compiler fails, the clip and
+    all later ones run eager, and the log has the reason.
     """
 
-    def __init__(self, module: Any, most: int, compile: Callable[[Any], None]) -> None:
+    def __init__(self, module: Any, max_shapes: int, compile: Callable[[Any], None]) -> None:
         import torch
 
-        self._max = most
+        self._max = max_shapes
         self._shapes: set[Any] = set()
-        self._broken = False
+        self._has_failed = False
         self.last = "not yet"  # how the last step ran
-        # A code object keeps what was compiled of it for each shape, and for some things besides.
+        # A code object keeps one compilation for each shape, and some for other guards.
         config = torch._dynamo.config
-        config.recompile_limit = max(config.recompile_limit, 4 * most)
+        config.recompile_limit = max(config.recompile_limit, 4 * max_shapes)
         compile(module)
-        # On the instance, and under the hooks that move it to the GPU and back.
-        module.forward = self._bounded(module.forward)
+        # On the instance, below the hooks that move it to the GPU and back.
+        module.forward = self._limit_shapes(module.forward)
 
-    def _bounded(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+    def _limit_shapes(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(forward)
         def run(*args: Any, **kwargs: Any) -> Any:
             shape = _shape(args, kwargs)
             if self._admits(shape):
                 try:
-                    return self._told("on", forward(*args, **kwargs))
+                    return self._record("on", forward(*args, **kwargs))
                 except Exception as fault:
-                    if not _of_compiler(fault):
+                    if not _is_compiler_fault(fault):
                         raise
                     log.error("compiler failed; the model runs eager from now on", fault)
-                    self._broken = True
+                    self._has_failed = True
             with _eager():
-                how = "failed, eager" if self._broken else "eager: more shapes than are compiled"
-                return self._told(how, forward(*args, **kwargs))
+                mode = (
+                    "failed, eager" if self._has_failed else "eager: more shapes than are compiled"
+                )
+                return self._record(mode, forward(*args, **kwargs))
 
         return run
 
-    def _told(self, how: str, result: Any) -> Any:
-        self.last = how
+    def _record(self, mode: str, result: Any) -> Any:
+        self.last = mode
         return result
 
     def _admits(self, shape: Any) -> bool:
-        if not self._broken and len(self._shapes) < self._max:
+        if not self._has_failed and len(self._shapes) < self._max:
             self._shapes.add(shape)
-        return not self._broken and shape in self._shapes
+        return not self._has_failed and shape in self._shapes
 
 
-def blocks(transformer: Any) -> None:
-    """Its repeated blocks, one for all: that compiles in seconds."""
+def compile_blocks(transformer: Any) -> None:
+    """Compile the repeated blocks, sharing one compilation: it takes seconds."""
     transformer.compile_repeated_blocks(fullgraph=True, dynamic=False)
 
 
-def whole(module: Any) -> None:
-    """All of it as one: for what has no blocks that repeat."""
+def compile_whole(module: Any) -> None:
+    """Compile a module without repeated blocks as one."""
     import torch
 
     module.forward = torch.compile(module.forward, dynamic=False)
 
 
-def why_not_compiled(levers: Tuning, transformer: Any, device: "torch.device") -> str | None:
-    """Why it runs eager, or None when it is to be compiled."""
-    if levers.compile == "off":
+def off_reason(tuning: Tuning, transformer: Any, device: "torch.device") -> str | None:
+    """Return the reason to run eager, or None to compile."""
+    if tuning.compile == "off":
         return "off"
     if not getattr(transformer, "_repeated_blocks", None):
-        return "off: this model names no blocks that repeat"
-    if levers.quantize == "float8-storage":
-        return "off: float8-storage unpacks weights in ways that do not compile"
-    return None if levers.compile == "on" else why_not_here(device)
+        return "off: this model declares no repeated blocks"
+    if tuning.quantize == "float8-storage":
+        return "off: float8-storage does not compile"
+    return None if tuning.compile == "on" else device_off_reason(device)
 
 
-def why_not_here(device: "torch.device") -> str | None:
-    """Why this machine cannot compile for `device`, or None."""
+def device_off_reason(device: "torch.device") -> str | None:
+    """Return the reason why this machine cannot compile for `device`, or None."""
     import torch
 
     if device.type != "cuda":
@@ -109,17 +110,17 @@ def why_not_here(device: "torch.device") -> str | None:
 
 
 def _shape(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """All by which a call of the transformer may need a compilation of its own."""
+    """Return a key of all inputs that may need a separate compilation."""
     import torch
 
-    given = (*args, *(value for _, value in sorted(kwargs.items())))
+    values = (*args, *(value for _, value in sorted(kwargs.items())))
     return tuple(
         (tuple(value.shape), value.dtype) if isinstance(value, torch.Tensor) else value is None
-        for value in given
+        for value in values
     )
 
 
-def _of_compiler(fault: Exception) -> bool:
+def _is_compiler_fault(fault: Exception) -> bool:
     from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
     return isinstance(fault, TorchDynamoException | FailOnRecompileLimitHit)

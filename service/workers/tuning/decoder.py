@@ -1,4 +1,4 @@
-"""A VAE as it is to decode: its precision, its layout, and tiles where it would not fit whole."""
+"""Decoding by the VAE: precision, memory layout, and tiles when a clip does not fit whole."""
 
 import traceback
 from collections.abc import Callable, Iterator
@@ -16,66 +16,68 @@ T = TypeVar("T")
 log = Log(__name__)
 
 
-def prepare_vae(vae: Any, levers: Tuning, dtype: "torch.dtype") -> None:
-    """`dtype` is the transformer's. Only the families that keep their VAE in float32 beside it
-    can have the two differ, and so only they have a choice."""
+def prepare_vae(vae: Any, tuning: Tuning, dtype: "torch.dtype") -> None:
+    """Set the VAE's precision and layout; `dtype` is the transformer's.
+
+    The precision is a choice only for families whose VAE is in float32.
+    """
     import torch
 
-    if levers.vae_dtype == "bfloat16" and dtype is torch.bfloat16:
+    if tuning.vae_dtype == "bfloat16" and dtype is torch.bfloat16:
         vae.to(dtype)
-    if levers.vae_channels_last:
+    if tuning.vae_channels_last:
         for module in vae.modules():
             if isinstance(module, torch.nn.Conv3d):
                 module.to(memory_format=torch.channels_last_3d)
 
 
-class Tiles:
-    """Decodes a clip whole where it fits, else in tiles that overlap.
+class TiledDecoder:
+    """Decodes a clip whole where it fits, else in overlapping tiles, which are blended.
 
-    A clip that did not fit is tried once more by tiles; clips at least as large are then tiled at
-    once. Where tiles meet they are blended, which can be seen in the numbers and hardly in a clip.
+    A clip that did not fit is decoded again in tiles; later clips at least as large are tiled at
+    once.
     """
 
     def __init__(self, vae: Any) -> None:
         self._vae = vae
-        self._family = bool(vae.use_tiling)  # whether the family never decodes it whole
-        self._always = self._family
-        self._least: int | None = None  # pixels of all frames of the smallest that did not fit
+        self._default = bool(vae.use_tiling)  # True for families that always use tiles
+        self._always = self._default
+        self._min_pixels: int | None = None  # in all frames of the smallest clip that did not fit
         self.last = "not yet"  # how the last clip was decoded
 
-    def always(self, tiled: bool) -> None:
-        """For a model that has less memory, or has it again."""
-        self._always = tiled or self._family
+    def tile_always(self, on: bool) -> None:
+        """Use tiles for every clip, or only where needed."""
+        self._always = on or self._default
 
-    def by_need(self, pixels: int, decode: Callable[[], T]) -> T:
-        """What `decode` makes. It may be called twice, and must make the same both times."""
-        if self._always or (self._least is not None and pixels >= self._least):
-            return self._tiled(decode)
+    def decode(self, pixels: int, decode: Callable[[], T]) -> T:
+        """Return the result of `decode`, which may be called twice and must be deterministic."""
+        if self._always or (self._min_pixels is not None and pixels >= self._min_pixels):
+            return self._decode_tiled(decode)
         try:
-            with self._tiling(False):
-                made = decode()
+            with self._use_tiling(False):
+                clip = decode()
         except RuntimeError as exc:
             if not is_out_of_memory(exc):
                 raise
-            # Let go of what the decoder held when it failed.
+            # Free the tensors of the frames that failed.
             traceback.clear_frames(exc.__traceback__)
         else:
             self.last = "whole"
-            return made
+            return clip
         empty_cache()
-        self._least = pixels
-        log.warning("a clip does not fit whole into the decoder; by tiles", pixels=pixels)
-        return self._tiled(decode)
+        self._min_pixels = pixels
+        log.warning("clip does not fit into the decoder; decoding it in tiles", pixels=pixels)
+        return self._decode_tiled(decode)
 
-    def _tiled(self, decode: Callable[[], T]) -> T:
-        with self._tiling(True):
-            made = decode()
+    def _decode_tiled(self, decode: Callable[[], T]) -> T:
+        with self._use_tiling(True):
+            clip = decode()
         self.last = "tiles"
-        return made
+        return clip
 
     @contextmanager
-    def _tiling(self, on: bool) -> Iterator[None]:
-        """The flag alone: the sizes of the tiles are the family's own."""
+    def _use_tiling(self, on: bool) -> Iterator[None]:
+        """Set the VAE's flag inside the block; tile sizes are the family's own."""
         before = self._vae.use_tiling
         self._vae.use_tiling = on
         try:

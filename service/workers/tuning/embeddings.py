@@ -1,4 +1,4 @@
-"""Prompts that were read before are not read again: a text encoder is larger than many a model."""
+"""A cache of prompt embeddings: text encoders are larger than many video models."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -6,59 +6,60 @@ from functools import wraps
 from typing import Any
 
 
-class Embeddings:
-    """What the text encoder made of the prompts that were asked for last, in the main memory.
+class EmbeddingCache:
+    """An LRU cache of prompt embeddings in main memory, at most `max_bytes`; 0 turns it off.
 
-    The key is everything that `encode_prompt` is told, so that what comes back is bit for bit
-    what would be made. At most `max_bytes` are kept; 0 keeps none.
+    The key is all arguments of `encode_prompt`, so that cached embeddings are bit for bit equal.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max = max_bytes
-        self._kept: OrderedDict[str, tuple[Any, ...]] = OrderedDict()
-        self.last = "not yet"  # whether the last prompt was known
+        self._entries: OrderedDict[str, tuple[Any, ...]] = OrderedDict()
+        self.last = "not yet"  # whether the last prompt was cached
 
     @property
     def bytes(self) -> int:
-        return sum(map(_bytes, self._kept.values()))
+        return sum(map(_bytes, self._entries.values()))
 
-    def remember(self, pipe: Any) -> None:
-        """Have `pipe` look here before it asks its text encoder."""
+    def attach(self, pipe: Any) -> None:
+        """Make `pipe` use this cache in front of its text encoder."""
         if self._max:
-            pipe.encode_prompt = self._remembered(type(pipe).__name__, pipe.encode_prompt)
+            pipe.encode_prompt = self._cached_encode(type(pipe).__name__, pipe.encode_prompt)
 
-    def _remembered(self, pipeline: str, encode: Callable[..., Any]) -> Callable[..., Any]:
+    def _cached_encode(self, pipeline: str, encode: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(encode)
-        def look(*args: Any, **kwargs: Any) -> Any:
+        def encode_or_reuse(*args: Any, **kwargs: Any) -> Any:
             if any(map(_is_tensor, (*args, *kwargs.values()))):
-                return encode(*args, **kwargs)  # somebody has embeddings already
+                return encode(*args, **kwargs)  # the caller passes embeddings
             key = repr((pipeline, args, sorted(kwargs.items())))
-            if key in self._kept:
-                self._kept.move_to_end(key)
+            if key in self._entries:
+                self._entries.move_to_end(key)
                 self.last = "remembered"
-                return _copied(self._kept[key])
-            made = encode(*args, **kwargs)
+                return _copy(self._entries[key])
+            embeddings = encode(*args, **kwargs)
             self.last = "made"
-            self._keep(key, made)
-            return made
+            self._add(key, embeddings)
+            return embeddings
 
-        return look
+        return encode_or_reuse
 
-    def _keep(self, key: str, made: tuple[Any, ...]) -> None:
-        if _bytes(made) > self._max:
+    def _add(self, key: str, embeddings: tuple[Any, ...]) -> None:
+        if _bytes(embeddings) > self._max:
             return
         # On the CPU, each with the device where it was made.
-        self._kept[key] = tuple(
+        self._entries[key] = tuple(
             (tensor.to("cpu", copy=True), tensor.device) if _is_tensor(tensor) else (tensor, None)
-            for tensor in made
+            for tensor in embeddings
         )
         while self.bytes > self._max:
-            self._kept.popitem(last=False)
+            self._entries.popitem(last=False)
 
 
-def _copied(kept: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Copies: what a pipeline does to its embeddings stays its own."""
-    return tuple(value if device is None else value.to(device, copy=True) for value, device in kept)
+def _copy(entry: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Copy an entry to its device, so that pipelines cannot modify the cache."""
+    return tuple(
+        value if device is None else value.to(device, copy=True) for value, device in entry
+    )
 
 
 def _is_tensor(value: Any) -> bool:
@@ -68,6 +69,6 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _bytes(values: tuple[Any, ...]) -> int:
-    """Of tensors, alone or each beside its device."""
+    """Sum the bytes of tensors, which are alone or paired with a device."""
     tensors = (value[0] if isinstance(value, tuple) else value for value in values)
     return sum(tensor.nbytes for tensor in tensors if _is_tensor(tensor))

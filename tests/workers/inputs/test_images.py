@@ -270,7 +270,7 @@ def test_what_other_programs_keep_in_a_jpeg_does_not_matter(tmp_path: Path, spoi
 def test_a_webp_that_begins_otherwise_is_refused(tmp_path: Path) -> None:
     content = riff((b"EXIF", b"xx"), (b"VP8L", saved(gradient(), "WEBP", lossless=True)[20:]))
 
-    with pytest.raises(AttemptFailed, match="begins with no image") as caught:
+    with pytest.raises(AttemptFailed, match="first chunk is not an image") as caught:
         read(tmp_path, content)
     assert caught.value.code == "image_unreadable"
 
@@ -315,7 +315,7 @@ def test_an_image_that_was_cut_off_is_refused(
     content = saved(gradient(), format, **options)
 
     for keep in [*range(12, len(content), 37), len(content) - 2, len(content) - 1]:
-        with pytest.raises(AttemptFailed, match="cut off") as caught:
+        with pytest.raises(AttemptFailed, match="truncated") as caught:
             read(tmp_path, content[:keep])
         assert caught.value.code == "image_unreadable", keep
 
@@ -340,7 +340,9 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(1 << 40)
 
-    with pytest.raises(AttemptFailed, match=r"1,099,511,627,776 bytes; at most 32,000,000") as no:
+    with pytest.raises(
+        AttemptFailed, match=r"1,099,511,627,776 bytes; the limit is 32,000,000"
+    ) as no:
         read_image(path)
 
     assert no.value.code == "image_too_large"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.media.named_colours import Colours, named
+from service.media.named_colours import Colours, colours_of
 from service.workers.stages.inputs.images import read_image
 from service.workers.stages.inputs.srgb import to_srgb
 from tests.workers.inputs.pictures import EXCHANGED, PNG, chunk, header
@@ -121,7 +121,7 @@ def test_diffuse_white_of_hdr_is_nearly_white_and_highlights_are_above_it(tmp_pa
 def test_grey_of_hdr_is_the_grey_of_srgb() -> None:
     """A quarter of diffuse white, in PQ."""
     level = np.full((1, 1, 3), round(0.4417 * 65_535), np.uint16)
-    colours = named(9, 16)
+    colours = colours_of(9, 16)
     assert colours is not None
 
     (grey,) = set(to_srgb(level, colours).ravel().tolist())

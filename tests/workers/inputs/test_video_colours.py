@@ -253,10 +253,10 @@ def test_a_broken_video_is_called_broken(made: Make) -> None:
     refused = refusal(path)
 
     assert refused.code == "media_unreadable"
-    assert refused.message == "the file is cut off or broken"
+    assert refused.message == "the file is truncated or broken"
 
 
 def test_the_codecs_that_are_read_are_those_of_the_documentation() -> None:
     page = Path("docs/api.md").read_text()
 
-    assert media._GIVE["video"] in " ".join(page.split())
+    assert media._SUPPORTED["video"] in " ".join(page.split())

@@ -62,7 +62,7 @@ def test_a_kernel_that_is_installed_but_does_not_run_here_is_refused_when_the_mo
     if torch.cuda.is_available():
         pytest.skip("a GPU has it")
 
-    with pytest.raises(AttemptFailed, match=r"_native_cudnn cannot be had: No viable backend"):
+    with pytest.raises(AttemptFailed, match=r"_native_cudnn is not available: No viable backend"):
         loaded("ltx-2b", checkpoint("ltx-2b"), Tuning(attention="_native_cudnn"))
 
 
@@ -79,7 +79,7 @@ def test_a_kernel_that_is_not_there_is_refused_when_the_model_is_loaded(
     checkpoint: Callable[[str], Path], model: str, name: str, why: str
 ) -> None:
     with pytest.raises(
-        AttemptFailed, match=f"RUSHES_ATTENTION={name} cannot be had: .*{why}"
+        AttemptFailed, match=f"RUSHES_ATTENTION={name} is not available: .*{why}"
     ) as no:
         loaded(model, checkpoint(model), Tuning(attention=name))
 

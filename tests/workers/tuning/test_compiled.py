@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from service.domain.models.tuning import Switch, Tuning
-from service.workers.tuning.compiled import Compiled, blocks, why_not_compiled
+from service.workers.tuning.compiled import CompiledModule, compile_blocks, off_reason
 from tests.workers.models import loaded, render
 from tests.workers.tuning.measure import apart
 
@@ -41,8 +41,8 @@ def test_a_compiled_model_draws_the_same_and_runs_eager_past_the_shapes_it_may_c
 @pytest.mark.timeout(600)
 def test_a_compiled_decoder_draws_the_same(checkpoint: Callable[[str], Path]) -> None:
     eager = render(loaded("ltx-2b", checkpoint("ltx-2b"), Tuning(compile="off")))
-    levers = Tuning(compile="on", compile_decoder=True, compiled_shapes=1)
-    adapter = loaded("ltx-2b", checkpoint("ltx-2b"), levers)
+    tuning = Tuning(compile="on", compile_decoder=True, compiled_shapes=1)
+    adapter = loaded("ltx-2b", checkpoint("ltx-2b"), tuning)
 
     frames = render(adapter)
 
@@ -81,7 +81,7 @@ def test_a_compiler_that_fails_costs_no_clip() -> None:
     import torch
 
     transformer = stubborn()
-    compiled = Compiled(transformer, 2, blocks)
+    compiled = CompiledModule(transformer, 2, compile_blocks)
 
     made = [transformer(torch.ones(n)) for n in (2, 3)]
 
@@ -93,7 +93,7 @@ def test_a_failure_of_the_model_s_own_is_not_the_compiler_s() -> None:
     import torch
 
     transformer = stubborn()
-    compiled = Compiled(transformer, 2, blocks)
+    compiled = CompiledModule(transformer, 2, compile_blocks)
 
     with pytest.raises(ValueError, match="negative"):
         transformer(-torch.ones(2))
@@ -107,7 +107,7 @@ def test_a_failure_of_the_model_s_own_is_not_the_compiler_s() -> None:
     [
         ("ltx-2b", "off", "off"),
         ("ltx-2b", "auto", "off: no CUDA GPU"),
-        ("mochi", "on", "off: this model names no blocks that repeat"),
+        ("mochi", "on", "off: this model declares no repeated blocks"),
     ],
 )
 def test_a_model_that_is_not_compiled_says_why(
@@ -127,6 +127,6 @@ def test_all_models_but_mochi_can_be_compiled(
     transformer = loaded(model, checkpoint(model)).pipe.transformer
     cpu = torch.device("cpu")
 
-    assert why_not_compiled(Tuning(compile="on"), transformer, cpu) is None
+    assert off_reason(Tuning(compile="on"), transformer, cpu) is None
     stored = Tuning(compile="on", quantize="float8-storage")
-    assert str(why_not_compiled(stored, transformer, cpu)).startswith("off: float8-storage")
+    assert str(off_reason(stored, transformer, cpu)).startswith("off: float8-storage")

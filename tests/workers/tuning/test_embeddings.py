@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from service.domain.models.tuning import Tuning
-from service.workers.tuning.embeddings import Embeddings
+from service.workers.tuning.embeddings import EmbeddingCache
 from tests.workers.models import loaded, render
 
 pytestmark = [
@@ -30,9 +30,9 @@ class Pipe:
         return torch.full((len(prompt),), float(max_length)), None
 
 
-def remembering(max_bytes: int) -> tuple[Pipe, Embeddings]:
-    pipe, embeddings = Pipe(), Embeddings(max_bytes)
-    embeddings.remember(pipe)
+def remembering(max_bytes: int) -> tuple[Pipe, EmbeddingCache]:
+    pipe, embeddings = Pipe(), EmbeddingCache(max_bytes)
+    embeddings.attach(pipe)
     return pipe, embeddings
 
 
@@ -60,10 +60,10 @@ def test_a_prompt_that_was_read_before_gives_the_same_clip_bit_for_bit(
 def test_a_prompt_is_shared_by_all_pipelines_of_one_kind_and_not_by_others() -> None:
     class Other(Pipe): ...
 
-    embeddings = Embeddings(1000)
+    embeddings = EmbeddingCache(1000)
     pipes = [Pipe(), Pipe(), Other()]
     for pipe in pipes:
-        embeddings.remember(pipe)
+        embeddings.attach(pipe)
 
     for pipe in pipes:
         pipe.encode_prompt("ball")

@@ -10,11 +10,11 @@ import pytest
 
 from service.domain.attempt import AttemptFailed
 from service.domain.models.catalog import CARDS
-from service.domain.models.tuning import DEFAULT_LEVERS, Profile
+from service.domain.models.tuning import DEFAULT_TUNING, Profile
 from service.workers.adapters import diffusion
 from service.workers.adapters.diffusion import DiffusionAdapter
 from service.workers.adapters.registry import make_adapter
-from service.workers.attempt import Warm
+from service.workers.attempt import ModelCache
 from tests.workers.models import loaded, render, request_of
 
 torch = pytest.importorskip("torch")
@@ -70,7 +70,7 @@ def test_what_does_not_fit_is_loaded_in_less_memory_and_not_twice(
     checkpoint: Callable[[str], Path], model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = shutil.copytree(checkpoint(model), tmp_path / "weights")
-    adapter = make_adapter(CARDS[model], folder, DEFAULT_LEVERS)
+    adapter = make_adapter(CARDS[model], folder, DEFAULT_TUNING)
     assert isinstance(adapter, DiffusionAdapter)
 
     def full(*_: object) -> str:
@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_loaded_in_less_memory_and_not_twice(
 def test_a_worker_that_goes_over_to_another_model_holds_the_one_before_no_more(
     checkpoint: Callable[[str], Path],
 ) -> None:
-    warm = Warm(lambda card: make_adapter(card, checkpoint(card.name), DEFAULT_LEVERS))
+    warm = ModelCache(lambda card: make_adapter(card, checkpoint(card.name), DEFAULT_TUNING))
     seen: list[weakref.ref[object]] = []
 
     for model in ("ltx-13b", "wan2.2-5b", "ltx-2b", "ltx-13b"):

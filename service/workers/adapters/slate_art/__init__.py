@@ -1,1 +1,1 @@
-"""How the sandbox model's slate is drawn; only adapters/slate.py comes in here."""
+"""Drawing of the sandbox model's slate; imported by adapters/slate.py only."""

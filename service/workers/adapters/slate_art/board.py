@@ -1,4 +1,4 @@
-"""The slate's board: all that stands still."""
+"""The slate's board, which is drawn once per clip."""
 
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -15,15 +15,15 @@ from service.workers.adapters.slate_art.layer import (
 )
 from service.workers.adapters.slate_art.layout import Layout
 from service.workers.adapters.slate_art.runs import is_rtl
-from service.workers.adapters.slate_art.stick import FINE, striped
+from service.workers.adapters.slate_art.stick import SUPERSAMPLING, draw_stick
 from service.workers.adapters.slate_art.text import (
     CAPITAL,
     LEADING,
-    elided,
+    elide,
+    fitting_size,
     font,
     label,
     label_length,
-    largest,
     legible,
     length,
     paragraph,
@@ -35,11 +35,11 @@ NOTICES = ("no video was generated", "no video")  # the first that fits
 
 
 def draw_board(request: VideoRequest, layout: Layout, accent: Colour) -> list[Layer]:
-    """The board with the lower stick on it, and its shadow."""
+    """Draw the board with its lower stick and its shadow."""
     face = Image.new("RGB", (layout.wide, layout.tall), FACE)
     draw = ImageDraw.Draw(face)
     edge = (0, 0, face.width - 1, face.height - 1)
-    face.paste(striped(layout.wide, layout.stick, accent, lean=-1).reduce(FINE), (0, 0))
+    face.paste(draw_stick(layout.wide, layout.stick, accent, lean=-1).reduce(SUPERSAMPLING), (0, 0))
     draw.rounded_rectangle(edge, layout.radius, outline=RULE)
     _scene(draw, request, layout)
     draw.rectangle((0, layout.dials, layout.wide, layout.banner), WELL)
@@ -47,9 +47,9 @@ def draw_board(request: VideoRequest, layout: Layout, accent: Colour) -> list[La
         _fields(draw, request, layout)
         _dial_labels(draw, layout)
     _banner(draw, layout, accent)
-    picture = _cut_out(face, layout)
-    top, left = layout.top - layout.shade, layout.left - layout.shade
-    return layers(picture, top, left, opaque=layout.shade + layout.radius)
+    image = _cut_out(face, layout)
+    top, x = layout.top - layout.shade, layout.left - layout.shade
+    return layers(image, top, x, opaque=layout.shade + layout.radius)
 
 
 def _scene(draw: ImageDraw.ImageDraw, request: VideoRequest, layout: Layout) -> None:
@@ -62,31 +62,31 @@ def _scene(draw: ImageDraw.ImageDraw, request: VideoRequest, layout: Layout) -> 
     if note and foot - top >= 4 * em:
         write(draw, (pad, foot - em * 0.3), note, em, MUTED)
         foot -= round(em * 1.6)
-    size, lines = _sized(legible(request.prompt), width, foot - top, em)
+    size, lines = _fit_prompt(legible(request.prompt), width, foot - top, em)
     for number, line in enumerate(lines):
-        left = pad + (width - length(line, size)) * is_rtl(line)
-        write(draw, (left, top + number * round(size * LEADING) + size * 0.85), line, size, INK)
+        x = pad + (width - length(line, size)) * is_rtl(line)
+        write(draw, (x, top + number * round(size * LEADING) + size * 0.85), line, size, INK)
 
 
 def _note(request: VideoRequest, layout: Layout) -> str:
-    """The small print below the prompt: what to avoid, or what there is no room for elsewhere."""
+    """Return the line below the prompt: the negative prompt, or fields without room elsewhere."""
     width = layout.wide - 2 * layout.pad
     if layout.roomy:
         avoid = legible(request.negative_prompt or "")
-        return elided(f"without {avoid}", layout.em, width) if avoid else ""
+        return elide(f"without {avoid}", layout.em, width) if avoid else ""
     size = f"seed {request.seed} · {request.width} x {request.height} @ {request.fps}"
     steering = f" · {request.num_inference_steps} steps · guidance {request.guidance_scale:g}"
     notes = (size + steering, size)
     return next((note for note in notes if length(note, layout.em) <= width), "")
 
 
-def _sized(text: str, width: int, height: int, em: int) -> tuple[int, list[str]]:
-    """The largest size at which `text` fits, and its lines; at the smallest it is elided."""
-    least = max(10, round(em * 1.15))
-    size, lines = least, [""]
-    for size in range(max(least, round(em * 3.2)), least - 1, -max(1, em // 10)):
-        lines, whole = paragraph(text, size, width, int(height / (size * LEADING)))
-        if whole:
+def _fit_prompt(text: str, width: int, height: int, em: int) -> tuple[int, list[str]]:
+    """Return the largest size at which `text` fits, and its lines; at the smallest it is elided."""
+    min_size = max(10, round(em * 1.15))
+    size, lines = min_size, [""]
+    for size in range(max(min_size, round(em * 3.2)), min_size - 1, -max(1, em // 10)):
+        lines, is_whole = paragraph(text, size, width, int(height / (size * LEADING)))
+        if is_whole:
             break
     return size, lines
 
@@ -100,17 +100,17 @@ def _fields(draw: ImageDraw.ImageDraw, request: VideoRequest, layout: Layout) ->
         ("STEPS", f"{request.num_inference_steps}", 1.35),
         ("GUIDANCE", f"{request.guidance_scale:g}", 1.8),
     )
-    part = layout.wide / sum(share for _, _, share in cells)
+    unit = layout.wide / sum(share for _, _, share in cells)
     size = min(
-        largest([value], round(share * part - 1.7 * pad), round(em * 1.45))
+        fitting_size([value], round(share * unit - 1.7 * pad), round(em * 1.45))
         for _, value, share in cells
     )
-    left = 0.0
+    x = 0.0
     for name, value, share in cells:
-        label(draw, (left + pad, top + em * 1.45), name, round(em * 0.75), MUTED)
-        draw.text((left + pad, foot - em * 0.9), value, INK, font(size), anchor="ls")
-        left += share * part
-        draw.line((left, top, left, foot), RULE)
+        label(draw, (x + pad, top + em * 1.45), name, round(em * 0.75), MUTED)
+        draw.text((x + pad, foot - em * 0.9), value, INK, font(size), anchor="ls")
+        x += share * unit
+        draw.line((x, top, x, foot), RULE)
     draw.line((0, top, layout.wide, top), RULE)
 
 
@@ -122,7 +122,7 @@ def _dial_labels(draw: ImageDraw.ImageDraw, layout: Layout) -> None:
 
 
 def _banner(draw: ImageDraw.ImageDraw, layout: Layout, accent: Colour) -> None:
-    """`SANDBOX — no video was generated`; the font has no dash, so a line is drawn."""
+    """Draw `SANDBOX — no video was generated`; the font has no dash, so a line stands for it."""
     em, width = layout.em, layout.wide - 2 * layout.pad
     draw.rectangle((0, layout.banner, layout.wide, layout.tall), accent)
     mark, dash = label_length(SANDBOX, em), 2.4 * em
@@ -137,15 +137,15 @@ def _banner(draw: ImageDraw.ImageDraw, layout: Layout, accent: Colour) -> None:
 
 
 def _cut_out(face: Image.Image, layout: Layout) -> Image.Image:
-    """The face with its corners rounded, over its shadow (RGBa)."""
+    """Return the face with rounded corners over its shadow (RGBa)."""
     shade = layout.shade
-    mask = Image.new("L", (face.width * FINE, face.height * FINE))
+    mask = Image.new("L", (face.width * SUPERSAMPLING, face.height * SUPERSAMPLING))
     box = (0, 0, mask.width - 1, mask.height - 1)
-    ImageDraw.Draw(mask).rounded_rectangle(box, layout.radius * FINE, fill=255)
-    mask = mask.reduce(FINE)
+    ImageDraw.Draw(mask).rounded_rectangle(box, layout.radius * SUPERSAMPLING, fill=255)
+    mask = mask.reduce(SUPERSAMPLING)
     shadow = Image.new("L", (face.width + 2 * shade, face.height + 2 * shade))
     shadow.paste(mask.point(lambda value: value * 0.6), (shade, shade + shade // 4))
-    picture = Image.new("RGBA", shadow.size)
-    picture.putalpha(shadow.filter(ImageFilter.GaussianBlur(shade / 2.6)))
-    picture.paste(face, (shade, shade), mask)
-    return picture.convert("RGBa")
+    image = Image.new("RGBA", shadow.size)
+    image.putalpha(shadow.filter(ImageFilter.GaussianBlur(shade / 2.6)))
+    image.paste(face, (shade, shade), mask)
+    return image.convert("RGBa")

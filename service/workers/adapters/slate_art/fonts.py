@@ -1,6 +1,6 @@
-"""The slate's fonts: one for its own words, and Noto's, which together draw every common script.
+"""The slate's fonts: Pillow's own, and Noto's, which cover every common script.
 
-Noto's are the extra `fonts`; without it all is drawn with the one that Pillow carries.
+Noto's come with the extra `fonts`; without it all text is drawn in Pillow's own font.
 """
 
 from functools import lru_cache
@@ -9,14 +9,14 @@ from importlib.util import find_spec
 
 from PIL import ImageFont
 
-PLAIN = 0  # the one that Pillow carries (Aileron): little more than ASCII
+PLAIN = 0  # Pillow's own (Aileron): little more than ASCII
 _SCRIPTS = (
     *("Arabic", "Hebrew", "Devanagari", "Bengali", "Tamil", "Telugu", "Gujarati", "Gurmukhi"),
     *("Kannada", "Malayalam", "Oriya", "Sinhala", "Thai", "Lao", "Khmer", "Myanmar"),
     *("Georgian", "Armenian", "Ethiopic", "Symbols"),
 )
 _CJK = ("manimgx_fonts_cjk", "NotoSansCJK-VF.otf.ttc")
-# In the order in which they are asked for a character.
+# In the order in which they are searched for a character.
 _FILES = tuple(
     (package, name)
     for package, name in (
@@ -29,18 +29,20 @@ _FILES = tuple(
 )
 FIRST = 1 if _FILES else PLAIN
 EMOJI = len(_FILES)
-_SIMPLIFIED_CHINESE = 2  # in the collection, whose faces differ in the forms of shared characters
+_SIMPLIFIED_CHINESE = 2  # index in the collection, whose faces differ in shared characters
 _REGULAR = 400
 _PROBE = 16
-_NOWHERE = "\U0010ffff"  # a character that no font has
+_UNASSIGNED = "\U0010ffff"  # a character that no font has
 
 
 @lru_cache(maxsize=128)
 def face(number: int, size: int) -> ImageFont.FreeTypeFont:
-    """The font with this number."""
+    """Load the font with this number in a size in pixels."""
     if number == PLAIN:
         plain = ImageFont.load_default(size=size)
-        assert isinstance(plain, ImageFont.FreeTypeFont)  # what Pillow gives when a size is named
+        assert isinstance(
+            plain, ImageFont.FreeTypeFont
+        )  # Pillow returns this type when a size is set
         return plain
     package, name = _FILES[number - 1]
     index = _SIMPLIFIED_CHINESE if (package, name) == _CJK else 0
@@ -51,16 +53,16 @@ def face(number: int, size: int) -> ImageFont.FreeTypeFont:
 
 @lru_cache(maxsize=8192)
 def has(number: int, character: str) -> bool:
-    """Tell whether the font draws this character, and not a box in its place."""
-    return _drawn(number, character) != _drawn(number, _NOWHERE)
+    """Check that the font has this character and does not draw a box instead."""
+    return _render(number, character) != _render(number, _UNASSIGNED)
 
 
 @lru_cache(maxsize=8192)
 def font_of(character: str) -> int:
-    """The first Noto font that has this character, or the first of all."""
+    """Return the first Noto font that has this character, or the first of all."""
     numbers = range(1, len(_FILES) + 1)
     return next((number for number in numbers if has(number, character)), FIRST)
 
 
-def _drawn(number: int, character: str) -> bytes:
+def _render(number: int, character: str) -> bytes:
     return bytes(face(number, _PROBE).getmask(character))

@@ -1,4 +1,4 @@
-"""The slate's colours, and pictures laid over frames."""
+"""The slate's colours, and layers that are drawn on frames."""
 
 import colorsys
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ MUTED: Colour = (146, 149, 162)
 
 @dataclass(frozen=True)
 class Palette:
-    """Three hues that go together, 0 to 1, and the accent that stands out from them."""
+    """Three matching hues, 0 to 1, and a contrasting accent."""
 
     hues: tuple[float, float, float]
     accent: Colour
@@ -29,10 +29,10 @@ class Palette:
 
 @dataclass(frozen=True)
 class Layer:
-    """A picture ready to be laid over frames at one place.
+    """An image prepared for drawing on frames at one position.
 
-    `colour` is premultiplied by alpha and by 256; `rest` is what shows through, of 256, or None
-    where nothing does.
+    `colour` is premultiplied by alpha and by 256; `rest` is the transparency, 0 to 256, or None for
+    an opaque image.
     """
 
     top: int
@@ -40,16 +40,16 @@ class Layer:
     colour: NDArray[np.uint16] | Frame
     rest: NDArray[np.uint16] | None
 
-    def over(self, frame: Frame) -> None:
+    def draw_on(self, frame: Frame) -> None:
         height, width = self.colour.shape[:2]
         view = frame[self.top : self.top + height, self.left : self.left + width]
         if self.rest is None:
             view[...] = self.colour
             return
-        mixed = view * self.rest
-        mixed += self.colour
-        mixed >>= 8
-        view[...] = mixed
+        levels = view * self.rest
+        levels += self.colour
+        levels >>= 8
+        view[...] = levels
 
 
 def make_palette(rng: np.random.Generator) -> Palette:
@@ -60,11 +60,11 @@ def make_palette(rng: np.random.Generator) -> Palette:
     return Palette((hue, hue + spread, hue - spread * 0.8), accent)
 
 
-def layers(picture: Image.Image, top: int, left: int, opaque: int = 0) -> list[Layer]:
-    """`picture` (RGBa) as layers. Its middle is copied, not mixed, from `opaque` pixels inwards."""
-    height, width = picture.height, picture.width
+def layers(image: Image.Image, top: int, x: int, opaque: int = 0) -> list[Layer]:
+    """Split `image` (RGBa) into layers; from `opaque` pixels inwards it is copied, not blended."""
+    height, width = image.height, image.width
     if not opaque or 2 * opaque >= min(width, height):
-        return [_mixed(picture, top, left)]
+        return [_blended_layer(image, top, x)]
     inner = (opaque, opaque, width - opaque, height - opaque)
     edges = (
         (0, 0, width, opaque),
@@ -72,16 +72,16 @@ def layers(picture: Image.Image, top: int, left: int, opaque: int = 0) -> list[L
         (0, opaque, opaque, height - opaque),
         (width - opaque, opaque, width, height - opaque),
     )
-    middle = np.asarray(picture.crop(inner))[..., :3].copy()
+    middle = np.asarray(image.crop(inner))[..., :3].copy()
     return [
-        Layer(top + opaque, left + opaque, middle, None),
-        *(_mixed(picture.crop(edge), top + edge[1], left + edge[0]) for edge in edges),
+        Layer(top + opaque, x + opaque, middle, None),
+        *(_blended_layer(image.crop(edge), top + edge[1], x + edge[0]) for edge in edges),
     ]
 
 
-def _mixed(picture: Image.Image, top: int, left: int) -> Layer:
-    pixels = np.asarray(picture).astype(np.uint16)
+def _blended_layer(image: Image.Image, top: int, x: int) -> Layer:
+    pixels = np.asarray(image).astype(np.uint16)
     alpha = pixels[..., 3:]
-    # Of 256, where alpha is of 255: its last bit is added so that opaque shows nothing through.
+    # Out of 256, while alpha is out of 255: adding its top bit makes 255 fully opaque.
     rest = np.subtract(256, alpha + (alpha >> 7), dtype=np.uint16)
-    return Layer(top, left, pixels[..., :3] * np.uint16(256), np.repeat(rest, 3, axis=2))
+    return Layer(top, x, pixels[..., :3] * np.uint16(256), np.repeat(rest, 3, axis=2))

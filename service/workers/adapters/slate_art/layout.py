@@ -1,4 +1,4 @@
-"""Where everything on the slate goes, in pixels."""
+"""Positions and sizes of the slate's elements, in pixels."""
 
 from dataclasses import dataclass
 from math import ceil, radians, sin
@@ -10,16 +10,16 @@ SMALLEST_PRINT = 9  # below this the font is no longer legible
 
 @dataclass(frozen=True)
 class Layout:
-    """The board in the frame, and its rows counted from the board's own upper edge."""
+    """The board's position in the frame, and its rows, relative to the board's upper edge."""
 
     left: int
     top: int
     wide: int
     tall: int
-    stick: int  # the thickness of one; the lower one is the upper part of the board
-    em: int  # the size of small print
-    shade: int  # how far the shadow reaches
-    roomy: bool  # there is room for labels and for the row of fields
+    stick: int  # thickness of each stick; the lower one is the upper edge of the board
+    em: int  # size of small print
+    shade: int  # reach of the shadow
+    roomy: bool  # has room for labels and the row of fields
 
     @property
     def pad(self) -> int:
@@ -43,7 +43,7 @@ class Layout:
 
 
 def lay_out(width: int, height: int) -> Layout:
-    """The largest slate whose stick, wide open, stays inside the frame."""
+    """Compute the largest slate whose open stick stays inside the frame."""
     side = min(width, height)
     margin = max(3, round(side * 0.05))
     room = height - 2 * margin

@@ -1,4 +1,4 @@
-"""A line of text as runs of one font each, from left to right."""
+"""Split a line of text into runs of one font each, from left to right."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _STRONG = _RTL | {"L", "EN", "AN", "NSM"}  # numbers and accents besides letters
 
 @dataclass(frozen=True)
 class Run:
-    """Text that one font draws; within it FreeType's layout orders and joins the letters."""
+    """Text in one font and direction; FreeType orders and joins its letters."""
 
     font: int
     text: str
@@ -22,50 +22,51 @@ class Run:
 
 
 def is_rtl(text: str) -> bool:
-    """The direction of a line is that of its first letter (UAX #9)."""
-    ways = (unicodedata.bidirectional(character) for character in text)
-    return next((way in _RTL for way in ways if way in _RTL | {"L"}), False)
+    """Return the direction of a line, which is that of its first letter (UAX #9)."""
+    classes = (unicodedata.bidirectional(character) for character in text)
+    return next((bidi in _RTL for bidi in classes if bidi in _RTL | {"L"}), False)
 
 
 @lru_cache(maxsize=256)
 def runs(text: str) -> tuple[Run, ...]:
-    """As they stand from left to right. Runs of the other direction than the line's keep an order
-    of their own among themselves."""
+    """Return the runs of a line in visual order, from left to right.
+
+    Consecutive runs against the line's direction keep their own order.
+    """
     rtl = is_rtl(text)
-    ordered: list[Run] = []
-    for other, group in groupby(_logical(text), lambda run: run.rtl != rtl):
-        part = list(group)
-        ordered += part[::-1] if other else part
-    return tuple(ordered[::-1] if rtl else ordered)
+    visual: list[Run] = []
+    for is_opposite, group in groupby(_logical_runs(text), lambda run: run.rtl != rtl):
+        neighbours = list(group)
+        visual += neighbours[::-1] if is_opposite else neighbours
+    return tuple(visual[::-1] if rtl else visual)
 
 
-def _logical(text: str) -> list[Run]:
-    """In the order of reading. Marks and spaces go with the letters on both sides of them, or with
-    the line where those differ."""
+def _logical_runs(text: str) -> list[Run]:
+    """Return the runs in reading order. Marks and spaces take the direction of the letters on both
+    sides, or the line's where those differ."""
     line = is_rtl(text)
-    parts = [part for part in _parts(text) if part[1]]
-    ways = [line, *(rtl for _, _, rtl in parts), line]
-    ordered = []
-    for place, (font, part, rtl) in enumerate(parts, start=1):
+    pieces = [piece for piece in _pieces(text) if piece[1]]
+    directions = [line, *(rtl for _, _, rtl in pieces), line]
+    logical = []
+    for index, (font, letters, rtl) in enumerate(pieces, start=1):
         if rtl is None:
-            before = ways[place - 1]
-            after = next(way for way in ways[place + 1 :] if way is not None)
+            before = directions[index - 1]
+            after = next(way for way in directions[index + 1 :] if way is not None)
             rtl = before if before == after else line
-        ways[place] = rtl
-        ordered.append(Run(font, part, bool(rtl)))
-    return ordered
+        directions[index] = rtl
+        logical.append(Run(font, letters, bool(rtl)))
+    return logical
 
 
-def _parts(text: str) -> Iterator[tuple[int, str, bool | None]]:
-    """Runs of one font, their marks and spaces at both ends apart: those have no direction."""
-    for font, part in _by_font(text):
-        strong = [
-            n for n, letter in enumerate(part) if unicodedata.bidirectional(letter) in _STRONG
-        ]
-        begin, end = (strong[0], strong[-1] + 1) if strong else (len(part), len(part))
-        yield font, part[:begin], None
-        yield font, part[begin:end], any(unicodedata.bidirectional(part[n]) in _RTL for n in strong)
-        yield font, part[end:], None
+def _pieces(text: str) -> Iterator[tuple[int, str, bool | None]]:
+    """Yield runs of one font; marks and spaces at both ends are split off without a direction."""
+    for font, piece in _by_font(text):
+        classes = [unicodedata.bidirectional(letter) for letter in piece]
+        strong = [n for n, bidi in enumerate(classes) if bidi in _STRONG]
+        begin, end = (strong[0], strong[-1] + 1) if strong else (len(piece), len(piece))
+        yield font, piece[:begin], None
+        yield font, piece[begin:end], any(classes[n] in _RTL for n in strong)
+        yield font, piece[end:], None
 
 
 def _by_font(text: str) -> Iterator[tuple[int, str]]:
@@ -73,17 +74,17 @@ def _by_font(text: str) -> Iterator[tuple[int, str]]:
         yield fonts.PLAIN, text
         return
     font, start = fonts.FIRST, 0
-    for place, character in enumerate(text):
-        chosen = _font(character, font)
-        if chosen != font:
-            if place > start:
-                yield font, text[start:place]
-            font, start = chosen, place
+    for index, character in enumerate(text):
+        next_font = _font(character, font)
+        if next_font != font:
+            if index > start:
+                yield font, text[start:index]
+            font, start = next_font, index
     yield font, text[start:]
 
 
 def _font(character: str, before: int) -> int:
-    """Choose a font; what is no letter takes that of what stands before it, where it has it."""
+    """Choose a font; a mark or digit keeps the font of the character before, if that has it."""
     category = unicodedata.category(character)
     if character == " " and before == fonts.EMOJI:
         return fonts.FIRST  # an emoji's own space is as wide as an emoji

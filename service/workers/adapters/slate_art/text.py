@@ -1,4 +1,4 @@
-"""Text on the slate: how much of it fits, and how it is drawn."""
+"""Text on the slate: measuring, wrapping and drawing."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -13,11 +13,11 @@ from service.workers.adapters.slate_art.runs import Run, runs
 LEADING = 1.26  # line height, of the font size
 CAPITAL = 0.72  # height of a capital, of the font size
 TRACKING = 0.14  # between the capitals of a label, of the font size
-_JOINERS = "\u200c\u200d"  # invisible, and yet they shape Persian, Indic scripts and emoji
+_JOINERS = "\u200c\u200d"  # invisible, but they shape Persian, Indic scripts and emoji
 
 
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """The one of the slate's own words and numbers: its digits have one width."""
+    """Load the font of the slate's own labels and numbers; its digits have equal width."""
     return fonts.face(fonts.PLAIN, size)
 
 
@@ -29,18 +29,17 @@ def length(text: str, size: int) -> float:
 
 
 def _direction(run: Run) -> str | None:
-    """Pillow's wheels have Raqm, which joins letters and knows directions; without it there is no
-    saying which."""
+    """Return the run's direction for Raqm, which Pillow's wheels include; None without it."""
     if run.font == fonts.PLAIN or not features.check("raqm"):
         return None
     return "rtl" if run.rtl else "ltr"
 
 
 def write(
-    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, fill: Colour
+    draw: ImageDraw.ImageDraw, start: tuple[float, float], text: str, size: int, fill: Colour
 ) -> None:
-    """One line in any script, `at` the left end of its foot."""
-    x, y = at
+    """Draw one line in any script; `start` is the left end of its baseline."""
+    x, y = start
     for run in runs(text):
         face = fonts.face(run.font, size)
         draw.text((x, y), run.text, fill, face, anchor="ls", direction=_direction(run))
@@ -48,43 +47,43 @@ def write(
 
 
 def legible(text: str) -> str:
-    """One line that is safe to draw, without control characters."""
+    """Reduce `text` to one line without control characters."""
     letters = unicodedata.normalize("NFC", text)
     return " ".join(
         "".join(c if c.isprintable() or c in _JOINERS else " " for c in letters).split()
     )
 
 
-def largest(texts: Iterable[str], width: int, most: int, least: int = 9) -> int:
-    """The largest size, `least` to `most`, at which each text is no wider than `width`."""
-    widest = max(length(text, 100) for text in texts)
-    return max(least, min(most, int(100 * width / max(1.0, widest))))
+def fitting_size(texts: Iterable[str], width: int, max_size: int, min_size: int = 9) -> int:
+    """Return the largest size in the range at which no text is wider than `width`."""
+    max_length = max(length(text, 100) for text in texts)
+    return max(min_size, min(max_size, int(100 * width / max(1.0, max_length))))
 
 
-def paragraph(text: str, size: int, width: int, most: int) -> tuple[list[str], bool]:
-    """At most `most` lines no wider than `width`, and whether they hold all of `text`."""
+def paragraph(text: str, size: int, width: int, max_lines: int) -> tuple[list[str], bool]:
+    """Wrap `text` into lines no wider than `width`; False when it had to be elided."""
     lines: list[str] = []
-    while text and len(lines) < most:
-        cut = _fitting(text, size, width)
+    while text and len(lines) < max_lines:
+        cut = _break_at(text, size, width)
         lines.append(text[:cut].rstrip())
         text = text[cut:].lstrip()
     if text and lines:
-        lines[-1] = elided(f"{lines[-1]} {text}", size, width)
+        lines[-1] = elide(f"{lines[-1]} {text}", size, width)
     return lines, not text
 
 
-def elided(text: str, size: int, width: int) -> str:
-    """`text`, or as much of its start as leaves room for an ellipsis."""
-    if len(text) <= _at_most(size, width) and length(text, size) <= width:
+def elide(text: str, size: int, width: int) -> str:
+    """Return `text`, or as much of its start as fits with an ellipsis."""
+    if len(text) <= _max_characters(size, width) and length(text, size) <= width:
         return text
     ellipsis = ceil(length("…", size)) if text.isascii() else size  # as wide as a Han character
-    cut = _fitting(text, size, width - ellipsis)
+    cut = _break_at(text, size, width - ellipsis)
     return text[:cut].rstrip(" .,;:") + "…"
 
 
-def _fitting(text: str, size: int, width: int) -> int:
-    """How many characters make the next line: whole words where it can be, never none."""
-    low, high = 1, min(len(text), _at_most(size, width))
+def _break_at(text: str, size: int, width: int) -> int:
+    """Count the characters of the next line: whole words if possible, at least one character."""
+    low, high = 1, min(len(text), _max_characters(size, width))
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if length(text[:middle], size) <= width else (low, middle - 1)
@@ -95,30 +94,30 @@ def _fitting(text: str, size: int, width: int) -> int:
 
 
 def _between_letters(text: str, cut: int) -> int:
-    """The last place up to `cut` that parts no accent from its letter and no joined emoji."""
-    for place in range(cut, 0, -1):
-        before, after = text[place - 1], text[place]
-        bound = unicodedata.category(after) in ("Mn", "Mc") or {before, after} & set(_JOINERS)
-        if not bound:
-            return place
+    """Return the last index up to `cut` that splits neither an accented letter nor an emoji."""
+    for index in range(cut, 0, -1):
+        before, after = text[index - 1], text[index]
+        is_joined = unicodedata.category(after) in ("Mn", "Mc") or {before, after} & set(_JOINERS)
+        if not is_joined:
+            return index
     return cut
 
 
-def _at_most(size: int, width: int) -> int:
-    """More characters than a line can hold, so that a long prompt is not measured whole."""
+def _max_characters(size: int, width: int) -> int:
+    """Return more characters than a line can hold: a long prompt is not measured as a whole."""
     return 8 + 8 * max(0, width) // size
 
 
 def label(
     draw: ImageDraw.ImageDraw,
-    at: tuple[float, float],
+    start: tuple[float, float],
     text: str,
     size: int,
     fill: Colour,
     bold: bool = False,
 ) -> None:
-    """Capitals set wide apart, `at` the left end of their foot."""
-    x, y = at
+    """Draw widely spaced capitals; `start` is the left end of their baseline."""
+    x, y = start
     for letter in text:
         weight = size / 30 if bold else 0
         draw.text((x, y), letter, fill, font(size), anchor="ls", stroke_width=weight)

@@ -1,22 +1,22 @@
-"""ffmpeg's `framecrc` text, one line a packet: numbers of its own, and no word from the file."""
+"""Parse ffmpeg's `framecrc` output, one line per packet, which contains no text from the file."""
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
-_MAX_FPS = 240  # packets that all claim the same moment must not count as a short film
+_MAX_FPS = 240  # packets with equal timestamps must not count as a short video
 _HEADER = re.compile(rb"#(tb|media_type|codec_id|dimensions) (\d+): (\S+)")
 _PACKET = re.compile(rb"(\d+), +(?:-?\d+|NOPTS), +(-?\d+), +(\d+),")
 
 
 class TooLong(Exception):
-    """There is more in the file than was allowed."""
+    """The file is longer than allowed."""
 
 
 @dataclass
 class Track:
-    """What the packets of one track add up to, so far."""
+    """The totals of one track's packets so far."""
 
     kind: str = ""
     codec: str = ""
@@ -36,7 +36,7 @@ class Track:
 
 
 def read_tracks(lines: Iterable[bytes], max_seconds: float) -> dict[str, Track]:
-    """The tracks that have packets, by kind. Raises Overlong at the first packet too many."""
+    """Read the tracks that have packets, by kind. Raises TooLong at the first packet too many."""
     tracks: dict[int, Track] = {}
     for line in lines:
         if header := _HEADER.match(line):

@@ -1,4 +1,4 @@
-"""A video's colours: which ones its frames are in, and the filters that bring them to BT.709."""
+"""Detect a video's colours, and build the filters that convert them to BT.709."""
 
 import re
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from service.workers.stages.inputs.ffmpeg import UnreadableMedia, reading
+from service.workers.stages.inputs.ffmpeg import UnreadableMedia, ffmpeg_output
 
 _FRAME = re.compile(rb"\[Parsed_showinfo_0 @ \w+\] n: .* fmt:(\w+) .* s:(\d+)x(\d+) ")
 _TAGS = re.compile(
     rb"\[Parsed_showinfo_0 @ \w+\] color_range:\S+ color_space:(\S+) "
     rb"color_primaries:(\S+) color_trc:(\S+)"
 )
-_MAX_LINE_BYTES = 4096  # what encoders write of themselves into frames can have megabytes
+_MAX_LINE_BYTES = 4096  # encoders may write megabytes of metadata into frames
 _ALPHA = ("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya", "pal8")
 _HD_ROWS = 720
 
-# What swscale reads, and what zscale does; another primary or transfer counts as untagged.
+# Supported by swscale and zscale; other primaries or transfers count as untagged.
 _MATRICES = frozenset({"bt709", "fcc", "bt470bg", "smpte170m", "smpte240m", "bt2020nc"})
 _UNTAGGED = frozenset({"unknown", "reserved", "gbr"})
 _PRIMARIES = frozenset(
@@ -26,7 +26,7 @@ _PRIMARIES = frozenset(
         *("smpte428", "smpte431", "smpte432", "ebu3213"),
     }
 )
-# Shown alike by every player: the differences between them are those of cameras, not of screens.
+# Players show these alike: they differ between cameras, not between displays.
 _SDR = frozenset(
     {
         *("bt709", "smpte170m", "smpte240m", "bt2020-10", "bt2020-12"),
@@ -35,15 +35,15 @@ _SDR = frozenset(
 )
 _HDR = frozenset({"smpte2084", "arib-std-b67"})  # PQ and HLG
 _TRANSFERS = _SDR | _HDR | {"bt470m", "bt470bg", "linear", "log100", "log316"}
-# Diffuse white of HDR is 203 cd/m² (ITU-R BT.2408) and becomes the white of SDR. What is brighter,
-# up to 1,000 cd/m², shares the uppermost levels.
+# Diffuse white of HDR, 203 cd/m² (ITU-R BT.2408), becomes the white of SDR. Brighter light, up to
+# 1,000 cd/m², is compressed into the top levels.
 _WHITE = 203
 _TONE_MAP = f"tonemap=mobius:param=0.85:desat=0:peak={1000 / _WHITE:.3f},"
 
 
 @dataclass(frozen=True)
 class FrameFacts:
-    """The first frame as its decoder gives it. Colours are ffmpeg's names, `unknown` included."""
+    """The first decoded frame. Colours are ffmpeg's names, `unknown` included."""
 
     pixel_format: str
     width: int
@@ -66,10 +66,10 @@ class FrameFacts:
 
 
 def read_first_frame(path: Path, codec: str, timeout: timedelta) -> FrameFacts:
-    """Decode one frame of the first video track. Raises Unread and Late as `reading` does."""
+    """Decode one frame of the first video track. Raises as `ffmpeg_output` does."""
     frame = tags = None
     output = "-map 0:V:0 -frames:v 1 -vf showinfo=checksum=0 -f null"
-    with reading(path, output, timeout, codec=codec, verbose=True) as lines:
+    with ffmpeg_output(path, output, timeout, codec=codec, verbose=True) as lines:
         for line in iter(partial(lines.readline, _MAX_LINE_BYTES), b""):
             frame = frame or _FRAME.match(line)
             tags = tags or _TAGS.match(line)
@@ -80,23 +80,23 @@ def read_first_frame(path: Path, codec: str, timeout: timedelta) -> FrameFacts:
 
 
 def filters(frame: FrameFacts, shape: str) -> str:
-    """ffmpeg's filters that bring frames to BT.709 and, by `shape`, to their size.
+    """Return ffmpeg filters that scale frames by `shape` and convert them to BT.709.
 
-    They are scaled before their colours are converted, which is dear; what is under alpha 0 is kept
-    out of its neighbours while they are scaled.
+    Scaling comes first, since colour conversion is slow; premultiplied alpha keeps transparent
+    pixels out of their neighbours.
     """
     matrix, primaries, transfer = _tags(frame)
     if frame.has_alpha:
         shape = f"format=gbrap16le,premultiply=inplace=1,{shape},unpremultiply=inplace=1"
-    named = f"setparams=color_primaries={primaries}:color_trc={transfer}"
+    tags = f"setparams=color_primaries={primaries}:color_trc={transfer}"
     if not frame.is_rgb:
-        named += f":colorspace={matrix}"
+        tags += f":colorspace={matrix}"
     if primaries == "bt709" and transfer in _SDR:
-        return f"{named},{shape}"
-    return f"{named},{shape},{_converted(frame, transfer)}"
+        return f"{tags},{shape}"
+    return f"{tags},{shape},{_conversion(frame, transfer)}"
 
 
-def _converted(frame: FrameFacts, transfer: str) -> str:
+def _conversion(frame: FrameFacts, transfer: str) -> str:
     planes = "gbrap" if frame.has_alpha else "gbrp"
     full = f"{planes}16le" if frame.is_rgb or frame.has_alpha else "yuv444p16le"
     return (
@@ -107,8 +107,8 @@ def _converted(frame: FrameFacts, transfer: str) -> str:
 
 
 def _tags(frame: FrameFacts) -> tuple[str, str, str]:
-    """Matrix, primaries and transfer. Where a video does not say, it is BT.709, with the matrix of
-    BT.601 below 720 rows; HDR is BT.2020."""
+    """Return matrix, primaries and transfer. Untagged videos count as BT.709, with the matrix of
+    BT.601 below 720 rows; untagged HDR as BT.2020."""
     transfer = frame.transfer if frame.transfer in _TRANSFERS else "bt709"
     primaries = "bt2020" if transfer in _HDR else "bt709"
     if frame.primaries in _PRIMARIES:

@@ -1,4 +1,4 @@
-"""WebP (RFC 9649): nothing in it unpacks but the image, so all of it may reach a decoder."""
+"""Parse WebP (RFC 9649). Only the image is compressed, so the decoder may get the whole file."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -6,47 +6,47 @@ from itertools import count
 from service.media.image_parts import (
     MAX_PROFILE_BYTES,
     ImageParts,
-    NoImage,
+    InvalidImage,
     check_part,
 )
 
 
-def starts(content: bytes) -> bool:
+def matches(content: bytes) -> bool:
     return content[:4] == b"RIFF" and content[8:12] == b"WEBP"
 
 
-def take_apart(content: bytes) -> ImageParts:
-    """Raises NoImage. What follows the image is left out."""
-    last = 8 + int.from_bytes(content[4:8], "little")
-    check_part(0, last, content)
-    chunks = list(_chunks(content[:last]))
+def parse(content: bytes) -> ImageParts:
+    """Parse the image without trailing data. Raises InvalidImage."""
+    end = 8 + int.from_bytes(content[4:8], "little")
+    check_part(0, end, content)
+    chunks = list(_chunks(content[:end]))
     width, height = _size(*chunks[0]) if chunks else (0, 0)
-    asides = dict(chunks)
-    profile = asides.get(b"ICCP", b"")
+    metadata = dict(chunks)
+    profile = metadata.get(b"ICCP", b"")
     return ImageParts(
         "WEBP",
         width,
         height,
-        content[:last],
+        content[:end],
         profile if 0 < len(profile) <= MAX_PROFILE_BYTES else None,
-        asides.get(b"EXIF", b""),
+        metadata.get(b"EXIF", b""),
     )
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each chunk's name and body."""
-    place = 12
+    """Yield name and body of each chunk."""
+    offset = 12
     for number in count():
-        if place >= len(content):
+        if offset >= len(content):
             return
-        end = place + 8 + int.from_bytes(content[place + 4 : place + 8], "little")
+        end = offset + 8 + int.from_bytes(content[offset + 4 : offset + 8], "little")
         check_part(number, end, content)
-        yield content[place : place + 4], content[place + 8 : end]
-        place = end + end % 2  # padded to an even place
+        yield content[offset : offset + 4], content[offset + 8 : end]
+        offset = end + end % 2  # padded to an even offset
 
 
 def _size(kind: bytes, body: bytes) -> tuple[int, int]:
-    """Width and height, which the first chunk gives in one of three ways."""
+    """Return width and height from the first chunk, which has one of three formats."""
     if kind == b"VP8X":
         width, height = body[4:7], body[7:10]
         return int.from_bytes(width, "little") + 1, int.from_bytes(height, "little") + 1
@@ -56,4 +56,4 @@ def _size(kind: bytes, body: bytes) -> tuple[int, int]:
     if kind == b"VP8 ":
         width, height = body[6:8], body[8:10]
         return int.from_bytes(width, "little") & 0x3FFF, int.from_bytes(height, "little") & 0x3FFF
-    raise NoImage("it begins with no image")
+    raise InvalidImage("its first chunk is not an image")

@@ -1,1 +1,0 @@
-"""The ways to run a model faster or in less memory, each for all families alike."""
