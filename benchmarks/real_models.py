@@ -1,7 +1,7 @@
-"""The real models' shapes, as data, and pipelines of them with random weights.
+"""Pipelines with the real models' shapes and random weights.
 
-Nothing is fetched: sizes are those of the published configurations, weights are drawn on the
-device, and a tokenizer has one token a character. What such a model draws is noise, in the time
+Nothing is fetched: sizes are those of the published configurations, weights are generated on the
+device, and the tokenizer has one token per character. Such a model generates noise in the time
 that the real one takes.
 """
 
@@ -89,7 +89,7 @@ def ltx(transformer: dict[str, Any], dtype: Any, device: Any) -> Any:
 
     from tests.tiny.text import characters
 
-    with _drawn(dtype, device):
+    with _initialized_on(dtype, device):
         return LTXConditionPipeline(
             scheduler=FlowMatchEulerDiscreteScheduler(),
             vae=AutoencoderKLLTXVideo(**LTX_VAE).eval(),
@@ -103,7 +103,7 @@ def ltx_upsampler(vae: Any, dtype: Any, device: Any) -> Any:
     from diffusers import LTXLatentUpsamplePipeline
     from diffusers.pipelines.ltx.modeling_latent_upsampler import LTXLatentUpsamplerModel
 
-    with _drawn(dtype, device):
+    with _initialized_on(dtype, device):
         model = LTXLatentUpsamplerModel(**LTX_UPSAMPLER).eval()
     return LTXLatentUpsamplePipeline(vae=vae, latent_upsampler=model)
 
@@ -114,7 +114,7 @@ def wan(scheduler: Any, dtype: Any, device: Any) -> Any:
 
     from tests.tiny.text import characters
 
-    with _drawn(dtype, device):
+    with _initialized_on(dtype, device):
         return WanPipeline(
             tokenizer=characters(512),
             text_encoder=UMT5EncoderModel(UMT5Config(vocab_size=256384, **_T5)).eval(),
@@ -126,21 +126,21 @@ def wan(scheduler: Any, dtype: Any, device: Any) -> Any:
 
 
 @contextmanager
-def _drawn(dtype: Any, device: Any):
-    """Within, models are made on the device and in this precision, not brought there later."""
+def _initialized_on(dtype: Any, device: Any):
+    """Create models inside the block on the device and in this precision."""
     import torch
 
-    before = torch.get_default_dtype()
+    default_dtype = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with torch.random.fork_rng(), torch.device(device):
             torch.manual_seed(0)
             yield
     finally:
-        torch.set_default_dtype(before)
+        torch.set_default_dtype(default_dtype)
 
 
-# What stands in for reading the weights of a card: what is made of the adapter, dtype and device.
+# Replaces reading the weights: builds a pipeline from the adapter, dtype and device.
 Assemble = Callable[[Any, Any, Any], Any]
 
 

@@ -21,12 +21,12 @@ KEY = "benchmark-key-benchmark-key"
 
 
 def ceiling() -> FastAPI:
-    """FastAPI with a validated body and a dictionary: what no durable service can pass."""
+    """Build a FastAPI app with a dictionary: an upper bound for every durable service."""
     app, jobs = FastAPI(), {}
 
     @app.post("/generate-video", status_code=202)
-    async def submit(ask: VideoParams) -> dict[str, object]:
-        job = {"id": uuid.uuid4().hex, "status": "queued", **ask.model_dump(exclude_none=True)}
+    async def submit(params: VideoParams) -> dict[str, object]:
+        job = {"id": uuid.uuid4().hex, "status": "queued", **params.model_dump(exclude_none=True)}
         jobs[job["id"]] = job
         return job
 
@@ -38,7 +38,7 @@ def ceiling() -> FastAPI:
 
 
 class NaiveJob(SQLModel, table=True):
-    """About as many columns and indexes as ours."""
+    """A job with about as many columns and indexes as this service's."""
 
     id: str = Field(primary_key=True)
     key_id: str = Field(index=True)
@@ -60,7 +60,7 @@ class NaiveJob(SQLModel, table=True):
 
 
 def naive(folder: Path) -> FastAPI:
-    """What one writes first: a SQLModel session a request, on the same SQLite settings."""
+    """Build an app with one SQLModel session per request, on the same SQLite settings."""
     engine = create_engine(f"sqlite:///{folder / 'naive.db'}")
 
     @event.listens_for(engine, "connect")
@@ -73,9 +73,9 @@ def naive(folder: Path) -> FastAPI:
     app = FastAPI()
 
     @app.post("/generate-video", status_code=202)
-    def submit(ask: VideoParams) -> NaiveJob:
+    def submit(params: VideoParams) -> NaiveJob:
         with Session(engine) as session:
-            job = NaiveJob(id=uuid.uuid4().hex, key_id="k", status="queued", prompt=ask.prompt)
+            job = NaiveJob(id=uuid.uuid4().hex, key_id="k", status="queued", prompt=params.prompt)
             session.add(job)
             session.commit()
             session.refresh(job)
@@ -90,7 +90,7 @@ def naive(folder: Path) -> FastAPI:
 
 
 def ours(folder: Path, port: int, database_url: str) -> None:
-    """The whole service as `rushes up` runs it: keys, caps, guarded rows, group commit at FULL."""
+    """Run the whole service as `rushes up` does: API keys, limits, locks and group commit."""
     settings = Settings(
         _env_file=None,
         port=port,

@@ -1,7 +1,7 @@
-"""How long the API takes from its first import to its first answer, against a bare FastAPI app.
+"""CPU time of the API from its first import to its first response, against a bare FastAPI app.
 
-Both answer one request in a new process, each first in turn; counted is the time of the processor,
-which no neighbour's load changes, and the median of the rounds' ratios is printed:
+Both answer one request in a new process, in alternating order. CPU time does not depend on other
+processes' load. The median of the rounds' ratios is printed:
 `python -m benchmarks.start [--rounds 5]`.
 """
 
@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-MAX_RATIO = 2.5  # what must hold
+MAX_RATIO = 2.5  # the bound
 
 _ANSWER = """
 import asyncio, time
@@ -47,15 +47,15 @@ app.get("/livez")(lambda: {"status": "ok"})
 
 
 def main() -> int:
-    options = argparse.ArgumentParser()
-    options.add_argument("--rounds", type=int, default=5)
-    chosen = options.parse_args()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
     programs = {"ours": _OURS + _ANSWER, "bare": _BARE + _ANSWER}
     rounds: list[dict[str, float]] = []
-    for number in range(-1, chosen.rounds):
+    for number in range(-1, arguments.rounds):
         order = list(programs)[:: -1 if number % 2 else 1]
         seconds = {name: _seconds(programs[name]) for name in order}
-        if number >= 0:  # the round before compiles the modules
+        if number >= 0:  # the first round compiles the modules
             rounds.append(seconds)
     ratios = [seconds["ours"] / seconds["bare"] for seconds in rounds]
     ours, bare = (statistics.median(seconds[name] for seconds in rounds) for name in programs)
@@ -64,16 +64,18 @@ def main() -> int:
         f"first answer after {ours:.2f} s of processor time, a bare FastAPI app's after "
         f"{bare:.2f}: {ratio:.2f} ({min(ratios):.2f}..{max(ratios):.2f}), {len(ratios)} rounds"
     )
-    missed = ratio > MAX_RATIO
-    print(f"missed: more than {MAX_RATIO}" if missed else f"the bound holds: {MAX_RATIO}")
-    return int(missed)
+    is_missed = ratio > MAX_RATIO
+    print(f"missed: more than {MAX_RATIO}" if is_missed else f"the bound holds: {MAX_RATIO}")
+    return int(is_missed)
 
 
 def _seconds(program: str) -> float:
     with tempfile.TemporaryDirectory(prefix="rushes-bench-") as folder:
         environment = {**os.environ, "RUSHES_DATA_DIR": folder, "PYTHONPATH": str(Path.cwd())}
-        told = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
-    return float(told.splitlines()[-1])
+        output = subprocess.check_output(
+            [sys.executable, "-c", program], env=environment, text=True
+        )
+    return float(output.splitlines()[-1])
 
 
 if __name__ == "__main__":

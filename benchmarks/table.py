@@ -1,4 +1,4 @@
-"""What the rounds of benchmarks/api.py come to: the table, and whether the bounds hold."""
+"""Print the results of benchmarks/api.py as a table, and check the bounds."""
 
 import statistics
 
@@ -8,8 +8,8 @@ from benchmarks.load import Load
 Round = dict[str, dict[str, Load]]
 
 PEERS = ("ceiling", "naive", "procrastinate")
-# How many times as quick as each peer ours must be, and its p99 of a POST in milliseconds.
-LEAST = {
+# Minimum throughput relative to each peer, and maximum p99 of a POST in milliseconds.
+MIN_RATIOS = {
     ("POST", "ceiling"): 0.15,
     ("GET", "ceiling"): 0.40,
     ("POST", "naive"): 2.0,
@@ -17,26 +17,29 @@ LEAST = {
     ("POST", "procrastinate"): 2.0,
     ("GET", "procrastinate"): 2.0,
 }
-MOST_P99_MS = 100.0
-BOUND, AIMED = "ours-sqlite", "ours-postgres"
+MAX_P99_MS = 100.0
+BOUND, TARGET = "ours-sqlite", "ours-postgres"
 
 
-def show(rounds: list[Round]) -> int:
-    """Print each figure's median over the rounds with its least and its most, and each missed
-    bound. A ratio is taken within its round: the machine's speed drifts from one to the next."""
+def print_table(rounds: list[Round]) -> int:
+    """Print the median, minimum and maximum of each figure, and each missed bound.
+
+    Ratios are computed within a round, since the machine's speed changes between rounds. Returns
+    the exit status.
+    """
     peers = "".join(f"{'÷ ' + peer:>21}" for peer in PEERS)
-    print(f"median of {len(rounds)} rounds (least..most)")
+    print(f"median of {len(rounds)} rounds (min..max)")
     print(f"{'':19}{'a second':>21}{'p50 ms':>8}{'p99 ms':>8}{peers}")
     for name in rounds[0]:
         for method in rounds[0][name]:
             _row(rounds, name, method)
-    missed = _missed(rounds, BOUND)
-    for words in missed:
-        print("missed:", words)
-    print("all bounds hold" if not missed else f"{len(missed)} bounds missed")
-    for words in _missed(rounds, AIMED, only="procrastinate"):
-        print("aimed at, no bound:", words)
-    return 1 if missed else 0
+    misses = _misses(rounds, BOUND)
+    for miss in misses:
+        print("missed:", miss)
+    print("all bounds hold" if not misses else f"{len(misses)} bounds missed")
+    for miss in _misses(rounds, TARGET, only="procrastinate"):
+        print("target, not a bound:", miss)
+    return 1 if misses else 0
 
 
 def _row(rounds: list[Round], name: str, method: str) -> None:
@@ -47,16 +50,16 @@ def _row(rounds: list[Round], name: str, method: str) -> None:
     print(f"{name:15}{method:4}{rate:>21}{p50:8.1f}{p99:8.1f}{ratios}")
 
 
-def _missed(rounds: list[Round], name: str, only: str = "") -> list[str]:
-    found = []
-    for (method, peer), least in LEAST.items():
+def _misses(rounds: list[Round], name: str, only: str = "") -> list[str]:
+    misses = []
+    for (method, peer), min_ratio in MIN_RATIOS.items():
         ratio = statistics.median(_ratios(rounds, name, peer, method))
-        if only in ("", peer) and ratio < least:
-            found.append(f"{name} {method} is {ratio:.3g} of {peer}, less than {least}")
+        if only in ("", peer) and ratio < min_ratio:
+            misses.append(f"{name} {method} is {ratio:.3g} of {peer}, less than {min_ratio}")
     p99 = _percentile([r[name]["POST"] for r in rounds], 0.99)
-    if not only and p99 > MOST_P99_MS:
-        found.append(f"{name} POST p99 is {p99:.0f} ms, more than {MOST_P99_MS:.0f}")
-    return found
+    if not only and p99 > MAX_P99_MS:
+        misses.append(f"{name} POST p99 is {p99:.0f} ms, more than {MAX_P99_MS:.0f}")
+    return misses
 
 
 def _ratios(rounds: list[Round], name: str, peer: str, method: str) -> list[float]:
@@ -68,5 +71,5 @@ def _percentile(loads: list[Load], share: float) -> float:
 
 
 def _spread(values: list[float], form: str) -> str:
-    middle, least, most = statistics.median(values), min(values), max(values)
-    return f"{middle:{form}} ({least:{form}}..{most:{form}})"
+    median = statistics.median(values)
+    return f"{median:{form}} ({min(values):{form}}..{max(values):{form}})"

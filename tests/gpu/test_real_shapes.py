@@ -30,8 +30,8 @@ def test_the_default_clip_fits_into_what_the_card_says(tmp_path: Path, model: st
     subject = Benchmark(tmp_path, tiny=False, rounds=1).subject(model)
     torch.cuda.reset_peak_memory_stats()
 
-    with clips.loaded(subject, Tuning(compile="off")) as adapter:
-        made = clips.clip(adapter, subject.request, tmp_path)
+    with clips.loaded_adapter(subject, Tuning(compile="off")) as adapter:
+        made = clips.time_clip(adapter, subject.request, tmp_path)
         assert adapter.made_with["memory"] == "whole"
 
     assert made.total > 0

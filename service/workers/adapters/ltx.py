@@ -234,11 +234,12 @@ def _pipeline_conditions(request: VideoRequest, conditions: Conditions) -> list[
 
     images = [(0, conditions.image), *conditions.keyframes]
     images.append((request.num_frames - 1, conditions.last_image))
-    converted = [
+    pipeline_conditions = [
         LTXVideoCondition(image=Image.fromarray(image), frame_index=index)
         for index, image in images
         if image is not None
     ]
     if conditions.tail is not None:
-        converted.insert(0, LTXVideoCondition(video=to_images(conditions.tail), frame_index=0))
-    return converted or None
+        tail = to_images(conditions.tail)
+        pipeline_conditions.insert(0, LTXVideoCondition(video=tail, frame_index=0))
+    return pipeline_conditions or None

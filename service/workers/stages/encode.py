@@ -74,7 +74,7 @@ class _ffmpeg:  # noqa: N801 - a context manager, used like a function
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         try:
             self._process = subprocess.Popen(  # noqa: S603 - no shell; numbers and our own paths
-                _command(request, target, provenance),
+                encode_command(request, target, provenance),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
@@ -110,7 +110,7 @@ class _ffmpeg:  # noqa: N801 - a context manager, used like a function
             raise machine_failure("ffmpeg exits with 0 but writes no file")
 
 
-def _command(request: VideoRequest, target: Path, provenance: dict[str, Any]) -> list[str]:
+def encode_command(request: VideoRequest, target: Path, provenance: dict[str, Any]) -> list[str]:
     size = f"{request.width}x{request.height}"
     source = (
         f"-f rawvideo -pix_fmt rgb24 -video_size {size} -framerate {request.fps} "

@@ -22,14 +22,14 @@ from service.workers.stages.inputs.media import decode_video
 def remaining_media(request: VideoRequest, segment: Segment) -> dict[Role, MediaRef]:
     """Return the inputs of `segment` and later ones. Earlier segments are finished, and the URLs
     of their inputs may no longer work."""
-    unused = {
+    skip_roles = {
         keyframe_role(number)
         for number, keyframe in enumerate(request.keyframes or ())
         if keyframe.frame < segment.start + segment.overlap
     }
     if not segment.first:
-        unused.add("image")
-    return {role: ref for role, ref in request.media.items() if role not in unused}
+        skip_roles.add("image")
+    return {role: ref for role, ref in request.media.items() if role not in skip_roles}
 
 
 def preprocess(

@@ -134,7 +134,7 @@ def _convert_colours(image: Image.Image, parts: ImageParts, colours: Colours) ->
 
 
 def _read_16_bits(image: Image.Image, parts: ImageParts, raw_mode: str) -> NDArray[np.uint16]:
-    """Read both bytes of each sample: Pillow reads the upper one, and in swapped order the lower."""
+    """Read both bytes of each sample: Pillow reads only the upper one, or the lower if swapped."""
     pixels = np.empty((image.height, image.width, 3), np.dtype("<u2"))
     both = pixels.view(np.uint8).reshape(*pixels.shape, 2)
     both[..., 1] = np.asarray(image.convert("RGB"))

@@ -90,8 +90,8 @@ def _tone_map(light: Light) -> Light:
     low = -(_KNEE**2) * (_PEAK - 1) / scale
     high = (_KNEE**2 - 2 * _KNEE * _PEAK + _PEAK) / (_PEAK - 1)
     curve = (high**2 + 2 * high * _KNEE + _KNEE**2) / (high - low)
-    compressed = np.where(signal > _KNEE, curve * (signal + low) / (signal + high), signal)
-    result: Light = (light * (compressed / signal)).astype(np.float32)
+    tone = np.where(signal > _KNEE, curve * (signal + low) / (signal + high), signal)
+    result: Light = (light * (tone / signal)).astype(np.float32)
     return result
 
 
