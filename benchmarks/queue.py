@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 
 from service.artifacts.files import Files
-from service.cli.processes.lifeline import hold_on
+from service.cli.processes.lifeline import end_with_parent
 from service.workers.adapters.registry import make_adapter
 from service.workers.attempt import ModelCache
 from service.workers.pull_worker import PullWorker
@@ -156,7 +156,7 @@ class _PollingClient(httpx.Client):
 
 def _poll(url: str, folder: Path) -> None:
     """Run the service's worker with the polling client until it is terminated."""
-    hold_on()
+    end_with_parent()
     headers = {"Authorization": f"Bearer {TOKEN}"}
     environment = WorkerEnvironment(Files(folder / "artifacts"), scratch=folder)
     with _PollingClient(base_url=url, headers=headers, timeout=10, trust_env=False) as client:

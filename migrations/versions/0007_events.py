@@ -22,9 +22,7 @@ _JSON = sa.JSON(none_as_null=True).with_variant(
 def upgrade() -> None:
     _make_events()
     _point_deliveries_at_events()
-    op.add_column(
-        "jobs", sa.Column("kind", sa.String(16), server_default="video", nullable=False)
-    )
+    op.add_column("jobs", sa.Column("kind", sa.String(16), server_default="video", nullable=False))
     for statement in _KINDS[op.get_bind().dialect.name]:
         op.execute(statement)
 

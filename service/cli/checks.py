@@ -1,4 +1,4 @@
-"""What `rushes doctor` looks at on this machine; no look changes anything."""
+"""Read-only checks of this machine for `rushes doctor`."""
 
 import shutil
 import sqlite3
@@ -14,7 +14,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from service.cli.processes.detect import accelerator
-from service.cli.processes.upgrade import reason
+from service.cli.processes.upgrade import error_line
 from service.domain.errors import Unavailable
 from service.installation import install_command
 from service.settings import Settings
@@ -22,12 +22,12 @@ from service.store.engine import check_sessions
 from service.store.schema import check_schema
 
 _LOW_SPACE_GB = 5.0
-_OLDEST_SQLITE = (3, 35)  # the first with RETURNING
+_MIN_SQLITE = (3, 35)  # the first with RETURNING
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`warning`: it works, but not as well as it could. `fault`: it will not work."""
+    """The result of a check. `warning`: it works with limits. `fault`: it does not work."""
 
     name: str
     status: Literal["ok", "warning", "fault"]
@@ -40,38 +40,38 @@ def python() -> Finding:
 
 
 def settings_names() -> Finding:
-    """Whether every RUSHES_… is a setting; what is none is passed over by everybody else."""
-    from service.cli.config import strange_settings
+    """Report RUSHES_… variables that are no setting; everything else ignores them."""
+    from service.cli.config import unknown_setting_messages
 
-    strange = strange_settings()
-    return Finding("settings", "warning" if strange else "ok", "; ".join(strange) or "understood")
+    messages = unknown_setting_messages()
+    return Finding("settings", "warning" if messages else "ok", "; ".join(messages) or "valid")
 
 
 def ffmpeg() -> Finding:
     from imageio_ffmpeg import get_ffmpeg_exe
 
     try:
-        told = subprocess.run(
+        process = subprocess.run(
             [get_ffmpeg_exe(), "-version"], capture_output=True, text=True, check=True, timeout=30
         )
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         return Finding("ffmpeg", "fault", f"does not run: {error}")
     return Finding(
-        "ffmpeg", "ok", told.stdout.split(" Copyright")[0].removeprefix("ffmpeg version ")
+        "ffmpeg", "ok", process.stdout.split(" Copyright")[0].removeprefix("ffmpeg version ")
     )
 
 
 def data_directory(settings: Settings) -> Finding:
     folder = settings.data_dir.resolve()
-    there = next(place for place in (folder, *folder.parents) if place.exists())
+    parent = next(place for place in (folder, *folder.parents) if place.exists())
     try:
-        with tempfile.TemporaryFile(dir=there):
-            free_gb = shutil.disk_usage(there).free / 1e9
+        with tempfile.TemporaryFile(dir=parent):
+            free_gb = shutil.disk_usage(parent).free / 1e9
     except OSError as error:
-        return Finding("data directory", "fault", f"cannot write to {there}: {error.strerror}")
-    detail = f"{folder}{'' if there == folder else ' (not yet made)'}, {free_gb:.1f} GB free"
+        return Finding("data directory", "fault", f"cannot write to {parent}: {error.strerror}")
+    detail = f"{folder}{'' if parent == folder else ' (not created yet)'}, {free_gb:.1f} GB free"
     if free_gb < _LOW_SPACE_GB:
-        return Finding("data directory", "warning", f"{detail}: little room for videos")
+        return Finding("data directory", "warning", f"{detail}: little space for videos")
     return Finding("data directory", "ok", detail)
 
 
@@ -82,25 +82,25 @@ def database(settings: Settings) -> Finding:
         return Finding("database", "fault", "RUSHES_DATABASE_URL is not a database URL")
     local = url.get_backend_name() == "sqlite"
     kind = f"SQLite {sqlite3.sqlite_version}" if local else url.render_as_string()
-    if local and sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+    if local and sqlite3.sqlite_version_info < _MIN_SQLITE:
         return Finding("database", "fault", f"{kind} is too old; 3.35 or newer is needed")
-    # To look into a SQLite file that is not there would make it.
+    # Connecting to a missing SQLite file would create it.
     if local and url.database and not Path(url.database).exists():
-        return Finding("database", "ok", f"{kind}, not yet made; the first `rushes up` makes it")
+        return Finding("database", "ok", f"{kind}, not created yet; `rushes up` creates it")
     try:
         check_sessions(settings.database_url)
         check_schema(settings.database_url)
     except Unavailable as error:
         return Finding("database", "fault", f"{kind}: {error.message}")
     except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
-        return Finding("database", "fault", f"{kind} cannot be read: {reason(error)}")
+        return Finding("database", "fault", f"{kind} cannot be read: {error_line(error)}")
     return Finding("database", "ok", f"{kind}, up to date")
 
 
 def gpu() -> Finding:
-    found = accelerator()
-    if found is not None:
-        return Finding("GPU", "ok", found)
+    device = accelerator()
+    if device is not None:
+        return Finding("GPU", "ok", device)
     return Finding(
         "GPU",
         "warning",
@@ -112,7 +112,7 @@ def gpu() -> Finding:
 def torch() -> Finding:
     missing = [name for name in ("torch", "diffusers") if find_spec(name) is None]
     if missing:
-        how = install_command("torch")
-        words = f"{' and '.join(missing)} not installed; {how} installs what real models need"
-        return Finding("torch", "warning", words)
+        command = install_command("torch")
+        detail = f"{' and '.join(missing)} not installed; {command} installs what real models need"
+        return Finding("torch", "warning", detail)
     return Finding("torch", "ok", f"torch {version('torch')}, diffusers {version('diffusers')}")

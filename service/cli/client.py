@@ -1,4 +1,4 @@
-"""A thin client of the API: JSON in, JSON out, and one exception for every refusal."""
+"""A thin HTTP client of the API: JSON in, JSON out, a `Problem` for every error response."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx
 
 from service.cli.config import read_address, read_key, read_settings
-from service.cli.exits import Exit, Stop
+from service.cli.exits import CliError, Exit
 from service.cli.flags import Connection
 from service.installation import start_command
 
@@ -23,36 +23,36 @@ Json = dict[str, Any]
 
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _UPLOAD_TIMEOUT = httpx.Timeout(120.0, connect=5.0)  # of each step, not of the whole
-_AGAIN_SECONDS = (0.5, 1.0, 2.0, 4.0)  # pauses before a lost answer is asked for again
-_EXITS = {401: Exit.KEY, 403: Exit.KEY, 404: Exit.NOT_FOUND, 429: Exit.IN_THE_WAY}
+_RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0)  # pauses before a submit without a response is retried
+_EXITS = {401: Exit.UNAUTHORIZED, 403: Exit.UNAUTHORIZED, 404: Exit.NOT_FOUND, 429: Exit.FAILURE}
 
 
-_NO_KEY = "give --api-key, set RUSHES_API_KEY, or run this where the service keeps its data"
-_OTHER_KEY = "it was given by --api-key or RUSHES_API_KEY, or else is the one kept here"
+_NO_KEY = "give --api-key, set RUSHES_API_KEY, or run this in the folder of the service"
+_OTHER_KEY = "the key comes from --api-key, RUSHES_API_KEY or else the data directory"
 
 
-class Unreachable(Stop):
-    """No answer came. `heard`: the service may have got the request all the same."""
+class Unreachable(CliError):
+    """No response. `may_have_arrived`: the service may have received the request all the same."""
 
     def __init__(self, url: str, error: httpx.HTTPError) -> None:
-        self.heard = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+        self.may_have_arrived = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
         reason = str(error) or type(error).__name__
         super().__init__(
             Exit.UNREACHABLE,
-            f"no service answers at {url} ({reason})",
+            f"no service responds at {url} ({reason})",
             f"start one with {start_command()}, or name another with --url or RUSHES_URL",
         )
 
 
-class Problem(Stop):
-    """The service refused, in its own words (RFC 9457)."""
+class Problem(CliError):
+    """An error response of the service (RFC 9457 problem details)."""
 
     def __init__(self, status: int, body: Json, hint: str = "") -> None:
         self.status = status
         self.code = str(body.get("code", "http_error"))
-        self.detail = str(body.get("detail", f"the service answered {status}"))
+        self.detail = str(body.get("detail", f"the service responded with {status}"))
         self.errors: list[Json] = body.get("errors") or []
-        exit_code = _EXITS.get(status, Exit.REFUSED if status < 500 else Exit.IN_THE_WAY)
+        exit_code = _EXITS.get(status, Exit.INVALID if status < 500 else Exit.FAILURE)
         if any(error.get("code") == "unknown_model" for error in self.errors):
             exit_code = Exit.NOT_FOUND
         if "code" not in body:
@@ -63,22 +63,22 @@ class Problem(Stop):
         super().__init__(exit_code, *lines, *filter(None, [hint]))
 
     def in_flags(self, flags: Mapping[str, str]) -> Self:
-        """The same with the flags that were typed in place of the API's names for them."""
+        """Name the command's flags in the message, in place of the API's fields."""
         names = "|".join(map(re.escape, flags))
-        self.args = (re.sub(rf"\b({names})\b", lambda found: flags[found[1]], str(self)),)
+        self.args = (re.sub(rf"\b({names})\b", lambda match: flags[match[1]], str(self)),)
         return self
 
 
 class Client:
-    """Speaks to one service. A body that has not changed since the last look is not sent again."""
+    """A client of one service; repeated GETs send the last ETag."""
 
     def __init__(self, url: str, key: str | None) -> None:
         self.url = url
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        # A proxy of the environment is for the world outside, not for this machine.
+        # The environment's proxy settings do not apply to this machine.
         local = httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
         self._http = httpx.Client(timeout=_TIMEOUT, trust_env=not local)
-        self._seen: dict[str, tuple[str, Json]] = {}
+        self._etags: dict[str, tuple[str, Json]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -96,12 +96,12 @@ class Client:
         return bool(self._headers)
 
     def get(self, path: str, **query: Any) -> Json:
-        known, body = self._seen.get(path, ("", {}))
-        headers = {"If-None-Match": known} if known else {}
-        answer = self._send("GET", path, params=query, headers=headers)
-        if answer.status_code != 304:
-            body = self._json(answer)
-            self._seen[path] = (answer.headers.get("ETag", ""), body)
+        etag, body = self._etags.get(path, ("", {}))
+        headers = {"If-None-Match": etag} if etag else {}
+        response = self._send("GET", path, params=query, headers=headers)
+        if response.status_code != 304:
+            body = self._json(response)
+            self._etags[path] = (response.headers.get("ETag", ""), body)
         return body
 
     def post(self, path: str, body: Json | None = None) -> Json:
@@ -114,17 +114,16 @@ class Client:
         return self._json(self._send("DELETE", path))
 
     def submit(self, path: str, body: Json, files: Mapping[str, Path] | None = None) -> Json:
-        """Post once, however often an answer gets lost on the way: the key stays the same.
-
-        With `files` it is a form, else JSON."""
+        """Post as JSON, or as a form if there are `files`. Lost responses are retried under one
+        Idempotency-Key, so that the job is created once."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
-        heard = False
-        for pause in _AGAIN_SECONDS:
+        may_have_arrived = False
+        for pause in _RETRY_SECONDS:
             try:
                 return self._submit(path, body, files or {}, headers)
-            except Unreachable as lost:
-                heard = heard or lost.heard
-                if not heard:
+            except Unreachable as error:
+                may_have_arrived = may_have_arrived or error.may_have_arrived
+                if not may_have_arrived:
                     raise
             time.sleep(pause)
         return self._submit(path, body, files or {}, headers)
@@ -136,73 +135,77 @@ class Client:
             return self._json(self._send("POST", path, json=body, headers=headers))
         fields = {k: v if isinstance(v, str) else json.dumps(v) for k, v in body.items()}
         with ExitStack() as stack:
-            opened = {name: stack.enter_context(file.open("rb")) for name, file in files.items()}
-            more = {"data": fields, "files": opened, "timeout": _UPLOAD_TIMEOUT}
-            return self._json(self._send("POST", path, headers=headers, **more))
+            streams = {name: stack.enter_context(file.open("rb")) for name, file in files.items()}
+            options = {"data": fields, "files": streams, "timeout": _UPLOAD_TIMEOUT}
+            return self._json(self._send("POST", path, headers=headers, **options))
 
     def download(self, url: str, file: Path) -> str:
-        """Write what a signed link leads to into `file`; answers the SHA-256 of what came."""
+        """Save the content of a signed URL to `file` and return its SHA-256."""
         digest = hashlib.sha256()
         try:
-            # Without our key: the link needs none, and may lead to another host.
+            # No API key: signed URLs need none, and may lead to another host.
             with (
-                self._http.stream("GET", url, follow_redirects=True) as answer,
+                self._http.stream("GET", url, follow_redirects=True) as response,
                 file.open("wb") as f,
             ):
-                if answer.is_error:
-                    answer.read()
-                    raise self._problem(answer)
-                for piece in answer.iter_bytes():
-                    digest.update(piece)
-                    f.write(piece)
+                if response.is_error:
+                    response.read()
+                    raise self._problem(response)
+                for chunk in response.iter_bytes():
+                    digest.update(chunk)
+                    f.write(chunk)
         except httpx.HTTPError as error:
             raise Unreachable(self.url, error) from error
         return digest.hexdigest()
 
-    def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
-        headers = self._headers | more.pop("headers", {})
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        headers = self._headers | options.pop("headers", {})
         try:
-            answer = self._http.request(method, self.url + path, headers=headers, **more)
+            response = self._http.request(method, self.url + path, headers=headers, **options)
         except httpx.HTTPError as error:
             raise Unreachable(self.url, error) from error
-        if answer.is_error:
-            raise self._problem(answer)
-        return answer
+        if response.is_error:
+            raise self._problem(response)
+        return response
 
-    def _problem(self, answer: httpx.Response) -> Problem:
+    def _problem(self, response: httpx.Response) -> Problem:
         hint = ""
-        if answer.status_code == 401:
+        if response.status_code == 401:
             hint = _OTHER_KEY if self._headers else _NO_KEY
         try:
-            body = answer.json()
+            body = response.json()
         except ValueError:
             body = None
         if not isinstance(body, dict):
-            body = {"detail": f"{self.url} answers {answer.status_code} {answer.reason_phrase}"}
-        return Problem(answer.status_code, body, hint)
+            status = f"{response.status_code} {response.reason_phrase}"
+            body = {"detail": f"{self.url} responds with {status}"}
+        return Problem(response.status_code, body, hint)
 
-    def _json(self, answer: httpx.Response) -> Json:
+    def _json(self, response: httpx.Response) -> Json:
         try:
-            body = answer.json()
+            body = response.json()
         except ValueError:
             body = None
         if not isinstance(body, dict):
-            raise Stop(Exit.UNREACHABLE, f"what answers at {self.url} is not a Rushes service")
+            raise CliError(Exit.UNREACHABLE, f"the server at {self.url} is not a Rushes service")
         return body
 
 
 def connect(connection: Connection) -> Client:
-    """Stops the command when settings, address or key cannot be right; nothing is sent yet."""
+    """Build the client without sending anything.
+
+    Raises CliError for invalid settings, address or key.
+    """
     read_settings()
     url, key = read_address(connection.url), read_key(connection.api_key)
     if key is not None and not (key.isascii() and key.isprintable()):
-        raise Stop(Exit.KEY, "the API key holds characters that no key has")
+        raise CliError(Exit.UNAUTHORIZED, "the API key has characters that no key can have")
     try:
         return Client(url, key)
     except httpx.InvalidURL as error:
-        raise Stop(Exit.REFUSED, f"the address {url!r} cannot be right: {error}") from None
+        raise CliError(Exit.INVALID, f"invalid address {url!r}: {error}") from None
 
 
 def job_path(job_id: str, action: str = "") -> str:
-    """Whatever was typed stays one piece of the path."""
+    """Quote the id, so that any input stays one segment of the path."""
     return f"/v1/jobs/{quote(job_id, safe='') or '-'}{action}"

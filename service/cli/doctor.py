@@ -1,21 +1,21 @@
-"""`rushes doctor`: is all there that the service needs, and if not, what to do."""
+"""`rushes doctor`: check this machine and the service, and say what to do about faults."""
 
-from service.cli.flags import Connection, spread
+from service.cli.flags import Connection, flatten_flags
 
 _MARK = {"ok": "✓", "warning": "!", "fault": "✗"}
 
 
-@spread
+@flatten_flags
 def doctor(connection: Connection) -> None:
     """Check this machine and the service, one line each; exit 1 when something is wrong."""
     from service.cli import checks, output
     from service.cli.client import connect
     from service.cli.config import read_settings
-    from service.cli.exits import Exit, Stop
+    from service.cli.exits import CliError, Exit
     from service.cli.service_checks import check_service
 
     settings = read_settings()
-    found = [
+    findings = [
         checks.python(),
         checks.settings_names(),
         checks.ffmpeg(),
@@ -23,14 +23,18 @@ def doctor(connection: Connection) -> None:
         checks.database(settings),
     ]
     with connect(connection) as client:
-        found += check_service(client)
-    found += [checks.gpu(), checks.torch()]
-    faults = sum(each.status == "fault" for each in found)
+        findings += check_service(client)
+    findings += [checks.gpu(), checks.torch()]
+    faults = sum(item.status == "fault" for item in findings)
     if connection.as_json:
-        body = {"object": "doctor", "ok": not faults, "checks": [vars(each) for each in found]}
+        body = {
+            "object": "doctor",
+            "ok": not faults,
+            "checks": [vars(item) for item in findings],
+        }
         output.as_json(body)
     else:
-        for each in found:
-            output.line(f"{_MARK[each.status]} {each.name}: {each.detail}")
+        for finding in findings:
+            output.line(f"{_MARK[finding.status]} {finding.name}: {finding.detail}")
     if faults:
-        raise Stop(Exit.IN_THE_WAY, f"to mend: {faults}, marked ✗ above")
+        raise CliError(Exit.FAILURE, f"faults: {faults}, marked ✗ above")

@@ -1,11 +1,11 @@
-"""Brings a finished video to a file: whole and checked, or not at all."""
+"""Download a video to a file, which appears only complete and with its checksum verified."""
 
 from contextlib import suppress
 from pathlib import Path
 
 from service.cli import phrases
 from service.cli.client import Client
-from service.cli.exits import Exit, Stop
+from service.cli.exits import CliError, Exit
 from service.cli.flags import Output
 from service.cli.phrases import Json
 
@@ -13,13 +13,13 @@ SUFFIX = {"video": ".mp4", "thumbnail": "-thumbnail.jpg", "last_frame": "-last_f
 
 
 def check_output(to: Output) -> None:
-    """Find out before a GPU works for it that the file has no place. Stops the command."""
+    """Raise CliError if the file cannot be written, before a job is submitted."""
     if to.output is not None and not to.output.is_dir():
         _check_file(to.output, to.force)
 
 
 def download(client: Client, job: Json, to: Output, variant: str = "video") -> Path:
-    """Where the file is now. Stops the command when the job has none, or the bytes are wrong."""
+    """Save a file of the job and return its path. Raises CliError if there is none."""
     _check_result(job)
     file = _file(to.output, job["id"] + SUFFIX[variant])
     _check_file(file, to.force)
@@ -27,13 +27,15 @@ def download(client: Client, job: Json, to: Output, variant: str = "video") -> P
     try:
         sha256 = client.download(job["result"][f"{variant}_url"], part)
         if variant == "video" and sha256 != job["result"]["sha256"]:
-            raise Stop(Exit.IN_THE_WAY, "the bytes that came are not the video's; download again")
+            raise CliError(
+                Exit.FAILURE, "the download does not match the video's SHA-256; try again"
+            )
         part.replace(file)
     except OSError as error:
-        raise Stop(
-            Exit.IN_THE_WAY,
+        raise CliError(
+            Exit.FAILURE,
             f"cannot write {file}: {error.strerror}",
-            f"the video is kept: rushes download {job['id']} -o ANOTHER_PLACE",
+            f"the video is still there: rushes download {job['id']} -o ANOTHER_PLACE",
         ) from error
     finally:
         with suppress(OSError):
@@ -42,11 +44,11 @@ def download(client: Client, job: Json, to: Output, variant: str = "video") -> P
 
 
 def _check_result(job: Json) -> None:
-    if not phrases.final(job):
+    if not phrases.is_final(job):
         detail = f"job {job['id']} is {job['status']}: there is no video yet"
-        raise Stop(Exit.IN_THE_WAY, detail)
+        raise CliError(Exit.FAILURE, detail)
     if job["result"] is None:
-        raise Stop(Exit.NO_VIDEO, phrases.why(job))
+        raise CliError(Exit.NO_VIDEO, phrases.failure(job))
 
 
 def _file(output: Path | None, name: str) -> Path:
@@ -57,9 +59,9 @@ def _file(output: Path | None, name: str) -> Path:
 
 def _check_file(file: Path, force: bool) -> None:
     if not file.parent.is_dir():
-        # Made for them, a name that was mistyped would hide what was paid for.
-        raise Stop(Exit.REFUSED, f"there is no folder {file.parent}")
+        # Not created: a typo would hide a video that was paid for.
+        raise CliError(Exit.INVALID, f"no such folder: {file.parent}")
     if file.is_dir():
-        raise Stop(Exit.REFUSED, f"{file} is a folder")
+        raise CliError(Exit.INVALID, f"{file} is a folder")
     if file.exists() and not force:
-        raise Stop(Exit.REFUSED, f"{file} is there already; --force overwrites it")
+        raise CliError(Exit.INVALID, f"{file} already exists; --force overwrites it")

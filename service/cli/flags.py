@@ -1,4 +1,4 @@
-"""Flags that several commands share, as dataclasses, and how typer gets to see them."""
+"""Flags that several commands share, as dataclasses, and the decorator for typer."""
 
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -12,7 +12,7 @@ from typer import Option
 
 @dataclass(frozen=True)
 class Connection:
-    """Which service to talk to, and how to answer."""
+    """The service's address and key, and the output format."""
 
     url: Annotated[
         str | None, Option(help="The service's address; else RUSHES_URL, else this machine's.")
@@ -27,40 +27,37 @@ class Connection:
 
 @dataclass(frozen=True)
 class Output:
-    """Where a download goes."""
+    """The destination of a download."""
 
     output: Annotated[
         Path | None, Option("--output", "-o", help="File or folder; else named after the job.")
     ] = None
-    force: Annotated[bool, Option("--force", help="Overwrite a file that is there.")] = False
+    force: Annotated[bool, Option("--force", help="Overwrite an existing file.")] = False
 
 
-def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """Make `command` fit for typer, which takes flags one by one and no dataclass.
-
-    Each parameter that is a dataclass is shown to typer as its fields; `command` gets it whole.
-    """
-    shown = signature(command)
+def flatten_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace each dataclass parameter of `command` by one flag a field, as typer needs them."""
+    original = signature(command)
     groups: dict[str, Any] = {
         name: parameter.annotation
-        for name, parameter in shown.parameters.items()
+        for name, parameter in original.parameters.items()
         if is_dataclass(parameter.annotation)
     }
 
     @wraps(command)
-    def gathered(**given: Any) -> None:
+    def flat(**values: Any) -> None:
         for name, group in groups.items():
-            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
-        command(**given)
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        command(**values)
 
     parameters: list[Parameter] = []
-    for name, parameter in shown.parameters.items():
+    for name, parameter in original.parameters.items():
         group = groups.get(name)
         parameters += [parameter] if group is None else _parameters(group)
-    # By keyword: a flag without a default may come after one that has one.
-    by_keyword = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in parameters]
-    gathered.__signature__ = shown.replace(parameters=by_keyword)  # type: ignore[attr-defined]
-    return gathered
+    # Keyword-only: a flag without a default may follow one that has a default.
+    by_keyword = [item.replace(kind=Parameter.KEYWORD_ONLY) for item in parameters]
+    flat.__signature__ = original.replace(parameters=by_keyword)  # type: ignore[attr-defined]
+    return flat
 
 
 def _parameters(group: Any) -> list[Parameter]:

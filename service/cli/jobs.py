@@ -1,16 +1,16 @@
-"""`rushes jobs`, `status`, `cancel`, `retry`, `download`: what can be done with a job."""
+"""`rushes jobs`, `status`, `cancel`, `retry`, `download`: commands for existing jobs."""
 
 from typing import Annotated, Literal
 
 from typer import Argument, Option
 
-from service.cli.flags import Connection, Output, spread
-from service.cli.video import Wanted
+from service.cli.flags import Connection, Output, flatten_flags
+from service.cli.video import VideoOptions
 
 JobId = Annotated[str, Argument(metavar="ID", help="The job's id.")]
 
 
-@spread
+@flatten_flags
 def jobs(
     status: Annotated[str | None, Option(help="One state, or several: queued,running.")] = None,
     model: Annotated[str | None, Option(help="Only jobs for this model.")] = None,
@@ -28,7 +28,7 @@ def jobs(
     output.as_json(body) if connection.as_json else output.jobs(body)
 
 
-@spread
+@flatten_flags
 def status(job_id: JobId, connection: Connection) -> None:
     """Show one job."""
     from service.cli import output
@@ -39,7 +39,7 @@ def status(job_id: JobId, connection: Connection) -> None:
     output.as_json(body) if connection.as_json else output.job(body)
 
 
-@spread
+@flatten_flags
 def cancel(job_id: JobId, connection: Connection) -> None:
     """Cancel a job; a worker stops within one step."""
     from service.cli import output, phrases
@@ -50,31 +50,31 @@ def cancel(job_id: JobId, connection: Connection) -> None:
     if connection.as_json:
         output.as_json(body)
     else:
-        done = "is" if body["status"] == "canceled" else "was already"
+        verb = "is" if body["status"] == "canceled" else "was already"
         output.line(
-            f"{job_id} " + (f"{done} {body['status']}" if phrases.final(body) else "is stopping")
+            f"{job_id} " + (f"{verb} {body['status']}" if phrases.is_final(body) else "is stopping")
         )
 
 
-@spread
+@flatten_flags
 def retry(
     job_id: JobId,
-    wanted: Wanted,
+    options: VideoOptions,
     prompt: Annotated[str | None, Option(help="Instead of the job's own.")] = None,
     *,
     connection: Connection,
 ) -> None:
-    """Make a new job of a final one: the same request and seed, but for what you change."""
+    """Submit a final job again as a new one: same request and seed, except what you change."""
     from service.cli import output
     from service.cli.client import connect, job_path
 
-    changes = wanted.body() | ({} if prompt is None else {"prompt": prompt})
+    changes = options.body() | ({} if prompt is None else {"prompt": prompt})
     with connect(connection) as client:
-        body = client.submit(job_path(job_id, "/retry"), changes, wanted.files())
+        body = client.submit(job_path(job_id, "/retry"), changes, options.files())
     output.as_json(body) if connection.as_json else output.job(body)
 
 
-@spread
+@flatten_flags
 def download(
     job_id: JobId,
     to: Output,
@@ -85,12 +85,12 @@ def download(
     connection: Connection,
 ) -> None:
     """Save a finished job's video."""
-    from service.cli import download as resolve_media
+    from service.cli import download as downloads
     from service.cli import output
     from service.cli.client import connect, job_path
 
-    resolve_media.check_output(to)
+    downloads.check_output(to)
     with connect(connection) as client:
         body = client.get(job_path(job_id))
-        file = resolve_media.download(client, body, to, variant)
+        file = downloads.download(client, body, to, variant)
     output.as_json(body) if connection.as_json else output.line(f"saved {file}")

@@ -1,30 +1,30 @@
-"""`rushes keys`: make, list, give a budget and revoke API keys; with an admin key only."""
+"""`rushes keys`: create, list and revoke API keys and set budgets; needs an admin key."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
-from service.cli.flags import Connection, spread
+from service.cli.flags import Connection, flatten_flags
 
 if TYPE_CHECKING:
     from service.cli.client import Client
 
-app = typer.Typer(help="Make, list, give a budget and revoke API keys.", no_args_is_help=True)
+app = typer.Typer(help="Create, list, revoke and set budgets of API keys.", no_args_is_help=True)
 
 
 @app.command()
-@spread
+@flatten_flags
 def create(
-    name: Annotated[str, Argument(help="Whose it is, or what it is for.")],
-    admin: Annotated[bool, Option("--admin", help="It may make and revoke keys.")] = False,
+    name: Annotated[str, Argument(help="Who or what the key is for.")],
+    admin: Annotated[bool, Option("--admin", help="Allow it to create and revoke keys.")] = False,
     budget: Annotated[
-        str, Option(metavar="USD|none", help="What its jobs may cost in a month.")
+        str, Option(metavar="USD|none", help="Budget for its jobs per month.")
     ] = "none",
     *,
     connection: Connection,
 ) -> None:
-    """Make a key. It is shown this once."""
+    """Create a key. Its secret is shown only once."""
     from service.cli import output
     from service.cli.client import connect
 
@@ -33,12 +33,12 @@ def create(
     if connection.as_json:
         output.as_json(body)
     else:
-        output.aside(f"{body['key']['id']}, shown this once:")
+        output.notice(f"{body['key']['id']}, shown only once:")
         output.line(body["secret"])
 
 
 @app.command("list")
-@spread
+@flatten_flags
 def list_keys(connection: Connection) -> None:
     """List the keys, without their secrets."""
     from service.cli import output, phrases
@@ -67,33 +67,33 @@ def list_keys(connection: Connection) -> None:
 
 
 @app.command()
-@spread
+@flatten_flags
 def budget(
     key: Annotated[str, Argument(metavar="NAME|ID", help="The key's name or id.")],
-    usd: Annotated[str, Argument(metavar="USD|none", help="What its jobs may cost in a month.")],
+    usd: Annotated[str, Argument(metavar="USD|none", help="Budget for its jobs per month.")],
     connection: Connection,
 ) -> None:
-    """Set what a key's jobs may cost in a month; a job that may cost more is refused."""
+    """Set a key's budget per month; a job that may exceed it is refused."""
     from service.cli import output, phrases
     from service.cli.client import connect
 
-    wanted = _usd(usd)
+    budget_usd = _usd(usd)
     with connect(connection) as client:
         key_id = _find(client, key)
-        body = client.put(f"/v1/keys/{key_id}/budget", {"budget_usd": wanted})
+        body = client.put(f"/v1/keys/{key_id}/budget", {"budget_usd": budget_usd})
     if connection.as_json:
         output.as_json(body)
     else:
-        bound = "no budget" if wanted is None else f"${phrases.usd(wanted)} a month"
-        output.line(f"{body['id']} has {bound}; {_spent(body['budget'])} this month")
+        limit = "no budget" if budget_usd is None else f"${phrases.usd(budget_usd)} a month"
+        output.line(f"{body['id']} has {limit}; {_spent(body['budget'])} this month")
 
 
 @app.command()
-@spread
+@flatten_flags
 def revoke(
     key_id: Annotated[str, Argument(metavar="ID", help="The key's id.")], connection: Connection
 ) -> None:
-    """Revoke a key: the next request with it is refused."""
+    """Revoke a key; it stops working at once."""
     from urllib.parse import quote
 
     from service.cli import output
@@ -107,14 +107,14 @@ def revoke(
 def _spent(budget: dict[str, Any]) -> str:
     from service.cli import phrases
 
-    bound = budget["budget_usd"]
+    limit = budget["budget_usd"]
     return f"${phrases.usd(budget['spent_usd'])}" + (
-        "" if bound is None else f" of {phrases.usd(bound)}"
+        "" if limit is None else f" of {phrases.usd(limit)}"
     )
 
 
 def _usd(text: str) -> float | None:
-    from service.cli.exits import Exit, Stop
+    from service.cli.exits import CliError, Exit
 
     if text == "none":
         return None
@@ -122,20 +122,20 @@ def _usd(text: str) -> float | None:
         amount = float(text.removeprefix("$"))
     except ValueError:
         amount = -1.0
-    if not 0 <= amount <= 1e9:  # nor what is no number
-        raise Stop(Exit.REFUSED, f"{text!r} is no amount; say 50, or none")
+    if not 0 <= amount <= 1e9:  # False for NaN too
+        raise CliError(Exit.INVALID, f"{text!r} is not an amount, such as 50, or none")
     return amount
 
 
-def _find(client: "Client", wanted: str) -> str:
-    """The id of the one key that has this id, or this name and is not revoked."""
-    from service.cli.exits import Exit, Stop
+def _find(client: "Client", name_or_id: str) -> str:
+    """Return the id of the key with this id, or of the only active key with this name."""
+    from service.cli.exits import CliError, Exit
 
-    every = client.get("/v1/keys")["data"]
-    found = [key["id"] for key in every if key["id"] == wanted]
-    found = found or [k["id"] for k in every if k["name"] == wanted and not k["revoked_at"]]
-    if not found:
-        raise Stop(Exit.NOT_FOUND, f"no key {wanted}")
-    if len(found) > 1:
-        raise Stop(Exit.REFUSED, f"{len(found)} keys are called {wanted}: {', '.join(found)}")
-    return str(found[0])
+    rows = client.get("/v1/keys")["data"]
+    ids = [key["id"] for key in rows if key["id"] == name_or_id]
+    ids = ids or [k["id"] for k in rows if k["name"] == name_or_id and not k["revoked_at"]]
+    if not ids:
+        raise CliError(Exit.NOT_FOUND, f"no key {name_or_id}")
+    if len(ids) > 1:
+        raise CliError(Exit.INVALID, f"{len(ids)} keys are called {name_or_id}: {', '.join(ids)}")
+    return str(ids[0])

@@ -1,4 +1,4 @@
-"""The command line: `rushes …`. Heavy imports wait inside the commands, so that help is quick."""
+"""The command line `rushes`. Commands import what they need late, so that help is quick."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ import typer
 
 from service.cli import keys
 from service.cli.doctor import doctor
-from service.cli.exits import EPILOG, Exit, Stop
+from service.cli.exits import EPILOG, CliError, Exit
 from service.cli.jobs import cancel, download, jobs, retry, status
 from service.cli.models import models
 from service.cli.usage import usage
@@ -26,12 +26,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# Of a command that another process runs: end when that one does.
+# For a command that another process runs: it ends with its parent.
 Child = Annotated[bool, typer.Option("--child", hidden=True)]
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(is_set: bool) -> None:
+    if is_set:
         from importlib.metadata import version
 
         typer.echo(f"rushes {version('rushes')}")
@@ -50,18 +50,18 @@ def rushes(
 @app.command()
 def up(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Database and clips.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 for any free one.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for all data.")] = None,
     workers: Annotated[int | None, typer.Option(help="Local worker processes.")] = None,
     child: Child = False,
 ) -> None:
     """Run the service: the API and its local workers."""
-    from service.cli.processes.lifeline import hold_on
+    from service.cli.processes.lifeline import end_with_parent
     from service.cli.processes.up import run_up
 
     make_nonblocking()
     if child:
-        hold_on()
+        end_with_parent()
     run_up(host=host, port=port, data_dir=data_dir, workers=workers)
 
 
@@ -73,9 +73,9 @@ app.command()(doctor)
 
 @app.command(hidden=True)
 def api(socket_fd: int | None = None, pulse_fd: int | None = None) -> None:
-    """The API process alone; `up` starts it."""
+    """Run the API process alone; `up` starts it."""
     from service.cli.config import read_settings
-    from service.cli.processes.lifeline import hold_on
+    from service.cli.processes.lifeline import end_with_parent
     from service.cli.processes.serve import serve
     from service.failpoint import arm
     from service.log import configure
@@ -86,19 +86,19 @@ def api(socket_fd: int | None = None, pulse_fd: int | None = None) -> None:
     if settings.failpoint:
         arm(settings.failpoint)
     if socket_fd is not None:
-        hold_on()
+        end_with_parent()
     serve(settings, socket_fd, pulse_fd)
 
 
 @app.command()
 def worker(
     url: Annotated[str | None, typer.Option(help="The API's address.")] = None,
-    name: Annotated[str, typer.Option(help="What to call this worker.")] = "worker",
+    name: Annotated[str, typer.Option(help="Name of this worker.")] = "worker",
     child: Child = False,
 ) -> None:
-    """Run one more worker; it needs the service's RUSHES_WORKER_TOKEN and data directory."""
+    """Run another worker; it needs the service's RUSHES_WORKER_TOKEN and data directory."""
     from service.cli.config import read_address, read_settings
-    from service.cli.processes.lifeline import hold_on
+    from service.cli.processes.lifeline import end_with_parent
     from service.cli.processes.work import work
     from service.failpoint import arm
     from service.log import configure
@@ -109,13 +109,13 @@ def worker(
     if settings.failpoint:
         arm(settings.failpoint)
     if child:
-        hold_on()
+        end_with_parent()
     work(settings, read_address(url), name)
 
 
 @app.command()
 def migrate() -> None:
-    """Bring the database up to date."""
+    """Migrate the database to this release."""
     from service.cli.config import read_settings
     from service.cli.processes.upgrade import upgrade
 
@@ -124,26 +124,26 @@ def migrate() -> None:
 
 
 def main() -> None:
-    """Run a command; one that stops says why on standard error."""
+    """Run a command; errors go to standard error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that has no ✓ still shows the rest
+            stream.reconfigure(errors="replace")  # a terminal without ✓ still shows the rest
     try:
         app()
-    except Stop as stop:
-        typer.echo(str(stop), err=True)
-        raise SystemExit(stop.exit_code) from None
+    except CliError as error:
+        typer.echo(str(error), err=True)
+        raise SystemExit(error.exit_code) from None
     except UnicodeEncodeError:
-        broken = next((word for word in sys.argv[1:] if not _is_utf8(word)), None)
-        if broken is None:
+        argument = next((word for word in sys.argv[1:] if not _is_utf8(word)), None)
+        if argument is None:
             raise
-        shown = os.fsencode(broken).decode(errors="backslashreplace")
-        typer.echo(f"'{shown}' cannot be sent: it is not UTF-8", err=True)
-        raise SystemExit(Exit.REFUSED) from None
+        text = os.fsencode(argument).decode(errors="backslashreplace")
+        typer.echo(f"invalid argument '{text}': not UTF-8", err=True)
+        raise SystemExit(Exit.INVALID) from None
 
 
 def _is_utf8(word: str) -> bool:
-    """Python keeps bytes of the command line that are not UTF-8 as surrogates."""
+    """Check for surrogates, which stand for bytes that are not UTF-8."""
     return not any("\ud800" <= letter <= "\udfff" for letter in word)
 
 

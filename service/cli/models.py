@@ -1,11 +1,11 @@
-"""`rushes models`: what the service can make, and whether a worker is there to make it."""
+"""`rushes models`: the models of the service, their limits and their workers."""
 
 from typing import Any
 
-from service.cli.flags import Connection, spread
+from service.cli.flags import Connection, flatten_flags
 
 
-@spread
+@flatten_flags
 def models(connection: Connection) -> None:
     """List the models: sizes, lengths, GPU, licence, workers."""
     from service.cli import output
@@ -16,7 +16,7 @@ def models(connection: Connection) -> None:
     if connection.as_json:
         output.as_json(body)
         return
-    columns = ("model", "size", "frames", "fps", "longest", "GPU", "workers", "licence")
+    columns = ("model", "size", "frames", "fps", "max length", "GPU", "workers", "licence")
     output.table(columns, map(_row, body["data"]))
 
 
@@ -36,7 +36,7 @@ def _row(card: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _range(numbers: dict[str, int]) -> str:
-    """`64-1280 by 32`; a low end that is no multiple of the step shows as `9-257, 8n+1`."""
+    """Format as `64-1280 by 32`, or as `9-257, 8n+1` where low is no multiple of the step."""
     low, high, step = numbers["low"], numbers["high"], numbers["step"]
     if step == 1:
         return f"{low}-{high}"

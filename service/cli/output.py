@@ -1,4 +1,4 @@
-"""Prints answers: JSON for programs, tables and lines for people. Results go to standard output."""
+"""Print results to standard output: JSON for programs, tables and lines for people."""
 
 import json
 import sys
@@ -12,16 +12,16 @@ from rich.table import Table
 from service.cli import phrases
 from service.cli.phrases import Json
 
-# Where nobody looks, nothing is wrapped: a row stays a line.
-_WIDE = 250
-_NEVER_CUT = ("id", "status", "age", "prompt", "prefix", "day")  # an id that is cut is of no use
-_BESIDE_PROMPT = 66  # columns that a row of the jobs takes without it
+# Piped output is not wrapped: one row, one line.
+_PIPE_COLUMNS = 250
+_NO_WRAP = ("id", "status", "age", "prompt", "prefix", "day")
+_FIXED_COLUMNS = 66  # width of a row of jobs without the prompt
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Without rich's markup, colours for numbers or emoji: a prompt may hold anything."""
+    """Build a console without markup, highlighting or emoji: a prompt may contain anything."""
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else _WIDE
+    width = None if stream.isatty() else _PIPE_COLUMNS
     return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
 
 
@@ -33,18 +33,18 @@ def line(text: str) -> None:
     console().print(text, soft_wrap=True)
 
 
-def aside(text: str) -> None:
-    """For the person watching; not part of the answer."""
+def notice(text: str) -> None:
+    """Print to standard error; not part of the result."""
     console(stderr=True).print(text, soft_wrap=True)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    shown = Table(box=None, pad_edge=False, header_style="bold")
+    grid = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        shown.add_column(name, no_wrap=name in _NEVER_CUT)
+        grid.add_column(name, no_wrap=name in _NO_WRAP)
     for row in rows:
-        shown.add_row(*row)
-    console().print(shown)
+        grid.add_row(*row)
+    console().print(grid)
 
 
 def fields(pairs: Iterable[tuple[str, str]]) -> None:
@@ -53,27 +53,27 @@ def fields(pairs: Iterable[tuple[str, str]]) -> None:
 
 
 def job(body: Json) -> None:
-    """All that a person asks about one job."""
-    wanted, progress = body["input"], "" if phrases.final(body) else f", {body['progress']} %"
-    ahead = phrases.ahead(body)
-    line(f"{body['id']}  {phrases.doing(body)}{progress}" + (f", {ahead}" if ahead else ""))
+    """Print the details of one job."""
+    request, progress = body["input"], "" if phrases.is_final(body) else f", {body['progress']} %"
+    wait = phrases.wait(body)
+    line(f"{body['id']}  {phrases.activity(body)}{progress}" + (f", {wait}" if wait else ""))
     rows = [
-        ("model", phrases.made_by(body)),
-        ("prompt", wanted["prompt"]),
+        ("model", phrases.model(body)),
+        ("prompt", request["prompt"]),
         (
-            "asked for",
-            f"{wanted['width']}x{wanted['height']}, {wanted['num_frames']} frames at "
-            f"{wanted['fps']} fps, {wanted['num_inference_steps']} steps, seed {wanted['seed']}",
+            "request",
+            f"{request['width']}x{request['height']}, {request['num_frames']} frames at "
+            f"{request['fps']} fps, {request['num_inference_steps']} steps, seed {request['seed']}",
         ),
         ("created", phrases.when(body["created_at"])),
         ("finished", phrases.when(body["finished_at"])),
         ("cost", phrases.cost(body["cost"])),
-        ("error", phrases.why(body) if body["error"] else ""),
+        ("error", phrases.failure(body) if body["error"] else ""),
         ("retry of", body["retry_of"] or ""),
         ("metadata", ", ".join(f"{name}={text}" for name, text in body["metadata"].items())),
     ]
     if body["result"]:
-        rows.append(("video", phrases.clip(body["result"])))
+        rows.append(("video", phrases.video(body["result"])))
         rows.append(("until", phrases.when(body["result"]["expires_at"])))
         rows.append(("at", body["result"]["video_url"]))
     fields((name, text) for name, text in rows if text)
@@ -81,20 +81,20 @@ def job(body: Json) -> None:
 
 def jobs(body: Json) -> None:
     if not body["data"]:
-        line('no such jobs; make one with: rushes video "…"')
+        line('no such jobs; submit one with: rushes video "…"')
         return
-    room = max(12, console().width - _BESIDE_PROMPT)
+    columns = max(12, console().width - _FIXED_COLUMNS)
     rows = [
         (
-            each["id"],
-            each["status"],
-            str(each["progress"]),
-            each["model"],
-            phrases.age(each["created_at"]),
-            textwrap.shorten(phrases.one_line(each["input"]["prompt"]), room, placeholder="…"),
+            row["id"],
+            row["status"],
+            str(row["progress"]),
+            row["model"],
+            phrases.age(row["created_at"]),
+            textwrap.shorten(phrases.one_line(row["input"]["prompt"]), columns, placeholder="…"),
         )
-        for each in body["data"]
+        for row in body["data"]
     ]
     table(("id", "status", "%", "model", "age", "prompt"), rows)
     if body["has_more"]:
-        aside("there are more; --limit shows up to 100")
+        notice("there are more jobs; --limit shows up to 100")

@@ -1,4 +1,4 @@
-"""What the API answers, in the words of a person; no printing here."""
+"""Format fields of the API's responses for people; no printing here."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -8,13 +8,13 @@ from service.domain.job import FINAL
 Json = dict[str, Any]
 
 
-def final(job: Json) -> bool:
+def is_final(job: Json) -> bool:
     return job["status"] in FINAL
 
 
-def doing(job: Json) -> str:
-    """`generate, step 3 of 8`; the state where no worker has said more."""
-    if job["cancel_requested_at"] and not final(job):
+def activity(job: Json) -> str:
+    """Format as `generate, step 3 of 8`; without a stage, return the state."""
+    if job["cancel_requested_at"] and not is_final(job):
         return "stopping"
     if job["status"] != "running" or not job["stage"]:
         again = job["status"] == "queued" and job["attempts"]
@@ -22,8 +22,8 @@ def doing(job: Json) -> str:
     return ", ".join(filter(None, [job["stage"], job["stage_detail"]]))
 
 
-def ahead(job: Json) -> str:
-    """What there is to wait for: `2 jobs ahead, about 40 s left`."""
+def wait(job: Json) -> str:
+    """Format as `2 jobs ahead, about 40 s left`."""
     position, eta = job["queue_position"], job["eta_seconds"]
     parts = []
     if position:
@@ -31,7 +31,7 @@ def ahead(job: Json) -> str:
     if eta is not None:
         parts.append(f"about {seconds(eta)} left")
     elif position is not None:
-        parts.append("no worker is there for it yet")
+        parts.append("no worker for its model yet")
     return ", ".join(parts)
 
 
@@ -41,11 +41,11 @@ def seconds(number: float) -> str:
     return f"{round(number / 60)} min" if number < 7200 else f"{number / 3600:.1f} h"
 
 
-def why(job: Json) -> str:
-    """A final job without a video, in a sentence."""
+def failure(job: Json) -> str:
+    """Say in a sentence why a final job has no video."""
     error = job["error"] or {}
     if job["status"] == "expired":
-        return f"job {job['id']} expired: no worker took it in time"
+        return f"job {job['id']} expired: no worker started it in time"
     if not error:
         return f"job {job['id']} was canceled"
     place = f" during {error['stage']}" if error["stage"] else ""
@@ -53,15 +53,15 @@ def why(job: Json) -> str:
     return f"job {job['id']} failed{place}: {error['message']} ({error['code']}){again}"
 
 
-def clip(result: Json) -> str:
-    """`768x512, 121 frames at 24 fps, 5.04 s, 1.3 MB`."""
+def video(result: Json) -> str:
+    """Format as `768x512, 121 frames at 24 fps, 5.04 s, 1.3 MB`."""
     return (
         f"{result['width']}x{result['height']}, {result['num_frames']} frames at "
         f"{result['fps']} fps, {result['duration_seconds']:.2f} s, {size(result['bytes'])}"
     )
 
 
-def made_by(job: Json) -> str:
+def model(job: Json) -> str:
     if job["sandbox"]:
         return (
             f"{job['model']}, the sandbox: a placeholder with your prompt on it, nothing generated"
@@ -76,14 +76,14 @@ def size(size_bytes: int) -> str:
 
 
 def usd(amount: float) -> str:
-    """To the cent; what is less than a dollar to the millionth, for a clip may cost that little."""
+    """Format to the cent, and amounts below one dollar to the millionth."""
     if amount >= 1 or amount == 0:
         return f"{amount:.2f}"
     return f"{amount:.6f}"
 
 
 def cost(cost: Json) -> str:
-    """What it did cost, or may; nothing for a job that costs nothing."""
+    """Format the actual cost, else the estimate; empty for a job that costs nothing."""
     if cost["actual_usd"] is None:
         return f"${usd(cost['estimated_usd'])} expected" if cost["estimated_usd"] else ""
     if not cost["actual_usd"] and not cost["gpu_seconds"]:
@@ -92,23 +92,23 @@ def cost(cost: Json) -> str:
 
 
 def when(timestamp: str | None) -> str:
-    """In the reader's own time zone."""
+    """Format in the local time zone."""
     if timestamp is None:
         return ""
     return f"{datetime.fromisoformat(timestamp).astimezone():%Y-%m-%d %H:%M}"
 
 
 def age(timestamp: str | None) -> str:
-    """How long ago that was, as short as can be."""
+    """Format the time since then in its largest unit."""
     if timestamp is None:
         return ""
-    gone = (datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds()
+    age_seconds = (datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds()
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if gone >= length:
-            return f"{gone / length:.0f} {unit}"
-    return f"{max(0.0, gone):.0f} s"
+        if age_seconds >= length:
+            return f"{age_seconds / length:.0f} {unit}"
+    return f"{max(0.0, age_seconds):.0f} s"
 
 
 def one_line(text: str) -> str:
-    """Somebody's prompt must not move the cursor or recolour the terminal."""
+    """Remove control characters: a prompt must not move the cursor or change colours."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

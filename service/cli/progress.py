@@ -1,4 +1,4 @@
-"""Shows how a job is coming along: a live bar on a terminal, plain lines elsewhere."""
+"""Show a job's progress: a live bar on a terminal, plain lines elsewhere."""
 
 import sys
 from typing import Protocol
@@ -12,7 +12,7 @@ _LINE_EVERY = 25  # percent
 
 
 class Meter(Protocol):
-    """Told of a job at every look; may be stopped for a question and started again."""
+    """Receives the job at every poll; may be stopped for a question and started again."""
 
     def start(self) -> None: ...
 
@@ -20,42 +20,42 @@ class Meter(Protocol):
 
     def show(self, job: Json) -> None: ...
 
-    def away(self, trouble: str) -> None: ...
+    def offline(self, reason: str) -> None: ...
 
 
 def meter() -> Meter:
-    """Progress goes to standard error, so that standard output is the answer alone."""
+    """Return a meter on standard error; standard output is for the result alone."""
     return Bar() if sys.stderr.isatty() else Lines()
 
 
 class Lines:
-    """A line whenever the stage changes or another quarter is done."""
+    """Prints a line whenever the stage changes or another quarter is done."""
 
     def __init__(self) -> None:
-        self._said: object = None
+        self._last: object = None
 
     def start(self) -> None:
-        """There is nothing to draw yet."""
+        """Do nothing."""
 
     def stop(self) -> None:
-        """Lines stay."""
+        """Do nothing."""
 
     def show(self, job: Json) -> None:
-        news = (job["status"], job["stage"], job["attempts"], job["progress"] // _LINE_EVERY)
-        if news != self._said:
-            self._said = news
-            ahead = phrases.ahead(job)
-            end = f"  ({ahead})" if ahead else ""
-            output.aside(f"{job['progress']:>3} %  {phrases.doing(job)}{end}")
+        state = (job["status"], job["stage"], job["attempts"], job["progress"] // _LINE_EVERY)
+        if state != self._last:
+            self._last = state
+            wait = phrases.wait(job)
+            end = f"  ({wait})" if wait else ""
+            output.notice(f"{job['progress']:>3} %  {phrases.activity(job)}{end}")
 
-    def away(self, trouble: str) -> None:
-        if self._said != trouble:
-            self._said = trouble
-            output.aside(f"lost sight of the service, looking again: {trouble}")
+    def offline(self, reason: str) -> None:
+        if self._last != reason:
+            self._last = reason
+            output.notice(f"connection to the service lost, retrying: {reason}")
 
 
 class Bar:
-    """One line, drawn anew at every look."""
+    """Redraws one line at every poll."""
 
     def __init__(self) -> None:
         self._bar = Progress(
@@ -63,10 +63,10 @@ class Bar:
             TaskProgressColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.description}"),
-            TextColumn("{task.fields[ahead]}"),
+            TextColumn("{task.fields[wait]}"),
             console=output.console(stderr=True),
         )
-        self._task = self._bar.add_task("submitted", total=100, ahead="")
+        self._task = self._bar.add_task("submitted", total=100, wait="")
 
     def start(self) -> None:
         self._bar.start()
@@ -78,9 +78,9 @@ class Bar:
         self._bar.update(
             self._task,
             completed=job["progress"],
-            description=phrases.doing(job),
-            ahead=phrases.ahead(job),
+            description=phrases.activity(job),
+            wait=phrases.wait(job),
         )
 
-    def away(self, trouble: str) -> None:
-        self._bar.update(self._task, ahead="no answer, looking again")
+    def offline(self, reason: str) -> None:
+        self._bar.update(self._task, wait="connection lost, retrying")

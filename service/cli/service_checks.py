@@ -1,13 +1,13 @@
-"""What `rushes doctor` can tell of the service and of the key that opens it."""
+"""Checks of the service and the API key for `rushes doctor`."""
 
 from service.cli.checks import Finding
 from service.cli.client import Client, Json, Problem, Unreachable
-from service.cli.exits import Stop
+from service.cli.exits import CliError
 from service.installation import start_command
 
 
 def check_service(client: Client) -> list[Finding]:
-    """The key, then the service. One that does not run is no fault: it may be about to."""
+    """Check the key, then the service. A service that does not run is only a warning."""
     try:
         health = client.get("/health")
     except Unreachable:
@@ -15,28 +15,28 @@ def check_service(client: Client) -> list[Finding]:
         return [_key(client), Finding("service", "warning", detail)]
     except Problem as problem:
         return [_key(client), Finding("service", "fault", f"{client.url}: {problem.detail}")]
-    except Stop as stop:
-        return [_key(client), Finding("service", "fault", str(stop))]
-    return [_accepted(client), _health(client.url, health)]
+    except CliError as error:
+        return [_key(client), Finding("service", "fault", str(error))]
+    return [_check_key(client), _health(client.url, health)]
 
 
 def _key(client: Client) -> Finding:
     if client.has_key:
         return Finding("API key", "ok", "present")
-    return Finding("API key", "warning", "none yet; the first `rushes up` makes one")
+    return Finding("API key", "warning", "none yet; the first `rushes up` creates one")
 
 
-def _accepted(client: Client) -> Finding:
+def _check_key(client: Client) -> Finding:
     try:
         client.get("/v1/models")
-    except Stop as stop:
-        return Finding("API key", "fault", "; ".join(str(stop).splitlines()))
-    return Finding("API key", "ok", f"known at {client.url}")
+    except CliError as error:
+        return Finding("API key", "fault", "; ".join(str(error).splitlines()))
+    return Finding("API key", "ok", f"accepted by {client.url}")
 
 
 def _health(url: str, health: Json) -> Finding:
     status, model = health.get("status"), health.get("model")
-    told = f"{url} is {status}, version {health.get('version')}, default model {model}"
+    detail = f"{url} is {status}, version {health.get('version')}, default model {model}"
     if status == "healthy":
-        return Finding("service", "ok", told)
-    return Finding("service", "warning", f"{told}: no worker for it is there")
+        return Finding("service", "ok", detail)
+    return Finding("service", "warning", f"{detail}: no worker for it")

@@ -1,26 +1,27 @@
-"""`rushes usage`: what jobs took, by day, by model or by key."""
+"""`rushes usage`: GPU seconds and costs by day, model or key."""
 
 from typing import Annotated, Any, Literal
 
 from typer import Option
 
-from service.cli.flags import Connection, spread
+from service.cli.flags import Connection, flatten_flags
 
 
-@spread
+@flatten_flags
 def usage(
     first: Annotated[
-        str | None, Option("--from", help="First day, 2026-11-01; else of the month.")
+        str | None,
+        Option("--from", help="First day, 2026-11-01; default: the 1st."),
     ] = None,
-    last: Annotated[str | None, Option("--to", help="Last day, UTC; else today.")] = None,
+    last: Annotated[str | None, Option("--to", help="Last day, UTC; default: today.")] = None,
     by: Annotated[
-        Literal["day", "model", "key"], Option(help="A row for each; keys with an admin key.")
+        Literal["day", "model", "key"], Option(help="A row for each; key needs an admin key.")
     ] = "day",
-    all_keys: Annotated[bool, Option("--all", help="Of all keys; with an admin key.")] = False,
+    all_keys: Annotated[bool, Option("--all", help="For all keys; needs an admin key.")] = False,
     *,
     connection: Connection,
 ) -> None:
-    """Show what your jobs took: GPU seconds and dollars."""
+    """Show the GPU seconds and costs of your jobs."""
     from service.cli import output
     from service.cli.client import connect
 
@@ -30,9 +31,9 @@ def usage(
     if connection.as_json:
         output.as_json(body)
         return
-    rows = [_row(each["key_name"] or each[by], each) for each in body["data"]]
+    rows = [_row(row["key_name"] or row[by], row) for row in body["data"]]
     output.table((by, "jobs", "GPU seconds", "USD"), [*rows, _row("total", body["total"])])
-    output.aside(_budget(body["budget"]))
+    output.notice(_budget(body["budget"]))
 
 
 def _row(name: str, sums: dict[str, Any]) -> tuple[str, ...]:
@@ -45,9 +46,9 @@ def _row(name: str, sums: dict[str, Any]) -> tuple[str, ...]:
 def _budget(budget: dict[str, Any]) -> str:
     from service.cli import phrases
 
-    told = f"this month ${phrases.usd(budget['spent_usd'])} are spent, "
-    told += f"${phrases.usd(budget['reserved_usd'])} reserved for open jobs"
-    left = budget["left_usd"]
-    if left is None:
-        return f"{told}; this key has no budget"
-    return f"{told}; ${phrases.usd(left)} are left of ${phrases.usd(budget['budget_usd'])}"
+    text = f"this month: ${phrases.usd(budget['spent_usd'])} spent, "
+    text += f"${phrases.usd(budget['reserved_usd'])} reserved for open jobs"
+    remaining = budget["left_usd"]
+    if remaining is None:
+        return f"{text}; this key has no budget"
+    return f"{text}; ${phrases.usd(remaining)} left of ${phrases.usd(budget['budget_usd'])}"

@@ -8,18 +8,17 @@ from typing import Annotated, Any, Literal, get_type_hints
 import typer
 from typer import Argument, Option
 
-from service.cli.flags import Connection, Output, spread
+from service.cli.flags import Connection, Output, flatten_flags
 from service.domain.ids import is_id
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The flags that say what to make, named as the API's fields are. What is left out, the
-    service fills in from the model's card."""
+class VideoOptions:
+    """Flags of a submit, named like the API's fields; the model's card gives the defaults."""
 
     models: Annotated[
         list[str] | None,
-        Option("--model", help="See `rushes models`; given again, the next takes over from it."),
+        Option("--model", help="See `rushes models`; may be repeated: the next is the fallback."),
     ] = None
     duration_seconds: Annotated[float | None, Option("--seconds", help="Length.")] = None
     num_frames: Annotated[int | None, Option("--frames", help="Instead of --seconds.")] = None
@@ -31,89 +30,89 @@ class Wanted:
         float | None, Option("--guidance", help="How strongly the prompt steers.")
     ] = None
     negative_prompt: Annotated[str | None, Option("--negative", help="What to avoid.")] = None
-    seed: Annotated[int | None, Option(help="The same seed makes the same video.")] = None
+    seed: Annotated[int | None, Option(help="The same seed gives the same video.")] = None
     image: Annotated[
-        str | None, Option(metavar="FILE|URL|JOB", help="A picture to begin with.")
+        str | None, Option(metavar="FILE|URL|JOB", help="First image of the video.")
     ] = None
     last_image: Annotated[
-        str | None, Option(metavar="FILE|URL|JOB", help="A picture to end with.")
+        str | None, Option(metavar="FILE|URL|JOB", help="Last image of the video.")
     ] = None
     keyframes: Annotated[
         list[str] | None,
         Option(
             "--keyframe",
             metavar="FRAME=FILE|URL|JOB",
-            help="A picture to show at this frame, counted from 0; may be repeated.",
+            help="Image at this frame, counted from 0; may be repeated.",
         ),
     ] = None
     video: Annotated[
-        str | None, Option(metavar="FILE|URL|JOB", help="A film to make the video over.")
+        str | None, Option(metavar="FILE|URL|JOB", help="Source video for video-to-video.")
     ] = None
     strength: Annotated[
-        float | None, Option(help="How far to go from --video: 1 keeps nothing of it.")
+        float | None, Option(help="How far to depart from --video; 1 keeps nothing of it.")
     ] = None
     fit: Annotated[
-        Literal["crop", "pad"] | None, Option(help="How pictures of another shape are fitted.")
+        Literal["crop", "pad"] | None, Option(help="How to fit images of another shape.")
     ] = None
     priority: Annotated[
         Literal["low", "normal", "high"] | None, Option(help="Order within the queue.")
     ] = None
     timeout_seconds: Annotated[
-        int | None, Option("--timeout", help="Fail an attempt that runs for more seconds.")
+        int | None, Option("--timeout", help="Seconds after which an attempt fails.")
     ] = None
     start_timeout_seconds: Annotated[
-        int | None, Option("--start-timeout", help="How long to wait for a worker of each model.")
+        int | None, Option("--start-timeout", help="Seconds to wait for a worker of each model.")
     ] = None
     metadata: Annotated[
         list[str] | None, Option(metavar="NAME=TEXT", help="Kept on the job; may be repeated.")
     ] = None
 
     def files(self) -> dict[str, Path]:
-        """The pictures and films that are files here. Stops the command where there is no such."""
-        given = {name: getattr(self, name) for name in ("image", "last_image", "video")}
-        found = {name: _file(text, name) for name, text in given.items() if text and _local(text)}
+        """Return the media that are local files. Raises BadParameter for a missing one."""
+        refs = {name: getattr(self, name) for name in ("image", "last_image", "video")}
+        paths = {name: _file(text, name) for name, text in refs.items() if text and _is_path(text)}
         for number, (_, text) in enumerate(self._keyframes()):
-            if _local(text):
-                found[f"keyframes[{number}][image]"] = _file(text, "keyframe")
-        return found
+            if _is_path(text):
+                paths[f"keyframes[{number}][image]"] = _file(text, "keyframe")
+        return paths
 
     def body(self) -> dict[str, Any]:
-        """The rest, as the API takes it."""
-        sent = self.files()
-        given = {k: v for k, v in asdict(self).items() if v not in (None, []) and k not in sent}
-        if given.pop("keyframes", None):
-            given |= self._placed(sent)
-        if len(given.get("models", ())) == 1:
-            (given["model"],) = given.pop("models")
-        if "metadata" in given:
-            given["metadata"] = dict(map(_pair, given["metadata"]))
-        return given
+        """Return the other fields, as the API takes them."""
+        uploads = self.files()
+        body = {k: v for k, v in asdict(self).items() if v not in (None, []) and k not in uploads}
+        if body.pop("keyframes", None):
+            body |= self._keyframe_fields(uploads)
+        if len(body.get("models", ())) == 1:
+            (body["model"],) = body.pop("models")
+        if "metadata" in body:
+            body["metadata"] = dict(map(_pair, body["metadata"]))
+        return body
 
     def _keyframes(self) -> list[tuple[int, str]]:
         return [_keyframe(text) for text in self.keyframes or ()]
 
-    def _placed(self, sent: Mapping[str, Path]) -> dict[str, Any]:
-        """Beside files each is fields of a form."""
-        if not any(name.startswith("keyframes[") for name in sent):
+    def _keyframe_fields(self, uploads: Mapping[str, Path]) -> dict[str, Any]:
+        """Return keyframes as JSON, or as form fields if one of them is a file."""
+        if not any(name.startswith("keyframes[") for name in uploads):
             return {"keyframes": [{"frame": n, "image": text} for n, text in self._keyframes()]}
         fields: dict[str, Any] = {}
         for number, (frame, text) in enumerate(self._keyframes()):
             fields[f"keyframes[{number}][frame]"] = frame
-            if f"keyframes[{number}][image]" not in sent:
+            if f"keyframes[{number}][image]" not in uploads:
                 fields[f"keyframes[{number}][image]"] = text
         return fields
 
 
 def _flags() -> dict[str, str]:
-    """By the API's names, as far as those are no ordinary words."""
-    found = {}
-    for name, kind in get_type_hints(Wanted, include_extras=True).items():
+    """Map the API's field names that contain `_` to the flags."""
+    flags = {}
+    for name, kind in get_type_hints(VideoOptions, include_extras=True).items():
         if "_" in name:
             (option,) = kind.__metadata__
             # typer has the first of its positional arguments in `default`.
-            told = [each for each in (option.default, *(option.param_decls or ())) if each != ...]
-            found[name] = next(iter(told), f"--{name.replace('_', '-')}")
-    return found
+            names = [each for each in (option.default, *(option.param_decls or ())) if each != ...]
+            flags[name] = next(iter(names), f"--{name.replace('_', '-')}")
+    return flags
 
 
 def _keyframe(text: str) -> tuple[int, str]:
@@ -124,8 +123,8 @@ def _keyframe(text: str) -> tuple[int, str]:
     return int(frame), rest
 
 
-def _local(text: str) -> bool:
-    # A download is named after its job, so that only the bare id is one.
+def _is_path(text: str) -> bool:
+    # Downloads are named after their job: only the bare id means the job.
     return "://" not in text and not text.startswith("data:") and not is_id("job", text)
 
 
@@ -133,7 +132,7 @@ def _file(text: str, name: str) -> Path:
     path = Path(text).expanduser()
     if not path.is_file():
         hint = f"--{name.replace('_', '-')}"
-        raise typer.BadParameter(f"no file {text!r}, and no URL or job's id", param_hint=hint)
+        raise typer.BadParameter(f"{text!r} is no file, URL or job id", param_hint=hint)
     return path
 
 
@@ -144,38 +143,38 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-@spread
+@flatten_flags
 def video(
     prompt: Annotated[str, Argument(help="What to show.")],
     to: Output,
-    wanted: Wanted,
-    no_wait: Annotated[bool, Option("--no-wait", help="Print the job's id, and leave.")] = False,
+    options: VideoOptions,
+    no_wait: Annotated[bool, Option("--no-wait", help="Print the job's id and exit.")] = False,
     *,
     connection: Connection,
 ) -> None:
-    """Make a video: submit, watch, download."""
+    """Create a video: submit, watch, download."""
     from service.cli import output, phrases
     from service.cli.client import Problem, connect
     from service.cli.download import check_output, download
     from service.cli.watch import watch
 
     if no_wait and to.output is not None:
-        raise typer.BadParameter("there is nothing to save yet with --no-wait", param_hint="-o")
+        raise typer.BadParameter("--no-wait leaves nothing to save", param_hint="-o")
     check_output(to)
     with connect(connection) as client:
-        asked = {"prompt": prompt, **wanted.body()}
+        body = {"prompt": prompt, **options.body()}
         try:
-            job = client.submit("/generate-video", asked, wanted.files())
-        except Problem as refused:
-            raise refused.in_flags(_flags()) from None
+            job = client.submit("/generate-video", body, options.files())
+        except Problem as problem:
+            raise problem.in_flags(_flags()) from None
         if no_wait:
             output.as_json(job) if connection.as_json else output.line(job["id"])
             return
-        output.aside(f"job {job['id']}")
+        output.notice(f"job {job['id']}")
         job = watch(client, job)
         if connection.as_json:
             output.as_json(job)
         file = download(client, job, to)
     if not connection.as_json:
-        output.line(f"saved {file}  ({phrases.clip(job['result'])})")
-        output.fields([("job", job["urls"]["self"]), ("model", phrases.made_by(job))])
+        output.line(f"saved {file}  ({phrases.video(job['result'])})")
+        output.fields([("job", job["urls"]["self"]), ("model", phrases.model(job))])

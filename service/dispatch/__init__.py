@@ -1,1 +1,1 @@
-"""Reach a GPU that does not ask for work by itself."""
+"""Dispatchers: start attempts on platforms whose workers do not poll for jobs."""

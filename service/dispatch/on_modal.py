@@ -1,4 +1,4 @@
-"""Modal: a ticket is handed to a call of its model's Cls, and the call can be asked how it went."""
+"""Dispatcher for Modal: one call of the model's Cls for each attempt."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,12 +14,12 @@ METHOD = "run"
 
 
 def class_name(model: str) -> str:
-    """`ltx-2b` runs on the Cls `Ltx2b`."""
+    """Return the name of a model's Cls: `Ltx2b` for `ltx-2b`."""
     return "".join(part.capitalize() for part in model.replace(".", "-").split("-"))
 
 
 class ModalDispatcher:
-    """A Dispatcher over one deployed app. Its methods block; threads may share it."""
+    """A Dispatcher for one deployed app. Its methods block; thread-safe."""
 
     def __init__(self, app_name: str, environment: str | None = None, client: Any = None) -> None:
         self._app_name = app_name
@@ -27,14 +27,14 @@ class ModalDispatcher:
         self._client = client
 
     def send(self, ticket: Ticket) -> str:
-        """Spawn a call; its id. Raises Unavailable, and then nobody knows whether there is one:
-        the worker's `begin` decides."""
-        told = ticket.model_dump(mode="json")
-        call = self._of(ticket.request.model, lambda method: method.spawn(told))
+        """Spawn a call and return its id. After Unavailable the call may exist all the same: the
+        worker's `begin` decides."""
+        payload = ticket.model_dump(mode="json")
+        call = self._with_method(ticket.request.model, lambda method: method.spawn(payload))
         return str(call.object_id)
 
     def pool(self, model: str) -> Pool:
-        stats = self._of(model, lambda method: method.get_current_stats())
+        stats = self._with_method(model, lambda method: method.get_current_stats())
         return Pool(
             waiting=stats.backlog,
             running=stats.num_running_inputs,
@@ -42,14 +42,14 @@ class ModalDispatcher:
         )
 
     def kept_warm(self, model: str) -> int:
-        settings = self._of(model, lambda method: method.autoscaler.settings())
+        settings = self._with_method(model, lambda method: method.autoscaler.settings())
         return settings.min_containers or 0
 
     def keep_warm(self, model: str, containers: int) -> None:
-        self._of(model, lambda method: method.autoscaler.update(min_containers=containers))
+        self._with_method(model, lambda method: method.autoscaler.update(min_containers=containers))
 
-    def _of(self, model: str, act: Callable[[Any], Any]) -> Any:
-        """Do something with the method that carries out this model's tickets."""
+    def _with_method(self, model: str, act: Callable[[Any], Any]) -> Any:
+        """Call `act` with the model's remote method. Raises Unavailable."""
         import modal
 
         try:
@@ -59,37 +59,37 @@ class ModalDispatcher:
             raise Unavailable(
                 f"no worker for {model} is deployed in {self._app_name}: {error}"
             ) from error
-        except (modal.exception.Error, *_away(), OSError, TimeoutError) as error:
-            raise Unavailable(f"Modal does not answer: {error!r}") from error
+        except (modal.exception.Error, *_connection_errors(), OSError, TimeoutError) as error:
+            raise Unavailable(f"Modal does not respond: {error!r}") from error
 
     def look(self, call_id: str) -> Look:
-        """How a call stands. Raises Unavailable when Modal does not answer."""
+        """Return the state of a call. Raises Unavailable if Modal does not respond."""
         import modal
 
         try:
-            told = modal.FunctionCall.from_id(call_id, client=self._client).get(timeout=0)
+            result = modal.FunctionCall.from_id(call_id, client=self._client).get(timeout=0)
         except (modal.exception.OutputExpiredError, modal.exception.NotFoundError):
             return "unknown"
         except modal.exception.FunctionTimeoutError:
             return "timed out"
-        except _away() as error:
-            raise Unavailable(f"Modal does not answer: {error!r}") from error
+        except _connection_errors() as error:
+            raise Unavailable(f"Modal does not respond: {error!r}") from error
         except TimeoutError:
-            # Python's own: it has not ended. A worker must never raise one of these itself, or it
-            # would look alive for ever; ours raise nothing (service/workers/call_worker.py).
+            # Python's own: the call has not ended. A worker that raised it would look alive for
+            # ever, so workers catch everything (service/workers/call_worker.py).
             return "alive"
         except (Exception, SystemExit) as error:  # noqa: BLE001 - what ended the call comes out of it
             log.warning("call died", call=call_id, error=type(error).__name__)
             return "died"
         try:
-            return CallEnd.model_validate(told)
+            return CallEnd.model_validate(result)
         except ValueError:
-            log.error("a call's answer cannot be read", call=call_id)
+            log.error("result of a call is not valid", call=call_id)
             return "died"
 
     def cancel(self, call_id: str) -> None:
-        """A call that waits is gone; one that runs is interrupted, and its container stays warm.
-        Errors are told and passed over: the worker hears of it by itself, if later."""
+        """Cancel a call; a running one is interrupted and its container stays warm. Errors are only
+        logged: the worker learns of the cancel by its next report."""
         import modal
 
         try:
@@ -98,10 +98,9 @@ class ModalDispatcher:
             log.warning("call could not be canceled", call=call_id, error=type(error).__name__)
 
 
-def _away() -> tuple[type[Exception], ...]:
-    """What tells of Modal itself, or of the way to it, and nothing of a call: what its servers
-    answer to a request that fails, and a connection that is refused, breaks off or takes too long.
-    No worker raises one of these."""
+def _connection_errors() -> tuple[type[Exception], ...]:
+    """Return errors of Modal's servers or of the connection, which say nothing about a call.
+    No worker raises them."""
     from grpclib import GRPCError
     from grpclib.exceptions import ProtocolError, StreamTerminatedError
     from modal import exception
@@ -109,7 +108,7 @@ def _away() -> tuple[type[Exception], ...]:
     return (
         GRPCError,
         ProtocolError,
-        StreamTerminatedError,  # after a few tries modal's client lets it through as it is
+        StreamTerminatedError,  # modal's client raises it as it is after a few tries
         exception.ClientClosed,
         exception.ConnectionError,
         exception.TimeoutError,

@@ -1,1 +1,1 @@
-"""The only door to addresses that a customer names."""
+"""The only way to connect to addresses that a customer names."""

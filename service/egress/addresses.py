@@ -1,7 +1,7 @@
 """Which IP addresses may be connected to: ordinary public ones, and no others.
 
-The list is our own. `ipaddress.is_global` follows the registry as it stood when that Python was
-released: 3.11.7 still calls 192.0.0.192, a metadata service, public. Rows come from IANA's special
+`ipaddress.is_global` is not used: it follows the registry as of the Python release, and 3.11.7
+still calls 192.0.0.192, a metadata service, public. Rows come from IANA's special
 registries unless their comment says otherwise:
 
     https://www.iana.org/assignments/iana-ipv4-special-registry
@@ -34,15 +34,15 @@ _DENIED = tuple(
         ("240.0.0.0/4", "a reserved address"),  # broadcast included
         ("::/128", "an unspecified address"),
         ("::1/128", "a loopback address"),
-        ("::/96", "an IPv4 address in disguise"),  # IPv4-compatible, RFC 4291
-        ("64:ff9b::/96", "an IPv4 address in disguise"),  # NAT64
-        ("64:ff9b:1::/48", "an IPv4 address in disguise"),  # NAT64 inside one network
+        ("::/96", "an embedded IPv4 address"),  # IPv4-compatible, RFC 4291
+        ("64:ff9b::/96", "an embedded IPv4 address"),  # NAT64
+        ("64:ff9b:1::/48", "an embedded IPv4 address"),  # NAT64 inside one network
         ("100::/64", "a discard address"),
         ("100:0:0:1::/64", "a reserved address"),
-        ("2001::/32", "an IPv4 address in disguise"),  # Teredo
+        ("2001::/32", "an embedded IPv4 address"),  # Teredo
         ("2001::/23", "a reserved address"),  # benchmark, ORCHID and other protocols' own
         ("2001:db8::/32", "a documentation address"),
-        ("2002::/16", "an IPv4 address in disguise"),  # 6to4
+        ("2002::/16", "an embedded IPv4 address"),  # 6to4
         ("2620:4f:8000::/48", "a reserved address"),  # AS112
         ("3fff::/20", "a documentation address"),
         ("5f00::/16", "a reserved address"),  # SRv6
@@ -58,22 +58,22 @@ _DENIED = tuple(
 )
 
 
-def forbidden(address: str) -> str | None:
-    """What kind of address this is when it may not be connected to, or None when it may."""
-    ip = _read(address)
+def denied_kind(address: str) -> str | None:
+    """Return the kind of a denied address, or None if connecting is allowed."""
+    ip = _parse(address)
     if ip is None:
         return "an unusable address"
     return next((why for network, why in _DENIED if ip in network), None)
 
 
-def loopback(address: str) -> bool:
-    """Whether this is an address of this very machine."""
-    ip = _read(address)
+def is_loopback(address: str) -> bool:
+    """Check for an address of this machine."""
+    ip = _parse(address)
     return ip is not None and ip.is_loopback
 
 
-def _read(address: str) -> IPv4Address | IPv6Address | None:
-    """IPv4 in IPv6 clothes is the IPv4 address; one with a zone (`%eth0`) is no public one."""
+def _parse(address: str) -> IPv4Address | IPv6Address | None:
+    """Parse an address; IPv4-mapped IPv6 becomes IPv4, and one with a zone (`%eth0`) None."""
     try:
         ip = ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Sends to and fetches from URLs that a customer named, within the rules and within a deadline."""
+"""HTTP client for URLs that a customer names, with rules for targets and one deadline a call."""
 
 import socket
 import ssl
@@ -43,7 +43,7 @@ _MAX_REDIRECTS = 5
 
 @dataclass(frozen=True)
 class Answer:
-    """What the other side made of a post. `retry_after` is as it was sent, unless absurdly long."""
+    """The response to a POST. `retry_after` is the header's text, unless it is too long."""
 
     status: int
     retry_after: str | None
@@ -52,21 +52,20 @@ class Answer:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What came: its type as the other side calls it, which proves nothing, and its size."""
+    """A downloaded file: its declared type, which is not verified, and its size."""
 
     content_type: str | None
     size_bytes: int
 
 
 class Egress:
-    """Calls what customers name, and nothing that the rules forbid. Threads may share one.
+    """HTTP client that only connects where the rules allow. Thread-safe.
 
-    A name is asked for once a call, every address it has must be allowed, and the connection goes
-    to an address that was judged: a name cannot change its mind in between. Redirects of a fetch
-    are judged like its URL, those of a post are not followed. Cookies and proxies of the
-    environment are not kept or used; no connection serves twice.
+    A name is resolved once a call, all its addresses must be allowed, and the connection goes to
+    one of them, which prevents DNS rebinding. Redirects of `fetch` are checked like its URL; `post`
+    follows none. Cookies, proxies of the environment and keep-alive are not used.
 
-    Every method raises TargetRefused or TargetFailed, and ends by `timeout`, DNS included.
+    Every method raises TargetRefused or TargetFailed, and ends within `timeout`, DNS included.
     """
 
     def __init__(
@@ -77,9 +76,9 @@ class Egress:
         connect: Connect = socket.create_connection,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        """`resolve` may block and may raise OSError; each call of it has a thread of its own."""
+        """`resolve` may block or raise OSError; each call runs in its own thread."""
         self._rules = rules
-        self._lookups = DnsResolver(resolve)
+        self._resolver = DnsResolver(resolve)
         self._connect = connect
         self._ssl_context = ssl_context or httpcore.default_ssl_context()
         self._ssl_context.set_alpn_protocols(["http/1.1"])
@@ -87,18 +86,18 @@ class Egress:
     def post(
         self, url: str, *, headers: Mapping[str, str], content: bytes, timeout: timedelta
     ) -> Answer:
-        """Whatever the status is, it is an answer. The body is left unread."""
+        """Send a POST and return the response, whatever its status. Its body is not read."""
         deadline = Deadline(timeout)
         target = parse(url, self._rules)
         request = _request("POST", target, headers, content)
         with self._open(target, deadline) as stream:
             response = _exchange(stream, request)
             retry_after = _header(response, b"retry-after")
-            return Answer(response.status, retry_after, deadline.spent())
+            return Answer(response.status, retry_after, deadline.elapsed_seconds())
 
     def fetch(self, url: str, *, into: Path, max_bytes: int, timeout: timedelta) -> Fetched:
-        """Only a 2xx is fetched, after five redirects at most, none of them from https to http; on
-        any failure there is no file `into`."""
+        """Save a 2xx response to `into`, after at most five redirects, none from https to http.
+        On any failure `into` does not exist."""
         deadline = Deadline(timeout)
         target = parse(url, self._rules)
         for _ in range(_MAX_REDIRECTS + 1):
@@ -107,37 +106,37 @@ class Egress:
                 response = _exchange(stream, request)
                 if 200 <= response.status < 300:
                     content_type = _header(response, b"content-type")
-                    with _quoting_nothing(stream), _removed_on_failure(into):
+                    with _hide_protocol_errors(stream), _unlink_on_failure(into):
                         return Fetched(content_type, _save(response, into, max_bytes))
-                target = self._moved(target, response)
+                target = self._redirect_target(target, response)
         raise TargetFailed("redirects")
 
-    def _moved(self, target: Target, response: httpcore.Response) -> Target:
-        """Where a redirect leads, read and judged like the URL that a customer named."""
+    def _redirect_target(self, target: Target, response: httpcore.Response) -> Target:
+        """Parse and check the target of a redirect."""
         location = _header(response, b"location", MAX_CHARACTERS)
         if response.status not in _REDIRECTS or location is None:
             raise TargetFailed("status", response.status)
         url = urljoin(f"{target.scheme}://{target.authority}{target.path}", location)
-        moved = parse(url.partition("#")[0], self._rules)
-        if (target.scheme, moved.scheme) == ("https", "http"):
+        redirect = parse(url.partition("#")[0], self._rules)
+        if (target.scheme, redirect.scheme) == ("https", "http"):
             raise TargetRefused("it is redirected from https to http")
-        return moved
+        return redirect
 
     @contextmanager
     def _open(self, target: Target, deadline: Deadline) -> Iterator[Stream]:
-        """The one place where a socket is opened, to an address that was judged just before."""
-        addresses = self._judged_addresses(target, deadline)
+        """Connect to an address that was just checked; no socket is opened anywhere else."""
+        addresses = self._allowed_addresses(target, deadline)
         connection = dial(addresses, target.port, self._connect, deadline)
         with closing(Stream(connection, deadline)) as stream:
             if target.scheme == "https":
                 stream.start_tls(self._ssl_context, target.host)
             yield stream
 
-    def _judged_addresses(self, target: Target, deadline: Deadline) -> Sequence[str]:
-        """All of them may be connected to, or TargetRefused is raised."""
+    def _allowed_addresses(self, target: Target, deadline: Deadline) -> Sequence[str]:
+        """Resolve the host. Raises TargetRefused if any of its addresses is denied."""
         addresses: Sequence[str] = [target.host]
-        if not target.literal:
-            addresses = self._lookups.addresses(target.host, deadline)
+        if not target.is_address:
+            addresses = self._resolver.addresses(target.host, deadline)
         for address in addresses:
             check_address(target, address, self._rules)
         return addresses
@@ -146,34 +145,36 @@ class Egress:
 def _request(
     method: str, target: Target, headers: Mapping[str, str], content: bytes
 ) -> httpcore.Request:
-    """The headers that say where a message goes and where it ends are ours, whoever sets them."""
-    ours = {"Host": target.authority, "User-Agent": USER_AGENT, "Connection": "close"}
+    """Build a request; headers for routing and framing cannot be overridden."""
+    fixed_headers = {"Host": target.authority, "User-Agent": USER_AGENT, "Connection": "close"}
     if method == "POST":
-        ours["Content-Length"] = str(len(content))
-    taken = {name.lower() for name in (*ours, "Content-Length", "Transfer-Encoding")}
-    theirs = [(name, value) for name, value in headers.items() if name.lower() not in taken]
+        fixed_headers["Content-Length"] = str(len(content))
+    reserved_names = {
+        name.lower() for name in (*fixed_headers, "Content-Length", "Transfer-Encoding")
+    }
+    extra = [(name, value) for name, value in headers.items() if name.lower() not in names]
     url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
-    return httpcore.Request(method, url, headers=[*ours.items(), *theirs], content=content)
+    return httpcore.Request(method, url, headers=[*fixed_headers.items(), *extra], content=content)
 
 
 def _exchange(stream: Stream, request: httpcore.Request) -> httpcore.Response:
-    with _quoting_nothing(stream):
+    with _hide_protocol_errors(stream):
         response = httpcore.HTTP11Connection(request.url.origin, stream).handle_request(request)
-    stream.head_done = True
+    stream.has_head = True
     return response
 
 
 @contextmanager
-def _quoting_nothing(stream: Stream) -> Iterator[None]:
+def _hide_protocol_errors(stream: Stream) -> Iterator[None]:
     try:
         yield
     except httpcore.RemoteProtocolError:
-        # Its text quotes what came, which a tenant must not read: it ends here.
-        raise TargetFailed("protocol", broke_off=stream.ended) from None
+        # Its text quotes the response, which a tenant must not read.
+        raise TargetFailed("protocol", broke_off=stream.has_ended) from None
 
 
 @contextmanager
-def _removed_on_failure(file: Path) -> Iterator[None]:
+def _unlink_on_failure(file: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -195,7 +196,7 @@ def _save(response: httpcore.Response, into: Path, max_bytes: int) -> int:
 def _header(
     response: httpcore.Response, name: bytes, max_characters: int = _MAX_HEADER_CHARACTERS
 ) -> str | None:
-    """The first of that name, if it is short and plain."""
+    """Return the first header of that name if it is ASCII and short, else None."""
     value = next((value for key, value in response.headers if key.lower() == name), b"")
     if not value.isascii() or len(value) > max_characters:
         return None

@@ -1,4 +1,4 @@
-"""A connection that keeps a deadline: connect, TLS and each byte count against it."""
+"""A connection with one deadline for connect, TLS, and every read and write."""
 
 import socket
 import ssl
@@ -17,13 +17,14 @@ MAX_TRIES = 4
 def dial(
     addresses: Sequence[str], port: int, connect: Connect, deadline: Deadline
 ) -> socket.socket:
-    """A socket to the first address that takes one; each has its fair share of the time left."""
+    """Connect to the first address that accepts; each try gets an equal share of the time left."""
     failure: OSError | None = None
     tries = addresses[:MAX_TRIES]
     for number, address in enumerate(tries):
         try:
-            connection = connect((address, port), deadline.left() / (len(tries) - number))
-            # Head and body leave in two writes: the second must not wait for the first's receipt.
+            seconds = deadline.remaining_seconds() / (len(tries) - number)
+            connection = connect((address, port), seconds)
+            # Head and body are two writes: the second must not wait for the first one's ACK.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return connection
         except OSError as error:
@@ -32,43 +33,43 @@ def dial(
 
 
 class Stream(httpcore.NetworkStream):
-    """A socket whose every read and write ends by the deadline, however slowly bytes drip.
+    """A socket whose reads and writes end by the deadline, however slow the other side is.
 
-    Until `head_done` it reads no more than a head may be long: h11 limits each head, but not how
-    many `100 Continue` come before the one that counts.
+    Until `has_head` is set it reads at most `MAX_HEAD_BYTES`: h11 limits each head, but not the
+    number of `100 Continue` responses before the final one.
     """
 
     def __init__(self, connection: socket.socket, deadline: Deadline) -> None:
         self._socket = connection
         self._deadline = deadline
         self._head_bytes = 0
-        self.head_done = False
-        self.ended = False  # by the other side
+        self.has_head = False
+        self.has_ended = False  # closed by the other side
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if not self.head_done and self._head_bytes >= MAX_HEAD_BYTES:
+        if not self.has_head and self._head_bytes >= MAX_HEAD_BYTES:
             raise TargetFailed("protocol")
-        self._socket.settimeout(self._deadline.left())
+        self._socket.settimeout(self._deadline.remaining_seconds())
         try:
             data = self._socket.recv(max_bytes)
         except TimeoutError:
             raise TargetFailed("timeout") from None
         except OSError:
             raise TargetFailed("protocol", broke_off=True) from None
-        self.ended = not data
+        self.has_ended = not data
         self._head_bytes += len(data)
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         unsent = memoryview(buffer)
         while unsent:
-            self._socket.settimeout(self._deadline.left())
+            self._socket.settimeout(self._deadline.remaining_seconds())
             try:
                 unsent = unsent[self._socket.send(unsent) :]
             except TimeoutError:
                 raise TargetFailed("timeout") from None
             except OSError as error:
-                # httpcore then reads on: a server may answer before it has read everything.
+                # httpcore then reads the response: a server may send one early.
                 raise httpcore.WriteError from error
 
     def start_tls(
@@ -77,7 +78,7 @@ class Stream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        self._socket.settimeout(self._deadline.left())
+        self._socket.settimeout(self._deadline.remaining_seconds())
         try:
             self._socket = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname)
         except TimeoutError:

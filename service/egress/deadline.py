@@ -1,4 +1,4 @@
-"""One deadline for a whole call, and the error for all that may go wrong out there."""
+"""One deadline for a whole call, and the error for every failure of the network or target."""
 
 import time
 from datetime import timedelta
@@ -18,13 +18,12 @@ Reason = Literal[
 
 
 class TargetFailed(Exception):
-    """The network or the other side failed. Nothing that the other side sent is in here.
+    """The network or the target failed. Contains nothing that the target sent.
 
-    `reason`: timeout (the deadline passed, whatever we were at), dns (no such name, or it has no
-    address), resolver (whether there is such a name cannot be told just now), connect (nobody
-    listens), tls (no trusted certificate for that name), protocol (not HTTP, or broken off), status
-    (see `status`), too_large, redirects (too many). `broke_off`: the other side ended a connection
-    in the middle of it (tls, protocol).
+    `reason`: timeout (the deadline passed), dns (no such name, or no address), resolver (the
+    resolver failed, so the name may exist), connect (refused or unreachable), tls (no trusted
+    certificate for that name), protocol (not HTTP, or cut off), status (see `status`), too_large,
+    redirects (too many). `broke_off`: the target closed the connection early (tls, protocol).
     """
 
     def __init__(
@@ -37,18 +36,18 @@ class TargetFailed(Exception):
 
 
 class Deadline:
-    """Starts when it is made."""
+    """A deadline that starts when it is created."""
 
     def __init__(self, timeout: timedelta) -> None:
         self._start = time.monotonic()
         self._seconds = timeout.total_seconds()
 
-    def spent(self) -> float:
+    def elapsed_seconds(self) -> float:
         return time.monotonic() - self._start
 
-    def left(self) -> float:
-        """Seconds, always more than none: TargetFailed is raised instead."""
-        left = self._seconds - self.spent()
-        if left <= 0:
+    def remaining_seconds(self) -> float:
+        """Return the time left, above 0. Raises TargetFailed once it is over."""
+        seconds = self._seconds - self.elapsed_seconds()
+        if seconds <= 0:
             raise TargetFailed("timeout")
-        return left
+        return seconds

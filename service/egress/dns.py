@@ -1,4 +1,4 @@
-"""What addresses a name has, asked within a deadline."""
+"""DNS lookups within a deadline."""
 
 import socket
 from collections.abc import Callable, Sequence
@@ -10,61 +10,61 @@ from service.egress.deadline import Deadline, Reason, TargetFailed
 Resolve = Callable[[str], Sequence[str]]
 
 MAX_LOOKUPS = 32
-# Of the resolver, not of the name: a server that is away, or refuses to tell, or our own trouble.
-_OF_THE_RESOLVER = frozenset(
+# Failures of the resolver or of this machine; they do not mean that the name does not exist.
+_RESOLVER_ERRORS = frozenset(
     {socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_MEMORY, socket.EAI_SYSTEM}
 )
 
 
 def system_addresses(host: str) -> list[str]:
-    """What this machine's resolver answers, best first. OSError when there is no such name."""
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
+    """Resolve by this machine's resolver, best address first. Raises OSError for no such name."""
+    rows = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in rows]
 
 
 class DnsResolver:
-    """Asks `resolve` within a deadline. getaddrinfo knows none and cannot be stopped, so it gets a
-    thread that the one who asked may leave behind; there are never more than a few of those.
+    """Calls `resolve` within a deadline. getaddrinfo has no timeout and cannot be stopped, so it
+    runs in a thread, which a caller may abandon; there are at most `MAX_LOOKUPS`.
     """
 
     def __init__(self, resolve: Resolve) -> None:
         self._resolve = resolve
-        self._free = BoundedSemaphore(MAX_LOOKUPS)
+        self._slots = BoundedSemaphore(MAX_LOOKUPS)
 
     def addresses(self, host: str, deadline: Deadline) -> Sequence[str]:
-        """At least one. The caller judges them."""
-        if not self._free.acquire(timeout=deadline.left()):
+        """Return at least one address, not checked. Raises TargetFailed."""
+        if not self._slots.acquire(timeout=deadline.remaining_seconds()):
             raise TargetFailed("timeout")
         answer: Future[Sequence[str]] = Future()
         self._start(host, answer)
         try:
-            found = answer.result(deadline.left())
+            addresses = answer.result(deadline.remaining_seconds())
         except TimeoutError:
             raise TargetFailed("timeout") from None
         except (OSError, UnicodeError) as error:
             raise TargetFailed(_reason(error)) from error
-        if not found:
+        if not addresses:
             raise TargetFailed("dns")
-        return tuple(found)
+        return tuple(addresses)
 
     def _start(self, host: str, answer: Future[Sequence[str]]) -> None:
         try:
-            Thread(target=self._ask, args=(host, answer), name="lookup", daemon=True).start()
+            Thread(target=self._run, args=(host, answer), name="lookup", daemon=True).start()
         except RuntimeError:  # the machine is out of threads
-            self._free.release()
+            self._slots.release()
             raise
 
-    def _ask(self, host: str, answer: Future[Sequence[str]]) -> None:
+    def _run(self, host: str, answer: Future[Sequence[str]]) -> None:
         try:
             answer.set_result(self._resolve(host))
         except (OSError, UnicodeError) as error:
             answer.set_exception(error)
         finally:
-            self._free.release()
+            self._slots.release()
 
 
 def _reason(error: OSError | UnicodeError) -> Reason:
     if isinstance(error, socket.gaierror):
-        return "resolver" if error.errno in _OF_THE_RESOLVER else "dns"
-    # Any other OSError is this machine's own: no more files, say. A name in no form is no name.
+        return "resolver" if error.errno in _RESOLVER_ERRORS else "dns"
+    # Any other OSError is local, such as no more files. An invalid name does not exist.
     return "resolver" if isinstance(error, OSError) else "dns"

@@ -1,10 +1,10 @@
-"""Which URLs a customer may name: judged by their text, then by each address they lead to."""
+"""Which URLs a customer may name: checked by their text, then by each address they resolve to."""
 
 import re
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
-from service.egress.addresses import forbidden, loopback
+from service.egress.addresses import denied_kind, is_loopback
 
 MAX_CHARACTERS = 2048
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -15,14 +15,14 @@ _AUTHORITY = re.compile(r"(?:\[(?P<ipv6>[^\[\]]*)\]|(?P<name>[^:\[\]]*))(?::(?P<
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-# No public name ends like this: RFC 6762, 7686 and 8375, ICANN's `internal`, and old habits.
+# No public name ends like this: RFC 6762, 7686 and 8375, ICANN's `internal`, and conventions.
 _PRIVATE_NAME = re.compile(r"(?:.*\.)?(?:local|internal|localdomain|home\.arpa|lan|onion)")
 
 
 class TargetRefused(Exception):
-    """Our own rules forbid this target: nothing was sent and no socket was opened.
+    """The rules forbid this target: nothing was sent and no socket was opened.
 
-    `reason` may be shown to whoever named the URL: it never says which address a name led to.
+    `reason` may be shown to the customer: it never contains an address that a name resolved to.
     """
 
     def __init__(self, reason: str) -> None:
@@ -32,7 +32,7 @@ class TargetRefused(Exception):
 
 @dataclass(frozen=True)
 class Rules:
-    """https to these ports. Loopback, where allowed, may be http too and may be on any port."""
+    """Allow https to these ports, and with `allow_loopback` http and any port on loopback."""
 
     ports: frozenset[int] = frozenset({443, 8443})
     allow_loopback: bool = False
@@ -40,34 +40,34 @@ class Rules:
 
 @dataclass(frozen=True)
 class Target:
-    """A URL in parts; the host is in lower case, without brackets and without a last dot."""
+    """A parsed URL; the host is in lower case, without brackets and trailing dot."""
 
     scheme: str
     host: str
     port: int
     path: str  # with the query
-    literal: bool  # the host is an address, so that nobody needs to be asked for it
+    is_address: bool  # the host is an IP address: no DNS lookup
 
     @property
     def authority(self) -> str:
-        """As the Host header names it."""
+        """Format for the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 def check_url(url: str, rules: Rules) -> None:
-    """Raise TargetRefused, and nothing else, for a URL that can never be called. Asks no DNS."""
+    """Raise TargetRefused for a URL that can never be allowed. Does no DNS lookup."""
     parse(url, rules)
 
 
 def parse(url: str, rules: Rules) -> Target:
-    """The one reading of a URL: what is judged here is what is called later."""
+    """Parse and check a URL; the result is also what is called later."""
     target = _split(url)
-    if target.literal:
+    if target.is_address:
         check_address(target, target.host, rules)
     elif target.host == "localhost" or target.host.endswith(".localhost"):
         if not rules.allow_loopback:
-            raise TargetRefused("the host is this machine's own name")
+            raise TargetRefused("the host is this machine")
     else:
         _check_name(target.host)
         _check_public(target, rules)
@@ -75,12 +75,13 @@ def parse(url: str, rules: Rules) -> Target:
 
 
 def check_address(target: Target, address: str, rules: Rules) -> None:
-    """Raise TargetRefused unless `target` may be called at `address`."""
-    if rules.allow_loopback and loopback(address):
+    """Raise TargetRefused unless connecting to `target` at `address` is allowed."""
+    if rules.allow_loopback and is_loopback(address):
         return
-    kind = forbidden(address)
+    kind = denied_kind(address)
     if kind is not None:
-        raise TargetRefused(f"the host is {kind}" if target.literal else f"it leads to {kind}")
+        verb = "is" if target.is_address else "resolves to"
+        raise TargetRefused(f"the host {verb} {kind}")
     _check_public(target, rules)
 
 
@@ -104,24 +105,24 @@ def _split(url: str) -> Target:
     if parts is None or parts["scheme"].lower() not in _DEFAULT_PORTS:
         raise TargetRefused("the URL must begin with https://")
     if "@" in parts["authority"]:
-        raise TargetRefused("the URL must not hold a user or a password")
+        raise TargetRefused("the URL must not contain a user or a password")
     authority = _AUTHORITY.fullmatch(parts["authority"])
     if authority is None:
         raise TargetRefused("the host is neither a name nor an address")
     scheme = parts["scheme"].lower()
-    host, literal = _host(authority["ipv6"], authority["name"])
+    host, is_address = _host(authority["ipv6"], authority["name"])
     path = parts["path"] if parts["path"].startswith("/") else "/" + parts["path"]
-    return Target(scheme, host, _port(authority["port"], scheme), path, literal)
+    return Target(scheme, host, _port(authority["port"], scheme), path, is_address)
 
 
 def _plain(url: str) -> str:
     if len(url) > MAX_CHARACTERS:
         raise TargetRefused(f"the URL must not be longer than {MAX_CHARACTERS} characters")
-    # A host in another script is refused too: it can be written in its xn-- form.
+    # International host names must be in their xn-- form.
     if not _PLAIN.fullmatch(url):
         raise TargetRefused("the URL must be plain ASCII, without spaces or backslashes")
     if "#" in url:
-        raise TargetRefused("the URL must not hold a fragment")
+        raise TargetRefused("the URL must not contain a fragment")
     return url
 
 
@@ -134,15 +135,15 @@ def _port(text: str | None, scheme: str) -> int:
 
 
 def _host(ipv6: str | None, name: str | None) -> tuple[str, bool]:
-    """The host, and whether it is an address."""
+    """Return the host, and True if it is an IP address."""
     try:
         if ipv6 is not None:
             return str(IPv6Address(ipv6)), True
         host = (name or "").lower().removesuffix(".")
-        # 0x7f.1, 0177.0.0.1 and 2130706433 are addresses to a resolver: whatever ends in a number
-        # is an address here as well, and then only the usual form will do.
+        # Resolvers read 0x7f.1, 0177.0.0.1 and 2130706433 as addresses: a host that ends in a
+        # number is an address here as well, and must be in the usual form.
         if _NUMBER.fullmatch(host.rpartition(".")[2]):
             return str(IPv4Address(host)), True
     except AddressValueError:
-        raise TargetRefused("the host is an address in no usual form") from None
+        raise TargetRefused("the host is not a valid address") from None
     return host, False

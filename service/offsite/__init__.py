@@ -1,1 +1,1 @@
-"""Where a local database is kept a second time, by the one container that owns it."""
+"""Replicates a local SQLite database to Modal, written by the one container that owns it."""

@@ -1,14 +1,14 @@
-"""How the copies of a database are named, and which of them make up one state of it.
+"""Names of replicated files, and which of them form a consistent state of the database.
 
-A base is the whole file; the tails after it are what SQLite's log has grown by since, in order. So
-a base with its first tails is what a power cut at that moment would have left on the disk: SQLite
-itself makes a database of them, as after any power cut.
+A base is the whole file; the tails after it are the parts of SQLite's WAL since then, in order. A
+base with its first tails is what a power cut at that moment would have left on disk, and SQLite
+recovers it as after any power cut.
 
     00000003-000002/000000-<digest>.db      epoch 3, its second base
     00000003-000002/000001-<digest>.wal     the first tail after it
 
-Every owner writes under its own epoch, so that a late one replaces nothing. The digest tells a file
-that is not whole.
+Every owner writes under its own epoch, so that a late one replaces nothing. The digest detects an
+incomplete file.
 """
 
 import re
@@ -22,7 +22,7 @@ _NAME = re.compile(r"(\d{8})-(\d{6})/(\d{6})-([0-9a-f]{32})\.(db|wal)")
 
 @dataclass(frozen=True, order=True)
 class Generation:
-    """One base and what follows it. Later ones are greater."""
+    """One base and its tails. Later generations compare greater."""
 
     epoch: int
     base: int
@@ -55,11 +55,11 @@ def digest(content: bytes) -> str:
 
 
 def read_name(name: str) -> Copy | None:
-    """The copy of this name; None for what is none of ours, such as a file half written."""
-    found = _NAME.fullmatch(name)
-    if found is None or (found[3] == "000000") != (found[5] == "db"):
+    """Parse a file name; None for any other file, such as a partial one."""
+    match = _NAME.fullmatch(name)
+    if match is None or (match[3] == "000000") != (match[5] == "db"):
         return None
-    return Copy(Generation(int(found[1]), int(found[2])), int(found[3]), found[4])
+    return Copy(Generation(int(match[1]), int(match[2])), int(match[3]), match[4])
 
 
 def read_names(names: Iterable[str]) -> list[Copy]:
@@ -71,11 +71,11 @@ def newest_epoch(copies: Iterable[Copy]) -> int:
 
 
 def states(copies: list[Copy]) -> list[list[Copy]]:
-    """Each base with its tails as far as none is missing, the latest generation first."""
-    found = []
+    """Return each base with its tails up to the first gap, the latest generation first."""
+    result = []
     for generation in sorted({copy.generation for copy in copies}, reverse=True):
         files = sorted(copy for copy in copies if copy.generation == generation)
-        unbroken = takewhile(lambda pair: pair[0] == pair[1].tail, enumerate(files))
-        if state := [copy for _, copy in unbroken]:
-            found.append(state)
-    return found
+        consecutive = takewhile(lambda pair: pair[0] == pair[1].tail, enumerate(files))
+        if state := [copy for _, copy in consecutive]:
+            result.append(state)
+    return result

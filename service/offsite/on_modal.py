@@ -1,4 +1,4 @@
-"""The shelf is a Modal Volume, the register a Modal Dict; neither is mounted."""
+"""BlobStore on a Modal Volume and KeyValue on a Modal Dict; neither is mounted."""
 
 import io
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from service.offsite.ports import Entry
 
 
 class VolumeBlobStore:
-    """Through the Volume's own interface: what is put is there for all when the call returns, which
-    a mounted Volume promises only after a commit here and a reload there."""
+    """Uses the Volume's client interface: a file is visible everywhere when `put` returns, while a
+    mounted Volume needs a commit here and a reload there."""
 
     def __init__(self, volume: Any) -> None:
         self._volume = volume
@@ -36,8 +36,7 @@ class VolumeBlobStore:
 
 
 class DictKeyValue:
-    """Entries that nobody reads or writes for seven days are forgotten by Modal; epochs are also
-    known by what was put on the shelf."""
+    """A Modal Dict. It drops entries not used for a week; epochs are also in the blobs' names."""
 
     def __init__(self, entries: Any) -> None:
         self._entries = entries
@@ -48,8 +47,8 @@ class DictKeyValue:
 
     def read(self, name: str) -> Entry | None:
         with _modal("the Dict"):
-            found: Entry | None = self._entries.get(name)
-            return found
+            entry: Entry | None = self._entries.get(name)
+            return entry
 
     def write(self, name: str, entry: Entry) -> None:
         with _modal("the Dict"):
@@ -58,15 +57,15 @@ class DictKeyValue:
 
 @contextmanager
 def _modal(what: str) -> Iterator[None]:
-    """Whatever goes wrong on the way to Modal says the same: nobody knows whether it was done."""
+    """Turn every error into Unavailable: the request may or may not have been carried out."""
     try:
         yield
     except Exception as error:
-        raise Unavailable(f"{what} of the database does not answer: {error!r}") from error
+        raise Unavailable(f"{what} of the database does not respond: {error!r}") from error
 
 
 def _missing() -> tuple[type[Exception], ...]:
-    """Modal says it in more than one way."""
+    """Return the errors by which Modal reports a missing object."""
     from modal.exception import NotFoundError
 
     return FileNotFoundError, NotFoundError

@@ -1,14 +1,14 @@
-"""Which container owns the database: one at a time, in epochs that are numbered.
+"""The lease by which one container at a time owns the database, with numbered epochs.
 
-Each epoch is an entry of its own in a register that all containers share, and is created by one of
-them alone. Two things keep two owners apart:
+Each epoch is an entry in a key-value store that all containers share, created by exactly one of
+them. Two rules keep owners apart:
 
-- *Time.* An owner that has not renewed its entry stops answering when its time is over; another may
-  begin only a margin later, for clocks differ.
-- *Order.* What is answered for is first put offsite, then the register is asked for the next
-  epoch, and only where there is none the answer is given. Whoever begins an epoch creates its entry
-  first and looks at what is offsite after that. So, whatever the clocks say, it sees all that was
-  answered for, and a late owner can answer for nothing more.
+- *Time.* An owner that has not renewed its lease stops responding when it expires; another may
+  begin only a margin later, because clocks differ.
+- *Order.* A change is first put offsite, then the owner checks that the next epoch does not exist,
+  and only then responds. A new owner first creates its epoch, then lists the offsite files. So,
+  whatever the clocks say, it sees every acknowledged change, and the late owner acknowledges no
+  more. The epoch is a fencing token.
 """
 
 import time
@@ -23,98 +23,97 @@ from service.offsite.ports import Entry, KeyValue
 
 log = Log(__name__)
 
-RENEWALS = 3  # chances to renew before the time is over
+RENEWALS = 3  # tries to renew before the lease expires
 
 
 class Ownership:
-    """One container's part in it; good for one epoch. `steady` is a clock that nobody sets."""
+    """One container's lease, for one epoch. `monotonic` counts seconds and is never set."""
 
     def __init__(
         self,
-        register: KeyValue,
+        entries: KeyValue,
         holder: str,
         clock: Clock,
-        lasts: timedelta,
-        steady: Callable[[], float] = time.monotonic,
+        lease: timedelta,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._register = register
+        self._entries = entries
         self._holder = holder
         self._clock = clock
-        self._steady = steady
-        self._lasts = lasts
-        self._margin = lasts / 3
-        self._until = (0.0, 0.0)  # by the steady clock, and by the one on the wall
-        self._lost = True
+        self._monotonic = monotonic
+        self._lease = lease
+        self._margin = lease / 3
+        self._until = (0.0, 0.0)  # expiry by the monotonic and by the wall clock
+        self._has_ended = True
         self._lock = Lock()
         self.epoch = 0
 
     @property
-    def held(self) -> bool:
-        """Also the clock on the wall must agree: the steady one may stand still while a machine is
-        put to sleep."""
-        steady, wall = self._until
-        return not self._lost and self._steady() < steady and self._wall() < wall
+    def is_owner(self) -> bool:
+        """Check the lease by both clocks: the monotonic one may stop while a machine sleeps."""
+        monotonic, wall = self._until
+        return not self._has_ended and self._monotonic() < monotonic and self._wall() < wall
 
     @property
     def pause_seconds(self) -> float:
-        """How often it is to be renewed."""
-        return self._lasts.total_seconds() / RENEWALS
+        """The interval at which to renew."""
+        return self._lease.total_seconds() / RENEWALS
 
-    def take(self, known: int) -> bool:
-        """Begin a new epoch, later than `known`; False while another holds the present one."""
-        newest, entry = known, self._register.read(_name(known))
-        while (later := self._register.read(_name(newest + 1))) is not None:
+    def take(self, min_epoch: int) -> bool:
+        """Begin an epoch after `min_epoch`; return False while another container has the lease."""
+        newest, entry = min_epoch, self._entries.read(_name(min_epoch))
+        while (later := self._entries.read(_name(newest + 1))) is not None:
             newest, entry = newest + 1, later
         if entry is not None and self._wall() <= entry["until"] + self._margin.total_seconds():
             return False
-        until = self._fresh()
-        if not self._register.create(_name(newest + 1), self._entry(until)):
+        until = self._new_expiry()
+        if not self._entries.create(_name(newest + 1), self._entry(until)):
             return False
-        self.epoch, self._until, self._lost = newest + 1, until, False
+        self.epoch, self._until, self._has_ended = newest + 1, until, False
         log.info("database owned", epoch=self.epoch, holder=self._holder)
         return True
 
     def renew(self) -> None:
-        """Own it for longer. What has run out is not renewed: another may have taken it."""
+        """Extend the lease unless it has expired: another container may own the database then."""
         with self._lock:
-            if not self.held:
-                self._lose("its time is over")
+            if not self.is_owner:
+                self._end("the lease has expired")
                 return
-            until = self._fresh()
-            if self._followed():
+            until = self._new_expiry()
+            if self._is_superseded():
                 return
-            self._register.write(_name(self.epoch), self._entry(until))
-            if self.held:  # it may have run out while the register took its time
+            self._entries.write(_name(self.epoch), self._entry(until))
+            if self.is_owner:  # it may have expired during the write
                 self._until = until
 
     def confirm(self) -> None:
-        """Raise Unavailable unless what was put offsite before this call may be answered for."""
-        if self._lost or self._followed():
+        """Raise Unavailable unless changes put offsite before this call may be acknowledged."""
+        if self._has_ended or self._is_superseded():
             raise Unavailable("another container owns the database")
 
     def release(self) -> None:
-        """Nobody need wait for our time to pass."""
+        """End the lease, so that the next owner need not wait for it to expire."""
         with self._lock:
-            if not self._lost:
-                self._lost = True
-                self._register.write(_name(self.epoch), self._entry((0.0, 0.0)))
+            if not self._has_ended:
+                self._has_ended = True
+                self._entries.write(_name(self.epoch), self._entry((0.0, 0.0)))
                 log.info("database released", epoch=self.epoch)
 
-    def _followed(self) -> bool:
-        if self._register.read(_name(self.epoch + 1)) is None:
+    def _is_superseded(self) -> bool:
+        if self._entries.read(_name(self.epoch + 1)) is None:
             return False
-        self._lose("another took it")
+        self._end("another container took it")
         return True
 
-    def _lose(self, why: str) -> None:
-        if not self._lost:
+    def _end(self, why: str) -> None:
+        if not self._has_ended:
             log.warning("database no longer owned", epoch=self.epoch, reason=why)
-        self._lost = True
+        self._has_ended = True
 
-    def _fresh(self) -> tuple[float, float]:
-        """Counted from before the register is asked, which may take long."""
-        seconds = self._lasts.total_seconds()
-        return self._steady() + seconds, self._wall() + seconds
+    def _new_expiry(self) -> tuple[float, float]:
+        """Return the expiry of a lease that begins now, before the write, which may take long."""
+        seconds = self._lease.total_seconds()
+        return self._monotonic() + seconds, self._wall() + seconds
 
     def _wall(self) -> float:
         return self._clock().timestamp()

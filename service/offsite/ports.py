@@ -1,26 +1,26 @@
-"""What a second place for the database must provide."""
+"""Ports of the offsite storage."""
 
 from typing import Any, Protocol
 
 
 class BlobStore(Protocol):
-    """Keeps whole files away from this machine, under names such as `00000001-000002/000003-….wal`.
-    Every method raises Unavailable when it cannot be reached, and then it may have acted."""
+    """Stores whole files offsite, under names such as `00000001-000002/000003-….wal`. After
+    Unavailable, which every method may raise, the request may have been carried out."""
 
     def names(self) -> list[str]:
-        """Of all files that are there by now, whoever put them; perhaps also of their folders."""
+        """List all files, whoever put them; may include folders."""
         ...
 
     def put(self, name: str, content: bytes) -> None:
-        """Durable when it returns; it is never seen in part."""
+        """Store a file atomically; it is durable when this returns."""
         ...
 
     def get(self, name: str) -> bytes | None:
-        """None when there is no such file."""
+        """Return the file, or None if there is none."""
         ...
 
     def delete(self, prefix: str) -> None:
-        """Remove the folder `prefix`; no error when there is none."""
+        """Remove the folder `prefix`, if there is one."""
         ...
 
 
@@ -28,11 +28,10 @@ Entry = dict[str, Any]
 
 
 class KeyValue(Protocol):
-    """A few small entries that all containers see alike: what one has written, the next read of
-    another finds. Every method raises Unavailable when it cannot be reached."""
+    """A small, linearizable store shared by all containers. Every method may raise Unavailable."""
 
     def create(self, name: str, entry: Entry) -> bool:
-        """Whether it was not there before. Of several that create it at once one is told True."""
+        """Create an entry if it does not exist; only one of several callers gets True."""
         ...
 
     def read(self, name: str) -> Entry | None: ...

@@ -1,4 +1,4 @@
-"""Brings the newest sound state of a database back from its offsite copies."""
+"""Restore the newest intact state of a database from its offsite copies."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -11,54 +11,54 @@ from service.domain.errors import Unavailable
 from service.log import Log
 from service.offsite.generations import Copy, Generation, digest, newest_epoch, read_names, states
 from service.offsite.ports import BlobStore
-from service.offsite.wal import log_of
+from service.offsite.wal import wal_path
 
 log = Log(__name__)
 
-_AT_ONCE = 8
+_THREADS = 8
 
 
-def restore(shelf: BlobStore, database: Path, epoch: int) -> Generation | None:
-    """Put the newest state from before `epoch` at `database`: whose it was, or None where nothing
-    was ever kept. What lay there is removed.
+def restore(blobs: BlobStore, database: Path, epoch: int) -> Generation | None:
+    """Write the newest state before `epoch` to `database`, replacing it, and return its generation;
+    None if there are no copies.
 
-    Raises Unavailable when there are copies and none is sound: to begin with nothing would throw
-    them away; and when an epoch as late as ours has already kept something.
+    Raises Unavailable if no copy is intact, since an empty start would discard them, and if
+    `epoch` or a later one already has copies.
     """
-    copies = read_names(shelf.names())
+    copies = read_names(blobs.names())
     if newest_epoch(copies) >= epoch:
         raise Unavailable("another container owns the database")
     _remove(database)
     for state in states(copies):
-        if _rebuild(shelf, state, database):
+        if _rebuild(blobs, state, database):
             return state[0].generation
     if copies:
-        raise Unavailable("no copy of the database is sound: it must be looked at by hand")
+        raise Unavailable("no copy of the database is intact: it needs manual repair")
     return None
 
 
-def _rebuild(shelf: BlobStore, state: list[Copy], database: Path) -> bool:
-    contents = _whole(shelf, state)
+def _rebuild(blobs: BlobStore, state: list[Copy], database: Path) -> bool:
+    contents = _intact_contents(blobs, state)
     generation = state[0].generation
     if len(contents) < len(state):
-        log.error("a copy is not whole", generation=generation.prefix, file=len(contents))
+        log.error("a copy is incomplete", generation=generation.prefix, file=len(contents))
     if not contents:
         return False
     database.parent.mkdir(parents=True, exist_ok=True)
     database.write_bytes(contents[0])
-    log_of(database).write_bytes(b"".join(contents[1:]))
-    if not _sound(database):
-        log.error("a copy is not sound", generation=generation.prefix)
+    wal_path(database).write_bytes(b"".join(contents[1:]))
+    if not _is_sound(database):
+        log.error("a copy is corrupt", generation=generation.prefix)
         _remove(database)
         return False
     log.info("database restored", generation=generation.prefix, tails=len(contents) - 1)
     return True
 
 
-def _whole(shelf: BlobStore, state: Sequence[Copy]) -> list[bytes]:
-    """The contents, up to the first that is not what was put."""
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        contents = list(pool.map(shelf.get, (copy.name for copy in state)))
+def _intact_contents(blobs: BlobStore, state: Sequence[Copy]) -> list[bytes]:
+    """Fetch the contents, up to the first that is missing or has another digest."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        contents = list(pool.map(blobs.get, (copy.name for copy in state)))
     pairs = zip(state, contents, strict=True)
     return [
         content
@@ -69,12 +69,12 @@ def _whole(shelf: BlobStore, state: Sequence[Copy]) -> list[bytes]:
     ]
 
 
-def _sound(database: Path) -> bool:
-    """SQLite takes the log in, as after a power cut, and finds nothing wrong."""
+def _is_sound(database: Path) -> bool:
+    """Let SQLite recover the database from its WAL, and run its integrity check."""
     try:
         with closing(sqlite3.connect(database)) as connection:
-            found = connection.execute("PRAGMA quick_check").fetchone()
-            return bool(found == ("ok",))
+            row = connection.execute("PRAGMA quick_check").fetchone()
+            return bool(row == ("ok",))
     except sqlite3.DatabaseError:
         return False
 

@@ -1,4 +1,4 @@
-"""Puts what a local database has committed offsite: a base now and then, a tail each time."""
+"""Replicate commits of a local database offsite: a tail of the WAL each time, at times a base."""
 
 import sqlite3
 from contextlib import suppress
@@ -10,114 +10,117 @@ from service.log import Log
 from service.offsite.generations import Copy, Generation, read_names
 from service.offsite.ownership import Ownership
 from service.offsite.ports import BlobStore
-from service.offsite.wal import LogReplaced, Mark, read_on
+from service.offsite.wal import LogReplaced, Position, read_since
 
 log = Log(__name__)
 
 MAX_TAILS = 100  # a restore fetches all of them
-_LEAST_LOG_BYTES = 4_000_000
+_MIN_LOG_BYTES = 4_000_000
 
 
 class Shipping:
-    """The offsite copies of one owner's database, from the epoch's first base on.
+    """Replicates one owner's database, starting with the epoch's first base.
 
-    After anything that went wrong a new base is made: what a tail would have to follow is then
-    not known. One thread ships; all may ask.
+    After any failure the next copy is a base, since the last tail offsite is not known then. Only
+    one thread calls `ship`; the checks are thread-safe.
     """
 
     def __init__(
-        self, shelf: BlobStore, ownership: Ownership, database: Path, restored: Generation | None
+        self, blobs: BlobStore, ownership: Ownership, database: Path, previous: Generation | None
     ) -> None:
-        self._shelf = shelf
+        self._blobs = blobs
         self._ownership = ownership
         self._database = database
         self._generation = Generation(ownership.epoch, 0)
-        self._before = restored
+        self._previous = previous
         self._tails = 0
-        self._mark = Mark()
+        self._position = Position()
         self._max_log_bytes = 0
-        self._in_doubt = True
-        self._behind = True
+        self._needs_base = True
+        self._is_behind = True
 
     @property
-    def behind(self) -> bool:
-        """Whether something that is committed here could not be put offsite."""
-        return self._behind
+    def is_behind(self) -> bool:
+        """True while commits here are not yet offsite because of a failure."""
+        return self._is_behind
 
     def check_owner(self) -> None:
-        if not self._ownership.held:
+        if not self._ownership.is_owner:
             raise Unavailable("another container may own the database")
 
     def check_reader(self) -> None:
-        """What is shown must not be taken back: while the copies are behind nothing is shown."""
+        """Raise Unavailable unless this process owns the database and all commits are offsite.
+
+        A read must not show a commit that a restore would undo."""
         self.check_owner()
-        if self._behind:
+        if self._is_behind:
             raise Unavailable("the database's copies are behind")
 
     def ship(self, quiet: Quiet) -> None:
-        """When this returns, all that was committed before the call is offsite and in the one
-        history. `quiet` gives the writing connection while nobody writes. Raises Unavailable."""
+        """Put every commit before this call offsite, and confirm the ownership. Raises Unavailable.
+
+        `quiet` yields the writing connection while nothing else writes."""
         try:
             self._ship(quiet)
         except Exception as error:
-            self._behind = self._in_doubt = True
+            self._is_behind = self._needs_base = True
             if isinstance(error, Unavailable):
                 raise
             log.error("database could not be copied", error)
             raise Unavailable("the database could not be copied") from error
-        self._behind = False
+        self._is_behind = False
 
     def commit_failed(self) -> None:
-        """A commit failed: what the log holds is uncertain."""
-        self._in_doubt = True
+        """Make the next copy a base: a commit failed, so the WAL is not certain."""
+        self._needs_base = True
 
     def _ship(self, quiet: Quiet) -> None:
         with quiet() as connection:
             copy, content = self._pack(connection)
         if not content:
             return
-        self._shelf.put(copy.name, content)
+        self._blobs.put(copy.name, content)
         self._ownership.confirm()
         if copy.tail == 0:
             self._prune(copy.generation)
 
     def _pack(self, connection: sqlite3.Connection) -> tuple[Copy, bytes]:
-        """The next copy to put, without content where nothing new was committed."""
-        if not self._in_doubt:
+        """Return the next copy to put; its content is empty if nothing was committed."""
+        if not self._needs_base:
             with suppress(LogReplaced):
-                content, mark = read_on(self._database, self._mark)
-                if self._tails < MAX_TAILS and mark.end <= self._max_log_bytes:
-                    return self._tail(content, mark)
+                content, position = read_since(self._database, self._position)
+                if self._tails < MAX_TAILS and position.end <= self._max_log_bytes:
+                    return self._tail(content, position)
         return self._base(connection)
 
-    def _tail(self, content: bytes, mark: Mark) -> tuple[Copy, bytes]:
-        self._mark = mark
+    def _tail(self, content: bytes, position: Position) -> tuple[Copy, bytes]:
+        self._position = position
         self._tails += bool(content)
         return Copy.of(self._generation, self._tails, content), content
 
     def _base(self, connection: sqlite3.Connection) -> tuple[Copy, bytes]:
-        """The whole file, once the log is taken into it and empty."""
+        """Checkpoint the WAL, and return the whole file as a base."""
         busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
-            raise Unavailable("the database is being read for too long")
+            raise Unavailable("a long read keeps the database from being copied")
         content = self._database.read_bytes()
         if not content:
-            # Nothing to put is not nothing new: whoever waits was answered for what is gone.
+            # The file was emptied under its owner: acknowledged changes are gone.
             raise Unavailable("the database's file is empty")
         self._generation = Generation(self._generation.epoch, self._generation.base + 1)
-        self._mark, self._tails = Mark(), 0
-        self._max_log_bytes = max(_LEAST_LOG_BYTES, len(content))
-        self._in_doubt = False
+        self._position, self._tails = Position(), 0
+        self._max_log_bytes = max(_MIN_LOG_BYTES, len(content))
+        self._needs_base = False
         return Copy.of(self._generation, 0, content), content
 
-    def _prune(self, kept: Generation) -> None:
-        """The generation before this one stays, should the new base turn out to be damaged."""
-        before, self._before = self._before, kept
-        if before is None:
+    def _prune(self, current: Generation) -> None:
+        """Delete generations before the previous one, kept in case the new base is corrupt."""
+        previous, self._previous = self._previous, current
+        if previous is None:
             return
         try:
-            old = {c.generation for c in read_names(self._shelf.names()) if c.generation < before}
+            old = {c.generation for c in read_names(self._blobs.names()) if c.generation < previous}
             for generation in sorted(old):
-                self._shelf.delete(generation.prefix)
+                self._blobs.delete(generation.prefix)
         except Unavailable as error:
             log.warning("old copies could not be removed", error=error)

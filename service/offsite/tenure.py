@@ -1,4 +1,4 @@
-"""One epoch of one container: from the ownership taken and the database restored to its release."""
+"""One epoch of one container: take the ownership, restore the database, renew, release."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,56 +19,56 @@ log = Log(__name__)
 
 @dataclass(frozen=True)
 class Replica:
-    """Where a database is kept, and for how long an owner may be silent."""
+    """The offsite storage of a database, and the length of an owner's lease."""
 
-    shelf: BlobStore
-    register: KeyValue
+    blobs: BlobStore
+    entries: KeyValue
     database: Path
-    lasts: timedelta
+    lease: timedelta
 
     def take(self, holder: str, clock: Clock) -> "Tenure | None":
-        """Own the database, which then lies restored at its path; None while another owns it.
+        """Take the ownership and restore the database; None while another container owns it.
         Raises Unavailable."""
-        known = newest_epoch(read_names(self.shelf.names()))
-        ownership = Ownership(self.register, holder, clock, self.lasts)
-        if not ownership.take(known):
+        epoch = newest_epoch(read_names(self.blobs.names()))
+        ownership = Ownership(self.entries, holder, clock, self.lease)
+        if not ownership.take(epoch):
             return None
         tenure = Tenure(ownership)
         try:
-            restored = restore(self.shelf, self.database, ownership.epoch)
+            generation = restore(self.blobs, self.database, ownership.epoch)
         except BaseException:
             tenure.end()
             raise
-        tenure.shipping = Shipping(self.shelf, ownership, self.database, restored)
+        tenure.shipping = Shipping(self.blobs, ownership, self.database, generation)
         return tenure
 
 
 class Tenure:
-    """Renews the ownership until it ends."""
+    """Renews the ownership in a thread until `end`."""
 
     shipping: Shipping
 
     def __init__(self, ownership: Ownership) -> None:
         self._ownership = ownership
-        self._over = Event()
+        self._ended = Event()
         self._thread = Thread(target=self._renew, name="owner", daemon=True)
         self._thread.start()
 
     @property
-    def held(self) -> bool:
-        return self._ownership.held
+    def is_owner(self) -> bool:
+        return self._ownership.is_owner
 
     def end(self) -> None:
-        """Call it once nothing more is written."""
-        self._over.set()
+        """Release the ownership; call it after the last write."""
+        self._ended.set()
         self._thread.join()
         try:
             self._ownership.release()
         except Unavailable as error:
-            log.warning("database could not be released; its time runs out", error=error)
+            log.warning("ownership could not be released; its lease expires by itself", error=error)
 
     def _renew(self) -> None:
-        while not self._over.wait(self._ownership.pause_seconds):
+        while not self._ended.wait(self._ownership.pause_seconds):
             try:
                 self._ownership.renew()
             except Unavailable as error:

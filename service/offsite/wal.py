@@ -1,4 +1,4 @@
-"""SQLite's write-ahead log as bytes: where its last commit ends. https://sqlite.org/walformat.html"""
+"""Read SQLite's write-ahead log up to its last commit. https://sqlite.org/walformat.html"""
 
 import struct
 from dataclasses import dataclass
@@ -10,54 +10,54 @@ _FRAME = struct.Struct(">4xI8s8x")  # pages after a commit, or 0; salts
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A place in a log, at which a transaction ends. Another salt is another log."""
+class Position:
+    """An offset in a WAL at which a transaction ends; another salt means another WAL."""
 
     end: int = 0
     salt: bytes = b""
 
 
 class LogReplaced(Exception):
-    """The log is not the one in which the mark was made."""
+    """The WAL began anew since the position was read."""
 
 
-def log_of(database: Path) -> Path:
+def wal_path(database: Path) -> Path:
     return database.with_name(f"{database.name}-wal")
 
 
-def read_on(database: Path, mark: Mark) -> tuple[bytes, Mark]:
-    """What was committed after `mark`, as the bytes of the log, and where that ends.
+def read_since(database: Path, position: Position) -> tuple[bytes, Position]:
+    """Return the WAL's bytes committed after `position`, and the position of their end.
 
-    Nobody may write meanwhile. Raises LogReplaced when the log began anew since.
+    Nothing may write meanwhile. Raises LogReplaced if the WAL began anew.
     """
     try:
-        with log_of(database).open("rb") as file:
-            new = _last_commit(file, mark)
-            file.seek(mark.end)
-            return file.read(new.end - mark.end), new
+        with wal_path(database).open("rb") as file:
+            end = _last_commit(file, position)
+            file.seek(position.end)
+            return file.read(end.end - position.end), end
     except FileNotFoundError:
-        if mark.end:
+        if position.end:
             raise LogReplaced from None
-        return b"", mark
+        return b"", position
 
 
-def _last_commit(file: BinaryIO, mark: Mark) -> Mark:
-    """What a transaction that was undone left behind lies after the last commit, or under it."""
-    header = file.read(_HEADER.size)
-    if len(header) < _HEADER.size:
-        if mark.end:
+def _last_commit(file: BinaryIO, position: Position) -> Position:
+    """Find the end of the last commit; frames of a rolled back transaction may follow it."""
+    start = file.read(_HEADER.size)
+    if len(start) < _HEADER.size:
+        if position.end:
             raise LogReplaced
-        return mark
-    page_bytes, salt = _HEADER.unpack(header)
-    if mark.end and salt != mark.salt:
+        return position
+    page_bytes, salt = _HEADER.unpack(start)
+    if position.end and salt != position.salt:
         raise LogReplaced
-    place = max(mark.end, _HEADER.size)
-    last = mark.end
+    offset = max(position.end, _HEADER.size)
+    last = position.end
     while True:
-        file.seek(place)
+        file.seek(offset)
         frame = file.read(_FRAME.size)
-        if len(frame) < _FRAME.size or (told := _FRAME.unpack(frame))[1] != salt:
-            return Mark(last, salt)
-        place += _FRAME.size + page_bytes
-        if told[0]:
-            last = place
+        if len(frame) < _FRAME.size or (header := _FRAME.unpack(frame))[1] != salt:
+            return Position(last, salt)
+        offset += _FRAME.size + page_bytes
+        if header[0]:
+            last = offset

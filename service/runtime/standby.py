@@ -74,7 +74,7 @@ class Standby:
         with ExitStack() as stack:
             stack.callback(tenure.end)
             stack.enter_context(self._serve(tenure.shipping))
-            while tenure.held and not self._stop.wait(_CHECK_SECONDS):
+            while tenure.is_owner and not self._stop.wait(_CHECK_SECONDS):
                 pass
             with self._watchdog(self._max_end_seconds):
                 stack.close()

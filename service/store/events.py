@@ -35,7 +35,9 @@ def append(
         "created_at": now,
     }
     tx.notify(topics.of_all_jobs(key_id))
-    return EventId(tx.execute(sa.insert(_events).values(values).returning(_events.c.id)).scalar_one())
+    return EventId(
+        tx.execute(sa.insert(_events).values(values).returning(_events.c.id)).scalar_one()
+    )
 
 
 def forget_superseded(tx: Transaction, newest: EventId, job_id: JobId, kind: str) -> None:
@@ -70,9 +72,7 @@ def forget_of(tx: Transaction, job_id: JobId) -> None:
 
 def forget(tx: Transaction, before: datetime, *, size: int) -> int:
     """Delete up to `size` events recorded before that moment, with the same exception."""
-    old = (
-        sa.select(_events.c.id).where(_events.c.created_at < before, ~_is_needed()).limit(size)
-    )
+    old = sa.select(_events.c.id).where(_events.c.created_at < before, ~_is_needed()).limit(size)
     return tx.execute(sa.delete(_events).where(_events.c.id.in_(old))).rowcount
 
 

@@ -12,7 +12,7 @@ import pytest
 from service.cli import client as client_module
 from service.cli import download, phrases
 from service.cli.client import Client, Problem, Unreachable
-from service.cli.exits import Exit, Stop
+from service.cli.exits import CliError, Exit
 from service.cli.flags import Output
 
 JOB: dict[str, Any] = {
@@ -79,7 +79,7 @@ def serve() -> Iterator[Callable[..., Fake]]:
 def test_a_lost_answer_is_asked_for_again_with_the_same_idempotency_key(
     serve: Callable[..., Fake], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "_AGAIN_SECONDS", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(client_module, "_RETRY_SECONDS", (0.01, 0.01, 0.01))
 
     def lose_two(handler: BaseHTTPRequestHandler, number: int) -> None:
         if number > 2:
@@ -99,7 +99,7 @@ def test_what_nobody_can_have_heard_is_not_asked_for_again() -> None:
     with Client("http://127.0.0.1:9", None) as client, pytest.raises(Unreachable) as caught:
         client.submit("/generate-video", {"prompt": "x"})
 
-    assert not caught.value.heard
+    assert not caught.value.may_have_arrived
 
 
 def test_a_job_that_has_not_changed_is_not_sent_again(serve: Callable[..., Fake]) -> None:
@@ -127,7 +127,7 @@ def test_a_problem_carries_what_the_service_said(serve: Callable[..., Fake]) -> 
 
     problem = caught.value
     assert (problem.status, problem.code, problem.detail) == (422, "invalid_request", "d")
-    assert (problem.exit_code, str(problem)) == (Exit.REFUSED, "a\nb")
+    assert (problem.exit_code, str(problem)) == (Exit.INVALID, "a\nb")
 
 
 @pytest.mark.parametrize("status", [200, 404, 502])
@@ -136,7 +136,7 @@ def test_another_web_server_is_told_from_the_service(
 ) -> None:
     fake = serve(lambda handler, _number: answer(handler, status, b"<html>"))
 
-    with Client(fake.url, None) as client, pytest.raises(Stop) as caught:
+    with Client(fake.url, None) as client, pytest.raises(CliError) as caught:
         client.get("/")
 
     assert caught.value.exit_code is Exit.UNREACHABLE
@@ -153,7 +153,7 @@ def test_wrong_bytes_leave_no_file_and_the_key_stays_here(
         "result": {"video_url": f"{fake.url}/content", "sha256": "0" * 64},
     }
 
-    with Client(fake.url, "secret") as client, pytest.raises(Stop) as caught:
+    with Client(fake.url, "secret") as client, pytest.raises(CliError) as caught:
         download.download(client, job, Output(tmp_path / "clip.mp4"))
 
     assert caught.value.exit_code == code
@@ -174,11 +174,11 @@ def test_wrong_bytes_leave_no_file_and_the_key_stays_here(
             "job job_1 failed during decode: too big (oom); try `rushes retry job_1`",
         ),
         ({"status": "canceled"}, "job job_1 was canceled"),
-        ({"status": "expired"}, "job job_1 expired: no worker took it in time"),
+        ({"status": "expired"}, "job job_1 expired: no worker started it in time"),
     ],
 )  # fmt: skip
 def test_the_end_of_a_job_is_told_in_a_sentence(changes: dict[str, Any], sentence: str) -> None:
-    assert phrases.why(JOB | changes) == sentence
+    assert phrases.failure(JOB | changes) == sentence
 
 
 @pytest.mark.parametrize(
@@ -194,11 +194,11 @@ def test_the_end_of_a_job_is_told_in_a_sentence(changes: dict[str, Any], sentenc
         (
             {"status": "queued", "attempts": 0, "queue_position": 0},
             "queued",
-            "no worker is there for it yet",
+            "no worker for its model yet",
         ),
     ],
 )
 def test_progress_is_told_in_words(changes: dict[str, Any], doing: str, ahead: str) -> None:
     job = JOB | changes
 
-    assert (phrases.doing(job), phrases.ahead(job)) == (doing, ahead)
+    assert (phrases.activity(job), phrases.wait(job)) == (doing, ahead)

@@ -15,8 +15,8 @@ def test_help_names_every_exit_code(alone: Rushes) -> None:
     told = alone("--help")
 
     assert told.returncode == 0
-    for code, words in MEANING.items():
-        assert f"{code.value}  {words}" in told.stdout
+    for code, meaning in MEANING.items():
+        assert f"{code.value}  {meaning}" in told.stdout
 
 
 @pytest.mark.parametrize("words", ["video hello", "keys list"])
@@ -70,7 +70,7 @@ def test_the_doctor_looks_and_makes_nothing(alone: Rushes) -> None:
     told = alone("doctor")
 
     assert told.returncode == 0, told.stderr
-    assert "not yet made" in told.stdout
+    assert "not created yet" in told.stdout
     assert "! service: not running" in told.stdout
     assert list(alone.folder.iterdir()) == []
 
@@ -96,7 +96,7 @@ def test_text_that_is_not_utf8_is_told_in_one_line(rushes: Rushes, words: list[s
     refused = rushes(*words)
 
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr == r"'caf\xe9' cannot be sent: it is not UTF-8" + "\n"
+    assert refused.stderr == r"invalid argument 'caf\xe9': not UTF-8" + "\n"
 
 
 def test_a_wrong_address_is_told_in_our_words(alone: Rushes) -> None:

@@ -94,7 +94,7 @@ def test_the_doctor_finds_a_running_service_healthy(rushes: Rushes) -> None:
     assert told.returncode == 0, told.stderr
     lines = told.stdout.splitlines()
     assert [line for line in lines if not line.startswith(("✓ ", "! "))] == []
-    assert any(line.startswith("✓ API key: known at http://127.0.0.1:") for line in lines)
+    assert any(line.startswith("✓ API key: accepted by http://127.0.0.1:") for line in lines)
     assert any("is healthy" in line for line in lines)
 
 
@@ -150,5 +150,5 @@ def test_a_budget_is_given_by_name_or_id_and_taken_away(rushes: Rushes) -> None:
     assert by_name.stdout == f"{key_id} has $12.50 a month; $0.00 of 12.50 this month\n"
     assert json.loads(by_id.stdout)["budget"]["budget_usd"] is None
     assert (missing.returncode, missing.stderr) == (4, "no key nobody\n")
-    assert (wrong.returncode, "say 50, or none" in wrong.stderr) == (2, True)
+    assert (wrong.returncode, "such as 50, or none" in wrong.stderr) == (2, True)
     assert (ambiguous.returncode, "2 keys are called" in ambiguous.stderr) == (2, True)

@@ -117,7 +117,7 @@ def test_a_file_that_is_there_is_refused_before_anything_is_submitted(rushes: Ru
     refused = rushes(*submit)
 
     assert refused.returncode == 2
-    assert refused.stderr == "clip.mp4 is there already; --force overwrites it\n"  # and no job's id
+    assert refused.stderr == "clip.mp4 already exists; --force overwrites it\n"  # and no job's id
     assert kept.read_text() == "mine"
     assert rushes(*submit, "--force").returncode == 0
     assert kept.read_bytes()[4:8] == b"ftyp"
@@ -153,7 +153,7 @@ def test_refusals_speak_of_the_flags_that_were_typed(rushes: Rushes) -> None:
         (["--no-wait", "-o", "clip.mp4"], 2, "--no-wait"),
         (["--last-image", "nowhere.png"], 2, "--last-image"),
         (["--keyframe", "nowhere.png"], 2, "FRAME=FILE"),
-        (["--keyframe", "48=nowhere.png"], 2, "no file 'nowhere.png'"),
+        (["--keyframe", "48=nowhere.png"], 2, "'nowhere.png' is no file"),
         (["--image", "http://example.com/a.png"], 2, "https://"),
     ],
 )
@@ -204,7 +204,7 @@ def test_ctrl_c_on_a_terminal_asks_and_may_be_taken_back(rushes: Rushes) -> None
         video.communicate(timeout=20)
     os.close(ours)
     assert b"%" in shown
-    assert b"goes on" not in told
+    assert b"continues" not in told
     assert video.returncode == 130
 
 
@@ -225,7 +225,7 @@ def _read_until(terminal: int, word: bytes) -> bytes:
 def test_a_folder_that_is_not_there_is_told_before_anything_is_made(rushes: Rushes) -> None:
     refused = rushes("video", "A cat", *TINY, "-o", "typo/clip.mp4")
 
-    assert (refused.returncode, refused.stderr) == (2, "there is no folder typo\n")
+    assert (refused.returncode, refused.stderr) == (2, "no such folder: typo\n")
     assert not (rushes.folder / "typo").exists()
 
 
@@ -237,5 +237,5 @@ def test_a_file_that_cannot_be_written_is_told_in_one_line(rushes: Rushes) -> No
     assert refused.returncode == 1
     *_, told, hint = refused.stderr.splitlines()
     assert told == "cannot write clip.mp4: Is a directory"
-    assert re.fullmatch(r"the video is kept: rushes download job_\w+ -o ANOTHER_PLACE", hint)
+    assert re.fullmatch(r"the video is still there: rushes download job_\w+ -o ANOTHER_PLACE", hint)
     assert not (rushes.folder / "clip.mp4").exists()

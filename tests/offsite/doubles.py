@@ -1,4 +1,4 @@
-"""A shelf and a register in a folder that processes share, and what a test does to them."""
+"""A BlobStore and a KeyValue in a folder that processes share, and what a test does to them."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from service.offsite.ports import Entry
 
 
 @dataclass(frozen=True)
-class FolderShelf:
+class FolderBlobs:
     """A file appears whole, as on a Volume."""
 
     root: Path
@@ -38,7 +38,7 @@ class FolderShelf:
 
 
 @dataclass(frozen=True)
-class FolderRegister:
+class FolderEntries:
     root: Path
 
     def create(self, name: str, entry: Entry) -> bool:
@@ -76,9 +76,9 @@ def _replace(path: Path, content: bytes) -> None:
 
 @dataclass
 class Watched:
-    """A shelf that counts, can be held up or away, and lets a test act around a put."""
+    """A blob store that counts, can be held up or away, and lets a test act around a put."""
 
-    shelf: FolderShelf
+    blobs: FolderBlobs
     puts: list[str] = field(default_factory=list)
     away: bool = False
     lose_answer: bool = False
@@ -97,13 +97,13 @@ class Watched:
 
     def names(self) -> list[str]:
         self._reach()
-        return self.shelf.names()
+        return self.blobs.names()
 
     def put(self, name: str, content: bytes) -> None:
         self._reach()
         self.before_put()
         assert self.open.wait(30)
-        self.shelf.put(name, content)
+        self.blobs.put(name, content)
         self.puts.append(name)
         self.after_put()
         if self.lose_answer:
@@ -111,12 +111,12 @@ class Watched:
 
     def get(self, name: str) -> bytes | None:
         self._reach()
-        return self.shelf.get(name)
+        return self.blobs.get(name)
 
     def delete(self, prefix: str) -> None:
         self._reach()
-        self.shelf.delete(prefix)
+        self.blobs.delete(prefix)
 
     def _reach(self) -> None:
         if self.away:
-            raise Unavailable("the shelf is away")
+            raise Unavailable("the blob store is away")

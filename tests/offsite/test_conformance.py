@@ -1,4 +1,4 @@
-"""What every shelf and every register does: ours of Modal, and the doubles that tests use."""
+"""What every BlobStore and every KeyValue does: ours of Modal, and the doubles that tests use."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from dev.loopback_modal.harness import loopback_modal, why_not
 from service.domain.errors import Unavailable
 from service.offsite.on_modal import DictKeyValue, VolumeBlobStore
 from service.offsite.ports import BlobStore, KeyValue
-from tests.offsite.doubles import FolderRegister, FolderShelf
+from tests.offsite.doubles import FolderBlobs, FolderEntries
 
 Pair = tuple[BlobStore, KeyValue]
 
@@ -40,77 +40,75 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
     if request.param == "modal":
         found: Pair = request.getfixturevalue("on_modal")
         return found
-    return FolderShelf(tmp_path / "shelf"), FolderRegister(tmp_path / "register")
+    return FolderBlobs(tmp_path / "blobs"), FolderEntries(tmp_path / "entries")
 
 
 @pytest.fixture
-def shelf(pair: Pair) -> BlobStore:
+def blobs(pair: Pair) -> BlobStore:
     return pair[0]
 
 
 @pytest.fixture
-def register(pair: Pair) -> KeyValue:
+def entries(pair: Pair) -> KeyValue:
     return pair[1]
 
 
-def test_what_was_put_is_there_and_named(shelf: BlobStore) -> None:
+def test_what_was_put_is_there_and_named(blobs: BlobStore) -> None:
     folder = uuid4().hex
     large = bytes(range(256)) * 40_000  # more than one of a Volume's blocks
 
-    shelf.put(f"{folder}/a.db", large)
-    shelf.put(f"{folder}/b.wal", b"")
+    blobs.put(f"{folder}/a.db", large)
+    blobs.put(f"{folder}/b.wal", b"")
 
-    assert shelf.get(f"{folder}/a.db") == large
-    assert shelf.get(f"{folder}/b.wal") == b""
-    assert {f"{folder}/a.db", f"{folder}/b.wal"} <= set(shelf.names())
-
-
-def test_what_is_not_there_is_none(shelf: BlobStore) -> None:
-    assert shelf.get(f"{uuid4().hex}/a.db") is None
+    assert blobs.get(f"{folder}/a.db") == large
+    assert blobs.get(f"{folder}/b.wal") == b""
+    assert {f"{folder}/a.db", f"{folder}/b.wal"} <= set(blobs.names())
 
 
-def test_a_put_that_is_sent_again_changes_nothing(shelf: BlobStore) -> None:
+def test_what_is_not_there_is_none(blobs: BlobStore) -> None:
+    assert blobs.get(f"{uuid4().hex}/a.db") is None
+
+
+def test_a_put_that_is_sent_again_changes_nothing(blobs: BlobStore) -> None:
     name = f"{uuid4().hex}/a.db"
 
-    shelf.put(name, b"one")
-    shelf.put(name, b"one")
+    blobs.put(name, b"one")
+    blobs.put(name, b"one")
 
-    assert shelf.get(name) == b"one"
+    assert blobs.get(name) == b"one"
 
 
-def test_a_folder_is_deleted_with_all_that_is_in_it(shelf: BlobStore) -> None:
+def test_a_folder_is_deleted_with_all_that_is_in_it(blobs: BlobStore) -> None:
     gone, kept = uuid4().hex, uuid4().hex
     for folder in (gone, kept):
-        shelf.put(f"{folder}/a.db", b"a")
-        shelf.put(f"{folder}/b.wal", b"b")
+        blobs.put(f"{folder}/a.db", b"a")
+        blobs.put(f"{folder}/b.wal", b"b")
 
-    shelf.delete(gone)
-    shelf.delete(gone)
+    blobs.delete(gone)
+    blobs.delete(gone)
 
-    assert not any(name.startswith(f"{gone}/") for name in shelf.names())
-    assert shelf.get(f"{kept}/a.db") == b"a"
+    assert not any(name.startswith(f"{gone}/") for name in blobs.names())
+    assert blobs.get(f"{kept}/a.db") == b"a"
 
 
-def test_an_entry_is_created_once(register: KeyValue) -> None:
+def test_an_entry_is_created_once(entries: KeyValue) -> None:
     name = uuid4().hex
 
-    assert register.read(name) is None
+    assert entries.read(name) is None
     with ThreadPoolExecutor(8) as pool:
-        told = list(
-            pool.map(lambda n: register.create(name, {"holder": n, "until": 1.5}), range(8))
-        )
+        told = list(pool.map(lambda n: entries.create(name, {"holder": n, "until": 1.5}), range(8)))
 
     assert sorted(told) == [False] * 7 + [True]
-    assert register.read(name) == {"holder": told.index(True), "until": 1.5}
+    assert entries.read(name) == {"holder": told.index(True), "until": 1.5}
 
 
-def test_an_entry_is_written_over(register: KeyValue) -> None:
+def test_an_entry_is_written_over(entries: KeyValue) -> None:
     name = uuid4().hex
-    register.create(name, {"holder": "a", "until": 1.0})
+    entries.create(name, {"holder": "a", "until": 1.0})
 
-    register.write(name, {"holder": "a", "until": 2.0})
+    entries.write(name, {"holder": "a", "until": 2.0})
 
-    assert register.read(name) == {"holder": "a", "until": 2.0}
+    assert entries.read(name) == {"holder": "a", "until": 2.0}
 
 
 def test_a_modal_that_does_not_answer_is_unavailable() -> None:

@@ -9,7 +9,7 @@ import pytest
 from service.domain.errors import Unavailable
 from service.offsite.ownership import Ownership
 from tests.make import FakeClock
-from tests.offsite.doubles import FolderRegister
+from tests.offsite.doubles import FolderEntries
 
 LASTS = timedelta(seconds=15)
 
@@ -19,7 +19,7 @@ class Container:
     """One with a clock of its own, which may be wrong."""
 
     name: str
-    register: FolderRegister
+    entries: FolderEntries
     wall: FakeClock = field(default_factory=FakeClock)
     steady: float = 100.0
 
@@ -27,21 +27,21 @@ class Container:
         self.ownership = self.fresh()
 
     def fresh(self) -> Ownership:
-        return Ownership(self.register, self.name, self.wall, LASTS, lambda: self.steady)
+        return Ownership(self.entries, self.name, self.wall, LASTS, lambda: self.steady)
 
     def wait(self, seconds: float) -> None:
         self.wall.advance(seconds)
         self.steady += seconds
 
-    def take(self, known: int = 0) -> bool:
+    def take(self, min_epoch: int = 0) -> bool:
         self.ownership = self.fresh()
-        return self.ownership.take(known)
+        return self.ownership.take(min_epoch)
 
 
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Container, Container]:
-    register = FolderRegister(tmp_path)
-    return Container("a", register), Container("b", register)
+    entries = FolderEntries(tmp_path)
+    return Container("a", entries), Container("b", entries)
 
 
 Pair = tuple[Container, Container]
@@ -57,20 +57,20 @@ def test_one_of_two_owns_it(pair: Pair) -> None:
 
     assert (first.take(), second.take()) == (True, False)
 
-    assert (first.ownership.held, second.ownership.held) == (True, False)
+    assert (first.ownership.is_owner, second.ownership.is_owner) == (True, False)
 
 
 def test_of_two_that_begin_the_same_epoch_one_does(pair: Pair) -> None:
     first, second = pair
-    create = first.register.create
+    create = first.entries.create
     told: list[bool] = []
 
-    class Late(FolderRegister):
+    class Late(FolderEntries):
         def create(self, name, entry):  # type: ignore[no-untyped-def]
             told.append(first.take())  # between the look and the act of the second
             return create(name, entry)
 
-    second.register = Late(first.register.root)
+    second.entries = Late(first.entries.root)
 
     assert not second.take()
     assert told == [True]
@@ -85,7 +85,7 @@ def test_an_owner_that_renews_keeps_it(pair: Pair) -> None:
         first.ownership.renew()
         assert not second.take()
 
-    assert first.ownership.held
+    assert first.ownership.is_owner
 
 
 def test_one_that_cannot_renew_stops_before_another_may_begin(pair: Pair) -> None:
@@ -93,7 +93,7 @@ def test_one_that_cannot_renew_stops_before_another_may_begin(pair: Pair) -> Non
     first.take()
 
     wait(pair, 15)
-    assert not first.ownership.held
+    assert not first.ownership.is_owner
     assert not second.take(), "not within the margin"
     wait(pair, 5.1)
 
@@ -113,7 +113,7 @@ def test_clocks_that_differ_by_less_than_the_margin_do_no_harm(pair: Pair, skew:
         wait(pair, 0.5)
         waited += 0.5
 
-    assert not first.ownership.held
+    assert not first.ownership.is_owner
     assert waited >= 15
 
 
@@ -127,7 +127,7 @@ def test_a_clock_far_off_takes_it_but_the_old_owner_answers_for_nothing_more(pai
 
     with pytest.raises(Unavailable):
         first.ownership.confirm()
-    assert not first.ownership.held
+    assert not first.ownership.is_owner
     second.ownership.confirm()
 
 
@@ -138,7 +138,7 @@ def test_what_has_run_out_is_not_renewed(pair: Pair) -> None:
     wait(pair, 16)
     first.ownership.renew()
 
-    assert not first.ownership.held
+    assert not first.ownership.is_owner
     with pytest.raises(Unavailable):
         first.ownership.confirm()
 
@@ -147,18 +147,18 @@ def test_a_renewal_that_took_too_long_does_not_count(pair: Pair) -> None:
     first, second = pair
     first.take()
 
-    class Slow(FolderRegister):
+    class Slow(FolderEntries):
         def write(self, name, entry):  # type: ignore[no-untyped-def]
             wait(pair, 25)
             assert second.take()
             super().write(name, entry)
 
-    first.ownership._register = Slow(first.register.root)
+    first.ownership._entries = Slow(first.entries.root)
     wait(pair, 5)
     first.ownership.renew()
 
-    assert not first.ownership.held
-    assert second.ownership.held
+    assert not first.ownership.is_owner
+    assert second.ownership.is_owner
 
 
 def test_a_machine_that_was_put_to_sleep_no_longer_owns_it(pair: Pair) -> None:
@@ -167,7 +167,7 @@ def test_a_machine_that_was_put_to_sleep_no_longer_owns_it(pair: Pair) -> None:
 
     first.wall.advance(3600)  # its steady clock stood still
 
-    assert not first.ownership.held
+    assert not first.ownership.is_owner
 
 
 def test_what_is_released_can_be_taken_at_once(pair: Pair) -> None:
@@ -176,7 +176,7 @@ def test_what_is_released_can_be_taken_at_once(pair: Pair) -> None:
 
     first.ownership.release()
 
-    assert not first.ownership.held
+    assert not first.ownership.is_owner
     assert second.take()
 
 
@@ -188,14 +188,14 @@ def test_a_late_release_takes_nothing_from_the_next_owner(pair: Pair) -> None:
 
     first.ownership.release()
 
-    assert second.ownership.held
+    assert second.ownership.is_owner
     assert not first.take()
 
 
-def test_an_epoch_follows_those_on_the_shelf_though_the_register_forgot(pair: Pair) -> None:
+def test_an_epoch_follows_those_in_the_blobs_though_its_entry_is_gone(pair: Pair) -> None:
     first, second = pair
 
-    assert first.take(known=57)
-    assert not second.take(known=57)
+    assert first.take(min_epoch=57)
+    assert not second.take(min_epoch=57)
 
     assert first.ownership.epoch == 58

@@ -9,7 +9,7 @@ from service.domain.ids import KeyId
 from service.offsite.generations import Copy, Generation, read_names, states
 from service.offsite.restore import restore
 from service.offsite.shipping import MAX_TAILS
-from tests.offsite.doubles import FolderShelf
+from tests.offsite.doubles import FolderBlobs
 from tests.offsite.world import Node, World
 
 
@@ -18,8 +18,8 @@ def files(world: World, node: Node, key: KeyId) -> dict[int, Path]:
     """The files of the first generation by their number; five jobs, the last with tail 6."""
     for number in range(5):
         node.submit(key, f"n{number}")
-    root = world.shelf.shelf.root
-    return {copy.tail: root / copy.name for copy in read_names(world.shelf.names())}
+    root = world.blobs.blobs.root
+    return {copy.tail: root / copy.name for copy in read_names(world.blobs.names())}
 
 
 def restored_jobs(world: World) -> int:
@@ -30,7 +30,7 @@ def test_where_nothing_was_kept_nothing_is_restored(tmp_path: Path) -> None:
     old = tmp_path / "offsite.db"
     old.write_bytes(b"of an earlier life")
 
-    assert restore(FolderShelf(tmp_path / "shelf"), old, 1) is None
+    assert restore(FolderBlobs(tmp_path / "blobs"), old, 1) is None
 
     assert not old.exists()
 
@@ -62,10 +62,10 @@ def test_a_damaged_base_gives_way_to_the_generation_before(
 ) -> None:
     for number in range(MAX_TAILS + 3):
         node.submit(key, f"n{number}")
-    copies = read_names(world.shelf.names())
+    copies = read_names(world.blobs.names())
     base = next(c for c in copies if c.generation == Generation(1, 2) and c.tail == 0)
     tails = sum(1 for c in copies if c.generation == Generation(1, 1) and c.tail)
-    path = world.shelf.shelf.root / base.name
+    path = world.blobs.blobs.root / base.name
     content = path.read_bytes()
 
     if damage == "gone":
@@ -83,20 +83,20 @@ def test_a_base_that_is_whole_but_no_sound_database_gives_way(
     content = bytearray(files[0].read_bytes())
     content[100:30_000] = b"x" * 29_900
     broken = Copy.of(Generation(2, 1), 0, bytes(content))
-    world.shelf.put(broken.name, bytes(content))
-    world.register.create("epoch-00000002", {"holder": "x", "until": 0})
+    world.blobs.put(broken.name, bytes(content))
+    world.entries.create("epoch-00000002", {"holder": "x", "until": 0})
 
     assert restored_jobs(world) == 5
 
 
 def test_where_no_copy_is_sound_none_is_thrown_away(world: World, files: dict[int, Path]) -> None:
     files[0].write_bytes(b"nothing of the kind")
-    before = set(world.shelf.names())
+    before = set(world.blobs.names())
 
     with pytest.raises(Unavailable):
         world.take("b", world.later())
 
-    assert set(world.shelf.names()) == before
+    assert set(world.blobs.names()) == before
     with pytest.raises(Unavailable):  # it is released, so that the next may try at once
         world.take("c", world.later())
 
@@ -116,7 +116,7 @@ def test_an_epoch_that_another_has_kept_something_under_is_not_ours(
     world: World, files: dict[int, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(Unavailable):
-        restore(world.shelf, tmp_path / "x.db", 1)
+        restore(world.blobs, tmp_path / "x.db", 1)
 
 
 def test_states_are_ordered_by_epoch_then_base() -> None:

@@ -34,7 +34,7 @@ def rename(node: Node, name: str) -> Any:
 
 
 def generations(world: World) -> set[Generation]:
-    return {copy.generation for copy in read_names(world.shelf.names())}
+    return {copy.generation for copy in read_names(world.blobs.names())}
 
 
 def test_an_answered_submit_survives_its_container(world: World, node: Node, key: KeyId) -> None:
@@ -52,43 +52,43 @@ def test_each_kept_state_holds_what_was_answered_by_then(
     states: list[tuple[set[str], set[str]]] = []
     for i in range(6):
         acknowledged.append(node.submit(key, f"n{i}"))
-        states.append((set(world.shelf.names()), set(acknowledged)))
+        states.append((set(world.blobs.names()), set(acknowledged)))
 
     for number, (names, expected) in enumerate(states):
         elsewhere = World(world.root / f"state-{number}", world.migrated)
         for name in names:
-            elsewhere.shelf.shelf.put(name, world.shelf.shelf.get(name) or b"")
+            elsewhere.blobs.blobs.put(name, world.blobs.blobs.get(name) or b"")
         found = elsewhere.must_take("x")
         assert found.jobs() == expected
         elsewhere.close()
 
 
 def test_one_shipment_serves_all_that_wait_for_it(world: World, node: Node, key: KeyId) -> None:
-    before = len(world.shelf.puts)
-    world.shelf.open.clear()
+    before = len(world.blobs.puts)
+    world.blobs.open.clear()
 
     answers = [node.begin_submit(key, f"n{i}") for i in range(30)]
     until(lambda: len(node.db.read(lambda tx: tx.execute(COUNT).all())) == 30)
     assert not any(answer.done() for answer in answers)
-    world.shelf.open.set()
+    world.blobs.open.set()
     wait(answers, 30)
 
     assert len({answer.result().job.id for answer in answers}) == 30
-    assert len(world.shelf.puts) - before <= 2
+    assert len(world.blobs.puts) - before <= 2
 
 
 COUNT = sa.text("SELECT id FROM jobs")
 
 
 def test_a_soft_change_waits_for_no_shipment(world: World, node: Node, key: KeyId) -> None:
-    world.shelf.open.clear()
+    world.blobs.open.clear()
     hard = node.begin_submit(key, "n")
 
     rename(node, "soft").result(10)
 
     with pytest.raises(StillWaiting):
         hard.result(0.05)
-    world.shelf.open.set()
+    world.blobs.open.set()
     hard.result(30)
 
 
@@ -96,7 +96,7 @@ def test_a_change_of_nothing_waits_for_what_was_committed_before_it(
     world: World, node: Node, key: KeyId
 ) -> None:
     """So that an answer which rests on what was only read can be made as durable as that."""
-    world.shelf.open.clear()
+    world.blobs.open.clear()
     hard = node.begin_submit(key, "n")
     until(lambda: len(node.db.read(lambda tx: tx.execute(COUNT).all())) == 1)
 
@@ -104,7 +104,7 @@ def test_a_change_of_nothing_waits_for_what_was_committed_before_it(
 
     with pytest.raises(StillWaiting):
         looked.result(0.2)
-    world.shelf.open.set()
+    world.blobs.open.set()
     assert len(looked.result(30)) == 1
     assert hard.done()
 
@@ -126,9 +126,9 @@ def test_whoever_no_longer_owns_the_database_neither_shows_nor_changes_anything(
 def test_soft_changes_alone_are_not_shipped_but_go_with_the_next_and_at_the_end(
     world: World, node: Node, key: KeyId
 ) -> None:
-    before = len(world.shelf.puts)
+    before = len(world.blobs.puts)
     rename(node, "one").result(10)
-    assert len(world.shelf.puts) == before
+    assert len(world.blobs.puts) == before
     node.submit(key, "n")
     rename(node, "two").result(10)
 
@@ -140,31 +140,31 @@ def test_soft_changes_alone_are_not_shipped_but_go_with_the_next_and_at_the_end(
 
 
 def test_a_change_is_told_once_it_is_offsite(world: World, node: Node, key: KeyId) -> None:
-    world.shelf.open.clear()
+    world.blobs.open.clear()
     node.told.clear()
 
     answer = node.begin_submit(key, "n")
     until(lambda: len(node.db.read(lambda tx: tx.execute(COUNT).all())) == 1)
     assert not node.told
-    world.shelf.open.set()
+    world.blobs.open.set()
     answer.result(30)
 
     assert "queue:slate" in node.told
 
 
-def test_while_the_shelf_is_away_nothing_is_answered_and_nothing_shown(
+def test_while_the_blob_store_is_away_nothing_is_answered_and_nothing_shown(
     world: World, node: Node, key: KeyId
 ) -> None:
     earlier = node.submit(key, "earlier")
-    world.shelf.away = True
+    world.blobs.away = True
 
     with pytest.raises(Unavailable):
         node.submit(key, "n")
     with pytest.raises(Unavailable):
         node.jobs()
 
-    world.shelf.away = False
-    until(lambda: not node.tenure.shipping.behind)  # by itself
+    world.blobs.away = False
+    until(lambda: not node.tenure.shipping.is_behind)  # by itself
     until(lambda: "queue:slate" in node.told)
     again = node.submit(key, "n")
     assert node.jobs() == {earlier, again}
@@ -173,10 +173,10 @@ def test_while_the_shelf_is_away_nothing_is_answered_and_nothing_shown(
 
 def test_a_put_whose_answer_is_lost_breaks_no_history(world: World, node: Node, key: KeyId) -> None:
     acknowledged = {node.submit(key, "n0")}
-    world.shelf.lose_answer = True
+    world.blobs.lose_answer = True
     with pytest.raises(Unavailable):
         node.submit(key, "n1")
-    world.shelf.lose_answer = False
+    world.blobs.lose_answer = False
 
     acknowledged |= {node.submit(key, f"n{i}") for i in range(1, 5)}
 
@@ -191,10 +191,10 @@ def test_an_owner_that_is_followed_within_a_shipment_answers_for_nothing(
     followers: list[Node] = []
 
     def follow() -> None:
-        world.shelf.before_put = world.shelf.after_put = lambda: None
+        world.blobs.before_put = world.blobs.after_put = lambda: None
         followers.append(world.must_take("b", world.later()))
 
-    setattr(world.shelf, moment, follow)
+    setattr(world.blobs, moment, follow)
     with pytest.raises(Unavailable):
         node.submit(key, "late")
 
@@ -219,13 +219,13 @@ def test_a_late_owner_that_ships_on_changes_no_history(
 ) -> None:
     """It was held up for so long that two others came after it, and still puts its files."""
     acknowledged = {node.submit(key, "n0")}
-    world.shelf.open.clear()
+    world.blobs.open.clear()
     putting = Event()
-    world.shelf.before_put = putting.set
+    world.blobs.before_put = putting.set
     late = node.begin_submit(key, "late")
     assert putting.wait(20)
 
-    world.shelf, held_up = type(world.shelf)(world.shelf.shelf), world.shelf
+    world.blobs, held_up = type(world.blobs)(world.blobs.blobs), world.blobs
     second = world.must_take("b", world.later())
     acknowledged.add(second.submit(key, "n1"))
     held_up.open.set()
@@ -269,11 +269,11 @@ def test_a_log_that_grew_large_is_followed_by_a_base(world: World, node: Node, k
 
 
 def test_a_container_without_the_ownership_touches_nothing(world: World, node: Node) -> None:
-    before = set(world.shelf.names())
+    before = set(world.blobs.names())
 
     assert world.take("b") is None
 
-    assert set(world.shelf.names()) == before
+    assert set(world.blobs.names()) == before
     assert not world.home("b").database.exists()
 
 

@@ -18,7 +18,7 @@ from service.offsite.tenure import Replica
 from service.runtime.standby import Standby
 from service.settings import Settings
 from tests.api.world import KEY, WORKER_TOKEN
-from tests.offsite.doubles import FolderRegister, FolderShelf, Watched
+from tests.offsite.doubles import FolderBlobs, FolderEntries, Watched
 
 ASK = {"prompt": "a red ball", "width": 64, "height": 64, "num_frames": 2}
 
@@ -29,8 +29,8 @@ class Place:
     def __init__(self, root: Path, lasts: float = 30.0) -> None:
         self.root = root
         self.lasts = timedelta(seconds=lasts)
-        self.shelf = Watched(FolderShelf(root / "shelf"))
-        self.register = FolderRegister(root / "register")
+        self.blobs = Watched(FolderBlobs(root / "blobs"))
+        self.entries = FolderEntries(root / "entries")
 
     @contextmanager
     def process(self, name: str) -> Iterator[TestClient]:
@@ -44,7 +44,7 @@ class Place:
             min_free_bytes=0,
         )
         settings.data_dir.mkdir()
-        home = Replica(self.shelf, self.register, settings.offsite_path, self.lasts)
+        home = Replica(self.blobs, self.entries, settings.offsite_path, self.lasts)
         with TestClient(build(settings, replica=home), raise_server_exceptions=False) as client:
             client.headers["Authorization"] = f"Bearer {KEY}"
             yield client
@@ -82,7 +82,7 @@ def test_one_serves_and_the_other_answers_503_and_writes_nothing(place: Place) -
         until(lambda: ready(first) or ready(second))
         owner, other = (first, second) if ready(first) else (second, first)
         submit(owner)
-        before = {name: place.shelf.get(name) for name in place.shelf.names()}
+        before = {name: place.blobs.get(name) for name in place.blobs.names()}
 
         asked = [
             other.post("/generate-video", json=ASK),
@@ -101,7 +101,7 @@ def test_one_serves_and_the_other_answers_503_and_writes_nothing(place: Place) -
         assert asked[0].json()["code"] == "unavailable"
         assert asked[-1].json()["status"] == "unhealthy"
         assert other.get("/livez").status_code == 200
-        assert {name: place.shelf.get(name) for name in place.shelf.names()} == before
+        assert {name: place.blobs.get(name) for name in place.blobs.names()} == before
 
 
 def test_the_next_goes_on_where_the_last_left_off(place: Place) -> None:
@@ -124,24 +124,24 @@ def test_a_service_that_loses_the_database_takes_it_again(place: Place) -> None:
         made = {submit(client)}
 
         # Somebody far ahead in time took it, and is done with it.
-        place.register.create("epoch-00000002", {"holder": "x", "until": 0})
+        place.entries.create("epoch-00000002", {"holder": "x", "until": 0})
         until(lambda: client.post("/generate-video", json=ASK).status_code == 503)
         until(lambda: ready(client))
 
         assert made <= listed(client)
         made.add(submit(client))
-        assert place.register.read("epoch-00000003") is not None
+        assert place.entries.read("epoch-00000003") is not None
 
 
-def test_while_the_shelf_is_away_it_answers_503_and_comes_back(place: Place) -> None:
+def test_while_the_blob_store_is_away_it_answers_503_and_comes_back(place: Place) -> None:
     with place.process("a") as client:
         until(lambda: ready(client))
         made = submit(client)
 
-        place.shelf.away = True
+        place.blobs.away = True
         assert client.post("/generate-video", json=ASK).status_code == 503
         assert client.get("/health").status_code == 503
-        place.shelf.away = False
+        place.blobs.away = False
 
         until(lambda: ready(client))
         assert made in listed(client)
@@ -151,7 +151,7 @@ def test_one_that_cannot_stop_gives_up(place: Place) -> None:
     """Say a put that is never answered: the process must not stay and answer 503 for ever."""
     gave_up = Event()
     hanging = Event()
-    home = Replica(place.shelf, place.register, place.root / "x.db", place.lasts)
+    home = Replica(place.blobs, place.entries, place.root / "x.db", place.lasts)
 
     @contextmanager
     def serve(_: Shipping) -> Iterator[None]:
@@ -162,7 +162,7 @@ def test_one_that_cannot_stop_gives_up(place: Place) -> None:
         lambda: home.take("a", utc_now), serve, max_end_seconds=0.05, abort=gave_up.set
     )
     standby.start()
-    until(lambda: place.register.read("epoch-00000001"))
+    until(lambda: place.entries.read("epoch-00000001"))
     stopping = Thread(target=standby.stop)
     stopping.start()
 

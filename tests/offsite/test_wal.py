@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.offsite.wal import LogReplaced, Mark, log_of, read_on
+from service.offsite.wal import LogReplaced, Position, read_since, wal_path
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def connection(database: Path) -> Iterator[sqlite3.Connection]:
 def rows(folder: Path, base: bytes, log: bytes) -> list[int]:
     copy = folder / "copy.db"
     copy.write_bytes(base)
-    log_of(copy).write_bytes(log)
+    wal_path(copy).write_bytes(log)
     with closing(sqlite3.connect(copy)) as found:
         assert found.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         numbers = [row[0] for row in found.execute("SELECT n FROM t ORDER BY n")]
@@ -38,7 +38,7 @@ def rows(folder: Path, base: bytes, log: bytes) -> list[int]:
 
 
 def test_an_empty_log_has_nothing(connection: sqlite3.Connection, database: Path) -> None:
-    assert read_on(database, Mark()) == (b"", Mark())
+    assert read_since(database, Position()) == (b"", Position())
 
 
 def test_the_pieces_of_a_log_are_what_was_committed_by_then(
@@ -47,7 +47,7 @@ def test_the_pieces_of_a_log_are_what_was_committed_by_then(
     """Among them transactions so large that SQLite writes them before they are committed, of which
     some are undone."""
     chance = random.Random(7)
-    base, log, mark, expected = database.read_bytes(), b"", Mark(), []
+    base, log, position, expected = database.read_bytes(), b"", Position(), []
     connection.execute("PRAGMA cache_size = 5")
     undone_large = 0
     for number in range(60):
@@ -62,7 +62,7 @@ def test_the_pieces_of_a_log_are_what_was_committed_by_then(
             connection.execute("COMMIT")
             expected += [number] * pages
 
-        more, mark = read_on(database, mark)
+        more, position = read_since(database, position)
 
         assert bool(more) is not undone
         log += more
@@ -74,17 +74,17 @@ def test_the_pieces_of_a_log_are_what_was_committed_by_then(
 
 def test_a_log_that_began_anew_is_noticed(connection: sqlite3.Connection, database: Path) -> None:
     connection.execute("INSERT INTO t VALUES (1, NULL)")
-    _, mark = read_on(database, Mark())
+    _, position = read_since(database, Position())
 
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     with pytest.raises(LogReplaced):
-        read_on(database, mark)
+        read_since(database, position)
     for number in range(5):
         connection.execute("INSERT INTO t VALUES (?, NULL)", (number,))
     with pytest.raises(LogReplaced):
-        read_on(database, mark)
+        read_since(database, position)
 
 
 def test_a_log_that_is_gone_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(LogReplaced):
-        read_on(tmp_path / "none.db", Mark(4152, b"12345678"))
+        read_since(tmp_path / "none.db", Position(4152, b"12345678"))

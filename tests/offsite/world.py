@@ -1,4 +1,4 @@
-"""Containers with a database that lasts on a shelf, in this process."""
+"""Containers with a database that lasts in a blob store, in this process."""
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from service.lifecycle.submit import Accepted, submit
 from service.offsite.tenure import Replica, Tenure
 from service.store.database import Database
 from tests import make
-from tests.offsite.doubles import FolderRegister, FolderShelf, Watched
+from tests.offsite.doubles import FolderBlobs, FolderEntries, Watched
 
 LASTS = timedelta(seconds=60)
 
@@ -55,13 +55,13 @@ class World:
     clock: make.FakeClock = field(default_factory=make.FakeClock)
 
     def __post_init__(self) -> None:
-        self.shelf = Watched(FolderShelf(self.root / "shelf"))
-        self.register = FolderRegister(self.root / "register")
+        self.blobs = Watched(FolderBlobs(self.root / "blobs"))
+        self.entries = FolderEntries(self.root / "entries")
         self.nodes: list[Node] = []
 
     def home(self, name: str) -> Replica:
         path = self.root / name / "offsite.db"
-        return Replica(self.shelf, self.register, path, LASTS)
+        return Replica(self.blobs, self.entries, path, LASTS)
 
     def take(self, name: str, clock: make.FakeClock | None = None) -> Node | None:
         """None while another owns the database. A `clock` of its own may be wrong."""
@@ -91,6 +91,6 @@ class World:
         return make.FakeClock(self.clock.now + 3 * LASTS)
 
     def close(self) -> None:
-        self.shelf.calm()
+        self.blobs.calm()
         for node in self.nodes:
             node.leave()

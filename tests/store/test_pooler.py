@@ -16,8 +16,8 @@ from fastapi.testclient import TestClient
 
 from service.app import build
 from service.cli import checks
-from service.cli.exits import Stop
-from service.cli.processes.upgrade import make_ready, upgrade
+from service.cli.exits import CliError
+from service.cli.processes.upgrade import prepare_database, upgrade
 from service.domain.errors import Unavailable
 from service.settings import Settings
 from service.store.engine import check_sessions
@@ -114,8 +114,8 @@ def test_a_refused_pooler_is_told_in_one_line_and_nothing_is_left_in_its_session
     with pytest.raises(Unavailable, match="pool_mode=transaction"), TestClient(build(settings)):
         pass
     assert "pool_mode=transaction" in checks.database(settings).detail
-    for command in (make_ready, upgrade):
-        with pytest.raises(Stop) as refused:
+    for command in (prepare_database, upgrade):
+        with pytest.raises(CliError) as refused:
             command(settings)
         assert "the server's own address and port in RUSHES_DATABASE_URL" in str(refused.value)
         assert "\n" not in str(refused.value)

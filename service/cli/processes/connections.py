@@ -1,7 +1,7 @@
-"""Open connections: how many there may be, and how long each may keep the service waiting.
+"""Limits on the number of open connections, and a deadline for every way to be slow.
 
-Whoever connects costs memory and a file before any key is known, so that each connection has a
-deadline for all that it does not do: send a head, send the next one, take its answer.
+A connection costs memory and a descriptor before any key is known. So each has deadlines: to send
+a request's head, to send the next request, to read its response.
 """
 
 import fcntl
@@ -17,66 +17,65 @@ from typing import NamedTuple, Protocol
 
 from service.domain.limits import MAX_OPEN_FILES
 
-HEAD_SECONDS = 20.0  # for a request's head to come in
-_UNREAD_SECONDS = 5.0  # for the rest of a body whose request is answered already
-_WRITE_SECONDS = 60.0  # in which a reader takes at least the next
-_MIN_TAKEN_BYTES = 65_536
-_MAX_UNSENT_BYTES = 268_435_456  # in memory, of all answers together
+HEAD_SECONDS = 20.0  # to receive a request's head
+_UNREAD_SECONDS = 5.0  # to receive the rest of a body after the response
+_WRITE_SECONDS = 60.0  # to read at least the next
+_MIN_READ_BYTES = 65_536
+_MAX_UNSENT_BYTES = 268_435_456  # in memory, of all responses together
 
 
 class Connection(Protocol):
-    """What is asked of a connection here."""
+    """The part of a protocol that `Connections` needs."""
 
     transport: Transport
-    served: bool  # had a request before
+    has_served: bool  # a request before this one
 
     def expire(self) -> None:
-        """Close it, with an answer if part of a head has come."""
+        """Close it, with a response if part of a head has arrived."""
         ...
 
 
 class _Stall(NamedTuple):
-    """A reader is behind since that moment, by so many bytes."""
+    """Since when a reader is slow, and the bytes it had not read then."""
 
     since: float
-    bytes_left: int
+    unread_bytes: int
 
 
 @dataclass
 class Connections:
-    """Closes what keeps the service waiting for too long, and over the cap the longest idle one.
+    """Closes slow connections, and above the limit the one that is idle longest.
 
-    A connection over the cap is never refused while another is idle: silent sockets keep nobody
-    out.
+    A new connection is never refused while another is idle: silent sockets keep nobody out.
     """
 
     max_connections: int
     keep_alive_seconds: int = 75
     clock: Callable[[], float] = time.monotonic
     max_unsent_bytes: int = _MAX_UNSENT_BYTES
-    # Without a request under way, and since when; the longest idle one is the first.
+    # Connections without a request, and since when; the longest idle one is first.
     _idle: dict[Connection, float] = field(default_factory=dict)
     _stalls: dict[Connection, _Stall] = field(default_factory=dict)
     _unread: dict[Connection, float] = field(default_factory=dict)
 
     def open(self, connection: Connection, number: int) -> None:
-        """Admit a connection, which makes `number` of them."""
+        """Admit a connection; `number` are open with it."""
         self._idle[connection] = self.clock()
         if number > self.max_connections:
-            longest = next(iter(self._idle))
-            del self._idle[longest]
-            longest.transport.abort()
+            idlest = next(iter(self._idle))
+            del self._idle[idlest]
+            idlest.transport.abort()
 
     def begin(self, connection: Connection) -> None:
-        """A head is complete: a request is under way."""
+        """Note a complete head: a request is in progress."""
         self._idle.pop(connection, None)
 
     def end(self, connection: Connection) -> None:
-        """Its answer is given, and none is under way."""
+        """Note a complete response, with no other request in progress."""
         self._idle[connection] = self.clock()
 
     def leave_unread(self, connection: Connection) -> None:
-        """Its answer is given before its body has come."""
+        """Note a response that was complete before the request's body."""
         self._unread[connection] = self.clock()
 
     def read_whole(self, connection: Connection) -> None:
@@ -88,18 +87,18 @@ class Connections:
         self._stalls.pop(connection, None)
 
     def stall(self, connection: Connection) -> None:
-        """Its reader takes less than is written."""
-        self._stalls[connection] = _Stall(self.clock(), _bytes_left(connection.transport))
+        """Note that the client reads more slowly than the service writes."""
+        self._stalls[connection] = _Stall(self.clock(), _unread_bytes_of(connection.transport))
 
     def flow(self, connection: Connection) -> None:
         self._stalls.pop(connection, None)
 
     def sweep(self) -> None:
-        """Close the connections whose time is over; once a second is often enough."""
+        """Close connections past their deadline; call it about once a second."""
         now = self.clock()
         for connection, since in list(self._idle.items()):
-            kept = self.keep_alive_seconds if connection.served else 0.0
-            if now - since >= kept + HEAD_SECONDS:
+            keep_alive = self.keep_alive_seconds if connection.has_served else 0.0
+            if now - since >= keep_alive + HEAD_SECONDS:
                 self._idle.pop(connection)
                 connection.expire()
         for connection, since in list(self._unread.items()):
@@ -113,17 +112,17 @@ class Connections:
         for connection, stall in list(self._stalls.items()):
             if now - stall.since < _WRITE_SECONDS:
                 continue
-            if stall.bytes_left - _bytes_left(connection.transport) < _MIN_TAKEN_BYTES:
+            if stall.unread_bytes - _unread_bytes_of(connection.transport) < _MIN_READ_BYTES:
                 self._stalls.pop(connection)
                 connection.transport.abort()
             else:
                 self.stall(connection)
 
     def _cut_largest_buffers(self) -> None:
-        """Many readers that are slow enough to live would fill the memory all the same."""
-        unsent = {one: one.transport.get_write_buffer_size() for one in self._stalls}
+        """Abort the largest while all write buffers together exceed `max_unsent_bytes`."""
+        unsent = {c: c.transport.get_write_buffer_size() for c in self._stalls}
         total = sum(unsent.values())
-        for connection in sorted(unsent, key=lambda one: unsent[one], reverse=True):
+        for connection in sorted(unsent, key=lambda c: unsent[c], reverse=True):
             if total <= self.max_unsent_bytes:
                 return
             total -= unsent[connection]
@@ -131,18 +130,18 @@ class Connections:
             connection.transport.abort()
 
 
-def _bytes_left(transport: Transport) -> int:
-    """What its reader has not taken: in our memory, and in the system's, which may be megabytes."""
+def _unread_bytes_of(transport: Transport) -> int:
+    """Count the bytes not read by the client, in this process and in the kernel's buffer."""
     kernel = bytearray(4)
-    with suppress(OSError):  # a system that does not tell, or a socket that is closed by now
+    with suppress(OSError):  # not supported, or the socket is closed
         fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, kernel)
     return transport.get_write_buffer_size() + int(struct.unpack("i", kernel)[0])
 
 
 def raise_open_files() -> None:
-    """Raise this process's soft limit of open files to its hard one."""
+    """Raise the soft limit of open files to the hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else hard
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(ValueError, OSError):  # macOS has one more limit, below the hard one
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    limit = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else hard
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        with suppress(ValueError, OSError):  # macOS has a lower limit of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -1,4 +1,4 @@
-"""Which models this machine can serve when nobody said so."""
+"""Detect the GPU, and with it the models to serve by default."""
 
 import subprocess
 import sys
@@ -13,12 +13,12 @@ _PROBE = (
 )
 
 
-# Without one of these no GPU can be reached on Linux: NVIDIA, NVIDIA under WSL, AMD.
+# A GPU on Linux has one of these: NVIDIA, NVIDIA under WSL, AMD.
 _LINUX_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
 
 
 def accelerator() -> str | None:
-    """`cuda`, `mps`, or None. Asked in a process of its own: torch is large and slow to import."""
+    """Return `cuda`, `mps` or None. Runs a child process: torch is large and slow to import."""
     if find_spec("torch") is None:
         return None
     if sys.platform == "linux" and not any(device.exists() for device in _LINUX_DEVICES):
@@ -26,13 +26,12 @@ def accelerator() -> str | None:
     probe = subprocess.run(
         [sys.executable, "-c", _PROBE], capture_output=True, text=True, check=False
     )
-    found = probe.stdout.strip()
-    return found if found in ("cuda", "mps") else None
+    device = probe.stdout.strip()
+    return device if device in ("cuda", "mps") else None
 
 
 def models_to_serve() -> list[str]:
-    """The first real model, then the sandbox, where a GPU and the code for it are; else the
-    sandbox alone."""
+    """Return the first real model and the sandbox if there is a GPU, else the sandbox alone."""
     if find_spec("diffusers") is None or accelerator() is None:
         return [SLATE.name]
     real = next(card for card in CARDS.values() if not card.sandbox)

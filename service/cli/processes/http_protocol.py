@@ -1,4 +1,4 @@
-"""HTTP/1.1 on a socket: uvicorn's protocol, with bounds on what comes before a key is known."""
+"""Uvicorn's HTTP/1.1 protocol, with limits on what clients can send before authentication."""
 
 from asyncio import BaseTransport, BufferedProtocol
 from dataclasses import dataclass, field
@@ -13,13 +13,13 @@ from service.cli.processes.connections import Connections
 
 MAX_HEAD_BYTES = 32_768
 MAX_HEADERS = 200
-_MAX_PIPELINED = 16  # requests behind the one that is answered
+_MAX_PIPELINED = 16  # requests after the current one
 _READ_BYTES = 65_536
-_MAX_UNREAD_BYTES = 1_048_576  # of a body whose request is answered already
+_MAX_UNREAD_BYTES = 1_048_576  # of a body after its response
 
 
-class _Refused(Exception):
-    """Nothing more of this connection is read."""
+class _BadRequest(Exception):
+    """Ends the connection; nothing more of it is read."""
 
     def __init__(self, status: HTTPStatus, detail: str) -> None:
         super().__init__(detail)
@@ -27,21 +27,21 @@ class _Refused(Exception):
         self.detail = detail
 
 
-def _too_large() -> _Refused:
+def _too_large() -> _BadRequest:
     detail = f"at most {MAX_HEAD_BYTES:,} bytes and {MAX_HEADERS} headers before the body"
-    return _Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
+    return _BadRequest(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Bounds a request's head and trailers, and answers an Upgrade as if it were not there."""
+    """Limits a request's head and trailers, and ignores an Upgrade."""
 
-    def __init__(self, watch: Connections, **given: Any) -> None:
-        super().__init__(**given)
-        self.served = False
+    def __init__(self, watch: Connections, **options: Any) -> None:
+        super().__init__(**options)
+        self.has_served = False
         self._watch = watch
-        self._refused: _Refused | None = None  # to be told behind the answers that are due
+        self._error: _BadRequest | None = None  # sent after the pending responses
         self._unread_bytes = 0
-        # Of a head, of trailers, or of what precedes them; None within a body.
+        # Of a head or of trailers; None within a body.
         self._head_bytes: int | None = 0
 
     def connection_made(self, transport: BaseTransport) -> None:
@@ -62,8 +62,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def expire(self) -> None:
         if self._head_bytes and not self.transport.is_closing():
-            detail = "the head of the request did not come in in time"
-            self._refuse(_Refused(HTTPStatus.REQUEST_TIMEOUT, detail))
+            detail = "the head of the request did not arrive in time"
+            self._refuse(_BadRequest(HTTPStatus.REQUEST_TIMEOUT, detail))
         else:
             self.transport.close()
 
@@ -71,18 +71,18 @@ class HttpProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._count_unread(len(data))
         try:
-            while data and self._refused is None and not self.transport.is_closing():
+            while data and self._error is None and not self.transport.is_closing():
                 data = self._feed(data)
-        except _Refused as refused:
-            self._refuse(refused)
+        except _BadRequest as error:
+            self._refuse(error)
         except httptools.HttpParserError as error:
-            raised = error.__context__  # in a callback
-            unknown = _Refused(HTTPStatus.BAD_REQUEST, "this is not a request in HTTP/1.1")
-            self._refuse(raised if isinstance(raised, _Refused) else unknown)
+            cause = error.__context__  # raised in a callback
+            unknown = _BadRequest(HTTPStatus.BAD_REQUEST, "this is not a request in HTTP/1.1")
+            self._refuse(cause if isinstance(cause, _BadRequest) else unknown)
 
     def _count_unread(self, size: int) -> None:
-        """Take little of a body that nobody reads. The connection stays for a moment: closed at
-        once, it would be reset, and the answer lost to a client that is still sending."""
+        """Read little of a body after its response. The connection is not closed at once: a reset
+        would lose the response for a client that is still sending."""
         if self._is_answered_early():
             self._unread_bytes += size
             if self._unread_bytes > _MAX_UNREAD_BYTES:
@@ -93,34 +93,34 @@ class HttpProtocol(HttpToolsProtocol):
         return cycle is not None and cycle.response_complete and cycle.more_body
 
     def _feed(self, data: bytes) -> bytes:
-        """Parse some of it, and answer the rest. Never more of a head than it may have: the parser
-        joins the pieces of a long header anew with each that comes."""
-        piece = data
+        """Parse a part and return the rest. A head is cut at its limit: the parser joins the parts
+        of a long header again with each one."""
+        part = data
         if self._head_bytes is not None:
-            piece = data[: MAX_HEAD_BYTES - self._head_bytes]
-            self._head_bytes += len(piece)
+            part = data[: MAX_HEAD_BYTES - self._head_bytes]
+            self._head_bytes += len(part)
         try:
-            self.parser.feed_data(piece)
+            self.parser.feed_data(part)
         except httptools.HttpParserUpgrade as upgrade:
             head = self._head_without_upgrade()
-            # Where the request ends its connection, this parser would skip what is fed from here
-            # on. A request behind it is read too, but never answered: the first answer closes.
+            # If the request closes its connection, this parser would skip what follows. A later
+            # request is parsed too, but never answered: the first response closes.
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
             self.parser.feed_data(head)
             return data[upgrade.args[0] :]
         if self._head_bytes is not None and self._head_bytes >= MAX_HEAD_BYTES:
             raise _too_large()
-        return data[len(piece) :]
+        return data[len(part) :]
 
     def _should_upgrade(self) -> bool:
-        """The parser skips the body of a request that wants an upgrade: it is held back here, and
-        comes again without that wish."""
+        """Stop the parser at an Upgrade, whose body it would skip; `_feed` parses the head again
+        without it."""
         return True
 
     def _head_without_upgrade(self) -> bytes:
         if self.parser.get_method() == b"CONNECT":
-            raise _Refused(HTTPStatus.METHOD_NOT_ALLOWED, "this is no proxy")
+            raise _BadRequest(HTTPStatus.METHOD_NOT_ALLOWED, "this is not a proxy")
         version = self.parser.get_http_version().encode()
         lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
         lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
@@ -139,12 +139,15 @@ class HttpProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._watch.begin(self)
-        self.headers = []  # trailers are not part of the head: they are read, and forgotten
+        self.headers = []  # trailers are not part of the head: they are dropped
         if len(self.pipeline) > _MAX_PIPELINED:
-            raise _Refused(HTTPStatus.BAD_REQUEST, "too many requests at once on one connection")
+            raise _BadRequest(
+                HTTPStatus.BAD_REQUEST,
+                "too many requests at once on one connection",
+            )
 
     def on_chunk_header(self) -> None:
-        """The last chunk has no bytes: what follows then are trailers, which nothing else ends."""
+        """Count from here: after the last, empty chunk come trailers."""
         self._head_bytes = 0
 
     def on_body(self, body: bytes) -> None:
@@ -155,45 +158,44 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         super().on_message_complete()
         if self.cycle is not None and not self.parser.should_upgrade():
-            self.cycle.more_body = False  # also of a request that is answered already
+            self.cycle.more_body = False  # also after an early response
             self._unread_bytes = 0
             self._watch.read_whole(self)
 
     def on_response_complete(self) -> None:
-        self.served = True
+        self.has_served = True
         is_last = not self.pipeline
         super().on_response_complete()
-        if self._refused is not None and is_last:
-            self._tell(self._refused)
+        if self._error is not None and is_last:
+            self._send_error(self._error)
         elif self.cycle.response_complete:
             self._watch.end(self)
             if self.cycle.more_body:
                 self._watch.leave_unread(self)
 
-    def _refuse(self, refused: _Refused) -> None:
-        """Answer what came before it, then in place of the service, which knows nothing of this
-        request, and close. An answer that is under way cannot be followed by another where the
-        rest of its own request is refused: it is cut."""
+    def _refuse(self, error: _BadRequest) -> None:
+        """Finish the pending responses, send the error, and close. A response in progress is cut
+        if the error is in the body of its own request."""
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
-            return self._tell(refused)
+            return self._send_error(error)
         if cycle.more_body and not self.pipeline:
             if cycle.response_started:
                 return self.transport.abort()
-            cycle.disconnected = True  # it writes no more
+            cycle.disconnected = True  # it stops writing
             cycle.message_event.set()
-            return self._tell(refused)
+            return self._send_error(error)
         if cycle.more_body:
-            self.pipeline.popleft()  # the latest
-        self._refused = refused
+            self.pipeline.popleft()  # the latest request
+        self._error = error
         self.flow.pause_reading()
-        self.flow.read_paused = False  # so that nobody resumes it
+        self.flow.read_paused = False  # so that it is not resumed
         return None
 
-    def _tell(self, refused: _Refused) -> None:
+    def _send_error(self, error: _BadRequest) -> None:
         if self.transport.is_closing():
             return
-        status, body = refused.status, malformed_http(refused.status, refused.detail)
+        status, body = error.status, malformed_http(error.status, error.detail)
         head = (
             f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
@@ -203,7 +205,7 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class _SmallReads(BufferedProtocol):
-    """Hands on what comes in, 64 KiB at a time; uvloop would read four times as much at once."""
+    """Forwards data in reads of 64 KiB; uvloop would read 256 KiB at once."""
 
     def __init__(self, protocol: HttpProtocol, buffer: bytearray) -> None:
         self._protocol = protocol
@@ -233,11 +235,11 @@ class _SmallReads(BufferedProtocol):
 
 @dataclass(frozen=True)
 class HttpFactory:
-    """Makes the protocol of each connection, as uvicorn calls it. One buffer serves all: what is
-    read into it is handed on before the next read begins."""
+    """Creates the protocol of each connection for uvicorn. All share one buffer: data is copied
+    out of it before the next read."""
 
     connections: Connections
     _buffer: bytearray = field(default_factory=lambda: bytearray(_READ_BYTES))
 
-    def __call__(self, **given: Any) -> BufferedProtocol:
-        return _SmallReads(HttpProtocol(self.connections, **given), self._buffer)
+    def __call__(self, **options: Any) -> BufferedProtocol:
+        return _SmallReads(HttpProtocol(self.connections, **options), self._buffer)

@@ -1,4 +1,4 @@
-"""A child of the supervisor ends when the supervisor does, however that ended."""
+"""End a child process when the supervisor ends, however it ended."""
 
 import os
 import signal
@@ -6,13 +6,13 @@ import sys
 from threading import Thread
 
 
-def hold_on() -> None:
-    """Stop this process by SIGTERM once its standard input, a pipe from its parent, closes."""
+def end_with_parent() -> None:
+    """Send SIGTERM to this process once its standard input, a pipe from its parent, closes."""
     Thread(target=_watch, name="lifeline", daemon=True).start()
 
 
 def _watch() -> None:
-    # Not through sys.stdin: a thread that waits in there holds its lock, and Python aborts at exit.
+    # Not sys.stdin.read: a waiting thread holds its lock, and Python would abort at exit.
     while os.read(sys.stdin.fileno(), 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,49 +1,49 @@
-"""Signs of life from a child's event loop, through a pipe; how long it may be without any."""
+"""Heartbeats from a child's event loop through a pipe, and the timeout for them."""
 
 import os
 from contextlib import suppress
 from dataclasses import dataclass
 
-# Before its first sign a process reads its settings, loads its code and opens its database.
+# Before its first heartbeat a process reads settings, imports code and opens the database.
 _START_SECONDS = 300.0
 _MAX_STEP_SECONDS = 1.0
 
 
 @dataclass
 class Pulse:
-    """The parent's end. Silence is counted while the parent itself runs: a machine that was
-    suspended, or is so busy that nobody gets on, makes no child look hung."""
+    """The parent's end. Only time in which the parent itself runs counts, so that a suspended or
+    overloaded machine makes no child look hung."""
 
-    patience: float
+    timeout: float  # seconds
     descriptor: int
     silent_seconds: float = 0.0
-    _heard: bool = False
+    _has_beaten: bool = False
 
-    def has_stopped(self, waited_seconds: float) -> bool:
-        """Asked again and again, with the time since it was asked last."""
-        if self._listen():
-            self._heard, self.silent_seconds = True, 0.0
+    def has_stopped(self, elapsed_seconds: float) -> bool:
+        """Check for a heartbeat; call it often, with the time since the last call."""
+        if self._receive():
+            self._has_beaten, self.silent_seconds = True, 0.0
         else:
-            self.silent_seconds += min(waited_seconds, _MAX_STEP_SECONDS)
-        return self.silent_seconds >= (self.patience if self._heard else _START_SECONDS)
+            self.silent_seconds += min(elapsed_seconds, _MAX_STEP_SECONDS)
+        return self.silent_seconds >= (self.timeout if self._has_beaten else _START_SECONDS)
 
     def close(self) -> None:
         os.close(self.descriptor)
 
-    def _listen(self) -> bool:
+    def _receive(self) -> bool:
         with suppress(BlockingIOError):
             return bool(os.read(self.descriptor, 1 << 16))
         return False
 
 
-def open_pulse(patience: float) -> tuple[Pulse, int]:
-    """The parent's end, and the descriptor that the child is to be given."""
-    ours, theirs = os.pipe()
-    os.set_blocking(ours, False)
-    return Pulse(patience, ours), theirs
+def open_pulse(timeout: float) -> tuple[Pulse, int]:
+    """Return the parent's end and the descriptor for the child."""
+    parent_end, child_end = os.pipe()
+    os.set_blocking(parent_end, False)
+    return Pulse(timeout, parent_end), child_end
 
 
 def beat(descriptor: int) -> None:
-    """The child's part; a parent that does not listen just now has signs enough to read."""
+    """Send a heartbeat from the child; skipped while the pipe is full."""
     with suppress(BlockingIOError, BrokenPipeError):
         os.write(descriptor, b".")

@@ -1,4 +1,4 @@
-"""The API process: one uvicorn server, on a socket that its supervisor opened or on its own."""
+"""The API process: one uvicorn server, on the supervisor's socket or its own."""
 
 import gc
 import os
@@ -19,14 +19,14 @@ from service.settings import Settings
 
 
 def serve(settings: Settings, socket_fd: int | None = None, pulse_fd: int | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, then answer what is under way and return. Meanwhile the event
-    loop gives signs of life on the pipe `pulse_fd`."""
+    """Serve until SIGTERM or SIGINT, then finish open requests and return. The event loop sends
+    heartbeats on the pipe `pulse_fd`."""
     raise_open_files()
     app = build(settings)
     open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     connections = Connections(max_connections(open_files), settings.keep_alive_seconds)
     config = configure(app, connections, settings.host, settings.port)
-    # What was made so far lives as long as the process: the collector need not look at it again.
+    # Objects created so far live as long as the process: exclude them from garbage collection.
     gc.collect()
     gc.freeze()
     sockets = None if socket_fd is None else [socket.socket(fileno=socket_fd)]
@@ -36,7 +36,7 @@ def serve(settings: Settings, socket_fd: int | None = None, pulse_fd: int | None
 
 
 def configure(app: ASGIApp, connections: Connections, host: str, port: int) -> uvicorn.Config:
-    """Uvicorn's settings for a server that keeps these connections."""
+    """Return uvicorn's settings for a server with these connections."""
     return uvicorn.Config(
         app,
         host=host,
@@ -48,13 +48,12 @@ def configure(app: ASGIApp, connections: Connections, host: str, port: int) -> u
         access_log=False,
         timeout_graceful_shutdown=5,
         server_header=False,
-        proxy_headers=False,  # api/forwarded.py believes the proxies that the settings name
+        proxy_headers=False,  # api/forwarded.py does it for trusted proxies
     )
 
 
 class Server(uvicorn.Server):
-    """Ends long polls as soon as it is told to stop: they would hold it up for a minute. Until
-    then it closes connections whose time is over."""
+    """Ends long polls as soon as it is stopped, and closes connections past their deadline."""
 
     def __init__(
         self,
@@ -69,7 +68,7 @@ class Server(uvicorn.Server):
         self._pulse_fd = pulse_fd
 
     async def on_tick(self, counter: int) -> bool:
-        """Uvicorn's own, ten times a second."""
+        """Run uvicorn's tick, which comes ten times a second."""
         if self._pulse_fd is not None:
             beat(self._pulse_fd)
         if counter % 10 == 0:

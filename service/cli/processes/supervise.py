@@ -1,4 +1,4 @@
-"""`rushes up`: the API and its workers as child processes, started again when they die."""
+"""`rushes up`: the API and its workers as child processes, restarted when they die."""
 
 import fcntl
 import secrets
@@ -18,27 +18,27 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from service.cli.config import address
-from service.cli.exits import Exit, Stop
+from service.cli.exits import CliError, Exit
 from service.cli.processes.child import Child
-from service.cli.processes.upgrade import make_ready
+from service.cli.processes.upgrade import prepare_database
 from service.environment import child_environment, worker_environment
 from service.settings import Settings
 
 _READY_SECONDS = 60.0
-_STOP_SECONDS = 12.0  # a worker hands its attempt back within one step
+_STOP_SECONDS = 12.0  # a worker releases its attempt within one step
 
 
-class CannotStart(Stop):
-    """Something outside is in the way; the message says what, and what to do."""
+class CannotStart(CliError):
+    """The port, the data directory or the API prevents the start."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(Exit.IN_THE_WAY, f"rushes cannot start: {reason}")
+        super().__init__(Exit.FAILURE, f"rushes cannot start: {reason}")
 
 
 @dataclass
 class Supervisor:
-    """Runs the service until SIGTERM or SIGINT. `say` tells whoever watches, and `greet`
-    gives the address once the API answers."""
+    """Runs the service until SIGTERM or SIGINT. `say` reports events, and `greet` the address
+    once the API is ready."""
 
     settings: Settings
     say: Callable[[str], None]
@@ -47,11 +47,11 @@ class Supervisor:
     _children: list[Child] = field(default_factory=list)
 
     def run(self) -> None:
-        """Raises CannotStart when the port or the data directory is taken, or the API fails."""
+        """Run the service. Raises CannotStart if the port or the data directory is in use."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
-        with _hold(self.settings.data_dir) as lock, _listen(self.settings) as listener:
-            make_ready(self.settings)
+        with _lock(self.settings.data_dir) as lock, _listen(self.settings) as listener:
+            prepare_database(self.settings)
             url = address(self.settings.host, listener.getsockname()[1])
             try:
                 self._start(listener, lock, url)
@@ -70,41 +70,41 @@ class Supervisor:
         )
         environment = child_environment(settings)
         descriptor = listener.fileno()
-        # The API holds the lock too: were we killed, it still is the one that writes, to its end.
-        inherited = (descriptor, lock.fileno())
+        # The API inherits the lock: if the supervisor is killed, no second API can start beside it.
+        descriptors = (descriptor, lock.fileno())
         api = Child(
             ["api", "--socket-fd", str(descriptor)],
             environment,
-            inherited,
-            patience=settings.hung_after_seconds,
+            descriptors,
+            heartbeat_timeout=settings.hung_after_seconds,
         )
         api.start()
         self._children.append(api)
         self._wait_until_ready(api, url)
-        told = worker_environment(settings)
+        worker_env = worker_environment(settings)
         for number in range(1, settings.workers + 1):
             name = f"local-{number}"
-            worker = Child(["worker", "--url", url, "--name", name, "--child"], told)
+            worker = Child(["worker", "--url", url, "--name", name, "--child"], worker_env)
             worker.start()
             self._children.append(worker)
 
     def _wait_until_ready(self, api: Child, url: str) -> None:
         deadline = time.monotonic() + _READY_SECONDS
-        while not self._stop.is_set() and not _answers(f"{url}/readyz"):
-            if api.ended is not None:
-                raise CannotStart("the API did not start; the lines above say why")
+        while not self._stop.is_set() and not _is_ready(f"{url}/readyz"):
+            if api.exit_code is not None:
+                raise CannotStart("the API did not start; see the lines above")
             if time.monotonic() > deadline:
-                raise CannotStart(f"the API did not answer within {_READY_SECONDS:.0f} s")
+                raise CannotStart(f"the API was not ready within {_READY_SECONDS:.0f} s")
             self._stop.wait(0.05)
 
     def _watch(self) -> None:
         while not self._stop.wait(0.2):
             for child in self._children:
-                if (news := child.watch()) is not None:
-                    self.say(news)
+                if (message := child.watch()) is not None:
+                    self.say(message)
 
     def _end(self) -> None:
-        """Workers first, so that they can hand their attempts back to a living API."""
+        """Stop the workers first, so that they can release their attempts to the API."""
         for child in self._children[1:]:
             if child.process is not None:
                 child.process.terminate()
@@ -112,29 +112,29 @@ class Supervisor:
             child.end(_STOP_SECONDS)
 
 
-def _hold(folder: Path) -> IO[str]:
-    """Keep a second service away from this data directory: SQLite has one writing process."""
+def _lock(folder: Path) -> IO[str]:
+    """Lock the data directory: SQLite has one writing process."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _close_to_others(folder)
+        _restrict_access(folder)
         lock = (folder / "lock").open("w")
     except OSError as error:
-        raise CannotStart(f"cannot use {folder} as data directory: {error.strerror}") from error
+        raise CannotStart(f"cannot use {folder} as the data directory: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
         raise CannotStart(
-            f"another service runs on {folder}; stop it, or give this one a folder and a "
-            "port of its own: --data-dir and --port, or RUSHES_DATA_DIR and RUSHES_PORT"
+            f"another service runs on {folder}; stop it, or choose another folder and port: "
+            "--data-dir and --port, or RUSHES_DATA_DIR and RUSHES_PORT"
         ) from None
     return lock
 
 
-def _close_to_others(folder: Path) -> None:
-    """Let nobody but the owner into the data directory: webhook secrets lie in the database.
+def _restrict_access(folder: Path) -> None:
+    """Let only the owner read the data directory: the database has webhook secrets.
 
-    A folder that belongs to another user, such as a mounted one, stays as its owner made it.
+    A folder of another user, such as a mounted one, stays as it is.
     """
     with suppress(PermissionError):
         folder.chmod(0o700)
@@ -150,20 +150,20 @@ def _listen(settings: Settings) -> socket.socket:
         listener.close()
         raise CannotStart(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
-            "stop what runs there, or use another port: --port, or RUSHES_PORT"
+            "stop the other process, or choose another port: --port, or RUSHES_PORT"
         ) from error
     listener.listen(1024)
     listener.set_inheritable(True)
     return listener
 
 
-def _answers(url: str) -> bool:
-    """Asked without urllib, which would send even this through a proxy of the environment."""
-    parsed = urlsplit(url)
-    assert parsed.hostname is not None, "our own address"
-    connection = HTTPConnection(parsed.hostname, parsed.port, timeout=2)
+def _is_ready(url: str) -> bool:
+    """Request `url` without urllib, which would use the environment's proxy."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None, "our own address"
+    connection = HTTPConnection(parts.hostname, parts.port, timeout=2)
     try:
-        connection.request("GET", parsed.path)
+        connection.request("GET", parts.path)
         return connection.getresponse().status == HTTPStatus.OK
     except (OSError, HTTPException):
         return False

@@ -1,11 +1,11 @@
-"""`rushes up`, from the flags to a running service."""
+"""`rushes up`: read the settings, choose the models, and run the supervisor."""
 
 from typing import Any
 
 import typer
 
-from service.cli.config import read_settings, strange_settings
-from service.cli.exits import Exit, Stop
+from service.cli.config import read_settings, unknown_setting_messages
+from service.cli.exits import CliError, Exit
 from service.cli.processes.detect import accelerator, models_to_serve
 from service.cli.processes.supervise import Supervisor
 from service.domain.errors import Unavailable
@@ -18,17 +18,17 @@ log = Log(__name__)
 
 
 def run_up(**flags: Any) -> None:
-    """Settle what to serve, then supervise. Stops the command when something is in the way."""
+    """Resolve the models to serve, then run the supervisor. Raises CliError."""
     settings = read_settings(**flags)
     is_json = settings.log_format == "json"
     if is_json:
         configure(settings.log_level, settings.log_format)
-    for line in strange_settings():
+    for line in unknown_setting_messages():
         if is_json:
             log.warning(line)
         else:
             typer.echo(line, err=True)
-    settings = settle(settings)
+    settings = with_models(settings)
     greet = _greet_in_log if is_json else _greet
     had_key = (settings.data_dir / KEY_FILE).exists()
     Supervisor(
@@ -39,39 +39,39 @@ def run_up(**flags: Any) -> None:
 
 
 def _greet(settings: Settings, url: str, is_first_start: bool) -> None:
-    """Print the address and the default model, and at the first start the key."""
+    """Print the address, the default model and, at the first start, the API key."""
     key_file = settings.data_dir / KEY_FILE
     typer.echo(_default_model(settings))
     if is_first_start and key_file.exists():
-        typer.echo(f"your API key, shown this once and kept in {key_file}:")
+        typer.echo(f"your API key, shown only once and saved in {key_file}:")
         typer.echo(f"  {key_file.read_text()}")
     typer.echo(f"ready {url}")
 
 
 def _greet_in_log(settings: Settings, url: str, is_first_start: bool) -> None:
-    """Log the same but the key: logs are kept and sent on."""
+    """Log the address and the default model, but never the key."""
     key_file = settings.data_dir / KEY_FILE
     log.info(_default_model(settings))
     if is_first_start and key_file.exists():
-        log.info("API key made", kept_in=key_file)
+        log.info("API key created", file=key_file)
     log.info("ready", url=url)
 
 
 def _default_model(settings: Settings) -> str:
-    """What an owner should know before the first job shows it."""
+    """Describe the default model, with a warning if it cannot make real videos here."""
     card = CARDS[settings.models[0]]
     if card.sandbox:
-        return f"default model: {card.name}, the sandbox: it draws a placeholder, no video"
+        return f"default model: {card.name}, the sandbox: it draws a placeholder, not a real video"
     if accelerator() is None:
-        return f"default model: {card.name}; no GPU was found: it will be very slow, or fail"
+        return f"default model: {card.name}; no GPU found: it will be very slow, or fail"
     return f"default model: {card.name}"
 
 
-def settle(settings: Settings) -> Settings:
-    """The same, with the models to serve named, each of them one that there is."""
-    found = settings.model_copy(update={"models": settings.models or models_to_serve()})
+def with_models(settings: Settings) -> Settings:
+    """Return the settings with `models` filled in. Raises CliError for an unknown model."""
+    complete = settings.model_copy(update={"models": settings.models or models_to_serve()})
     try:
-        rules.cards(found)
+        rules.cards(complete)
     except Unavailable as error:
-        raise Stop(Exit.REFUSED, error.message) from None
-    return found
+        raise CliError(Exit.INVALID, error.message) from None
+    return complete

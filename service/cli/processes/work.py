@@ -1,4 +1,4 @@
-"""The worker process: pulls tickets from an API until it is told to stop."""
+"""The worker process: claims jobs from an API until it is stopped."""
 
 import shutil
 import signal
@@ -7,8 +7,8 @@ from types import FrameType
 
 import httpx
 
-from service.cli.exits import Exit, Stop
-from service.cli.processes.up import settle
+from service.cli.exits import CliError, Exit
+from service.cli.processes.up import with_models
 from service.domain.errors import RequestRefused, Unauthenticated
 from service.environment import keep_compiled
 from service.log import Log
@@ -20,15 +20,15 @@ log = Log(__name__)
 
 
 def work(settings: Settings, api_url: str, name: str) -> None:
-    """Work until SIGTERM; an attempt under way is handed back at its next step."""
+    """Work until SIGTERM; a running attempt is released at its next step. Raises CliError."""
     token = settings.worker_token
     if token is None:
-        raise Stop(
-            Exit.REFUSED,
-            "RUSHES_WORKER_TOKEN is not set: a worker needs the one its service was started with",
-            "`rushes up` runs workers of its own, which need none; see its --workers",
+        raise CliError(
+            Exit.INVALID,
+            "RUSHES_WORKER_TOKEN is not set: use the one that the service was started with",
+            "`rushes up` starts local workers, which need none; see its --workers",
         )
-    settings = settle(settings)
+    settings = with_models(settings)
     keep_compiled(settings)
     headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
     with httpx.Client(base_url=api_url, headers=headers, timeout=10, trust_env=False) as client:
@@ -39,7 +39,7 @@ def work(settings: Settings, api_url: str, name: str) -> None:
             environment=worker.build_worker_environment(
                 settings,
                 storage.artifacts(settings),
-                _fresh(settings.data_dir / "scratch" / name),
+                _empty_folder(settings.data_dir / "scratch" / name),
             ),
             model_cache=worker.warm(settings),
             overlap=settings.ahead_bytes > 0,
@@ -49,29 +49,29 @@ def work(settings: Settings, api_url: str, name: str) -> None:
         try:
             puller.work()
         except Unauthenticated:
-            raise Stop(
-                Exit.KEY,
+            raise CliError(
+                Exit.UNAUTHORIZED,
                 f"{api_url} refuses this worker's token: "
                 "RUSHES_WORKER_TOKEN must be the one that the service was started with",
             ) from None
-        except RequestRefused as refused:
-            raise Stop(Exit.REFUSED, f"{api_url} has no use for this worker: {refused}") from None
+        except RequestRefused as error:
+            raise CliError(Exit.INVALID, f"{api_url} refuses this worker: {error}") from None
 
 
 def _stop_on_signals(puller: PullWorker) -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         puller.stopping.set()
         if puller.is_polling:
-            raise SystemExit(0)  # out of the long poll; what still runs is waited for
+            raise SystemExit(0)  # leave the long poll; running work is finished first
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
 
 
 def _greet(client: httpx.Client, puller: PullWorker) -> None:
-    """Whoever started this worker sees whether it found its service; it goes on trying anyway."""
+    """Log whether the service is reachable; the worker retries in either case."""
     log.info(
-        "worker asks for work",
+        "worker started",
         worker=puller.name,
         api=client.base_url,
         models=",".join(puller.models),
@@ -79,11 +79,11 @@ def _greet(client: httpx.Client, puller: PullWorker) -> None:
     try:
         client.get("/livez")
     except httpx.HTTPError as error:
-        log.warning("nothing answers there yet; trying again", api=client.base_url, error=error)
+        log.warning("API cannot be reached yet; retrying", api=client.base_url, error=error)
 
 
-def _fresh(folder: Path) -> Path:
-    """An empty folder: what a worker of this name left when it was killed is nobody's."""
+def _empty_folder(folder: Path) -> Path:
+    """Create an empty folder, without files of a killed worker of this name."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
