@@ -152,7 +152,7 @@ def _request(
     reserved_names = {
         name.lower() for name in (*fixed_headers, "Content-Length", "Transfer-Encoding")
     }
-    extra = [(name, value) for name, value in headers.items() if name.lower() not in names]
+    extra = [(name, value) for name, value in headers.items() if name.lower() not in reserved_names]
     url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
     return httpcore.Request(method, url, headers=[*fixed_headers.items(), *extra], content=content)
 
