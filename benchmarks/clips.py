@@ -172,7 +172,7 @@ def flops(adapter: DiffusionAdapter, request: VideoRequest) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
-        list(adapter.generate(request, NO_CONDITIONS, lambda *_: None))
+        list(adapter.generate(request, NO_CONDITIONS, lambda *_: None).frames)
     return int(counter.get_total_flops())
 
 

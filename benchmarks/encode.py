@@ -90,7 +90,7 @@ class Elapsed:
 def _speed(request: VideoRequest, rounds: int) -> list[dict[str, Elapsed]]:
     """Return the time of `ours` and of ffmpeg `alone` in each round."""
     frames = list(
-        islice(Slate(SLATE).generate(request, NO_CONDITIONS, lambda *_: None), SAMPLE_FRAMES)
+        islice(Slate(SLATE).generate(request, NO_CONDITIONS, lambda *_: None).frames, SAMPLE_FRAMES)
     )
     with tempfile.TemporaryDirectory(prefix="rushes-bench-", dir=_memory_folder()) as folder:
         work = _Work(request, frames, Path(folder))

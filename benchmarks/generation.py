@@ -172,7 +172,7 @@ class Benchmark:
         seconds = []
         for number in range(self._rounds + 1):
             start = time.perf_counter()
-            list(adapter.generate(subject.prompt(number), NO_CONDITIONS, lambda *_: None))
+            list(adapter.generate(subject.prompt(number), NO_CONDITIONS, lambda *_: None).frames)
             seconds.append(time.perf_counter() - start)
         return {"seconds_to_frames": statistics.median(seconds[1:])}
 

@@ -101,37 +101,51 @@ def _record_events_to_render() -> None:
 # A request names its kind wherever it is stored: in jobs, their fallbacks, and in copies of jobs.
 _KINDS = {
     "sqlite": [
-        "UPDATE jobs SET request = json_set(request, '$.kind', 'video')",
-        "UPDATE jobs SET fallbacks = (SELECT json_group_array(json_set(value, '$.request.kind',"
-        " 'video')) FROM json_each(jobs.fallbacks)) WHERE fallbacks IS NOT NULL",
-        *(
-            statement
-            for table, column in (("idempotency", "accepted"), ("events", "snapshot"))
-            for statement in (
-                f"UPDATE {table} SET {column} = json_set({column}, '$.request.kind', 'video')"
-                f" WHERE {column} IS NOT NULL",
-                f"UPDATE {table} SET {column} = json_set({column}, '$.fallbacks',"
-                " (SELECT json_group_array(json_set(value, '$.request.kind', 'video'))"
-                f" FROM json_each({table}.{column}, '$.fallbacks')))"
-                f" WHERE json_type({column}, '$.fallbacks') = 'array'",
-            )
-        ),
+        """
+        UPDATE jobs SET request = json_set(request, '$.kind', 'video')
+        """,
+        """
+        UPDATE jobs SET fallbacks = (
+            SELECT json_group_array(json_set(value, '$.request.kind', 'video'))
+            FROM json_each(jobs.fallbacks)
+        ) WHERE fallbacks IS NOT NULL
+        """,
+        """
+        UPDATE idempotency SET accepted = json_set(accepted, '$.request.kind', 'video')
+        """,
+        """
+        UPDATE idempotency SET accepted = json_set(accepted, '$.fallbacks', (
+            SELECT json_group_array(json_set(value, '$.request.kind', 'video'))
+            FROM json_each(idempotency.accepted, '$.fallbacks')
+        )) WHERE json_type(accepted, '$.fallbacks') = 'array'
+        """,
+        """
+        UPDATE events SET snapshot = json_set(snapshot, '$.request.kind', 'video')
+        WHERE snapshot IS NOT NULL
+        """,
     ],
     "postgresql": [
-        """UPDATE jobs SET request = jsonb_set(request, '{kind}', '"video"')""",
-        "UPDATE jobs SET fallbacks = (SELECT coalesce(jsonb_agg(jsonb_set(value, '{request,kind}',"
-        """ '"video"')), '[]') FROM jsonb_array_elements(fallbacks)) WHERE fallbacks IS NOT NULL""",
-        *(
-            statement
-            for table, column in (("idempotency", "accepted"), ("events", "snapshot"))
-            for statement in (
-                f"UPDATE {table} SET {column} = jsonb_set({column}, '{{request,kind}}',"
-                f""" '"video"') WHERE {column} IS NOT NULL""",
-                f"UPDATE {table} SET {column} = jsonb_set({column}, '{{fallbacks}}',"
-                """ (SELECT coalesce(jsonb_agg(jsonb_set(value, '{request,kind}', '"video"')),"""
-                f" '[]') FROM jsonb_array_elements({column}->'fallbacks')))"
-                f" WHERE jsonb_typeof({column}->'fallbacks') = 'array'",
-            )
-        ),
+        """
+        UPDATE jobs SET request = jsonb_set(request, '{kind}', '"video"')
+        """,
+        """
+        UPDATE jobs SET fallbacks = (
+            SELECT coalesce(jsonb_agg(jsonb_set(value, '{request,kind}', '"video"')), '[]')
+            FROM jsonb_array_elements(fallbacks)
+        ) WHERE jsonb_typeof(fallbacks) = 'array'
+        """,
+        """
+        UPDATE idempotency SET accepted = jsonb_set(accepted, '{request,kind}', '"video"')
+        """,
+        """
+        UPDATE idempotency SET accepted = jsonb_set(accepted, '{fallbacks}', (
+            SELECT coalesce(jsonb_agg(jsonb_set(value, '{request,kind}', '"video"')), '[]')
+            FROM jsonb_array_elements(accepted->'fallbacks')
+        )) WHERE jsonb_typeof(accepted->'fallbacks') = 'array'
+        """,
+        """
+        UPDATE events SET snapshot = jsonb_set(snapshot, '{request,kind}', '"video"')
+        WHERE snapshot IS NOT NULL
+        """,
     ],
 }

@@ -5,8 +5,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.domain.artifact import SEGMENTS, Artifact, job_folder
@@ -16,7 +18,7 @@ from service.domain.ids import JobId
 from service.domain.ports import ArtifactStore
 from service.domain.resolve.segments import Segment
 from service.log import Log
-from service.workers.adapters.base import Frames
+from service.workers.adapters.base import Audio
 from service.workers.stages.encode_ahead import CheckCancel, wait_for_result
 from service.workers.stages.generate import SegmentClip
 
@@ -32,6 +34,7 @@ class _Manifest(BaseModel):
     video: Artifact
     tail: Artifact | None
     difference: float | None
+    audio: Artifact | None = None
 
 
 @dataclass(frozen=True)
@@ -91,19 +94,23 @@ class Checkpoints:
         assert clip.tail is not None, "only the last segment has no tail"
         assert clip.encoding is not None, "loaded segments are not saved again"
         clip.encoding.result(lambda: None)
-        tail = self.scratch / f"{name}.npy"
-        np.save(tail, clip.tail, allow_pickle=False)
         copy = self.scratch / f"{name}-copy.mp4"
         copy.hardlink_to(clip.video)  # `put` moves its file, and the original is still to be joined
         manifest = _Manifest(
             of=self._fingerprint(segment),
             video=self.artifacts.put(f"{folder}/{name}.mp4", copy, "video/mp4"),
-            tail=self.artifacts.put(f"{folder}/{name}.npy", tail, "application/octet-stream"),
+            tail=self._put_array(f"{folder}/{name}.npy", clip.tail),
             difference=clip.difference,
+            audio=clip.audio and self._put_array(f"{folder}/{name}-audio.npy", clip.audio.samples),
         )
         file = self.scratch / f"{name}.json"
         file.write_text(manifest.model_dump_json())
         self.artifacts.put(f"{folder}/{name}.json", file, "application/json")
+
+    def _put_array(self, key: str, array: NDArray[Any]) -> Artifact:
+        file = self.scratch / key.rpartition("/")[2]
+        np.save(file, array, allow_pickle=False)
+        return self.artifacts.put(key, file, "application/octet-stream")
 
     def discard(self) -> None:
         """Delete this attempt's segments once the video is stored; retention deletes leftovers."""
@@ -136,7 +143,11 @@ class Checkpoints:
         file = self.scratch / f"saved-{segment.number}.mp4"
         file.write_bytes(video)
         log.info("segment loaded", job=self.ticket.job_id, segment=segment.number)
-        return SegmentClip(file, _frames(tail), manifest.difference)
+        audio = None if manifest.audio is None else self._bytes(manifest.audio)
+        if manifest.audio is not None and audio is None:
+            return None
+        sound = None if audio is None else Audio(_load_array(audio))
+        return SegmentClip(file, _load_array(tail), manifest.difference, audio=sound)
 
     def _bytes(self, artifact: Artifact) -> bytes | None:
         path = self.artifacts.path(artifact.key)
@@ -155,6 +166,5 @@ class Checkpoints:
         return hashlib.sha256("\n".join(inputs).encode()).hexdigest()
 
 
-def _frames(content: bytes) -> Frames:
-    frames: Frames = np.load(BytesIO(content), allow_pickle=False)
-    return frames
+def _load_array(content: bytes) -> Any:
+    return np.load(BytesIO(content), allow_pickle=False)

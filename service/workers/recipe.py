@@ -6,10 +6,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from service.domain.attempt import Outcome, Stage, Ticket, VideoFacts
 from service.domain.ports import ArtifactStore
 from service.domain.resolve.segments import plan
-from service.workers.adapters.base import Adapter, OnStep
+from service.workers.adapters.base import Adapter, Audio, OnStep
 from service.workers.checkpoints import Checkpoints
 from service.workers.stages.check import check
 from service.workers.stages.encode import EncodedVideo
@@ -17,6 +19,7 @@ from service.workers.stages.encode_ahead import CheckCancel
 from service.workers.stages.fetch import Sources
 from service.workers.stages.generate import SegmentClip, SegmentRenderer
 from service.workers.stages.preprocess import preprocess, remaining_media
+from service.workers.stages.sound import add_sound
 from service.workers.stages.stills import frame_at, write_last_frame, write_thumbnail
 from service.workers.stages.stitch import join
 from service.workers.stages.upload import upload, upload_manifest
@@ -90,10 +93,11 @@ def make_video(
             steps(Stage.ENCODE, 0, 1)
             video = _finish_video(clips, ticket, scratch / "video.mp4", steps.check_cancel)
             steps(Stage.ENCODE, 1, 1)
-            check(video.path, ticket.request)
+            has_audio = clips[-1].audio is not None
+            check(video.path, ticket.request, has_audio=has_audio)
         with watch.time("upload"):
             steps(Stage.UPLOAD, 0, 1)
-            facts = _upload_all(video, ticket, artifacts, prefix)
+            facts = _upload_all(video, ticket, artifacts, prefix, has_audio=has_audio)
         seams = tuple(clip.difference for clip in clips if clip.difference is not None)
         facts = facts.model_copy(update={"seams": seams, "made_with": made_with})
         outcome = _outcome(facts, gpu, watch)
@@ -139,16 +143,22 @@ def _finish_video(
     """Join the segments into the video, and return it with the frames of its stills."""
     encoding = clips[-1].encoding
     assert encoding is not None, "the last segment was made by this attempt"
-    last = encoding.result(check_cancel)
-    if len(clips) == 1:
-        return replace(last, path=last.path.rename(target))
-    join([clip.video for clip in clips], target, ticket.request.fps, provenance(ticket))
-    middle = frame_at(target, ticket.request.num_frames // 2, ticket.request)
-    return EncodedVideo(target, middle, last.last)
+    video = encoding.result(check_cancel)
+    request, facts = ticket.request, provenance(ticket)
+    if len(clips) > 1:
+        whole = target.with_suffix(".silent.mp4")
+        join([clip.video for clip in clips], whole, request.fps, facts)
+        middle = frame_at(whole, request.num_frames // 2, request)
+        video = EncodedVideo(whole, middle, video.last)
+    sound = [clip.audio.samples for clip in clips if clip.audio is not None]
+    if sound:
+        add_sound(video.path, Audio(np.concatenate(sound)), request, target, facts)
+        return replace(video, path=target)
+    return replace(video, path=video.path.rename(target))
 
 
 def _upload_all(
-    video: EncodedVideo, ticket: Ticket, artifacts: ArtifactStore, prefix: str
+    video: EncodedVideo, ticket: Ticket, artifacts: ArtifactStore, prefix: str, *, has_audio: bool
 ) -> VideoFacts:
     scratch, request = video.path.parent, ticket.request
     write_thumbnail(video.middle, scratch / "thumbnail.jpg")
@@ -161,6 +171,7 @@ def _upload_all(
         height=request.height,
         fps=request.fps,
         num_frames=request.num_frames,
+        has_audio=has_audio,
         sandbox=ticket.card.sandbox,
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.workers.stages.mp4_index import read_track
+from service.workers.stages.mp4_index import read_index
 
 pytestmark = pytest.mark.slow
 
@@ -34,5 +34,5 @@ def test_a_fresh_clone_makes_its_first_video(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "file   out/demo.mp4  (768x512, 120 frames at 24 fps, 5.00 s)" in done.stdout
-    assert read_track(clone / "out" / "demo.mp4").samples == 120
+    assert read_index(clone / "out" / "demo.mp4").tracks[0].samples == 120
     assert not list((clone / "out").glob("*.part"))

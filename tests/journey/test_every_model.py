@@ -15,7 +15,7 @@ from PIL import Image
 from service.domain.models.catalog import CARDS
 from service.workers.adapters.base import Frame
 from service.workers.stages.encode import encode
-from service.workers.stages.mp4_index import read_track
+from service.workers.stages.mp4_index import read_index
 from tests import make
 from tests.journey.service import Running, running
 from tests.tiny import BUILD
@@ -111,7 +111,7 @@ def test_every_model_in_every_mode_makes_exactly_what_was_asked(
     request = make.request(width=WIDTH, height=HEIGHT, num_frames=frames)
     assert len(decode(video, request)) == frames  # ffmpeg's own count of pictures of that size
     assert f"{WIDTH}x{HEIGHT}, " in probe(video) or f"{WIDTH}x{HEIGHT} [" in probe(video)
-    track = read_track(video)
+    (track,) = read_index(video).tracks
     assert track.duration * card.default_fps == frames * track.timescale
     same, again, other_seed, other_prompt = map(last_frame, made)
     assert np.array_equal(same, again)

@@ -11,7 +11,7 @@ import httpx
 import imageio_ffmpeg
 import pytest
 
-from service.workers.stages.mp4_index import read_track
+from service.workers.stages.mp4_index import read_index
 from tests.journey.service import Running, running
 
 pytestmark = [
@@ -41,7 +41,7 @@ def test_a_prompt_goes_in_and_an_mp4_comes_out(service: Running, tmp_path: Path)
     content = httpx.get(done["result"]["video_url"]).content  # no key: a signed link
     path = tmp_path / "clip.mp4"
     path.write_bytes(content)
-    track = read_track(path)
+    (track,) = read_index(path).tracks
     asked = done["input"]
     assert (asked["num_frames"], asked["fps"]) == (120, 24)
     assert track.samples == 120

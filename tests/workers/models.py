@@ -61,7 +61,7 @@ def render(
     **changes: Any,
 ) -> list[Frame]:
     request = request_of(adapter.card.name, **changes)
-    return list(adapter.generate(request, conditions, on_step))
+    return list(adapter.generate(request, conditions, on_step).frames)
 
 
 def film(frames: int, seed: int = 0) -> Frames:

@@ -22,6 +22,7 @@ from service.workers.attempt import ModelCache, run_attempt
 from service.workers.recipe import WorkerEnvironment
 from service.workers.reporter import AttemptReleased, HttpReporter
 from tests import make
+from tests.workers.clips import frames_only
 
 LOADING = 0.2
 T = TypeVar("T")
@@ -44,10 +45,11 @@ class OnGpu:
             time.sleep(LOADING)
             self.gpu = "NVIDIA L40S"
 
+    @frames_only
     def generate(self, request: Any, conditions: Conditions, on_step: OnStep) -> Iterator[Frame]:
         if self._fault is not None:
             raise self._fault
-        yield from self._slate.generate(request, conditions, on_step)
+        yield from self._slate.generate(request, conditions, on_step).frames
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from service.domain.attempt import AttemptFailed
 from service.workers.stages.check import check
 from service.workers.stages.encode import encode
-from service.workers.stages.mp4_index import read_track
+from service.workers.stages.mp4_index import read_index
 from tests import make
 from tests.workers.test_encode import frames
 
@@ -77,6 +77,6 @@ def test_an_index_at_the_end_is_seen(video: Path, tmp_path: Path) -> None:
                str(late)]  # fmt: skip
     subprocess.run(command, check=True)
 
-    assert not read_track(late).index_first
+    assert not read_index(late).is_first
     with pytest.raises(AttemptFailed, match="index comes after"):
         check(late, ASKED)

@@ -24,6 +24,7 @@ from service.workers.recipe import WorkerEnvironment, make_video
 from service.workers.stages.generate import SegmentClip, SegmentRenderer, own_keyframes
 from service.workers.stages.stills import frame_at
 from tests import make
+from tests.workers.clips import frames_only
 from tests.workers.inputs.pictures import gradient, saved
 
 # Five frames at once, two of them shared: twelve frames are four segments.
@@ -46,6 +47,7 @@ class Drifting:
 
     def load(self, profile: Profile = Profile.FULL) -> None: ...
 
+    @frames_only
     def generate(
         self, request: VideoRequest, conditions: Conditions, on_step: OnStep
     ) -> Iterator[Frame]:
@@ -207,10 +209,11 @@ def test_a_segment_is_kept_while_the_next_is_made(artifacts: Files) -> None:
             return super().put(key, path, media_type)
 
     class Told(Drifting):
+        @frames_only
         def generate(
             self, request: VideoRequest, conditions: Conditions, on_step: OnStep
         ) -> Iterator[Frame]:
-            yield from super().generate(request, conditions, on_step)
+            yield from super().generate(request, conditions, on_step).frames
             if len(self.asked) == 2:
                 second.set()
 
@@ -317,7 +320,7 @@ def test_of_the_segments_before_no_frames_are_held(
 ) -> None:
     """Memory does not grow with the length of a video."""
     held: list[int] = []
-    make_part = SegmentRenderer.make
+    render_part = SegmentRenderer.make
     tails: list[weakref.ref[Any]] = []
 
     def watched(self: SegmentRenderer, segment: Segment, before: SegmentClip | None) -> SegmentClip:

@@ -12,7 +12,7 @@ from service.domain.request import VideoRequest
 from service.workers.adapters.base import Frame
 from service.workers.stages.check import check
 from service.workers.stages.encode import encode
-from service.workers.stages.mp4_index import read_track
+from service.workers.stages.mp4_index import read_index
 from tests import make
 
 
@@ -70,10 +70,11 @@ def test_counts_and_sizes_are_exact(tmp_path: Path, count: int, size: tuple[int,
     encoded = encode(frames(request), request, tmp_path / "v.mp4", {})
 
     check(encoded.path, request)
-    track = read_track(encoded.path)
-    assert (track.samples, track.index_first) == (count, True)
+    index = read_index(encoded.path)
+    (track,) = index.tracks
+    assert (track.samples, index.is_first) == (count, True)
     assert track.duration * 7 == count * track.timescale
-    assert track.movie_duration * 7 == count * track.movie_timescale
+    assert index.duration * 7 == count * index.timescale
 
 
 def test_keyframes_are_at_most_two_seconds_apart(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from service.workers.adapters.diffusion import DiffusionAdapter
 from service.workers.recipe import WorkerEnvironment, make_video
 from tests import make
 from tests.tiny import BUILD
+from tests.workers.clips import frames_only
 from tests.workers.models import loaded, request_of
 
 pytestmark = pytest.mark.slow
@@ -35,6 +36,7 @@ class Counted:
 
     def load(self, profile: Profile = Profile.FULL) -> None: ...
 
+    @frames_only
     def generate(
         self, request: VideoRequest, conditions: Conditions, on_step: OnStep
     ) -> Iterator[Frame]:
@@ -44,7 +46,7 @@ class Counted:
             on_step(stage, done, of)
 
         self.made += 1
-        yield from self.model.generate(request, conditions, step)
+        yield from self.model.generate(request, conditions, step).frames
 
 
 def attempt(ticket: Ticket, adapter: Counted, folder: Path, fence: int) -> bytes:

@@ -236,5 +236,5 @@ def test_nothing_is_made_before_the_first_frame_is_asked_for(models: Models) -> 
     )
 
     assert reports == []
-    next(clip)
+    next(clip.frames)
     assert reports[-1] is Stage.DECODE

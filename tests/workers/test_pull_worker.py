@@ -25,6 +25,7 @@ from service.workers.pull_worker import PullWorker
 from service.workers.recipe import WorkerEnvironment
 from service.workers.reporter import HttpReporter
 from tests.api.world import KEY, WORKER_TOKEN
+from tests.workers.clips import frames_only
 
 SECONDS = 30.0
 
@@ -58,11 +59,12 @@ class Counted(Slate):
         self.begun: list[int] = []
         self.fault: Exception | None = None
 
+    @frames_only
     def generate(self, request: Any, conditions: Conditions, on_step: OnStep) -> Iterator[Frame]:
         self.begun.append(request.seed)
         if self.fault is not None:
             raise self.fault
-        yield from super().generate(request, conditions, on_step)
+        yield from super().generate(request, conditions, on_step).frames
 
 
 class Gated(Files):

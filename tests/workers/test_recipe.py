@@ -13,6 +13,7 @@ from service.workers.adapters.registry import ADAPTERS, make_adapter
 from service.workers.adapters.slate import Slate
 from service.workers.recipe import WorkerEnvironment, make_video, provenance
 from tests import make
+from tests.workers.clips import frames_only
 
 
 @pytest.fixture
@@ -85,8 +86,9 @@ def test_a_file_that_is_not_as_asked_is_never_kept(artifacts: Files) -> None:
 
         def load(self, profile: Profile = Profile.FULL) -> None: ...
 
+        @frames_only
         def generate(self, request, conditions, on_step):  # type: ignore[no-untyped-def]
-            yield from Slate(SLATE, None).generate(request, conditions, on_step)
+            yield from Slate(SLATE, None).generate(request, conditions, on_step).frames
             object.__setattr__(ticket.request, "fps", 24)
 
     ticket = make.ticket()

@@ -73,7 +73,7 @@ def ignore(stage: Stage, done: int, of: int) -> None:
 
 
 def draw(**changes: Any) -> list[Frame]:
-    return list(Slate(SLATE).generate(ask(**changes), NO_CONDITIONS, ignore))
+    return list(Slate(SLATE).generate(ask(**changes), NO_CONDITIONS, ignore).frames)
 
 
 def same(one: list[Frame], other: list[Frame]) -> bool:
@@ -99,8 +99,14 @@ def test_there_are_exactly_as_many_frames_as_were_asked_for(count: int) -> None:
 
 def test_the_longest_video_is_drawn_one_frame_at_a_time() -> None:
     steps: list[int] = []
-    frames = Slate(SLATE).generate(
-        ask(num_frames=7200, fps=60), NO_CONDITIONS, lambda _stage, done, _of: steps.append(done)
+    frames = (
+        Slate(SLATE)
+        .generate(
+            ask(num_frames=7200, fps=60),
+            NO_CONDITIONS,
+            lambda _stage, done, _of: steps.append(done),
+        )
+        .frames
     )
 
     next(frames)
@@ -114,9 +120,11 @@ def test_the_same_request_gives_the_same_frames() -> None:
 
 def test_an_adapter_remembers_nothing_of_an_earlier_job() -> None:
     slate = Slate(SLATE)
-    list(slate.generate(ask(prompt="something else", seed=1, width=64), NO_CONDITIONS, ignore))
+    list(
+        slate.generate(ask(prompt="something else", seed=1, width=64), NO_CONDITIONS, ignore).frames
+    )
 
-    assert same(list(slate.generate(ask(), NO_CONDITIONS, ignore)), draw())
+    assert same(list(slate.generate(ask(), NO_CONDITIONS, ignore).frames), draw())
 
 
 @pytest.mark.parametrize("size", [64, 360])
@@ -146,7 +154,7 @@ def test_no_frame_equals_its_neighbour(width: int, height: int, fps: int) -> Non
 
 
 def test_a_frame_once_handed_over_is_never_drawn_on_again() -> None:
-    frames = Slate(SLATE).generate(ask(), NO_CONDITIONS, ignore)
+    frames = Slate(SLATE).generate(ask(), NO_CONDITIONS, ignore).frames
     first = next(frames)
     before = first.copy()
 
@@ -158,7 +166,7 @@ def test_a_frame_once_handed_over_is_never_drawn_on_again() -> None:
 def test_every_frame_is_a_step_of_generating() -> None:
     steps: list[tuple[Stage, int, int]] = []
 
-    list(Slate(SLATE).generate(ask(), NO_CONDITIONS, lambda *step: steps.append(step)))
+    list(Slate(SLATE).generate(ask(), NO_CONDITIONS, lambda *step: steps.append(step)).frames)
 
     assert steps == [(Stage.GENERATE, done, 3) for done in (1, 2, 3)]
 
@@ -168,7 +176,7 @@ def test_a_cancel_takes_hold_within_one_frame() -> None:
         if done > 3:
             raise AttemptFailed(FailureKind.CANCELED, "canceled", "the job was canceled")
 
-    frames = Slate(SLATE).generate(ask(num_frames=100), NO_CONDITIONS, cancel)
+    frames = Slate(SLATE).generate(ask(num_frames=100), NO_CONDITIONS, cancel).frames
     handed_over = list(islice(frames, 3))
 
     with pytest.raises(AttemptFailed, match="canceled"):
@@ -249,7 +257,7 @@ def noise(*shape: int) -> Frame:
 
 
 def given(conditions: Conditions, **changes: Any) -> list[Frame]:
-    return list(Slate(SLATE).generate(ask(**changes), conditions, ignore))
+    return list(Slate(SLATE).generate(ask(**changes), conditions, ignore).frames)
 
 
 CORNER = (slice(0, 4), slice(0, 4))  # beside the board
@@ -396,7 +404,7 @@ def test_a_segment_counts_the_frames_of_the_whole_video() -> None:
     whole = draw(num_frames=8, width=480, height=320)
     part = ask(num_frames=4, width=480, height=320)
 
-    second = list(Slate(SLATE).generate(part, Conditions(start=4, video_frames=8), ignore))
+    second = list(Slate(SLATE).generate(part, Conditions(start=4, video_frames=8), ignore).frames)
 
     layout = lay_out(480, 320)
     dial = np.s_[layout.top + layout.dials : layout.top + layout.banner, 60:420]

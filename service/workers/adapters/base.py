@@ -16,21 +16,49 @@ Frame: TypeAlias = NDArray[np.uint8]
 # Images in playing order: uint8, shape (frames, height, width, 3), RGB.
 Frames: TypeAlias = NDArray[np.uint8]
 
+AUDIO_RATE = 48_000  # samples per second of all sound
+
+
+@dataclass(frozen=True)
+class Audio:
+    """Sound at AUDIO_RATE: int16, shape (samples, channels)."""
+
+    samples: NDArray[np.int16]
+
+    @property
+    def channels(self) -> int:
+        return int(self.samples.shape[1])
+
+
+def audio_samples(num_frames: int, fps: int) -> int:
+    """Return how many samples are as long as these frames, rounded down."""
+    return num_frames * AUDIO_RATE // fps
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The frames of a request in playing order, and their sound, if any, of `audio_samples`."""
+
+    frames: Iterator[Frame]
+    audio: Audio | None = None
+
 
 @dataclass(frozen=True)
 class Conditions:
     """The inputs that a clip follows besides the prompt, each at exactly the request's size.
 
     `image` is its first frame and `last_image` its last; each of `keyframes` is an image with its
-    frame index, from 0; `video` is transformed by the request's strength; `tail` is the end of the
-    clip that it continues, repeated as its own beginning. The clip's first frame is frame `start`
-    of a video of `video_frames`; None: the clip is the whole video.
+    frame index, from 0; `video` is transformed by the request's strength, and `audio` is the sound
+    to keep of it; `tail` is the end of the clip that it continues, repeated as its own beginning.
+    The clip's first frame is frame `start` of a video of `video_frames`; None: the clip is the
+    whole video.
     """
 
     image: Frame | None = None
     last_image: Frame | None = None
     keyframes: tuple[tuple[int, Frame], ...] = ()
     video: Frames | None = None
+    audio: Audio | None = None
     tail: Frames | None = None
     start: int = 0
     video_frames: int | None = None
@@ -75,11 +103,11 @@ class Adapter(Protocol):
         """
         ...
 
-    def generate(
-        self, request: VideoRequest, conditions: Conditions, on_step: OnStep
-    ) -> Iterator[Frame]:
-        """Yield exactly `request.num_frames` frames of `request.width` x `request.height`.
+    def generate(self, request: VideoRequest, conditions: Conditions, on_step: OnStep) -> Clip:
+        """Make exactly `request.num_frames` frames of `request.width` x `request.height`.
 
+        Frames are made as they are read. A model without sound of its own passes on
+        `conditions.audio`.
         Conditions must be among the card's features. Equal requests, seed included, and equal
         conditions give equal frames on the same device while `made_with` is equal. Raises
         AttemptFailed (kind user, oom, …). After an exception the adapter remains usable.

@@ -13,7 +13,7 @@ from service.domain.models.card import ModelCard
 from service.domain.models.tuning import DEFAULT_TUNING, Profile, Tuning
 from service.domain.request import VideoRequest
 from service.log import Log
-from service.workers.adapters.base import Conditions, Frame, OnStep
+from service.workers.adapters.base import Clip, Conditions, Frame, OnStep
 from service.workers.adapters.checks import check_conditions, check_frames, check_tokens
 from service.workers.adapters.steps import Steps
 from service.workers.adapters.tensors import to_frames
@@ -140,7 +140,10 @@ class DiffusionAdapter(ABC):
         self._applied_tuning = AppliedTuning(pipe, self._tuning, device, self._embeddings)
         return pipe
 
-    def generate(
+    def generate(self, request: VideoRequest, conditions: Conditions, on_step: OnStep) -> Clip:
+        return Clip(self._frames(request, conditions, on_step), conditions.audio)
+
+    def _frames(
         self, request: VideoRequest, conditions: Conditions, on_step: OnStep
     ) -> Iterator[Frame]:
         self.check(request, conditions)

@@ -11,7 +11,7 @@ from service.domain.attempt import Stage
 from service.domain.models.card import ModelCard
 from service.domain.models.tuning import DEFAULT_TUNING, Profile, Tuning
 from service.domain.request import VideoRequest
-from service.workers.adapters.base import Conditions, Frame, OnStep
+from service.workers.adapters.base import Clip, Conditions, Frame, OnStep
 from service.workers.adapters.slate_art.backdrop import backdrop
 from service.workers.adapters.slate_art.board import draw_board
 from service.workers.adapters.slate_art.dials import dials, progress_bar
@@ -43,15 +43,17 @@ class Slate:
     def load(self, profile: Profile = Profile.FULL) -> None:
         """Do nothing: the slate has no weights."""
 
-    def generate(
-        self, request: VideoRequest, conditions: Conditions, on_step: OnStep
-    ) -> Iterator[Frame]:
-        """Draw one frame at a time, so that memory does not grow with the length."""
-        draw = _painter(request, conditions)
-        for index in range(request.num_frames):
-            frame = draw(index)
-            on_step(Stage.GENERATE, index + 1, request.num_frames)
-            yield frame
+    def generate(self, request: VideoRequest, conditions: Conditions, on_step: OnStep) -> Clip:
+        return Clip(_draw_frames(request, conditions, on_step), conditions.audio)
+
+
+def _draw_frames(request: VideoRequest, conditions: Conditions, on_step: OnStep) -> Iterator[Frame]:
+    """Draw one frame at a time, so that memory does not grow with the length."""
+    draw = _painter(request, conditions)
+    for index in range(request.num_frames):
+        frame = draw(index)
+        on_step(Stage.GENERATE, index + 1, request.num_frames)
+        yield frame
 
 
 def _painter(request: VideoRequest, conditions: Conditions) -> Callable[[int], Frame]:

@@ -4,37 +4,52 @@ from pathlib import Path
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.request import VideoRequest
-from service.workers.stages.mp4_index import Track, read_track
+from service.workers.adapters.base import AUDIO_RATE, audio_samples
+from service.workers.stages.mp4_index import Index, Track, read_index
 from service.workers.stages.stills import frame_at
 
 
-def check(video: Path, request: VideoRequest) -> None:
+def check(video: Path, request: VideoRequest, *, has_audio: bool = False) -> None:
     """Raise AttemptFailed (internal) unless the file opens and matches the request.
 
-    Its first frame must decode to the right size, frame count and duration must be exact, and the
-    index must come first, so that players start at once.
+    Its first frame must decode to the right size; frame count, duration and the length of its sound
+    must be exact; and the index must come first, so that players start at once.
     """
-    track = _read_index(video)
-    if not track.index_first:
+    try:
+        index = read_index(video)
+        track, sound = index.track("vide"), index.track("soun")
+    except ValueError as error:
+        raise _invalid(f"it does not open: {error}") from error
+    if track is None:
+        raise _invalid("it has no video")
+    if not index.is_first:
         raise _invalid("its index comes after the frames")
+    _check_length(track, index, request)
+    if (sound is not None) != has_audio:
+        raise _invalid("it has no sound" if has_audio else "it has sound")
+    if sound is not None:
+        _check_sound(sound, request)
+    frame_at(video, 0, request)
+
+
+def _check_length(track: Track, index: Index, request: VideoRequest) -> None:
     if track.samples != request.num_frames:
         raise _invalid(f"it holds {track.samples} frames instead of {request.num_frames}")
     if track.duration * request.fps != request.num_frames * track.timescale:
         seconds = track.duration / track.timescale
         raise _invalid(f"it lasts {seconds:.3f} s instead of {request.duration_seconds:.3f} s")
-    if track.movie_duration * request.fps != request.num_frames * track.movie_timescale:
-        seconds = track.movie_duration / track.movie_timescale
+    if index.duration * request.fps != request.num_frames * index.timescale:
+        seconds = index.duration / index.timescale
         raise _invalid(
             f"its container says {seconds:.6f} s instead of {request.duration_seconds} s"
         )
-    frame_at(video, 0, request)
 
 
-def _read_index(video: Path) -> Track:
-    try:
-        return read_track(video)
-    except ValueError as error:
-        raise _invalid(f"it does not open: {error}") from error
+def _check_sound(sound: Track, request: VideoRequest) -> None:
+    needed = audio_samples(request.num_frames, request.fps)
+    if (sound.timescale, sound.duration) != (AUDIO_RATE, needed):
+        seconds = sound.duration / sound.timescale
+        raise _invalid(f"its sound lasts {seconds:.6f} s instead of {needed / AUDIO_RATE:.6f} s")
 
 
 def _invalid(reason: str) -> AttemptFailed:

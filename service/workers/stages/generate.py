@@ -11,7 +11,15 @@ import numpy as np
 
 from service.domain.attempt import AttemptFailed, FailureKind, Stage
 from service.domain.resolve.segments import Segment
-from service.workers.adapters.base import Adapter, Conditions, Frame, Frames, OnStep
+from service.workers.adapters.base import (
+    Adapter,
+    Audio,
+    Conditions,
+    Frame,
+    Frames,
+    OnStep,
+    audio_samples,
+)
 from service.workers.stages.encode_ahead import BackgroundEncoder
 from service.workers.stages.stitch import Seam
 from service.workers.stopwatch import Stopwatch
@@ -19,7 +27,8 @@ from service.workers.stopwatch import Stopwatch
 
 @dataclass(frozen=True)
 class SegmentClip:
-    """A generated segment: its own frames as an MP4, and its tail as frames for the next one.
+    """A generated segment: its own frames as a silent MP4 with its sound beside it, and its tail as
+    frames for the next one.
 
     `difference` is that of its seam with the segment before, None for the first. `encoding` is the
     encoder of a new segment, whose MP4 may still be incomplete; None for a loaded one.
@@ -29,6 +38,7 @@ class SegmentClip:
     tail: Frames | None
     difference: float | None = None
     encoding: BackgroundEncoder | None = None
+    audio: Audio | None = None
 
 
 @dataclass(frozen=True)
@@ -50,14 +60,12 @@ class SegmentRenderer:
     def render(self, segment: Segment, previous: SegmentClip | None) -> SegmentClip:
         """Generate the frames of `segment` and queue them for encoding. Raises AttemptFailed."""
         seam = None if previous is None or previous.tail is None else Seam(previous.tail)
-        frames = self.watch.time_items(
-            "generate",
-            self.adapter.generate(
-                segment.request,
-                self._conditions(segment, previous),
-                _report_overall(segment, self.on_step),
-            ),
+        clip = self.adapter.generate(
+            segment.request,
+            self._conditions(segment, previous),
+            _report_overall(segment, self.on_step),
         )
+        frames = self.watch.time_items("generate", clip.frames)
         if seam is not None:
             frames = seam.blend_frames(frames)
         with self.watch.time("encode"):
@@ -69,7 +77,8 @@ class SegmentRenderer:
             encoding.write(islice(frames, segment.kept_frames))
             tail = _read_tail(frames, segment)
         difference = None if seam is None else seam.difference
-        return SegmentClip(target, tail, difference, encoding)
+        audio = None if clip.audio is None else _own_sound(clip.audio, segment)
+        return SegmentClip(target, tail, difference, encoding, audio)
 
     def _conditions(self, segment: Segment, previous: SegmentClip | None) -> Conditions:
         conditions = self.conditions
@@ -78,10 +87,26 @@ class SegmentRenderer:
             last_image=conditions.last_image if segment.last else None,
             keyframes=tuple(own_keyframes(conditions.keyframes, segment)),
             video=conditions.video,
+            audio=conditions.audio,
             tail=None if previous is None else previous.tail,
             start=segment.start,
             video_frames=segment.video_frames,
         )
+
+
+def _own_sound(audio: Audio, segment: Segment) -> Audio:
+    """Cut off the sound of frames that the next segment continues. Raises AttemptFailed where the
+    sound is too short. Rounded for the video as a whole, so that its segments add up."""
+    fps = segment.request.fps
+    start, end = (
+        audio_samples(frames, fps)
+        for frames in (segment.start, segment.start + segment.kept_frames)
+    )
+    samples = end - start
+    if len(audio.samples) < samples:
+        message = f"the model made {len(audio.samples)} samples of sound instead of {samples}"
+        raise AttemptFailed(FailureKind.INTERNAL, "encode_failed", message)
+    return Audio(audio.samples[:samples])
 
 
 def own_keyframes(

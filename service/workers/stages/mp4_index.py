@@ -8,27 +8,65 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Track:
-    """The first track of a file: `duration / timescale` is its length in seconds. Players show
-    `movie_duration / movie_timescale`, the length of the whole file."""
+    """A track: `duration / timescale` is its length in seconds as it is played, after its edit
+    list. `handler` is `vide` for video and `soun` for sound."""
+
+    handler: str
+    timescale: int
+    duration: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class Index:
+    """The index of a file. Players show `duration / timescale` as the length of the whole file."""
 
     timescale: int
     duration: int
-    movie_timescale: int
-    movie_duration: int
-    samples: int
-    index_first: bool  # `moov` before `mdat`: a player can start before the whole file is there
+    tracks: tuple[Track, ...]
+    is_first: bool  # `moov` before `mdat`: a player can start before the whole file is there
+
+    def track(self, handler: str) -> Track | None:
+        """Return the only track of this kind. Raises ValueError where there are several."""
+        tracks = [track for track in self.tracks if track.handler == handler]
+        if len(tracks) > 1:
+            raise ValueError(f"{len(tracks)} tracks of {handler}")
+        return tracks[0] if tracks else None
 
 
-def read_track(path: Path) -> Track:
+def read_index(path: Path) -> Index:
     """Raises ValueError when the file is not an MP4 with a track."""
     top, moov = _top_level(path)
-    media = _inside(moov, "trak", "mdia")
     try:
-        clocks = (*_clock(_inside(media, "mdhd")), *_clock(_inside(moov, "mvhd")))
-        (samples,) = struct.unpack_from(">I", _inside(media, "minf", "stbl", "stsz"), 8)
+        tracks = tuple(_track(content) for name, content in _boxes(moov) if name == "trak")
+        timescale, duration = _clock(_inside(moov, "mvhd"))
     except struct.error as error:
         raise ValueError("a box is too short") from error
-    return Track(*clocks, samples, top.index("moov") < top.index("mdat"))
+    if not tracks:
+        raise ValueError("no trak")
+    return Index(timescale, duration, tracks, top.index("moov") < top.index("mdat"))
+
+
+def _track(content: bytes) -> Track:
+    media = _inside(content, "mdia")
+    timescale, duration = _clock(_inside(media, "mdhd"))
+    handler = _inside(media, "hdlr")[8:12].decode("latin-1")
+    (samples,) = struct.unpack_from(">I", _inside(media, "minf", "stbl", "stsz"), 8)
+    # AAC begins with an encoder delay, which the edit list skips. Video is shown whole: there the
+    # list only says at which time stamp its first frame lies.
+    skipped = _edit_start(content) if handler == "soun" else 0
+    return Track(handler, timescale, duration - skipped, samples)
+
+
+def _edit_start(content: bytes) -> int:
+    """Return the media time at which the only edit starts, in the track's timescale."""
+    try:
+        edits = _inside(content, "edts", "elst")
+    except ValueError:
+        return 0
+    layout, start = (">q", 16) if edits[:1] == b"\x01" else (">i", 12)
+    (media_time,) = struct.unpack_from(layout, edits, start)
+    return max(0, int(media_time))
 
 
 def _clock(header: bytes) -> tuple[int, int]:

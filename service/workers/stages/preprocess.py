@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from service.domain.attempt import Stage, Ticket
@@ -13,10 +14,18 @@ from service.domain.media import MediaRef, Role, keyframe_role
 from service.domain.ports import ArtifactStore
 from service.domain.request import VideoRequest
 from service.domain.resolve.segments import Segment
-from service.workers.adapters.base import NO_CONDITIONS, Conditions, Frame, Frames, OnStep
+from service.workers.adapters.base import (
+    NO_CONDITIONS,
+    Audio,
+    Conditions,
+    Frame,
+    Frames,
+    OnStep,
+    audio_samples,
+)
 from service.workers.stages.fetch import Sources, fetch, stored_input
 from service.workers.stages.inputs.images import read_image
-from service.workers.stages.inputs.media import decode_video
+from service.workers.stages.inputs.media import decode_sound, decode_video
 
 
 def remaining_media(request: VideoRequest, segment: Segment) -> dict[Role, MediaRef]:
@@ -46,6 +55,7 @@ def preprocess(
     if not media:
         return NO_CONDITIONS
     video: Frames | None = None
+    sound: NDArray[np.int16] | None = None
     images: dict[Role, Frame] = {}
     for number, (role, ref) in enumerate(media.items()):
         step = partial(on_step, Stage.PREPROCESS, number, len(media))
@@ -57,7 +67,11 @@ def preprocess(
             fetch(ref.url, role, sources, into, step)
             file = into
         if role == "video":
-            video = decode_video(file, request, max_bytes=sources.max_bytes(role))
+            max_bytes = sources.max_bytes(role)
+            video = decode_video(file, request, max_bytes=max_bytes)
+            if request.keep_audio:
+                samples = audio_samples(request.num_frames, request.fps)
+                sound = decode_sound(file, samples, max_bytes=max_bytes)
         else:
             image = read_image(file, max_bytes=sources.max_bytes(role))
             images[role] = fit_image(image, request)
@@ -72,6 +86,7 @@ def preprocess(
             if keyframe_role(number) in images
         ),
         video=video,
+        audio=None if sound is None else Audio(sound),
     )
 
 

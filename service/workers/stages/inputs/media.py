@@ -59,6 +59,7 @@ class MediaFacts:
     height: int | None
     fps: float | None  # the average
     codec: str  # of the video, or else of the audio; ffmpeg's name
+    audio_codec: str | None = None
 
 
 def probe_media(
@@ -155,6 +156,39 @@ def decode_video(
     return clip
 
 
+def decode_sound(
+    path: Path,
+    samples: int,
+    *,
+    max_bytes: int,
+    max_seconds: float = _MAX_VIDEO_SECONDS,
+    timeout: timedelta = _VIDEO_TIMEOUT,
+) -> NDArray[np.int16] | None:
+    """Decode the start of the first audio track: int16, shape (`samples`, 2), at 48 kHz; None
+    where there is no audio.
+
+    It begins where the video does, and silence fills what is missing. Raises AttemptFailed as
+    `probe_media` does.
+    """
+    limits: Any = {"max_bytes": max_bytes, "max_seconds": max_seconds, "timeout": timeout}
+    facts = probe_media(path, kinds={"video"}, **limits)
+    if facts.audio_codec is None:
+        return None
+    if facts.audio_codec not in AUDIO_CODECS:
+        reason = f"has sound in the codec {facts.audio_codec}, which is not supported"
+        raise _refused("codec", f"{reason}; give {_SUPPORTED['audio']}, or keep_audio false")
+    sound = np.zeros((samples, 2), np.int16)
+    options = (
+        f"-map 0:a:0 -af aresample=48000:async=1:first_pts=0,atrim=end_sample={samples} "
+        "-ac 2 -f s16le"
+    )
+    with _refusing(max_seconds), ffmpeg_output(path, options, timeout) as stream:
+        block = np.frombuffer(stream.read(sound.nbytes), np.int16).reshape(-1, 2)
+        stream.read()
+    sound[: len(block)] = block
+    return sound
+
+
 def _frames(
     pixels: IO[bytes], size: tuple[int, int], has_alpha: bool
 ) -> Iterator[NDArray[np.uint8]]:
@@ -205,6 +239,7 @@ def _facts(kind: Kind, video: Track | None, audio: Track | None) -> MediaFacts:
         has_audio=audio is not None,
         has_video=video is not None,
         codec=(video or audio or Track()).codec,
+        audio_codec=audio.codec if audio else None,
         width=video.width if video else None,
         height=video.height if video else None,
         fps=video.fps if video else None,
