@@ -32,7 +32,7 @@ START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
 # The models of the catalog, and the names that tests give to others.
 MODELS = frozenset({*CARDS, "first", "second", "third"})
-TERMS = Terms(rates=OWN_HARDWARE, keeping=RetentionPolicy(), models=MODELS)
+TERMS = Terms(rates=OWN_HARDWARE, retention=RetentionPolicy(), models=MODELS)
 
 
 class FakeClock:

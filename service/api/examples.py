@@ -38,7 +38,7 @@ from service.domain.webhook import (
     Secrets,
     Try,
 )
-from service.webhooks.sign import shown
+from service.webhooks.sign import encode_secret
 
 _NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 _PROMPT = "A serene mountain landscape with flowing water"
@@ -197,7 +197,9 @@ def _of_webhooks() -> Named:
     return {
         "WebhookEndpoint": endpoint,
         "WebhookEndpointList": WebhookEndpointList(data=[endpoint]),
-        "NewWebhookEndpoint": NewWebhookEndpoint(endpoint=endpoint, secret=shown(bytes(32))),
+        "NewWebhookEndpoint": NewWebhookEndpoint(
+            endpoint=endpoint, secret=encode_secret(bytes(32))
+        ),
         "WebhookSecret": WebhookSecret.from_domain(secrets, _NOW),
         "WebhookDelivery": delivery,
         "WebhookDeliveryList": WebhookDeliveryList(data=[delivery], **page),

@@ -22,7 +22,7 @@ from service.domain.request import VideoOptions, VideoParams
 from service.domain.submission import Idempotency, Submission, new_id
 from service.failpoint import failpoint
 from service.lifecycle.candidates import candidates
-from service.lifecycle.inputs import discard, keep
+from service.lifecycle.inputs import delete_inputs, store_inputs
 from service.lifecycle.submit import Accepted, find_earlier
 from service.log import Log
 from service.store import jobs

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from service.domain.attempt import Ticket
-from service.domain.call import CallEnd, Look, Pool
+from service.domain.call import CallEnd, CallStatus, Pool
 from service.domain.errors import Unavailable
 from service.log import Log
 

@@ -1,1 +1,1 @@
-"""Pure words and rules: no input, no output, no libraries but pydantic."""
+"""Domain types and rules: no I/O, and no libraries but pydantic."""

@@ -1,4 +1,4 @@
-"""Artifacts: files that a job was given or made, and the keys under which they are stored."""
+"""Artifacts: a job's input and output files, and the keys under which they are stored."""
 
 import re
 import secrets
@@ -14,12 +14,12 @@ _SALT = re.compile(r"[0-9a-f]{8}")
 
 
 def job_folder(job_id: JobId) -> str:
-    """The prefix of everything that attempts at a job have kept."""
+    """Return the prefix of everything that attempts at a job store."""
     return f"jobs/{job_id}"
 
 
 def input_folder(job_id: JobId) -> str:
-    """The prefix of the pictures and films that a job was given."""
+    """Return the prefix of a job's input images and videos."""
     return f"inputs/{job_id}"
 
 
@@ -42,19 +42,19 @@ def is_salted(prefix: str, job_id: JobId, fence: int) -> bool:
 
 
 def lone_prefix(job_id: JobId, fence: int, call_id: str) -> str:
-    """Where a call keeps its bytes that could not reach the service to begin: the bytes of
-    another container with the same ticket must not meet them."""
+    """Return the prefix for a call that could not reach the service to begin, apart from those of
+    other containers with the same ticket."""
     return f"{artifact_prefix(job_id, fence)}-{call_id[-12:]}"
 
 
 def lone_fence(name: str, call_id: str) -> int | None:
-    """The fence in the name of a folder that `lone_prefix` made for this call; None for others."""
-    fence, _, whose = name.partition("-")
-    return int(fence) if whose == call_id[-12:] and fence.isdecimal() else None
+    """Return the fence in a folder name of `lone_prefix` for this call; None for other names."""
+    fence, _, suffix = name.partition("-")
+    return int(fence) if suffix == call_id[-12:] and fence.isdecimal() else None
 
 
 def attempt_folder(key: str) -> str:
-    """The name of the folder, directly below its job's, in which these bytes of an attempt lie."""
+    """Return the name of the attempt's folder, directly below its job's, in a key."""
     return key.split("/")[2]
 
 
@@ -69,13 +69,13 @@ class Artifact(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-# Below an attempt's bytes: the finished segments of a long video.
+# The folder, in an attempt's, of the finished segments of a long video.
 SEGMENTS = "segments"
 
 
-# The outcome beside the bytes, written last: where it is, the attempt was finished.
+# The outcome beside the bytes, written last: where it exists, the attempt has finished.
 MANIFEST = "manifest.json"
 
 
-# What a worker that cannot reach the service puts there first.
+# Written first by a worker that cannot reach the service.
 BEGUN_SIGN = "begun.txt"

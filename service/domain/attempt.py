@@ -1,4 +1,4 @@
-"""One numbered try at a job: what a worker is handed, what it says, and how it ends."""
+"""One numbered attempt at a job: the worker's ticket, its reports and its outcome."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -13,7 +13,7 @@ from service.domain.text import Text
 
 
 class Stage(StrEnum):
-    """What a worker is doing."""
+    """A worker's present step."""
 
     PREPROCESS = "preprocess"
     LOAD = "load"
@@ -24,20 +24,20 @@ class Stage(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """Who must act on a failure; above all else the retry policy hangs on it (domain/retry.py)."""
+    """The cause of a failure, by who must act on it. It decides about retries (domain/retry.py)."""
 
     USER = "user"  # the request itself: never again
     TRANSIENT = "transient"  # the same attempt may work later
     OOM = "oom"  # does not fit this GPU
     TIMEOUT = "timeout"  # ran past its deadline
-    CANCELED = "canceled"  # the worker stopped because it was asked to
-    LOST = "lost"  # the worker fell silent; never said by a worker
+    CANCELED = "canceled"  # the worker stopped on request
+    LOST = "lost"  # the worker stopped reporting; never reported by a worker
     INTERNAL = "internal"  # our fault
     MACHINE = "machine"  # the worker's machine cannot do its part: disk, memory, ffmpeg
 
 
 class AttemptFailed(Exception):
-    """An attempt ends without a video. `code` is stable, `message` is for the job's owner;
+    """Raised to end an attempt without a video. `code` is stable, `message` is for the job's owner;
     `of_model` as in Failure."""
 
     def __init__(
@@ -51,7 +51,7 @@ class AttemptFailed(Exception):
 
 
 class WorkerStopping(Exception):
-    """The worker was told to stop: it gives its attempt back, and that is nobody's failure."""
+    """Raised when the worker is to stop: it gives its attempt back, which is no failure."""
 
 
 class Ticket(BaseModel):
@@ -75,7 +75,7 @@ class Ticket(BaseModel):
 
 
 class Progress(BaseModel):
-    """Where an attempt stands. `fraction` counts the whole attempt, 0 to 1."""
+    """Progress of an attempt. `fraction` is of the whole attempt, 0 to 1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -88,7 +88,7 @@ ShortText = Annotated[Text, Field(max_length=100)]
 
 
 class VideoFacts(BaseModel):
-    """What was made; the finished file was checked against it."""
+    """Properties of a finished video, against which its file was checked."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -101,10 +101,10 @@ class VideoFacts(BaseModel):
     num_frames: int = Field(gt=0)
     has_audio: bool = False
     sandbox: bool = False
-    # Of a video that was made in segments: how far each was from the one before where they overlap,
-    # before they were blended; the mean over all pixels, in levels of 0 to 255.
+    # Per seam of a video made in segments: the mean difference of the overlapping frames before
+    # they were blended, in levels of 0 to 255.
     seams: tuple[float, ...] = ()
-    # How the model was run, in a few words each: two clips of one seed may differ by it.
+    # Settings of the model, by which two videos of one seed may differ.
     made_with: dict[ShortText, ShortText] = Field(default_factory=dict, max_length=16)
 
     @property
@@ -113,7 +113,7 @@ class VideoFacts(BaseModel):
 
 
 class Outcome(BaseModel):
-    """A finished attempt; what its manifest holds and what `finish` reports."""
+    """A finished attempt, as in its manifest and in the report `finish`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -132,8 +132,8 @@ class Failure(BaseModel):
     code: Annotated[Text, Field(max_length=64)]
     message: Annotated[Text, Field(max_length=2000)]
     stage: Stage | None = None
-    # Whether another model may do better; None where that is as with most of its kind.
+    # Whether another model may succeed; None: as usual for the kind.
     of_model: bool | None = None
-    # What it has cost; without it the time from begin to now is taken.
+    # The GPU time; without it the time since begin is charged.
     gpu: Annotated[Text, Field(max_length=64)] | None = None
     gpu_seconds: float | None = Field(default=None, ge=0, le=1e7, allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""A call: what a dispatcher started to carry out one attempt, and what it answers at its end."""
+"""A call: started by a dispatcher on a platform such as Modal to run one attempt."""
 
 from typing import Literal, TypeAlias
 
@@ -8,10 +8,10 @@ from service.domain.attempt import Failure, Outcome
 
 
 class CallEnd(BaseModel):
-    """What a called worker returns, so that asking the call is enough if it could not report.
+    """The return value of a call, by which a job can be settled if its worker could not report.
 
-    `fence` is the one under which it worked: the running one, or the ticket's where it could not
-    reach the API to begin (`begun` is false). Without outcome and failure it was not its to do.
+    `fence` is the one under which it worked: the ticket's if it could not reach the API to begin
+    (`begun` is false). Without outcome and failure the attempt was not this call's.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -30,10 +30,10 @@ class Pool(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    waiting: int  # calls that no container has taken yet
-    running: int  # calls at work
-    containers: int  # that there are, at work, idle or starting
+    waiting: int  # calls that no container has started yet
+    running: int  # calls that a container works on
+    containers: int  # working, idle or starting
 
 
-# `unknown`: its answer has expired, or was never kept. `died`: without an answer.
-Look: TypeAlias = CallEnd | Literal["alive", "died", "timed out", "unknown"]
+# `unknown`: its result has expired, or was never stored. `died`: ended without a result.
+CallStatus: TypeAlias = CallEnd | Literal["alive", "died", "timed out", "unknown"]

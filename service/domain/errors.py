@@ -1,23 +1,23 @@
-"""Every error the service raises on purpose, in one tree.
+"""All errors that the service raises on purpose, in one tree.
 
     ServiceError
     ├── RequestRefused     the caller must change the request; names every field that is wrong
-    ├── Unauthenticated    no key, or not one of ours
-    ├── Forbidden          a good key that may not do this
-    ├── NotFound           no such thing for this key
-    ├── Conflict           the thing exists, but not in a state that allows this
-    │   └── Lost           a worker holds a fence that is no longer the job's
-    ├── PreconditionFailed it is not the version that the caller named
-    ├── TooLarge           more bytes than the service takes or sends
-    ├── QueueFull          too many of this key's jobs wait: come back later
-    ├── InputsFull         too much is kept of what this key's jobs were given
-    ├── BudgetExceeded     this job may cost more than is left of the key's month
-    ├── RateLimited        too many requests of this key: come back later
-    ├── StorageFull        no room for another clip
-    └── Unavailable        the service cannot answer just now
-        └── Busy           somebody else holds what this needs; others are served
+    ├── Unauthenticated    no key, or an unknown one
+    ├── Forbidden          a valid key that may not do this
+    ├── NotFound           no such resource for this key
+    ├── Conflict           the resource is in a state that does not allow this
+    │   └── Lost           a worker's fencing token is stale
+    ├── PreconditionFailed not the version that the caller named
+    ├── TooLarge           more bytes than the limit
+    ├── QueueFull          too many queued jobs of this key: retry later
+    ├── InputsFull         stored inputs of this key's jobs exceed the limit
+    ├── BudgetExceeded     this job may exceed the key's monthly budget
+    ├── RateLimited        too many requests of this key: retry later
+    ├── StorageFull        no disk space for another video
+    └── Unavailable        the service cannot answer now: retry later
+        └── Busy           another transaction holds a lock that this needs
 
-An error says who must act. Whatever is not in this tree is our own fault and answers 500.
+Any other exception is a bug of the service and answers 500.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FieldError:
-    """One wrong field: where it is (JSON pointer, RFC 6901), what would be right, a stable word."""
+    """One invalid field: its JSON pointer (RFC 6901), what would be valid, a stable code."""
 
     pointer: str
     detail: str
@@ -34,7 +34,7 @@ class FieldError:
 
 
 class ServiceError(Exception):
-    """Root of the tree. `code` is the stable word that clients may switch on."""
+    """Root of the tree. `code` is stable: clients may switch on it."""
 
     code = "service_error"
     retryable = False
@@ -88,18 +88,18 @@ class TooLarge(ServiceError):
 class QueueFull(ServiceError):
     code = "queue_full"
     retryable = True
-    retry_after_seconds = 30  # a guess at when a full queue has room again
+    retry_after_seconds = 30  # a guess at when a full queue has a free place
 
 
 class InputsFull(ServiceError):
     code = "inputs_full"
     retryable = True
-    retry_after_seconds = 600  # inputs go an hour after a job that made no video, others later
+    retry_after_seconds = 600  # inputs of a job without a video are deleted after an hour
 
 
 class BudgetExceeded(ServiceError):
-    """In US dollars: the month's budget, what of it is spent, what is reserved for open jobs, and
-    what this job is expected to cost."""
+    """In US dollars: the month's budget, its part that is spent, the part reserved for open jobs,
+    and the estimate for this job."""
 
     code = "budget_exceeded"
 
@@ -113,7 +113,7 @@ class BudgetExceeded(ServiceError):
 
 
 def _usd(amount: float) -> str:
-    """To the millionth, but without zeros that say nothing: `50.00`, `0.000581`."""
+    """Format to the millionth, without trailing zeros after the cents: `50.00`, `0.000581`."""
     whole, _, rest = f"{amount:.6f}".partition(".")
     return f"{whole}.{rest.rstrip('0').ljust(2, '0')}"
 

@@ -1,11 +1,11 @@
-"""What is told to others: the kinds of events, and one event owed to one URL."""
+"""The kinds of events that webhooks deliver."""
 
 from typing import Literal
 
 TEST_EVENT = "webhook.test"
 
 
-# What can be subscribed to; `webhook.test` besides is sent only when asked for.
+# Events to subscribe to; `webhook.test` is sent only on request.
 EventKind = Literal[
     "job.started",
     "job.progress",

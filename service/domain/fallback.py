@@ -1,4 +1,4 @@
-"""What a job carries of the models that may take it over, and of those that gave it up."""
+"""Fallback models of a job, and records of the models that gave it up."""
 
 from typing import Any
 
@@ -7,8 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from service.domain.models.tuning import Profile
 from service.domain.request import VideoRequest
 
-# Fields of a request that are compared when another model takes it over; the prompt and what the
-# job was given are never changed.
+# Fields of a request that may differ for another model; the prompt and the inputs never do.
 _RESOLVED = (
     "width",
     "height",
@@ -23,7 +22,7 @@ _RESOLVED = (
 class Fallback(BaseModel):
     """Another model that may take a job over, with the request as it was resolved for it.
 
-    `expected_ms` is what it would take; the rest is the rate of the GPU that it tries first.
+    `expected_ms` is its expected duration; the rest is the rate of the GPU that it tries first.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,7 +35,7 @@ class Fallback(BaseModel):
 
 
 class Change(BaseModel):
-    """A value of the request before and after."""
+    """A field's value before and after a fallback."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,10 +44,10 @@ class Change(BaseModel):
 
 
 class FallbackRecord(BaseModel):
-    """A model that gave a job up, in which memory profile and why.
+    """A model that gave a job up, its memory profile and the reason.
 
-    `next_model` went on with it, in the smaller profile where it is the same model; `changes` are
-    the values of the request that are others for it.
+    `next_model` took over, in the smaller profile if it is the same model; `changes` are the fields
+    of the request that differ for it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,7 +62,7 @@ class FallbackRecord(BaseModel):
 
 
 def changes(before: VideoRequest, after: VideoRequest) -> dict[str, Change]:
-    """What was resolved otherwise."""
+    """Return the resolved fields that differ."""
 
     def of(request: VideoRequest) -> dict[str, Any]:
         return request.model_dump(include=set(_RESOLVED))

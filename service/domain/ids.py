@@ -1,4 +1,4 @@
-"""Ids that sort by time and read well: `job_` + UUIDv7 in base32hex."""
+"""Ids that sort by time: `job_` and a UUIDv7 in base32hex."""
 
 import base64
 import re
@@ -14,29 +14,29 @@ _SHAPE = re.compile(r"[a-z]{3}_[0-9a-v]{26}")  # 26 letters of 5 bits hold the 1
 
 
 def new(prefix: str, stamps: "Stamps | None" = None) -> str:
-    """A fresh id such as `job_06hm3c…`; `prefix` is three letters.
+    """Create an id such as `job_06hm3c…`; `prefix` is three letters.
 
-    base32hex keeps the order of the bytes, so as text the ids sort as they were made.
+    base32hex keeps the order of the bytes, so ids sort as text by their creation.
     """
-    encoded = base64.b32hexencode(uuid7(stamps or _stamps).bytes).decode()
-    return f"{prefix}_{encoded.rstrip('=').lower()}"
+    text = base64.b32hexencode(uuid7(stamps or _stamps).bytes).decode()
+    return f"{prefix}_{text.rstrip('=').lower()}"
 
 
 def is_id(prefix: str, text: str) -> bool:
-    """Whether `text` has the shape of an id with this prefix."""
+    """Tell whether `text` has the form of an id with this prefix."""
     return text.startswith(f"{prefix}_") and _SHAPE.fullmatch(text) is not None
 
 
 def made_at(id_: str) -> datetime:
-    """When an id was made, to the millisecond; `id_` has the shape of one."""
+    """Return when an id was created, to the millisecond; `id_` has the form of an id."""
     return datetime.fromtimestamp(int.from_bytes(_bytes(id_)[:6]) / 1000, tz=UTC)
 
 
 class Stamps:
-    """Hands out the 60 bits of a UUIDv7 that tell the time: milliseconds, and 12 bits of fraction.
+    """Generates the 60 time bits of a UUIDv7: milliseconds, and 12 bits of fraction.
 
-    Each is above the one before, whatever the clock says: where that was set back, they count on
-    from the highest until it is past it again.
+    Strictly increasing: if the clock is set back, they count up from the highest until the clock
+    has passed it again.
     """
 
     def __init__(self, nanoseconds: Callable[[], int] = time.time_ns) -> None:
@@ -51,19 +51,19 @@ class Stamps:
             return self._last
 
     def stay_above(self, id_: str) -> None:
-        """Every stamp from now on is above that of `id_`, which another process may have made."""
+        """Keep all later stamps above that of `id_`, which another process may have created."""
         with self._lock:
             self._last = max(self._last, _stamp(id_))
 
 
-_stamps = Stamps()  # one in a process: ids of one kind are made in several rooms
+_stamps = Stamps()  # one per process, so that all its ids are in order
 stay_above = _stamps.stay_above
 
 
 def uuid7(stamps: Stamps = _stamps) -> UUID:
-    """A UUID version 7 (RFC 9562): 48 bits of milliseconds, 12 of their fraction, 62 random.
+    """Create a UUID version 7 (RFC 9562): 48 bits of milliseconds, 12 of their fraction, 62 random.
 
-    The fraction (section 6.2, method 3) keeps ids of one millisecond in the order of their making.
+    The fraction (section 6.2, method 3) keeps ids of one millisecond in order.
     """
     stamp = stamps.next()
     value = (stamp >> 12 & (1 << 48) - 1) << 80
@@ -80,8 +80,8 @@ def _stamp(id_: str) -> int:
 
 
 def _bytes(id_: str) -> bytes:
-    padded = id_.partition("_")[2].upper().ljust(32, "=")
-    return base64.b32hexdecode(padded)
+    digits = id_.partition("_")[2].upper().ljust(32, "=")
+    return base64.b32hexdecode(digits)
 
 
 JobId = NewType("JobId", str)

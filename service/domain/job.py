@@ -1,4 +1,4 @@
-"""What a job is, and which moves between its states are legal."""
+"""The job, its states and the legal transitions between them."""
 
 from enum import StrEnum
 from typing import Literal
@@ -17,7 +17,7 @@ RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}  # the lowest is
 
 
 class JobState(StrEnum):
-    """Who acts next: who hands it out (queued), a worker (starting, running), or nobody."""
+    """A job's state. A worker acts next if it is starting or running; final states never change."""
 
     QUEUED = "queued"
     STARTING = "starting"
@@ -32,8 +32,8 @@ class JobState(StrEnum):
         return not MOVES[self]
 
 
-# The whole life of a job. The store guards every UPDATE with `sources(target)`, so a move that is
-# not listed here cannot happen, whoever asks for it and however late.
+# The state machine. The store guards every UPDATE with `sources(target)`, so a transition that is
+# not listed here cannot happen.
 MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset(
         {JobState.STARTING, JobState.FAILED, JobState.CANCELED, JobState.EXPIRED}
@@ -55,12 +55,12 @@ FINAL = frozenset(state for state, targets in MOVES.items() if not targets)
 
 
 def sources(target: JobState) -> frozenset[JobState]:
-    """The states from which `target` may be entered."""
+    """Return the states from which `target` may be entered."""
     return frozenset(state for state, targets in MOVES.items() if target in targets)
 
 
 class JobError(BaseModel):
-    """Why a job failed, in words that its owner may read."""
+    """The reason of a failed job, for its owner."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -73,7 +73,7 @@ class JobError(BaseModel):
 
 
 class Job(BaseModel):
-    """A job as the rest of the house sees it: a copy, never a live row."""
+    """A job: an immutable copy of its row."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -81,16 +81,16 @@ class Job(BaseModel):
     key_id: KeyId
     state: JobState
     priority: Priority
-    request: VideoRequest  # as resolved for the model whose turn it is
+    request: VideoRequest  # as resolved for its present model
     metadata: dict[str, str]
     profile: Profile = Profile.FULL
-    fallbacks: tuple[Fallback, ...] = ()  # who takes over next, in order
-    fell_back: tuple[FallbackRecord, ...] = ()  # who gave it up, in order
+    fallbacks: tuple[Fallback, ...] = ()  # models that may take over, in order
+    fell_back: tuple[FallbackRecord, ...] = ()  # models that gave it up, in order
 
     stage: Stage | None = None
     stage_detail: str | None = None
     progress: float = 0.0  # 0 to 1, never falls
-    attempt_progress: float = 0.0  # the running attempt's own, from 0 again with each
+    attempt_progress: float = 0.0  # of the newest attempt, from 0 with each
     attempt: int = 0  # number of the newest attempt; 0 before the first claim
     max_attempts: int = 3
     fence: int = 0
@@ -98,8 +98,8 @@ class Job(BaseModel):
 
     created_at: AwareDatetime
     run_at: AwareDatetime  # not claimed before this
-    start_timeout_seconds: int | None = None  # how long each of its models is waited for
-    start_deadline_at: AwareDatetime | None = None  # queued past this: the next model, or expired
+    start_timeout_seconds: int | None = None  # how long to wait for each of its models
+    start_deadline_at: AwareDatetime | None = None  # queued past this: next model, or expired
     timeout_seconds: int  # running longer than this: failed, kind timeout
     run_deadline_at: AwareDatetime | None = None  # set by begin
     started_at: AwareDatetime | None = None
@@ -120,25 +120,25 @@ class Job(BaseModel):
 
     webhook_url: str | None = None
     webhook_events: list[str] | None = None
-    api_url: str | None = None  # by which its submitter reached the service
-    expected_ms: int = 0  # a guess at its generation, for those who wait
+    api_url: str | None = None  # through which the service was reached at submit
+    expected_ms: int = 0  # expected duration of the generation
     retry_of: JobId | None = None
     traceparent: str | None = None
     folder_salt: str | None = None  # of the newest attempt that began
 
     @property
     def left_ms(self) -> float:
-        """Milliseconds that the attempt at an active job is expected to take yet."""
+        """Return the milliseconds that the attempt is expected to take yet."""
         return left_ms(self.expected_ms, self.attempt_progress)
 
     @property
     def artifact_prefix(self) -> str:
-        """Where the running attempt's bytes lie: a late worker writes under its own fence."""
+        """Return the prefix of the running attempt's bytes; a late worker uses its own fence."""
         return self.prefix_of(self.fence)
 
     def prefix_of(self, fence: int) -> str:
-        """Name the folder of an earlier fence of the running attempt. By the salt it is none of an
-        attempt that had the same fence before an older database was restored."""
+        """Return the prefix for an earlier fence of the running attempt. Its salt keeps it apart
+        from attempts with the same fence before an older database was restored."""
         prefix = artifact_prefix(self.id, fence)
         return prefix if self.folder_salt is None else f"{prefix}-{self.folder_salt}"
 
@@ -148,7 +148,7 @@ def left_ms(expected_ms: int, attempt_progress: float) -> float:
 
 
 class JobFilter(BaseModel):
-    """Which jobs are wanted: any of each that is not empty, and all of `metadata`."""
+    """Selects jobs: by any value of each field that is not empty, and by all of `metadata`."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,4 +1,4 @@
-"""API keys: how one is made, and how one that is shown is compared with what is stored."""
+"""API keys: their secrets, and the stored hashes to compare them with."""
 
 import hashlib
 import hmac
@@ -10,13 +10,13 @@ from datetime import datetime
 from service.domain import ids
 from service.domain.ids import KeyId
 
-_OURS = re.compile(r"rsh_[0-9a-f]{8}_[A-Za-z0-9_-]{43}")
+_GENERATED = re.compile(r"rsh_[0-9a-f]{8}_[A-Za-z0-9_-]{43}")
 _PREFIX_LENGTH = len("rsh_01234567")
 
 
 @dataclass(frozen=True)
 class Key:
-    """An API key as the house sees it; the secret itself is not here."""
+    """An API key, without its secret."""
 
     id: KeyId
     name: str
@@ -28,7 +28,7 @@ class Key:
 
 
 def new_secret() -> str:
-    """`rsh_<public prefix>_<32 random bytes>`; the prefix finds the row, the rest opens it."""
+    """`rsh_<public prefix>_<32 random bytes>`; the prefix finds the row, the hash verifies it."""
     return f"rsh_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
 
 
@@ -44,17 +44,17 @@ def new_key(secret: str, *, name: str, admin: bool, now: datetime) -> Key:
 
 
 def prefix_of(secret: str) -> str:
-    """What a key is found by. One that its owner chose gets a prefix from its hash."""
-    if _OURS.fullmatch(secret):
+    """Return the prefix to find a key by; a secret chosen by its owner gets one from its hash."""
+    if _GENERATED.fullmatch(secret):
         return secret[:_PREFIX_LENGTH]
     return "own_" + hash_secret(secret).hex()[:8]
 
 
 def hash_secret(secret: str) -> bytes:
-    """SHA-256: a fast hash is right for a secret that nobody can guess."""
+    """Hash with SHA-256; a fast hash is enough for a secret that cannot be guessed."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 def matches(secret: str, secret_hash: bytes) -> bool:
-    """Whether `secret` is the one that was hashed, compared in constant time."""
+    """Compare `secret` with a hash in constant time."""
     return hmac.compare_digest(hash_secret(secret), secret_hash)

@@ -1,4 +1,4 @@
-"""What the floors below are asked to provide, as Protocols."""
+"""Protocols that infrastructure implements."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -8,11 +8,11 @@ from typing import Any, Literal, Protocol
 
 from service.domain.artifact import Artifact
 from service.domain.attempt import Ticket
-from service.domain.call import Look, Pool
+from service.domain.call import CallStatus, Pool
 
 
 class Clock(Protocol):
-    """Where the time comes from; tests hand in one that they can move."""
+    """Returns the present time; tests pass one that they can move."""
 
     def __call__(self) -> datetime: ...
 
@@ -22,30 +22,30 @@ def utc_now() -> datetime:
 
 
 class Dispatcher(Protocol):
-    """Hands tickets to workers that do not ask for work, and asks how they got on."""
+    """Starts workers by calls to a platform, and polls the calls."""
 
     def send(self, ticket: Ticket) -> str:
-        """Start a call; its id. Raises Unavailable, and then perhaps it was started."""
+        """Start a call and return its id. Raises Unavailable; it may have started all the same."""
         ...
 
-    def look(self, call_id: str) -> Look:
-        """How a call stands. Raises Unavailable when it cannot be asked."""
+    def status(self, call_id: str) -> CallStatus:
+        """Poll a call. Raises Unavailable if the platform does not answer."""
         ...
 
     def cancel(self, call_id: str) -> None:
-        """Stop a call, if that can be done; never raises."""
+        """Stop a call if possible; never raises."""
         ...
 
     def pool(self, model: str) -> Pool:
-        """What there is of a model's workers. Raises Unavailable when nobody can say."""
+        """Count a model's containers and calls. Raises Unavailable."""
         ...
 
     def kept_warm(self, model: str) -> int:
-        """How many workers of a model are kept, work or not. Raises Unavailable as `pool` does."""
+        """Return how many containers of a model are kept warm. Raises Unavailable."""
         ...
 
     def keep_warm(self, model: str, containers: int) -> None:
-        """Keep that many, until something is deployed anew. Raises Unavailable as `pool` does."""
+        """Keep so many containers warm, until the next deployment. Raises Unavailable."""
         ...
 
 
@@ -53,41 +53,38 @@ ReadMethod = Literal["GET", "HEAD"]
 
 
 class ArtifactStore(Protocol):
-    """Keeps finished bytes under a key such as `jobs/<job>/<fence>-<salt>/video.mp4`, and those
-    that a job begins with under `inputs/<job>/image`.
+    """Stores outputs under keys such as `jobs/<job>/<fence>-<salt>/video.mp4`, and inputs under
+    `inputs/<job>/image`.
 
-    Keys are built from ids, never from what a user wrote. A key once put is never overwritten by
-    another attempt, because its folder is part of it. One that is elsewhere raises Unavailable from
-    every method but `link` when it cannot be reached.
+    Keys are built from ids, never from user input. Attempts do not overwrite each other's keys,
+    which contain their folder. A remote store raises Unavailable from every method but `link` when
+    it cannot be reached.
     """
 
     def put(self, key: str, source: Path, media_type: str) -> Artifact:
-        """Take over the file at `source`. Durable when it returns."""
+        """Move the file at `source` into the store, durably."""
         ...
 
     def copy(self, key: str, target: str) -> bool:
-        """The same bytes under `target` as well, durable; False when there are none under `key`."""
+        """Copy `key` to `target`, durably; False if `key` does not exist."""
         ...
 
     def path(self, key: str) -> Path | None:
-        """A local file with these bytes, fetched if need be; None when there are none."""
+        """Return a local file with the bytes, downloaded if need be; None if there are none."""
         ...
 
     def link(
         self, key: str, *, filename: str, lifetime: timedelta, method: ReadMethod = "GET"
     ) -> str | None:
-        """A URL at which these bytes can be had without us, or None where there is no such thing.
-
-        Whether there are any under this key is not asked.
-        """
+        """Return a presigned URL, or None if the store has none. The key may not exist."""
         ...
 
     def children(self, prefix: str) -> list[str]:
-        """The names directly below `prefix`, in order; none where there is nothing."""
+        """List the names directly below `prefix`, sorted."""
         ...
 
     def delete(self, prefix: str) -> None:
-        """Remove every key below `prefix`; no error when there are none."""
+        """Delete every key below `prefix`, if any."""
         ...
 
 
@@ -95,11 +92,11 @@ Quiet = Callable[[], AbstractContextManager[Any]]
 
 
 class Offsite(Protocol):
-    """A second place for a local database, whose one owner this process is."""
+    """Remote copy of a local database, whose single owner is this process."""
 
     def ship(self, quiet: Quiet) -> None:
-        """Bring there what was committed before this call. `quiet` gives the driver's writing
-        connection while nobody writes. Raises Unavailable unless all of it is there, and ours."""
+        """Upload what was committed before this call. `quiet` yields the driver's connection while
+        nothing is written. Raises Unavailable unless all is uploaded and still owned."""
         ...
 
     def check_owner(self) -> None:
@@ -107,7 +104,7 @@ class Offsite(Protocol):
         ...
 
     def check_reader(self) -> None:
-        """Raise Unavailable unless what is committed here may be shown."""
+        """Raise Unavailable unless local commits may be read."""
         ...
 
     def commit_failed(self) -> None:

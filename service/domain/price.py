@@ -1,14 +1,14 @@
-"""What a second of a GPU costs, what an attempt has cost by that, and how a key's budget stands."""
+"""GPU rates, the charges for attempts and the balances of keys."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from service.domain.models.catalog import CARDS
 
-# Modal's list prices, US dollars a second (https://modal.com/pricing): the list of July 2026, of
-# which L40S, A100 and H100 were looked up again on 2026-10-07. CPU and memory are billed beside.
+# Modal's list prices in US dollars per second (https://modal.com/pricing) of July 2026; L40S, A100
+# and H100 were checked again on 2026-10-07. CPU and memory are billed in addition.
 MODAL_LIST = "Modal's list of 2026-07"
 MODAL_USD_PER_SECOND: Mapping[str, float] = {
     "T4": 0.000164,
@@ -24,13 +24,13 @@ MODAL_USD_PER_SECOND: Mapping[str, float] = {
 }
 
 _MAX_SOURCE = 120
-_ALIASES = {"A10G": "A10"}  # what the card itself says, and what it is sold as
+_ALIASES = {"A10G": "A10"}  # the name that the GPU reports: the name that it is sold by
 
 
 @dataclass(frozen=True)
 class Rate:
-    """US dollars for one second of a GPU, and where the figure comes from. `gpu` is None where
-    none is needed, or none is paid for."""
+    """US dollars per second of a GPU, and the source of the figure. `gpu` is None if none is needed
+    or billed."""
 
     usd_per_second: float
     source: str
@@ -38,16 +38,16 @@ class Rate:
 
 
 NO_GPU = Rate(0.0, "needs no GPU")
-# A worker on the owner's own machine is not billed by anybody.
+# Workers on the operator's own machines are not billed.
 UNBILLED = Rate(0.0, "own hardware: not billed")
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What a second costs here, by the names of GPUs. No name at all: nothing is billed.
+    """Rates by the names of GPUs. With an empty table nothing is billed.
 
-    `gpus` says on which each model runs, the first to try in front. `host` is what the CPU and
-    memory beside a GPU cost a second.
+    `gpus` lists the GPUs of each model, the first to try in front. `host` is the rate of the CPU
+    and memory beside a GPU, in US dollars per second.
     """
 
     table: Mapping[str, Rate] = field(default_factory=dict)
@@ -55,41 +55,41 @@ class Rates:
     host: float = 0.0
 
     def expected(self, model: str) -> Rate:
-        """The rate before a job: that of the GPU which its model tries first."""
+        """Return the rate for an estimate: that of the GPU which the model tries first."""
         if not self.needs_gpu(model):
             return NO_GPU
         first = next(iter(self.gpus.get(model, ())), None)
-        return self._with_host(self._known(first) or self._dearest(model, f"no rate for {first}"))
+        return self._with_host(self._rate_of(first) or self._highest(model, f"no rate for {first}"))
 
-    def actual(self, model: str, reported: str | None) -> Rate:
-        """The rate of what a worker ran on, as it says; of one that is not in the table, or that
-        nobody named, the dearest that the model runs on, and the source says so."""
+    def actual(self, model: str, gpu: str | None) -> Rate:
+        """Return the rate of the GPU that a worker reported. If it is not in the table, or not
+        reported, return the highest rate of the model's GPUs, which its source then says."""
         if not self.needs_gpu(model):
             return NO_GPU
-        why = f"{reported[:40]} has no rate" if reported else "no worker named its GPU"
-        return self._with_host(self._known(reported) or self._dearest(model, why))
+        reason = f"{gpu[:40]} has no rate" if gpu else "no worker named its GPU"
+        return self._with_host(self._rate_of(gpu) or self._highest(model, reason))
 
     def needs_gpu(self, model: str) -> bool:
-        """A model that is not known may need one."""
+        """Tell whether a model needs a GPU, as an unknown model may."""
         return self.gpus.get(model) != ()
 
     @property
     def billed(self) -> bool:
         return bool(self.table)
 
-    def _known(self, name: str | None) -> Rate | None:
-        """Whose words are all in `name`: `NVIDIA A100-SXM4-80GB` is an A100-80GB."""
+    def _rate_of(self, name: str | None) -> Rate | None:
+        """Match by words: all of `A100-80GB` are in `NVIDIA A100-SXM4-80GB`."""
         if not self.billed:
             return UNBILLED
-        said = _words(name or "")
-        found = [each for each in self.table if _words(each) <= said]
-        return self.table[max(found, key=lambda each: len(_words(each)))] if found else None
+        words = _words(name or "")
+        matches = [gpu for gpu in self.table if _words(gpu) <= words]
+        return self.table[max(matches, key=lambda gpu: len(_words(gpu)))] if matches else None
 
-    def _dearest(self, model: str, why: str) -> Rate:
-        own = [rate for name in self.gpus.get(model, ()) if (rate := self._known(name))]
-        dearest = _dearest(own or self.table.values())
-        source = f"{why}; the dearest for {model[:24]}: {dearest.source}"
-        return Rate(dearest.usd_per_second, source[:_MAX_SOURCE], dearest.gpu)
+    def _highest(self, model: str, reason: str) -> Rate:
+        own = [rate for name in self.gpus.get(model, ()) if (rate := self._rate_of(name))]
+        highest = max(own or self.table.values(), key=lambda rate: rate.usd_per_second)
+        source = f"{reason}; the highest for {model[:24]}: {highest.source}"
+        return Rate(highest.usd_per_second, source[:_MAX_SOURCE], highest.gpu)
 
     def _with_host(self, rate: Rate) -> Rate:
         if rate is UNBILLED:
@@ -102,7 +102,7 @@ def table_of(usd_per_second: Mapping[str, float], source: str) -> dict[str, Rate
 
 
 MODAL_TABLE = table_of(MODAL_USD_PER_SECOND, MODAL_LIST)
-# On which GPUs each model runs, unless a service says otherwise.
+# The GPUs of each model, unless the settings say otherwise.
 GPUS: Mapping[str, tuple[str, ...]] = {card.name: card.gpus for card in CARDS.values()}
 OWN_HARDWARE = Rates(gpus=GPUS)
 
@@ -112,19 +112,19 @@ def cost_usd(seconds: float, rate: Rate) -> float:
 
 
 def microusd(usd: float) -> int:
-    """Money is kept and summed in whole millionths of a dollar."""
+    """Convert to whole millionths of a dollar, in which money is stored and summed."""
     return round(usd * 1e6)
 
 
 def month_of(moment: datetime) -> int:
-    """Months are numbered, so that a later one is the larger number. UTC, as all times are."""
+    """Number the months, a later one higher. UTC, as all times are."""
     return moment.year * 12 + moment.month
 
 
 @dataclass(frozen=True)
 class Charge:
-    """What an attempt has cost when it ended, `at`: its GPU seconds, in whole milliseconds, at a
-    rate. `gpu` is what it ran on, as far as anybody said. Without a rate: it never began."""
+    """The cost of an attempt that ended at `at`: its GPU time in milliseconds, at a rate. `gpu` is
+    the reported one. Without a rate: the attempt never began."""
 
     at: datetime
     gpu_ms: int = 0
@@ -137,25 +137,25 @@ class Charge:
 
     @property
     def booked_under(self) -> str:
-        """The rate's own name for the GPU where that is what it ran on."""
+        """Return the rate's name for the GPU if it matches the reported one, else the latter."""
         if self.gpu is None or self.rate is None:
             return ""
-        named = self.rate.gpu
-        return named if named and _words(named) <= _words(self.gpu) else self.gpu
+        rate_gpu = self.rate.gpu
+        return rate_gpu if rate_gpu and _words(rate_gpu) <= _words(self.gpu) else self.gpu
 
 
 @dataclass(frozen=True)
 class Balance:
-    """How a key stands in a month, in millionths of a dollar: its budget (None: no bound), what
-    its ended attempts have cost, and the estimates of its open jobs."""
+    """A key's month in millionths of a dollar: its budget (None: no limit), the cost of its ended
+    attempts, and the estimates of its open jobs."""
 
     budget: int | None
     spent: int = 0
     reserved: int = 0
 
     @property
-    def left(self) -> int | None:
-        """What may still be reserved; None: any amount."""
+    def remaining(self) -> int | None:
+        """Return how much may still be reserved; None: any amount."""
         return None if self.budget is None else max(0, self.budget - self.spent - self.reserved)
 
     def allows(self, estimate: int) -> bool:
@@ -163,9 +163,5 @@ class Balance:
 
 
 def _words(name: str) -> frozenset[str]:
-    found = re.findall(r"[A-Z0-9]+", name.upper())
-    return frozenset(_ALIASES.get(word, word) for word in found)
-
-
-def _dearest(rates: Iterable[Rate]) -> Rate:
-    return max(rates, key=lambda rate: rate.usd_per_second)
+    words = re.findall(r"[A-Z0-9]+", name.upper())
+    return frozenset(_ALIASES.get(word, word) for word in words)

@@ -1,4 +1,4 @@
-"""Who is before whom in the queue, and when each may hope to start: arithmetic only."""
+"""The order of the queue, and forecasts of when each job starts."""
 
 import heapq
 from collections import Counter, defaultdict, deque
@@ -11,7 +11,7 @@ from service.domain.ids import JobId, KeyId
 
 
 class Waiting(NamedTuple):
-    """A queued job, as far as its place counts. `priority` 0 is first."""
+    """A queued job, as far as its position depends on it. `priority` 0 is first."""
 
     id: JobId
     key_id: KeyId
@@ -23,18 +23,18 @@ class Waiting(NamedTuple):
 
 @dataclass(frozen=True)
 class Forecast:
-    """A job's place: how many are claimed before it, and the milliseconds until it is."""
+    """A job's position: how many are claimed before it, and the milliseconds until it is."""
 
     position: int
     starts_in_ms: float | None  # None when no worker serves its model
 
 
 def in_turn(
-    waiting: Iterable[Waiting], served: Mapping[KeyId, int], now: datetime
+    waiting: Iterable[Waiting], last_turns: Mapping[KeyId, int], now: datetime
 ) -> list[Waiting]:
-    """The order of claims: by priority, and within it the keys in turn, the one that was served
-    longest ago first. What may not run yet comes last, by the time from which it may."""
-    turns = dict(served)
+    """Sort by the order of claims: by priority, and within it the keys in turn, the one whose last
+    turn is longest ago first. Jobs that may not start yet come last, by `run_at`."""
+    turns = dict(last_turns)
     next_turn = max(turns.values(), default=0) + 1
     order: list[Waiting] = []
     later: list[Waiting] = []
@@ -61,9 +61,9 @@ def in_turn(
 
 
 class QueueOrder:
-    """Each job's place, if `workers` take them in this order as they become free.
+    """Forecasts for jobs that `workers` claim in this order as they become free.
 
-    `busy_ms` is what each active job may still take; a worker without one is free now.
+    `busy_ms` holds the remaining milliseconds of each active job; other workers are free now.
     """
 
     def __init__(
@@ -74,23 +74,23 @@ class QueueOrder:
         self._free = free
         self._now = now
         self._starts: list[float | None] = []
-        self._known: dict[JobId, Forecast] = {}
+        self._forecasts: dict[JobId, Forecast] = {}
         self._counts: Counter[tuple[int, KeyId]] = Counter()
         for place, job in enumerate(order):
             self._append(job)
-            self._known[job.id] = Forecast(place, self._starts[place])
+            self._forecasts[job.id] = Forecast(place, self._starts[place])
 
     def of(self, job: Waiting) -> Forecast:
-        """The place of a job; one that came since the order was made is put where its turn is."""
-        known = self._known.get(job.id)
-        if known is None:
+        """Return a job's forecast; a job submitted since is inserted where its turn is."""
+        forecast = self._forecasts.get(job.id)
+        if forecast is None:
             place = self._ahead_of(job)
             self._append(job)
-            known = self._known[job.id] = Forecast(place, self._starts[place])
-        return known
+            forecast = self._forecasts[job.id] = Forecast(place, self._starts[place])
+        return forecast
 
     def _ahead_of(self, job: Waiting) -> int:
-        """All of a higher priority, and as many turns of each other key as its own key has had."""
+        """Count jobs of higher priority, and of each other key at most one more than of its own."""
         own = self._counts[job.priority, job.key_id]
         ahead = 0
         for (priority, key), count in self._counts.items():

@@ -1,4 +1,4 @@
-"""What a caller may ask for, and what a job is asked for once every choice is made."""
+"""The parameters of a caller's request, and the resolved request inside a job."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -13,7 +13,7 @@ MAX_SEED = 2**32 - 1  # the largest that every generator (numpy, torch, JavaScri
 
 
 def _whole(number: Any) -> Any:
-    """JSON Schema has one kind of number: `24.0` is an integer."""
+    """Accept `24.0` as an integer, as JSON Schema does."""
     if isinstance(number, float) and number.is_integer():
         return int(number)
     return number
@@ -22,12 +22,12 @@ def _whole(number: Any) -> Any:
 WHOLE = BeforeValidator(_whole)
 
 
-# Base64, a data URI, an https URL or a job's id; told apart in api/body/parse.py.
+# Base64, a data URI, an https URL or a job's id; distinguished in api/body/parse.py.
 MediaText = Annotated[str, Field(min_length=1), AfterValidator(_storable)]
 
 
 class Keyframe(BaseModel):
-    """A picture, and the frame at which the video is to show it."""
+    """An image, and the frame at which the video is to show it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -38,9 +38,9 @@ class Keyframe(BaseModel):
 
 
 class VideoOptions(BaseModel):
-    """All that may be chosen about a video, each of it optional.
+    """All parameters of a video, each optional.
 
-    `null` means the same as leaving a field out.
+    `null` has the same effect as leaving a field out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -99,18 +99,21 @@ class VideoOptions(BaseModel):
     )
     image: MediaText | None = Field(
         default=None,
-        description="A picture that the video begins with: base64, a `data:` URI, an https URL, "
+        description="An image that the video begins with: base64, a `data:` URI, an https URL, "
         "the id of a job of yours (then its last frame), or a part of a multipart form.",
     )
     last_image: MediaText | None = Field(
-        default=None, description="A picture that the video ends with; needs `image`."
+        default=None, description="An image that the video ends with; needs `image`."
     )
     keyframes: Annotated[list[Keyframe], Field(min_length=1, max_length=MAX_KEYFRAMES)] | None = (
-        Field(default=None, description="Pictures that the video shows on its way.")
+        Field(
+            default=None,
+            description="Images that the video shows between its first and last frame.",
+        )
     )
     video: MediaText | None = Field(
         default=None,
-        description="A film to make the video over; given like `image`, a job's id for its video.",
+        description="A video to generate over; given like `image`, a job's id for its video.",
     )
     strength: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = Field(
         default=None,
@@ -118,8 +121,8 @@ class VideoOptions(BaseModel):
     )
     fit: Fit | None = Field(
         default=None,
-        description="How pictures and films of another shape are brought to the size: `crop` "
-        "around the middle (default) or `pad` with black. They are never squashed.",
+        description="How images and videos of another aspect ratio are fitted: `crop` around "
+        "the middle (default) or `pad` with black. They are never distorted.",
     )
     priority: Literal["low", "normal", "high"] | None = Field(
         default=None, description="Order within the queue. Default: normal."
@@ -149,41 +152,41 @@ class VideoOptions(BaseModel):
 
     @property
     def media_texts(self) -> dict[Role, str]:
-        """What it says of each picture and film that it names."""
-        named = {"image": self.image, "last_image": self.last_image, "video": self.video}
-        named |= {keyframe_role(n): one.image for n, one in enumerate(self.keyframes or ())}
-        return {role: text for role, text in named.items() if text is not None}
+        """Return the texts of all inputs, by role."""
+        texts = {"image": self.image, "last_image": self.last_image, "video": self.video}
+        texts |= {keyframe_role(n): frame.image for n, frame in enumerate(self.keyframes or ())}
+        return {role: text for role, text in texts.items() if text is not None}
 
     def with_media_texts(self, texts: Mapping[Role, str]) -> Self:
-        """The same, saying this of some of them."""
+        """Return a copy with some of the inputs' texts replaced."""
         if not texts:
             return self
-        changed: dict[str, Any] = {role: text for role, text in texts.items() if "/" not in role}
+        changes: dict[str, Any] = {role: text for role, text in texts.items() if "/" not in role}
         if self.keyframes is not None:
-            changed["keyframes"] = [
-                one.model_copy(update={"image": texts.get(keyframe_role(n), one.image)})
-                for n, one in enumerate(self.keyframes)
+            changes["keyframes"] = [
+                frame.model_copy(update={"image": texts.get(keyframe_role(n), frame.image)})
+                for n, frame in enumerate(self.keyframes)
             ]
-        return self.model_copy(update=changed)
+        return self.model_copy(update=changes)
 
     @model_validator(mode="after")
-    def _one_length(self) -> Self:
+    def _check_length(self) -> Self:
         if self.duration_seconds is not None and self.num_frames is not None:
             raise ValueError("give duration_seconds or num_frames, not both")
         return self
 
     @model_validator(mode="after")
-    def _one_order(self) -> Self:
+    def _check_models(self) -> Self:
         if self.models is None:
             return self
         if self.model is not None:
             raise ValueError("give model or models, not both")
         if len(set(self.models)) < len(self.models):
-            raise ValueError("models names one twice")
+            raise ValueError("models contains a model twice")
         return self
 
     @model_validator(mode="after")
-    def _events_of_a_url(self) -> Self:
+    def _check_webhook(self) -> Self:
         if self.webhook_events is not None and self.webhook_url is None:
             raise ValueError("webhook_events needs a webhook_url")
         return self
@@ -192,8 +195,8 @@ class VideoOptions(BaseModel):
 class VideoParams(VideoOptions):
     """The body of `POST /generate-video`. Only `prompt` is required.
 
-    What is left out is filled in from the model's card; what a model cannot make is refused with
-    the nearest that it can.
+    Fields left out are filled in from the model's card; values that a model cannot make are refused
+    with the nearest possible one.
     """
 
     prompt: Prompt = Field(
@@ -212,14 +215,14 @@ class PlacedImage(BaseModel):
 
 
 class VideoRequest(BaseModel):
-    """The validated ask inside a job: every choice is made and nothing is left to a worker."""
+    """The resolved request inside a job: every field has a value."""
 
-    # Rows of an older or newer release are read too: what is not known is passed over.
+    # Rows of an older or newer release are read too: unknown fields are ignored.
     model_config = ConfigDict(frozen=True)
 
     model: str
     prompt: str
-    prompts: list[str] | None = None  # of the parts of a long video
+    prompts: list[str] | None = None  # of the segments of a long video
     negative_prompt: str | None = None
     width: int
     height: int
@@ -233,14 +236,14 @@ class VideoRequest(BaseModel):
     keyframes: list[PlacedImage] | None = None
     video: MediaRef | None = None
     strength: float | None = None  # only with a video
-    fit: Fit | None = None  # only with any of these
+    fit: Fit | None = None  # only with inputs
 
     @property
     def media(self) -> dict[Role, MediaRef]:
-        """The pictures and films that there are."""
-        found = {"image": self.image, "last_image": self.last_image, "video": self.video}
-        found |= {keyframe_role(n): one.image for n, one in enumerate(self.keyframes or ())}
-        return {role: ref for role, ref in found.items() if ref is not None}
+        """Return the inputs that are set, by role."""
+        refs = {"image": self.image, "last_image": self.last_image, "video": self.video}
+        refs |= {keyframe_role(n): frame.image for n, frame in enumerate(self.keyframes or ())}
+        return {role: ref for role, ref in refs.items() if ref is not None}
 
     @property
     def duration_seconds(self) -> float:

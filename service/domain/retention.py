@@ -1,4 +1,4 @@
-"""How long what is left of a final job is kept, and what is thrown away when."""
+"""Retention of final jobs: what is deleted of them, and when."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,13 +6,13 @@ from enum import StrEnum
 
 from service.domain.job import Job
 
-# A worker that was given up may still write for so long after its job is final.
+# How long a worker may still write after its job is final.
 SETTLE = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
 class RetentionPolicy:
-    """Counted from when a job became final, or a delivery was made."""
+    """Periods of retention, from when a job became final or a delivery was created."""
 
     clips: timedelta = timedelta(days=7)
     jobs: timedelta = timedelta(days=30)
@@ -20,23 +20,23 @@ class RetentionPolicy:
 
 
 class Purge(StrEnum):
-    """What is thrown away of a final job, in this order."""
+    """The parts of a final job to delete, in this order."""
 
-    LEFTOVERS = "leftovers"  # bytes of attempts that did not win
+    LEFTOVERS = "leftovers"  # bytes of attempts other than the successful one
     BYTES = "bytes"
     ROW = "row"
 
 
-def purge_of(job: Job, keeping: RetentionPolicy, now: datetime) -> Purge:
-    """What is due of a final job at this moment."""
+def purge_of(job: Job, policy: RetentionPolicy, now: datetime) -> Purge:
+    """Return the purge of a final job that is due now."""
     assert job.finished_at is not None, "only a final job is purged"
     age = now - job.finished_at
-    if age >= keeping.jobs:
+    if age >= policy.jobs:
         return Purge.ROW
-    return Purge.BYTES if age >= keeping.clips else Purge.LEFTOVERS
+    return Purge.BYTES if age >= policy.clips else Purge.LEFTOVERS
 
 
-def next_purge_at(job: Job, done: Purge, keeping: RetentionPolicy) -> datetime:
-    """When the purge after `done` is due."""
+def next_purge_at(job: Job, last: Purge, policy: RetentionPolicy) -> datetime:
+    """Return when the purge after `last` is due."""
     assert job.finished_at is not None, "only a final job is purged"
-    return job.finished_at + (keeping.clips if done is Purge.LEFTOVERS else keeping.jobs)
+    return job.finished_at + (policy.clips if last is Purge.LEFTOVERS else policy.jobs)

@@ -1,4 +1,4 @@
-"""Which failures are tried again and when, and which are handed to another model."""
+"""Retry policy: which failures are retried and when, and which go to another model."""
 
 import random
 from dataclasses import dataclass
@@ -11,26 +11,26 @@ from service.domain.models.tuning import Profile
 from service.domain.request import VideoRequest
 
 MAX_ATTEMPTS = 3
-MAX_LOST = 2  # a job that takes two workers down with it is the poison, not the victim
-MAX_LAPSED = 5  # starts of a job that no worker made good
-# Attempts that end by a fault of a machine, whichever: they cost the job nothing, but one that
-# alone fills any disk does not circulate for ever.
+MAX_LOST = 2  # a job that takes two workers down is the likely cause
+MAX_LAPSED = 5  # starts of a job that no worker began
+# Attempts ended by a fault of a machine do not count against `max_attempts`, but a job that fills
+# the disk of each machine must not be retried for ever.
 MAX_MACHINE_FAULTS = 10
-MAX_RESTARTS = 2  # of one attempt: its container died at work, and the platform ran it again
+MAX_RESTARTS = 2  # of one attempt: its container died, and the platform restarted it
 
 
 @dataclass(frozen=True)
 class Retry:
-    """How often a kind of failure may be followed by another attempt, after what wait, and whether
-    the failure was one of the job's few attempts."""
+    """Retries of a kind of failure: their limit and backoff, and whether it counts against
+    `max_attempts`."""
 
     limit: int
     first_wait: timedelta = timedelta(0)
     counts: bool = True
 
     def wait(self, earlier: int) -> timedelta:
-        """Doubles with every failure that came before, a fifth more or less: what failed together
-        is not tried together."""
+        """Exponential backoff with 20 % jitter, so that jobs that failed together are not retried
+        together."""
         jitter = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - not a secret
         return min(self.first_wait * (1 << earlier), _MAX_WAIT) * jitter
 
@@ -46,10 +46,10 @@ RETRIES: dict[FailureKind, Retry] = {
     ),
 }
 
-# No wait is longer: a job that is to wait longer was put off by a clock that has been set back.
+# No wait is longer: a job with a longer one was scheduled before the clock was set back.
 MAX_WAIT = timedelta(minutes=1)
 
-# What a person may sensibly try again as a new job, unchanged.
+# Kinds after which submitting the same request as a new job makes sense.
 RETRYABLE = frozenset(
     {
         FailureKind.TRANSIENT,
@@ -61,26 +61,26 @@ RETRYABLE = frozenset(
 )
 
 
-def spares(kind: FailureKind) -> bool:
-    """Tell whether an attempt that fails by `kind` is none of the job's few."""
+def is_uncounted(kind: FailureKind) -> bool:
+    """Tell whether failures of this kind do not count against `max_attempts`."""
     retry = RETRIES.get(kind)
     return retry is not None and not retry.counts
 
 
-def retry_wait(kind: FailureKind, *, left: int, earlier: int) -> timedelta | None:
-    """How long to wait before the next attempt, or None when there is to be none.
+def retry_wait(kind: FailureKind, *, attempts_left: int, earlier: int) -> timedelta | None:
+    """Return the wait before the next attempt, or None for no further attempt.
 
-    `left` is how many attempts the job still has; `earlier` counts those that ended with the same
-    kind before this one.
+    `attempts_left` is of the job's `max_attempts`; `earlier` counts the attempts before this one
+    that ended with the same kind.
     """
     retry = RETRIES.get(kind)
-    if retry is None or earlier >= retry.limit or (retry.counts and left <= 0):
+    if retry is None or earlier >= retry.limit or (retry.counts and attempts_left <= 0):
         return None
     return retry.wait(earlier)
 
 
-# What another model may do better, where the failure itself does not say. Not `user`, whose
-# picture stays as broken, and not `timeout`: the time that was given is spent.
+# Kinds that another model may avoid, if the failure itself does not say. Not `user`, whose input
+# stays invalid, and not `timeout`, whose time is used up.
 _OF_THE_MODEL = frozenset(
     {
         FailureKind.OOM,
@@ -92,56 +92,60 @@ _OF_THE_MODEL = frozenset(
 )
 
 
-def step_down(job: Job, why: Failure, now: datetime, served: frozenset[str]) -> Job | None:
-    """The job as it goes on after a failure for which it is not merely tried again: with the same
-    model in less memory, with the next one of those that are `served`, or (None) not at all."""
-    if why.kind is FailureKind.OOM and job.profile is Profile.FULL:
-        return _smaller(job, why, now)
-    of_the_model = why.kind in _OF_THE_MODEL if why.of_model is None else why.of_model
-    left = [each for each in job.fallbacks if each.request.model in served]
-    if of_the_model and left:
-        return _with_next_model(job, why, now, *left)
+def step_down(
+    job: Job, failure: Failure, now: datetime, served_models: frozenset[str]
+) -> Job | None:
+    """Return the job for its next attempt after a failure that is not simply retried: with the same
+    model in less memory, or with the next one of `served_models`; None if there is none."""
+    if failure.kind is FailureKind.OOM and job.profile is Profile.FULL:
+        return _smaller(job, failure, now)
+    of_the_model = failure.kind in _OF_THE_MODEL if failure.of_model is None else failure.of_model
+    fallbacks = [each for each in job.fallbacks if each.request.model in served_models]
+    if of_the_model and fallbacks:
+        return _with_next_model(job, failure, now, *fallbacks)
     return None
 
 
-def _smaller(job: Job, why: Failure, now: datetime) -> Job:
+def _smaller(job: Job, failure: Failure, now: datetime) -> Job:
     return job.model_copy(
         update={
             "profile": Profile.SMALL,
-            "fell_back": (*job.fell_back, _gave_up(job, why, now, job.request)),
+            "fell_back": (*job.fell_back, _record(job, failure, now, job.request)),
             "max_attempts": max(job.max_attempts, job.attempt + 1),
         }
     )
 
 
 def _with_next_model(
-    job: Job, why: Failure, now: datetime, following: Fallback, *rest: Fallback
+    job: Job, failure: Failure, now: datetime, fallback: Fallback, *rest: Fallback
 ) -> Job:
-    """It has as many attempts, and is waited for as long, as the one before it."""
+    """Switch to a fallback, with new attempts and a new start deadline."""
     wait = job.start_timeout_seconds
     return job.model_copy(
         update={
-            "request": following.request,
+            "request": fallback.request,
             "profile": Profile.FULL,
             "fallbacks": rest,
-            "fell_back": (*job.fell_back, _gave_up(job, why, now, following.request)),
-            "expected_ms": following.expected_ms,
-            "rate_source": following.rate_source,
-            "rate_gpu": following.rate_gpu,
-            "usd_per_second": following.usd_per_second,
+            "fell_back": (*job.fell_back, _record(job, failure, now, fallback.request)),
+            "expected_ms": fallback.expected_ms,
+            "rate_source": fallback.rate_source,
+            "rate_gpu": fallback.rate_gpu,
+            "usd_per_second": fallback.usd_per_second,
             "max_attempts": job.attempt + MAX_ATTEMPTS,
             "start_deadline_at": None if wait is None else now + timedelta(seconds=wait),
         }
     )
 
 
-def _gave_up(job: Job, why: Failure, now: datetime, following: VideoRequest) -> FallbackRecord:
+def _record(
+    job: Job, failure: Failure, now: datetime, next_request: VideoRequest
+) -> FallbackRecord:
     return FallbackRecord(
         model=job.request.model,
         profile=job.profile,
-        code=why.code,
-        message=why.message,
+        code=failure.code,
+        message=failure.message,
         at=now,
-        next_model=following.model,
-        changes=changes(job.request, following),
+        next_model=next_request.model,
+        changes=changes(job.request, next_request),
     )

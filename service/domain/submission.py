@@ -1,4 +1,4 @@
-"""What arrives at the door to become a job."""
+"""A submission: a resolved request that is to become a job."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from service.domain.retry import MAX_ATTEMPTS
 
 @dataclass(frozen=True)
 class Idempotency:
-    """A caller's own name for a request, and the SHA-256 of what it asked."""
+    """An Idempotency-Key and the SHA-256 of its request."""
 
     name: str
     fingerprint: bytes
@@ -22,7 +22,7 @@ class Idempotency:
 
 @dataclass(frozen=True)
 class Submission:
-    """A resolved request with everything about it that is not the video itself."""
+    """A resolved request with its options of queueing, cost and webhooks."""
 
     key_id: KeyId
     request: VideoRequest
@@ -36,11 +36,11 @@ class Submission:
     webhook_url: str | None = None
     webhook_events: list[str] | None = None
     api_url: str | None = None
-    expected: timedelta = timedelta(0)
+    expected_duration: timedelta = timedelta(0)
     retry_of: JobId | None = None
     traceparent: str | None = None
     idempotency: Idempotency | None = None
-    job_id: JobId | None = None  # chosen before, where bytes already lie under it
+    job_id: JobId | None = None  # set if its inputs are already stored
 
 
 def new_id() -> JobId:
@@ -48,7 +48,7 @@ def new_id() -> JobId:
 
 
 def new_job(submission: Submission, now: datetime) -> Job:
-    """The queued job that a submission becomes."""
+    """Create the queued job of a submission."""
     wait, rate = submission.start_timeout, submission.rate
     return Job(
         id=submission.job_id or new_id(),
@@ -71,7 +71,7 @@ def new_job(submission: Submission, now: datetime) -> Job:
         webhook_url=submission.webhook_url,
         webhook_events=submission.webhook_events,
         api_url=submission.api_url,
-        expected_ms=round(submission.expected.total_seconds() * 1000),
+        expected_ms=round(submission.expected_duration.total_seconds() * 1000),
         retry_of=submission.retry_of,
         traceparent=submission.traceparent,
     )

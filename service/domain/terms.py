@@ -1,4 +1,4 @@
-"""The terms of one service: prices, retention and the models that it serves."""
+"""The terms of a service: prices, retention and models."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,8 @@ from service.domain.retention import RetentionPolicy
 
 @dataclass(frozen=True)
 class Terms:
-    """On what terms a job is done: what its GPU seconds cost, how long what stays, and which
-    models there are for it."""
+    """The GPU rates, the retention of jobs and videos, and the served models."""
 
     rates: Rates
-    keeping: RetentionPolicy
+    retention: RetentionPolicy
     models: frozenset[str]

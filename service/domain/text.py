@@ -1,4 +1,4 @@
-"""Text of callers that every database can store."""
+"""Types of user text that every database can store."""
 
 from typing import Annotated
 
@@ -22,7 +22,7 @@ Text = Annotated[str, AfterValidator(_storable)]
 Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_storable)]
 
 
-# What every database finds again by `metadata[label]=…`.
+# Labels that lists can be filtered by: `metadata[label]=…`.
 METADATA_LABEL = r"[A-Za-z0-9 _.:/@-]{1,64}"
 
 

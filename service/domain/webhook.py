@@ -18,7 +18,7 @@ EndpointId = NewType("EndpointId", str)
 DeliveryId = NewType("DeliveryId", str)
 
 
-# The event that a job's arrival in a state is.
+# The event of a job's transition to a state.
 EVENT_OF: dict[JobState, EventKind] = {
     JobState.RUNNING: "job.started",
     JobState.SUCCEEDED: "job.succeeded",
@@ -29,7 +29,7 @@ EVENT_OF: dict[JobState, EventKind] = {
 
 
 class DeliveryState(StrEnum):
-    """`dead`: every try failed. `disabled`: the endpoint wants no more."""
+    """`dead`: every try failed. `disabled`: the endpoint is disabled or gone."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -37,13 +37,13 @@ class DeliveryState(StrEnum):
     DISABLED = "disabled"
 
 
-# How long the secret before goes on signing beside a new one.
+# How long the previous secret still signs beside a new one.
 OVERLAP = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
 class Secrets:
-    """What signs: the present secret and, for a day after a rotation, the one before it."""
+    """Signing secrets: the present one and, for a day after a rotation, the previous one."""
 
     present: bytes
     old: bytes | None = None
@@ -51,14 +51,14 @@ class Secrets:
 
     @classmethod
     def new(cls) -> "Secrets":
-        """32 random bytes; Standard Webhooks wants 24 to 64."""
+        """Create a secret of 32 random bytes; Standard Webhooks requires 24 to 64."""
         return cls(secrets.token_bytes(32))
 
     def rotated(self, now: datetime) -> "Secrets":
         return Secrets(secrets.token_bytes(32), old=self.present, old_until=now + OVERLAP)
 
-    def good(self, now: datetime) -> list[bytes]:
-        """Those that sign at this moment, the present one first."""
+    def signing(self, now: datetime) -> list[bytes]:
+        """Return the secrets that sign at this moment, the present one first."""
         if self.old is None or self.old_until is None or self.old_until <= now:
             return [self.present]
         return [self.present, self.old]
@@ -66,7 +66,7 @@ class Secrets:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A URL that a customer registered, and what for."""
+    """A registered webhook URL and its events."""
 
     id: EndpointId
     key_id: KeyId
@@ -80,7 +80,7 @@ class Endpoint:
 
 
 class Try(BaseModel):
-    """One try at a delivery. `error` is a word of ours, never a byte of the answer."""
+    """One try at a delivery. `error` is the service's own code, never text of the receiver."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -91,13 +91,13 @@ class Try(BaseModel):
 
     @property
     def succeeded(self) -> bool:
-        """A 2xx and nothing else."""
+        """Tell whether the answer was 2xx."""
         return self.status is not None and 200 <= self.status < 300
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One event owed to one URL. Its id is the `webhook-id`, the same on every try."""
+    """One event for one URL. Its id is the `webhook-id`, the same on every try."""
 
     id: DeliveryId
     key_id: KeyId
@@ -108,7 +108,7 @@ class Delivery:
     job_id: JobId | None = None
     endpoint_id: EndpointId | None = None
     snapshot: Job | None = None  # the job when it happened
-    body: bytes | None = None  # fixed at the first try
+    body: bytes | None = None  # rendered at the first try
     attempt: int = 0
     fence: int = 0
     next_at: datetime | None = None
@@ -118,7 +118,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class DeliveryFilter:
-    """Which deliveries are wanted; what is None is not asked for."""
+    """Selects deliveries by each field that is not None."""
 
     job_id: JobId | None = None
     endpoint_id: EndpointId | None = None

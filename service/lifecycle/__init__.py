@@ -1,1 +1,1 @@
-"""Use cases: the only callers of the store that move a job."""
+"""Use cases: the only callers of the store that change a job's state."""

@@ -1,4 +1,4 @@
-"""Who may come in, and for how much: the first key, a key's budget, the end of a key."""
+"""API keys: create the first one, set budgets, revoke."""
 
 from datetime import datetime
 
@@ -11,19 +11,21 @@ from service.store.transaction import Transaction
 
 
 def create_key(tx: Transaction, secret: str, now: datetime) -> Key:
-    """The admin key with this secret, made if there is none yet."""
-    known = keys.find(tx, prefix_of(secret))
-    if known is not None and matches(secret, known.secret_hash):
-        return known
+    """Return the admin key with this secret, creating it if there is none yet."""
+    existing_key = keys.find(tx, prefix_of(secret))
+    if existing_key is not None and matches(secret, existing_key.secret_hash):
+        return existing_key
     key = new_key(secret, name="first key", admin=True, now=now)
     keys.insert(tx, key)
     return key
 
 
-def allow(tx: Transaction, key_id: KeyId, budget: int | None, month: int) -> tuple[Key, Balance]:
-    """Set what a key's jobs may cost in a month, in millionths of a dollar; None: no bound.
+def set_monthly_budget(
+    tx: Transaction, key_id: KeyId, budget: int | None, month: int
+) -> tuple[Key, Balance]:
+    """Set what a key's jobs may cost in a month, in millionths of a dollar; None: no limit.
 
-    The key, and how it stands now. Raises NotFound.
+    Return the key and its balance. Raises NotFound.
     """
     if not keys.set_budget(tx, key_id, budget):
         raise NotFound(f"no key {key_id}")
@@ -32,14 +34,16 @@ def allow(tx: Transaction, key_id: KeyId, budget: int | None, month: int) -> tup
 
 
 def revoke(tx: Transaction, key_id: KeyId, now: datetime) -> Key:
-    """End a key; a second time changes nothing.
+    """Revoke a key; a second time changes nothing.
 
-    Raises NotFound, or Conflict for the last admin key: nobody could make another after it.
+    Raises NotFound, or Conflict for the last admin key, without which no key could be created.
     """
-    others = [key for key in keys.every(tx) if key.id != key_id]
-    if not any(key.admin and key.revoked_at is None for key in others):
-        raise Conflict("this is the last admin key; make another one first", code="last_admin_key")
-    revoked = keys.revoke(tx, key_id, now=now)
-    if revoked is None:
+    other_keys = [key for key in keys.every(tx) if key.id != key_id]
+    if not any(key.admin and key.revoked_at is None for key in other_keys):
+        raise Conflict(
+            "this is the last admin key; create another one first", code="last_admin_key"
+        )
+    revoked_key = keys.revoke(tx, key_id, now=now)
+    if revoked_key is None:
         raise NotFound(f"no key {key_id}")
-    return revoked
+    return revoked_key

@@ -1,4 +1,4 @@
-"""What an attempt has cost: as its worker measured it, or by the time from its begin to its end."""
+"""The cost of an attempt: by its worker's measurement, or by its time from begin to end."""
 
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -12,8 +12,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 class GpuTime(NamedTuple):
-    """GPU seconds of an attempt as its worker measured them, and on which GPU; None where it did
-    not."""
+    """GPU seconds of an attempt as its worker measured them, and its GPU; None: not reported."""
 
     seconds: float | None = None
     gpu: str | None = None
@@ -27,15 +26,15 @@ def charge_of(
     job: Job,
     rates: Rates,
     now: datetime,
-    spent: GpuTime = _UNKNOWN,
+    gpu_time: GpuTime = _UNKNOWN,
 ) -> Charge:
-    """The charge for the newest attempt at `job`, ending now.
+    """Compute the charge for the newest attempt at `job`, ending now.
 
-    What the worker measured includes the loading of the model, but not what a container took that
-    died before it; so where one died at work, or nothing was measured, and where a GPU
-    is billed that the worker did not name, it is no less than the whole time since `begin`.
+    The worker's measurement includes loading the model, but not containers of the attempt that
+    died before. So the charge is at least the whole time since `begin` if a container died at
+    work, if nothing was measured, or if a GPU is billed that the worker did not name.
     """
-    seconds, gpu = spent
+    seconds, gpu = gpu_time
     attempt = attempts.get(tx, job.id, job.attempt)
     model = job.request.model
     if attempt is None or not rates.needs_gpu(model):
@@ -44,7 +43,7 @@ def charge_of(
     if attempt.started_at is not None:
         since_begin = max(0, (now - attempt.started_at) // _MILLISECOND)
     gpu_ms = round((seconds or 0.0) * 1000)
-    measured = seconds is not None and (gpu is not None or not rates.billed)
-    if not measured or (gpu is not None and attempt.restarts):
+    is_measured = seconds is not None and (gpu is not None or not rates.billed)
+    if not is_measured or (gpu is not None and attempt.restarts):
         gpu_ms = max(gpu_ms, since_begin)
     return Charge(now, gpu_ms, rates.actual(model, gpu) if gpu_ms else None, gpu)

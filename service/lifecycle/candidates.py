@@ -1,4 +1,4 @@
-"""Which models may make a video, and what each of them would make of the ask."""
+"""The models that may generate a video, with the request resolved for each."""
 
 import random
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ from service.installation import install_command
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model with the request as it was resolved for it, the seconds that it would take on a warm
-    worker, and the rate of the GPU that it tries first."""
+    """The request as resolved for one model, the seconds expected on a warm worker, and the rate of
+    the GPU that the model tries first."""
 
     request: VideoRequest
     expected_seconds: float
@@ -39,30 +39,33 @@ class Candidate:
 
 
 def candidates(
-    cards: Mapping[str, ModelCard], rates: Rates, ask: VideoParams, media: Mapping[Role, MediaRef]
+    cards: Mapping[str, ModelCard],
+    rates: Rates,
+    params: VideoParams,
+    media: Mapping[Role, MediaRef],
 ) -> list[Candidate]:
-    """List the models of `cards` that may make it, the one to try first in front.
+    """List the models of `cards` that can make the video, the first to try in front.
 
-    Raises RequestRefused naming each field that a model which was asked for cannot honour; where
-    none was, the default's own fallbacks are merely left out if they cannot.
+    Raises RequestRefused naming each field that a requested model cannot honour. If no model was
+    requested, fallbacks of the default that cannot are left out.
     """
     seed = random.randint(0, MAX_SEED)  # noqa: S311 - no secret
-    resolver = _Resolver(cards, rates, ask, media, seed)
-    if ask.models is not None:
-        return resolver.all(
-            [_card(cards, name, f"/models/{n}") for n, name in enumerate(ask.models)]
+    resolver = _Resolver(cards, rates, params, media, seed)
+    if params.models is not None:
+        return resolver.resolve_all(
+            [_card(cards, name, f"/models/{n}") for n, name in enumerate(params.models)]
         )
-    if ask.model is not None:
-        return [resolver.one(_card(cards, ask.model, "/model"))]
-    first = next(iter(cards.values()))
-    others = [cards[name] for name in first.fallbacks if name in cards]
-    return [resolver.one(first), *resolver.able(others)]
+    if params.model is not None:
+        return [resolver.resolve_one(_card(cards, params.model, "/model"))]
+    default = next(iter(cards.values()))
+    fallbacks = [cards[name] for name in default.fallbacks if name in cards]
+    return [resolver.resolve_one(default), *resolver.resolve_capable(fallbacks)]
 
 
 def _card(cards: Mapping[str, ModelCard], name: str, pointer: str) -> ModelCard:
     card = cards.get(name)
     if card is None:
-        detail = f"no model {name!r} here; there is: {', '.join(cards)}"
+        detail = f"no model {name!r} here; available: {', '.join(cards)}"
         if name in CARDS:
             detail += (
                 f"; its owner can serve it too ({install_command('torch')}, and RUSHES_MODELS)"
@@ -73,37 +76,42 @@ def _card(cards: Mapping[str, ModelCard], name: str, pointer: str) -> ModelCard:
 
 @dataclass(frozen=True)
 class _Resolver:
-    """`seed` is for all of them, where the ask names none."""
+    """`seed` is used for all models if the params give none."""
 
     cards: Mapping[str, ModelCard]
     rates: Rates
-    ask: VideoParams
+    params: VideoParams
     media: Mapping[Role, MediaRef]
     seed: int
 
-    def one(self, card: ModelCard) -> Candidate:
-        served = list(self.cards.values())
-        request = resolve(self.ask, card, seed=self.seed, media=self.media, served=served)
+    def resolve_one(self, card: ModelCard) -> Candidate:
+        request = resolve(
+            self.params,
+            card,
+            seed=self.seed,
+            media=self.media,
+            served_cards=list(self.cards.values()),
+        )
         rate = self.rates.expected(card.name)
         return Candidate(request, card.expected_seconds(request), rate)
 
-    def all(self, cards: list[ModelCard]) -> list[Candidate]:
-        found: list[Candidate] = []
+    def resolve_all(self, cards: list[ModelCard]) -> list[Candidate]:
+        results: list[Candidate] = []
         errors: list[FieldError] = []
         for card in cards:
             try:
-                found.append(self.one(card))
-            except RequestRefused as refused:
-                errors += refused.errors
+                results.append(self.resolve_one(card))
+            except RequestRefused as error:
+                errors += error.errors
         if errors:
             raise RequestRefused(errors)
-        return found
+        return results
 
-    def able(self, cards: list[ModelCard]) -> list[Candidate]:
-        found = []
+    def resolve_capable(self, cards: list[ModelCard]) -> list[Candidate]:
+        results = []
         for card in cards:
             try:
-                found.append(self.one(card))
+                results.append(self.resolve_one(card))
             except RequestRefused:
                 continue
-        return found
+        return results

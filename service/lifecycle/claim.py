@@ -20,7 +20,7 @@ class Claim:
     token: str
 
     def ticket(self, card: ModelCard, api_url: str) -> Ticket:
-        """What its worker is handed; `api_url` is where that reports."""
+        """Make the worker's ticket; `api_url` is where it reports."""
         return Ticket(
             job_id=self.job.id,
             attempt=self.job.attempt,
@@ -43,25 +43,27 @@ def claim(
     max_active: int,
     now: datetime,
 ) -> Claim | None:
-    """Open an attempt on the job whose turn it is among those of `models`.
+    """Open an attempt on the first job in line for one of `models`; None if there is none.
 
-    The highest priority goes first; within it the keys take turns. A key that has `max_active`
-    jobs starting or running is passed over, and so is one whose row another transaction holds: the
-    next look may find it free. Nothing is waited for here: by then the worker may have hung up.
+    The highest priority goes first; within it the keys take turns. Keys with `max_active` jobs
+    starting or running are skipped, and so are keys whose row another transaction has locked:
+    waiting for a lock could outlast the worker's request.
     """
     for candidate in jobs.candidates(tx, models, now, limit=max_active):
         due = jobs.take_first(tx, candidate, now)
         if due is None:
-            continue  # another claim has taken it since the look
-        # Its last place may be taken since the look.
-        if keys.hold_free(tx, due.key_id) and keys.enter_active(tx, due.key_id, limit=max_active):
+            continue  # another claim has taken it since the query
+        # Another claim may have reached the key's limit since the query.
+        if keys.try_lock(tx, due.key_id) and keys.increment_active(
+            tx, due.key_id, limit=max_active
+        ):
             return _open(tx, due, worker, lease, now)
     return None
 
 
 def _open(tx: Transaction, due: Job, worker: str, lease: timedelta, now: datetime) -> Claim:
     job = moves.claim(tx, due, lease_until=now + lease)
-    assert job is not None, "a job that is held is not moved by others"
+    assert job is not None, "the job's row is locked"
     token = secrets.token_urlsafe(32)
     attempts.open_attempt(tx, job, token_hash=hash_secret(token), worker=worker, now=now)
     return Claim(job, token)

@@ -1,4 +1,4 @@
-"""Look jobs up, and move them only if they are unchanged since."""
+"""Look jobs up, and change them only if they are unchanged since."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -17,16 +17,16 @@ T = TypeVar("T")
 
 
 def find(tx: Transaction, job_id: JobId, key_id: KeyId) -> Job:
-    """Raises NotFound for a job that is not there or not this key's."""
+    """Return the job. Raises NotFound if it does not exist or is not this key's."""
     job = jobs.get(tx, job_id, key_id=key_id)
     if job is None:
         raise NotFound(f"no job {job_id}")
     return job
 
 
-def hold(tx: Transaction, job_id: JobId, key_id: KeyId) -> Job:
-    """The same, and nobody else changes it until this transaction ends."""
-    job = jobs.hold(tx, job_id, key_id=key_id)
+def find_for_update(tx: Transaction, job_id: JobId, key_id: KeyId) -> Job:
+    """Return the job as `find` does, its row locked until this transaction ends."""
+    job = jobs.get_for_update(tx, job_id, key_id=key_id)
     if job is None:
         raise NotFound(f"no job {job_id}")
     return job
@@ -35,12 +35,12 @@ def hold(tx: Transaction, job_id: JobId, key_id: KeyId) -> Job:
 def move_if_unchanged(
     db: Database, job: Job, work: Callable[[Transaction, Job], Job | None]
 ) -> Job | None:
-    """Do `work` on the held job, and answer what came of it; None, and nothing done, when it has
-    changed since, say by a heartbeat."""
+    """Run `work` on the locked job and return its result; None, and nothing is done, if the job has
+    changed since it was read, for example by a heartbeat."""
 
     def guarded(tx: Transaction) -> Job | None:
-        held = jobs.hold(tx, job.id)
-        return work(tx, held) if held is not None and held == job else None
+        current_job = jobs.get_for_update(tx, job.id)
+        return work(tx, current_job) if current_job == job else None
 
     return db.write(guarded).result()
 
@@ -48,8 +48,8 @@ def move_if_unchanged(
 def move_each_unlocked(
     due: Iterable[Job], busy: set[KeyId], move: Callable[[Job], T]
 ) -> Iterator[T]:
-    """Move each of them, but none of a key in `busy`; a key is put there by its first job that is
-    Busy, for each of the others would wait for seconds as well."""
+    """Apply `move` to each job whose key is not in `busy`. The first job of a key that raises Busy
+    adds the key, since each of its other jobs would wait for seconds as well."""
     for job in due:
         if job.key_id in busy:
             continue
@@ -57,4 +57,4 @@ def move_each_unlocked(
             yield move(job)
         except Busy as error:
             busy.add(job.key_id)
-            log.warning("job cannot be moved yet", job=job.id, key=job.key_id, error=error)
+            log.warning("job cannot be changed yet", job=job.id, key=job.key_id, error=error)

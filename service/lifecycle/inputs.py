@@ -1,4 +1,4 @@
-"""What a job begins with: kept before the job is, gone with its clips."""
+"""Inputs of a job: stored before the job is inserted, deleted with its video."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,41 +13,40 @@ from service.domain.ports import ArtifactStore
 
 @dataclass(frozen=True)
 class StoredInput:
-    """Bytes that the service has under this key already."""
+    """Bytes that are already stored under this key."""
 
     key: str
 
 
-Origin = Path | StoredInput  # a file that came in, or a copy of what is there
+Origin = Path | StoredInput  # an uploaded file, or stored bytes to copy
 
 
-def keep(
+def store_inputs(
     artifacts: ArtifactStore,
     job_id: JobId,
     media: Mapping[Role, MediaRef],
     origins: Mapping[Role, Origin],
 ) -> None:
-    """Durable when it returns. Raises RequestRefused, and then nothing is kept, when the bytes to
-    copy are gone; and what the store raises."""
+    """Store a job's inputs durably. Raises RequestRefused if bytes to copy no longer exist, and the
+    store's errors; then nothing is kept."""
     try:
         for role, origin in origins.items():
             key = input_key(job_id, role)
             if isinstance(origin, Path):
                 artifacts.put(key, origin, media[role].media_type or "application/octet-stream")
             elif not artifacts.copy(origin.key, key):
-                raise _gone(role, media[role])
+                raise _source_deleted(role, media[role])
     except BaseException:
-        discard(artifacts, job_id)
+        delete_inputs(artifacts, job_id)
         raise
 
 
-def discard(artifacts: ArtifactStore, job_id: JobId) -> None:
-    """What was kept for a job that there will not be. What a crash leaves behind instead, the
-    retention collects."""
+def delete_inputs(artifacts: ArtifactStore, job_id: JobId) -> None:
+    """Delete a job's inputs. After a crash the retention collects them instead."""
     artifacts.delete(input_folder(job_id))
 
 
-def _gone(role: Role, ref: MediaRef) -> RequestRefused:
-    what = "the upload of that job" if ref.job_id is None else f"the clip of job {ref.job_id}"
-    detail = f"{what} is kept no longer; send the {role} itself"
+def _source_deleted(role: Role, ref: MediaRef) -> RequestRefused:
+    what = "the upload of that job" if ref.job_id is None else f"the video of job {ref.job_id}"
+    detail = f"{what} has been deleted; send the {role} itself"
     return RequestRefused([FieldError(f"/{role}", detail, "gone")])

@@ -6,26 +6,26 @@ from service.domain.ids import JobId, KeyId
 from service.domain.job import Job
 from service.domain.ports import ArtifactStore
 from service.lifecycle.find import find
-from service.lifecycle.inputs import discard
+from service.lifecycle.inputs import delete_inputs
 from service.store import jobs
 from service.store.database import Database
 
 
 def remove(db: Database, artifacts: ArtifactStore, job_id: JobId, key_id: KeyId) -> Job:
-    """The job that is gone. Raises NotFound, or Conflict while it is not final.
+    """Delete the job and return it. Raises NotFound, or Conflict while it is not final.
 
-    A crash in between leaves a row whose bytes are gone, which a second delete mends; the other
-    order would leave bytes that nothing points to.
+    A crash in between leaves a row without bytes, which a second delete removes; the other order
+    would leave bytes without a row.
     """
     job = db.read(lambda tx: find(tx, job_id, key_id))
     check_final(job)
     artifacts.delete(job_folder(job.id))
-    discard(artifacts, job.id)
+    delete_inputs(artifacts, job.id)
     db.write(lambda tx: jobs.delete(tx, job)).result()
     return job
 
 
 def check_final(job: Job) -> None:
-    """Raise Conflict for a job that somebody may still work at."""
+    """Raise Conflict for a job that is not final."""
     if not job.state.final:
         raise Conflict(f"the job is {job.state}; cancel it first", code="not_final")

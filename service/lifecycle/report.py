@@ -1,4 +1,4 @@
-"""A worker's word comes in here: begin, progress, finish, fail, release. A stale fence is Lost."""
+"""Worker callbacks: begin, progress, finish, fail, release. A stale fencing token raises Lost."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from service.domain.retry import MAX_RESTARTS
 from service.domain.terms import Terms
 from service.lifecycle.billing import GpuTime, charge_of
 from service.lifecycle.settle import give_back, settle
-from service.lifecycle.verify import faults
+from service.lifecycle.verify import outcome_errors
 from service.store import attempts, jobs, moves
 from service.store.attempts import Attempt
 from service.store.transaction import Transaction
@@ -22,7 +22,7 @@ from service.store.transaction import Transaction
 
 @dataclass(frozen=True)
 class Credentials:
-    """Which attempt a report is about, and the token that only its worker was given."""
+    """The attempt that a report is about, and its worker's token."""
 
     job_id: JobId
     number: int
@@ -38,48 +38,48 @@ def begin(
     terms: Terms,
     now: datetime,
 ) -> Job:
-    """A worker's first act. Answers the running job with the fence that all reports must carry.
+    """Begin the attempt; return the running job with the fence that all reports must carry.
 
-    The same `call_id` may begin again, for its answer may have been lost or its container
-    restarted; that bumps the fence, so an older copy of it is the one that loses. One that was
-    restarted too often is refused with a job that does not run any more. Raises Lost when another
-    call holds the attempt or the job has moved on.
+    A `call_id` may begin again, since its answer may have been lost or its container restarted;
+    that bumps the fence, so that an older copy loses. After too many restarts the attempt is
+    settled and the job returned does not run. Raises Lost if another call has the attempt or the
+    job has changed since.
     """
     attempt, job = _open(tx, credentials)
     if job.state is JobState.STARTING and job.fence == attempt.fence:
-        if attempts.is_of_another(tx, job, call_id):
+        if attempts.belongs_to_other_attempt(tx, job, call_id):
             raise Lost("this call has already begun another attempt")
-        begun = moves.begin(tx, job, now=now, lease=lease)
-        if begun is not None:
-            attempts.begin(tx, begun, call_id=call_id, now=now)
-            return begun
+        running_job = moves.begin(tx, job, now=now, lease=lease)
+        if running_job is not None:
+            attempts.begin(tx, running_job, call_id=call_id, now=now)
+            return running_job
     elif job.state is JobState.RUNNING and attempt.call_id == call_id:
-        if attempt.restarts >= MAX_RESTARTS and _reported(job):
-            again = settle(tx, job, _RESTARTED, terms, now)
+        if attempt.restarts >= MAX_RESTARTS and _has_progress(job):
+            after = settle(tx, job, _RESTARTED, terms, now)
         else:
-            again = _begin_again(tx, job, lease, now)
-        if again is not None:
-            return again
+            after = _begin_again(tx, job, lease, now)
+        if after is not None:
+            return after
     raise Lost
 
 
 def _begin_again(tx: Transaction, job: Job, lease: timedelta, now: datetime) -> Job | None:
-    again = moves.rebegin(tx, job, now=now, lease=lease)
-    if again is not None:
-        attempts.restart(tx, again, counts=_reported(job), now=now)
-    return again
+    after = moves.restart(tx, job, now=now, lease=lease)
+    if after is not None:
+        attempts.restart(tx, after, counts=_has_progress(job), now=now)
+    return after
 
 
-def _reported(job: Job) -> bool:
-    """Whether its worker has said something since it began. One that has not may merely have
-    missed the answer; one that has, and begins again, died at work."""
+def _has_progress(job: Job) -> bool:
+    """Tell whether the worker has reported since it began: if so, a second begin means that it died
+    at work; if not, it may only have missed the answer."""
     return job.stage is not None
 
 
 _RESTARTED = Failure(
     kind=FailureKind.LOST,
     code="worker_lost",
-    message=f"the worker died at work {MAX_RESTARTS + 1} times in one attempt",
+    message=f"the worker died {MAX_RESTARTS + 1} times during one attempt",
 )
 
 
@@ -88,17 +88,17 @@ def progress(
     credentials: Credentials,
     *,
     fence: int,
-    told: Progress,
+    update: Progress,
     lease: timedelta,
     now: datetime,
 ) -> Job:
-    """Extend the lease and show where the attempt stands. The answer carries a wish to cancel."""
+    """Record progress and extend the lease. The returned job carries any cancel request."""
     job = _running(tx, credentials, fence)
-    beaten = moves.beat(tx, job, told, now=now, lease=lease)
-    if beaten is None:
+    after = moves.heartbeat(tx, job, update, now=now, lease=lease)
+    if after is None:
         raise Lost
-    attempts.beat(tx, beaten, now=now)
-    return beaten
+    attempts.heartbeat(tx, after, now=now)
+    return after
 
 
 def finish(
@@ -110,41 +110,43 @@ def finish(
     terms: Terms,
     now: datetime,
 ) -> Job:
-    """The video is there. Told twice it is answered twice: the first answer may have been lost."""
-    done = _finished_before(tx, credentials, fence)
-    if done is not None:
-        return done
+    """Accept the finished video. Idempotent, since the first answer may have been lost."""
+    finished_job = _finished_before(tx, credentials, fence)
+    if finished_job is not None:
+        return finished_job
     job = _running(tx, credentials, fence)
-    errors = faults(job, outcome, job.artifact_prefix)
+    errors = outcome_errors(job, outcome, job.artifact_prefix)
     if errors:
         raise RequestRefused(errors)
     return succeed(tx, job, outcome, terms=terms, now=now)
 
 
 def succeed(tx: Transaction, job: Job, outcome: Outcome, *, terms: Terms, now: datetime) -> Job:
-    """Make a running job succeeded and close its attempt. Raises Lost when `job` is stale."""
+    """Mark a running job succeeded and close its attempt. Raises Lost if `job` is stale."""
     charge = charge_of(tx, job, terms.rates, now, GpuTime(outcome.gpu_seconds, outcome.gpu))
-    expires_at = now + terms.keeping.clips
-    finished = moves.succeed(tx, job, outcome, expires_at=expires_at, charge=charge)
-    if finished is None:
+    expires_at = now + terms.retention.clips
+    succeeded_job = moves.succeed(tx, job, outcome, expires_at=expires_at, charge=charge)
+    if succeeded_job is None:
         raise Lost
-    attempts.end(tx, finished, outcome="succeeded", charge=charge)
-    return finished
+    attempts.end(tx, succeeded_job, outcome="succeeded", charge=charge)
+    return succeeded_job
 
 
 def adopt(
     tx: Transaction, job: Job, call_id: str, end: CallEnd, *, terms: Terms, now: datetime
 ) -> Job | None:
-    """What the job's own call answered, in place of a report that was not heard. None when that
-    says nothing of `job` as it stands: then it is as if the worker had fallen silent."""
-    if not _speaks_of(job, end):
+    """Settle the job by the return value of its call, in place of a report that did not arrive.
+
+    None if that is not about the job's present attempt, or if `job` is stale.
+    """
+    if not _concerns(job, end):
         return None
     if job.state is JobState.STARTING:
-        # It could not reach us to begin; what it did counts all the same.
-        begun = moves.begin(tx, job, now=now, lease=timedelta(0))
-        if begun is None:
+        # The worker could not reach the service to begin; its outcome counts all the same.
+        running_job = moves.begin(tx, job, now=now, lease=timedelta(0))
+        if running_job is None:
             return None
-        job = begun
+        job = running_job
     if end.failure is not None:
         return settle(tx, job, end.failure, terms, now)
     assert end.outcome is not None
@@ -154,24 +156,24 @@ def adopt(
 
 
 def is_foreign(job: Job, call_id: str, outcome: Outcome, end: CallEnd) -> bool:
-    """Whether this is not what was asked for, or lies where the call was not to put it."""
-    return bool(faults(job, outcome, _prefix(job, call_id, outcome, end)))
+    """Tell whether the outcome does not match the request, or lies outside the call's folder."""
+    return bool(outcome_errors(job, outcome, _prefix(job, call_id, outcome, end)))
 
 
 def _prefix(job: Job, call_id: str, outcome: Outcome, end: CallEnd) -> str:
     if not end.begun:
         return lone_prefix(job.id, end.fence, call_id)
-    said = outcome.facts.video.key.rpartition("/")[0]
-    # The salt that its begin was answered is unknown where an older database was restored since.
-    return said if is_salted(said, job.id, end.fence) else job.prefix_of(end.fence)
+    prefix = outcome.facts.video.key.rpartition("/")[0]
+    # The salt that its begin returned is unknown if an older database was restored since.
+    return prefix if is_salted(prefix, job.id, end.fence) else job.prefix_of(end.fence)
 
 
-def _speaks_of(job: Job, end: CallEnd) -> bool:
-    """Whether this answer of the job's own call is about the attempt as it stands.
+def _concerns(job: Job, end: CallEnd) -> bool:
+    """Tell whether the return value of the job's call is about its present attempt.
 
-    Each begin moves the fence on, and a worker that did not hear its begin confirmed works on under
-    its ticket's. Whoever made a clip, it is the attempt's; that an older one failed is no news, for
-    another container of the call may be at work.
+    Each begin bumps the fence, and a worker whose begin was not confirmed works under its ticket's.
+    A video counts under any fence. A failure counts only under the present one, since another
+    container of the call may be at work.
     """
     return end.outcome is not None or (end.failure is not None and end.fence == job.fence)
 
@@ -179,7 +181,7 @@ def _speaks_of(job: Job, end: CallEnd) -> bool:
 _FOREIGN = Failure(
     kind=FailureKind.INTERNAL,
     code="foreign_result",
-    message="the worker answered with a clip that is not this job's; its log may say why",
+    message="the worker returned a video that is not this job's; see the worker's log",
 )
 
 
@@ -192,12 +194,12 @@ def fail(
     terms: Terms,
     now: datetime,
 ) -> Job:
-    """No video. The job is queued again, canceled or failed, by what failed and how often."""
+    """Accept a failure: queue the job again, or make it canceled or failed."""
     job = _running(tx, credentials, fence)
-    moved = settle(tx, job, failure, terms, now)
-    if moved is None:
+    after = settle(tx, job, failure, terms, now)
+    if after is None:
         raise Lost
-    return moved
+    return after
 
 
 def release(
@@ -207,18 +209,19 @@ def release(
     fence: int,
     terms: Terms,
     now: datetime,
-    spent: GpuTime | None = None,
+    gpu_time: GpuTime | None = None,
 ) -> Job:
-    """The worker stops and gives the attempt back; the job waits for another, or is canceled."""
-    moved = give_back(tx, _running(tx, credentials, fence), terms, now, spent=spent)
-    if moved is None:
+    """Give the attempt back for a worker that stops; the job is queued again, or canceled."""
+    job = _running(tx, credentials, fence)
+    after = give_back(tx, job, terms, now, gpu_time=gpu_time)
+    if after is None:
         raise Lost
-    return moved
+    return after
 
 
 def _open(tx: Transaction, credentials: Credentials) -> tuple[Attempt, Job]:
-    """The attempt these credentials open, still open, with its job."""
-    job = jobs.hold(tx, credentials.job_id)
+    """Return the open attempt of these credentials with its job. Raises NotFound or Lost."""
+    job = jobs.get_for_update(tx, credentials.job_id)
     attempt = attempts.get(tx, credentials.job_id, credentials.number)
     if job is None or attempt is None or not matches(credentials.token, attempt.token_hash):
         raise NotFound("no such attempt")

@@ -1,4 +1,4 @@
-"""What time alone brings about: silent workers, passed deadlines, wishes that were not heard."""
+"""Timeouts of jobs: expired leases, passed deadlines, ignored cancel requests."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from service.domain.terms import Terms
 from service.lifecycle.calls.calls import Calls
 from service.lifecycle.find import move_each_unlocked, move_if_unchanged
 from service.lifecycle.report import succeed
-from service.lifecycle.settle import lapse, pass_over, settle
+from service.lifecycle.settle import lapse, miss_start_deadline, settle
 from service.lifecycle.verify import finished_outcome
 from service.log import Log
 from service.store import jobs, moves
@@ -24,8 +24,8 @@ from service.store.transaction import Transaction
 
 log = Log(__name__)
 
-# How long a running worker may ignore a wish to cancel before the job is taken from it: longer
-# than one denoising step of the largest model.
+# How long a running worker may ignore a cancel request before its job is settled without it:
+# longer than one denoising step of the largest model.
 CANCEL_GRACE = timedelta(seconds=60)
 
 
@@ -36,106 +36,110 @@ Move = Callable[[Job], Work]
 
 @dataclass(frozen=True)
 class Rescuer:
-    """The ticks that need no caller. Each job is moved in a transaction of its own."""
+    """The tick that settles jobs by time, each in a transaction of its own."""
 
     db: Database
     artifacts: ArtifactStore
     terms: Terms
     max_lease: timedelta = timedelta(seconds=30)
-    calls: Calls | None = None  # where workers are called, they can be asked
+    calls: Calls | None = None  # for workers that are called, whose calls can be polled
 
     def tick(self, now: datetime) -> int:
-        """Do all that is due; answers how many jobs were moved."""
+        """Settle all jobs that are due; return how many were changed."""
         busy: set[KeyId] = set()
         if self.calls is not None:
-            self._ask_calls(self.calls, now, busy)
+            self._poll_calls(self.calls, now, busy)
         rules: list[tuple[Due, Move]] = [
             (
-                lambda tx: jobs.lapsed(tx, now, 2 * self.max_lease),
-                lambda job: self._lapsed(job, now),
+                lambda tx: jobs.with_expired_lease(tx, now, 2 * self.max_lease),
+                lambda job: self._lease_expired(job, now),
             ),
-            (lambda tx: jobs.put_off(tx, now + MAX_WAIT), lambda job: _let_run(job, now)),
+            (lambda tx: jobs.scheduled_after(tx, now + MAX_WAIT), lambda job: _make_due(job, now)),
             (lambda tx: jobs.overdue(tx, now), lambda job: self._fail(job, _timeout(job), now)),
             (
-                lambda tx: jobs.unheard(tx, now - CANCEL_GRACE),
+                lambda tx: jobs.ignoring_cancel(tx, now - CANCEL_GRACE),
                 lambda job: self._fail(job, _LOST, now),
             ),
             (lambda tx: jobs.never_started(tx, now), lambda job: self._not_started(job, now)),
         ]
         return sum(
-            moved
+            has_changed
             for due, move in rules
-            for moved in move_each_unlocked(self.db.read(due), busy, partial(self._try, move, now))
+            for has_changed in move_each_unlocked(
+                self.db.read(due), busy, partial(self._try, move, now)
+            )
         )
 
-    def _ask_calls(self, calls: Calls, now: datetime, busy: set[KeyId]) -> None:
-        """Whoever is silent is asked first. One that cannot be asked is not called lost, nor is one
-        of a key that is busy."""
-        silent = self.db.read(lambda tx: jobs.lapsed(tx, now, 2 * self.max_lease))
-        for _ in move_each_unlocked(silent, busy, partial(_ask, calls, now)):
+    def _poll_calls(self, calls: Calls, now: datetime, busy: set[KeyId]) -> None:
+        """Poll the calls of silent workers first. A job whose call cannot be polled, or whose key
+        is busy, does not count as lost."""
+        silent = self.db.read(lambda tx: jobs.with_expired_lease(tx, now, 2 * self.max_lease))
+        for _ in move_each_unlocked(silent, busy, partial(_poll, calls, now)):
             pass
 
     def _try(self, move: Move, now: datetime, job: Job) -> bool:
-        """One job that cannot be moved holds up no other."""
+        """Settle one job; its error does not stop the others."""
         try:
-            moved = self._move(job, move(job))
-            if moved and self.calls is not None and job.state is JobState.RUNNING:
-                self.calls.stop(job, now)  # it may be alive, and deaf
-            return moved
+            has_changed = self._move(job, move(job))
+            if has_changed and self.calls is not None and job.state is JobState.RUNNING:
+                self.calls.stop(job, now)  # it may be alive without a connection
+            return has_changed
         except Unavailable:
-            raise  # its key is busy; or no other can be moved either, nor a worker be heard
+            raise  # its key is busy; or the database is away, and no worker can report
         except Exception as fault:  # noqa: BLE001
-            log.error("job could not be moved by time", fault, job=job.id)
+            log.error("job could not be settled by time", fault, job=job.id)
             return False
 
     def _move(self, job: Job, work: Work) -> bool:
-        moved = move_if_unchanged(self.db, job, lambda tx, _: work(tx))
-        if moved is not None:
+        after = move_if_unchanged(self.db, job, lambda tx, _: work(tx))
+        if after is not None:
             log.warning(
-                "job moved by time",
+                "job settled by time",
                 job=job.id,
                 attempt=job.attempt,
                 was=job.state,
-                state=moved.state,
+                state=after.state,
             )
-        return moved is not None
+        return after is not None
 
-    def _lapsed(self, job: Job, now: datetime) -> Work:
-        """Adopt what the silent worker finished; only else is the job generated again."""
+    def _lease_expired(self, job: Job, now: datetime) -> Work:
+        """Adopt the video of a silent worker if it finished one, else end the attempt as lost."""
         if job.state is JobState.STARTING:
             return lambda tx: lapse(tx, job, self.terms, now)
         try:
             outcome = finished_outcome(self.artifacts, job, job.artifact_prefix)
         except Unavailable as error:
-            # Whether there is a clip is not known: neither lost nor adopted before it is.
-            log.warning("what a lost worker left cannot be read", job=job.id, error=error)
+            # Not known whether there is a video: neither lost nor adopted until it is.
+            log.warning("artifacts of a silent worker cannot be read", job=job.id, error=error)
             return lambda _: None
         if outcome is None:
             return self._fail(job, _LOST, now)
         return lambda tx: succeed(tx, job, outcome, terms=self.terms, now=now)
 
     def _not_started(self, job: Job, now: datetime) -> Work:
-        return lambda tx: pass_over(tx, job, self.terms, now)
+        return lambda tx: miss_start_deadline(tx, job, self.terms, now)
 
     def _fail(self, job: Job, failure: Failure, now: datetime) -> Work:
         return lambda tx: settle(tx, job, failure, self.terms, now)
 
 
-def _ask(calls: Calls, now: datetime, job: Job) -> None:
+def _poll(calls: Calls, now: datetime, job: Job) -> None:
     try:
-        calls.look(job, now)
+        calls.check(job, now)
         return
     except Busy:
         raise
     except Unavailable as error:
-        log.warning("call cannot be asked", job=job.id, error=error)
+        log.warning("call cannot be polled", job=job.id, error=error)
     except Exception as fault:  # noqa: BLE001 - one job holds up no other
-        log.error("call could not be judged", fault, job=job.id)
-    calls.put_off(job, now)
+        log.error("call could not be settled", fault, job=job.id)
+    calls.defer(job, now)
 
 
 _LOST = Failure(
-    kind=FailureKind.LOST, code="worker_lost", message="the worker fell silent and was given up"
+    kind=FailureKind.LOST,
+    code="worker_lost",
+    message="the worker stopped reporting and its lease expired",
 )
 
 
@@ -147,5 +151,5 @@ def _timeout(job: Job) -> Failure:
     )
 
 
-def _let_run(job: Job, now: datetime) -> Work:
-    return lambda tx: moves.let_run(tx, job, now=now)
+def _make_due(job: Job, now: datetime) -> Work:
+    return lambda tx: moves.make_due(tx, job, now=now)

@@ -1,5 +1,5 @@
-"""What an attempt without a video means for its job: canceled, queued again, perhaps for another
-model, or failed."""
+"""End attempts without a video: the job is canceled, queued again, perhaps for another model, or
+failed."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ from typing import Any
 from service.domain.attempt import Failure, FailureKind
 from service.domain.job import Job, JobState
 from service.domain.price import Charge
-from service.domain.retry import MAX_LAPSED, retry_wait, spares, step_down
+from service.domain.retry import MAX_LAPSED, is_uncounted, retry_wait, step_down
 from service.domain.terms import Terms
 from service.lifecycle.billing import GpuTime, charge_of
 from service.store import attempts, moves
@@ -24,34 +24,33 @@ def settle(
     *,
     again: bool = True,
 ) -> Job | None:
-    """End the running attempt of `job` and move the job; without `again` it is not tried once
-    more, whatever the kind of the failure. None when `job` is stale."""
+    """End the running attempt of `job` by a failure. `again=False` forbids another attempt,
+    whatever the kind of the failure. None if `job` is stale."""
     charge = charge_of(tx, job, terms.rates, now, GpuTime(failure.gpu_seconds, failure.gpu))
 
-    def on() -> Job | None:
+    def move() -> Job | None:
         if again:
-            return _again(tx, job, failure, charge, terms)
+            return _retry(tx, job, failure, charge, terms)
         return moves.fail(tx, job, failure, charge=charge)
 
-    canceled = job.cancel_requested_at is not None
-    outcome = "canceled" if canceled else "failed"
-    return _end(tx, job, charge, on, outcome=outcome, kind=failure.kind, detail=failure.message)
+    outcome = "failed" if job.cancel_requested_at is None else "canceled"
+    return _end(tx, job, charge, move, outcome=outcome, kind=failure.kind, detail=failure.message)
 
 
 def lapse(tx: Transaction, job: Job, terms: Terms, now: datetime) -> Job | None:
-    """End a start that no worker made good. None when `job` is stale.
+    """End an attempt that no worker began. None if `job` is stale.
 
-    No line of the model's code need have run, so it is not one of the job's few attempts; but
-    what never begins, say because every container dies while it loads, is not tried for ever.
+    It does not count against `max_attempts`, but a job that never begins, for example because each
+    container dies while it loads, is not tried for ever.
     """
     charge = charge_of(tx, job, terms.rates, now)
 
-    def on() -> Job | None:
+    def move() -> Job | None:
         if attempts.count_lapsed(tx, job) + 1 >= MAX_LAPSED:
             return _step_down(tx, job, _NEVER_BEGUN, charge, terms)
         return moves.release(tx, job, run_at=now, charge=charge)
 
-    return _end(tx, job, charge, on, outcome=attempts.LAPSED)
+    return _end(tx, job, charge, move, outcome=attempts.LAPSED)
 
 
 def give_back(
@@ -61,87 +60,87 @@ def give_back(
     now: datetime,
     *,
     wait: timedelta = timedelta(0),
-    spent: GpuTime | None = None,
+    gpu_time: GpuTime | None = None,
 ) -> Job | None:
-    """End an attempt that nobody is to blame for; what it took is paid for all the same, by what
-    its worker measured, where it did. None when `job` is stale."""
-    charge = charge_of(tx, job, terms.rates, now, spent or GpuTime())
+    """End an attempt without a failure and queue the job again after `wait`. Its GPU time is
+    charged all the same. None if `job` is stale."""
+    charge = charge_of(tx, job, terms.rates, now, gpu_time or GpuTime())
 
-    def on() -> Job | None:
+    def move() -> Job | None:
         return moves.release(tx, job, run_at=now + wait, charge=charge)
 
-    return _end(tx, job, charge, on, outcome="released")
+    return _end(tx, job, charge, move, outcome="released")
 
 
-def pass_over(tx: Transaction, job: Job, terms: Terms, now: datetime) -> Job | None:
-    """No worker has begun `job` by its start deadline: perhaps one of another model does. None
-    when `job` is stale."""
+def miss_start_deadline(tx: Transaction, job: Job, terms: Terms, now: datetime) -> Job | None:
+    """Handle a missed start deadline: fall back to the next model, or expire the job. None if `job`
+    is stale."""
     if job.state is JobState.STARTING:
-        # In one transaction, for a queued job is soon claimed again.
-        back = give_back(tx, job, terms, now)
-        if back is None or back.state is not JobState.QUEUED:
-            return back
-        job = back
-    onward = step_down(job, _NOT_STARTED, now, terms.models)
-    if onward is None:
+        # In one transaction, since a queued job may be claimed at once.
+        after = give_back(tx, job, terms, now)
+        if after is None or after.state is not JobState.QUEUED:
+            return after
+        job = after
+    next_job = step_down(job, _NOT_STARTED, now, terms.models)
+    if next_job is None:
         return moves.expire(tx, job, now=now)
-    return moves.hand_on(tx, job, onward, now=now)
+    return moves.change_model(tx, job, next_job, now=now)
 
 
 def give_up_model(tx: Transaction, job: Job, terms: Terms, now: datetime) -> Job | None:
-    """Nobody serves the model of a queued job any more: the next one of its order makes it, or it
-    has failed. None when `job` is stale."""
+    """Handle a queued job whose model is no longer served: fall back to the next model, or fail the
+    job. None if `job` is stale."""
     name = job.request.model
     failure = Failure(
         kind=FailureKind.INTERNAL,
         code="model_not_served",
-        message=f"the model {name!r} is not served here any more; submit it for another one",
+        message=f"the model {name!r} is no longer served; submit the request for another model",
         of_model=True,
     )
-    onward = step_down(job, failure, now, terms.models)
-    if onward is None:
+    next_job = step_down(job, failure, now, terms.models)
+    if next_job is None:
         return moves.fail(tx, job, failure, charge=Charge(now))
-    return moves.hand_on(tx, job, onward, now=now)
+    return moves.change_model(tx, job, next_job, now=now)
 
 
 _NEVER_BEGUN = Failure(
     kind=FailureKind.LOST,
     code="never_begun",
-    message=f"{MAX_LAPSED} starts were made and no worker began; a worker's log may say why",
+    message=f"no worker began in {MAX_LAPSED} starts; see the workers' logs",
 )
 _NOT_STARTED = Failure(
     kind=FailureKind.LOST,
     code="not_started",
-    message="no worker began it within start_timeout_seconds",
+    message="no worker began within start_timeout_seconds",
 )
 
 
 def _end(
-    tx: Transaction, job: Job, charge: Charge, on: Callable[[], Job | None], **ending: Any
+    tx: Transaction, job: Job, charge: Charge, move: Callable[[], Job | None], **ending: Any
 ) -> Job | None:
-    """Move the job by `on` and close its attempt. What nobody wants any more is neither worth
-    another attempt nor a failure: it is canceled."""
-    unwanted = job.cancel_requested_at is not None
-    moved = moves.cancel(tx, job, charge=charge) if unwanted else on()
-    if moved is not None:
+    """Change the job by `move` and close its attempt. A job with a cancel request is canceled
+    instead."""
+    cancel_requested = job.cancel_requested_at is not None
+    after = moves.cancel(tx, job, charge=charge) if cancel_requested else move()
+    if after is not None:
         attempts.end(tx, job, charge=charge, **ending)
-    return moved
+    return after
 
 
-def _again(tx: Transaction, job: Job, failure: Failure, charge: Charge, terms: Terms) -> Job | None:
-    """The same once more, where its kind of failure is worth that; else a step down."""
+def _retry(tx: Transaction, job: Job, failure: Failure, charge: Charge, terms: Terms) -> Job | None:
+    """Queue the job again if its kind of failure is retried, else step down."""
     earlier = attempts.count_failed(tx, job, failure.kind)
-    wait = retry_wait(failure.kind, left=job.max_attempts - job.attempt, earlier=earlier)
+    wait = retry_wait(failure.kind, attempts_left=job.max_attempts - job.attempt, earlier=earlier)
     if wait is None:
         return _step_down(tx, job, failure, charge, terms)
-    queue = moves.release if spares(failure.kind) else moves.requeue
+    queue = moves.release if is_uncounted(failure.kind) else moves.requeue
     return queue(tx, job, run_at=charge.at + wait, charge=charge)
 
 
 def _step_down(
     tx: Transaction, job: Job, failure: Failure, charge: Charge, terms: Terms
 ) -> Job | None:
-    onward = step_down(job, failure, charge.at, terms.models)
-    if onward is None:
+    next_job = step_down(job, failure, charge.at, terms.models)
+    if next_job is None:
         return moves.fail(tx, job, failure, charge=charge)
-    return moves.requeue(tx, job, run_at=charge.at, charge=charge, onward=onward)
+    return moves.requeue(tx, job, run_at=charge.at, charge=charge, next_job=next_job)

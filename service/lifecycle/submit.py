@@ -1,4 +1,4 @@
-"""Accept jobs: the rows, and what their Idempotency-Keys made, in one transaction."""
+"""Accept jobs: insert their rows and idempotency records in one transaction."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from service.domain.job import Job
 from service.domain.limits import Limits
 from service.domain.price import microusd, month_of
 from service.domain.submission import Idempotency, Submission, new_job
-from service.lifecycle.find import hold
+from service.lifecycle.find import find_for_update
 from service.store import idempotency, jobs, keys
 from service.store.idempotency import IdempotencyRecord, Name
 from service.store.transaction import Transaction
@@ -26,16 +26,16 @@ from service.store.transaction import Transaction
 DiskSpace = Callable[[], None]
 
 
-def no_check() -> None:
-    """There is always room."""
+def unlimited_storage() -> None:
+    """Accept: storage is not limited."""
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """The job, and whether an earlier request with the same Idempotency-Key made it."""
+    """The job; `is_replay` if an earlier request with its Idempotency-Key created it."""
 
     job: Job
-    replayed: bool = False
+    is_replay: bool = False
 
 
 Answer: TypeAlias = Accepted | ServiceError
@@ -46,27 +46,27 @@ def submit(
     submission: Submission,
     limits: Limits,
     now: datetime,
-    room: DiskSpace = no_check,
+    check_storage: DiskSpace = unlimited_storage,
 ) -> Accepted:
-    """Insert a queued job, or answer the one that the same Idempotency-Key made before.
+    """Insert a queued job, or return the job that its Idempotency-Key created before.
 
-    Raises RequestRefused when that key came with another request, QueueFull over a cap,
-    BudgetExceeded where this job may pass its key's budget, NotFound when the job to retry is gone,
-    and what `room` raises when there is no room for another clip.
+    Raises RequestRefused if that key came with another request, QueueFull over the queue limit,
+    BudgetExceeded if the job may exceed its key's budget, NotFound if the job to retry was deleted,
+    and the errors of `check_storage`.
     """
-    (answer,) = submit_all(tx, [submission], limits, now, room)
+    (answer,) = submit_all(tx, [submission], limits, now, check_storage)
     if isinstance(answer, ServiceError):
         raise answer
     return answer
 
 
 def find_earlier(
-    tx: Transaction, key_id: KeyId, named: Idempotency, now: datetime
+    tx: Transaction, key_id: KeyId, idempotency_key: Idempotency, now: datetime
 ) -> Accepted | None:
-    """What this Idempotency-Key made. Raises RequestRefused when that was another request."""
-    name = Name(key_id, named.name)
+    """Return the job that this Idempotency-Key created. Raises RequestRefused if it differs."""
+    name = Name(key_id, idempotency_key.name)
     earlier = idempotency.find(tx, [name], now=now).get(name)
-    return None if earlier is None else _replay(earlier, named)
+    return None if earlier is None else _replay(earlier, idempotency_key)
 
 
 def submit_all(
@@ -74,99 +74,103 @@ def submit_all(
     submissions: Sequence[Submission],
     limits: Limits,
     now: datetime,
-    room: DiskSpace = no_check,
+    check_storage: DiskSpace = unlimited_storage,
 ) -> list[Answer]:
-    """`submit` for each of them, by a few statements for all; an error is answered in its place."""
+    """Run `submit` for each by a few statements for all; an error is returned in its place."""
     answers: dict[int, Answer] = {}
     waiting = list(enumerate(submissions))
     while waiting:
-        # Of those with one name the next looks for what the one before it made.
-        turn, waiting = _until_a_name_comes_again(waiting)
-        answers |= _submit_different(tx, turn, limits, now, room)
+        # The second of two with one name must find the record of the first.
+        batch, waiting = _split_at_repeated_name(waiting)
+        answers |= _submit_distinct(tx, batch, limits, now, check_storage)
     return [answers[index] for index in range(len(submissions))]
 
 
 Numbered: TypeAlias = list[tuple[int, Submission]]
 
 
-def _until_a_name_comes_again(waiting: Numbered) -> tuple[Numbered, Numbered]:
-    """In two, and nobody overtaken: the last place is for whoever came first."""
-    seen: set[Name | None] = set()
-    for at, (_, asked) in enumerate(waiting):
-        name = _name(asked)
-        if name is not None and name in seen:
+def _split_at_repeated_name(waiting: Numbered) -> tuple[Numbered, Numbered]:
+    """Split before the first repeated name, in order: the last place goes to the first to come."""
+    names: set[Name | None] = set()
+    for at, (_, submission) in enumerate(waiting):
+        name = _name(submission)
+        if name is not None and name in names:
             return waiting[:at], waiting[at:]
-        seen.add(name)
+        names.add(name)
     return waiting, []
 
 
-def _submit_different(
-    tx: Transaction, turn: Numbered, limits: Limits, now: datetime, room: DiskSpace
+def _submit_distinct(
+    tx: Transaction, batch: Numbered, limits: Limits, now: datetime, check_storage: DiskSpace
 ) -> dict[int, Answer]:
-    """Submissions of which no two have the same name."""
+    """Submit those of a batch, no two of which have the same name."""
     answers: dict[int, Answer] = {}
-    earlier = _earlier(tx, [asked for _, asked in turn], now)
+    earlier = _earlier(tx, [submission for _, submission in batch], now)
     new: dict[int, Submission] = {}
-    for index, asked in turn:
-        answer = _judge(tx, asked, earlier.get(_name(asked)), room)
+    for index, submission in batch:
+        answer = _answer_without_job(tx, submission, earlier.get(_name(submission)), check_storage)
         if answer is None:
-            new[index] = asked
+            new[index] = submission
         else:
             answers[index] = answer
-    placed = _take_places(tx, new, limits, now)
-    made = {index: new_job(asked, now) for index, asked in new.items() if index in placed}
-    answers |= {index: Accepted(job) for index, job in made.items()}
-    refused = {index: asked for index, asked in new.items() if index not in placed}
-    if refused:
-        answers |= _refuse(tx, refused, limits, now)
-    if made:
-        pairs = [(job, new[index]) for index, job in made.items()]
+    placed_indexes = _reserve_places(tx, new, limits, now)
+    new_jobs = {index: new_job(new[index], now) for index in new if index in placed_indexes}
+    answers |= {index: Accepted(job) for index, job in new_jobs.items()}
+    refusals = {index: new[index] for index in new if index not in placed_indexes}
+    if refusals:
+        answers |= _refuse(tx, refusals, limits, now)
+    if new_jobs:
+        pairs = [(job, new[index]) for index, job in new_jobs.items()]
         _insert(tx, pairs, now, limits.keep_idempotency)
     return answers
 
 
-def _name(asked: Submission) -> Name | None:
-    named = asked.idempotency
-    return None if named is None else Name(asked.key_id, named.name)
+def _name(submission: Submission) -> Name | None:
+    key = submission.idempotency
+    return None if key is None else Name(submission.key_id, key.name)
 
 
 def _earlier(
     tx: Transaction, submissions: Iterable[Submission], now: datetime
 ) -> Mapping[Name | None, IdempotencyRecord]:
-    names = [name for asked in submissions if (name := _name(asked)) is not None]
-    found: dict[Name | None, IdempotencyRecord] = {}
+    names = [name for each in submissions if (name := _name(each)) is not None]
+    records: dict[Name | None, IdempotencyRecord] = {}
     if names:
-        found.update(idempotency.find(tx, names, now=now).items())
-    return found
+        records.update(idempotency.find(tx, names, now=now).items())
+    return records
 
 
-def _judge(
-    tx: Transaction, asked: Submission, earlier: IdempotencyRecord | None, room: DiskSpace
+def _answer_without_job(
+    tx: Transaction,
+    submission: Submission,
+    earlier: IdempotencyRecord | None,
+    check_storage: DiskSpace,
 ) -> Answer | None:
-    """The answer to one that makes no job; None for one that does if it gets a place."""
+    """Return the replay or error that answers a submission; None if it is to become a job."""
     try:
         if earlier is not None:
-            assert asked.idempotency is not None
-            return _replay(earlier, asked.idempotency)
-        room()
-        if asked.retry_of is not None:
-            hold(tx, asked.retry_of, asked.key_id)  # it may have been deleted meanwhile
+            assert submission.idempotency is not None
+            return _replay(earlier, submission.idempotency)
+        check_storage()
+        if submission.retry_of is not None:
+            # It may have been deleted meanwhile.
+            find_for_update(tx, submission.retry_of, submission.key_id)
     except ServiceError as error:
         return error
     return None
 
 
-def _take_places(
+def _reserve_places(
     tx: Transaction, new: dict[int, Submission], limits: Limits, now: datetime
 ) -> set[int]:
-    """Which of them get a place in their key's queue, and within its budget: of each key all,
-    where there is room for all; otherwise one after another."""
+    """Reserve places in the keys' queues and budgets; return the indexes of those that got one. Per
+    key all at once if there is room for all, otherwise one after another."""
     by_key: dict[KeyId, list[int]] = defaultdict(list)
-    for index, asked in new.items():
-        by_key[asked.key_id].append(index)
+    for index, submission in new.items():
+        by_key[submission.key_id].append(index)
 
-    def take(key_id: KeyId, *indexes: int) -> bool:
-        return keys.take_places(
+    def reserve(key_id: KeyId, *indexes: int) -> bool:
+        return keys.reserve_places(
             tx,
             key_id,
             jobs=len(indexes),
@@ -175,61 +179,63 @@ def _take_places(
             month=month_of(now),
         )
 
-    placed: set[int] = set()
+    indexes_placed: set[int] = set()
     for key_id, indexes in by_key.items():
-        if take(key_id, *indexes):
-            placed.update(indexes)
+        if reserve(key_id, *indexes):
+            indexes_placed.update(indexes)
         elif len(indexes) > 1:
-            placed.update(index for index in indexes if take(key_id, index))
-    return placed
+            indexes_placed.update(index for index in indexes if reserve(key_id, index))
+    return indexes_placed
 
 
 def _refuse(
-    tx: Transaction, refused: dict[int, Submission], limits: Limits, now: datetime
+    tx: Transaction, refusals: dict[int, Submission], limits: Limits, now: datetime
 ) -> dict[int, Answer]:
-    """Answers to those that got no place. Another process may have accepted the same name just
-    before, in the last place there was: that is answered."""
-    earlier = _earlier(tx, refused.values(), now)
+    """Answer those that got no place. Another process may have accepted the same name just before,
+    in the last place: then its job is the answer."""
+    earlier = _earlier(tx, refusals.values(), now)
     return {
-        index: _judge(tx, asked, earlier.get(_name(asked)), no_check)
-        or _no_place(tx, asked, limits, now)
-        for index, asked in refused.items()
+        index: _answer_without_job(tx, each, earlier.get(_name(each)), unlimited_storage)
+        or _no_place(tx, each, limits, now)
+        for index, each in refusals.items()
     }
 
 
-def _no_place(tx: Transaction, asked: Submission, limits: Limits, now: datetime) -> ServiceError:
-    """Why there was no place, as things stand a moment later."""
-    balance = keys.balance(tx, asked.key_id, month_of(now))
-    if balance.allows(microusd(asked.estimated_usd)):
+def _no_place(
+    tx: Transaction, submission: Submission, limits: Limits, now: datetime
+) -> ServiceError:
+    """Return the error of a submission without a place: over the queue limit or the budget."""
+    balance = keys.balance(tx, submission.key_id, month_of(now))
+    if balance.allows(microusd(submission.estimated_usd)):
         return QueueFull(
             f"{limits.max_queued_per_key} of your jobs are already waiting; "
             "submit more once some have started"
         )
-    assert balance.budget is not None, "without a budget nothing is too much"
+    assert balance.budget is not None, "only a budget can be exceeded"
     return BudgetExceeded(
         budget=balance.budget / 1e6,
         spent=balance.spent / 1e6,
         reserved=balance.reserved / 1e6,
-        estimated=asked.estimated_usd,
+        estimated=submission.estimated_usd,
     )
 
 
 def _insert(
-    tx: Transaction, made: Sequence[tuple[Job, Submission]], now: datetime, keep: timedelta
+    tx: Transaction, pairs: Sequence[tuple[Job, Submission]], now: datetime, keep: timedelta
 ) -> None:
-    jobs.insert(tx, [job for job, _ in made])
-    for key_id in {job.key_id for job, _ in made if job.webhook_url is not None}:
-        keys.signing_secrets(tx, key_id)  # made now, so that its owner can ask for it
-    named = [(job, asked.idempotency) for job, asked in made if asked.idempotency is not None]
-    if named:
-        idempotency.remember(tx, named, now=now, expires_at=now + keep)
+    jobs.insert(tx, [job for job, _ in pairs])
+    for key_id in {job.key_id for job, _ in pairs if job.webhook_url is not None}:
+        keys.signing_secrets(tx, key_id)  # created now, so that its owner can read it
+    records = [(job, each.idempotency) for job, each in pairs if each.idempotency is not None]
+    if records:
+        idempotency.insert(tx, records, now=now, expires_at=now + keep)
 
 
-def _replay(earlier: IdempotencyRecord, named: Idempotency) -> Accepted:
-    if earlier.fingerprint != named.fingerprint:
+def _replay(earlier: IdempotencyRecord, idempotency_key: Idempotency) -> Accepted:
+    if earlier.fingerprint != idempotency_key.fingerprint:
         detail = "this Idempotency-Key was already used with another request; "
-        detail += "use a new one for every new video"
+        detail += "use a new one for each new video"
         raise RequestRefused(
             [FieldError("", detail, "idempotency_key_reused")], code="idempotency_key_reused"
         )
-    return Accepted(earlier.accepted, replayed=True)
+    return Accepted(earlier.job, is_replay=True)

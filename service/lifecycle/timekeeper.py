@@ -1,4 +1,4 @@
-"""Keeps the service's time: deadlines move with the clock, and nothing is deleted by its jumps."""
+"""Keeps the service's time: a jump of the clock moves deadlines and deletes nothing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,43 +15,43 @@ from service.store.transaction import Transaction
 
 log = Log(__name__)
 
-_NOTE_EVERY = timedelta(seconds=30)
-# The process that leads may be away for this long without a doubt that so much time has passed.
-_AWAY = timedelta(minutes=2)
-_FRESH = timedelta(seconds=3)  # two looks that are no further apart see when the row was written
+_WRITE_EVERY = timedelta(seconds=30)
+# The leader may be away for this long without doubt that so much time has passed.
+_MAX_GAP = timedelta(minutes=2)
+_FRESH = timedelta(seconds=3)  # reads that are no further apart see when the row was written
 
 
-def _no_more(_: Transaction) -> None:
-    """Nothing beside the row."""
+def _do_nothing(_: Transaction) -> None:
+    """Change nothing beside the row."""
 
 
 @dataclass
 class Timekeeper:
-    """Of several processes one leads, whose turn it is: its clock is the service's, and the others
-    follow it by the row that it writes. Without turns, as on SQLite, there is one."""
+    """Keeps the time of one process. The leader's clock is the service's, and the others follow it
+    by the row that it writes. On SQLite there is one process, and no election."""
 
     db: Database
     clock: ServiceClock
-    turn: Leadership | None = None
-    _known: Timeline | None = field(default=None, init=False)  # as last read or written
-    _looked_at: datetime | None = field(default=None, init=False)
+    leadership: Leadership | None = None
+    _row: Timeline | None = field(default=None, init=False)  # as last read or written
+    _read_at: datetime | None = field(default=None, init=False)
     _leads: bool = field(default=False, init=False)
 
     def begin(self) -> None:
-        """Bring the deadlines and this process's clock to one time, before anything new is written
-        by it: a take-over moves whatever it finds."""
-        self.leads()
+        """Bring the deadlines and this process's clock to one time before it writes any, since a
+        take-over moves all deadlines."""
+        self.is_leading()
         row = self.db.read(timeline.read)
-        if not self._leads and row is not None and not _went_on(row, self.clock()):
+        if not self._leads and row is not None and not _is_continuous(row, self.clock()):
             log.warning("clock follows another process", seen_at=row.seen_at.isoformat())
             self.clock.move(row.seen_at - self.clock())
 
-    def leads(self) -> bool:
-        """Whether this process does the ticks, and may: where the time was moved just now, no
-        deadline can be judged yet."""
-        if self.turn is not None:
-            self._look()
-            if not self.turn.is_leader(self.clock()):
+    def is_leading(self) -> bool:
+        """Tell whether this process runs the ticks. False just after the time was moved, when
+        deadlines are not reliable."""
+        if self.leadership is not None:
+            self._read()
+            if not self.leadership.is_leader(self.clock()):
                 self._leads = False
                 return False
         if not self._leads:
@@ -60,12 +60,12 @@ class Timekeeper:
         jump = self.clock.error()
         return self._jump(jump) if abs(jump) > TOLERANCE else self._go_on(jump)
 
-    def certain(self, now: datetime) -> datetime:
-        """The time by which things are deleted for good."""
-        return now if self._known is None else self._known.certain(now)
+    def certain_time(self, now: datetime) -> datetime:
+        """Return the time that has passed for certain, by which things are deleted."""
+        return now if self._row is None else self._row.certain_time(now)
 
-    def _look(self) -> None:
-        """See what others have written, and made: ids go on above theirs."""
+    def _read(self) -> None:
+        """Read the row and the newest ids of other processes, and keep new ids above those."""
         row, newest = self.db.read(lambda tx: (timeline.read(tx), timeline.newest_ids(tx)))
         for id_ in newest:
             ids.stay_above(id_)
@@ -75,40 +75,40 @@ class Timekeeper:
             self._follow(row)
 
     def _follow(self, row: Timeline | None) -> None:
-        """A row that was not there a moment ago tells the time of the process that leads."""
-        before, self._looked_at = self._looked_at, self.clock.passed()
-        written_now = before is not None and self._looked_at - before < _FRESH
-        if row is not None and self._known is not None and row != self._known and written_now:
-            behind = row.seen_at - self.clock()
-            if abs(behind) > TOLERANCE:
-                log.warning("clock follows another process", by_seconds=behind.total_seconds())
-                self.clock.move(behind)
-        self._known = row
+        """Follow a row that was written a moment ago: it tells the leader's time."""
+        before, self._read_at = self._read_at, self.clock.passed()
+        is_fresh = before is not None and self._read_at - before < _FRESH
+        if row is not None and self._row is not None and row != self._row and is_fresh:
+            error = row.seen_at - self.clock()
+            if abs(error) > TOLERANCE:
+                log.warning("clock follows another process", by_seconds=error.total_seconds())
+                self.clock.move(error)
+        self._row = row
 
     def _take_over(self) -> bool:
-        """How long the service was away is told by the same clock; that it was set meanwhile cannot
-        be seen, so that nothing is deleted for it."""
+        """Become the leader. The time since the row was written may be downtime or a set clock, so
+        it is in doubt, and nothing is deleted by it."""
         self._follow(self.db.read(timeline.read))
         now = self.clock()
-        if self._known is None:
+        if self._row is None:
             return self._write(Timeline(now))
-        if _went_on(self._known, now):
-            return self._write(self._known.seen(now))
-        away = now - self._known.seen_at
-        log.info("service was away, or its clock was set", seconds=round(away.total_seconds()))
-        return self._write(self._known.jumped(away, now), lambda tx: _make_up(tx, away, now))
+        if _is_continuous(self._row, now):
+            return self._write(self._row.advance(now))
+        away = now - self._row.seen_at
+        log.info("service was down, or its clock was set", seconds=round(away.total_seconds()))
+        return self._write(self._row.after_jump(away, now), lambda tx: _compensate(tx, away, now))
 
     def _go_on(self, correction: timedelta) -> bool:
         self.clock.move(correction)
-        assert self._known is not None, "whoever leads has written it"
-        if self.clock() - self._known.seen_at < _NOTE_EVERY:
+        assert self._row is not None, "the leader has written it"
+        if self.clock() - self._row.seen_at < _WRITE_EVERY:
             return True
         return self._write(self._known.seen(self.clock()), replicated=False)
 
     def _jump(self, jump: timedelta) -> bool:
-        """The clock changes within the transaction that moves the deadlines: while that runs no
-        other change does, and each sees either both as they were or both as they are now."""
-        assert self._known is not None, "whoever leads has written it"
+        """Change the clock within the transaction that moves the deadlines: the writer runs nothing
+        else meanwhile, so that every transaction sees both before or both after."""
+        assert self._row is not None, "the leader has written it"
         before, ahead = self.clock(), self.clock.ahead
 
         def move(tx: Transaction) -> None:
@@ -116,40 +116,40 @@ class Timekeeper:
             tx.undo.append(partial(setattr, self.clock, "ahead", ahead))
             self.clock.ahead = ahead + jump
 
-        moved = self._write(self._known.jumped(jump, before + jump), move)
-        if moved:
+        has_moved = self._write(self._row.after_jump(jump, before + jump), move)
+        if has_moved:
             log.warning("clock was set; deadlines move with it", by_seconds=jump.total_seconds())
         return False
 
     def _write(
         self,
         new: Timeline,
-        act: Callable[[Transaction], None] = _no_more,
+        extra: Callable[[Transaction], None] = _do_nothing,
         *,
         replicated: bool = True,
     ) -> bool:
-        """False where another process was first, which is followed then."""
-        known = self._known
+        """Write the row with an optimistic lock; False, and leadership is lost, if another did."""
+        current = self._row
 
         def write(tx: Transaction) -> bool:
-            written = timeline.replace(tx, known, new)
-            if written:
-                act(tx)
-            return written
+            is_written = timeline.replace(tx, current, new)
+            if is_written:
+                extra(tx)
+            return is_written
 
         self._leads = self.db.write(write, replicated=replicated).result()
         if self._leads:
-            self._known = new
+            self._row = new
         return self._leads
 
 
-def _went_on(row: Timeline, now: datetime) -> bool:
-    """Whether `now` may well be the time of the process that wrote the row last."""
-    return -TOLERANCE <= now - row.seen_at <= _AWAY
+def _is_continuous(row: Timeline, now: datetime) -> bool:
+    """Tell whether `now` can be the time of the process that wrote the row last."""
+    return -TOLERANCE <= now - row.seen_at <= _MAX_GAP
 
 
-def _make_up(tx: Transaction, away: timedelta, now: datetime) -> None:
-    """For time in which no worker was heard; set back, the clock takes all deadlines with it."""
+def _compensate(tx: Transaction, away: timedelta, now: datetime) -> None:
+    """Extend run deadlines by downtime; if the clock was set back, move all deadlines with it."""
     if away < timedelta(0):
         timeline.move_all(tx, away, now - away)
     else:

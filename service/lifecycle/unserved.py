@@ -1,4 +1,4 @@
-"""Jobs that wait for a model which nobody serves any more: handed on, or failed."""
+"""Jobs queued for a model that is no longer served: fall back to another model, or fail."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -15,79 +15,83 @@ from service.store.database import Database
 
 log = Log(__name__)
 
-# Where several processes share a database: for how long a model is served after the last of them
-# said so. They are restarted one after another, and each needs a while.
-_LASTS = timedelta(minutes=10)
-_SAY_EVERY = timedelta(minutes=1)
-_BATCH = 100  # of a tick: the other ticks wait for it
+# Where processes share a database: for how long a model counts as served after the last of them
+# announced it. They are restarted one after another, and each needs a while.
+_LEASE = timedelta(minutes=10)
+_ANNOUNCE_EVERY = timedelta(minutes=1)
+_BATCH = 100  # jobs per tick: the other ticks wait for it
 
 
 @dataclass
 class Unserved:
-    """The tick for jobs whose model was taken out of `terms.models`. Where others share the
-    database, each process says what it serves; a job that runs is let end."""
+    """The tick for queued jobs whose model was removed from `terms.models`; running jobs are left
+    alone. Processes that share a database announce their models in it."""
 
     db: Database
     terms: Terms
-    shared: bool
-    _say_at: datetime | None = field(default=None, init=False)
-    _over: bool = field(default=False, init=False)
-    _judges_at: datetime | None = field(default=None, init=False)
+    is_shared: bool
+    _announce_at: datetime | None = field(default=None, init=False)
+    _is_complete: bool = field(default=False, init=False)
+    _decides_at: datetime | None = field(default=None, init=False)
 
-    def say_what_is_served(self, now: datetime) -> None:
-        """Said by every process, whoever does the ticks."""
-        if self._say_at is None or not self._say_at - _SAY_EVERY <= now < self._say_at:
-            if self.shared:
-                self._say(self.terms.models, now)
-            self._say_at = now + _SAY_EVERY
+    def announce_models(self, now: datetime) -> None:
+        """Announce this process's models; every process does, whichever runs the ticks."""
+        if (
+            self._announce_at is None
+            or not self._announce_at - _ANNOUNCE_EVERY <= now < self._announce_at
+        ):
+            if self.is_shared:
+                self._announce(self.terms.models, now)
+            self._announce_at = now + _ANNOUNCE_EVERY
 
     def tick(self, now: datetime) -> int:
-        """Answers how many jobs were moved."""
-        gone = self._gone(now)
-        due = self.db.read(lambda tx: jobs.queued_for(tx, gone, size=_BATCH)) if gone else []
-        each = move_each_unlocked(due, set(), lambda job: self._move(job, now))
-        moved = Counter(how for how in each if how is not None)
-        for (model, became), count in moved.items():
-            log.warning("model is served no more", model=model, jobs=count, became=became)
-        return moved.total()
+        """Move the due jobs; return how many were changed."""
+        models = self._unserved_models(now)
+        due = self.db.read(lambda tx: jobs.queued_for(tx, models, size=_BATCH)) if models else []
+        moves = move_each_unlocked(due, set(), lambda job: self._move(job, now))
+        counts = Counter(move for move in moves if move is not None)
+        for (model, outcome), count in counts.items():
+            log.warning("model is no longer served", model=model, jobs=count, became=outcome)
+        return counts.total()
 
-    def _gone(self, now: datetime) -> set[str]:
-        """The models that are waited for and that nobody serves.
+    def _unserved_models(self, now: datetime) -> set[str]:
+        """Return the models of queued jobs that no process serves.
 
-        Nobody else accepts jobs of a database that is not shared: once there are none left, there
-        will be none. A job that runs may yet be queued again.
+        In a database that is not shared no new jobs for them can arrive, so once none are left the
+        search ends. A running job counts: it may be queued again.
         """
-        if self._over:
+        if self._is_complete:
             return set()
-        away = self.db.read(jobs.unfinished_models) - self.terms.models
-        self._over = not away and not self.shared
-        if not away or not self.shared:
-            return away
-        # Where all were away, the others come back soon. Never longer: the clock may be set.
-        if self._judges_at is None or self._judges_at > now + _LASTS:
-            self._judges_at = now + _LASTS
-        until = self.db.read(lambda tx: leases.until(tx, [_name(model) for model in away]))
-        never_said = {model for model in away if _name(model) not in until}
-        if never_said:  # perhaps by a process of an earlier release
-            self._say(never_said, now)
-        if now < self._judges_at:
+        absent = self.db.read(jobs.unfinished_models) - self.terms.models
+        self._is_complete = not absent and not self.is_shared
+        if not absent or not self.is_shared:
+            return absent
+        # After a restart of all, the others come back soon. Bounded, as the clock may be set.
+        if self._decides_at is None or self._decides_at > now + _LEASE:
+            self._decides_at = now + _LEASE
+        names = [_lease_name(model) for model in absent]
+        until = self.db.read(lambda tx: leases.expiries(tx, names))
+        never_announced = {model for model in absent if _lease_name(model) not in until}
+        if never_announced:  # perhaps served by a process of an earlier release
+            self._announce(never_announced, now)
+        if now < self._decides_at:
             return set()
-        return {model for model in away - never_said if until[_name(model)] < now}
+        return {model for model in absent - never_announced if until[_lease_name(model)] < now}
 
-    def _say(self, models: Iterable[str], now: datetime) -> None:
-        names = sorted(map(_name, models))
-        self.db.write(lambda tx: leases.keep(tx, names, "", until=now + _LASTS)).result()
+    def _announce(self, models: Iterable[str], now: datetime) -> None:
+        names = sorted(map(_lease_name, models))
+        self.db.write(lambda tx: leases.extend(tx, names, "", until=now + _LEASE)).result()
 
     def _move(self, job: Job, now: datetime) -> tuple[str, str] | None:
-        """The model that it waited for, and what became of it; None where it has moved itself."""
+        """Return the job's model and the outcome; None if the job has changed meanwhile."""
         model = job.request.model
         after = move_if_unchanged(
-            self.db, job, lambda tx, held: give_up_model(tx, held, self.terms, now)
+            self.db, job, lambda tx, locked_job: give_up_model(tx, locked_job, self.terms, now)
         )
         if after is None:
             return None
         return model, "failed" if after.state.final else f"queued for {after.request.model}"
 
 
-def _name(model: str) -> str:
+def _lease_name(model: str) -> str:
     return f"serves:{model}"

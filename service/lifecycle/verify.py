@@ -1,4 +1,4 @@
-"""What a worker made, by its own word: is it what was asked for, and where it may lie?"""
+"""Check a worker's outcome: does it match the request and the stored bytes?"""
 
 import hashlib
 from pathlib import Path
@@ -16,8 +16,8 @@ log = Log(__name__)
 
 
 def finished_outcome(artifacts: ArtifactStore, job: Job, prefix: str) -> Outcome | None:
-    """What a worker that fell silent left under `prefix`: its manifest is written last, so where
-    it is, the bytes are whole. None too where it is not about this job's clip."""
+    """Return the outcome in the manifest that a silent worker wrote last under `prefix`; None if
+    there is none, or if it does not match the job."""
     path = artifacts.path(f"{prefix}/{MANIFEST}")
     if path is None:
         return None
@@ -26,20 +26,20 @@ def finished_outcome(artifacts: ArtifactStore, job: Job, prefix: str) -> Outcome
     except ValidationError as fault:
         log.error("manifest cannot be read", fault, prefix=prefix)
         return None
-    errors = faults(job, outcome, prefix)
+    errors = outcome_errors(job, outcome, prefix)
     if errors:
-        log.error("manifest is of another clip", prefix=prefix, errors=errors)
+        log.error("manifest is of another request", prefix=prefix, errors=errors)
         return None
-    return outcome if is_whole(artifacts, outcome) else None
+    return outcome if is_intact(artifacts, outcome) else None
 
 
-def is_whole(artifacts: ArtifactStore, outcome: Outcome) -> bool:
-    """Whether the bytes that are kept are those that it tells of. Raises Unavailable."""
+def is_intact(artifacts: ArtifactStore, outcome: Outcome) -> bool:
+    """Tell whether the stored bytes match the outcome. Raises Unavailable."""
     facts = outcome.facts
-    for said in (facts.video, facts.thumbnail, facts.last_frame):
-        path = artifacts.path(said.key)
-        if path is None or _size_and_hash(path) != (said.size_bytes, said.sha256):
-            log.error("bytes are not those that their worker told of", key=said.key)
+    for artifact in (facts.video, facts.thumbnail, facts.last_frame):
+        path = artifacts.path(artifact.key)
+        if path is None or _size_and_hash(path) != (artifact.size_bytes, artifact.sha256):
+            log.error("stored bytes do not match the manifest", key=artifact.key)
             return False
     return True
 
@@ -49,18 +49,19 @@ def _size_and_hash(path: Path) -> tuple[int, str]:
         return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def faults(job: Job, outcome: Outcome, prefix: str) -> list[FieldError]:
-    """What is wrong with an outcome: a worker may only report what was asked for, and bytes that
-    lie where it was to put them."""
-    facts, asked = outcome.facts, job.request
+def outcome_errors(job: Job, outcome: Outcome, prefix: str) -> list[FieldError]:
+    """List the errors of an outcome: it must match the request, with its bytes under `prefix`."""
+    facts, request = outcome.facts, job.request
     errors = [
         FieldError(f"/facts/{name}/key", f"must lie directly under {prefix}/", "foreign")
         for name in ("video", "thumbnail", "last_frame")
         if getattr(facts, name).key.rpartition("/")[0] != prefix
     ]
     errors += [
-        FieldError(f"/facts/{name}", f"the job asks for {getattr(asked, name)}", "not_as_asked")
+        FieldError(
+            f"/facts/{name}", f"must be {getattr(request, name)}, as requested", "not_as_asked"
+        )
         for name in ("width", "height", "fps", "num_frames")
-        if getattr(facts, name) != getattr(asked, name)
+        if getattr(facts, name) != getattr(request, name)
     ]
     return errors

@@ -88,7 +88,7 @@ class QueueForecast:
 
 
 def _read(tx: Transaction) -> tuple[list[Waiting], dict[KeyId, int], list[tuple[str, float]]]:
-    return jobs.waiting(tx), keys.served(tx), jobs.busy(tx)
+    return jobs.waiting(tx), keys.last_turns(tx), jobs.remaining_times(tx)
 
 
 def _waiting(job: Job) -> Waiting:

@@ -128,7 +128,7 @@ class Runtime:
     def _competing(self, model: str) -> tuple[frozenset[str], int]:
         """Return the models that share workers with `model`, and the number of these workers."""
         if self.calls is not None:
-            return frozenset({model}), self.calls.most
+            return frozenset({model}), self.calls.max_calls
         return self.fleet.competing(model, self.clock.passed())
 
     async def write(self, run: Callable[[Transaction], T], *, replicated: bool = True) -> T:

@@ -1,1 +1,1 @@
-"""Rows: the only room that speaks SQL."""
+"""Tables, queries and transactions: the only package that speaks SQL."""

@@ -1,4 +1,4 @@
-"""The attempts table: who tried a job, when, and how it ended."""
+"""The attempts table: every try at a job, its worker and how it ended."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +20,7 @@ _attempts: sa.Table = AttemptRow.__table__  # type: ignore[attr-defined]
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try, as the lifecycle needs it."""
+    """One try at a job, as the lifecycle reads it."""
 
     job_id: JobId
     number: int
@@ -54,24 +54,24 @@ def open_attempt(
 
 def get(tx: Transaction, job_id: JobId, number: int) -> Attempt | None:
     columns = [_attempts.c[name] for name in Attempt.__dataclass_fields__]
-    statement = sa.select(*columns).where(_is(job_id, number))
+    statement = sa.select(*columns).where(_is_attempt(job_id, number))
     row = tx.execute(statement).mappings().first()
     return None if row is None else Attempt(**row)
 
 
-def is_of_another(tx: Transaction, job: Job, call_id: str) -> bool:
-    """Whether this call belongs to another attempt than the job's newest."""
+def belongs_to_other_attempt(tx: Transaction, job: Job, call_id: str) -> bool:
+    """Tell whether this call belongs to an attempt other than the job's newest."""
     statement = sa.select(_attempts.c.number).where(
-        _attempts.c.call_id == call_id, sa.not_(_is(job.id, job.attempt))
+        _attempts.c.call_id == call_id, sa.not_(_is_attempt(job.id, job.attempt))
     )
     return tx.execute(statement).first() is not None
 
 
-def note_call(tx: Transaction, job: Job, call_id: str) -> None:
-    """Which call was started for the attempt, unless its worker has said so already."""
+def set_call_id(tx: Transaction, job: Job, call_id: str) -> None:
+    """Record the call started for the attempt, unless its worker has reported one already."""
     tx.execute(
         sa.update(_attempts)
-        .where(_is(job.id, job.attempt), _attempts.c.call_id.is_(None))
+        .where(_is_attempt(job.id, job.attempt), _attempts.c.call_id.is_(None))
         .values(call_id=call_id)
     )
 
@@ -85,7 +85,7 @@ def restart(tx: Transaction, job: Job, *, counts: bool, now: datetime) -> None:
     _set(tx, job, fence=job.fence, heartbeat_at=now, restarts=restarts)
 
 
-def beat(tx: Transaction, job: Job, *, now: datetime) -> None:
+def heartbeat(tx: Transaction, job: Job, *, now: datetime) -> None:
     _set(tx, job, heartbeat_at=now)
 
 
@@ -98,7 +98,7 @@ def end(
     kind: FailureKind | None = None,
     detail: str | None = None,
 ) -> None:
-    """Close the job's open attempt; nothing happens when it has none."""
+    """Close the job's open attempt, if it has one."""
     tx.execute(
         sa.update(_attempts)
         .where(_attempts.c.job_id == job.id, _attempts.c.ended_at.is_(None))
@@ -114,18 +114,17 @@ def end(
 
 
 def count_failed(tx: Transaction, job: Job, kind: FailureKind) -> int:
-    """Earlier attempts of this job, with the model whose turn it is, that ended with `kind`."""
+    """Count the attempts at this job with its present model that ended with `kind`."""
     return _count(tx, job, _attempts.c.error_kind == kind)
 
 
 def count_lapsed(tx: Transaction, job: Job) -> int:
-    """The same of those that no worker began."""
+    """Count the attempts at this job with its present model that no worker began."""
     return _count(tx, job, _attempts.c.outcome == LAPSED)
 
 
-def given_up(tx: Transaction, since: datetime) -> list[str]:
-    """The calls of attempts that ended since then, and not by the word of their worker, who may
-    not know it."""
+def abandoned_calls(tx: Transaction, since: datetime) -> list[str]:
+    """List the calls of attempts that the service ended since then; their workers may still run."""
     ended_by_us = sa.or_(
         _attempts.c.outcome.in_(("canceled", "released", LAPSED)),
         _attempts.c.error_kind.in_((FailureKind.LOST, FailureKind.TIMEOUT)),
@@ -151,8 +150,8 @@ def _count(tx: Transaction, job: Job, condition: sa.ColumnElement[bool]) -> int:
 
 
 def _set(tx: Transaction, job: Job, **values: Any) -> None:
-    tx.execute(sa.update(_attempts).where(_is(job.id, job.attempt)).values(**values))
+    tx.execute(sa.update(_attempts).where(_is_attempt(job.id, job.attempt)).values(**values))
 
 
-def _is(job_id: JobId, number: int) -> sa.ColumnElement[bool]:
+def _is_attempt(job_id: JobId, number: int) -> sa.ColumnElement[bool]:
     return sa.and_(_attempts.c.job_id == job_id, _attempts.c.number == number)

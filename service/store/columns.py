@@ -1,4 +1,4 @@
-"""Column types that mean the same on SQLite and on Postgres."""
+"""Column types that behave alike on SQLite and on Postgres."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,7 +12,7 @@ Json = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=Tru
 
 
 class Instant(sa.types.TypeDecorator[datetime]):
-    """Aware datetime as whole microseconds since 1970: one order and one arithmetic everywhere."""
+    """Aware datetime as whole microseconds since 1970: they sort and add up alike on both."""
 
     impl = sa.BigInteger
     cache_ok = True
@@ -21,19 +21,19 @@ class Instant(sa.types.TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a naive datetime has no place in the database")
+            raise ValueError("a naive datetime cannot be stored; give it a time zone")
         return round(value.timestamp() * 1_000_000)
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
         return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
 
 
-# `job_06h0c…`, as everybody sees it. Compared byte by byte everywhere, so that ids sort by time.
+# `job_06h0c…`; compared byte by byte on both databases, so that ids sort by time.
 Id = sa.String(30).with_variant(sa.String(30, collation="C"), "postgresql")
 
 
-def words(enum: type[StrEnum], name: str) -> sa.Enum:
-    """VARCHAR with a named CHECK: a new word is a constraint swap, never an ALTER TYPE."""
+def str_enum(enum: type[StrEnum], name: str) -> sa.Enum:
+    """Map a StrEnum to VARCHAR with a named CHECK: a new member needs no ALTER TYPE."""
     return sa.Enum(
         enum,
         name=name,

@@ -1,4 +1,4 @@
-"""The deliveries table: events that are owed, and how their tries went."""
+"""The deliveries table: webhook deliveries, their state and their tries."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ _PENDING = sa.text(PENDING)
 MAX_WAIT = timedelta(hours=30)
 MAX_LEASE = timedelta(minutes=5)
 MAX_TRIES_KEPT = 20
-TOPIC = "deliveries"  # rung when something is owed that was not before
+TOPIC = "deliveries"  # notified when a delivery becomes pending
 
 
 def insert(tx: Transaction, delivery: Delivery, *, host: str, sequence: int = 0) -> None:
@@ -51,7 +51,7 @@ def insert(tx: Transaction, delivery: Delivery, *, host: str, sequence: int = 0)
 
 
 def refresh(tx: Transaction, job: Job, event: str, url: str) -> bool:
-    """Let one that was never tried tell of `job` as it is now; False when there is none such."""
+    """Update the snapshot of a pending delivery that was never tried; False if there is none."""
     statement = (
         sa.update(_deliveries)
         .where(
@@ -67,7 +67,7 @@ def refresh(tx: Transaction, job: Job, event: str, url: str) -> bool:
 
 
 def next_sequence(tx: Transaction, job_id: JobId, event: str, url: str) -> int:
-    """A sequence that this event of the job has not had for this URL: rows may be gone again."""
+    """Return a sequence above those of this event's deliveries to this URL that still exist."""
     statement = (
         sa.select(sa.func.coalesce(sa.func.max(_deliveries.c.sequence) + 1, 0))
         .select_from(_deliveries)
@@ -79,7 +79,7 @@ def next_sequence(tx: Transaction, job_id: JobId, event: str, url: str) -> int:
 
 
 class Due(NamedTuple):
-    """What is to be tried, and whom it keeps busy."""
+    """A delivery that is due, with the host and the key whose limits it counts against."""
 
     id: DeliveryId
     host: str
@@ -89,10 +89,10 @@ class Due(NamedTuple):
 def due(
     tx: Transaction, now: datetime, *, busy_hosts: list[str], busy_keys: list[str], size: int
 ) -> list[Due]:
-    """What is to be tried now and by nobody else, longest due first."""
+    """List due deliveries that no sender has leased, longest due first."""
     statement = (
         sa.select(_deliveries.c.id, _deliveries.c.host, _deliveries.c.key_id)
-        .where(_PENDING, _is_due(now), _unheld(now))
+        .where(_PENDING, _is_due(now), _is_unleased(now))
         .order_by(_deliveries.c.next_at, _deliveries.c.id)
         .limit(size)
     )
@@ -106,10 +106,10 @@ def due(
 def take(
     tx: Transaction, delivery_id: DeliveryId, *, now: datetime, lease: timedelta
 ) -> Delivery | None:
-    """Begin a try, fenced: None when it is not due any more, or another sender's."""
+    """Lease a delivery for one try, under a new fence; None if it is not due or is leased."""
     statement = (
         sa.update(_deliveries)
-        .where(_deliveries.c.id == delivery_id, _PENDING, _is_due(now), _unheld(now))
+        .where(_deliveries.c.id == delivery_id, _PENDING, _is_due(now), _is_unleased(now))
         .values(
             fence=_deliveries.c.fence + 1,
             lease_until=now + lease,
@@ -120,35 +120,37 @@ def take(
     return None if row is None else _to_delivery(row)
 
 
-def fix_body(tx: Transaction, delivery: Delivery, body: bytes) -> None:
-    """From here on every try sends these very bytes."""
-    tx.execute(_mine(delivery).values(body=body, snapshot=None))
+def set_body(tx: Transaction, delivery: Delivery, body: bytes) -> None:
+    """Store the rendered body: every later try sends the same bytes."""
+    tx.execute(_fenced_update(delivery).values(body=body, snapshot=None))
 
 
 def settle(
     tx: Transaction,
     delivery: Delivery,
-    made: Try,
+    outcome: Try,
     *,
     state: DeliveryState,
     next_at: datetime | None,
 ) -> bool:
-    """Record a try; False when the delivery was taken by another since."""
-    statement = _mine(
+    """Record the outcome of a try; False if another sender has leased the delivery since."""
+    statement = _fenced_update(
         delivery
     ).values(
         state=state,
         next_at=next_at,
         lease_until=None,
-        attempt=delivery.attempt + 1,  # not when it is taken: a sender that died made no try
-        tries=[one.model_dump(mode="json") for one in (*delivery.tries, made)[-MAX_TRIES_KEPT:]],
-        delivered_at=made.at if state is DeliveryState.DELIVERED else None,
+        attempt=delivery.attempt + 1,  # not when leased: a sender that died made no try
+        tries=[
+            each.model_dump(mode="json") for each in (*delivery.tries, outcome)[-MAX_TRIES_KEPT:]
+        ],
+        delivered_at=outcome.at if state is DeliveryState.DELIVERED else None,
     )
     return tx.execute(statement).rowcount == 1
 
 
 def replay(tx: Transaction, delivery: Delivery, *, now: datetime) -> Delivery:
-    """Owe it anew, with the same id and body; whoever is trying it now is fenced off."""
+    """Make it pending again with the same id and body; a sender at work is fenced off."""
     statement = (
         sa.update(_deliveries)
         .where(_deliveries.c.id == delivery.id)
@@ -166,8 +168,8 @@ def replay(tx: Transaction, delivery: Delivery, *, now: datetime) -> Delivery:
     return _to_delivery(tx.execute(statement).mappings().one())
 
 
-def give_up(tx: Transaction, endpoint_id: EndpointId) -> None:
-    """Nothing more is owed to an endpoint that is disabled."""
+def disable_pending(tx: Transaction, endpoint_id: EndpointId) -> None:
+    """Disable all pending deliveries of a disabled endpoint."""
     tx.execute(
         sa.update(_deliveries)
         .where(_deliveries.c.endpoint_id == endpoint_id, _PENDING)
@@ -189,16 +191,16 @@ def page(
     *,
     size: int,
     after: DeliveryId | None = None,
-    wanted: DeliveryFilter,
+    filters: DeliveryFilter,
 ) -> list[Delivery]:
-    """A key's deliveries, newest first, beginning behind `after`."""
+    """List a key's deliveries, newest first, starting after `after`."""
     conditions = [_deliveries.c.key_id == key_id]
     if after is not None:
         conditions.append(_deliveries.c.id < after)
     for column, value in (
-        (_deliveries.c.job_id, wanted.job_id),
-        (_deliveries.c.endpoint_id, wanted.endpoint_id),
-        (_deliveries.c.state, wanted.state),
+        (_deliveries.c.job_id, filters.job_id),
+        (_deliveries.c.endpoint_id, filters.endpoint_id),
+        (_deliveries.c.state, filters.state),
     ):
         if value is not None:
             conditions.append(column == value)
@@ -208,8 +210,8 @@ def page(
     return [_to_delivery(row) for row in tx.execute(statement).mappings()]
 
 
-def forget_of(tx: Transaction, job_id: JobId) -> None:
-    """Delete what was settled of a job; what is still owed of it is sent all the same."""
+def delete_settled_of_job(tx: Transaction, job_id: JobId) -> None:
+    """Delete a job's settled deliveries; its pending ones are still sent."""
     tx.execute(
         sa.delete(_deliveries).where(
             _deliveries.c.job_id == job_id, _deliveries.c.state != DeliveryState.PENDING
@@ -217,16 +219,16 @@ def forget_of(tx: Transaction, job_id: JobId) -> None:
     )
 
 
-def old(tx: Transaction, before: datetime) -> bool:
-    """Whether there are settled deliveries made before that moment."""
+def has_old(tx: Transaction, before: datetime) -> bool:
+    """Tell whether settled deliveries created before that moment exist."""
     statement = sa.select(_deliveries.c.id).where(
         _deliveries.c.created_at < before, _deliveries.c.state != DeliveryState.PENDING
     )
     return tx.execute(statement.limit(1)).first() is not None
 
 
-def forget(tx: Transaction, before: datetime, *, size: int) -> int:
-    """Delete up to `size` settled deliveries made before that moment."""
+def delete_old(tx: Transaction, before: datetime, *, size: int) -> int:
+    """Delete up to `size` settled deliveries created before that moment."""
     old = (
         sa.select(_deliveries.c.id)
         .where(_deliveries.c.created_at < before, _deliveries.c.state != DeliveryState.PENDING)
@@ -236,18 +238,18 @@ def forget(tx: Transaction, before: datetime, *, size: int) -> int:
 
 
 def _is_due(now: datetime) -> sa.ColumnElement[bool]:
-    """No wait is longer: one that seems so is of before the clock was set back."""
+    """Due by now; or later than any wait allows, so scheduled before the clock was set back."""
     return sa.or_(_deliveries.c.next_at <= now, _deliveries.c.next_at > now + MAX_WAIT)
 
 
-def _unheld(now: datetime) -> sa.ColumnElement[bool]:
-    """No sender has it, or the one that had it died."""
+def _is_unleased(now: datetime) -> sa.ColumnElement[bool]:
+    """Leased by no sender, or its lease has expired."""
     until = _deliveries.c.lease_until
     return sa.or_(until.is_(None), until < now, until > now + MAX_LEASE)
 
 
-def _mine(delivery: Delivery) -> sa.Update:
-    """Guarded by the fence: a sender that was given up writes nothing."""
+def _fenced_update(delivery: Delivery) -> sa.Update:
+    """An UPDATE guarded by the fence: a sender whose lease expired writes nothing."""
     return sa.update(_deliveries).where(
         _deliveries.c.id == delivery.id, _PENDING, _deliveries.c.fence == delivery.fence
     )
@@ -273,5 +275,5 @@ def _to_delivery(row: Mapping[Any, Any]) -> Delivery:
         fence=row["fence"],
         next_at=row["next_at"],
         delivered_at=row["delivered_at"],
-        tries=tuple(Try.model_validate(one) for one in row["tries"]),
+        tries=tuple(Try.model_validate(each) for each in row["tries"]),
     )

@@ -1,4 +1,4 @@
-"""The endpoints table: who wants to hear of what, and by which secret it knows us."""
+"""The endpoints table: registered webhook URLs, their events and signing secrets."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -31,7 +31,7 @@ def insert(tx: Transaction, endpoint: Endpoint) -> None:
 def get(
     tx: Transaction, endpoint_id: EndpointId, *, key_id: KeyId | None = None
 ) -> Endpoint | None:
-    """The endpoint, if it exists and, where `key_id` is given, belongs to that key."""
+    """Return the endpoint if it exists and, where `key_id` is given, belongs to that key."""
     statement = sa.select(_endpoints).where(_endpoints.c.id == endpoint_id)
     if key_id is not None:
         statement = statement.where(_endpoints.c.key_id == key_id)
@@ -40,7 +40,7 @@ def get(
 
 
 def of_key(tx: Transaction, key_id: KeyId) -> list[Endpoint]:
-    """All of a key's endpoints, oldest first."""
+    """List a key's endpoints, oldest first."""
     return [_to_endpoint(row) for row in tx.execute(_OF_KEY, {"owner": key_id}).mappings()]
 
 
@@ -69,8 +69,8 @@ def disable(tx: Transaction, endpoint_id: EndpointId, *, now: datetime, reason: 
     _set(tx, endpoint_id, disabled_at=now, disabled_reason=reason)
 
 
-def note_failing(tx: Transaction, endpoint_id: EndpointId, since: datetime | None) -> None:
-    """Since when every try at this endpoint has failed; None: the last one did not."""
+def set_failing_since(tx: Transaction, endpoint_id: EndpointId, since: datetime | None) -> None:
+    """Record since when every try at this endpoint has failed; None clears it."""
     _set(tx, endpoint_id, failing_since=since)
 
 

@@ -1,4 +1,4 @@
-"""Engines for SQLite and for Postgres, with every setting of theirs in one place."""
+"""SQLAlchemy engines for SQLite and Postgres, with all their settings."""
 
 from typing import Any, ClassVar
 
@@ -16,53 +16,53 @@ PRAGMAS = """
 
 
 def parse(url: str) -> sa.URL:
-    """`postgres://` and `postgresql://` mean psycopg, the driver that is installed."""
-    parsed = sa.make_url(url)
-    if parsed.drivername in ("postgres", "postgresql"):
-        return parsed.set(drivername="postgresql+psycopg")
-    return parsed
+    """Parse a database URL; `postgres://` and `postgresql://` select the psycopg driver."""
+    parsed_url = sa.make_url(url)
+    if parsed_url.drivername in ("postgres", "postgresql"):
+        return parsed_url.set(drivername="postgresql+psycopg")
+    return parsed_url
 
 
 def make_engine(
     url: str, *, read_only: bool = False, bounded: bool = False, keep_log: bool = False
 ) -> sa.Engine:
-    """An engine for SQLite or Postgres; all of SQLite's own settings are made here.
+    """Make an engine for SQLite or Postgres.
 
-    `bounded` is for the writer of a service: on Postgres nothing of it waits without end. With
-    `keep_log` SQLite's log grows until somebody asks for a checkpoint.
-    Parameters are hidden in its errors: they are prompts and secrets, and errors are logged.
+    `bounded` sets lock and statement timeouts on Postgres, for the service's writer. `keep_log`
+    turns SQLite's automatic checkpoints off. Errors hide statement parameters, which are prompts
+    and secrets, because errors are logged.
     """
-    parsed = parse(url)
-    if parsed.get_backend_name() != "sqlite":
-        return _postgres(parsed, read_only=read_only, bounded=bounded)
+    parsed_url = parse(url)
+    if parsed_url.get_backend_name() != "sqlite":
+        return _postgres(parsed_url, read_only=read_only, with_timeouts=bounded)
     options: dict[str, Any] = {}
     if read_only:
         options = {"isolation_level": "AUTOCOMMIT", "poolclass": sa.NullPool}
-    engine = sa.create_engine(parsed, hide_parameters=True, **options)
+    engine = sa.create_engine(parsed_url, hide_parameters=True, **options)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # Python's sqlite3 must not begin on its own
         connection.executescript(PRAGMAS)
         if read_only:
-            # There is one for each thread, so that each keeps little.
+            # One connection per thread, so each has a small cache.
             connection.executescript("PRAGMA query_only = ON; PRAGMA cache_size = -1024;")
         if keep_log:
             connection.executescript("PRAGMA wal_autocheckpoint = 0;")
 
     if not read_only:
-        # Not by an event: an engine that has a listener asks for all others at each statement.
+        # Not by an event: a listener makes each statement of the engine slower.
         engine.dialect.do_begin = _begin_immediate  # type: ignore[assignment]
     return engine
 
 
 def _begin_immediate(connection: Any) -> None:
-    """A deferred BEGIN that later writes fails at once with SQLITE_BUSY."""
+    """Take the write lock at BEGIN: a deferred one that writes later may fail with SQLITE_BUSY."""
     connection.execute("BEGIN IMMEDIATE")
 
 
 _MAX_READERS = 10
-# A server that is cut off says nothing: so that this is noticed within some ten seconds.
+# So that a server that is cut off is noticed within some ten seconds.
 NOTICE_SILENCE = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -72,24 +72,24 @@ NOTICE_SILENCE = {
 }
 
 
-# A lock that is held for longer than the first of these is waited for aside, by aside.py: it must
-# not hold up all others.
+# Work that waits for a lock for longer than `lock_timeout` is set aside by aside.py, so that it
+# does not block other work.
 _WRITER_BOUNDS = (
     "SET lock_timeout = '100ms'; SET statement_timeout = '30s'; "
     "SET idle_in_transaction_session_timeout = '15s'"
 )
-# A read that cannot be answered in time is refused: whoever asked would wait without end.
+# A read that takes longer fails, so that its caller does not wait without end.
 _READER_BOUNDS = (
     "SET lock_timeout = '5s'; SET statement_timeout = '10s'; SET default_transaction_read_only = on"
 )
 READ_ONLY = "25006"  # SQLSTATE of a write to a session that only reads
 
 
-def _postgres(url: sa.URL, *, read_only: bool, bounded: bool) -> sa.Engine:
+def _postgres(url: sa.URL, *, read_only: bool, with_timeouts: bool) -> sa.Engine:
     if not read_only:
         engine = sa.create_engine(url, hide_parameters=True, connect_args=NOTICE_SILENCE)
         event.listen(engine, "handle_error", _drop_read_only)
-        if bounded:
+        if with_timeouts:
 
             @event.listens_for(engine, "connect")
             def _bound(connection: Any, _record: object) -> None:
@@ -116,14 +116,13 @@ def _postgres(url: sa.URL, *, read_only: bool, bounded: bool) -> sa.Engine:
 
 
 def sqlstate(error: BaseException) -> str | None:
-    """Postgres's own code of what went wrong; None where the server said nothing."""
-    found: str | None = getattr(getattr(error, "orig", error), "sqlstate", None)
-    return found
+    """Return the SQLSTATE of a database error; None where the server sent none."""
+    code: str | None = getattr(getattr(error, "orig", error), "sqlstate", None)
+    return code
 
 
 def _drop_read_only(context: sa.engine.ExceptionContext) -> None:
-    """After a failover a session may lead to a server that no longer takes writes: it is dropped,
-    and the next one finds the server that does."""
+    """Drop a session whose server became read-only in a failover: a new one finds the primary."""
     if sqlstate(context.original_exception) == READ_ONLY:
         context.is_disconnect = True
 
@@ -132,42 +131,42 @@ _MAX_STATEMENTS = 200
 
 
 def _cursor() -> type[Any]:
-    """A psycopg cursor that describes the columns of a statement once, not at each execution."""
+    """Make a psycopg cursor class that caches each statement's column descriptions."""
     import psycopg  # only where Postgres is used
 
     class Cursor(psycopg.Cursor[Any]):
-        known: ClassVar[dict[bytes, Any]] = {}
+        descriptions: ClassVar[dict[bytes, Any]] = {}
 
         @property
         def description(self) -> Any:
             if self._query is None or not self.pgresult or not self.pgresult.nfields:
                 return super().description
             text = self._query.query
-            if text not in self.known:
-                if len(self.known) >= _MAX_STATEMENTS:
-                    self.known.clear()
-                self.known[text] = super().description
-            return self.known[text]
+            if text not in self.descriptions:
+                if len(self.descriptions) >= _MAX_STATEMENTS:
+                    self.descriptions.clear()
+                self.descriptions[text] = super().description
+            return self.descriptions[text]
 
     return Cursor
 
 
 def check_durable(url: str) -> None:
-    """Raise Unavailable unless what this database has committed outlives a power cut.
+    """Raise Unavailable unless commits to this database survive a power cut.
 
-    SQLite is made so by the pragmas above; on Postgres it is the owner's settings that decide, and
-    a mere crash of a server with `synchronous_commit = off` loses what was acknowledged.
+    SQLite's pragmas above ensure it; on Postgres the server's settings decide: even a crash with
+    `synchronous_commit = off` loses acknowledged commits.
     """
-    parsed = parse(url)
-    if parsed.get_backend_name() == "sqlite":
+    parsed_url = parse(url)
+    if parsed_url.get_backend_name() == "sqlite":
         return
-    engine = sa.create_engine(parsed, poolclass=sa.NullPool, connect_args=NOTICE_SILENCE)
+    engine = sa.create_engine(parsed_url, poolclass=sa.NullPool, connect_args=NOTICE_SILENCE)
     with engine.connect() as connection:
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             value = connection.exec_driver_sql(f"SHOW {setting}").scalar_one()
             if value == "off":
                 raise Unavailable(
-                    f"this Postgres has {setting} = off: a crash would lose jobs; turn it on"
+                    f"Postgres has {setting} = off, so a crash would lose jobs; turn it on"
                 )
 
 
@@ -175,37 +174,34 @@ _ROUNDS = 3
 
 
 def check_sessions(url: str) -> None:
-    """Raise Unavailable where a pooler lends the server's sessions for one transaction each.
+    """Raise Unavailable behind a pooler that assigns server sessions by the transaction.
 
-    Nothing of a session holds there: a setting reaches whoever has the session next, who then is
-    refused to write or is cut off, a prepared statement is not found again, and LISTEN hears
-    nothing. Seen by the server's processes: two connections that are open at once have one each,
-    and keep it. Nothing is left behind by the look: it comes before any other, which makes settings
-    in a session that is not ours.
+    Session settings, prepared statements and LISTEN do not work there. Found by the server's
+    process ids: two connections that are open at once must have one each, and keep it. Runs before
+    any other connection is made, since each of those makes settings in its session.
     """
-    parsed = parse(url)
-    if parsed.get_backend_name() == "sqlite":
+    parsed_url = parse(url)
+    if parsed_url.get_backend_name() == "sqlite":
         return
-    engine = sa.create_engine(parsed, poolclass=sa.NullPool, connect_args=NOTICE_SILENCE)
-    with engine.connect() as one, engine.connect() as other:
-        of_one, of_other = set(), set()
+    engine = sa.create_engine(parsed_url, poolclass=sa.NullPool, connect_args=NOTICE_SILENCE)
+    with engine.connect() as first, engine.connect() as second:
+        first_pids, second_pids = set(), set()
         for _ in range(_ROUNDS):
-            # One after the other, and then the other way round: a pooler that lends its sessions
-            # in turn would show each connection its own.
-            of_one.add(_server_process(one))
-            of_other |= {_server_process(other), _server_process(other)}
-            of_one.add(_server_process(one))
-    if len(of_one) > 1 or len(of_other) > 1 or of_one == of_other:
+            # In this order, since a pooler that assigns sessions in turn could otherwise give each
+            # connection the same one every time.
+            first_pids.add(_server_process(first))
+            second_pids |= {_server_process(second), _server_process(second)}
+            first_pids.add(_server_process(first))
+    if len(first_pids) > 1 or len(second_pids) > 1 or first_pids == second_pids:
         raise Unavailable(
-            "this is a connection pooler that lends sessions by the transaction, as PgBouncer does "
-            "with pool_mode=transaction: settings, LISTEN and prepared statements do not hold "
-            "there; name the server's own address and port in RUSHES_DATABASE_URL, or a pool with "
-            "pool_mode=session"
+            "RUSHES_DATABASE_URL names a connection pooler in transaction mode (PgBouncer's "
+            "pool_mode=transaction), where session settings, LISTEN and prepared statements do not "
+            "work; name the server's own address and port, or a pool with pool_mode=session"
         )
 
 
 def _server_process(connection: sa.Connection) -> int:
-    """The server's process that serves a transaction of this connection."""
-    found = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+    """Return the id of the server process that serves a transaction of this connection."""
+    pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
     connection.rollback()
-    return int(found)
+    return int(pid)

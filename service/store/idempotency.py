@@ -1,4 +1,4 @@
-"""The idempotency table: which Idempotency-Key already made which job."""
+"""The idempotency table: the job that each Idempotency-Key created."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ _BY_NAMES = sa.select(
     _idempotency.c.fingerprint,
     _idempotency.c.accepted,
 ).where(_NAMED, _idempotency.c.expires_at > sa.bindparam("now", type_=_EXPIRES))
-_FORGET_OLD = sa.delete(_idempotency).where(
+_DELETE_EXPIRED = sa.delete(_idempotency).where(
     _NAMED, _idempotency.c.expires_at <= sa.bindparam("now", type_=_EXPIRES)
 )
 
 
 class Name(NamedTuple):
-    """An Idempotency-Key and whose it is."""
+    """An Idempotency-Key and the API key that sent it."""
 
     key_id: KeyId
     text: str
@@ -39,13 +39,13 @@ class Name(NamedTuple):
 @dataclass(frozen=True)
 class IdempotencyRecord:
     fingerprint: bytes
-    accepted: Job  # as it was answered the first time
+    job: Job  # as it was answered the first time
 
 
 def find(
     tx: Transaction, names: Collection[Name], *, now: datetime
 ) -> dict[Name, IdempotencyRecord]:
-    """What these names made, unless their time is over."""
+    """Look up the records of these names that have not expired."""
     rows = tx.execute(_BY_NAMES, {"names": list(names), "now": now}).mappings()
     return {
         Name(row["key_id"], row["name"]): IdempotencyRecord(
@@ -55,10 +55,14 @@ def find(
     }
 
 
-def remember(
-    tx: Transaction, made: Sequence[tuple[Job, Idempotency]], *, now: datetime, expires_at: datetime
+def insert(
+    tx: Transaction,
+    records: Sequence[tuple[Job, Idempotency]],
+    *,
+    now: datetime,
+    expires_at: datetime,
 ) -> None:
-    """Which jobs these names made; none of them is known, or its time is over."""
+    """Record the jobs created under these names, each of which is new or has expired."""
     rows = [
         {
             "key_id": job.key_id,
@@ -68,24 +72,24 @@ def remember(
             "accepted": job.model_dump(mode="json"),
             "expires_at": expires_at,
         }
-        for job, idempotency in made
+        for job, idempotency in records
     ]
-    names = [Name(job.key_id, idempotency.name) for job, idempotency in made]
-    tx.execute(_FORGET_OLD, {"names": names, "now": now})
+    names = [Name(job.key_id, idempotency.name) for job, idempotency in records]
+    tx.execute(_DELETE_EXPIRED, {"names": names, "now": now})
     tx.execute(sa.insert(_idempotency), rows)
 
 
-def old(tx: Transaction, now: datetime) -> bool:
-    """Whether there are names whose time is over."""
+def has_expired(tx: Transaction, now: datetime) -> bool:
+    """Tell whether any record has expired."""
     statement = sa.select(_idempotency.c.name).where(_idempotency.c.expires_at <= now).limit(1)
     return tx.execute(statement).first() is not None
 
 
-def forget(tx: Transaction, now: datetime, *, size: int) -> int:
-    """Delete up to `size` names whose time is over."""
+def delete_expired(tx: Transaction, now: datetime, *, size: int) -> int:
+    """Delete up to `size` expired records."""
     table = _idempotency
-    old = (
+    batch = (
         sa.select(table.c.key_id, table.c.name).where(table.c.expires_at <= now).limit(size)
     ).subquery()
-    expired = sa.exists().where(old.c.key_id == table.c.key_id, old.c.name == table.c.name)
-    return tx.execute(sa.delete(table).where(expired)).rowcount
+    in_batch = sa.exists().where(batch.c.key_id == table.c.key_id, batch.c.name == table.c.name)
+    return tx.execute(sa.delete(table).where(in_batch)).rowcount

@@ -1,4 +1,4 @@
-"""Between a row of the jobs table and the Job that the rest of the house knows."""
+"""Convert between rows of the jobs table and the domain's Job."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,12 +12,11 @@ from service.domain.retry import RETRYABLE
 from service.store.tables import JobRow
 
 job_table: sa.Table = JobRow.__table__  # type: ignore[attr-defined]
-_PRIORITY_WORDS = {number: word for word, number in RANKS.items()}
+_PRIORITIES = {rank: priority for priority, rank in RANKS.items()}
 
 
 def to_row(job: Job) -> dict[str, Any]:
-    """The columns of a job that its submit fills, and a change of its model; what its attempts
-    bring is left as it is."""
+    """Return the columns set by a submit or a change of model; attempts set the others."""
     return {
         "id": job.id,
         "key_id": job.key_id,
@@ -26,8 +25,8 @@ def to_row(job: Job) -> dict[str, Any]:
         "model": job.request.model,
         "request": job.request.model_dump(),
         "profile": job.profile,
-        "fallbacks": [each.model_dump(mode="json") for each in job.fallbacks] or None,
-        "fell_back": [each.model_dump(mode="json") for each in job.fell_back] or None,
+        "fallbacks": [fallback.model_dump(mode="json") for fallback in job.fallbacks] or None,
+        "fell_back": [record.model_dump(mode="json") for record in job.fell_back] or None,
         "user_metadata": job.metadata,
         "input_bytes": kept_bytes(job.request.media.values()),
         "created_at": job.created_at,
@@ -50,11 +49,11 @@ def to_row(job: Job) -> dict[str, Any]:
 
 
 def to_job(row: Mapping[Any, Any]) -> Job:
-    values = {name: row[name] for name in _SAME}
+    values = {name: row[name] for name in _SHARED}
     actual = row["actual_microusd"]
     return Job(
         **values,
-        priority=_PRIORITY_WORDS[row["priority"]],
+        priority=_PRIORITIES[row["priority"]],
         metadata=row["user_metadata"],
         fallbacks=row["fallbacks"] or (),
         fell_back=row["fell_back"] or (),
@@ -66,7 +65,7 @@ def to_job(row: Mapping[Any, Any]) -> Job:
 
 
 # Columns that a Job carries under the same name and in the same unit.
-_SAME = tuple(
+_SHARED = tuple(
     name
     for name in Job.model_fields
     if name in job_table.c and name not in ("priority", "fallbacks", "fell_back")

@@ -1,4 +1,4 @@
-"""The jobs table: what is put in and looked up. What moves a job on is in moves.py."""
+"""The jobs table: inserts, queries and deletes. State changes are in moves.py."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -19,25 +19,25 @@ _ACTIVE_NOW = sa.text(ACTIVE_STATES)
 
 
 class Candidate(NamedTuple):
-    """What a claim may take, in the order of its fields."""
+    """A job that a claim may take; the fields are in claim order."""
 
     priority: int
-    served: int
+    last_turn: int
     run_at: datetime
     id: str
     key_id: str
     model: str
 
 
-# The statements of the busiest paths are built once: building one costs more than running it.
+# Hot statements are built once: building one costs more than running it.
 
 
-def _bound(name: str, column: str) -> sa.BindParameter[Any]:
+def _param(name: str, column: str) -> sa.BindParameter[Any]:
     return sa.bindparam(name, type_=job_table.c[column].type)
 
 
-_BY_ID = sa.select(job_table).where(job_table.c.id == _bound("job_id", "id"))
-_BY_ID_AND_KEY = _BY_ID.where(job_table.c.key_id == _bound("owner", "key_id"))
+_BY_ID = sa.select(job_table).where(job_table.c.id == _param("job_id", "id"))
+_BY_ID_AND_KEY = _BY_ID.where(job_table.c.key_id == _param("owner", "key_id"))
 _BY_IDS = sa.select(job_table).where(job_table.c.id.in_(sa.bindparam("ids", expanding=True)))
 _ACTIVE = sa.select(sa.func.count()).select_from(job_table).where(_ACTIVE_NOW)
 _WAITING = sa.select(*(job_table.c[name] for name in Waiting._fields)).where(_QUEUED)
@@ -48,7 +48,7 @@ _INSERT = sa.insert(job_table)
 
 
 def insert(tx: Transaction, new: Sequence[Job]) -> None:
-    """New queued jobs; their places in their keys' queues are already counted."""
+    """Insert queued jobs; their keys' counters already include them."""
     tx.execute(_INSERT, [to_row(job) for job in new])
     labels.insert(tx, new)
     for model in {job.request.model for job in new}:
@@ -56,14 +56,14 @@ def insert(tx: Transaction, new: Sequence[Job]) -> None:
 
 
 def get(tx: Transaction, job_id: JobId, *, key_id: KeyId | None = None) -> Job | None:
-    """The job, if it exists and, where `key_id` is given, belongs to that key."""
+    """Return the job if it exists and, where `key_id` is given, belongs to that key."""
     statement = _BY_ID if key_id is None else _BY_ID_AND_KEY
     row = tx.execute(statement, {"job_id": job_id, "owner": key_id}).mappings().first()
     return None if row is None else to_job(row)
 
 
 def get_all(tx: Transaction, ids: Sequence[JobId]) -> dict[JobId, Job]:
-    """Those of `ids` that are jobs."""
+    """Return the jobs with these ids, leaving out ids that are no jobs."""
     rows = tx.execute(_BY_IDS, {"ids": list(ids)}).mappings()
     return {job.id: job for job in map(to_job, rows)}
 
@@ -75,29 +75,29 @@ def page(
     size: int,
     after: JobId | None = None,
     newest_first: bool = True,
-    wanted: JobFilter,
+    filters: JobFilter,
 ) -> list[Job]:
-    """Jobs of a key in order of creation, beginning behind `after`."""
-    table, job_id, conditions = labels.source(key_id, list(wanted.metadata.items()))
+    """List a key's jobs in order of creation, starting after `after`."""
+    table, job_id, conditions = labels.source(key_id, list(filters.metadata.items()))
     if after is not None:
         conditions.append(job_id < after if newest_first else job_id > after)
-    if wanted.ids:
-        conditions.append(job_id.in_(wanted.ids))
-    if wanted.models:
-        conditions.append(job_table.c.model.in_(wanted.models))
+    if filters.ids:
+        conditions.append(job_id.in_(filters.ids))
+    if filters.models:
+        conditions.append(job_table.c.model.in_(filters.models))
     statement = sa.select(job_table).select_from(table).where(*conditions)
     order = sa.desc if newest_first else sa.asc
-    # One state after the other, each in order by its index: of several together it would be read to
-    # the last row before the first was known. Labels are in order whatever the states.
-    apart = [[state] for state in wanted.states]
-    each_states = [list(wanted.states)] if wanted.metadata and wanted.states else apart
+    # One query per state, each in the order of its index: a query for several states would read all
+    # their rows and sort them. The labels index is in order whatever the states.
+    by_state = [[state] for state in filters.states]
+    groups = [list(filters.states)] if filters.metadata and filters.states else by_state
     pages = [
         statement.where(job_table.c.state.in_(states)).order_by(order(job_id)).limit(size)
-        for states in each_states
+        for states in groups
     ] or [statement.order_by(order(job_id)).limit(size)]
-    rows = sa.union_all(*(sa.select(each.subquery()) for each in pages))
-    found = tx.execute(rows.order_by(order("id")).limit(size)).mappings()
-    return [to_job(row) for row in found]
+    union = sa.union_all(*(sa.select(query.subquery()) for query in pages))
+    rows = tx.execute(union.order_by(order("id")).limit(size)).mappings()
+    return [to_job(row) for row in rows]
 
 
 def count_running(tx: Transaction) -> int:
@@ -105,12 +105,12 @@ def count_running(tx: Transaction) -> int:
 
 
 def count_active(tx: Transaction, model: str) -> int:
-    """Jobs of one model that are starting or running."""
+    """Count the jobs of one model that are starting or running."""
     return int(tx.execute(_ACTIVE.where(job_table.c.model == model)).scalar_one())
 
 
-def hold(tx: Transaction, job_id: JobId, *, key_id: KeyId | None = None) -> Job | None:
-    """The same as `get`, and nobody else changes it until this transaction ends."""
+def get_for_update(tx: Transaction, job_id: JobId, *, key_id: KeyId | None = None) -> Job | None:
+    """Return the job as `get` does, its row locked until this transaction ends."""
     statement = _BY_ID if key_id is None else _BY_ID_AND_KEY
     values = {"job_id": job_id, "owner": key_id}
     row = tx.execute(statement.with_for_update(), values).mappings().first()
@@ -118,32 +118,32 @@ def hold(tx: Transaction, job_id: JobId, *, key_id: KeyId | None = None) -> Job 
 
 
 def waiting(tx: Transaction) -> list[Waiting]:
-    """All queued jobs, in no order."""
+    """List all queued jobs, unordered."""
     return [Waiting._make(row) for row in tx.execute(_WAITING)]
 
 
-def busy(tx: Transaction) -> list[tuple[str, float]]:
-    """The model of each active job, and the milliseconds that it may still take."""
+def remaining_times(tx: Transaction) -> list[tuple[str, float]]:
+    """List each active job's model and the milliseconds that it is expected to take yet."""
     return [
         (row.model, left_ms(row.expected_ms, row.attempt_progress)) for row in tx.execute(_BUSY)
     ]
 
 
 def candidates(tx: Transaction, models: list[str], now: datetime, *, limit: int) -> list[Candidate]:
-    """The first due job of every key that has one and fewer than `limit` active ones, best first.
+    """List the first due job of each key with fewer than `limit` active ones, best first.
 
     Best is the highest priority, and within it the key whose last turn is longest ago.
     """
-    found = [
+    rows = [
         Candidate(row.priority, row.served, row.run_at, row.id, row.key_id, model)
         for model in models
         for row in tx.execute(_CANDIDATES, {"model": model, "now": now, "limit": limit})
     ]
-    return sorted(found)
+    return sorted(rows)
 
 
 def take_first(tx: Transaction, candidate: Candidate, now: datetime) -> Job | None:
-    """The key's first due job of that priority and model that no other claim holds."""
+    """Lock and return the key's first due job of that priority and model that no claim holds."""
     values = {"model": candidate.model, "now": now, "owner": candidate.key_id}
     values["priority"] = candidate.priority
     row = tx.execute(_TAKE_FIRST, values).mappings().first()
@@ -153,10 +153,10 @@ def take_first(tx: Transaction, candidate: Candidate, now: datetime) -> Job | No
 _first = job_table.alias("first")
 
 
-def _in_time(jobs: Any) -> sa.ColumnElement[bool]:
-    """Past its start deadline a job is another model's, or expired, as soon as a tick sees it."""
+def _before_deadline(jobs: Any) -> sa.ColumnElement[bool]:
+    """Leave out jobs past their start deadline: a tick expires them or changes their model."""
     deadline = jobs.c.start_deadline_at
-    return sa.or_(deadline.is_(None), deadline >= _bound("now", "run_at"))
+    return sa.or_(deadline.is_(None), deadline >= _param("now", "run_at"))
 
 
 _keys: sa.Table = KeyRow.__table__  # type: ignore[attr-defined]
@@ -166,8 +166,8 @@ _FIRST_OF_KEY = (
         sa.text(f"first.{QUEUED}"),
         _first.c.model == sa.bindparam("model"),
         _first.c.key_id == _keys.c.id,
-        _first.c.run_at <= _bound("now", "run_at"),
-        _in_time(_first),
+        _first.c.run_at <= _param("now", "run_at"),
+        _before_deadline(_first),
     )
     .order_by(_first.c.priority, _first.c.run_at, _first.c.id)
     .limit(1)
@@ -187,10 +187,10 @@ _TAKE_FIRST = (
     .where(
         _QUEUED,
         job_table.c.model == sa.bindparam("model"),
-        job_table.c.key_id == _bound("owner", "key_id"),
+        job_table.c.key_id == _param("owner", "key_id"),
         job_table.c.priority == sa.bindparam("priority"),
-        job_table.c.run_at <= _bound("now", "run_at"),
-        _in_time(job_table),
+        job_table.c.run_at <= _param("now", "run_at"),
+        _before_deadline(job_table),
     )
     .order_by(job_table.c.run_at, job_table.c.id)
     .limit(1)
@@ -198,40 +198,40 @@ _TAKE_FIRST = (
 )
 
 
-def lapsed(tx: Transaction, now: datetime, longest: timedelta) -> list[Job]:
-    """Jobs whose worker has been silent for longer than its lease.
+def with_expired_lease(tx: Transaction, now: datetime, max_lease: timedelta) -> list[Job]:
+    """List jobs whose worker has been silent for longer than its lease.
 
-    No lease is longer than `longest`: one that seems so is of before the clock was set back, and
-    no heartbeat has come since.
+    A lease that seems longer than `max_lease` dates from before the clock was set back, with no
+    heartbeat since.
     """
     lease_until = job_table.c.lease_until
-    return _all(tx, _ACTIVE_NOW, sa.or_(lease_until < now, lease_until > now + longest))
+    return _all(tx, _ACTIVE_NOW, sa.or_(lease_until < now, lease_until > now + max_lease))
 
 
-def put_off(tx: Transaction, after: datetime) -> list[Job]:
-    """Queued jobs that may not run before that moment."""
+def scheduled_after(tx: Transaction, after: datetime) -> list[Job]:
+    """List queued jobs that may not start before that moment."""
     return _all(tx, _QUEUED, job_table.c.run_at > after)
 
 
 def overdue(tx: Transaction, now: datetime) -> list[Job]:
-    """Jobs that have run for longer than their timeout."""
+    """List jobs that have run for longer than their timeout."""
     return _all(
         tx, _ACTIVE_NOW, job_table.c.state == JobState.RUNNING, job_table.c.run_deadline_at < now
     )
 
 
-def unheard(tx: Transaction, asked_before: datetime) -> list[Job]:
-    """Running jobs whose worker was asked to stop before that moment and has not."""
+def ignoring_cancel(tx: Transaction, requested_before: datetime) -> list[Job]:
+    """List running jobs whose cancellation was requested before that moment."""
     return _all(
         tx,
         _ACTIVE_NOW,
         job_table.c.state == JobState.RUNNING,
-        job_table.c.cancel_requested_at < asked_before,
+        job_table.c.cancel_requested_at < requested_before,
     )
 
 
 def never_started(tx: Transaction, now: datetime) -> list[Job]:
-    """Queued jobs that no worker took in time."""
+    """List queued jobs past their start deadline."""
     return _all(
         tx,
         _QUEUED,
@@ -241,20 +241,20 @@ def never_started(tx: Transaction, now: datetime) -> list[Job]:
 
 
 def unfinished_models(tx: Transaction) -> set[str]:
-    """The models of all jobs that are queued or active."""
-    each = [
+    """Return the models of all queued or active jobs."""
+    queries = [
         sa.select(job_table.c.model).where(state).distinct() for state in (_QUEUED, _ACTIVE_NOW)
     ]
-    return set(tx.execute(sa.union(*each)).scalars())
+    return set(tx.execute(sa.union(*queries)).scalars())
 
 
 def queued_for(tx: Transaction, models: set[str], *, size: int) -> list[Job]:
-    """Queued jobs that wait for one of these models."""
+    """List queued jobs of these models."""
     return _all(tx, _QUEUED, job_table.c.model.in_(sorted(models)), size=size)
 
 
 def to_purge(tx: Transaction, now: datetime, *, size: int) -> list[Job]:
-    """Final jobs of which something is to be thrown away, the longest due first."""
+    """List final jobs whose next purge is due, the longest due first."""
     statement = (
         sa.select(job_table)
         .where(job_table.c.purge_at.is_not(None), job_table.c.purge_at <= now)
@@ -264,28 +264,28 @@ def to_purge(tx: Transaction, now: datetime, *, size: int) -> list[Job]:
     return [to_job(row) for row in tx.execute(statement).mappings()]
 
 
-def purge_again(tx: Transaction, job: Job, at: datetime, *, inputs_gone: bool) -> None:
-    changes: dict[str, Any] = {"purge_at": at} | ({"input_bytes": 0} if inputs_gone else {})
+def schedule_purge(tx: Transaction, job: Job, at: datetime, *, inputs_deleted: bool) -> None:
+    changes: dict[str, Any] = {"purge_at": at} | ({"input_bytes": 0} if inputs_deleted else {})
     tx.execute(sa.update(job_table).where(job_table.c.id == job.id).values(changes))
 
 
 def input_bytes(tx: Transaction, key_id: KeyId) -> int:
-    """How much is kept of what this key's jobs were given."""
+    """Sum the bytes stored as inputs of this key's jobs."""
     return int(tx.execute(_INPUT_BYTES, {"owner": key_id}).scalar_one())
 
 
 _INPUT_BYTES = sa.select(sa.func.coalesce(sa.func.sum(job_table.c.input_bytes), 0)).where(
-    sa.text(INPUTS_KEPT), job_table.c.key_id == _bound("owner", "key_id")
+    sa.text(INPUTS_KEPT), job_table.c.key_id == _param("owner", "key_id")
 )
 
 
-def known(tx: Transaction, ids: list[str]) -> set[str]:
-    """Those of `ids` that are jobs."""
+def existing_ids(tx: Transaction, ids: list[str]) -> set[str]:
+    """Return those of `ids` that are jobs."""
     return set(tx.execute(sa.select(job_table.c.id).where(job_table.c.id.in_(ids))).scalars())
 
 
 def delete(tx: Transaction, job: Job) -> None:
-    deliveries.forget_of(tx, job.id)
+    deliveries.delete_settled_of_job(tx, job.id)
     labels.delete(tx, job)
     tx.execute(sa.delete(job_table).where(job_table.c.id == job.id))
     tx.notify(job.id)

@@ -1,4 +1,4 @@
-"""The keys table."""
+"""The keys table: API keys with their counters, budgets and signing secrets."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,42 +17,47 @@ from service.store.transaction import Transaction
 _keys: sa.Table = KeyRow.__table__  # type: ignore[attr-defined]
 
 
-TOPIC = "keys"  # rung when a key was revoked
+TOPIC = "keys"  # notified when a key is revoked
 
 
 def insert(tx: Transaction, key: Key) -> None:
     tx.execute(sa.insert(_keys), asdict(key))
 
 
-def hold(tx: Transaction, key_id: KeyId) -> None:
-    """Nobody else changes what belongs to this key's row until this transaction ends."""
+def lock(tx: Transaction, key_id: KeyId) -> None:
+    """Lock the key's row until this transaction ends."""
     tx.execute(sa.select(_keys.c.id).where(_keys.c.id == key_id).with_for_update()).first()
 
 
-def hold_free(tx: Transaction, key_id: KeyId) -> bool:
-    """Like `hold`, but not where another transaction holds it: then nothing is waited for."""
-    return tx.execute(_HOLD_FREE, {"owner": key_id}).first() is not None
+def try_lock(tx: Transaction, key_id: KeyId) -> bool:
+    """Lock the key's row, or return False at once if another transaction holds the lock."""
+    return tx.execute(_TRY_LOCK, {"owner": key_id}).first() is not None
 
 
-def take_places(
+def reserve_places(
     tx: Transaction, key_id: KeyId, *, jobs: int = 1, limit: int, estimate: int, month: int
 ) -> bool:
-    """Count so many more queued jobs of this key and reserve what they may cost together; not if it
-    would then have more than `limit`, nor if that would pass its budget of the month."""
+    """Count so many more queued jobs and reserve their estimate in microdollars.
+
+    Return False, and change nothing, above `limit` queued jobs or the budget of the month."""
     values = {"owner": key_id, "jobs": jobs, "room": limit - jobs}
-    return tx.execute(_TAKE_PLACES, values | {"estimate": estimate, "month": month}).rowcount == 1
+    return (
+        tx.execute(_RESERVE_PLACES, values | {"estimate": estimate, "month": month}).rowcount == 1
+    )
 
 
-def enter_active(tx: Transaction, key_id: KeyId, *, limit: int) -> bool:
-    """Give this key its turn and count one more active job, unless it has `limit` already."""
-    return tx.execute(_ENTER_ACTIVE, {"owner": key_id, "limit": limit}).rowcount == 1
+def increment_active(tx: Transaction, key_id: KeyId, *, limit: int) -> bool:
+    """Give the key its turn and count one more active job; False if it has `limit` already."""
+    return tx.execute(_INCREMENT_ACTIVE, {"owner": key_id, "limit": limit}).rowcount == 1
 
 
-def count(tx: Transaction, key_id: KeyId, *, spent: int, month: int, **more: int) -> None:
-    """Add to what is kept of this key: `queued`, `active`, `reserved`, and to what it has spent in
-    a month. What is booked late, into a month that is over, counts in the newest."""
-    if spent or any(more.values()):
-        tx.execute(_COUNT, {"owner": key_id, "spent": spent, "month": month, **more})
+def add_to_counters(
+    tx: Transaction, key_id: KeyId, *, cost: int, month: int, **counts: int
+) -> None:
+    """Add to the key's counters `queued`, `active` and `reserved`, and `cost` (microdollars) to the
+    month's expenses. A cost booked late, into a past month, counts in the newest."""
+    if cost or any(counts.values()):
+        tx.execute(_ADD_TO_COUNTERS, {"owner": key_id, "spent": cost, "month": month, **counts})
 
 
 def balance(tx: Transaction, key_id: KeyId, month: int) -> Balance:
@@ -64,30 +69,30 @@ def balances(tx: Transaction, month: int) -> dict[KeyId, Balance]:
 
 
 def set_budget(tx: Transaction, key_id: KeyId, budget: int | None) -> bool:
-    """Whether there is such a key."""
+    """Set the monthly budget in microdollars, None for no limit; False if there is no such key."""
     statement = sa.update(_keys).where(_keys.c.id == key_id).values(budget_microusd=budget)
     return tx.execute(statement).rowcount == 1
 
 
 def count_queued(tx: Transaction) -> int:
-    """Queued jobs of all keys."""
+    """Count the queued jobs of all keys."""
     return int(tx.execute(sa.select(sa.func.coalesce(sa.func.sum(_keys.c.queued), 0))).scalar_one())
 
 
-def served(tx: Transaction) -> dict[KeyId, int]:
-    """When the keys with queued jobs had their last turn: the higher, the later."""
+def last_turns(tx: Transaction) -> dict[KeyId, int]:
+    """Return the number of the last turn of each key with queued jobs: the higher, the later."""
     statement = sa.select(_keys.c.id, _keys.c.served).where(_keys.c.queued > 0)
     return {KeyId(row.id): int(row.served) for row in tx.execute(statement)}
 
 
 _OWNER = _keys.c.id == sa.bindparam("owner")
-_HOLD_FREE = sa.select(_keys.c.id).where(_OWNER).with_for_update(skip_locked=True)
+_TRY_LOCK = sa.select(_keys.c.id).where(_OWNER).with_for_update(skip_locked=True)
 _LIMIT = sa.bindparam("limit", type_=sa.BigInteger)
-# A month that is newer than the one of the last charge has seen none yet.
+# Expenses of an earlier month than this one count as 0.
 _MONTH = sa.bindparam("month", type_=sa.Integer)
 _SPENT = sa.case((_keys.c.spent_month >= _MONTH, _keys.c.spent_microusd), else_=0)
 _ESTIMATE = sa.bindparam("estimate", type_=sa.BigInteger)
-_TAKE_PLACES = (
+_RESERVE_PLACES = (
     sa.update(_keys)
     .where(
         _OWNER,
@@ -102,7 +107,7 @@ _TAKE_PLACES = (
         reserved_microusd=_keys.c.reserved_microusd + _ESTIMATE,
     )
 )
-_COUNT = (
+_ADD_TO_COUNTERS = (
     sa.update(_keys)
     .where(_OWNER)
     .values(
@@ -113,19 +118,19 @@ _COUNT = (
         spent_month=sa.case((_keys.c.spent_month >= _MONTH, _keys.c.spent_month), else_=_MONTH),
     )
 )
-_others = _keys.alias()
-_ENTER_ACTIVE = (
+_all_keys = _keys.alias()
+_INCREMENT_ACTIVE = (
     sa.update(_keys)
     .where(_OWNER, _keys.c.active < _LIMIT)
     .values(
         active=_keys.c.active + 1,
-        served=sa.select(sa.func.max(_others.c.served) + 1).scalar_subquery(),
+        served=sa.select(sa.func.max(_all_keys.c.served) + 1).scalar_subquery(),
     )
 )
 
 
 def signing_secrets(tx: Transaction, key_id: KeyId) -> Secrets:
-    """What signs for the `webhook_url` of this key's jobs; made when it is first asked for."""
+    """Return the secrets that sign deliveries of this key's jobs, created on first use."""
     statement = sa.select(_keys.c.secret, _keys.c.old_secret, _keys.c.old_secret_until).where(
         _keys.c.id == key_id
     )
@@ -133,20 +138,20 @@ def signing_secrets(tx: Transaction, key_id: KeyId) -> Secrets:
     if row.secret is not None:
         return Secrets(row.secret, row.old_secret, row.old_secret_until)
     fresh = Secrets.new()
-    keep_secrets(tx, key_id, fresh)
+    set_signing_secrets(tx, key_id, fresh)
     return fresh
 
 
-def keep_secrets(tx: Transaction, key_id: KeyId, kept: Secrets) -> None:
+def set_signing_secrets(tx: Transaction, key_id: KeyId, secrets: Secrets) -> None:
     tx.execute(
         sa.update(_keys)
         .where(_keys.c.id == key_id)
-        .values(secret=kept.present, old_secret=kept.old, old_secret_until=kept.old_until)
+        .values(secret=secrets.present, old_secret=secrets.old, old_secret_until=secrets.old_until)
     )
 
 
 def find(tx: Transaction, prefix: str) -> Key | None:
-    """The key with this public prefix, revoked or not."""
+    """Return the key with this public prefix, revoked or not."""
     row = tx.execute(_BY_PREFIX, {"prefix": prefix}).mappings().first()
     return None if row is None else _to_key(row)
 
@@ -175,13 +180,15 @@ def revoke(tx: Transaction, key_id: KeyId, *, now: datetime) -> Key | None:
     return None if row is None else _to_key(row)
 
 
-def _balances(tx: Transaction, month: int, wanted: sa.ColumnElement[bool]) -> dict[KeyId, Balance]:
+def _balances(
+    tx: Transaction, month: int, condition: sa.ColumnElement[bool]
+) -> dict[KeyId, Balance]:
     statement = sa.select(
         _keys.c.id,
         _keys.c.budget_microusd.label("budget"),
         _SPENT.label("spent"),
         _keys.c.reserved_microusd.label("reserved"),
-    ).where(wanted)
+    ).where(condition)
     return {
         KeyId(row.id): Balance(row.budget, row.spent, row.reserved)
         for row in tx.execute(statement, {"month": month})

@@ -1,4 +1,4 @@
-"""The labels table: a job's metadata once more, one row a label, so that lists find it by index."""
+"""The labels table: one row per label of a job's metadata, so that lists find jobs by index."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -28,8 +28,7 @@ def delete(tx: Transaction, job: Job) -> None:
 
 
 class Source(NamedTuple):
-    """Where the jobs of a list come from: a table, the column by which it is in order, and what
-    holds for its rows."""
+    """The FROM clause of a list of jobs, the column that orders it, and its conditions."""
 
     table: sa.FromClause
     job_id: sa.ColumnElement[str]
@@ -37,23 +36,24 @@ class Source(NamedTuple):
 
 
 def source(key_id: KeyId, labels: Sequence[tuple[str, str]]) -> Source:
-    """Jobs of a key that have all these labels, found by the first of them.
+    """Select a key's jobs that have all these labels, by the index of the first of them.
 
-    The key is asked of the labels alone: by the jobs' own, their indexes of models and states would
-    be read and all that is found there sorted.
+    The key is compared in the labels table alone: comparing the jobs' column too would make the
+    planner read the jobs' indexes and sort all their rows.
     """
     if not labels:
         return Source(job_table, job_table.c.id, [job_table.c.key_id == key_id])
-    (first, *others), other = labels, label_table.alias()
-    joined = label_table.join(job_table, job_table.c.id == label_table.c.job_id)
-    own = label_table.c.job_id
-    more = [
-        sa.exists().where(*_is(other, key_id, label), other.c.job_id == own) for label in others
+    (first, *rest), more_labels = labels, label_table.alias()
+    join = label_table.join(job_table, job_table.c.id == label_table.c.job_id)
+    job_id = label_table.c.job_id
+    conditions = [
+        sa.exists().where(*_is_label(more_labels, key_id, label), more_labels.c.job_id == job_id)
+        for label in rest
     ]
-    return Source(joined, own, [*_is(label_table, key_id, first), *more])
+    return Source(join, job_id, [*_is_label(label_table, key_id, first), *conditions])
 
 
-def _is(
+def _is_label(
     table: sa.FromClause, key_id: KeyId, label: tuple[str, str]
 ) -> list[sa.ColumnElement[bool]]:
     name, text = label

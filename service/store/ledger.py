@@ -1,4 +1,4 @@
-"""The ledger table: what each key's jobs took, by day, model and kind of GPU."""
+"""The ledger table: jobs, GPU time and cost per key, day, model and GPU."""
 
 from dataclasses import dataclass
 from datetime import UTC, date
@@ -20,7 +20,7 @@ Group = Literal["day", "model", "key"]
 
 @dataclass(frozen=True)
 class Total:
-    """The sum of what belongs to one `name`: a day (2026-11-30), a model, or a key's id."""
+    """The sums of one `name`: a day (2026-11-30), a model, or a key's id."""
 
     name: str
     jobs: int
@@ -29,7 +29,7 @@ class Total:
 
 
 def add(tx: Transaction, job: Job, charge: Charge, *, jobs: int) -> None:
-    """Book what an attempt at `job` has cost, and `jobs` that ended with it, if there is any."""
+    """Book the cost of an attempt at `job`, and the number of `jobs` that ended with it."""
     if jobs or charge.gpu_ms:
         tx.execute(
             _ADD[tx.connection.dialect.name],
@@ -48,7 +48,7 @@ def add(tx: Transaction, job: Job, charge: Charge, *, jobs: int) -> None:
 def totals(
     tx: Transaction, group: Group, first: date, last: date, *, key_id: KeyId | None
 ) -> list[Total]:
-    """Sums over the days from `first` to `last`, both included, of one key or of all."""
+    """Sum over the days from `first` to `last`, both included, of one key or of all."""
     by = _ledger.c["key_id" if group == "key" else group]
     statement = (
         sa.select(by, *(sa.func.sum(_ledger.c[name]).label(name) for name in _SUMMED))
@@ -67,12 +67,12 @@ def totals(
 _SUMMED = ("jobs", "gpu_ms", "microusd")
 
 
-def _adding(insert: Any) -> Any:
-    made = insert(_ledger)
-    return made.on_conflict_do_update(
+def _upsert(insert: Any) -> Any:
+    statement = insert(_ledger)
+    return statement.on_conflict_do_update(
         index_elements=list(_ledger.primary_key),
-        set_={name: _ledger.c[name] + made.excluded[name] for name in _SUMMED},
+        set_={name: _ledger.c[name] + statement.excluded[name] for name in _SUMMED},
     )
 
 
-_ADD = {"sqlite": _adding(sqlite.insert), "postgresql": _adding(postgresql.insert)}
+_ADD = {"sqlite": _upsert(sqlite.insert), "postgresql": _upsert(postgresql.insert)}

@@ -1,7 +1,6 @@
-"""Every change to a job: one UPDATE, guarded by its state and by its fence.
+"""State changes of a job: each is one UPDATE, guarded by the job's state and fence.
 
-Each answers the job as it is now, or None when the guard did not hold: somebody else changed it
-first, and the caller's knowledge is stale.
+Each returns the changed job, or None when the guard failed because the caller's copy is stale.
 """
 
 from datetime import datetime, timedelta
@@ -21,7 +20,7 @@ from service.store.transaction import Transaction
 
 
 def claim(tx: Transaction, job: Job, *, lease_until: datetime) -> Job | None:
-    """Its key's turn is already counted (keys.enter_active)."""
+    """Start an attempt; the key's active jobs already include it (keys.increment_active)."""
     return _move(
         tx,
         job,
@@ -34,19 +33,19 @@ def claim(tx: Transaction, job: Job, *, lease_until: datetime) -> Job | None:
 
 
 def begin(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job | None:
-    begun = _move(
+    running = _move(
         tx,
         job,
         JobState.RUNNING,
         folder_salt=new_salt(),
         started_at=now,
-        start_deadline_at=None,  # it was taken in time: a later attempt may wait longer
+        start_deadline_at=None,  # met; a later attempt may wait longer
         lease_until=now + lease,
         run_deadline_at=now + timedelta(seconds=job.timeout_seconds),
     )
-    if begun is not None and job.started_at is None:
-        outbox.enqueue(tx, EVENT_OF[begun.state], begun, now)
-    return begun
+    if running is not None and job.started_at is None:
+        outbox.enqueue(tx, EVENT_OF[running.state], running, now)
+    return running
 
 
 def requeue(
@@ -55,11 +54,11 @@ def requeue(
     *,
     run_at: datetime,
     charge: Charge | None = None,
-    onward: Job | None = None,
+    next_job: Job | None = None,
 ) -> Job | None:
-    """`charge` is what the attempt has cost that ends here; `onward` is how the job goes on, where
-    that is otherwise than before."""
-    moved = _move(
+    """Queue again after an attempt. `charge` is its cost; `next_job` holds other fields to change,
+    such as the model."""
+    queued_job = _move(
         tx,
         job,
         JobState.QUEUED,
@@ -70,32 +69,32 @@ def requeue(
         run_deadline_at=None,
         stage=None,
         stage_detail=None,
-        **_onward(job, onward or job),
+        **_changes(job, next_job or job),
     )
-    if moved is not None:
-        tx.notify(f"queue:{moved.request.model}")
-    return moved
+    if queued_job is not None:
+        tx.notify(f"queue:{queued_job.request.model}")
+    return queued_job
 
 
-def hand_on(tx: Transaction, job: Job, onward: Job, *, now: datetime) -> Job | None:
-    """A queued job waits for a worker of another model from now on."""
-    values = _onward(job, onward)
-    moved = _update(tx, job, {JobState.QUEUED}, fence=job.fence + 1, run_at=now, **values)
-    if moved is not None:
-        tx.notify(f"queue:{moved.request.model}")
-    return moved
+def change_model(tx: Transaction, job: Job, next_job: Job, *, now: datetime) -> Job | None:
+    """Queue a queued job for another model, from now on."""
+    values = _changes(job, next_job)
+    queued_job = _update(tx, job, {JobState.QUEUED}, fence=job.fence + 1, run_at=now, **values)
+    if queued_job is not None:
+        tx.notify(f"queue:{queued_job.request.model}")
+    return queued_job
 
 
-def _onward(job: Job, onward: Job) -> dict[str, Any]:
-    """The columns of what differs."""
-    before, after = to_row(job), to_row(onward)
+def _changes(job: Job, next_job: Job) -> dict[str, Any]:
+    """Return the columns that differ."""
+    before, after = to_row(job), to_row(next_job)
     return {name: value for name, value in after.items() if value != before[name]}
 
 
 def release(tx: Transaction, job: Job, *, run_at: datetime, charge: Charge) -> Job | None:
-    """Queue again after an attempt that does not count as one of the job's few."""
-    spared = job.model_copy(update={"max_attempts": job.max_attempts + 1})
-    return requeue(tx, job, run_at=run_at, charge=charge, onward=spared)
+    """Queue again after an attempt that does not count against `max_attempts`."""
+    next_job = job.model_copy(update={"max_attempts": job.max_attempts + 1})
+    return requeue(tx, job, run_at=run_at, charge=charge, next_job=next_job)
 
 
 def succeed(
@@ -127,8 +126,8 @@ def fail(tx: Transaction, job: Job, failure: Failure, *, charge: Charge) -> Job 
 
 
 def cancel(tx: Transaction, job: Job, *, charge: Charge) -> Job | None:
-    wished_at = job.cancel_requested_at or charge.at
-    return _finish(tx, job, JobState.CANCELED, charge, cancel_requested_at=wished_at)
+    requested_at = job.cancel_requested_at or charge.at
+    return _finish(tx, job, JobState.CANCELED, charge, cancel_requested_at=requested_at)
 
 
 def expire(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
@@ -137,7 +136,7 @@ def expire(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
 
 def _finish(tx: Transaction, job: Job, to: JobState, charge: Charge, **values: Any) -> Job | None:
     now = charge.at
-    finished = _move(
+    final_job = _move(
         tx,
         job,
         to,
@@ -148,29 +147,29 @@ def _finish(tx: Transaction, job: Job, to: JobState, charge: Charge, **values: A
         run_deadline_at=None,
         **values,
     )
-    if finished is not None:
-        outbox.enqueue(tx, EVENT_OF[to], finished, now)
-    return finished
+    if final_job is not None:
+        outbox.enqueue(tx, EVENT_OF[to], final_job, now)
+    return final_job
 
 
 def _move(
     tx: Transaction, job: Job, to: JobState, charge: Charge | None = None, **values: Any
 ) -> Job | None:
-    """The one door between states: guarded by the state, and by the fence, which it bumps.
+    """Change the state, guarded by the state and the fence, and bump the fence.
 
-    The bump is what tells a late worker apart: whatever it still believes, its fence is old.
-    Success keeps the fence, for it names the folder in which the finished bytes lie.
+    The bump makes a late worker's fencing token stale. Success keeps the fence, since it names the
+    folder of the finished bytes.
     """
     fence = job.fence if to is JobState.SUCCEEDED else job.fence + 1
     cost = {} if charge is None else _cost(job, charge)
-    moved = _update(tx, job, sources(to), **{**cost, **values, "state": to, "fence": fence})
-    if moved is not None:
+    after = _update(tx, job, sources(to), **{**cost, **values, "state": to, "fence": fence})
+    if after is not None:
         _count(tx, job, to, charge)
-    return moved
+    return after
 
 
 def _cost(job: Job, charge: Charge) -> dict[str, Any]:
-    """A job costs what its attempts have cost, one as the other; the rate shown is the last."""
+    """Add the attempt's cost to the job's; the job shows the rate of its last attempt."""
     cost: dict[str, Any] = {
         "gpu_ms": round(job.gpu_seconds * 1000) + charge.gpu_ms,
         "actual_microusd": microusd(job.actual_usd or 0.0) + charge.microusd,
@@ -187,14 +186,14 @@ def _cost(job: Job, charge: Charge) -> dict[str, Any]:
 
 
 def _count(tx: Transaction, job: Job, to: JobState, charge: Charge | None) -> None:
-    """Keep what is kept of its key true: queued and active jobs, reservations, what was spent."""
-    keys.count(
+    """Update the key's counters and the ledger: queued and active jobs, reservation, cost."""
+    keys.add_to_counters(
         tx,
         job.key_id,
         queued=(to is JobState.QUEUED) - (job.state is JobState.QUEUED),
         active=-(job.state in ACTIVE and to not in ACTIVE),
         reserved=-microusd(job.estimated_usd) if to.final else 0,
-        spent=0 if charge is None else charge.microusd,
+        cost=0 if charge is None else charge.microusd,
         month=0 if charge is None else month_of(charge.at),
     )
     if charge is not None:
@@ -204,16 +203,16 @@ def _count(tx: Transaction, job: Job, to: JobState, charge: Charge | None) -> No
 # Changes within a state.
 
 
-def let_run(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
-    """A queued job may run from now on."""
-    moved = _update(tx, job, {JobState.QUEUED}, run_at=now)
-    if moved is not None:
+def make_due(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
+    """Let a queued job start from now on."""
+    after = _update(tx, job, {JobState.QUEUED}, run_at=now)
+    if after is not None:
         tx.notify(f"queue:{job.request.model}")
-    return moved
+    return after
 
 
-def rebegin(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job | None:
-    """The same call began twice: the newer container goes on, the older one's fence is stale."""
+def restart(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job | None:
+    """Begin the attempt again in a newer container of its call; the older one's fence is stale."""
     return _update(
         tx,
         job,
@@ -226,11 +225,11 @@ def rebegin(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Jo
     )
 
 
-def beat(
+def heartbeat(
     tx: Transaction, job: Job, progress: Progress, *, now: datetime, lease: timedelta
 ) -> Job | None:
-    """Extend the lease; the fraction shown never falls, and is 1 only for a finished job."""
-    beaten = _update(
+    """Extend the lease and record progress, which never falls and is 1 only for a finished job."""
+    after = _update(
         tx,
         job,
         {JobState.RUNNING},
@@ -240,18 +239,18 @@ def beat(
         attempt_progress=progress.fraction,
         lease_until=now + lease,
     )
-    if beaten is not None and _news(job, beaten):
-        outbox.enqueue_latest(tx, "job.progress", beaten, now)
-    return beaten
+    if after is not None and _is_newsworthy(job, after):
+        outbox.enqueue_latest(tx, "job.progress", after, now)
+    return after
 
 
-def _news(before: Job, after: Job) -> bool:
-    """Whether a heartbeat brought something worth an event: another stage, or 5 % more."""
+def _is_newsworthy(before: Job, after: Job) -> bool:
+    """Tell whether progress is worth an event: another stage, or another 5 %."""
     return before.stage is not after.stage or int(before.progress * 20) < int(after.progress * 20)
 
 
-def wait_on(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job | None:
-    """Its call is alive, though it says nothing: give it another lease."""
+def extend_lease(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job | None:
+    """Give an active job another lease, while its call is alive but silent."""
     return _update(tx, job, ACTIVE, lease_until=now + lease)
 
 

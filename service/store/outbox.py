@@ -1,4 +1,4 @@
-"""What others must hear is written here, in the transaction that makes it true."""
+"""Transactional outbox: webhook deliveries are inserted in the transaction of their event."""
 
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -14,28 +14,27 @@ Target = tuple[str, EndpointId | None]
 
 
 def enqueue(tx: Transaction, event: EventKind, job: Job, now: datetime) -> None:
-    """One delivery for each URL that wants to hear of this event of this job."""
+    """Insert one delivery for each URL subscribed to this event of this job."""
     for target in _targets(tx, event, job):
-        _owe(tx, event, job, target, now)
+        _insert(tx, event, job, target, now)
 
 
 def enqueue_latest(tx: Transaction, event: EventKind, job: Job, now: datetime) -> None:
-    """The same for what only its newest state counts of: one that still waits is brought up to
-    date in place of a second one."""
+    """Enqueue a coalescing event: a delivery that was not tried yet is updated in place."""
     for target in _targets(tx, event, job):
         url, _ = target
         if not deliveries.refresh(tx, job, event, url):
             number = deliveries.next_sequence(tx, job.id, event, url)
-            _owe(tx, event, job, target, now, sequence=number)
+            _insert(tx, event, job, target, now, sequence=number)
 
 
 def host_of(url: str) -> str:
-    """What deliveries are shared out by."""
+    """Return the host of a URL, by which concurrent deliveries are limited."""
     return (urlsplit(url).hostname or "").rstrip(".")[:300]
 
 
 def _targets(tx: Transaction, event: EventKind, job: Job) -> list[Target]:
-    """A URL that is both registered and named by the job hears of it once."""
+    """List the subscribed URLs; one that is both registered and the job's own comes once."""
     targets: dict[str, EndpointId | None] = {}
     if job.webhook_url is not None and event in (job.webhook_events or DEFAULT_EVENTS):
         targets[job.webhook_url] = None
@@ -45,7 +44,7 @@ def _targets(tx: Transaction, event: EventKind, job: Job) -> list[Target]:
     return list(targets.items())
 
 
-def _owe(
+def _insert(
     tx: Transaction,
     event: EventKind,
     job: Job,

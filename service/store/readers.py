@@ -1,4 +1,4 @@
-"""Connections for looking: one a thread on SQLite, a pool on Postgres."""
+"""Read-only connections: one per thread on SQLite, a pool on Postgres."""
 
 import threading
 from collections.abc import Callable
@@ -24,28 +24,28 @@ log = Log(__name__)
 
 T = TypeVar("T")
 
-# A disk or a server that fails, and a pool whose every connection is in use for too long.
+# Errors of a failed disk or server, and of a pool without a free connection.
 AWAY = (OperationalError, InterfaceError, TimeoutError)
 
 
 class Readers(Protocol):
-    """Runs a look on a connection that sees what is committed. Raises Unavailable."""
+    """Runs queries on a connection that sees what is committed. Raises Unavailable."""
 
     def read(self, run: Callable[[sa.Connection], T]) -> T: ...
 
     def renew(self) -> None:
-        """Ask anew where the database is: it may be on another server by now."""
+        """Reconnect: the database may have failed over to another server."""
 
     def close(self) -> None: ...
 
 
 class ThreadReaders:
-    """A connection a thread, kept open: taking one from a pool costs as much as a query."""
+    """One open connection per thread: taking one from a pool costs as much as a query."""
 
     def __init__(self, url: str) -> None:
         self._engine = make_engine(url, read_only=True)
-        self._mine = threading.local()
-        self._all: WeakSet[sa.Connection] = WeakSet()  # one that ends with its thread is let go
+        self._local = threading.local()
+        self._all: WeakSet[sa.Connection] = WeakSet()  # a connection goes with its thread
 
     def read(self, run: Callable[[sa.Connection], T]) -> T:
         try:
@@ -54,7 +54,7 @@ class ThreadReaders:
             raise unavailable(error) from error
 
     def renew(self) -> None:
-        """A file does not move."""
+        """Do nothing: a file does not move."""
 
     def close(self) -> None:
         for connection in list(self._all):
@@ -62,15 +62,15 @@ class ThreadReaders:
         self._engine.dispose()
 
     def _connection(self) -> sa.Connection:
-        kept: sa.Connection | None = getattr(self._mine, "connection", None)
-        if kept is None or kept.invalidated:
-            kept = self._mine.connection = self._engine.connect()
-            self._all.add(kept)
-        return kept
+        connection: sa.Connection | None = getattr(self._local, "connection", None)
+        if connection is None or connection.invalidated:
+            connection = self._local.connection = self._engine.connect()
+            self._all.add(connection)
+        return connection
 
 
 class PooledReaders:
-    """A few connections for many threads: a server counts them."""
+    """A pool of a few connections for many threads, since a server limits them."""
 
     def __init__(self, url: str) -> None:
         self._engine = make_engine(url, read_only=True)
@@ -79,7 +79,7 @@ class PooledReaders:
         event.listen(self._engine, "checkout", self._check_renewals)
 
     def read(self, run: Callable[[sa.Connection], T]) -> T:
-        """A look at a connection that went stale while nobody used it is tried once more."""
+        """Run a query, once more if its pooled connection had gone stale."""
         try:
             return self._read(run)
         except AWAY as error:
@@ -102,7 +102,7 @@ class PooledReaders:
     def _check_renewals(
         self, _connection: object, record: ConnectionPoolEntry, _proxy: object
     ) -> None:
-        """The pool closes a connection of before the last renewal, and makes another."""
+        """Make the pool replace a connection from before the last renewal."""
         if record.info["renewals"] != self._renewals:
             raise DisconnectionError
 
@@ -112,14 +112,14 @@ class PooledReaders:
 
 
 def is_lost(error: Exception) -> bool:
-    """Whether it is the connection that failed, so that another one may do."""
+    """Tell whether the connection failed, so that a new one may work."""
     return bool(getattr(error, "connection_invalidated", False))
 
 
 def unavailable(error: SQLAlchemyError) -> Exception:
-    """What a failed disk or server is to whoever asked; another error is left as it is."""
+    """Turn an error of a failed disk or server into Unavailable; return others unchanged."""
     if not isinstance(error, AWAY) and not is_lost(error):
         return error
-    # Where the database is and what its driver says are the owner's business: for the log alone.
+    # The driver's message may name the database's address: it goes to the log alone.
     log.warning("database does not answer", error=getattr(error, "orig", error))
     return Unavailable("the database does not answer")

@@ -1,7 +1,7 @@
-"""Bringing a database to the tables of this release, and telling when it is not there.
+"""Migrate a database to this release's schema, and check its revision.
 
-Alembic is opened only where there is something to migrate or to explain: it would be a quarter of
-what a container that starts for one request loads.
+Alembic is imported only to migrate: it would be a quarter of what a container that starts for one
+request loads.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from service.store.engine import make_engine
 
 
 def migrate(url: str) -> None:
-    """Apply every migration that `url` still lacks. Raises Unavailable."""
+    """Apply all pending migrations. Raises Unavailable."""
     if current_revision(url) == newest_revision():
         return
     from alembic import command
@@ -24,33 +24,32 @@ def migrate(url: str) -> None:
 
 def check_schema(url: str) -> None:
     """Raise Unavailable unless `url` is at exactly this release's revision."""
-    wanted = newest_revision()
-    found = current_revision(url)
-    if found == wanted:
+    newest = newest_revision()
+    current = current_revision(url)
+    if current == newest:
         return
-    if found is None:
+    if current is None:
         raise Unavailable("the database has no tables yet; run `rushes migrate`")
-    if found not in _revisions():
+    if current not in _revisions():
         raise Unavailable(
-            f"the database is at revision {found}, which this release does not know: "
-            "it was migrated by a newer release; upgrade Rushes"
+            f"the database is at revision {current} of a newer release; upgrade Rushes"
         )
     raise Unavailable(
-        f"the database is at revision {found} and this release needs {wanted}; run `rushes migrate`"
+        f"the database is at revision {current}, this release needs {newest}; run `rushes migrate`"
     )
 
 
 def current_revision(url: str) -> str | None:
-    """The revision of the tables that are there; None where there are none."""
+    """Return the revision of the database's tables; None where there are none."""
     engine = make_engine(url, read_only=True)
     try:
         with engine.connect() as connection:
             if not sa.inspect(connection).has_table("alembic_version"):
                 return None
-            found: str | None = connection.scalar(
+            revision: str | None = connection.scalar(
                 sa.text("SELECT version_num FROM alembic_version")
             )
-            return found
+            return revision
     finally:
         engine.dispose()
 
@@ -60,7 +59,7 @@ def newest_revision() -> str:
 
 
 def _revisions() -> set[str]:
-    """Told by the names of their files: `make migration` numbers both alike."""
+    """Read the revisions from the file names, which `make migration` numbers alike."""
     return {path.name.partition("_")[0] for path in _migrations().glob("versions/[0-9]*.py")}
 
 
@@ -74,6 +73,6 @@ def alembic_config(url: str) -> Any:
 
 
 def _migrations() -> Path:
-    """Beside the package in a checkout; inside it when installed from a wheel."""
-    installed = Path(__file__).parent / "migrations"
-    return installed if installed.exists() else Path(__file__).parents[2] / "migrations"
+    """Locate the migrations: inside an installed package, beside it in a checkout."""
+    inside = Path(__file__).parent / "migrations"
+    return inside if inside.exists() else Path(__file__).parents[2] / "migrations"

@@ -1,4 +1,4 @@
-"""The tables. What must never be true of a row is a CHECK or an index here, not only a rule above.
+"""The tables. Invariants of rows are CHECKs and indexes here, not only rules of the code.
 
 Only plain columns are indexed: alembic leaves expression indexes out of a SQLite migration.
 """
@@ -13,7 +13,7 @@ from service.domain.attempt import FailureKind, Stage
 from service.domain.job import ACTIVE, FINAL, JobState
 from service.domain.models.tuning import Profile
 from service.domain.webhook import DeliveryState
-from service.store.columns import Id, Instant, Json, words
+from service.store.columns import Id, Instant, Json, str_enum
 
 SQLModel.metadata.naming_convention = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -28,8 +28,8 @@ def _in(states: frozenset[JobState]) -> str:
     return "state IN (" + ", ".join(f"'{state}'" for state in sorted(states)) + ")"
 
 
-# Word for word the same in the indexes and in the queries that use them: SQLite takes a partial
-# index only where it can see its condition, which it cannot in a bound parameter.
+# Literally the same in indexes and queries: SQLite uses a partial index only where a query repeats
+# its condition, which a bound parameter hides.
 QUEUED = "state = 'queued'"
 ACTIVE_STATES = _in(ACTIVE)
 PENDING = "state = 'pending'"
@@ -44,7 +44,7 @@ def _partial(name: str, *columns: str, where: str, unique: bool = False) -> sa.I
 
 
 class KeyRow(SQLModel, table=True):
-    """An API key: what is stored opens nothing."""
+    """An API key, stored as a hash."""
 
     __tablename__ = "keys"
 
@@ -53,18 +53,18 @@ class KeyRow(SQLModel, table=True):
     prefix: str = Field(max_length=16, unique=True)
     secret_hash: bytes = Field(sa_type=sa.LargeBinary(32))
     admin: bool = False
-    queued: int = 0  # how many of its jobs are queued: kept, because every submit asks
-    active: int = 0  # how many are starting or running: kept, because every claim asks
-    served: int = Field(default=0, sa_type=sa.BigInteger)  # higher: had its turn more lately
-    # Millionths of a dollar. They stand here, and not beside their sums in the ledger, so that one
-    # UPDATE of one row decides whether a job is within the budget.
+    queued: int = 0  # number of queued jobs: stored, because every submit reads it
+    active: int = 0  # number starting or running: stored, because every claim reads it
+    served: int = Field(default=0, sa_type=sa.BigInteger)  # its last turn; higher: later
+    # Millionths of a dollar. Stored here as well as in the ledger, so that one UPDATE of one row
+    # decides whether a job is within the budget.
     budget_microusd: int | None = Field(default=None, sa_type=sa.BigInteger)
     spent_microusd: int = Field(default=0, sa_type=sa.BigInteger)  # in `spent_month`
     spent_month: int = 0  # of price.month_of
     reserved_microusd: int = Field(default=0, sa_type=sa.BigInteger)  # estimates of open jobs
     created_at: datetime = Field(sa_type=Instant)
     revoked_at: datetime | None = Field(default=None, sa_type=Instant)
-    # Signs what is sent to the `webhook_url` of its jobs; made when one is first asked for.
+    # Signs deliveries to the `webhook_url` of its jobs; created on first use.
     secret: bytes | None = Field(default=None, sa_type=sa.LargeBinary)
     old_secret: bytes | None = Field(default=None, sa_type=sa.LargeBinary)
     old_secret_until: datetime | None = Field(default=None, sa_type=Instant)
@@ -78,26 +78,26 @@ class KeyRow(SQLModel, table=True):
 
 
 class JobRow(SQLModel, table=True):
-    """One video someone asked for."""
+    """A job: one requested video."""
 
     __tablename__ = "jobs"
 
     id: str = Field(sa_type=Id, primary_key=True)
     key_id: str = Field(sa_type=Id, foreign_key="keys.id")
-    state: JobState = Field(sa_type=words(JobState, "state"))
+    state: JobState = Field(sa_type=str_enum(JobState, "state"))
     priority: int = 1  # 0 is first
     model: str = Field(max_length=64)
     request: dict[str, Any] = Field(sa_type=Json)
-    profile: Profile = Field(default=Profile.FULL, sa_type=words(Profile, "profile"))
+    profile: Profile = Field(default=Profile.FULL, sa_type=str_enum(Profile, "profile"))
     fallbacks: list[dict[str, Any]] | None = Field(default=None, sa_type=Json)
     fell_back: list[dict[str, Any]] | None = Field(default=None, sa_type=Json)
     user_metadata: dict[str, Any] = Field(sa_type=Json)
-    # Of what is kept for it under `inputs/`; 0 once that is gone.
+    # Of its stored inputs, under `inputs/`; 0 once they are deleted.
     input_bytes: int = Field(
         default=0, sa_type=sa.BigInteger, sa_column_kwargs={"server_default": "0"}
     )
 
-    stage: Stage | None = Field(default=None, sa_type=words(Stage, "stage"))
+    stage: Stage | None = Field(default=None, sa_type=str_enum(Stage, "stage"))
     stage_detail: str | None = Field(default=None, max_length=200)
     progress: float = 0.0
     attempt_progress: float = Field(default=0.0, sa_column_kwargs={"server_default": "0"})
@@ -127,7 +127,9 @@ class JobRow(SQLModel, table=True):
     rate_source: str | None = Field(default=None, max_length=120)
     rate_gpu: str | None = Field(default=None, max_length=64)
     usd_per_second: float | None = None
-    error_kind: FailureKind | None = Field(default=None, sa_type=words(FailureKind, "error_kind"))
+    error_kind: FailureKind | None = Field(
+        default=None, sa_type=str_enum(FailureKind, "error_kind")
+    )
     error_code: str | None = Field(default=None, max_length=64)
     error_message: str | None = Field(default=None, max_length=2000)
 
@@ -152,7 +154,7 @@ class JobRow(SQLModel, table=True):
         ),
         sa.CheckConstraint("state <> 'succeeded' OR result IS NOT NULL", name="success_has_result"),
         sa.CheckConstraint("state <> 'failed' OR error_kind IS NOT NULL", name="failure_has_kind"),
-        # The last two are in it so that SQLite finds what it checks without the row.
+        # The last two columns let SQLite check its conditions without the row.
         _partial(
             "ix_jobs_claim",
             *("model", "key_id", "priority", "run_at", "id", "state", "start_deadline_at"),
@@ -173,10 +175,9 @@ class JobRow(SQLModel, table=True):
 
 
 class LabelRow(SQLModel, table=True):
-    """One label of a job's metadata, in the order in which lists look for it.
+    """One label of a job's metadata, indexed for lists.
 
-    Written with its job and deleted with it; it has no foreign key, which would need an index of
-    its own.
+    Inserted and deleted with its job; without a foreign key, which would need an index of its own.
     """
 
     __tablename__ = "labels"
@@ -190,7 +191,7 @@ class LabelRow(SQLModel, table=True):
 
 
 class AttemptRow(SQLModel, table=True):
-    """One numbered try. The database itself forbids two open ones for a job."""
+    """One numbered attempt. A unique index forbids two open ones for a job."""
 
     __tablename__ = "attempts"
 
@@ -207,7 +208,9 @@ class AttemptRow(SQLModel, table=True):
     heartbeat_at: datetime | None = Field(default=None, sa_type=Instant)
     ended_at: datetime | None = Field(default=None, sa_type=Instant)
     outcome: str | None = Field(default=None, max_length=16)
-    error_kind: FailureKind | None = Field(default=None, sa_type=words(FailureKind, "error_kind"))
+    error_kind: FailureKind | None = Field(
+        default=None, sa_type=str_enum(FailureKind, "error_kind")
+    )
     error_detail: str | None = Field(default=None, max_length=2000)
     gpu_ms: int = Field(default=0, sa_type=sa.BigInteger)
     cost_microusd: int = Field(default=0, sa_type=sa.BigInteger)
@@ -222,9 +225,9 @@ class AttemptRow(SQLModel, table=True):
 
 
 class LedgerRow(SQLModel, table=True):
-    """What a key's jobs of one model took on one kind of GPU in one day; jobs count when they end.
+    """Sums per key, day, model and GPU; a job counts on the day it ends.
 
-    Never purged, so that sums stay right when the jobs are gone.
+    Never purged, so that sums outlast the jobs.
     """
 
     __tablename__ = "ledger"
@@ -232,7 +235,7 @@ class LedgerRow(SQLModel, table=True):
     key_id: str = Field(sa_type=Id, primary_key=True, foreign_key="keys.id")
     day: date = Field(primary_key=True)
     model: str = Field(max_length=64, primary_key=True)
-    gpu: str = Field(max_length=64, primary_key=True)  # empty: none, or nobody said which
+    gpu: str = Field(max_length=64, primary_key=True)  # empty: none, or unknown
     jobs: int = Field(sa_type=sa.BigInteger)
     gpu_ms: int = Field(sa_type=sa.BigInteger)
     microusd: int = Field(sa_type=sa.BigInteger)
@@ -241,7 +244,7 @@ class LedgerRow(SQLModel, table=True):
 
 
 class IdempotencyRow(SQLModel, table=True):
-    """A caller's Idempotency-Key and the job it made, written in that job's own transaction."""
+    """A caller's Idempotency-Key and the job it created, inserted in that job's transaction."""
 
     __tablename__ = "idempotency"
 
@@ -272,7 +275,7 @@ class EndpointRow(SQLModel, table=True):
 
 
 class DeliveryRow(SQLModel, table=True):
-    """One event owed to one URL; its id is the `webhook-id`, the same on every try."""
+    """One delivery of an event to a URL; its id is the `webhook-id`, the same on every try."""
 
     __tablename__ = "deliveries"
 
@@ -283,12 +286,12 @@ class DeliveryRow(SQLModel, table=True):
         default=None, sa_type=Id, foreign_key="endpoints.id", ondelete="CASCADE", index=True
     )
     event: str = Field(max_length=40)
-    sequence: int = 0  # tells apart the events of one job that may happen more than once
+    sequence: int = 0  # distinguishes repeated events of one job
     url: str = Field(max_length=2048)
-    host: str = Field(max_length=300)  # of the URL: so that a slow one holds up nobody else
+    host: str = Field(max_length=300)  # of the URL: concurrent tries are limited by it
     snapshot: dict[str, Any] | None = Field(default=None, sa_type=Json)  # the job when it happened
     body: bytes | None = Field(default=None, sa_type=sa.LargeBinary)  # as sent, from the first try
-    state: DeliveryState = Field(sa_type=words(DeliveryState, "state"))
+    state: DeliveryState = Field(sa_type=str_enum(DeliveryState, "state"))
     attempt: int = 0
     fence: int = Field(default=0, sa_type=sa.BigInteger)
     next_at: datetime | None = Field(default=None, sa_type=Instant)
@@ -307,7 +310,7 @@ class DeliveryRow(SQLModel, table=True):
 
 
 class LeaseRow(SQLModel, table=True):
-    """What one process at a time does, and until when it is whose turn."""
+    """A named lease: its holder and when it expires."""
 
     __tablename__ = "turns"
 
@@ -317,12 +320,12 @@ class LeaseRow(SQLModel, table=True):
 
 
 class TimelineRow(SQLModel, table=True):
-    """The service's time as it was last seen, for whoever starts or takes over; one row."""
+    """The service's time when a leader last wrote it; one row."""
 
     __tablename__ = "timeline"
 
     id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     seen_at: datetime = Field(sa_type=Instant)
-    doubts: str = Field(sa_type=sa.Text)  # JSON: microseconds, and until when they are in doubt
+    doubts: str = Field(sa_type=sa.Text)  # JSON: microseconds, and when each doubt ends
 
     __table_args__ = (sa.CheckConstraint("id = 1", name="one_row"),)

@@ -1,4 +1,4 @@
-"""The timeline table, and the moments in other tables that move with the service's time."""
+"""The timeline table, and shifting of the deadlines in other tables."""
 
 import json
 from datetime import datetime, timedelta
@@ -50,16 +50,18 @@ def read(tx: Transaction) -> Timeline | None:
     return Timeline(row["seen_at"], tuple(doubts))
 
 
-def replace(tx: Transaction, known: Timeline | None, new: Timeline) -> bool:
-    """Write `new`; False, and nothing done, where the row is not `known` any more."""
+def replace(tx: Transaction, current: Timeline | None, new: Timeline) -> bool:
+    """Write `new` with an optimistic lock: False if the row is not `current` any more."""
     values = {
         "seen_at": new.seen_at,
         "doubts": json.dumps(
             [(doubt.amount // _MICROSECOND, doubt.until.isoformat()) for doubt in new.doubts]
         ),
     }
-    if known is not None:
-        statement = sa.update(_timeline).where(_timeline.c.seen_at == known.seen_at).values(values)
+    if current is not None:
+        statement = (
+            sa.update(_timeline).where(_timeline.c.seen_at == current.seen_at).values(values)
+        )
         return tx.execute(statement).rowcount == 1
     insert = sqlite.insert if tx.connection.dialect.name == "sqlite" else postgresql.insert
     first = insert(_timeline).values(id=1, **values).on_conflict_do_nothing()
@@ -67,9 +69,8 @@ def replace(tx: Transaction, known: Timeline | None, new: Timeline) -> bool:
 
 
 def move_all(tx: Transaction, by: timedelta, now: datetime) -> None:
-    """Whatever is still to come moves by as much as the clock has jumped, so that it comes after as
-    long as before; `now` is the time before the jump. So do the begins of what is under way, from
-    which its cost is counted."""
+    """Shift all future deadlines, and the starts of open attempts, by a jump of the clock, so that
+    each comes after as long as before. `now` is the time before the jump."""
     moving: list[tuple[sa.Table, Any, tuple[str, ...]]] = [
         (_jobs, _OPEN, _OF_JOBS),
         (_attempts, _attempts.c.ended_at.is_(None), ("created_at", "started_at", "heartbeat_at")),
@@ -80,26 +81,26 @@ def move_all(tx: Transaction, by: timedelta, now: datetime) -> None:
         (_turns, sa.true(), ("until",)),
         (_endpoints, _endpoints.c.failing_since.is_not(None), ("failing_since",)),
     ]
-    for table, which, names in moving:
-        _move(tx, table, names, which, by)
+    for table, condition, names in moving:
+        _move(tx, table, names, condition, by)
 
 
 def move_run_deadlines(tx: Transaction, by: timedelta) -> None:
-    """Time for which nobody was there to hear a worker is not its attempt's."""
+    """Extend the deadlines of active jobs by time in which no worker could report."""
     _move(tx, _jobs, ("run_deadline_at",), sa.text(ACTIVE_STATES), by)
 
 
 def _move(
-    tx: Transaction, table: sa.Table, names: tuple[str, ...], which: Any, by: timedelta
+    tx: Transaction, table: sa.Table, names: tuple[str, ...], condition: Any, by: timedelta
 ) -> None:
-    plain = {name: sa.type_coerce(table.c[name], sa.BigInteger) for name in names}
-    values = {name: column + by // _MICROSECOND for name, column in plain.items()}
-    tx.execute(sa.update(table).where(which).values(values))
+    numbers = {name: sa.type_coerce(table.c[name], sa.BigInteger) for name in names}
+    values = {name: column + by // _MICROSECOND for name, column in numbers.items()}
+    tx.execute(sa.update(table).where(condition).values(values))
 
 
 def newest_ids(tx: Transaction) -> list[str]:
-    """The highest id of each kind that is listed in the order of ids."""
-    found = [
+    """Return the highest job id and delivery id."""
+    ids = [
         tx.execute(sa.select(sa.func.max(table.c.id))).scalar() for table in (_jobs, _deliveries)
     ]
-    return [id_ for id_ in found if id_ is not None]
+    return [id_ for id_ in ids if id_ is not None]

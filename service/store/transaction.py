@@ -1,4 +1,4 @@
-"""A transaction: the connection and the topics that its commit announces."""
+"""A transaction: its connection and the topics announced by its commit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,8 +10,8 @@ from sqlalchemy.sql.base import Executable
 
 @dataclass
 class Transaction:
-    """One unit of work. `notify` names what must be heard about once this is committed; `undo` is
-    done where it is not, before any other work runs."""
+    """One unit of work. `notify` adds a topic to announce after the commit; `undo` callbacks run
+    after a rollback, before any other work."""
 
     connection: sa.Connection
     topics: list[str] = field(default_factory=list)
@@ -21,7 +21,7 @@ class Transaction:
     def execute(self, statement: Executable, values: Any = None) -> sa.CursorResult[Any]:
         result = self.connection.execute(statement, values)
         if not statement.is_select:
-            # A guarded UPDATE that matched nothing has spoiled nothing.
+            # A guarded UPDATE that matched no row wrote nothing.
             self.wrote = self.wrote or result.returns_rows or result.rowcount != 0
         return result
 

@@ -1,1 +1,1 @@
-"""Tell others what happened to their jobs, until they have heard it."""
+"""Webhook deliveries: sent and retried until the receiver accepts them."""

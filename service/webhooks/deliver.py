@@ -1,4 +1,4 @@
-"""One try at one delivery: take it, send it, write down what happened."""
+"""One try at a delivery: lease it, send it, record the outcome."""
 
 import time
 from collections.abc import Callable
@@ -16,17 +16,19 @@ from service.webhooks import sign
 from service.webhooks.timetable import next_try
 
 TIMEOUT = timedelta(seconds=15)
-# Longer than any try can take: whoever holds a delivery for so long has died.
+# Longer than any try can take: a sender with a lease this old has died.
 LEASE = timedelta(seconds=60)
-# An endpoint at which every try failed for so long is given up.
-PATIENCE = timedelta(days=5)
+# An endpoint at which every try failed for so long is disabled.
+MAX_FAILING = timedelta(days=5)
 _GONE = 410
 
 Render = Callable[[Delivery], bytes]
 
 
 @dataclass(frozen=True)
-class _Taken:
+class _Leased:
+    """A leased delivery with its body and signing secrets."""
+
     delivery: Delivery
     body: bytes
     secrets: Secrets
@@ -34,7 +36,7 @@ class _Taken:
 
 @dataclass(frozen=True)
 class Sender:
-    """Makes tries. Threads may share one."""
+    """Makes tries; thread-safe."""
 
     db: Database
     egress: Egress
@@ -43,95 +45,95 @@ class Sender:
     timeout: timedelta = TIMEOUT
 
     def send(self, delivery_id: DeliveryId) -> Try | None:
-        """One try; None when it is not due any more, or somebody else is at it.
+        """Make one try; None if the delivery is not due, or leased by another sender.
 
-        A crash after the request and before the record means that it is sent again: at least
-        once, and always with the same id and body.
+        At-least-once: after a crash between the request and its record it is sent again, with the
+        same id and body.
         """
-        taken = self.db.write(lambda tx: self._take(tx, delivery_id)).result()
-        if taken is None:
+        lease = self.db.write(lambda tx: self._take(tx, delivery_id)).result()
+        if lease is None:
             return None
         failpoint("webhook.taken")
-        made, answer = self._try(taken)
+        outcome, answer = self._try(lease)
         failpoint("webhook.sent")
-        self.db.write(lambda tx: _record(tx, taken.delivery, made, answer)).result()
-        return made
+        self.db.write(lambda tx: _record(tx, lease.delivery, outcome, answer)).result()
+        return outcome
 
-    def _take(self, tx: Transaction, delivery_id: DeliveryId) -> _Taken | None:
+    def _take(self, tx: Transaction, delivery_id: DeliveryId) -> _Leased | None:
         delivery = deliveries.take(tx, delivery_id, now=self.clock(), lease=LEASE)
         if delivery is None:
             return None
         body = delivery.body
         if body is None:
             body = self.render(delivery)
-            deliveries.fix_body(tx, delivery, body)
-        return _Taken(delivery, body, _secrets(tx, delivery))
+            deliveries.set_body(tx, delivery, body)
+        return _Leased(delivery, body, _secrets(tx, delivery))
 
-    def _try(self, taken: _Taken) -> tuple[Try, Answer | None]:
-        """The clock is read for each try: the receiver checks how old the signature is."""
+    def _try(self, lease: _Leased) -> tuple[Try, Answer | None]:
+        """Sign and send. The clock is read for each try, as receivers check the signature's age."""
         now = self.clock()
-        signed = sign.headers(taken.delivery.id, taken.body, taken.secrets.good(now), now)
-        headers = {"Content-Type": "application/json", **signed}
+        signature = sign.headers(lease.delivery.id, lease.body, lease.secrets.signing(now), now)
+        headers = {"Content-Type": "application/json", **signature}
         began = time.perf_counter()
         try:
             answer = self.egress.post(
-                taken.delivery.url, headers=headers, content=taken.body, timeout=self.timeout
+                lease.delivery.url, headers=headers, content=lease.body, timeout=self.timeout
             )
         except TargetRefused:
-            return self._made(began, error="address_refused"), None
-        except TargetFailed as failed:
-            return self._made(began, error=failed.reason), None
-        return self._made(began, status=answer.status), answer
+            return self._outcome(began, error="address_refused"), None
+        except TargetFailed as error:
+            return self._outcome(began, error=error.reason), None
+        return self._outcome(began, status=answer.status), answer
 
-    def _made(self, began: float, *, status: int | None = None, error: str | None = None) -> Try:
-        spent = round((time.perf_counter() - began) * 1000)
-        return Try(at=self.clock(), status=status, error=error, duration_ms=spent)
+    def _outcome(self, began: float, *, status: int | None = None, error: str | None = None) -> Try:
+        duration_ms = round((time.perf_counter() - began) * 1000)
+        return Try(at=self.clock(), status=status, error=error, duration_ms=duration_ms)
 
 
 def _secrets(tx: Transaction, delivery: Delivery) -> Secrets:
-    """The endpoint's own, or those of the key for a URL that only its job names."""
+    """Return the endpoint's secrets, or the key's for a job's own `webhook_url`."""
     if delivery.endpoint_id is None:
         return keys.signing_secrets(tx, delivery.key_id)
     endpoint = endpoints.get(tx, delivery.endpoint_id)
-    assert endpoint is not None, "what is owed to an endpoint goes with it"
+    assert endpoint is not None, "an endpoint's deliveries are deleted with it"
     return endpoint.secrets
 
 
-def _record(tx: Transaction, delivery: Delivery, made: Try, answer: Answer | None) -> None:
-    state, next_at = _verdict(delivery, made, answer)
-    mine = deliveries.settle(tx, delivery, made, state=state, next_at=next_at)
-    if mine and delivery.endpoint_id is not None:
+def _record(tx: Transaction, delivery: Delivery, outcome: Try, answer: Answer | None) -> None:
+    state, next_at = _next_state(delivery, outcome, answer)
+    is_recorded = deliveries.settle(tx, delivery, outcome, state=state, next_at=next_at)
+    if is_recorded and delivery.endpoint_id is not None:
         endpoint = endpoints.get(tx, delivery.endpoint_id)
         if endpoint is not None and endpoint.disabled_at is None:
-            _judge(tx, endpoint, made)
+            _note_outcome(tx, endpoint, outcome)
 
 
-def _verdict(
-    delivery: Delivery, made: Try, answer: Answer | None
+def _next_state(
+    delivery: Delivery, outcome: Try, answer: Answer | None
 ) -> tuple[DeliveryState, datetime | None]:
-    if made.succeeded:
+    if outcome.succeeded:
         return DeliveryState.DELIVERED, None
-    if made.status == _GONE:
+    if outcome.status == _GONE:
         return DeliveryState.DISABLED, None
     next_at = next_try(
-        delivery.attempt + 1, made.at, None if answer is None else answer.retry_after
+        delivery.attempt + 1, outcome.at, None if answer is None else answer.retry_after
     )
     return (DeliveryState.DEAD if next_at is None else DeliveryState.PENDING), next_at
 
 
-def _judge(tx: Transaction, endpoint: Endpoint, made: Try) -> None:
-    """Keep count of an endpoint's failures, and disable it when it is gone."""
-    if made.succeeded:
+def _note_outcome(tx: Transaction, endpoint: Endpoint, outcome: Try) -> None:
+    """Record since when an endpoint fails, and disable it when it is gone."""
+    if outcome.succeeded:
         if endpoint.failing_since is not None:
-            endpoints.note_failing(tx, endpoint.id, None)
+            endpoints.set_failing_since(tx, endpoint.id, None)
         return
-    since = endpoint.failing_since or made.at
-    if made.status == _GONE:
+    since = endpoint.failing_since or outcome.at
+    if outcome.status == _GONE:
         reason = "it answered 410 Gone"
-    elif made.at - since >= PATIENCE:
-        reason = f"every try failed for {PATIENCE.days} days"
+    elif outcome.at - since >= MAX_FAILING:
+        reason = f"every try failed for {MAX_FAILING.days} days"
     else:
-        endpoints.note_failing(tx, endpoint.id, since)
+        endpoints.set_failing_since(tx, endpoint.id, since)
         return
-    endpoints.disable(tx, endpoint.id, now=made.at, reason=reason)
-    deliveries.give_up(tx, endpoint.id)
+    endpoints.disable(tx, endpoint.id, now=outcome.at, reason=reason)
+    deliveries.disable_pending(tx, endpoint.id)

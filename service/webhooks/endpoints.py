@@ -1,4 +1,4 @@
-"""What a customer does with its endpoints: register, rotate, test, enable, remove; and replay."""
+"""Operations on webhook endpoints (register, rotate, test, enable, remove) and replay."""
 
 from datetime import datetime
 
@@ -24,13 +24,13 @@ MAX_PER_KEY = 16
 def register(
     tx: Transaction, key_id: KeyId, url: str, events: tuple[str, ...], now: datetime
 ) -> Endpoint:
-    """A new endpoint with a secret of its own. Raises Conflict for one too many, or a known URL."""
-    keys.hold(tx, key_id)  # so that two at once do not both find room
-    known = endpoints.of_key(tx, key_id)
-    if len(known) >= MAX_PER_KEY:
+    """Register an endpoint. Raises Conflict over the limit, or for a URL that is registered."""
+    keys.lock(tx, key_id)  # so that two at once do not exceed the limit
+    existing = endpoints.of_key(tx, key_id)
+    if len(existing) >= MAX_PER_KEY:
         raise Conflict(f"a key may have {MAX_PER_KEY} endpoints", code="too_many_endpoints")
-    if any(one.url == url for one in known):
-        raise Conflict("this URL is registered already", code="known_endpoint")
+    if any(endpoint.url == url for endpoint in existing):
+        raise Conflict("this URL is already registered", code="known_endpoint")
     endpoint = Endpoint(
         id=EndpointId(ids.new("wep")),
         key_id=key_id,
@@ -44,7 +44,7 @@ def register(
 
 
 def find(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId) -> Endpoint:
-    """Raises NotFound for an endpoint that is not there or not this key's."""
+    """Return an endpoint. Raises NotFound if it does not exist or is not this key's."""
     endpoint = endpoints.get(tx, endpoint_id, key_id=key_id)
     if endpoint is None:
         raise NotFound(f"no webhook endpoint {endpoint_id}")
@@ -52,15 +52,15 @@ def find(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId) -> Endpoint:
 
 
 def rotate(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId, now: datetime) -> Secrets:
-    """A new secret; for a day every delivery is signed by the old one too."""
+    """Create a new secret; for a day deliveries are signed by the old one too."""
     endpoint = find(tx, endpoint_id, key_id)
-    fresh = endpoint.secrets.rotated(now)
-    endpoints.rotate(tx, endpoint, fresh)
-    return fresh
+    secrets = endpoint.secrets.rotated(now)
+    endpoints.rotate(tx, endpoint, secrets)
+    return secrets
 
 
 def enable(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId) -> Endpoint:
-    """Take up a disabled endpoint again. What was given up stays so until it is replayed."""
+    """Enable an endpoint again. Its disabled deliveries stay so until they are replayed."""
     find(tx, endpoint_id, key_id)
     endpoints.enable(tx, endpoint_id)
     return find(tx, endpoint_id, key_id)
@@ -72,9 +72,9 @@ def remove(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId) -> None:
 
 
 def send_test(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId, now: datetime) -> Delivery:
-    """Owe the endpoint an event that says nothing. Raises Conflict when it is disabled."""
+    """Enqueue a test event for an endpoint. Raises Conflict if it is disabled."""
     endpoint = find(tx, endpoint_id, key_id)
-    _refuse_disabled(endpoint)
+    _check_enabled(endpoint)
     delivery = Delivery(
         id=DeliveryId(ids.new("msg")),
         key_id=key_id,
@@ -90,35 +90,35 @@ def send_test(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId, now: date
 
 
 def replay(tx: Transaction, delivery_id: DeliveryId, key_id: KeyId, now: datetime) -> Delivery:
-    """Owe a delivery anew, with its id and body, from the top of the timetable.
+    """Make a delivery pending again, with its id and body and a new series of tries.
 
-    One whose first try is still to come, or is being made, is owed already and stays as it is.
-    Raises Conflict for one whose endpoint is disabled.
+    A pending one without a finished try stays as it is. Raises Conflict if its endpoint is
+    disabled.
     """
     delivery = find_delivery(tx, delivery_id, key_id)
     if delivery.endpoint_id is not None:
-        _refuse_disabled(find(tx, delivery.endpoint_id, key_id))
+        _check_enabled(find(tx, delivery.endpoint_id, key_id))
     if delivery.state is DeliveryState.PENDING and not delivery.tries:
         return delivery
     return deliveries.replay(tx, delivery, now=now)
 
 
 def find_delivery(tx: Transaction, delivery_id: DeliveryId, key_id: KeyId) -> Delivery:
-    """Raises NotFound for a delivery that is not there or not this key's."""
+    """Return a delivery. Raises NotFound if it does not exist or is not this key's."""
     delivery = deliveries.get(tx, delivery_id, key_id=key_id)
     if delivery is None:
         raise NotFound(f"no webhook delivery {delivery_id}")
     return delivery
 
 
-def rotate_own(tx: Transaction, key_id: KeyId, now: datetime) -> Secrets:
-    """The same for what signs for the `webhook_url` of this key's jobs."""
-    fresh = keys.signing_secrets(tx, key_id).rotated(now)
-    keys.keep_secrets(tx, key_id, fresh)
-    return fresh
+def rotate_key_secrets(tx: Transaction, key_id: KeyId, now: datetime) -> Secrets:
+    """Rotate the secret that signs for the `webhook_url` of this key's jobs."""
+    secrets = keys.signing_secrets(tx, key_id).rotated(now)
+    keys.set_signing_secrets(tx, key_id, secrets)
+    return secrets
 
 
-def _refuse_disabled(endpoint: Endpoint) -> None:
+def _check_enabled(endpoint: Endpoint) -> None:
     if endpoint.disabled_at is not None:
         raise Conflict(
             f"the endpoint is disabled: {endpoint.disabled_reason}; enable it first",

@@ -1,10 +1,10 @@
-"""When a delivery is tried again."""
+"""Retry schedule of deliveries."""
 
 import random
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-# The example of Standard Webhooks, 75 hours in all: the wait after the first try, the second, …
+# The waits after each try: the example of Standard Webhooks, 75 hours in all.
 WAITS = (
     timedelta(seconds=5),
     timedelta(minutes=5),
@@ -17,23 +17,23 @@ WAITS = (
     timedelta(hours=24),
 )
 MAX_TRIES = len(WAITS) + 1
-_JITTER = 0.2  # up or down: receivers that failed together are not tried together
-_MAX_WISH = timedelta(hours=24)
+_JITTER = 0.2  # up or down, so that receivers that failed together are not retried together
+_MAX_RETRY_AFTER = timedelta(hours=24)
 
 
 def next_try(attempt: int, now: datetime, retry_after: str | None) -> datetime | None:
-    """When to try again after the failed try number `attempt`, or None when that was the last.
+    """Return when to retry after the failed try number `attempt`; None after the last.
 
-    A receiver may ask for a longer wait than the timetable's, up to a day, never for a shorter one.
+    A receiver's Retry-After may extend the wait, up to a day, but not shorten it.
     """
     if attempt >= MAX_TRIES:
         return None
     wait = WAITS[attempt - 1] * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
-    return now + max(wait, min(_asked(retry_after, now), _MAX_WISH))
+    return now + max(wait, min(_parse_retry_after(retry_after, now), _MAX_RETRY_AFTER))
 
 
-def _asked(retry_after: str | None, now: datetime) -> timedelta:
-    """RFC 9110: seconds, or a date. What is neither asks for nothing."""
+def _parse_retry_after(retry_after: str | None, now: datetime) -> timedelta:
+    """Parse seconds or a date (RFC 9110); zero for anything else."""
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit() and len(text) < 10:
         return timedelta(seconds=int(text))

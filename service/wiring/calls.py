@@ -22,8 +22,8 @@ def calls(settings: Settings, db: Database, artifacts: ArtifactStore) -> Calls |
         cards=cards(settings),
         terms=terms(settings),
         max_active_per_key=settings.max_active_per_key,
-        most=settings.modal_max_containers,
+        max_calls=settings.modal_max_containers,
         api_url=(settings.worker_url or settings.public_url).rstrip("/") or None,
-        patience=timedelta(seconds=settings.running_lease_seconds),
-        start_within=timedelta(seconds=settings.modal_start_seconds),
+        max_silence=timedelta(seconds=settings.running_lease_seconds),
+        max_start=timedelta(seconds=settings.modal_start_seconds),
     )

@@ -8,7 +8,7 @@ from service.deployment import API_INPUTS, call_seconds
 from service.domain.errors import Unavailable
 from service.domain.limits import Limits, max_waits
 from service.domain.models.card import ModelCard
-from service.domain.models.catalog import CARDS, SLATE, _check_accepted, _check_licence
+from service.domain.models.catalog import CARDS, SLATE, check_accepted_names, check_licence
 from service.domain.models.tuning import Tuning
 from service.domain.price import GPUS, MODAL_TABLE, Rates, table_of
 from service.domain.retention import RetentionPolicy
@@ -29,7 +29,7 @@ def cards(settings: Settings) -> dict[str, ModelCard]:
         )
     _check_accepted(settings.accept_licences)
     for name in names:
-        _check_licence(CARDS[name], settings.accept_licences)
+        check_licence(CARDS[name], settings.accept_licences)
     return {name: CARDS[name] for name in names}
 
 

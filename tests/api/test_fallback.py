@@ -83,9 +83,9 @@ def test_every_model_must_be_able_to_make_what_is_asked(world: World) -> None:
 @pytest.mark.parametrize(
     ("ask", "pointer", "words"),
     [
-        ({"models": ["slate", "nope"]}, "/models/1", "no model 'nope' here; there is: slate"),
+        ({"models": ["slate", "nope"]}, "/models/1", "no model 'nope' here; available: slate"),
         ({"models": ["slate"], "model": "slate"}, "", "model or models, not both"),
-        ({"models": ["slate", "slate"]}, "", "models names one twice"),
+        ({"models": ["slate", "slate"]}, "", "models contains a model twice"),
         ({"models": []}, "/models", "at least 1"),
     ],
 )

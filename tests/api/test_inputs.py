@@ -413,7 +413,10 @@ def test_a_mode_that_a_model_has_not_names_those_that_have_it(settings: Settings
         here = client.post("/generate-video", json=ask)
 
     assert error(here) == ("/video", "not_supported")
-    assert here.json()["detail"] == "mochi makes no video over another one; here these do: slate"
+    assert (
+        here.json()["detail"]
+        == "mochi does not support video-to-video; served models that do: slate"
+    )
 
 
 # What is followed.

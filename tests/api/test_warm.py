@@ -51,7 +51,7 @@ def modal(world: World) -> Counting:
         cards={"slate": SLATE},
         terms=make.TERMS,
         max_active_per_key=100,
-        most=2,
+        max_calls=2,
         api_url=None,
     )
     changed = replace(

@@ -290,4 +290,4 @@ def _end_a_job(db: Database, key_id: KeyId, url: str, clock: make.FakeClock) -> 
 
 
 def _owed(db: Database, key_id: KeyId) -> list[Delivery]:
-    return db.read(lambda tx: deliveries.page(tx, key_id, size=1000, wanted=DeliveryFilter()))
+    return db.read(lambda tx: deliveries.page(tx, key_id, size=1000, filters=DeliveryFilter()))

@@ -52,7 +52,7 @@ def test_one_that_is_not_in_the_table_costs_as_the_dearest_and_says_so(reported:
     rate = MODAL.actual("ltx-2b", reported)
 
     assert rate.usd_per_second == MODAL_USD_PER_SECOND["L40S"]
-    assert rate.source.startswith(f"{reported[:40]} has no rate; the dearest for ltx-2b: L40S by")
+    assert rate.source.startswith(f"{reported[:40]} has no rate; the highest for ltx-2b: L40S by")
     assert len(rate.source) <= 120
 
 
@@ -60,7 +60,7 @@ def test_one_that_nobody_named_costs_as_the_dearest_and_says_so() -> None:
     rate = MODAL.actual("ltx-2b", None)
 
     assert rate.usd_per_second == MODAL_USD_PER_SECOND["L40S"]
-    assert rate.source.startswith("no worker named its GPU; the dearest for ltx-2b")
+    assert rate.source.startswith("no worker named its GPU; the highest for ltx-2b")
 
 
 def test_a_model_that_is_unknown_costs_as_the_dearest_of_all() -> None:
@@ -124,6 +124,6 @@ def test_months_follow_each_other_over_a_new_year() -> None:
 def test_a_balance_allows_what_is_left_and_no_more() -> None:
     balance = Balance(budget=10, spent=4, reserved=3)
 
-    assert (balance.left, balance.allows(3), balance.allows(4)) == (3, True, False)
-    assert Balance(budget=1, spent=4).left == 0
-    assert (Balance(None, spent=4).left, Balance(None, spent=4).allows(10**15)) == (None, True)
+    assert (balance.remaining, balance.allows(3), balance.allows(4)) == (3, True, False)
+    assert Balance(budget=1, spent=4).remaining == 0
+    assert (Balance(None, spent=4).remaining, Balance(None, spent=4).allows(10**15)) == (None, True)

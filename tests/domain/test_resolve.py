@@ -107,7 +107,7 @@ def placed(*keyframes: tuple[int, str], card: ModelCard = LTX_2B, **more: Any) -
         **more,
     )
     media = {role: MediaRef(source="url", url=text) for role, text in ask.media_texts.items()}
-    return resolve(ask, card, seed=1, media=media, served=[card])
+    return resolve(ask, card, seed=1, media=media, served_cards=[card])
 
 
 def test_keyframes_keep_the_order_in_which_they_were_named() -> None:
@@ -122,13 +122,13 @@ def test_keyframes_keep_the_order_in_which_they_were_named() -> None:
     [
         ([(41, "a")], {}, "/keyframes/0/frame", "in steps of 8; nearest: 40 or 48"),
         ([(8, "a"), (3, "b")], {}, "/keyframes/1/frame", "nearest: 8"),
-        ([(128, "a")], {}, "/keyframes/0/frame", "of 121 frames it can at 8 to 120"),
-        ([(8, "a"), (8, "b")], {}, "/keyframes/1/frame", "another picture for frame 8"),
+        ([(128, "a")], {}, "/keyframes/0/frame", "128 of 121, only at 8 to 120"),
+        ([(8, "a"), (8, "b")], {}, "/keyframes/1/frame", "another image for frame 8"),
         (
             [(120, "a")],
             {"image": "b", "last_image": "c"},
             "/keyframes/0/frame",
-            "another picture for frame 120",
+            "another image for frame 120",
         ),
         ([(8, "a")], {"video": "b"}, "/video", "not both"),
     ],
@@ -168,11 +168,11 @@ def test_a_mode_that_no_served_model_has_names_one_that_is_not_served() -> None:
     text_only = LTX_2B.model_copy(update={"features": ("text-to-video",)})
 
     with pytest.raises(RequestRefused) as caught:
-        resolve(ask, text_only, seed=1, media=media, served=[text_only])
+        resolve(ask, text_only, seed=1, media=media, served_cards=[text_only])
 
     (error,) = caught.value.errors
     assert (error.pointer, error.code) == ("/image", "not_supported")
-    assert "no model that is served here does; of those that are not, slate" in error.detail
+    assert "no served model does; others that do: slate" in error.detail
 
 
 @given(st.integers(1, 20_000), st.integers(1, 20_000), st.sampled_from([SLATE, LTX_2B]))
@@ -194,7 +194,7 @@ def test_more_prompts_than_segments_are_refused_with_their_number() -> None:
 
     assert "2 segments" in detail
     assert "at most 2" in detail
-    assert "at once" in refusal(SLATE, num_frames=100, prompts=["a", "b"])["/prompts"]
+    assert "one segment" in refusal(SLATE, num_frames=100, prompts=["a", "b"])["/prompts"]
     made = resolve(VideoParams(prompt="x", num_frames=1_000, prompts=["a", "b"]), SLATE, seed=0)
     assert made.prompts == ["a", "b"]
 

@@ -22,7 +22,7 @@ def test_what_is_made_at_once_is_one_segment_and_the_request_itself() -> None:
     (only,) = plan(request, card())
 
     assert only.request == request
-    assert (only.overlap, only.handed_on, only.first, only.last) == (0, 0, True, True)
+    assert (only.overlap, only.next_overlap, only.first, only.last) == (0, 0, True, True)
 
 
 def test_a_model_that_makes_all_lengths_at_once_cuts_nothing() -> None:
@@ -55,7 +55,7 @@ def test_segments_make_up_the_video_exactly(step: int, overlap: int, room: int, 
     assert all(length in model.frames and length <= model.clip_frames for length in lengths)  # type: ignore[operator]
     assert max(lengths) - min(lengths) <= step
     assert [segment.number for segment in segments] == list(range(segments[0].of))
-    assert [segment.handed_on for segment in segments[:-1]] == [
+    assert [segment.next_overlap for segment in segments[:-1]] == [
         segment.overlap for segment in segments[1:]
     ]
     assert all(segment.request.num_frames > segment.overlap for segment in segments)

@@ -32,7 +32,7 @@ from service.domain.retention import RetentionPolicy
 from service.domain.submission import Idempotency
 from service.domain.terms import Terms
 from service.lifecycle import report
-from service.lifecycle.api_keys import allow
+from service.lifecycle.api_keys import set_monthly_budget
 from service.lifecycle.cancel import cancel
 from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
@@ -102,8 +102,8 @@ class Books(RuleBasedStateMachine):
         except BudgetExceeded:
             assert not allowed
         else:
-            assert allowed or accepted.replayed
-            assert not accepted.replayed or self.named[label] == accepted.job.id
+            assert allowed or accepted.is_replay
+            assert not accepted.is_replay or self.named[label] == accepted.job.id
             if named is not None:
                 self.named[label] = accepted.job.id
 
@@ -173,7 +173,7 @@ class Books(RuleBasedStateMachine):
     def give(self, who: int, usd: float | None) -> None:
         budget = None if usd is None else round(usd * 1e6)
         month = month_of(self.clock())
-        make.do(self.db, lambda tx: allow(tx, self.owners[who], budget, month))
+        make.do(self.db, lambda tx: set_monthly_budget(tx, self.owners[who], budget, month))
 
     @rule(seconds=st.sampled_from([1, 10, 31, 61, 86_400, 17 * 86_400]))
     def time_passes(self, seconds: int) -> None:
@@ -230,7 +230,7 @@ class Books(RuleBasedStateMachine):
         return self.db.read(lambda tx: keys.balance(tx, owner, month))
 
     def page(self, owner: KeyId) -> list[Job]:
-        found: list[Job] = self.db.read(lambda tx: jobs.page(tx, owner, size=100, wanted=EVERY))
+        found: list[Job] = self.db.read(lambda tx: jobs.page(tx, owner, size=100, filters=EVERY))
         return found
 
     def teardown(self) -> None:
@@ -265,12 +265,12 @@ def test_without_the_roll_over_an_interleaving_spoils_them(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or else the test above would prove nothing."""
-    counted = keys.count
+    counted = keys.add_to_counters
 
-    def timeless(tx: Any, key_id: KeyId, *, spent: int, month: int, **more: int) -> None:
-        counted(tx, key_id, spent=spent, month=0, **more)
+    def timeless(tx: Any, key_id: KeyId, *, cost: int, month: int, **more: int) -> None:
+        counted(tx, key_id, cost=cost, month=0, **more)
 
-    monkeypatch.setattr(keys, "count", timeless)
+    monkeypatch.setattr(keys, "add_to_counters", timeless)
     db = Database(sqlite_url, lambda topics: None)
     try:
         with pytest.raises(AssertionError):

@@ -18,7 +18,7 @@ from service.domain.retention import RetentionPolicy
 from service.domain.submission import Idempotency
 from service.domain.terms import Terms
 from service.lifecycle import report
-from service.lifecycle.api_keys import allow
+from service.lifecycle.api_keys import set_monthly_budget
 from service.lifecycle.cancel import cancel
 from service.lifecycle.submit import Accepted, submit
 from service.store import keys, moves
@@ -32,7 +32,7 @@ LTX = make.request(model="ltx-2b", num_frames=9)
 
 def give(db: Database, key_id: KeyId, usd: float | None, now: datetime = make.START) -> None:
     budget = None if usd is None else round(usd * DOLLAR)
-    make.do(db, lambda tx: allow(tx, key_id, budget, month_of(now)))
+    make.do(db, lambda tx: set_monthly_budget(tx, key_id, budget, month_of(now)))
 
 
 def send(
@@ -128,7 +128,7 @@ def test_what_a_job_costs_above_its_estimate_counts_against_the_next(
     done = run(db, seconds=130, now=make.START)
 
     assert (done.state, done.actual_usd) == (JobState.SUCCEEDED, 1.3)
-    assert balance(db, key_id).left == 0
+    assert balance(db, key_id).remaining == 0
     with pytest.raises(BudgetExceeded):
         send(db, key_id, 0.01)
 
@@ -167,7 +167,7 @@ def test_a_replay_is_never_refused(db: Database, key_id: KeyId) -> None:
 
     again = send(db, key_id, idempotency=named)
 
-    assert (again.replayed, again.job.id) == (True, first.job.id)
+    assert (again.is_replay, again.job.id) == (True, first.job.id)
 
 
 def test_a_retry_is_a_new_job(db: Database, key_id: KeyId) -> None:
@@ -188,7 +188,7 @@ def test_a_refused_job_leaves_nothing_behind(db: Database, key_id: KeyId) -> Non
     assert db.read(keys.count_queued) == 0
     assert balance(db, key_id).reserved == 0
     give(db, key_id, None)
-    assert not send(db, key_id, idempotency=named).replayed
+    assert not send(db, key_id, idempotency=named).is_replay
 
 
 def test_a_full_queue_is_told_from_an_empty_purse(db: Database, key_id: KeyId) -> None:
@@ -250,7 +250,7 @@ def test_a_budget_that_is_lowered_stops_the_next_job_and_no_other(
 
     give(db, key_id, 1)
 
-    assert balance(db, key_id).left == 0
+    assert balance(db, key_id).remaining == 0
     with pytest.raises(BudgetExceeded):
         send(db, key_id, 0.01)
     assert run(db, seconds=1, now=make.START).state is JobState.SUCCEEDED

@@ -11,7 +11,7 @@ import pytest
 from service.artifacts.files import Files
 from service.domain.artifact import BEGUN_SIGN, lone_prefix
 from service.domain.attempt import Failure, FailureKind, Outcome, Ticket
-from service.domain.call import CallEnd, Look
+from service.domain.call import CallEnd, CallStatus
 from service.domain.errors import Lost, Unavailable
 from service.domain.fallback import Fallback
 from service.domain.ids import JobId, KeyId
@@ -37,7 +37,7 @@ class Played:
 
     def __init__(self) -> None:
         self.sent: list[Ticket] = []
-        self.looks: dict[str, Look] = {}
+        self.looks: dict[str, CallStatus] = {}
         self.canceled: list[str] = []
         self.away = False
 
@@ -47,7 +47,7 @@ class Played:
             raise Unavailable("Modal does not answer")
         return f"fc-{len(self.sent)}"
 
-    def look(self, call_id: str) -> Look:
+    def status(self, call_id: str) -> CallStatus:
         if self.away:
             raise Unavailable("Modal does not answer")
         return self.looks.get(call_id, "alive")
@@ -75,7 +75,7 @@ def calls(db: Database, modal: Played, artifacts: Files) -> Calls:
         cards={"slate": SLATE},
         terms=make.TERMS,
         max_active_per_key=100,
-        most=2,
+        max_calls=2,
         api_url="https://video.example.com",
     )
 
@@ -116,8 +116,8 @@ def test_calls_are_started_while_there_is_room(
 ) -> None:
     sent = [send(db, key_id, clock) for _ in range(3)]
 
-    assert calls.send_some(clock()) == 2
-    assert calls.send_some(clock()) == 0
+    assert calls.start_due(clock()) == 2
+    assert calls.start_due(clock()) == 0
 
     assert [ticket.job_id for ticket in modal.sent] == [job.id for job in sent[:2]]
     assert modal.sent[0].api_url == "https://video.example.com"
@@ -145,7 +145,7 @@ def test_processes_that_look_at_once_take_the_room_once(
 
     calls.tick(clock())
 
-    assert len(modal.sent) == calls.most == 2
+    assert len(modal.sent) == calls.max_calls == 2
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
@@ -159,11 +159,11 @@ def test_the_room_is_counted_by_one_process_at_a_time(
     processes = [replace(calls, db=each) for each in others]
 
     with ThreadPoolExecutor(len(processes)) as pool:
-        started = list(pool.map(lambda each: each.send_some(clock()), processes))
+        started = list(pool.map(lambda each: each.start_due(clock()), processes))
     for each in others:
         each.close()
 
-    assert sum(started) == calls.most == 2
+    assert sum(started) == calls.max_calls == 2
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
@@ -174,10 +174,10 @@ def test_a_process_that_stands_still_while_it_counts_holds_up_no_other(
     with connected(database_url) as still:
         still.exec_driver_sql("SELECT pg_advisory_lock(hashtextextended('calls:slate', 0))")
 
-        assert calls.send_some(clock()) == 0
+        assert calls.start_due(clock()) == 0
         send(db, key_id, clock)
 
-    assert calls.send_some(clock()) == 2
+    assert calls.start_due(clock()) == 2
 
 
 def test_a_cancel_is_said_again_while_nothing_can_be_claimed(
@@ -196,7 +196,7 @@ def test_a_cancel_is_said_again_while_nothing_can_be_claimed(
     def away(now: object) -> int:
         raise Unavailable("as planned")
 
-    monkeypatch.setattr(calls, "send_some", away)
+    monkeypatch.setattr(calls, "start_due", away)
     with pytest.raises(Unavailable):
         calls.tick(clock.advance(31))
 
@@ -208,11 +208,11 @@ def test_a_call_whose_start_was_not_answered_may_begin_or_not_but_only_one_does(
 ) -> None:
     job = send(db, key_id, clock)
     modal.away = True
-    assert calls.send_some(clock()) == 0
+    assert calls.start_due(clock()) == 0
     assert now_of(db, job).state is JobState.QUEUED
 
     modal.away = False
-    calls.send_some(clock.advance(31))
+    calls.start_due(clock.advance(31))
 
     assert now_of(db, job).state is JobState.STARTING
     assert now_of(db, job).max_attempts == 4  # the start that failed is not counted
@@ -230,7 +230,7 @@ def test_a_silent_call_that_is_alive_is_waited_for(
     clock: make.FakeClock,
 ) -> None:
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
 
     for _ in range(19):  # nearly ten minutes of cold start
         rescuer.tick(clock.advance(31))
@@ -250,7 +250,7 @@ def test_a_call_that_never_reached_us_is_believed_by_its_answer(
     tmp_path: Path,
 ) -> None:
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
     (ticket,) = modal.sent
     own = lone_prefix(job.id, ticket.fence, "fc-1")
     make.keep_video(artifacts, tmp_path, own)
@@ -273,7 +273,7 @@ def test_a_failure_that_only_the_call_tells_counts_like_any_other(
     clock: make.FakeClock,
 ) -> None:
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
     modal.looks["fc-1"] = end(modal.sent[0], failure=make.failure(FailureKind.USER))
 
     rescuer.tick(clock.advance(31))
@@ -290,7 +290,7 @@ def test_a_call_that_died_is_a_lost_worker(
     clock: make.FakeClock,
 ) -> None:
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
     begin(db, modal.sent[0], clock)
     modal.looks["fc-1"] = "died"
 
@@ -309,7 +309,7 @@ def test_a_call_whose_answer_has_expired_fails_its_job(
     clock: make.FakeClock,
 ) -> None:
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
     begin(db, modal.sent[0], clock)
     modal.looks["fc-1"] = "unknown"
 
@@ -332,11 +332,11 @@ def test_the_clip_of_a_call_without_an_answer_is_found_by_its_manifest(
     artifacts: Files,
     clock: make.FakeClock,
     tmp_path: Path,
-    look: Look,
+    look: CallStatus,
     begun: bool,
 ) -> None:
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
     (ticket,) = modal.sent
     if begun:
         begin(db, ticket, clock)
@@ -362,7 +362,7 @@ def test_a_platform_that_cannot_be_asked_loses_no_job(
     clock: make.FakeClock,
 ) -> None:
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
     begin(db, modal.sent[0], clock)
     modal.away = True
 
@@ -381,7 +381,7 @@ def test_that_an_older_container_failed_ends_no_job(
     clock: make.FakeClock,
 ) -> None:
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
     first = begin(db, modal.sent[0], clock)
     second = begin(db, modal.sent[0], clock)
     modal.looks["fc-1"] = end(
@@ -406,7 +406,7 @@ def test_the_clip_of_an_older_container_is_the_attempts(
 ) -> None:
     """Its finish was not heard, and its call was run once more meanwhile."""
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
     first = begin(db, modal.sent[0], clock)
     begin(db, modal.sent[0], clock)
     make.keep_video(artifacts, tmp_path, first.artifact_prefix)
@@ -434,7 +434,7 @@ def test_that_a_worker_failed_which_did_not_hear_that_it_had_begun_ends_no_job(
 ) -> None:
     """Another container of its call may have begun, and be at work."""
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
     begin(db, modal.sent[0], clock)
     modal.looks["fc-1"] = end(modal.sent[0], **how)
 
@@ -455,7 +455,7 @@ def test_the_clip_of_a_worker_that_did_not_hear_that_it_had_begun_counts(
     tmp_path: Path,
 ) -> None:
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
     (ticket,) = modal.sent
     begun = begin(db, ticket, clock)  # heard, and its answer lost on the way
     own = lone_prefix(job.id, ticket.fence, "fc-1")
@@ -485,7 +485,7 @@ def test_the_clip_of_such_a_worker_is_found_when_its_answer_is_lost_too(
 ) -> None:
     """Each begin that was heard and not answered is said once more, and moves the fence on."""
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
     for _ in range(begins):
         begun = begin(db, modal.sent[0], clock)
     own = lone_prefix(job.id, modal.sent[0].fence, "fc-1")
@@ -512,7 +512,7 @@ def test_an_answer_whose_bytes_are_others_is_not_adopted(
     content: bytes | None,
 ) -> None:
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
     begun = begin(db, modal.sent[0], clock)
     make.keep_video(artifacts, tmp_path, begun.artifact_prefix)
     artifacts.delete(f"{begun.artifact_prefix}/{name}")
@@ -538,7 +538,7 @@ def test_a_call_that_began_before_an_older_database_was_restored_is_believed_by_
     tmp_path: Path,
 ) -> None:
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
     (ticket,) = modal.sent
     before = now_of(db, job).model_copy(
         update={"fence": ticket.fence + 1, "folder_salt": "0a1b2c3d"}
@@ -567,7 +567,7 @@ def test_bytes_that_lie_elsewhere_are_adopted_from_no_answer(
     begun: bool,
 ) -> None:
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
     (ticket,) = modal.sent
     held = begin(db, ticket, clock) if begun else now_of(db, job)
     own = held.artifact_prefix if begun else lone_prefix(job.id, ticket.fence, "fc-1")
@@ -593,7 +593,7 @@ def test_a_clip_that_was_not_asked_for_is_adopted_from_no_answer(
     clock: make.FakeClock,
 ) -> None:
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
     (ticket,) = modal.sent
     own = lone_prefix(job.id, ticket.fence, "fc-1")
     outcome = outcome_under(now_of(db, job), own)
@@ -617,7 +617,7 @@ def test_calls_that_end_without_a_word_end_their_job(
     job = send(db, key_id, clock)
 
     for _ in range(3 * MAX_LAPSED):
-        calls.send_some(clock())
+        calls.start_due(clock())
         modal.looks |= {f"fc-{n}": end(sent) for n, sent in enumerate(modal.sent, 1)}
         rescuer.tick(clock.advance(31))
 
@@ -658,13 +658,13 @@ def test_a_start_that_can_never_be_judged_gives_its_place_up(
     def refuse(*_: object) -> None:
         raise fault
 
-    monkeypatch.setattr(modal, "look", refuse if of == "call" else lambda _: "died")
+    monkeypatch.setattr(modal, "status", refuse if of == "call" else lambda _: "died")
     monkeypatch.setattr(artifacts, "children", refuse)
-    calls.start_within = timedelta(seconds=60)
+    calls.max_start = timedelta(seconds=60)
     job = send(db, key_id, clock, start_timeout=start_timeout, timeout=timedelta(seconds=30))
 
     for _ in range(MAX_LAPSED * 4):
-        calls.send_some(clock())
+        calls.start_due(clock())
         rescuer.tick(clock.advance(31))
 
     assert now_of(db, job).state is state
@@ -687,9 +687,9 @@ def test_what_cannot_be_judged_may_work_as_long_as_it_was_given(
     def refuse(*_: object) -> None:
         raise fault
 
-    monkeypatch.setattr(modal, "look", refuse)
+    monkeypatch.setattr(modal, "status", refuse)
     working, starting = (send(db, key_id, clock, timeout=timedelta(hours=1)) for _ in range(2))
-    calls.send_some(clock())
+    calls.start_due(clock())
     begin(db, modal.sent[0], clock)
 
     for _ in range(10):  # 52 minutes
@@ -708,12 +708,12 @@ def test_a_job_that_waits_too_long_for_a_gpu_expires_and_its_call_is_stopped(
     clock: make.FakeClock,
 ) -> None:
     job = send(db, key_id, clock, start_timeout=timedelta(seconds=60))
-    calls.send_some(clock())
+    calls.start_due(clock())
 
     rescuer.tick(clock.advance(31))
     assert now_of(db, job).state is JobState.STARTING
     # At once: a job that were queued for a moment would be claimed again.
-    over = calls.look(now_of(db, job), clock.advance(31))
+    over = calls.check(now_of(db, job), clock.advance(31))
 
     assert over == now_of(db, job)
     assert over.state is JobState.EXPIRED
@@ -729,7 +729,7 @@ def test_a_call_that_runs_past_its_jobs_timeout_is_stopped(
     clock: make.FakeClock,
 ) -> None:
     job = send(db, key_id, clock, timeout=timedelta(seconds=20))
-    calls.send_some(clock())
+    calls.start_due(clock())
     begin(db, modal.sent[0], clock)
 
     rescuer.tick(clock.advance(21))
@@ -742,7 +742,7 @@ def test_the_call_of_a_canceled_job_can_be_stopped(
     db: Database, key_id: KeyId, calls: Calls, modal: Played, clock: make.FakeClock
 ) -> None:
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
 
     canceled = make.do(db, lambda tx: cancel(tx, job.id, key_id, clock()))
     calls.stop(canceled, clock())
@@ -762,7 +762,7 @@ def test_calls_that_never_begin_end_their_job(
     job = send(db, key_id, clock)
 
     for _ in range(MAX_LAPSED * 21):
-        calls.send_some(clock())
+        calls.start_due(clock())
         rescuer.tick(clock.advance(31))
 
     failed = now_of(db, job)
@@ -784,9 +784,9 @@ def test_a_platform_that_takes_no_calls_fails_no_job_and_is_left_alone_for_a_whi
     modal.away = True
 
     # However patient we are with calls.
-    calls = replace(calls, patience=timedelta(hours=1))
+    calls = replace(calls, max_silence=timedelta(hours=1))
     for _ in range(3 * 30):
-        calls.send_some(clock.advance(1))
+        calls.start_due(clock.advance(1))
         rescuer.tick(clock())
 
     assert len(modal.sent) == 3
@@ -804,7 +804,7 @@ def test_a_worker_that_cannot_be_heard_is_waited_for_when_it_left_a_sign(
     tmp_path: Path,
 ) -> None:
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
     sign = tmp_path / "sign"
     sign.touch()
     prefix = lone_prefix(job.id, modal.sent[0].fence, "fc-1")
@@ -825,7 +825,7 @@ def test_a_cancel_is_said_again_until_the_call_has_ended(
     db: Database, key_id: KeyId, calls: Calls, modal: Played, clock: make.FakeClock
 ) -> None:
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
     calls.stop(now_of(db, job), clock())
 
     calls.tick(clock.advance(31))
@@ -848,7 +848,7 @@ def test_what_was_given_up_before_a_restart_is_stopped_after_it(
     clock: make.FakeClock,
 ) -> None:
     job = send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
     make.do(db, lambda tx: cancel(tx, job.id, key_id, clock()))
 
     restarted = replace(calls)
@@ -859,7 +859,7 @@ def test_what_was_given_up_before_a_restart_is_stopped_after_it(
 
 def begin(db: Database, ticket: Ticket, clock: make.FakeClock, call_id: str = "fc-1") -> Job:
     """The worker's first act, by the call that the dispatcher noted."""
-    claimed = make.dispatch.Claim(now_of_id(db, ticket.job_id), ticket.token)
+    claimed = Claim(now_of_id(db, ticket.job_id), ticket.token)
     return make.begin(db, claimed, clock(), call_id=call_id)
 
 
@@ -878,7 +878,7 @@ def test_a_call_that_gets_no_gpu_in_time_is_ended_and_the_next_model_is_called(
     calls.tick(clock())
     (first,), starting = modal.sent, now_of(db, job)
 
-    handed_on = calls.look(starting, clock.advance(61))  # alive, and not begun
+    handed_on = calls.check(starting, clock.advance(61))  # alive, and not begun
     assert handed_on is not None
     assert (handed_on.state, handed_on.request.model) == (JobState.QUEUED, "second")
     calls.tick(clock())
@@ -905,7 +905,7 @@ def test_a_call_is_told_in_which_memory_to_work(
     starting = db.read(lambda tx: jobs.get(tx, JobId(first.job_id)))
     assert starting is not None
 
-    calls.look(starting, clock.advance(31))
+    calls.check(starting, clock.advance(31))
     calls.tick(clock())
 
     assert [ticket.profile for ticket in modal.sent] == [Profile.FULL, Profile.SMALL]
@@ -931,7 +931,7 @@ def test_a_model_that_the_platform_refuses_holds_up_no_other(
 
     monkeypatch.setattr(modal, "send", spawned)
 
-    calls.send_some(clock())
+    calls.start_due(clock())
 
     assert [ticket.job_id for ticket in modal.sent] == [other.id]
     assert {now_of(db, job).state for job in refused} == {JobState.QUEUED}
@@ -949,7 +949,7 @@ def test_a_call_whose_bytes_cannot_be_read_holds_up_no_other(
     tmp_path: Path,
 ) -> None:
     unreadable, died = send(db, key_id, clock), send(db, key_id, clock)
-    calls.send_some(clock())
+    calls.start_due(clock())
     modal.looks = {"fc-1": "died", "fc-2": "died"}
     own = lone_prefix(unreadable.id, modal.sent[0].fence, "fc-1")
     make.leave_manifest(artifacts, tmp_path, own, "")

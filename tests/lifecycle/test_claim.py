@@ -103,7 +103,7 @@ def test_the_line_foretells_the_order_of_the_claims(
     for number, priority in submits:
         send(db, owner[number], priority=priority)
 
-    foretold = db.read(lambda tx: in_turn(jobs.waiting(tx), keys.served(tx), NOW))
+    foretold = db.read(lambda tx: in_turn(jobs.waiting(tx), keys.last_turns(tx), NOW))
     claimed = [make.claim(db, NOW).job.id for _ in submits]
 
     assert claimed == [job.id for job in foretold]
@@ -125,4 +125,4 @@ def test_what_is_active_is_counted_right(db: Database, key_id: KeyId, state: Job
 
     assert make.claim(db, NOW, max_active=1) is not None
     running = JobFilter(states=(JobState.STARTING,))
-    assert len(db.read(lambda tx: jobs.page(tx, key_id, size=9, wanted=running))) == 1
+    assert len(db.read(lambda tx: jobs.page(tx, key_id, size=9, filters=running))) == 1

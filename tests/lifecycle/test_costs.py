@@ -112,7 +112,7 @@ def test_a_failure_that_measured_nothing_costs_its_time_at_the_dearest_rate(
 
     assert (job.state, job.gpu_seconds) == (JobState.FAILED, 20)
     assert round(job.actual_usd * 1e6) == 20 * L40S  # A10 and L40S run it
-    assert job.rate_source.startswith("no worker named its GPU; the dearest for ltx-2b: L40S")
+    assert job.rate_source.startswith("no worker named its GPU; the highest for ltx-2b: L40S")
 
 
 def test_a_success_that_named_no_gpu_is_never_silently_free(
@@ -139,7 +139,7 @@ def test_a_container_that_died_in_between_counts_as_well(
 ) -> None:
     claimed, first = begin(db, key_id, clock)
     told = Progress(stage="generate", fraction=0.5)
-    make.do(db, lambda tx: moves.beat(tx, first, told, now=clock(), lease=make.LEASE))
+    make.do(db, lambda tx: moves.heartbeat(tx, first, told, now=clock(), lease=make.LEASE))
     clock.advance(30)
     second = make.begin(db, claimed, clock(), call_id=call(claimed))
 
@@ -170,7 +170,9 @@ def test_an_attempt_that_was_given_back_costs_what_its_worker_measured(
 
     queued = make.do(
         db,
-        lambda tx: report.release(tx, told, fence=job.fence, terms=TERMS, now=later, spent=spent),
+        lambda tx: report.release(
+            tx, told, fence=job.fence, terms=TERMS, now=later, gpu_time=spent
+        ),
     )
 
     assert (queued.state, queued.gpu_seconds) == (JobState.QUEUED, 2)

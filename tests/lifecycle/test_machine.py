@@ -119,7 +119,7 @@ class Machine(RuleBasedStateMachine):
                 tx,
                 make.credentials(held[0]),
                 fence=held[1].fence,
-                told=told,
+                update=told,
                 lease=make.LEASE,
                 now=self.clock(),
             ),
@@ -219,7 +219,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 5))
     def cancel(self, number: int) -> None:
-        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, wanted=JobFilter()))
+        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, filters=JobFilter()))
         if page:
             job = page[number % len(page)]
             make.do(self.db, lambda tx: cancel(tx, job.id, self.key_id, self.clock()))
@@ -233,7 +233,7 @@ class Machine(RuleBasedStateMachine):
     def every_move_was_legal_and_final_is_final(self) -> None:
         if not hasattr(self, "key_id"):
             return
-        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, wanted=JobFilter()))
+        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, filters=JobFilter()))
         for job in page:
             before = self.seen.get(job.id, JobState.QUEUED)
             # Between two looks a job may have made several moves, but none out of a final state.
@@ -248,7 +248,7 @@ class Machine(RuleBasedStateMachine):
     def what_is_kept_of_each_key_is_counted_right(self) -> None:
         if not hasattr(self, "key_id"):
             return
-        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, wanted=JobFilter()))
+        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, filters=JobFilter()))
         states = Counter(job.state for job in page)
         counted = "SELECT queued, active FROM keys"
         kept = self.db.read(lambda tx: tx.connection.exec_driver_sql(counted).one())
@@ -261,9 +261,9 @@ class Machine(RuleBasedStateMachine):
     def every_end_is_owed_once_and_no_other(self) -> None:
         if not hasattr(self, "key_id"):
             return
-        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, wanted=JobFilter()))
+        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, filters=JobFilter()))
         every = DeliveryFilter()
-        owed = self.db.read(lambda tx: deliveries.page(tx, self.key_id, size=500, wanted=every))
+        owed = self.db.read(lambda tx: deliveries.page(tx, self.key_id, size=500, filters=every))
         ended = {(job.id, f"job.{job.state}") for job in page if job.state.final}
         assert sorted((one.job_id, one.event) for one in owed) == sorted(ended)
 
@@ -271,7 +271,7 @@ class Machine(RuleBasedStateMachine):
     def no_job_has_two_open_attempts_and_only_an_active_one_has_one(self) -> None:
         if not hasattr(self, "key_id"):
             return
-        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, wanted=JobFilter()))
+        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, filters=JobFilter()))
         opened = "SELECT job_id FROM attempts WHERE ended_at IS NULL"
         found = self.db.read(lambda tx: tx.connection.exec_driver_sql(opened).scalars().all())
         assert sorted(found) == sorted(job.id for job in page if job.state in ACTIVE)
@@ -280,7 +280,7 @@ class Machine(RuleBasedStateMachine):
     def starts_that_nobody_began_are_bounded(self) -> None:
         if not hasattr(self, "key_id"):
             return
-        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, wanted=JobFilter()))
+        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, filters=JobFilter()))
         lapsed = "SELECT job_id, model FROM attempts WHERE outcome = 'lapsed'"
         found = self.db.read(lambda tx: tx.connection.exec_driver_sql(lapsed).all())
         counts = Counter((job_id, model) for job_id, model in found)
@@ -296,7 +296,7 @@ class Machine(RuleBasedStateMachine):
     def models_take_over_in_their_order_and_once(self) -> None:
         if not hasattr(self, "key_id"):
             return
-        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, wanted=JobFilter()))
+        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, filters=JobFilter()))
         for job in page:
             turns = [*(left.model for left in job.fell_back), job.request.model]
             assert turns == sorted(turns, key=MODELS.index)

@@ -31,7 +31,7 @@ def progress(db: Database, claimed: Claim, fence: int) -> Job:
     job: Job = make.do(
         db,
         lambda tx: report.progress(
-            tx, make.credentials(claimed), fence=fence, told=told, lease=make.LEASE, now=NOW
+            tx, make.credentials(claimed), fence=fence, update=told, lease=make.LEASE, now=NOW
         ),
     )
     return job
@@ -73,7 +73,7 @@ def test_the_straight_way(db: Database, claimed: Claim) -> None:
     done = finish(db, claimed, begun)
 
     assert (done.state, done.progress, done.fence) == (JobState.SUCCEEDED, 1.0, begun.fence)
-    assert done.expires_at == NOW + make.TERMS.keeping.clips
+    assert done.expires_at == NOW + make.TERMS.retention.clips
     ended = db.read(lambda tx: attempts.get(tx, done.id, 1))
     assert ended.outcome == "succeeded"
 
@@ -153,7 +153,7 @@ def test_a_worker_cannot_report_what_was_not_asked_for(
     begun = make.begin(db, claimed, NOW)
     other = begun.model_copy(update={"request": make.request(**change)})
 
-    with pytest.raises(RequestRefused, match="the job asks for"):
+    with pytest.raises(RequestRefused, match="as requested"):
         finish(db, claimed, other)
 
 

@@ -321,7 +321,7 @@ def test_a_wish_that_is_not_heard_becomes_a_cancel(
         told = Progress(stage="generate", fraction=0.1)
         heard = make.do(
             db,
-            lambda tx, job=heard, told=told: moves.beat(
+            lambda tx, job=heard, told=told: moves.heartbeat(
                 tx, job, told, now=clock(), lease=make.LEASE
             ),
         )
@@ -347,9 +347,9 @@ def test_a_heartbeat_between_judgement_and_sentence_saves_the_job(
     judged = now_of(db, running)
     told = Progress(stage="generate", fraction=0.1)
     later = clock.advance(31)
-    make.do(db, lambda tx: moves.beat(tx, judged, told, now=later, lease=make.LEASE))
+    make.do(db, lambda tx: moves.heartbeat(tx, judged, told, now=later, lease=make.LEASE))
 
-    assert rescuer._move(judged, rescuer._lapsed(judged, later)) is False
+    assert rescuer._move(judged, rescuer._lease_expired(judged, later)) is False
     assert now_of(db, running).state is JobState.RUNNING
 
 
@@ -372,7 +372,7 @@ def test_a_heartbeat_after_the_clock_was_set_back_keeps_its_job(
 ) -> None:
     clock.advance(-3600)
     told = Progress(stage="generate", fraction=0.1)
-    make.do(db, lambda tx: moves.beat(tx, running, told, now=clock(), lease=make.LEASE))
+    make.do(db, lambda tx: moves.heartbeat(tx, running, told, now=clock(), lease=make.LEASE))
 
     rescuer.tick(clock())
 

@@ -222,7 +222,7 @@ def test_what_is_still_owed_is_never_forgotten(
 
     retention.tick(clock())
 
-    found = db.read(lambda tx: deliveries.page(tx, key_id, size=9, wanted=DeliveryFilter()))
+    found = db.read(lambda tx: deliveries.page(tx, key_id, size=9, filters=DeliveryFilter()))
     assert [one.event for one in found] == ["job.canceled"]
     assert now_of(db, job) is None
 

@@ -29,7 +29,7 @@ def test_the_same_name_and_request_make_one_job(db: Database, key_id: KeyId) -> 
     first = send(db, key_id, idempotency=NAMED)
     again = send(db, key_id, idempotency=NAMED)
 
-    assert (first.replayed, again.replayed) == (False, True)
+    assert (first.is_replay, again.is_replay) == (False, True)
     assert again.job == first.job
 
 
@@ -38,7 +38,7 @@ def test_a_hundred_equal_submits_at_once_make_one_job(db: Database, key_id: KeyI
         answers = list(pool.map(lambda _: send(db, key_id, idempotency=NAMED), range(100)))
 
     assert len({answer.job.id for answer in answers}) == 1
-    assert sum(not answer.replayed for answer in answers) == 1
+    assert sum(not answer.is_replay for answer in answers) == 1
 
 
 def test_the_same_name_with_another_request_is_refused(db: Database, key_id: KeyId) -> None:
@@ -51,8 +51,8 @@ def test_the_same_name_with_another_request_is_refused(db: Database, key_id: Key
 def test_two_keys_may_use_the_same_name(db: Database, key_id: KeyId) -> None:
     stranger, _ = make.key(db)
 
-    assert not send(db, key_id, idempotency=NAMED).replayed
-    assert not send(db, stranger, idempotency=NAMED).replayed
+    assert not send(db, key_id, idempotency=NAMED).is_replay
+    assert not send(db, stranger, idempotency=NAMED).is_replay
 
 
 def test_a_name_is_forgotten_in_time(db: Database, key_id: KeyId) -> None:
@@ -83,7 +83,7 @@ def test_a_refused_job_leaves_its_name_free(db: Database, key_id: KeyId) -> None
     with pytest.raises(QueueFull):
         send(db, key_id, idempotency=NAMED, limits=Limits(max_queued_per_key=0))
 
-    assert not send(db, key_id, idempotency=NAMED).replayed
+    assert not send(db, key_id, idempotency=NAMED).is_replay
 
 
 def together(db: Database, asked: list[Submission], limits: Limits) -> list[Answer]:
@@ -131,7 +131,7 @@ def test_without_room_nothing_new_is_taken_at_once_or_alone(db: Database, key_id
 
 def word(answer: Answer) -> str:
     if isinstance(answer, Accepted):
-        return "replayed" if answer.replayed else "new"
+        return "replayed" if answer.is_replay else "new"
     return type(answer).__name__
 
 

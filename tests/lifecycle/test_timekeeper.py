@@ -51,7 +51,7 @@ class Machine:
 
     def tick(self) -> bool:
         self.pass_by(1)
-        return self.keeper.leads()
+        return self.keeper.is_leading()
 
     def set_clock(self, seconds: float) -> None:
         """The machine's clock jumps, and the next tick sees it."""
@@ -251,7 +251,7 @@ def test_nothing_is_deleted_within_hours_of_a_jump(
 
     def purge() -> list[str]:
         assert machine.tick()
-        retention.tick(machine.keeper.certain(machine.clock()))
+        retention.tick(machine.keeper.certain_time(machine.clock()))
         return artifacts.children(f"jobs/{job.id}")
 
     machine.set_clock(8 * DAY)
@@ -273,13 +273,13 @@ def test_a_clock_that_jumps_and_comes_back_changes_nothing(
     machine.set_clock(-8 * DAY)
     machine.pass_by(PATIENCE.total_seconds())
     assert machine.tick()
-    retention.tick(machine.keeper.certain(machine.clock()))
+    retention.tick(machine.keeper.certain_time(machine.clock()))
 
     assert machine.clock() == machine.wall()
     assert len(artifacts.children(f"jobs/{job.id}")) == 1
     machine.pass_by(7 * DAY)
     machine.tick()
-    retention.tick(machine.keeper.certain(machine.clock()))
+    retention.tick(machine.keeper.certain_time(machine.clock()))
     assert artifacts.children(f"jobs/{job.id}") == []
 
 
@@ -292,14 +292,14 @@ def test_a_machine_that_boots_with_a_wrong_clock_deletes_nothing(
     later = Machine(db, make.FakeClock(machine.wall.now + timedelta(days=40)))
     assert not later.tick()
     assert later.tick()
-    Retention(db, artifacts, RetentionPolicy()).tick(later.keeper.certain(later.clock()))
+    Retention(db, artifacts, RetentionPolicy()).tick(later.keeper.certain_time(later.clock()))
 
     assert len(artifacts.children(f"jobs/{job.id}")) == 2
     # Nor when it is started once more.
     third = Machine(db, make.FakeClock(later.wall.now + timedelta(seconds=3)))
     third.tick()
     assert third.tick()
-    assert third.keeper.certain(third.clock()) < machine.clock() + timedelta(hours=1)
+    assert third.keeper.certain_time(third.clock()) < machine.clock() + timedelta(hours=1)
 
 
 @pytest.mark.parametrize("away", [HOUR, -HOUR])
@@ -448,7 +448,7 @@ def test_a_clock_whose_deadlines_could_not_be_moved_stays_as_it_was(
     sa.event.listen(db._engine, "commit", broken)
 
     with pytest.raises(OSError, match="full"):
-        machine.keeper.leads()
+        machine.keeper.is_leading()
 
     assert machine.clock() == before
 
@@ -473,7 +473,7 @@ def test_work_that_runs_again_before_the_deadlines_move_sees_the_time_before(
     held = db.write(hold)
     begun.wait()
     looked = db.write(look)
-    moving = Thread(target=machine.keeper.leads)
+    moving = Thread(target=machine.keeper.is_leading)
     moving.start()
     while db._writer._queue.qsize() < 2:
         moving.join(0.01)

@@ -26,7 +26,7 @@ def get(db: Database, job: Job) -> Job:
 
 @pytest.fixture
 def alone(db: Database) -> Unserved:
-    return Unserved(db, SECOND, shared=False)
+    return Unserved(db, SECOND, is_shared=False)
 
 
 def test_a_waiting_job_goes_to_the_next_of_its_models(
@@ -66,7 +66,7 @@ def test_without_another_model_it_fails_and_its_webhook_is_owed(
     assert len(owed) == 3
     assert get(db, kept).state is JobState.QUEUED
     assert db.read(keys.count_queued) == 1
-    (told,) = [record for record in caplog.records if "served no more" in record.message]
+    (told,) = [record for record in caplog.records if "no longer served" in record.message]
     assert told.__dict__["fields"] == {"model": "first", "jobs": 3, "became": "failed"}
 
 
@@ -84,12 +84,12 @@ def test_a_job_that_runs_is_let_end(
 def test_of_several_services_one_that_serves_the_model_is_enough(
     db: Database, key_id: KeyId, clock: make.FakeClock
 ) -> None:
-    fresh, other = (Unserved(db, terms, shared=True) for terms in (SECOND, ALL))
+    fresh, other = (Unserved(db, terms, is_shared=True) for terms in (SECOND, ALL))
     job = send(db, key_id, models=("first",))
 
     for _ in range(30):
         for process in (fresh, other):
-            process.say_what_is_served(clock())
+            process.announce_models(clock())
         assert fresh.tick(clock.advance(60)) == 0
 
     assert get(db, job).state is JobState.QUEUED
@@ -98,14 +98,14 @@ def test_of_several_services_one_that_serves_the_model_is_enough(
 def test_services_are_restarted_one_after_another(
     db: Database, key_id: KeyId, clock: make.FakeClock
 ) -> None:
-    other, fresh = (Unserved(db, terms, shared=True) for terms in (ALL, SECOND))
-    other.say_what_is_served(clock())
+    other, fresh = (Unserved(db, terms, is_shared=True) for terms in (ALL, SECOND))
+    other.announce_models(clock())
     job = send(db, key_id, models=("first",))
 
     for _ in range(9):  # the other one is away
-        fresh.say_what_is_served(clock())
+        fresh.announce_models(clock())
         assert fresh.tick(clock.advance(60)) == 0
-    Unserved(db, ALL, shared=True).say_what_is_served(clock())
+    Unserved(db, ALL, is_shared=True).announce_models(clock())
     assert fresh.tick(clock.advance(599)) == 0
 
     assert get(db, job).state is JobState.QUEUED
@@ -116,7 +116,7 @@ def test_services_are_restarted_one_after_another(
 def test_a_service_of_a_release_that_does_not_say_what_it_serves_is_waited_for(
     db: Database, key_id: KeyId, clock: make.FakeClock
 ) -> None:
-    fresh = Unserved(db, SECOND, shared=True)
+    fresh = Unserved(db, SECOND, is_shared=True)
     send(db, key_id, models=("first",))
 
     assert fresh.tick(clock()) == 0
@@ -157,11 +157,11 @@ def test_a_file_is_not_looked_at_again_once_there_is_nothing_to_move(
 def test_after_all_were_away_the_first_one_up_waits_for_the_others(
     db: Database, key_id: KeyId, clock: make.FakeClock
 ) -> None:
-    Unserved(db, ALL, shared=True).say_what_is_served(clock())
+    Unserved(db, ALL, is_shared=True).announce_models(clock())
     job = send(db, key_id, models=("first",))
     clock.advance(3600)
 
-    first_up = Unserved(db, SECOND, shared=True)
+    first_up = Unserved(db, SECOND, is_shared=True)
     assert first_up.tick(clock()) == 0
     assert first_up.tick(clock.advance(599)) == 0
     assert get(db, job).state is JobState.QUEUED

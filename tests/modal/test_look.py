@@ -61,7 +61,7 @@ def test_each_end_of_a_call_has_its_own_word(
 ) -> None:
     monkeypatch.setattr(Call, "gives", gives)
 
-    assert dispatcher.look("fc-1") == found
+    assert dispatcher.status("fc-1") == found
 
 
 AWAY = [
@@ -89,10 +89,10 @@ def test_what_tells_of_modal_alone_says_nothing_of_the_call(
     monkeypatch.setattr(Call, "gives", away)
 
     with pytest.raises(Unavailable):
-        dispatcher.look("fc-1")
+        dispatcher.status("fc-1")
 
 
 def test_an_answer_is_read(dispatcher: ModalDispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Call, "gives", ANSWER)
 
-    assert dispatcher.look("fc-1") == CallEnd.model_validate(ANSWER)
+    assert dispatcher.status("fc-1") == CallEnd.model_validate(ANSWER)

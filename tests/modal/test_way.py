@@ -86,7 +86,7 @@ def test_a_connection_that_is_dropped_says_nothing_of_a_call(
 ) -> None:
     with cloud.client(door.url) as client:
         dispatcher = ModalDispatcher("rushes", client=client)
-        assert dispatcher.look("fc-of-nobody") == "unknown"
+        assert dispatcher.status("fc-of-nobody") == "unknown"
 
         door.shut()
 

@@ -111,7 +111,7 @@ def test_progress_never_falls_and_is_whole_only_at_the_end(db: Database, key_id:
         told = Progress(stage="generate", fraction=fraction)
         job = make.do(
             db,
-            lambda tx, job=job, told=told: moves.beat(
+            lambda tx, job=job, told=told: moves.heartbeat(
                 tx, job, told, now=make.START, lease=make.LEASE
             ),
         )
@@ -163,7 +163,7 @@ def test_a_pages_conditions_hold_together(db: Database, key_id: KeyId) -> None:
         return [
             job.id
             for job in db.read(
-                lambda tx: jobs.page(tx, key_id, size=2, wanted=wanted, **more)  # type: ignore[arg-type]
+                lambda tx: jobs.page(tx, key_id, size=2, filters=wanted, **more)  # type: ignore[arg-type]
             )
         ]
 
@@ -179,7 +179,7 @@ def test_a_page_of_several_states_is_one_order(db: Database, key_id: KeyId) -> N
     wanted = JobFilter(states=(JobState.QUEUED, JobState.CANCELED, JobState.FAILED))
 
     def page(**more: object) -> list[str]:
-        read = partial(jobs.page, key_id=key_id, size=3, wanted=wanted, **more)  # type: ignore[arg-type]
+        read = partial(jobs.page, key_id=key_id, size=3, filters=wanted, **more)  # type: ignore[arg-type]
         return [job.id for job in db.read(read)]
 
     assert page() == [job.id for job in made[:2:-1]]
@@ -193,7 +193,7 @@ def test_a_label_is_found_until_its_job_is_deleted(db: Database, key_id: KeyId) 
 
     def page(**labels: str) -> list[str]:
         wanted = JobFilter(metadata=labels)
-        return [job.id for job in db.read(lambda tx: jobs.page(tx, key_id, size=9, wanted=wanted))]
+        return [job.id for job in db.read(lambda tx: jobs.page(tx, key_id, size=9, filters=wanted))]
 
     assert page(a="1") == [one.id, both.id]
     assert page(a="1", b="2") == [both.id]
@@ -238,7 +238,7 @@ def test_every_filter_reads_an_index_in_order(
     def pages(tx: Transaction) -> None:
         sa.event.listen(tx.connection, "before_cursor_execute", explain)
         for after in (None, JobId("job_z")):
-            jobs.page(tx, key_id, size=3, after=after, wanted=wanted)
+            jobs.page(tx, key_id, size=3, after=after, filters=wanted)
         sa.event.remove(tx.connection, "before_cursor_execute", explain)
 
     db.read(pages)
@@ -277,12 +277,12 @@ def test_only_a_queued_job_is_handed_on_and_only_its_new_model_hears_of_it(
         onward = job.model_copy(update={"request": make.request(model="second")})
         event.clear()
 
-        moved = make.do(db, lambda tx: moves.hand_on(tx, job, onward, now=make.START))
+        moved = make.do(db, lambda tx: moves.change_model(tx, job, onward, now=make.START))
 
         assert moved.request.model == "second"
         assert event == ["queue:second", job.id] or event == [job.id, "queue:second"]
         claimed = make.claim(db, make.START, ("second",)).job
-        assert make.do(db, lambda tx: moves.hand_on(tx, claimed, job, now=make.START)) is None
+        assert make.do(db, lambda tx: moves.change_model(tx, claimed, job, now=make.START)) is None
     finally:
         db.close()
 
@@ -290,13 +290,13 @@ def test_only_a_queued_job_is_handed_on_and_only_its_new_model_hears_of_it(
 def test_what_an_attempt_may_still_take_is_told_by_its_own_progress(
     db: Database, key_id: KeyId
 ) -> None:
-    submitted(db, key_id, expected=timedelta(seconds=100))
+    submitted(db, key_id, expected_duration=timedelta(seconds=100))
 
     def run(fraction: float) -> Job:
         running = make.begin(db, make.claim(db, make.START), make.START, call_id=f"c{fraction}")
         told = Progress(stage=Stage.GENERATE, fraction=fraction)
         job: Job = make.do(
-            db, lambda tx: moves.beat(tx, running, told, now=make.START, lease=make.LEASE)
+            db, lambda tx: moves.heartbeat(tx, running, told, now=make.START, lease=make.LEASE)
         )
         return job
 
@@ -306,9 +306,9 @@ def test_what_an_attempt_may_still_take_is_told_by_its_own_progress(
 
     assert (second.progress, second.attempt_progress) == (0.9, 0.25)
     assert second.left_ms == 75_000
-    assert db.read(jobs.busy) == [("slate", 75_000)]
+    assert db.read(jobs.remaining_times) == [("slate", 75_000)]
     # The same call begins again in another container.
-    again = make.do(db, lambda tx: moves.rebegin(tx, second, now=make.START, lease=make.LEASE))
+    again = make.do(db, lambda tx: moves.restart(tx, second, now=make.START, lease=make.LEASE))
     assert again.left_ms == 100_000
 
 

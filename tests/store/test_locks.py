@@ -112,7 +112,7 @@ def calls_of(db: Database, modal: Played, folder: Path, *models: str) -> Calls:
         cards=dict.fromkeys(models, SLATE),
         terms=make.TERMS,
         max_active_per_key=100,
-        most=100,
+        max_calls=100,
         api_url="https://video.example.com",
     )
 
@@ -164,7 +164,7 @@ def test_a_change_of_one_locked_job_holds_up_no_other(db: Database, postgres_url
     order: list[str] = []
 
     def hold(tx: Transaction, number: int) -> bool:
-        return jobs.hold(tx, job_ids[number]) is not None
+        return jobs.get_for_update(tx, job_ids[number]) is not None
 
     with transaction(postgres_url) as holder:
         held = sa.text("SELECT id FROM jobs WHERE id = :id FOR UPDATE")
@@ -229,7 +229,7 @@ def test_a_silent_call_of_a_locked_key_is_not_called_lost(
     calls = calls_of(db, modal, tmp_path, "slate")
     for key_id in (locked, locked, free):
         submit(db, key_id).result(60)
-    assert calls.send_some(make.START) == 3
+    assert calls.start_due(make.START) == 3
     modal.looks = {f"fc-{number}": "died" for number in (1, 2, 3)}
     rescuer = Rescuer(db, Files(tmp_path), make.TERMS, make.LEASE, calls)
 
@@ -250,7 +250,7 @@ def test_jobs_of_other_keys_leave_a_model_that_is_gone_while_one_keys_row_is_loc
     (locked, _), (free, _) = make.key(db), make.key(db)
     for key_id in (locked, locked, free):
         submit(db, key_id).result(60)
-    unserved = Unserved(db, replace(make.TERMS, models=frozenset({"second"})), shared=False)
+    unserved = Unserved(db, replace(make.TERMS, models=frozenset({"second"})), is_shared=False)
 
     with transaction(postgres_url) as holder:
         lock_key(holder, locked)
@@ -282,7 +282,7 @@ def test_calls_of_other_models_are_started_while_one_keys_row_is_locked(
                 return super().send(ticket)
 
         calls = calls_of(db, Faulty(), tmp_path, "slate", "second")
-        assert calls.send_some(make.START) == 1
+        assert calls.start_due(make.START) == 1
         holder.rollback()
 
 
@@ -312,7 +312,7 @@ def test_a_job_that_is_held_is_changed_by_nobody_else(db: Database, postgres_url
     job_id = submit(db, key_id).result(60).job.id  # type: ignore[union-attr]
 
     def change_beside(tx: Transaction) -> str:
-        assert jobs.hold(tx, job_id) is not None
+        assert jobs.get_for_update(tx, job_id) is not None
         with transaction(postgres_url) as other:
             other.exec_driver_sql("SET lock_timeout = '1ms'")
             try:

@@ -117,7 +117,7 @@ def test_a_refused_pooler_is_told_in_one_line_and_nothing_is_left_in_its_session
     for command in (prepare_database, upgrade):
         with pytest.raises(CliError) as refused:
             command(settings)
-        assert "the server's own address and port in RUSHES_DATABASE_URL" in str(refused.value)
+        assert "name the server's own address and port" in str(refused.value)
         assert "\n" not in str(refused.value)
 
     engine = sa.create_engine(url, poolclass=sa.NullPool)

@@ -79,7 +79,7 @@ def until(holds: object) -> None:
 
 
 def drain(courier: Courier) -> None:
-    while courier.begin_some():
+    while courier.start_due():
         pass
 
 
@@ -123,7 +123,7 @@ def test_a_place_is_free_again_after_a_send(
     while len(set(sender.sent)) < 12:
         drain(courier)
         assert time.monotonic() < deadline
-    until(lambda: not courier._at_it)
+    until(lambda: not courier._in_flight)
 
     # What was looked up before it was sent may have been begun once more, and is not due then.
     assert sorted(sender.sent) == sorted(set(sender.sent))
@@ -143,7 +143,7 @@ def test_a_send_that_fails_by_our_own_fault_is_left_alone_for_a_while(
     enqueue(db, key_id, 0, "a.example")
     for _ in range(20):
         drain(courier)
-        until(lambda: not courier._at_it)
+        until(lambda: not courier._in_flight)
     assert len(sender.begun) == 1
 
     moment = time.monotonic()
@@ -162,6 +162,6 @@ def test_a_stop_does_not_wait_for_a_receiver_that_hangs(
 
     courier.stop()
 
-    assert courier._at_it, "it waited until the receiver was done"
+    assert courier._in_flight, "it waited until the receiver was done"
     assert all(t.daemon for t in threading.enumerate() if t.name == "sender")
     sender.release_memory.set()

@@ -27,8 +27,8 @@ from service.store import deliveries, endpoints, jobs, keys, moves
 from service.store.database import Database
 from service.store.transaction import Transaction
 from service.webhooks import endpoints as use
-from service.webhooks.deliver import PATIENCE, Sender
-from service.webhooks.sign import shown
+from service.webhooks.deliver import MAX_FAILING, Sender
+from service.webhooks.sign import encode_secret
 from service.webhooks.timetable import MAX_TRIES
 from tests import make
 from tests.webhooks.receiver import Receiver, body_of
@@ -50,7 +50,7 @@ def registered(db: Database, key_id: KeyId, url: str, *events: str) -> Endpoint:
 
 
 def owed(db: Database, key_id: KeyId) -> list[Delivery]:
-    return db.read(lambda tx: deliveries.page(tx, key_id, size=100, wanted=DeliveryFilter()))
+    return db.read(lambda tx: deliveries.page(tx, key_id, size=100, filters=DeliveryFilter()))
 
 
 def only(db: Database, key_id: KeyId) -> Delivery:
@@ -74,7 +74,7 @@ def test_a_jobs_end_arrives_signed_and_frozen(
 
     (got,) = receiver.got("ok")
     secrets = make.do(db, lambda tx: keys.signing_secrets(tx, key_id))
-    body = Webhook(shown(secrets.present)).verify(body_of(got), got["headers"])
+    body = Webhook(encode_secret(secrets.present)).verify(body_of(got), got["headers"])
     assert body["type"] == "job.canceled"
     assert body["data"]["id"] == job.id
     assert body["data"]["status"] == "canceled"
@@ -214,7 +214,7 @@ def test_an_endpoint_that_fails_for_days_is_disabled_and_one_success_saves_it(
     def fail() -> Endpoint:
         job = canceled(db, key_id, clock())
         (delivery,) = db.read(
-            lambda tx: deliveries.page(tx, key_id, size=1, wanted=DeliveryFilter(job_id=job.id))
+            lambda tx: deliveries.page(tx, key_id, size=1, filters=DeliveryFilter(job_id=job.id))
         )
         sender.send(delivery.id)
         found = db.read(lambda tx: endpoints.get(tx, endpoint.id))
@@ -222,10 +222,10 @@ def test_an_endpoint_that_fails_for_days_is_disabled_and_one_success_saves_it(
         return found
 
     assert fail().failing_since == clock()
-    clock.now += PATIENCE - timedelta(seconds=1)
-    make.do(db, lambda tx: endpoints.note_failing(tx, endpoint.id, None))  # as a success would
+    clock.now += MAX_FAILING - timedelta(seconds=1)
+    make.do(db, lambda tx: endpoints.set_failing_since(tx, endpoint.id, None))  # as a success would
     assert fail().failing_since == clock()
-    clock.now += PATIENCE - timedelta(seconds=1)
+    clock.now += MAX_FAILING - timedelta(seconds=1)
     assert fail().disabled_at is None
     clock.advance(1)
 
@@ -370,7 +370,7 @@ def test_progress_after_a_replay_is_told_by_a_new_delivery(
     def beat(fraction: float) -> None:
         told = Progress(stage="generate", fraction=fraction)
         now = db.read(lambda tx: jobs.get(tx, begun.id))
-        make.do(db, lambda tx: moves.beat(tx, now, told, now=clock(), lease=make.LEASE))
+        make.do(db, lambda tx: moves.heartbeat(tx, now, told, now=clock(), lease=make.LEASE))
 
     beat(0.1)
     send(sender, db, key_id)
@@ -395,14 +395,14 @@ def test_a_heartbeat_survives_deliveries_that_are_gone_again(
     def beat(fraction: float) -> None:
         told = Progress(stage="generate", fraction=fraction)
         now = db.read(lambda tx: jobs.get(tx, begun.id))
-        make.do(db, lambda tx: moves.beat(tx, now, told, now=clock(), lease=make.LEASE))
+        make.do(db, lambda tx: moves.heartbeat(tx, now, told, now=clock(), lease=make.LEASE))
         for one in owed(db, key_id):
             make.do(db, partial(deliver, one.id))
 
     def deliver(delivery_id: DeliveryId, tx: Transaction) -> None:
         taken = deliveries.take(tx, delivery_id, now=clock(), lease=make.LEASE)
         if taken is not None:
-            deliveries.fix_body(tx, taken, b"{}")
+            deliveries.set_body(tx, taken, b"{}")
             made = Try(at=clock(), status=200)
             done = DeliveryState.DELIVERED
             deliveries.settle(tx, taken, made, state=done, next_at=None)

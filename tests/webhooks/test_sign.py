@@ -25,7 +25,9 @@ def test_an_independent_library_accepts_it() -> None:
     secrets = Secrets.new()
     made = sign.headers("msg_1", BODY, [secrets.present], datetime.now(UTC))
 
-    assert Webhook(sign.shown(secrets.present)).verify(BODY, made)["type"] == "job.succeeded"
+    assert (
+        Webhook(sign.encode_secret(secrets.present)).verify(BODY, made)["type"] == "job.succeeded"
+    )
 
 
 @pytest.mark.parametrize("change", ["body", "id", "time", "secret"])
@@ -42,7 +44,7 @@ def test_whatever_is_changed_is_noticed(change: str) -> None:
         secret = Secrets.new().present
 
     with pytest.raises(WebhookVerificationError):
-        Webhook(sign.shown(secret)).verify(body, made)
+        Webhook(sign.encode_secret(secret)).verify(body, made)
 
 
 def test_an_old_signature_is_refused_as_a_replay() -> None:
@@ -50,7 +52,7 @@ def test_an_old_signature_is_refused_as_a_replay() -> None:
     made = sign.headers("msg_1", BODY, [secret], datetime.now(UTC) - timedelta(minutes=6))
 
     with pytest.raises(WebhookVerificationError, match="too old"):
-        Webhook(sign.shown(secret)).verify(BODY, made)
+        Webhook(sign.encode_secret(secret)).verify(BODY, made)
 
 
 def test_while_a_secret_rotates_both_open_it_and_then_only_the_new_one() -> None:
@@ -58,18 +60,18 @@ def test_while_a_secret_rotates_both_open_it_and_then_only_the_new_one() -> None
     before = Secrets.new()
     after = before.rotated(now)
 
-    both = sign.headers("msg_1", BODY, after.good(now), now)
+    both = sign.headers("msg_1", BODY, after.signing(now), now)
     for secret in (before.present, after.present):
-        Webhook(sign.shown(secret)).verify(BODY, both)
+        Webhook(sign.encode_secret(secret)).verify(BODY, both)
 
-    one = sign.headers("msg_1", BODY, after.good(now + timedelta(hours=25)), now)
-    Webhook(sign.shown(after.present)).verify(BODY, one)
+    one = sign.headers("msg_1", BODY, after.signing(now + timedelta(hours=25)), now)
+    Webhook(sign.encode_secret(after.present)).verify(BODY, one)
     with pytest.raises(WebhookVerificationError):
-        Webhook(sign.shown(before.present)).verify(BODY, one)
+        Webhook(sign.encode_secret(before.present)).verify(BODY, one)
 
 
 def test_a_secret_is_shown_as_the_standard_says() -> None:
-    shown = sign.shown(Secrets.new().present)
+    shown = sign.encode_secret(Secrets.new().present)
 
     assert shown.startswith("whsec_")
     assert 24 <= len(base64.b64decode(shown.removeprefix("whsec_"))) <= 64

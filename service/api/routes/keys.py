@@ -14,7 +14,7 @@ from service.domain.ids import KeyId
 from service.domain.key import new_key, new_secret
 from service.domain.price import Balance, microusd, month_of
 from service.domain.text import Text
-from service.lifecycle.api_keys import allow, revoke
+from service.lifecycle.api_keys import revoke, set_monthly_budget
 from service.log import Log
 from service.store import keys
 from service.store.transaction import Transaction

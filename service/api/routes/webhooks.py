@@ -23,7 +23,7 @@ from service.domain.event import DEFAULT_EVENTS, EventKind
 from service.domain.webhook import DeliveryFilter, DeliveryState
 from service.store import deliveries, endpoints, keys
 from service.webhooks import endpoints as use
-from service.webhooks.sign import shown
+from service.webhooks.sign import encode_secret
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
 

@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field
 
 from service.domain.webhook import Delivery, DeliveryState, Endpoint, Secrets, Try
-from service.webhooks.sign import shown
+from service.webhooks.sign import encode_secret
 
 
 class WebhookEndpoint(BaseModel):
@@ -57,10 +57,10 @@ class WebhookSecret(BaseModel):
 
     @classmethod
     def from_domain(cls, secrets: Secrets, now: datetime) -> Self:
-        old = secrets.old if len(secrets.good(now)) > 1 else None
+        old = secrets.old if len(secrets.signing(now)) > 1 else None
         return cls(
-            secret=shown(secrets.present),
-            old_secret=None if old is None else shown(old),
+            secret=encode_secret(secrets.present),
+            old_secret=None if old is None else encode_secret(old),
             old_secret_until=None if old is None else secrets.old_until,
         )
 

@@ -1,4 +1,4 @@
-"""A model's plain facts: what it can make, what it needs, what it costs, who may use it."""
+"""Model cards: abilities, hardware, speed and licence of each model."""
 
 from math import ceil, floor
 from typing import Literal
@@ -24,15 +24,15 @@ class IntRange(_Facts):
         return self.low <= value <= self.high and (value - self.low) % self.step == 0
 
     def nearest(self, value: float) -> int:
-        """The member nearest to `value`; a tie goes to the larger one."""
+        """Return the member nearest to `value`; the larger one for a tie."""
         return self._member(floor((value - self.low) / self.step + 0.5))
 
     def nearest_below(self, value: int) -> int:
-        """The largest member that is not above `value`, or `low`."""
+        """Return the largest member that is not above `value`, or `low`."""
         return self._member((value - self.low) // self.step)
 
     def neighbours(self, value: int) -> tuple[int, ...]:
-        """The members on either side of a `value` that is not one: one or two numbers, sorted."""
+        """Return the one or two members nearest to a `value` that is no member, sorted."""
         index = (value - self.low) // self.step
         return tuple(sorted({self._member(index), self._member(index + 1)}))
 
@@ -52,7 +52,7 @@ class FloatRange(_Facts):
 
 
 class Weights(_Facts):
-    """Where the weights come from, pinned. `files` are patterns within the repository."""
+    """A pinned source of weights. `files` are patterns within the repository."""
 
     repo: str
     revision: str
@@ -60,17 +60,17 @@ class Weights(_Facts):
 
 
 class Licence(_Facts):
-    """On what terms the weights may be used. Ours to point at, not to interpret."""
+    """The licence of the weights, as a reference."""
 
     name: str
     url: str | None = None
-    limits: tuple[str, ...] = ()  # what keeps some from using it at all, in a few words each
-    excluded_regions: tuple[str, ...] = ()  # where it grants nothing, ISO 3166 codes and EU
+    limits: tuple[str, ...] = ()  # conditions that exclude some users
+    excluded_regions: tuple[str, ...] = ()  # without a grant: ISO 3166 codes and EU
     opt_in: bool = False  # whether the operator must accept it before it is served
 
 
 class Speed(_Facts):
-    """How long the default clip takes on one GPU, from begin to finish on a warm worker."""
+    """Seconds for the default video on one GPU, from begin to finish on a warm worker."""
 
     gpu: str
     seconds: float
@@ -79,7 +79,7 @@ class Speed(_Facts):
 
 
 class ModelCard(_Facts):
-    """One model. The API validates against this; no weights and no torch are needed for that."""
+    """One model. The API validates against its card, without weights or torch."""
 
     name: str
     title: str
@@ -90,8 +90,8 @@ class ModelCard(_Facts):
     side: IntRange  # width and height, pixels
     max_pixels: int  # width x height
     frames: IntRange  # number of frames
-    # How many frames are made at once, and of a longer video how many the segments share; None
-    # where all of `frames` are made at once. Both obey the frame rule.
+    # Frames generated at once (None: any of `frames`), and the overlap of the segments of a longer
+    # video. Both obey the frame rule.
     clip_frames: int | None = None
     overlap: int = 0
     fps: IntRange
@@ -107,20 +107,19 @@ class ModelCard(_Facts):
     default_steps: int
     default_guidance: float
 
-    default_strength: float = 0.6  # of what is made over a film; nothing to models without it
+    default_strength: float = 0.6  # of video-to-video
 
     features: tuple[Feature, ...] = ("text-to-video",)
-    # Those that take over where it is the default and cannot make a job, the best first.
+    # Models that take over if this is the default and cannot make a job, the best first.
     fallbacks: tuple[str, ...] = ()
-    # Those that run it well by Modal's names, the one to try first in front; empty: needs none.
+    # GPUs by Modal's names, the first to try in front; empty: needs none.
     gpus: tuple[str, ...] = ()
-    gpu_memory_gb: float | None = None  # with all parts there at once
-    gpu_memory_offload_gb: float | None = None  # with each part there only while it works
+    gpu_memory_gb: float | None = None  # with all parts loaded
+    gpu_memory_offload_gb: float | None = None  # with each part loaded only while it works
     weights: tuple[Weights, ...] = ()
 
-    # Seconds an attempt takes on a warm worker: a fixed part, one that grows with the million
-    # pixels of all frames, and two for every step, of which the second is attention's and grows
-    # with their square.
+    # Seconds of an attempt on a warm worker: a fixed part, one per megapixel of all frames, and per
+    # step one linear and one quadratic (attention) in the megapixels.
     seconds_fixed: float
     seconds_per_megapixel_frame: float
     seconds_per_step: float = 0.0
@@ -129,22 +128,22 @@ class ModelCard(_Facts):
     speeds: tuple[Speed, ...] = ()
 
     def expected_seconds(self, request: VideoRequest) -> float:
-        """A first guess at the seconds from begin to finish, warm."""
+        """Estimate the seconds from begin to finish on a warm worker."""
         segments = self.count_segments(request.num_frames)
-        made = request.num_frames + (segments - 1) * self.overlap
-        size = request.width * request.height * made / segments / 1e6
+        total_frames = request.num_frames + (segments - 1) * self.overlap
+        size = request.width * request.height * total_frames / segments / 1e6
         step = self.seconds_per_step * size + self.seconds_per_step_squared * size**2
-        each = self.seconds_per_megapixel_frame * size + step * request.num_inference_steps
-        return self.seconds_fixed + segments * each
+        per_segment = self.seconds_per_megapixel_frame * size + step * request.num_inference_steps
+        return self.seconds_fixed + segments * per_segment
 
     def max_frames(self, fps: int) -> int:
-        """Of the longest video at this rate. Where frames are counted in steps of several and one
-        more, that one comes on top, as users of such models count."""
-        more = 1 if self.frames.step > 1 and self.frames.low % self.frames.step == 1 else 0
-        return self.frames.nearest_below(min(self.frames.high, int(self.max_seconds * fps) + more))
+        """Return the most frames of a video at this rate. With a frame rule such as 8n + 1 the one
+        frame comes on top of `max_seconds`, as users of such models count."""
+        extra = 1 if self.frames.step > 1 and self.frames.low % self.frames.step == 1 else 0
+        return self.frames.nearest_below(min(self.frames.high, int(self.max_seconds * fps) + extra))
 
     def count_segments(self, num_frames: int) -> int:
-        """Into how many segments so many frames are cut."""
+        """Return the number of segments for so many frames."""
         if self.clip_frames is None or num_frames <= self.clip_frames:
             return 1
         return ceil((num_frames - self.overlap) / (self.clip_frames - self.overlap))

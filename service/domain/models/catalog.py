@@ -1,4 +1,4 @@
-"""The models there are, as data. A new model is one card, one adapter, one registry line."""
+"""All model cards. A new model needs one card, one adapter and one line in the registry."""
 
 from service.domain.errors import Unavailable
 from service.domain.models.card import ModelCard
@@ -14,23 +14,23 @@ _ALL = (SLATE, LTX_2B, LTX_2B_DEV, LTX_13B, WAN_5B, WAN_5B_FAST, MOCHI, HUNYUAN,
 CARDS: dict[str, ModelCard] = {card.name: card for card in _ALL}
 
 
-def _check_accepted(accepted: list[str]) -> None:
-    """What is accepted must be something: a name misspelt would look like consent."""
-    known = {*CARDS, *(card.licence.name for card in CARDS.values())}
-    for name in accepted:
-        if name not in known:
+def check_accepted_names(accepted_names: list[str]) -> None:
+    """Raise Unavailable for an accepted name that is neither a model nor a licence."""
+    names = {*CARDS, *(card.licence.name for card in CARDS.values())}
+    for name in accepted_names:
+        if name not in names:
             raise Unavailable(
                 f"RUSHES_ACCEPT_LICENCES names {name!r}, which is neither a model nor a licence"
             )
 
 
-def _check_licence(card: ModelCard, accepted: list[str]) -> None:
-    """Nobody serves by mistake what its licence keeps some from using."""
+def check_licence(card: ModelCard, accepted_names: list[str]) -> None:
+    """Raise Unavailable for a model whose licence must be accepted and is not."""
     licence = card.licence
-    if not licence.opt_in or card.name in accepted or licence.name in accepted:
+    if not licence.opt_in or card.name in accepted_names or licence.name in accepted_names:
         return
     raise Unavailable(
         f"{card.name} is under the licence {licence.name}: {'; '.join(licence.limits)}. "
-        f"Read {licence.url}, and if you may and do accept it, add {card.name!r} to "
+        f"Read {licence.url}; to accept it, add {card.name!r} to "
         "RUSHES_ACCEPT_LICENCES"
     )

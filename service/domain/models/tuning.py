@@ -1,4 +1,4 @@
-"""What an operator may turn to make a model faster or smaller, and how much memory it may take."""
+"""Tuning of a model for speed or memory."""
 
 from enum import StrEnum
 from typing import Literal
@@ -10,16 +10,16 @@ Quantize = Literal["off", "float8", "float8-weights", "int8-weights", "float8-st
 
 
 class Profile(StrEnum):
-    """How much of the GPU's memory a model may take."""
+    """The memory profile of a model."""
 
-    FULL = "full"  # all of it at once, where the card says that it fits
-    SMALL = "small"  # each part only while it works, and decoded by tiles: for after an `oom`
+    FULL = "full"  # all parts loaded, if the card says that they fit
+    SMALL = "small"  # each part loaded only while it works, tiled decoding: after an `oom`
 
 
 class Tuning(BaseModel):
-    """How a model is run. What each may change in a clip is in docs/speed.md, and is tested.
+    """Settings of a model. Their effects on the video are in docs/speed.md, and tested.
 
-    `auto` is decided by the GPU; a lever that cannot be had is refused when the model is loaded.
+    `auto` depends on the GPU; a setting that it does not support is refused at loading.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""How a video that is longer than a model makes at once is cut: arithmetic only."""
+"""Split a video that is longer than a model generates at once into segments."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,18 @@ from service.domain.request import MAX_SEED, VideoRequest
 
 @dataclass(frozen=True)
 class Segment:
-    """One cut. Its `request` is for its own frames, with its own prompt and seed.
+    """One segment. Its `request` is for its own frames, with its own prompt and seed.
 
-    The first `overlap` of them show again what the segment before ended with, and the last
-    `handed_on` are shown again by the next; both are 0 where there is no such neighbour.
+    The first `overlap` frames repeat the end of the segment before, and the last `next_overlap` are
+    repeated by the next; each is 0 without such a neighbour.
     """
 
     number: int  # from 0
     of: int
-    start: int  # the frame of the video that is its first
+    start: int  # index of its first frame in the video
     request: VideoRequest
     overlap: int
-    handed_on: int
+    next_overlap: int
     video_frames: int  # of the whole video
 
     @property
@@ -32,12 +32,12 @@ class Segment:
 
     @property
     def kept_frames(self) -> int:
-        """How many frames of the video are this segment's to write."""
-        return self.request.num_frames - self.handed_on
+        """Return how many frames of the video this segment writes."""
+        return self.request.num_frames - self.next_overlap
 
 
 def plan(request: VideoRequest, card: ModelCard) -> list[Segment]:
-    """The segments of a request, about equally long; only one where the model makes it at once."""
+    """Split a request into segments of about equal length; one if the model makes it at once."""
     of = card.count_segments(request.num_frames)
     lengths = _lengths(request.num_frames, of, card)
     return [
@@ -53,7 +53,7 @@ def plan(request: VideoRequest, card: ModelCard) -> list[Segment]:
                 }
             ),
             overlap=card.overlap if number else 0,
-            handed_on=card.overlap if number < of - 1 else 0,
+            next_overlap=card.overlap if number < of - 1 else 0,
             video_frames=request.num_frames,
         )
         for number, frames in enumerate(lengths)
@@ -61,7 +61,7 @@ def plan(request: VideoRequest, card: ModelCard) -> list[Segment]:
 
 
 def _lengths(num_frames: int, of: int, card: ModelCard) -> list[int]:
-    """Each is a length that the model makes: they differ by one step of its frame rule at most."""
+    """Return possible lengths of the model, which differ by one step of its frame rule at most."""
     if of == 1:
         return [num_frames]
     step = card.frames.step
@@ -70,7 +70,7 @@ def _lengths(num_frames: int, of: int, card: ModelCard) -> list[int]:
 
 
 def _prompt(request: VideoRequest, number: int, of: int) -> str:
-    """What all have in common, then what this part is about."""
+    """Join the common prompt and that of the segment."""
     if not request.prompts:
         return request.prompt
     return f"{request.prompt} {request.prompts[number * len(request.prompts) // of]}"

@@ -1,4 +1,4 @@
-"""Size and length that were not asked for in numbers: those of what a video is made from."""
+"""Default size and length of a video: those of its input, or of the model's card."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from service.domain.request import VideoParams
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Not yet checked: what was asked for comes through as it is."""
+class Dimensions:
+    """Size and length, not yet checked against the card."""
 
     width: int
     height: int
@@ -19,31 +19,33 @@ class Wanted:
     seconds: float
 
 
-def wanted(ask: VideoParams, card: ModelCard, media: Mapping[Role, MediaRef]) -> Wanted:
-    """What is asked for; else what the film or picture has; else the card's defaults."""
+def resolve_dimensions(
+    params: VideoParams, card: ModelCard, media: Mapping[Role, MediaRef]
+) -> Dimensions:
+    """Take each value from the parameters, else the input, else the card's defaults."""
     guide = media.get("video") or media.get("image") or media.get(keyframe_role(0))
-    width, height = _size(ask, card, guide)
-    fps = ask.fps or _fps(card, guide)
-    return Wanted(width, height, fps, ask.duration_seconds or _seconds(card, guide, fps))
+    width, height = _size(params, card, guide)
+    fps = params.fps or _fps(card, guide)
+    return Dimensions(width, height, fps, params.duration_seconds or _seconds(card, guide, fps))
 
 
-def _size(ask: VideoParams, card: ModelCard, guide: MediaRef | None) -> tuple[int, int]:
+def _size(params: VideoParams, card: ModelCard, guide: MediaRef | None) -> tuple[int, int]:
     if guide is None or guide.width is None or guide.height is None:
-        return ask.width or card.default_width, ask.height or card.default_height
-    if ask.width is not None and ask.height is not None:
-        return ask.width, ask.height
-    if ask.width is not None:
-        return ask.width, card.side.nearest(ask.width * guide.height / guide.width)
-    if ask.height is not None:
-        return card.side.nearest(ask.height * guide.width / guide.height), ask.height
+        return params.width or card.default_width, params.height or card.default_height
+    if params.width is not None and params.height is not None:
+        return params.width, params.height
+    if params.width is not None:
+        return params.width, card.side.nearest(params.width * guide.height / guide.width)
+    if params.height is not None:
+        return card.side.nearest(params.height * guide.width / guide.height), params.height
     if guide.source == "job" and _possible(card, guide.width, guide.height):
-        return guide.width, guide.height  # the next clip of a series is as large as the last
+        return guide.width, guide.height  # the next video of a series has the size of the last
     return same_shape(card, guide.width, guide.height)
 
 
 def same_shape(card: ModelCard, width: int, height: int) -> tuple[int, int]:
-    """A size that the model makes, with the shape of `width` x `height` as nearly as can be and
-    about as many pixels as its default."""
+    """Return the possible size that is nearest to the aspect ratio of `width` x `height` with about
+    as many pixels as the default."""
     pixels = card.default_width * card.default_height
     across, down = sqrt(pixels * width / height), sqrt(pixels * height / width)
     sizes = [
@@ -53,12 +55,12 @@ def same_shape(card: ModelCard, width: int, height: int) -> tuple[int, int]:
         if _possible(card, wide, tall)
     ]
 
-    def badness(size: tuple[int, int]) -> float:
-        """A wrong shape is seen; a few pixels more or less are not."""
+    def penalty(size: tuple[int, int]) -> float:
+        """Weigh the aspect ratio more than the number of pixels, as it is more visible."""
         shape = abs(log(size[0] / size[1]) - log(width / height))
         return 4 * shape + abs(log(size[0] * size[1] / pixels))
 
-    return min(sizes, key=badness, default=(card.default_width, card.default_height))
+    return min(sizes, key=penalty, default=(card.default_width, card.default_height))
 
 
 def _around(side: IntRange, length: float) -> set[int]:
@@ -76,7 +78,7 @@ def _fps(card: ModelCard, guide: MediaRef | None) -> int:
 
 
 def _seconds(card: ModelCard, guide: MediaRef | None, fps: int) -> float:
-    """A film that is longer than the model's longest is cut."""
+    """Return the length of the input video, up to the model's limit, or the default."""
     if guide is None or guide.fps is None or guide.num_frames is None:
         return card.default_seconds
     return min(guide.num_frames / guide.fps, card.max_frames(fps) / fps)

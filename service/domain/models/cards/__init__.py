@@ -1,2 +1,2 @@
-"""The cards, one file a family. Revisions are commits that other public projects pin for these
-very files, as of 2026-11; none of them was fetched here."""
+"""The cards, one file per family. Revisions are commits that other public projects pin for these
+files, as of 2026-11."""

@@ -1,4 +1,4 @@
-"""How long a clip takes on a GPU that nobody has measured: its arithmetic, over what is reached.
+"""Estimated speed on GPUs without a measurement: FLOPs over the rate reached.
 
 The FLOPs were counted on the real sizes (torch's FlopCounterMode on the meta device), for Mochi and
 HunyuanVideo 1.5 worked out from them, and for sizes between two counted ones fitted to both.
@@ -8,13 +8,14 @@ from service.domain.models.card import Speed
 
 # TFLOP/s in bfloat16 without sparsity, at best.
 _PEAK = {"A10": 70, "L40S": 362, "A100-80GB": 312, "H100": 790, "H200": 790}
-# What diffusers reaches of an H100's on Wan 2.1 14B (LightX2V's README: 9.77 s a step, 4.25 ideal).
+# The share of an H100's peak that diffusers reaches: Wan 2.1 14B (LightX2V's README: 9.77 s a step,
+# 4.25 ideal).
 _REACHED = 0.43
 _REST = 1.0  # seconds for text, encoding and upload
 
 
-def estimated(tflop: float, *gpus: str) -> tuple[Speed, ...]:
-    """For a clip of so many TFLOP, from the first step to the last frame decoded."""
+def estimate_speeds(tflop: float, *gpus: str) -> tuple[Speed, ...]:
+    """Estimate the speed for so many TFLOP, from the first step to the last decoded frame."""
     return tuple(
         Speed(
             gpu=gpu,

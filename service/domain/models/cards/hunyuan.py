@@ -1,7 +1,7 @@
 """The cards of HunyuanVideo."""
 
 from service.domain.models.card import FloatRange, IntRange, Licence, ModelCard, Weights
-from service.domain.models.cards.estimates import estimated
+from service.domain.models.cards.estimates import estimate_speeds
 
 _LICENCE = Licence(
     name="Tencent Hunyuan Community",
@@ -33,7 +33,7 @@ HUNYUAN = ModelCard(
     side=IntRange(low=64, high=1280, step=16),
     max_pixels=1280 * 720,
     frames=IntRange(low=5, high=129, step=4),
-    fps=IntRange(low=24, high=24),  # the motion that it makes is of this rate
+    fps=IntRange(low=24, high=24),  # its motion is of this rate
     max_seconds=129 / 24,
     steps=IntRange(low=20, high=60),
     guidance=FloatRange(low=1.0, high=10.0),
@@ -62,7 +62,7 @@ HUNYUAN = ModelCard(
     seconds_per_step=0.0418,
     seconds_per_step_squared=2.17e-3,
     speed_source="estimated for an H100",
-    speeds=estimated(50 * 2405 * 1.02, "H100", "H200"),
+    speeds=estimate_speeds(50 * 2405 * 1.02, "H100", "H200"),
 )
 
 HUNYUAN_15 = HUNYUAN.model_copy(
@@ -90,6 +90,6 @@ HUNYUAN_15 = HUNYUAN.model_copy(
         "seconds_per_megapixel_frame": 0.22,
         "seconds_per_step": 0.098,
         "seconds_per_step_squared": 2.55e-3,
-        "speeds": estimated(50 * 2 * 1840 * 1.02, "H100", "H200"),
+        "speeds": estimate_speeds(50 * 2 * 1840 * 1.02, "H100", "H200"),
     }
 )

@@ -1,7 +1,7 @@
 """The card of Mochi 1."""
 
 from service.domain.models.card import FloatRange, IntRange, Licence, ModelCard, Weights
-from service.domain.models.cards.estimates import estimated
+from service.domain.models.cards.estimates import estimate_speeds
 
 MOCHI = ModelCard(
     name="mochi",
@@ -11,7 +11,7 @@ MOCHI = ModelCard(
     side=IntRange(low=64, high=848, step=16),
     max_pixels=848 * 480,
     frames=IntRange(low=7, high=163, step=6),
-    fps=IntRange(low=30, high=30),  # the motion that it makes is of this rate
+    fps=IntRange(low=30, high=30),  # its motion is of this rate
     max_seconds=163 / 30,
     steps=IntRange(low=20, high=100),
     guidance=FloatRange(low=1.0, high=10.0),
@@ -46,5 +46,5 @@ MOCHI = ModelCard(
     seconds_per_step=0.0674,
     seconds_per_step_squared=1.56e-3,
     speed_source="estimated for an H100",
-    speeds=estimated(64 * 2 * 1900 + 1081, "H100", "H200", "A100-80GB"),
+    speeds=estimate_speeds(64 * 2 * 1900 + 1081, "H100", "H200", "A100-80GB"),
 )

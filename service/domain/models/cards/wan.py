@@ -1,7 +1,7 @@
 """The cards of Wan 2.2 TI2V-5B, a dense model of 5 B; only the family's A14B is made of experts."""
 
 from service.domain.models.card import FloatRange, IntRange, Licence, ModelCard, Speed, Weights
-from service.domain.models.cards.estimates import estimated
+from service.domain.models.cards.estimates import estimate_speeds
 
 _APACHE = Licence(name="Apache-2.0", url="https://www.apache.org/licenses/LICENSE-2.0")
 _WAN = ("Wan-AI/Wan2.2-TI2V-5B-Diffusers", "b8fff7315c768468a5333511427288870b2e9635")
@@ -24,7 +24,7 @@ WAN_5B = ModelCard(
     frames=IntRange(low=5, high=2881, step=4),
     clip_frames=121,
     overlap=5,
-    fps=IntRange(low=24, high=24),  # the motion that it makes is of this rate
+    fps=IntRange(low=24, high=24),  # its motion is of this rate
     max_seconds=120.0,
     steps=IntRange(low=20, high=60),
     guidance=FloatRange(low=1.0, high=10.0),
@@ -55,7 +55,7 @@ WAN_5B = ModelCard(
     speed_source="estimated for an H100",
     speeds=(
         # The decoder runs in float32, at half of bfloat16's rate.
-        *estimated(52_070 + 2 * 2011, "H100", "L40S"),
+        *estimate_speeds(52_070 + 2 * 2011, "H100", "L40S"),
         Speed(
             gpu="H200",
             seconds=157.2,
@@ -89,7 +89,7 @@ WAN_5B_FAST = WAN_5B.model_copy(
         "seconds_per_step": 0.0065,
         "seconds_per_step_squared": 6.9e-5,
         "speeds": (
-            *estimated(3 * 520.7 + 2011, "H100", "L40S"),
+            *estimate_speeds(3 * 520.7 + 2011, "H100", "L40S"),
             Speed(gpu="H200", seconds=16.0, kind="cited", source="FastVideo, end to end"),
         ),
     }
