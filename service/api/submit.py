@@ -82,7 +82,7 @@ async def make_submission(
         estimated_usd=max(candidate.estimated_usd for candidate in (first, *rest)),
         rate=first.rate,
         api_url=context.links.base[:300],
-        expected=timedelta(seconds=first.expected_seconds),
+        expected_duration=timedelta(seconds=first.expected_seconds),
         webhook_url=params.webhook_url,
         webhook_events=None if params.webhook_events is None else list(params.webhook_events),
         retry_of=None if submit_request.old_job is None else submit_request.old_job.id,
@@ -119,14 +119,14 @@ async def respond(
     runtime, links = context.runtime, context.links
     job, wait = acceptance.job, _wait(prefer, runtime.limits.max_wait)
     log.info(
-        "job replayed" if acceptance.replayed else "job accepted",
+        "job replayed" if acceptance.is_replay else "job accepted",
         job=job.id,
         key=job.key_id,
         model=job.request.model,
         retry_of=job.retry_of,
     )
     headers = {"Location": links.job(job.id)}
-    if acceptance.replayed:
+    if acceptance.is_replay:
         headers["Idempotency-Replayed"] = "true"
     if wait is not None:
         latest_job = await wait_final(request, runtime, job, wait)
@@ -177,17 +177,17 @@ async def _submit(context: RequestContext, submit_request: SubmitRequest) -> Acc
     runtime.disk_space.check()
     await _check_input_bytes(context, kept_bytes(inputs.media.values()))
     job_id, artifacts = submission.job_id, runtime.artifacts
-    await run_in_threadpool(keep, artifacts, job_id, inputs.media, inputs.origins)
+    await run_in_threadpool(store_inputs, artifacts, job_id, inputs.media, inputs.origins)
     failpoint("inputs.kept")
     try:
         acceptance = await runtime.submit(submission)
     except Unavailable:
         raise  # it may have been accepted nevertheless
     except BaseException:
-        await run_in_threadpool(discard, artifacts, job_id)
+        await run_in_threadpool(delete_inputs, artifacts, job_id)
         raise
-    if acceptance.replayed:
-        await run_in_threadpool(discard, artifacts, job_id)
+    if acceptance.is_replay:
+        await run_in_threadpool(delete_inputs, artifacts, job_id)
     return acceptance
 
 

@@ -51,6 +51,10 @@ class VideoOptions:
     strength: Annotated[
         float | None, Option(help="How far to depart from --video; 1 keeps nothing of it.")
     ] = None
+    keep_audio: Annotated[
+        bool | None,
+        Option("--keep-audio/--no-keep-audio", help="Keep the sound of --video; the default."),
+    ] = None
     fit: Annotated[
         Literal["crop", "pad"] | None, Option(help="How to fit images of another shape.")
     ] = None

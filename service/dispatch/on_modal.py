@@ -62,7 +62,7 @@ class ModalDispatcher:
         except (modal.exception.Error, *_connection_errors(), OSError, TimeoutError) as error:
             raise Unavailable(f"Modal does not respond: {error!r}") from error
 
-    def look(self, call_id: str) -> Look:
+    def status(self, call_id: str) -> CallStatus:
         """Return the state of a call. Raises Unavailable if Modal does not respond."""
         import modal
 

@@ -119,6 +119,10 @@ class VideoOptions(BaseModel):
         default=None,
         description="How far to go from `video`: 1 keeps nothing of it. Default: the model's.",
     )
+    keep_audio: bool | None = Field(
+        default=None,
+        description="Keep the sound of `video`, cut to the length of the new one. Default: true.",
+    )
     fit: Fit | None = Field(
         default=None,
         description="How images and videos of another aspect ratio are fitted: `crop` around "
@@ -236,6 +240,7 @@ class VideoRequest(BaseModel):
     keyframes: list[PlacedImage] | None = None
     video: MediaRef | None = None
     strength: float | None = None  # only with a video
+    keep_audio: bool | None = None  # only with a video
     fit: Fit | None = None  # only with inputs
 
     @property

@@ -6,17 +6,17 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from service.domain.attempt import Failure, FailureKind
-from service.domain.errors import Busy, Unavailable
+from service.domain.errors import Unavailable
 from service.domain.ids import KeyId
 from service.domain.job import Job, JobState
 from service.domain.ports import ArtifactStore
 from service.domain.retry import MAX_WAIT
 from service.domain.terms import Terms
-from service.lifecycle.calls.calls import Calls
 from service.lifecycle.find import move_each_unlocked, move_if_unchanged
 from service.lifecycle.report import succeed
 from service.lifecycle.settle import lapse, miss_start_deadline, settle
 from service.lifecycle.verify import finished_outcome
+from service.lifecycle.workers import Workers
 from service.log import Log
 from service.store import jobs, moves
 from service.store.database import Database
@@ -41,14 +41,13 @@ class Rescuer:
     db: Database
     artifacts: ArtifactStore
     terms: Terms
+    workers: Workers
     max_lease: timedelta = timedelta(seconds=30)
-    calls: Calls | None = None  # for workers that are called, whose calls can be polled
 
     def tick(self, now: datetime) -> int:
         """Settle all jobs that are due; return how many were changed."""
         busy: set[KeyId] = set()
-        if self.calls is not None:
-            self._poll_calls(self.calls, now, busy)
+        self._poll_silent(now, busy)
         rules: list[tuple[Due, Move]] = [
             (
                 lambda tx: jobs.with_expired_lease(tx, now, 2 * self.max_lease),
@@ -70,19 +69,19 @@ class Rescuer:
             )
         )
 
-    def _poll_calls(self, calls: Calls, now: datetime, busy: set[KeyId]) -> None:
-        """Poll the calls of silent workers first. A job whose call cannot be polled, or whose key
-        is busy, does not count as lost."""
+    def _poll_silent(self, now: datetime, busy: set[KeyId]) -> None:
+        """Poll silent workers first. A job whose worker cannot be polled, or whose key is busy,
+        does not count as lost."""
         silent = self.db.read(lambda tx: jobs.with_expired_lease(tx, now, 2 * self.max_lease))
-        for _ in move_each_unlocked(silent, busy, partial(_poll, calls, now)):
+        for _ in move_each_unlocked(silent, busy, partial(self.workers.poll, now=now)):
             pass
 
     def _try(self, move: Move, now: datetime, job: Job) -> bool:
         """Settle one job; its error does not stop the others."""
         try:
             has_changed = self._move(job, move(job))
-            if has_changed and self.calls is not None and job.state is JobState.RUNNING:
-                self.calls.stop(job, now)  # it may be alive without a connection
+            if has_changed and job.state is JobState.RUNNING:
+                self.workers.stop(job, now)  # it may be alive without a connection
             return has_changed
         except Unavailable:
             raise  # its key is busy; or the database is away, and no worker can report
@@ -121,19 +120,6 @@ class Rescuer:
 
     def _fail(self, job: Job, failure: Failure, now: datetime) -> Work:
         return lambda tx: settle(tx, job, failure, self.terms, now)
-
-
-def _poll(calls: Calls, now: datetime, job: Job) -> None:
-    try:
-        calls.check(job, now)
-        return
-    except Busy:
-        raise
-    except Unavailable as error:
-        log.warning("call cannot be polled", job=job.id, error=error)
-    except Exception as fault:  # noqa: BLE001 - one job holds up no other
-        log.error("call could not be settled", fault, job=job.id)
-    calls.defer(job, now)
 
 
 _LOST = Failure(

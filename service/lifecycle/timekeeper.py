@@ -103,7 +103,7 @@ class Timekeeper:
         assert self._row is not None, "the leader has written it"
         if self.clock() - self._row.seen_at < _WRITE_EVERY:
             return True
-        return self._write(self._known.seen(self.clock()), replicated=False)
+        return self._write(self._row.advance(self.clock()), replicated=False)
 
     def _jump(self, jump: timedelta) -> bool:
         """Change the clock within the transaction that moves the deadlines: the writer runs nothing

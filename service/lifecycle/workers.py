@@ -1,8 +1,8 @@
 """The workers of a service: they ask for jobs (pulled), or are started for them (called)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Event
 from typing import Protocol
 
 from service.domain.call import Pool
@@ -21,7 +21,7 @@ class ModelWorkers:
 
 @dataclass(frozen=True)
 class UnfitWorker:
-    """A worker that takes no jobs, because its machine is at fault."""
+    """A worker that claims no jobs, because its machine is at fault."""
 
     name: str
     reason: str
@@ -30,12 +30,17 @@ class UnfitWorker:
 class Workers(Protocol):
     """What the API and the ticks need to know of workers, and ask of them."""
 
+    def start(self, jobs_due: Event) -> None:
+        """Begin to start workers whenever `jobs_due` is set, where they do not ask for jobs."""
+
+    def close(self) -> None:
+        """Start no more workers."""
+
     def of_model(self, model: str) -> ModelWorkers:
-        """Answer at once, from what was last heard or counted."""
+        """Answer at once, from the last poll or count."""
 
     def competing(self, model: str) -> tuple[frozenset[str], int]:
-        """The models whose jobs go to the same workers as those of `model`, and how many workers
-        those are."""
+        """Return the models that share workers with `model`, and the number of these workers."""
 
     def can_run(self, model: str) -> bool:
         """Tell whether a job of this model would be started, now or after a cold start."""
@@ -47,19 +52,15 @@ class Workers(Protocol):
         """List the workers that cannot work."""
 
     def kept_warm(self, model: str) -> int:
-        """Count the workers that are kept, work or not. Raises Unavailable."""
+        """Count the workers that are kept warm. Raises Unavailable."""
 
     def keep_warm(self, model: str, containers: int) -> None:
-        """Keep that many. Raises Conflict where workers are pulled, RequestRefused for more than
-        there may be, and Unavailable."""
+        """Keep that many warm. Raises Conflict where workers are pulled, RequestRefused for more
+        than there may be, and Unavailable."""
 
     def stop(self, job: Job, now: datetime) -> None:
-        """End the work on a job that nobody waits for any more, as far as it can be ended from
-        here; never raises."""
+        """End the attempt of a job whose result nobody needs, as far as that can be done from here;
+        never raises."""
 
-    def ask(self, job: Job, now: datetime) -> None:
-        """Learn how a silent job stands, and move it accordingly. Raises Busy."""
-
-    @property
-    def start_due(self) -> Callable[[datetime], None] | None:
-        """Start workers for jobs that are due; None where workers ask for jobs themselves."""
+    def poll(self, job: Job, now: datetime) -> None:
+        """Learn how the attempt of a silent worker stands, and settle it. Raises Busy."""

@@ -43,14 +43,10 @@ class Fleet:
         self._workers = {worker.name: worker for worker in alive}
         return alive
 
-    def count_serving(self, model: str, now: datetime) -> int:
-        """Count the workers that can make videos with `model`."""
-        return len(self._serving(model, now))
-
     def competing(self, model: str, now: datetime) -> tuple[frozenset[str], int]:
         """Return the models that share workers with `model`, and the number of these workers."""
-        workers = self._serving(model, now)
+        workers = self.serving(model, now)
         return frozenset({model}.union(*(worker.models for worker in workers))), len(workers)
 
-    def _serving(self, model: str, now: datetime) -> list[Worker]:
+    def serving(self, model: str, now: datetime) -> list[Worker]:
         return [w for w in self.present(now) if model in w.models and w.unfit is None]

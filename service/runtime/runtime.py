@@ -21,9 +21,8 @@ from service.domain.queue_order import Forecast
 from service.domain.submission import Submission
 from service.domain.terms import Terms
 from service.egress.client import Rules
-from service.lifecycle.calls.calls import Calls
 from service.lifecycle.submit import Accepted, Answer, submit_all
-from service.runtime.containers import ContainerPools
+from service.lifecycle.workers import Workers
 from service.runtime.disk_space import DiskSpace
 from service.runtime.fleet import Fleet
 from service.runtime.future_bridge import FutureBridge
@@ -62,8 +61,7 @@ class Runtime:
     wait_slots: WaitSlots
     list_slots: KeySlots
     inline_slots: KeySlots
-    calls: Calls | None  # only where workers run as calls
-    pools: ContainerPools | None  # only with `calls`
+    workers: Workers
     jobs_due: Event  # set when a job was queued
     webhooks_due: Event  # set when a webhook is owed
     disk_space: DiskSpace
@@ -109,27 +107,13 @@ class Runtime:
     async def forecast_job(self, job: Job) -> Forecast:
         """Forecast the queue position and start time of a queued job."""
         now = self.clock()
-        models, workers = self._competing(job.request.model)
+        models, workers = self.workers.competing(job.request.model)
         if (forecast := self.forecast.cached(job, models, workers)) is not None:
             return forecast
         if self.db.local and self.forecast.is_fast:
             return self.forecast.forecast(job, models, workers, now)
         run = partial(self.forecast.forecast, job, models, workers, now)
         return await _with_timeout(to_thread.run_sync(run, abandon_on_cancel=True))
-
-    def workers(self, model: str) -> int:
-        """Count the workers that can make videos with `model` now."""
-        now = self.clock.passed()
-        if self.pools is None:
-            return self.fleet.count_serving(model, now)
-        pool = self.pools.current(now).get(model)
-        return 0 if pool is None else pool.containers
-
-    def _competing(self, model: str) -> tuple[frozenset[str], int]:
-        """Return the models that share workers with `model`, and the number of these workers."""
-        if self.calls is not None:
-            return frozenset({model}), self.calls.max_calls
-        return self.fleet.competing(model, self.clock.passed())
 
     async def write(self, run: Callable[[Transaction], T], *, replicated: bool = True) -> T:
         """Run a write, durable on return; concurrent ones share an fsync. A write that is not

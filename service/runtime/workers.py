@@ -1,18 +1,18 @@
 """The two kinds of workers, pulled and called, as one process of the API sees them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from threading import Event
 
 from service.domain.clock import ServiceClock
 from service.domain.errors import Busy, Conflict, FieldError, RequestRefused, Unavailable
 from service.domain.job import Job
-from service.domain.models.card import ModelCard
 from service.lifecycle.calls.calls import Calls
 from service.lifecycle.workers import ModelWorkers, UnfitWorker
 from service.log import Log
 from service.runtime.containers import ContainerPools
 from service.runtime.fleet import Fleet
+from service.runtime.ticker import Repeater
 
 log = Log(__name__)
 
@@ -24,8 +24,14 @@ class PulledWorkers:
     fleet: Fleet
     clock: ServiceClock
 
+    def start(self, jobs_due: Event) -> None:
+        """Nothing to do: they ask."""
+
+    def close(self) -> None:
+        """Nothing was started."""
+
     def of_model(self, model: str) -> ModelWorkers:
-        workers = self.fleet.able(model, self.clock.passed())
+        workers = self.fleet.serving(model, self.clock.passed())
         return ModelWorkers(
             count=len(workers),
             gpu=next((worker.gpu for worker in workers if worker.gpu), None),
@@ -39,7 +45,7 @@ class PulledWorkers:
         return self.of_model(model).count > 0
 
     def why_waiting(self, model: str) -> str:
-        return f"no worker serves {model} just now: a job would wait for one"
+        return f"no worker serves {model} now: a job would wait for one"
 
     def unfit(self) -> list[UnfitWorker]:
         return [
@@ -53,44 +59,48 @@ class PulledWorkers:
 
     def keep_warm(self, model: str, containers: int) -> None:
         raise Conflict(
-            "this service has local workers, which are always warm; RUSHES_WORKERS is their number",
+            "this service has local workers, which are always warm; set RUSHES_WORKERS instead",
             code="local_workers",
         )
 
     def stop(self, job: Job, now: datetime) -> None:
         """It learns of that in the answer to its next report."""
 
-    def ask(self, job: Job, now: datetime) -> None:
-        """A worker that is silent cannot be asked."""
-
-    @property
-    def start_due(self) -> Callable[[datetime], None] | None:
-        return None
+    def poll(self, job: Job, now: datetime) -> None:
+        """A silent worker cannot be asked."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class CalledWorkers:
     """Containers that are started by calls, and counted by their platform."""
 
     calls: Calls
     pools: ContainerPools
-    cards: dict[str, ModelCard]
     clock: ServiceClock
+    _starter: Repeater | None = field(default=None, init=False)
+
+    def start(self, jobs_due: Event) -> None:
+        self._starter = Repeater(self._tick, jobs_due, self.clock)
+        self._starter.start()
+
+    def close(self) -> None:
+        if self._starter is not None:
+            self._starter.stop()
 
     def of_model(self, model: str) -> ModelWorkers:
-        pool = self.pools.known(self.clock.passed()).get(model)
+        pool = self.pools.current(self.clock.passed()).get(model)
         containers = 0 if pool is None else pool.containers
-        gpu = next(iter(self.cards[model].gpus), None)
+        gpu = next(iter(self.calls.cards[model].gpus), None)
         return ModelWorkers(containers, gpu, is_warm=containers > 0, calls=pool)
 
     def competing(self, model: str) -> tuple[frozenset[str], int]:
-        return frozenset({model}), self.calls.max_open
+        return frozenset({model}), self.calls.max_calls
 
     def can_run(self, model: str) -> bool:
-        return not self.pools.away
+        return not self.pools.is_unreachable
 
     def why_waiting(self, model: str) -> str:
-        return f"no container of {model} runs just now: a job waits until one is started"
+        return f"no container of {model} runs now: a job would wait for one to start"
 
     def unfit(self) -> list[UnfitWorker]:
         return []
@@ -99,31 +109,26 @@ class CalledWorkers:
         return self.calls.dispatcher.kept_warm(model)
 
     def keep_warm(self, model: str, containers: int) -> None:
-        if containers > self.calls.max_open:
-            detail = f"at most {self.calls.max_open}, which is RUSHES_MODAL_MAX_CONTAINERS"
+        if containers > self.calls.max_calls:
+            detail = f"at most {self.calls.max_calls}, set by RUSHES_MODAL_MAX_CONTAINERS"
             raise RequestRefused([FieldError("/containers", detail, "too_many")])
         self.calls.dispatcher.keep_warm(model, containers)
 
     def stop(self, job: Job, now: datetime) -> None:
         self.calls.stop(job, now)
 
-    def ask(self, job: Job, now: datetime) -> None:
+    def poll(self, job: Job, now: datetime) -> None:
         try:
-            self.calls.look(job, now)
+            self.calls.check(job, now)
             return
         except Busy:
             raise
         except Unavailable as error:
-            log.warning("call cannot be asked", job=job.id, error=error)
+            log.warning("call cannot be polled", job=job.id, error=error)
         except Exception as fault:  # noqa: BLE001 - one job holds up no other
-            log.error("call could not be judged", fault, job=job.id)
-        self.calls.wait_bounded(job, now)
-
-    @property
-    def start_due(self) -> Callable[[datetime], None] | None:
-        return self._tick
+            log.error("call could not be settled", fault, job=job.id)
+        self.calls.defer(job, now)
 
     def _tick(self, now: datetime) -> None:
-        # Counted again now and then, so that /health need not be asked twice.
-        self.pools.known(self.clock.passed())
+        self.pools.current(self.clock.passed())  # keeps the count fresh for /health
         self.calls.tick(now)

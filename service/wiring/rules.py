@@ -27,7 +27,7 @@ def cards(settings: Settings) -> dict[str, ModelCard]:
         raise Unavailable(
             f"unknown model {unknown[0]!r} in RUSHES_MODELS; valid: {', '.join(CARDS)}"
         )
-    _check_accepted(settings.accept_licences)
+    check_accepted_names(settings.accept_licences)
     for name in names:
         check_licence(CARDS[name], settings.accept_licences)
     return {name: CARDS[name] for name in names}
@@ -54,7 +54,9 @@ def limits(settings: Settings) -> Limits:
 
 def terms(settings: Settings) -> Terms:
     return Terms(
-        rates=rates(settings), keeping=retention_policy(settings), models=frozenset(cards(settings))
+        rates=rates(settings),
+        retention=retention_policy(settings),
+        models=frozenset(cards(settings)),
     )
 
 

@@ -3,8 +3,6 @@
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
-from functools import partial
 from threading import Event
 
 from fastapi import FastAPI
@@ -20,7 +18,6 @@ from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
 from service.lifecycle.timekeeper import Timekeeper
 from service.lifecycle.unserved import Unserved
-from service.runtime.containers import ContainerPools
 from service.runtime.disk_space import DiskSpace
 from service.runtime.fleet import Fleet
 from service.runtime.job_cache import JobCache
@@ -30,7 +27,7 @@ from service.runtime.notifier import Notifier
 from service.runtime.queue_forecast import QueueForecast
 from service.runtime.rate_limit import RateLimit
 from service.runtime.runtime import Runtime
-from service.runtime.ticker import Repeater, Ticker
+from service.runtime.ticker import Ticker
 from service.runtime.uploads import Uploads
 from service.runtime.wait_slots import WaitSlots
 from service.settings import Settings
@@ -40,9 +37,9 @@ from service.store.engine import check_durable, check_sessions
 from service.store.schema import check_schema
 from service.webhooks.courier import Courier
 from service.webhooks.deliver import Sender
-from service.wiring import calls as wiring_calls
 from service.wiring import rules, storage
 from service.wiring import secrets as wiring_secrets
+from service.wiring.workers import build_workers
 
 _TICK_SECONDS = 1.0
 
@@ -65,35 +62,36 @@ def serving(
     leadership = Leadership(runtime.db)
     timekeeper = _timekeeper(runtime, leadership, clock)
     wiring_secrets.ensure_admin_key(settings, runtime.db, clock())
-    unserved_jobs = Unserved(runtime.db, runtime.terms, shared=not runtime.db.local)
-    calls = runtime.calls
-    rescuer = Rescuer(runtime.db, runtime.artifacts, runtime.terms, runtime.limits.max_lease, calls)
+    unserved_jobs = Unserved(runtime.db, runtime.terms, is_shared=not runtime.db.local)
+    workers = runtime.workers
+    rescuer = Rescuer(
+        runtime.db, runtime.artifacts, runtime.terms, workers, runtime.limits.max_lease
+    )
     grace = runtime.limits.running_lease.total_seconds()
-    retention = Retention(runtime.db, runtime.artifacts, runtime.terms.keeping)
-    ticks = [unserved_jobs.tick, rescuer.tick, lambda now: retention.tick(timekeeper.certain(now))]
+    retention = Retention(runtime.db, runtime.artifacts, runtime.terms.retention)
+    ticks = [
+        unserved_jobs.tick,
+        rescuer.tick,
+        lambda now: retention.tick(timekeeper.certain_time(now)),
+    ]
 
     def leads() -> bool:
-        unserved_jobs.say_what_is_served(clock())
-        return timekeeper.leads()
+        unserved_jobs.announce_models(clock())
+        return timekeeper.is_leading()
 
     ticker = Ticker(ticks, leads, clock, seconds=_TICK_SECONDS, grace=grace)
     courier = _build_courier(runtime, webhooks_due)
-    repeater = (
-        None if calls is None else Repeater(partial(_calls, runtime), runtime.jobs_due, clock)
-    )
     app.state.runtime = runtime
     ticker.start()
     courier.start()
-    if repeater is not None:
-        repeater.start()
+    workers.start(runtime.jobs_due)
     try:
         yield
     finally:
         app.state.runtime = None
         ticker.stop()
         courier.stop()
-        if repeater is not None:
-            repeater.stop()
+        workers.close()
         with suppress(Unavailable):  # the leadership expires by itself
             leadership.leave()
         runtime.db.close()
@@ -117,14 +115,6 @@ def build_uploads(settings: Settings) -> Uploads:
         max_image_bytes=settings.max_image_bytes,
         max_video_bytes=settings.max_video_bytes,
     )
-
-
-def _calls(runtime: Runtime, now: datetime) -> None:
-    assert runtime.calls is not None, "only where workers run as calls"
-    assert runtime.pools is not None, "only with calls"
-    # Keeps the count fresh for /health.
-    runtime.pools.current(runtime.clock.passed())
-    runtime.calls.tick(now)
 
 
 def _build_courier(runtime: Runtime, webhooks_due: Event) -> Courier:
@@ -155,7 +145,7 @@ def _build_runtime(
 
     db = storage.database(settings, on_commit, offsite)
     artifacts, cards = storage.artifacts(settings), rules.cards(settings)
-    calls, limits = wiring_calls.calls(settings, db, artifacts), rules.limits(settings)
+    limits, fleet = rules.limits(settings), Fleet()
     return Runtime(
         db=db,
         artifacts=artifacts,
@@ -164,15 +154,14 @@ def _build_runtime(
         terms=rules.terms(settings),
         clock=clock,
         notifier=notifier,
-        fleet=Fleet(),
+        fleet=fleet,
+        workers=build_workers(settings, db, artifacts, fleet, clock),
         key_cache=key_cache,
         forecast=QueueForecast(db),
         job_cache=job_cache,
         wait_slots=WaitSlots(limits.max_waits),
         list_slots=KeySlots("lists", max_at_once=2, max_seconds=10),
         inline_slots=KeySlots("inline videos", max_at_once=8, max_seconds=30),
-        calls=calls,
-        pools=None if calls is None else ContainerPools(calls.dispatcher, tuple(cards)),
         jobs_due=jobs_due,
         webhooks_due=webhooks_due,
         disk_space=DiskSpace(settings.data_dir, settings.min_free_bytes),

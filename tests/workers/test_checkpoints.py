@@ -320,18 +320,18 @@ def test_of_the_segments_before_no_frames_are_held(
 ) -> None:
     """Memory does not grow with the length of a video."""
     held: list[int] = []
-    render_part = SegmentRenderer.make
+    render = SegmentRenderer.render
     tails: list[weakref.ref[Any]] = []
 
     def watched(self: SegmentRenderer, segment: Segment, before: SegmentClip | None) -> SegmentClip:
         gc.collect()
         held.append(sum(tail() is not None for tail in tails))
-        part = make_part(self, segment, before)
+        part = render(self, segment, before)
         if part.tail is not None:
             tails.append(weakref.ref(part.tail))
         return part
 
-    monkeypatch.setattr(SegmentRenderer, "make", watched)
+    monkeypatch.setattr(SegmentRenderer, "render", watched)
 
     attempt(artifacts, Drifting())
 

@@ -98,7 +98,7 @@ async def _budget_warnings(context: RequestContext, submission: Submission) -> l
     balance = await context.runtime.read(lambda tx: keys.balance(tx, context.key.id, month))
     if balance.allows(estimate):
         return []
-    usd_left = (balance.left or 0) / 1e6
+    usd_left = (balance.remaining or 0) / 1e6
     return [f"${usd_left:.6f} are left of this month's budget: the job would be refused"]
 
 
@@ -119,10 +119,6 @@ def _warnings(runtime: Runtime, params: VideoParams, request: VideoRequest) -> l
         )
     if params.seed is None:
         warnings.append("no seed was given: every job gets a random one of its own")
-    if runtime.workers(card.name) == 0:
-        warnings.append(
-            f"no worker serves {card.name} now: a job would wait for one"
-            if runtime.calls is None
-            else f"no container of {card.name} runs now: a job would wait for one to start"
-        )
+    if runtime.workers.of_model(card.name).count == 0:
+        warnings.append(runtime.workers.why_waiting(card.name))
     return warnings

@@ -82,13 +82,8 @@ async def health(request: Request, response: Response) -> Health:
     except Unavailable:
         queue = None
         response.status_code = 503
-    reachable = models[0].workers if runtime.pools is None else not runtime.pools.is_unreachable
-    unfit = [
-        UnfitWorker(name=worker.name, reason=worker.unfit)
-        for worker in runtime.fleet.present(runtime.clock.passed())
-        if worker.unfit is not None
-    ]
-    is_healthy = reachable and runtime.disk_space.enough and not unfit
+    unfit = [UnfitWorker(**vars(worker)) for worker in runtime.workers.unfit()]
+    is_healthy = runtime.workers.can_run(models[0].id) and runtime.disk_space.enough and not unfit
     status: Literal["healthy", "degraded"] = "healthy" if is_healthy else "degraded"
     return Health(
         status="unhealthy" if queue is None else status,
@@ -118,35 +113,11 @@ def _standby(app: FastAPI) -> Health:
 
 
 def _models(runtime: Runtime) -> list[ModelHealth]:
-    if runtime.pools is not None:
-        return _container_health(runtime, runtime.pools.current(runtime.clock.passed()))
-    present = [w for w in runtime.fleet.present(runtime.clock.passed()) if w.unfit is None]
+    workers = {name: runtime.workers.of_model(name) for name in runtime.cards}
     return [
-        ModelHealth(
-            id=name,
-            gpu=next((w.gpu for w in present if name in w.models and w.gpu), None),
-            warm=any(w.warm == name for w in present),
-            workers=sum(name in w.models for w in present),
-        )
-        for name in runtime.cards
+        ModelHealth(id=name, gpu=each.gpu, warm=each.is_warm, workers=each.count, calls=each.calls)
+        for name, each in workers.items()
     ]
-
-
-def _container_health(runtime: Runtime, pools: dict[str, Pool]) -> list[ModelHealth]:
-    """Report the containers of each model; none may run while there is no job."""
-    models = []
-    for name, card in runtime.cards.items():
-        containers = runtime.workers(name)
-        models.append(
-            ModelHealth(
-                id=name,
-                gpu=next(iter(card.gpus), None),
-                warm=containers > 0,
-                workers=containers,
-                calls=pools.get(name),
-            )
-        )
-    return models
 
 
 @router.get("/livez")

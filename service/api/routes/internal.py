@@ -228,7 +228,12 @@ async def report_progress(
     lease = runtime.limits.running_lease
     job = await runtime.write(
         lambda tx: report.progress(
-            tx, credentials, fence=body.fence, told=body.progress, lease=lease, now=runtime.clock()
+            tx,
+            credentials,
+            fence=body.fence,
+            update=body.progress,
+            lease=lease,
+            now=runtime.clock(),
         ),
         replicated=False,
     )
@@ -287,7 +292,7 @@ async def release_attempt(
             fence=body.fence,
             terms=runtime.terms,
             now=runtime.clock(),
-            spent=GpuTime(body.gpu_seconds, body.gpu),
+            gpu_time=GpuTime(body.gpu_seconds, body.gpu),
         )
     )
     return _end_reply(job, credentials)

@@ -122,7 +122,7 @@ async def list_jobs(query: Annotated[ListQuery, Query()], context: ContextDep) -
                 size=query.limit + 1,
                 after=after,
                 newest_first=query.order == "desc",
-                wanted=job_filter,
+                filters=job_filter,
             ),
         )
         page = [await job_out(context, job) for job in rows[: query.limit]]
@@ -183,8 +183,8 @@ async def cancel_job(job_id: JobPath, context: ContextDep) -> Response:
     runtime, key_id = context.runtime, context.key.id
     job = await runtime.write(lambda tx: cancel(tx, id_, key_id, runtime.clock()))
     log.info("cancel requested", job=job.id, state=job.state)
-    if runtime.calls is not None and job.attempt:
-        await run_in_threadpool(runtime.calls.stop, job, runtime.clock())
+    if job.attempt:
+        await run_in_threadpool(runtime.workers.stop, job, runtime.clock())
     return json_response(await job_out(context, job), 200 if job.state.final else 202)
 
 
@@ -269,12 +269,13 @@ def _split(texts: list[str] | None) -> list[str]:
 
 
 # Kept for another model, which has its own sizes, steps and strength.
-_PORTABLE = ("prompt", "seed", *NEEDS, "fit")
+_PORTABLE = ("prompt", "seed", *NEEDS, "keep_audio", "fit")
 
 
 def _without_replaced(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Drop the images where a video replaces them, and the other way round."""
-    obsolete = ("image", "last_image", "keyframes") if "video" in changes else ("video", "strength")
+    images, video = ("image", "last_image", "keyframes"), ("video", "strength", "keep_audio")
+    obsolete = images if "video" in changes else video
     return {name: value for name, value in fields.items() if name not in obsolete}
 
 

@@ -81,7 +81,9 @@ async def set_budget(key_id: str, body: BudgetBody, context: AdminDep) -> KeyOut
     """Set the monthly budget of a key. Accepted jobs are not affected."""
     id_ = _key_id(key_id)
     budget, month = _microusd(body.budget_usd), month_of(context.runtime.clock())
-    key, balance = await context.runtime.write(lambda tx: allow(tx, id_, budget, month))
+    key, balance = await context.runtime.write(
+        lambda tx: set_monthly_budget(tx, id_, budget, month)
+    )
     log.info("budget set", key=key.id, budget_usd=body.budget_usd)
     return KeyOut.from_domain(key, balance)
 

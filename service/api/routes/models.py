@@ -10,8 +10,7 @@ from service.api.auth import AdminDep, ContextDep, RequestContext
 from service.api.schemas.costs import RateOut
 from service.api.schemas.models import ModelList, ModelOut
 from service.api.schemas.problems import problem_docs
-from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
-from service.domain.ports import Dispatcher
+from service.domain.errors import NotFound
 from service.domain.request import WHOLE
 from service.log import Log
 
@@ -29,7 +28,7 @@ async def list_models(context: ContextDep) -> ModelList:
                 **card.model_dump(),
                 id=card.name,
                 default=card is runtime.default_card,
-                workers=runtime.workers(card.name),
+                workers=runtime.workers.of_model(card.name).count,
                 rate=RateOut.from_domain(runtime.terms.rates.expected(card.name)),
             )
             for card in runtime.cards.values()
@@ -59,11 +58,8 @@ _WARM_PROBLEMS = problem_docs(401, 403, 404, 429, 503)
 async def show_warm(model: str, context: AdminDep) -> WarmContainers:
     """Return how many workers of a model are kept warm. All local workers are."""
     _check_served(model, context)
-    runtime = context.runtime
-    if runtime.calls is None:
-        return WarmContainers(model=model, containers=runtime.workers(model))
-    num_warm = await run_in_threadpool(runtime.calls.dispatcher.kept_warm, model)
-    return WarmContainers(model=model, containers=num_warm)
+    containers = await run_in_threadpool(context.runtime.workers.kept_warm, model)
+    return WarmContainers(model=model, containers=containers)
 
 
 @router.put(
@@ -73,8 +69,7 @@ async def show_warm(model: str, context: AdminDep) -> WarmContainers:
 async def keep_warm(model: str, body: WarmBody, context: AdminDep) -> WarmContainers:
     """Keep containers of a model warm; idle ones are billed too. A deploy resets the number."""
     _check_served(model, context)
-    dispatcher = _dispatcher_for(context, body.containers)
-    await run_in_threadpool(dispatcher.keep_warm, model, body.containers)
+    await run_in_threadpool(context.runtime.workers.keep_warm, model, body.containers)
     log.warning("containers kept warm", model=model, containers=body.containers, key=context.key.id)
     return WarmContainers(model=model, containers=body.containers)
 
@@ -84,17 +79,3 @@ def _check_served(model: str, context: RequestContext) -> None:
         raise NotFound(
             f"no model {model[:64]}; this service has: {', '.join(context.runtime.cards)}"
         )
-
-
-def _dispatcher_for(context: RequestContext, containers: int) -> Dispatcher:
-    """Return the dispatcher. Raises Conflict for local workers, RequestRefused above the limit."""
-    calls = context.runtime.calls
-    if calls is None:
-        raise Conflict(
-            "this service has local workers, which are always warm; set RUSHES_WORKERS instead",
-            code="local_workers",
-        )
-    if containers > calls.most:
-        detail = f"at most {calls.most}, set by RUSHES_MODAL_MAX_CONTAINERS"
-        raise RequestRefused([FieldError("/containers", detail, "too_many")])
-    return calls.dispatcher

@@ -74,7 +74,8 @@ async def create_endpoint(body: EndpointBody, context: ContextDep) -> NewWebhook
         lambda tx: use.register(tx, key_id, body.url, events, runtime.clock())
     )
     return NewWebhookEndpoint(
-        endpoint=WebhookEndpoint.from_domain(endpoint), secret=shown(endpoint.secrets.present)
+        endpoint=WebhookEndpoint.from_domain(endpoint),
+        secret=encode_secret(endpoint.secrets.present),
     )
 
 
@@ -153,7 +154,9 @@ async def rotate_webhook_secret(context: ContextDep) -> WebhookSecret:
 async def _own_secret(context: RequestContext, act: Literal["keep", "rotate"]) -> WebhookSecret:
     runtime, key_id = context.runtime, context.key.id
     if act == "rotate":
-        secrets = await runtime.write(lambda tx: use.rotate_own(tx, key_id, runtime.clock()))
+        secrets = await runtime.write(
+            lambda tx: use.rotate_key_secrets(tx, key_id, runtime.clock())
+        )
     else:
         secrets = await runtime.write(lambda tx: keys.signing_secrets(tx, key_id))
     return WebhookSecret.from_domain(secrets, runtime.clock())
@@ -170,7 +173,7 @@ async def list_deliveries(
         rows = await run_in_threadpool(
             context.runtime.db.read,
             lambda tx: deliveries.page(
-                tx, context.key.id, size=query.limit + 1, after=after, wanted=delivery_filter
+                tx, context.key.id, size=query.limit + 1, after=after, filters=delivery_filter
             ),
         )
     page = [WebhookDelivery.from_domain(row) for row in rows[: query.limit]]

@@ -45,7 +45,7 @@ class Budget(BaseModel):
             budget_usd=None if balance.budget is None else balance.budget / 1e6,
             spent_usd=balance.spent / 1e6,
             reserved_usd=balance.reserved / 1e6,
-            left_usd=None if balance.left is None else balance.left / 1e6,
+            left_usd=None if balance.remaining is None else balance.remaining / 1e6,
         )
 
 

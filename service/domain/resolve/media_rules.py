@@ -33,9 +33,9 @@ def check_conditions(
     if "video" in media and len(media) > 1:
         detail = "give video or images, not both"
         yield FieldError("/video", detail, "not_together")
-    if params.strength is not None and "video" not in media:
-        detail = "strength needs video; leave it out"
-        yield FieldError("/strength", detail, "needs_video")
+    for name in ("strength", "keep_audio"):
+        if getattr(params, name) is not None and "video" not in media:
+            yield FieldError(f"/{name}", f"{name} needs video; leave it out", "needs_video")
     if params.fit is not None and not media:
         detail = "fit needs an image or video; leave it out"
         yield FieldError("/fit", detail, "needs_media")

@@ -49,6 +49,7 @@ def resolve(
         keyframes=_keyframes(params, refs),
         video=refs.get("video"),
         strength=_or_default(params.strength, card.default_strength) if "video" in refs else None,
+        keep_audio=_or_default(params.keep_audio, True) if "video" in refs else None,
         fit=_or_default(params.fit, "crop") if refs else None,
     )
     errors = [

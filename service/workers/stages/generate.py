@@ -135,7 +135,7 @@ def _report_overall(segment: Segment, on_step: OnStep) -> OnStep:
 def _read_tail(frames: Iterator[Frame], segment: Segment) -> Frames | None:
     """Read the frames after the segment's own, which the next segment continues; None without."""
     tail = list(frames)
-    if len(tail) != segment.handed_on:
+    if len(tail) != segment.next_overlap:
         count = segment.kept_frames + len(tail)
         raise AttemptFailed(
             FailureKind.INTERNAL,

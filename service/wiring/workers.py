@@ -1,25 +1,32 @@
-"""Build the calls of workers on Modal from the settings."""
+"""Settings to the kind of workers that this service has."""
 
 from datetime import timedelta
 
 from service.dispatch.on_modal import ModalDispatcher
+from service.domain.clock import ServiceClock
 from service.domain.ports import ArtifactStore
 from service.lifecycle.calls.calls import Calls
+from service.lifecycle.workers import Workers
+from service.runtime.containers import ContainerPools
+from service.runtime.fleet import Fleet
+from service.runtime.workers import CalledWorkers, PulledWorkers
 from service.settings import Settings
 from service.store.database import Database
 from service.wiring.rules import cards, terms
 
 
-def calls(settings: Settings, db: Database, artifacts: ArtifactStore) -> Calls | None:
-    """Build the ticks that start and poll calls; None where workers are local."""
+def build_workers(
+    settings: Settings, db: Database, artifacts: ArtifactStore, fleet: Fleet, clock: ServiceClock
+) -> Workers:
     if settings.dispatch == "local":
-        return None
+        return PulledWorkers(fleet, clock)
     dispatcher = ModalDispatcher(settings.modal_app, settings.modal_environment or None)
-    return Calls(
+    served = cards(settings)
+    calls = Calls(
         db=db,
         dispatcher=dispatcher,
         artifacts=artifacts,
-        cards=cards(settings),
+        cards=served,
         terms=terms(settings),
         max_active_per_key=settings.max_active_per_key,
         max_calls=settings.modal_max_containers,
@@ -27,3 +34,4 @@ def calls(settings: Settings, db: Database, artifacts: ArtifactStore) -> Calls |
         max_silence=timedelta(seconds=settings.running_lease_seconds),
         max_start=timedelta(seconds=settings.modal_start_seconds),
     )
+    return CalledWorkers(calls, ContainerPools(dispatcher, tuple(served)), clock)
