@@ -57,8 +57,8 @@ def postgres_url(kept_postgres_url: str) -> Iterator[str]:
     yield kept_postgres_url
     with connected(kept_postgres_url) as connection:
         connection.exec_driver_sql(
-            "TRUNCATE keys, jobs, labels, attempts, idempotency, endpoints, deliveries, ledger,"
-            " turns, timeline"
+            "TRUNCATE keys, jobs, labels, attempts, idempotency, endpoints, events, deliveries,"
+            " ledger, turns, timeline"
         )
 
 

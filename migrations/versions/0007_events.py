@@ -1,8 +1,6 @@
 """Events in a table of their own, at which deliveries point; requests that say of which kind they
 are."""
 
-from typing import Any
-
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy import Text
@@ -67,18 +65,16 @@ def _point_deliveries_at_events() -> None:
 def _record_events_to_render() -> None:
     """Record an event for each delivery whose body is not yet rendered from its snapshot."""
     connection = op.get_bind()
-    columns: list[Any] = [
-        sa.column("id", _ID), sa.column("key_id", _ID), sa.column("job_id", _ID),
-        sa.column("event", sa.String), sa.column("snapshot", _JSON),
-        sa.column("created_at", sa.BigInteger), sa.column("body", sa.LargeBinary),
-        sa.column("event_id", sa.BigInteger),
-    ]  # fmt: skip
-    deliveries = sa.table("deliveries", *columns)
+    deliveries = sa.table(
+        "deliveries",
+        *(sa.column(name) for name in ("id", "key_id", "job_id", "event", "created_at", "body")),
+        sa.column("snapshot", _JSON),
+        sa.column("event_id"),
+    )
     events = sa.table(
         "events",
-        sa.column("id", sa.BigInteger),
-        sa.column("kind", sa.String),
-        *(c for c in columns if c.name in ("key_id", "job_id", "snapshot", "created_at")),
+        *(sa.column(name) for name in ("id", "key_id", "job_id", "kind", "created_at")),
+        sa.column("snapshot", _JSON),
     )
     unrendered = sa.select(deliveries).where(deliveries.c.body.is_(None))
     for row in connection.execute(unrendered.order_by(deliveries.c.id)).all():

@@ -10,6 +10,7 @@ from service.api.auth import RequestContext
 from service.api.inline_video import InlineVideoResponse
 from service.api.preconditions import is_unmodified
 from service.api.schemas.jobs import JobOut
+from service.domain import topics
 from service.domain.errors import TooLarge
 from service.domain.job import ACTIVE, Job, JobState
 from service.domain.models.catalog import CARDS
@@ -65,7 +66,10 @@ async def wait_final(request: Request, runtime: Runtime, job: Job, wait: timedel
     """Return the job once it is final, the wait is over or the client has disconnected; None at
     once where too many requests wait already."""
     deadline = runtime.clock.passed() + min(wait, runtime.limits.max_wait)
-    with runtime.wait_slots.hold(job.key_id) as has_slot, runtime.notifier.listen(job.id) as event:
+    with (
+        runtime.wait_slots.hold(job.key_id) as has_slot,
+        runtime.notifier.listen(topics.of_job(job.id)) as event,
+    ):
         if not has_slot:
             return None
         while True:

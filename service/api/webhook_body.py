@@ -23,9 +23,9 @@ class WebhookBodies:
     link_secret: bytes
     public_url: str | None
 
-    def render(self, delivery: Delivery) -> bytes:
+    def render(self, delivery: Delivery, job: Job | None) -> bytes:
         """Return at most MAX_BYTES; `omitted` lists the fields that were dropped for that."""
-        data = self._data(delivery)
+        data = self._data(delivery, job)
         body = _encode(delivery, data)
         for name in _OPTIONAL:
             if len(body) > MAX_BYTES:
@@ -34,10 +34,10 @@ class WebhookBodies:
                 body = _encode(delivery, data)
         return body
 
-    def _data(self, delivery: Delivery) -> dict[str, Any]:
-        if delivery.snapshot is None:
+    def _data(self, delivery: Delivery, job: Job | None) -> dict[str, Any]:
+        if job is None:
             return {"id": delivery.endpoint_id, "object": "webhook_endpoint"}
-        return self._job(delivery.snapshot)
+        return self._job(job)
 
     def _job(self, job: Job) -> dict[str, Any]:
         links = SignedLinks(self.link_secret, self.public_url or job.api_url or "")

@@ -1,6 +1,15 @@
 """The kinds of events that webhooks deliver."""
 
-from typing import Literal
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal, NewType
+
+from service.domain.ids import JobId, KeyId
+
+if TYPE_CHECKING:
+    from service.domain.job import Job
+
+EventId = NewType("EventId", int)  # rises in the order of commits
 
 TEST_EVENT = "webhook.test"
 
@@ -22,3 +31,15 @@ DEFAULT_EVENTS: tuple[EventKind, ...] = (
     "job.canceled",
     "job.expired",
 )
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event of a key: `job` is a snapshot of what it happened to; None for `webhook.test`."""
+
+    id: EventId
+    key_id: KeyId
+    kind: str
+    created_at: datetime
+    job_id: JobId | None = None
+    job: "Job | None" = None

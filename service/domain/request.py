@@ -224,6 +224,7 @@ class VideoRequest(BaseModel):
     # Rows of an older or newer release are read too: unknown fields are ignored.
     model_config = ConfigDict(frozen=True)
 
+    kind: Literal["video"] = "video"
     model: str
     prompt: str
     prompts: list[str] | None = None  # of the segments of a long video

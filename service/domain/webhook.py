@@ -8,9 +8,9 @@ from typing import NewType
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from service.domain.event import EventKind
+from service.domain.event import EventId, EventKind
 from service.domain.ids import JobId, KeyId
-from service.domain.job import Job, JobState
+from service.domain.job import JobState
 
 EndpointId = NewType("EndpointId", str)
 
@@ -107,7 +107,7 @@ class Delivery:
     created_at: datetime
     job_id: JobId | None = None
     endpoint_id: EndpointId | None = None
-    snapshot: Job | None = None  # the job when it happened
+    event_id: EventId | None = None  # of what its body is rendered from
     body: bytes | None = None  # rendered at the first try
     attempt: int = 0
     fence: int = 0

@@ -13,7 +13,7 @@ from service.domain.retention import Purge, RetentionPolicy, next_purge_at, purg
 from service.failpoint import failpoint
 from service.lifecycle.inputs import delete_inputs
 from service.log import Log
-from service.store import deliveries, idempotency, jobs
+from service.store import deliveries, events, idempotency, jobs
 from service.store.database import Database
 from service.store.transaction import Transaction
 
@@ -105,6 +105,8 @@ class Retention:
         before = now - self.policy.deliveries
         if self.db.read(lambda tx: deliveries.has_old(tx, before)):
             self._delete_batches(lambda tx: deliveries.delete_old(tx, before, size=_BATCH))
+        if self.db.read(lambda tx: events.has_old(tx, before)):
+            self._delete_batches(lambda tx: events.delete_old(tx, before, size=_BATCH))
 
     def _delete_batches(self, delete: Callable[[Transaction], int]) -> None:
         while self.db.write(delete).result() == _BATCH:

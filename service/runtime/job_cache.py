@@ -6,6 +6,7 @@ from threading import Lock
 from service.domain.errors import NotFound
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job
+from service.domain.topics import Topic
 from service.store import jobs
 from service.store.database import Database
 
@@ -20,7 +21,7 @@ class JobCache:
         self._version = 0
         self._lock = Lock()
 
-    def forget(self, topics: Sequence[str]) -> None:
+    def forget(self, topics: Sequence[Topic]) -> None:
         """Drop changed jobs. Called by the writer thread after a commit, before notifications."""
         with self._lock:
             self._version += 1

@@ -5,26 +5,28 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from service.domain.topics import Topic
+
 
 class Notifier:
     """Topics are job ids and `queue:<model>`. Listen before reading, or changes are missed."""
 
     def __init__(self) -> None:
-        self._listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._listeners: defaultdict[Topic, set[asyncio.Event]] = defaultdict(set)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.closed = False
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
 
-    def notify(self, topics: Sequence[str]) -> None:
+    def notify(self, topics: Sequence[Topic]) -> None:
         """Wake the listeners of these topics, from any thread."""
         topics = [topic for topic in topics if topic in self._listeners]
         if topics and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake, topics)
 
     @contextmanager
-    def listen(self, *topics: str) -> Iterator[asyncio.Event]:
+    def listen(self, *topics: Topic) -> Iterator[asyncio.Event]:
         """Yield an event that every notification of `topics` sets; clear it before each read."""
         event = asyncio.Event()
         for topic in topics:
@@ -46,7 +48,7 @@ class Notifier:
         self.closed = True
         self._wake(list(self._listeners))
 
-    def _wake(self, topics: Sequence[str]) -> None:
+    def _wake(self, topics: Sequence[Topic]) -> None:
         for topic in topics:
             for event in self._listeners.get(topic, ()):
                 event.set()

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from service.domain.errors import Unavailable
 from service.domain.ports import Offsite
+from service.domain.topics import Topic
 from service.log import Log
 from service.store.durability import Durability, Immediate, Replicated
 from service.store.engine import make_engine, parse
@@ -43,7 +44,7 @@ class Database:
     def __init__(
         self,
         url: str,
-        on_commit: Callable[[Sequence[str]], None],
+        on_commit: Callable[[Sequence[Topic]], None],
         offsite: Offsite | None = None,
     ) -> None:
         self.local = parse(url).get_backend_name() == "sqlite"
@@ -129,7 +130,7 @@ class Database:
                 self._writer.add(work)
         return work.future
 
-    def _publish(self, topics: Sequence[str]) -> None:
+    def _publish(self, topics: Sequence[Topic]) -> None:
         """Hand topics to `on_commit`; the work is done, whatever becomes of that."""
         try:
             self._on_commit(topics)

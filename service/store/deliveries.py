@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from service.domain import topics
+from service.domain.event import EventId
 from service.domain.ids import JobId, KeyId
-from service.domain.job import Job
 from service.domain.webhook import (
     Delivery,
     DeliveryFilter,
@@ -24,10 +25,9 @@ _PENDING = sa.text(PENDING)
 MAX_WAIT = timedelta(hours=30)
 MAX_LEASE = timedelta(minutes=5)
 MAX_TRIES_KEPT = 20
-TOPIC = "deliveries"  # notified when a delivery becomes pending
 
 
-def insert(tx: Transaction, delivery: Delivery, *, host: str, sequence: int = 0) -> None:
+def insert(tx: Transaction, delivery: Delivery, *, host: str) -> None:
     tx.execute(
         sa.insert(_deliveries),
         {
@@ -36,10 +36,9 @@ def insert(tx: Transaction, delivery: Delivery, *, host: str, sequence: int = 0)
             "job_id": delivery.job_id,
             "endpoint_id": delivery.endpoint_id,
             "event": delivery.event,
-            "sequence": sequence,
             "url": delivery.url,
             "host": host,
-            "snapshot": _snapshot(delivery.snapshot),
+            "event_id": delivery.event_id,
             "body": delivery.body,
             "state": delivery.state,
             "next_at": delivery.next_at,
@@ -47,35 +46,24 @@ def insert(tx: Transaction, delivery: Delivery, *, host: str, sequence: int = 0)
             "created_at": delivery.created_at,
         },
     )
-    tx.notify(TOPIC)
+    tx.notify(topics.DELIVERIES)
 
 
-def refresh(tx: Transaction, job: Job, event: str, url: str) -> bool:
-    """Update the snapshot of a pending delivery that was never tried; False if there is none."""
+def point_at(tx: Transaction, event_id: EventId, job_id: JobId, event: str, url: str) -> bool:
+    """Let a pending delivery that was never tried send this later event of its kind instead; False
+    if there is none."""
     statement = (
         sa.update(_deliveries)
         .where(
-            _deliveries.c.job_id == job.id,
+            _deliveries.c.job_id == job_id,
             _deliveries.c.event == event,
             _deliveries.c.url == url,
             _PENDING,
             _deliveries.c.body.is_(None),
         )
-        .values(snapshot=_snapshot(job))
+        .values(event_id=event_id)
     )
     return tx.execute(statement).rowcount > 0
-
-
-def next_sequence(tx: Transaction, job_id: JobId, event: str, url: str) -> int:
-    """Return a sequence above those of this event's deliveries to this URL that still exist."""
-    statement = (
-        sa.select(sa.func.coalesce(sa.func.max(_deliveries.c.sequence) + 1, 0))
-        .select_from(_deliveries)
-        .where(
-            _deliveries.c.job_id == job_id, _deliveries.c.event == event, _deliveries.c.url == url
-        )
-    )
-    return int(tx.execute(statement).scalar_one())
 
 
 class Due(NamedTuple):
@@ -122,7 +110,7 @@ def take(
 
 def set_body(tx: Transaction, delivery: Delivery, body: bytes) -> None:
     """Store the rendered body: every later try sends the same bytes."""
-    tx.execute(_fenced_update(delivery).values(body=body, snapshot=None))
+    tx.execute(_fenced_update(delivery).values(body=body))
 
 
 def settle(
@@ -164,7 +152,7 @@ def replay(tx: Transaction, delivery: Delivery, *, now: datetime) -> Delivery:
         )
         .returning(_deliveries)
     )
-    tx.notify(TOPIC)
+    tx.notify(topics.DELIVERIES)
     return _to_delivery(tx.execute(statement).mappings().one())
 
 
@@ -255,10 +243,6 @@ def _fenced_update(delivery: Delivery) -> sa.Update:
     )
 
 
-def _snapshot(job: Job | None) -> dict[str, Any] | None:
-    return None if job is None else job.model_dump(mode="json")
-
-
 def _to_delivery(row: Mapping[Any, Any]) -> Delivery:
     return Delivery(
         id=row["id"],
@@ -269,7 +253,7 @@ def _to_delivery(row: Mapping[Any, Any]) -> Delivery:
         created_at=row["created_at"],
         job_id=row["job_id"],
         endpoint_id=row["endpoint_id"],
-        snapshot=None if row["snapshot"] is None else Job.model_validate(row["snapshot"]),
+        event_id=row["event_id"],
         body=row["body"],
         attempt=row["attempt"],
         fence=row["fence"],

@@ -40,11 +40,14 @@ def append(
     )
 
 
-def forget_superseded(tx: Transaction, newest: EventId, job_id: JobId, kind: str) -> None:
-    """Delete what `newest` has made out of date; deliveries of those events have sent them."""
+def delete_superseded(tx: Transaction, newest: EventId, job_id: JobId, kind: str) -> None:
+    """Delete earlier events of this kind, which `newest` has made out of date."""
     tx.execute(
         sa.delete(_events).where(
-            _events.c.job_id == job_id, _events.c.kind == kind, _events.c.id < newest
+            _events.c.job_id == job_id,
+            _events.c.kind == kind,
+            _events.c.id < newest,
+            ~_is_needed(),
         )
     )
 
@@ -65,12 +68,12 @@ def page(
     return [_to_event(row) for row in tx.execute(statement).mappings()]
 
 
-def forget_of(tx: Transaction, job_id: JobId) -> None:
+def delete_of_job(tx: Transaction, job_id: JobId) -> None:
     """Delete a job's events, but for those of which a delivery has still to be rendered."""
     tx.execute(sa.delete(_events).where(_events.c.job_id == job_id, ~_is_needed()))
 
 
-def forget(tx: Transaction, before: datetime, *, size: int) -> int:
+def delete_old(tx: Transaction, before: datetime, *, size: int) -> int:
     """Delete up to `size` events recorded before that moment, with the same exception."""
     old = sa.select(_events.c.id).where(_events.c.created_at < before, ~_is_needed()).limit(size)
     return tx.execute(sa.delete(_events).where(_events.c.id.in_(old))).rowcount

@@ -22,6 +22,7 @@ def to_row(job: Job) -> dict[str, Any]:
         "key_id": job.key_id,
         "state": job.state,
         "priority": RANKS[job.priority],
+        "kind": job.request.kind,
         "model": job.request.model,
         "request": job.request.model_dump(),
         "profile": job.profile,

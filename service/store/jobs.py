@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from service.domain import topics
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobFilter, JobState, left_ms
 from service.domain.queue_order import Waiting
-from service.store import deliveries, labels
+from service.store import deliveries, events, labels
 from service.store.job_rows import job_table, to_job, to_row
 from service.store.tables import ACTIVE_STATES, INPUTS_KEPT, QUEUED, KeyRow
 from service.store.transaction import Transaction
@@ -52,7 +53,7 @@ def insert(tx: Transaction, new: Sequence[Job]) -> None:
     tx.execute(_INSERT, [to_row(job) for job in new])
     labels.insert(tx, new)
     for model in {job.request.model for job in new}:
-        tx.notify(f"queue:{model}")
+        tx.notify(topics.of_queue(model))
 
 
 def get(tx: Transaction, job_id: JobId, *, key_id: KeyId | None = None) -> Job | None:
@@ -286,9 +287,10 @@ def existing_ids(tx: Transaction, ids: list[str]) -> set[str]:
 
 def delete(tx: Transaction, job: Job) -> None:
     deliveries.delete_settled_of_job(tx, job.id)
+    events.delete_of_job(tx, job.id)
     labels.delete(tx, job)
     tx.execute(sa.delete(job_table).where(job_table.c.id == job.id))
-    tx.notify(job.id)
+    tx.notify(topics.of_job(job.id))
 
 
 def _all(

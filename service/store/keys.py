@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from service.domain import topics
 from service.domain.ids import KeyId
 from service.domain.key import Key
 from service.domain.price import Balance
@@ -15,9 +16,6 @@ from service.store.tables import KeyRow
 from service.store.transaction import Transaction
 
 _keys: sa.Table = KeyRow.__table__  # type: ignore[attr-defined]
-
-
-TOPIC = "keys"  # notified when a key is revoked
 
 
 def insert(tx: Transaction, key: Key) -> None:
@@ -176,7 +174,7 @@ def revoke(tx: Transaction, key_id: KeyId, *, now: datetime) -> Key | None:
         .returning(_keys)
     )
     row = tx.execute(statement).mappings().first()
-    tx.notify(TOPIC)
+    tx.notify(topics.KEYS)
     return None if row is None else _to_key(row)
 
 

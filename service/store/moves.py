@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from service.domain import topics
 from service.domain.artifact import new_salt
 from service.domain.attempt import Failure, Outcome, Progress
 from service.domain.job import ACTIVE, Job, JobState, sources
@@ -72,7 +73,7 @@ def requeue(
         **_changes(job, next_job or job),
     )
     if queued_job is not None:
-        tx.notify(f"queue:{queued_job.request.model}")
+        tx.notify(topics.of_queue(queued_job.request.model))
     return queued_job
 
 
@@ -81,7 +82,7 @@ def change_model(tx: Transaction, job: Job, next_job: Job, *, now: datetime) -> 
     values = _changes(job, next_job)
     queued_job = _update(tx, job, {JobState.QUEUED}, fence=job.fence + 1, run_at=now, **values)
     if queued_job is not None:
-        tx.notify(f"queue:{queued_job.request.model}")
+        tx.notify(topics.of_queue(queued_job.request.model))
     return queued_job
 
 
@@ -207,7 +208,7 @@ def make_due(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
     """Let a queued job start from now on."""
     after = _update(tx, job, {JobState.QUEUED}, run_at=now)
     if after is not None:
-        tx.notify(f"queue:{job.request.model}")
+        tx.notify(topics.of_queue(job.request.model))
     return after
 
 
@@ -272,5 +273,5 @@ def _update(
     row = tx.execute(statement).mappings().first()
     if row is None:
         return None
-    tx.notify(job.id)
+    tx.notify(topics.of_job(job.id))
     return to_job(row)

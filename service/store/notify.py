@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from service.domain.topics import Topic
 from service.log import Log
 from service.store.engine import NOTICE_SILENCE
 
@@ -28,7 +29,7 @@ class PostgresNotify:
     Topics sent while its connection is broken are lost, so subscribers must also poll.
     """
 
-    def __init__(self, url: str, on_topics: Callable[[Sequence[str]], None]) -> None:
+    def __init__(self, url: str, on_topics: Callable[[Sequence[Topic]], None]) -> None:
         self._url = sa.make_url(url).set(drivername="postgresql").render_as_string(False)
         self._on_topics = on_topics
         self._name = secrets.token_hex(8)  # to leave out its own topics
@@ -37,7 +38,7 @@ class PostgresNotify:
         self._thread = threading.Thread(target=self._run, name="notify-listener", daemon=True)
         self._thread.start()
 
-    def notify_others(self, connection: sa.Connection, topics: Sequence[str]) -> None:
+    def notify_others(self, connection: sa.Connection, topics: Sequence[Topic]) -> None:
         """Notify the other processes when this transaction commits."""
         distinct = list(dict.fromkeys(topics))
         for start in range(0, len(distinct), _MAX_TOPICS):
@@ -68,4 +69,4 @@ class PostgresNotify:
             for notice in connection.notifies(timeout=_POLL_SECONDS):
                 sender, *topics = notice.payload.split(" ")
                 if sender != self._name:
-                    self._on_topics(topics)
+                    self._on_topics([Topic(topic) for topic in topics])

@@ -4,28 +4,30 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from service.domain import ids
-from service.domain.event import DEFAULT_EVENTS, EventKind
+from service.domain.event import DEFAULT_EVENTS, EventId, EventKind
 from service.domain.job import Job
 from service.domain.webhook import Delivery, DeliveryId, DeliveryState, EndpointId
-from service.store import deliveries, endpoints
+from service.store import deliveries, endpoints, events
 from service.store.transaction import Transaction
 
 Target = tuple[str, EndpointId | None]
 
 
 def enqueue(tx: Transaction, event: EventKind, job: Job, now: datetime) -> None:
-    """Insert one delivery for each URL subscribed to this event of this job."""
+    """Record an event of this job, and one delivery for each URL that subscribes to it."""
+    event_id = events.append(tx, event, job.key_id, job=job, now=now)
     for target in _targets(tx, event, job):
-        _insert(tx, event, job, target, now)
+        _insert(tx, event_id, event, job, target, now)
 
 
 def enqueue_latest(tx: Transaction, event: EventKind, job: Job, now: datetime) -> None:
-    """Enqueue a coalescing event: a delivery that was not tried yet is updated in place."""
+    """Record a coalescing event: it replaces the one before it, also in pending deliveries."""
+    event_id = events.append(tx, event, job.key_id, job=job, now=now)
     for target in _targets(tx, event, job):
         url, _ = target
-        if not deliveries.refresh(tx, job, event, url):
-            number = deliveries.next_sequence(tx, job.id, event, url)
-            _insert(tx, event, job, target, now, sequence=number)
+        if not deliveries.point_at(tx, event_id, job.id, event, url):
+            _insert(tx, event_id, event, job, target, now)
+    events.delete_superseded(tx, event_id, job.id, event)
 
 
 def host_of(url: str) -> str:
@@ -46,12 +48,11 @@ def _targets(tx: Transaction, event: EventKind, job: Job) -> list[Target]:
 
 def _insert(
     tx: Transaction,
+    event_id: EventId,
     event: EventKind,
     job: Job,
     target: Target,
     now: datetime,
-    *,
-    sequence: int = 0,
 ) -> None:
     url, endpoint_id = target
     delivery = Delivery(
@@ -63,7 +64,7 @@ def _insert(
         created_at=now,
         job_id=job.id,
         endpoint_id=endpoint_id,
-        snapshot=job,
+        event_id=event_id,
         next_at=now,
     )
-    deliveries.insert(tx, delivery, host=host_of(url), sequence=sequence)
+    deliveries.insert(tx, delivery, host=host_of(url))

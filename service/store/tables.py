@@ -86,6 +86,7 @@ class JobRow(SQLModel, table=True):
     key_id: str = Field(sa_type=Id, foreign_key="keys.id")
     state: JobState = Field(sa_type=str_enum(JobState, "state"))
     priority: int = 1  # 0 is first
+    kind: str = Field(default="video", max_length=16, sa_column_kwargs={"server_default": "video"})
     model: str = Field(max_length=64)
     request: dict[str, Any] = Field(sa_type=Json)
     profile: Profile = Field(default=Profile.FULL, sa_type=str_enum(Profile, "profile"))
@@ -274,6 +275,33 @@ class EndpointRow(SQLModel, table=True):
     disabled_reason: str | None = Field(default=None, max_length=200)
 
 
+class EventRow(SQLModel, table=True):
+    """What happened to a job, or to a key, with the job as it was then.
+
+    Ids are never used twice, and rise in the order of commits. Deleted with its job; so it has no
+    foreign key, which would need an index of its own.
+    """
+
+    __tablename__ = "events"
+
+    id: int = Field(
+        sa_type=sa.BigInteger().with_variant(sa.Integer, "sqlite"),
+        primary_key=True,
+    )
+    key_id: str = Field(sa_type=Id, foreign_key="keys.id")
+    job_id: str | None = Field(default=None, sa_type=Id)
+    kind: str = Field(max_length=40)
+    snapshot: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    created_at: datetime = Field(sa_type=Instant)
+
+    __table_args__ = (
+        sa.Index("ix_events_owner", "key_id", "id"),
+        sa.Index("ix_events_job", "job_id", "id"),
+        sa.Index("ix_events_age", "created_at"),
+        {"sqlite_autoincrement": True},
+    )
+
+
 class DeliveryRow(SQLModel, table=True):
     """One delivery of an event to a URL; its id is the `webhook-id`, the same on every try."""
 
@@ -286,10 +314,14 @@ class DeliveryRow(SQLModel, table=True):
         default=None, sa_type=Id, foreign_key="endpoints.id", ondelete="CASCADE", index=True
     )
     event: str = Field(max_length=40)
-    sequence: int = 0  # distinguishes repeated events of one job
     url: str = Field(max_length=2048)
     host: str = Field(max_length=300)  # of the URL: concurrent tries are limited by it
-    snapshot: dict[str, Any] | None = Field(default=None, sa_type=Json)  # the job when it happened
+    event_id: int | None = Field(
+        default=None,
+        sa_type=sa.BigInteger,
+        foreign_key="events.id",
+        ondelete="SET NULL",
+    )
     body: bytes | None = Field(default=None, sa_type=sa.LargeBinary)  # as sent, from the first try
     state: DeliveryState = Field(sa_type=str_enum(DeliveryState, "state"))
     attempt: int = 0
@@ -302,7 +334,7 @@ class DeliveryRow(SQLModel, table=True):
 
     __table_args__ = (
         sa.CheckConstraint("(next_at IS NOT NULL) = (state = 'pending')", name="next_iff_pending"),
-        sa.UniqueConstraint("job_id", "event", "sequence", "url"),
+        sa.UniqueConstraint("event_id", "url"),
         _partial("ix_deliveries_due", "next_at", where=PENDING),
         sa.Index("ix_deliveries_owner", "key_id", "id"),
         sa.Index("ix_deliveries_age", "created_at"),

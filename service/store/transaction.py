@@ -7,6 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql.base import Executable
 
+from service.domain.topics import Topic
+
 
 @dataclass
 class Transaction:
@@ -14,7 +16,7 @@ class Transaction:
     after a rollback, before any other work."""
 
     connection: sa.Connection
-    topics: list[str] = field(default_factory=list)
+    topics: list[Topic] = field(default_factory=list)
     wrote: bool = False
     undo: list[Callable[[], None]] = field(default_factory=list)
 
@@ -25,5 +27,5 @@ class Transaction:
             self.wrote = self.wrote or result.returns_rows or result.rowcount != 0
         return result
 
-    def notify(self, topic: str) -> None:
+    def notify(self, topic: Topic) -> None:
         self.topics.append(topic)

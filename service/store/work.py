@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.domain.errors import ServiceError
+from service.domain.topics import Topic
 from service.store.readers import unavailable
 from service.store.transaction import Transaction
 
@@ -47,7 +48,7 @@ class Done:
 
     work: Work[Any, Any]
     answer: Any
-    topics: Sequence[str] = ()
+    topics: Sequence[Topic] = ()
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class Commit:
     """Committed work whose callers wait until it is durable."""
 
     works: Sequence[Done]
-    topics: Sequence[str]
-    publish_topics: Callable[[Sequence[str]], None]
+    topics: Sequence[Topic]
+    publish_topics: Callable[[Sequence[Topic]], None]
 
     def publish(self) -> None:
         self.publish_topics(self.topics)

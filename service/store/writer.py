@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from service.domain.errors import Busy, Unavailable
+from service.domain.topics import Topic
 from service.log import Log
 from service.store.durability import Durability
 from service.store.engine import READ_ONLY, sqlstate
@@ -47,7 +48,7 @@ class Writer:
         engine: sa.Engine,
         readers: Readers,
         durability: Durability,
-        publish: Callable[[Sequence[str]], None],
+        publish: Callable[[Sequence[Topic]], None],
         notify: PostgresNotify | None,
     ) -> None:
         self._engine = engine

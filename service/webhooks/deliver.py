@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from service.domain.job import Job
 from service.domain.ports import Clock
 from service.domain.webhook import Delivery, DeliveryId, DeliveryState, Endpoint, Secrets, Try
 from service.egress.client import Answer, Egress, TargetFailed, TargetRefused
 from service.failpoint import failpoint
-from service.store import deliveries, endpoints, keys
+from service.store import deliveries, endpoints, events, keys
 from service.store.database import Database
 from service.store.transaction import Transaction
 from service.webhooks import sign
@@ -22,7 +23,7 @@ LEASE = timedelta(seconds=60)
 MAX_FAILING = timedelta(days=5)
 _GONE = 410
 
-Render = Callable[[Delivery], bytes]
+Render = Callable[[Delivery, Job | None], bytes]
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Sender:
             return None
         body = delivery.body
         if body is None:
-            body = self.render(delivery)
+            body = self.render(delivery, _job_then(tx, delivery))
             deliveries.set_body(tx, delivery, body)
         return _Leased(delivery, body, _secrets(tx, delivery))
 
@@ -88,6 +89,13 @@ class Sender:
     def _outcome(self, began: float, *, status: int | None = None, error: str | None = None) -> Try:
         duration_ms = round((time.perf_counter() - began) * 1000)
         return Try(at=self.clock(), status=status, error=error, duration_ms=duration_ms)
+
+
+def _job_then(tx: Transaction, delivery: Delivery) -> Job | None:
+    """Return the job as it was when the event happened."""
+    assert delivery.event_id is not None, "an event is kept until its deliveries are rendered"
+    event = events.get(tx, delivery.event_id)
+    return None if event is None else event.job
 
 
 def _secrets(tx: Transaction, delivery: Delivery) -> Secrets:

@@ -14,7 +14,7 @@ from service.domain.webhook import (
     EndpointId,
     Secrets,
 )
-from service.store import deliveries, endpoints, keys
+from service.store import deliveries, endpoints, events, keys
 from service.store.outbox import host_of
 from service.store.transaction import Transaction
 
@@ -79,6 +79,7 @@ def send_test(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId, now: date
         id=DeliveryId(ids.new("msg")),
         key_id=key_id,
         event=TEST_EVENT,
+        event_id=events.append(tx, TEST_EVENT, key_id, now=now),
         url=endpoint.url,
         state=DeliveryState.PENDING,
         created_at=now,

@@ -11,6 +11,7 @@ from service.artifacts.spool import Spool
 from service.artifacts.volume import MountedVolume, RemoteVolume
 from service.domain.errors import Unavailable
 from service.domain.ports import ArtifactStore, Offsite
+from service.domain.topics import Topic
 from service.installation import install_command
 from service.offsite.on_modal import DictKeyValue, VolumeBlobStore
 from service.offsite.tenure import Replica
@@ -20,7 +21,7 @@ from service.store.database import Database
 
 def database(
     settings: Settings,
-    on_commit: Callable[[Sequence[str]], None],
+    on_commit: Callable[[Sequence[Topic]], None],
     offsite: Offsite | None = None,
 ) -> Database:
     return Database(settings.database_url, on_commit, offsite)

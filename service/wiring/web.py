@@ -8,10 +8,11 @@ from threading import Event
 from fastapi import FastAPI
 
 from service.api.webhook_body import WebhookBodies
-from service.domain import ids
+from service.domain import ids, topics
 from service.domain.clock import ServiceClock
 from service.domain.errors import Unavailable
 from service.domain.ports import Offsite
+from service.domain.topics import Topic
 from service.egress.client import Egress
 from service.lifecycle.leader import Leadership
 from service.lifecycle.rescue import Rescuer
@@ -31,8 +32,7 @@ from service.runtime.ticker import Ticker
 from service.runtime.uploads import Uploads
 from service.runtime.wait_slots import WaitSlots
 from service.settings import Settings
-from service.store import deliveries, timeline
-from service.store import keys as key_rows
+from service.store import timeline
 from service.store.engine import check_durable, check_sessions
 from service.store.schema import check_schema
 from service.webhooks.courier import Courier
@@ -133,15 +133,15 @@ def _build_runtime(
     token = settings.worker_token
     job_cache, key_cache, jobs_due = JobCache(), KeyCache(), Event()
 
-    def on_commit(topics: Sequence[str]) -> None:
-        job_cache.forget(topics)
-        if key_rows.TOPIC in topics:
+    def on_commit(changed: Sequence[Topic]) -> None:
+        job_cache.forget(changed)
+        if topics.KEYS in changed:
             key_cache.forget()
-        if deliveries.TOPIC in topics:
+        if topics.DELIVERIES in changed:
             webhooks_due.set()
-        if any(topic.startswith("queue:") for topic in topics):
+        if any(map(topics.is_queue, changed)):
             jobs_due.set()
-        notifier.notify(topics)
+        notifier.notify(changed)
 
     db = storage.database(settings, on_commit, offsite)
     artifacts, cards = storage.artifacts(settings), rules.cards(settings)

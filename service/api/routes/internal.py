@@ -11,6 +11,7 @@ from service.api.deps import RuntimeDep
 from service.api.forwarded import base_url
 from service.api.path_params import job_id_of
 from service.api.schemas.problems import problem_docs
+from service.domain import topics
 from service.domain.attempt import Failure, Outcome, Progress, Ticket
 from service.domain.errors import Lost, NotFound
 from service.domain.job import Job, JobState
@@ -128,7 +129,7 @@ async def _wait_for_work(body: ClaimBody, request: Request, runtime: Runtime) ->
     wait = timedelta(seconds=body.wait_seconds)
     deadline = runtime.clock.passed() + min(wait, runtime.limits.max_wait)
     models = [name for name in body.models if name in runtime.cards]
-    with runtime.notifier.listen(*(f"queue:{name}" for name in models)) as event:
+    with runtime.notifier.listen(*map(topics.of_queue, models)) as event:
         while not runtime.notifier.closed:
             event.clear()
             # A job claimed for a disconnected worker would be lost for one lease.

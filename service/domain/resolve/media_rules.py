@@ -1,9 +1,9 @@
 """Rules for input images and videos: those that a model supports, and their combinations."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from service.domain.errors import FieldError
-from service.domain.media import NEEDS, Feature, field_of
+from service.domain.media import NEEDS, Feature, Role, field_of
 from service.domain.models.card import IntRange, ModelCard
 from service.domain.models.catalog import CARDS
 from service.domain.request import VideoParams, VideoRequest
@@ -33,9 +33,7 @@ def check_conditions(
     if "video" in media and len(media) > 1:
         detail = "give video or images, not both"
         yield FieldError("/video", detail, "not_together")
-    for name in ("strength", "keep_audio"):
-        if getattr(params, name) is not None and "video" not in media:
-            yield FieldError(f"/{name}", f"{name} needs video; leave it out", "needs_video")
+    yield from _without_video(params, media)
     if params.fit is not None and not media:
         detail = "fit needs an image or video; leave it out"
         yield FieldError("/fit", detail, "needs_media")
@@ -45,6 +43,12 @@ def check_conditions(
         size = f"{request.width}x{request.height}"
         detail = f"with video at most {max_frames} frames of {size} are possible"
         yield FieldError("/num_frames", detail, "out_of_range")
+
+
+def _without_video(params: VideoParams, media: Container[Role]) -> Iterable[FieldError]:
+    for name in ("strength", "keep_audio"):
+        if getattr(params, name) is not None and "video" not in media:
+            yield FieldError(f"/{name}", f"{name} needs video; leave it out", "needs_video")
 
 
 def _keyframes(request: VideoRequest, card: ModelCard) -> Iterable[FieldError]:
