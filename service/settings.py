@@ -109,35 +109,36 @@ class Settings(BaseSettings):
     modal_app: str = Field("rushes", description="The name of the app on Modal.")
     modal_environment: str = Field("", description="Modal's environment. Default: its own default.")
     modal_max_containers: int = Field(
-        1, ge=1, le=100, description="GPU containers a model, which caps what it can cost."
+        1, ge=1, le=100, description="Maximum GPU containers per model, which caps its cost."
     )
     modal_min_containers: dict[str, Annotated[int, Field(ge=0)]] = Field(
-        {}, description='GPU containers kept, work or not, by model, as JSON: {"ltx-2b": 1}.'
+        {}, description='GPU containers kept warm by model, as JSON: {"ltx-2b": 1}.'
     )
     modal_scaledown_seconds: int = Field(
-        120, ge=2, le=3600, description="How long a GPU container waits for more work."
+        120, ge=2, le=3600, description="Seconds that an idle GPU container keeps running."
     )
     modal_gpus: dict[str, list[str]] = Field(
-        {}, description='GPUs by model, the first that is free, as JSON: {"ltx-2b": ["L40S"]}.'
+        {}, description='GPUs by model, in order of preference, as JSON: {"ltx-2b": ["L40S"]}.'
     )
     modal_domain: str = Field(
-        "", description="A domain of yours, known to Modal, at which the service answers too."
+        "", description="A custom domain of the service, registered with Modal."
     )
     modal_snapshots: list[str] = Field(
-        [], description="Models that start from a memory snapshot, as JSON; Modal calls it alpha."
+        [],
+        description="Models that start from a memory snapshot, as JSON; an alpha feature of Modal.",
     )
     modal_start_seconds: float = Field(
         600.0,
         ge=1,
         le=7200,
-        description="How long a call may take to find a GPU and load; five that do not end a job.",
+        description="Seconds for a call to get a GPU and load; a job fails after five late ones.",
     )
     gpu_rates: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         {},
-        description="USD a second by GPU, as JSON. Default: Modal's list there, nothing here.",
+        description="USD per second by GPU, as JSON. Default: Modal's prices, or nothing if local.",
     )
     gpu_host_rate: float = Field(
-        0.0, ge=0, description="USD a second for the CPU and memory beside a GPU."
+        0.0, ge=0, description="USD per second for the CPU and memory beside a GPU."
     )
     models: list[str] = Field(
         [], description='Models to serve, first is the default, as JSON: ["slate"]. Default: found.'
@@ -158,7 +159,7 @@ class Settings(BaseSettings):
         False, description="Compile the decoder too: a new size of clip then takes longer once."
     )
     compiled_shapes: int = Field(
-        12, ge=1, le=32, description="For so many sizes of clips; others run as they are."
+        12, ge=1, le=32, description="Maximum sizes of clips to compile for; others run uncompiled."
     )
     compiled_dir: Path | None = Field(
         None, description="Where compiled code is kept. Default: torch's own, in /tmp."
@@ -167,22 +168,23 @@ class Settings(BaseSettings):
         "native", description="The kernel for self-attention, by diffusers' name for it."
     )
     quantize: Literal["off", "float8", "float8-weights", "int8-weights", "float8-storage"] = Field(
-        "off", description="The transformers' weights in eight bits: for speed, or for room."
+        "off", description="Weights of the transformers in eight bits, for speed or memory."
     )
     vae_dtype: Literal["model", "bfloat16"] = Field(
         "model", description="bfloat16 also where a model's decoder is kept in float32."
     )
     vae_channels_last: bool = Field(
-        False, description="Lay the decoder's weights out as convolutions may like them better."
+        False,
+        description="Use the channels-last memory format for the decoder, which may be faster.",
     )
     embeddings_bytes: int = Field(
-        268_435_456, ge=0, description="Memory of a worker for prompts that it has read; 0: none."
+        268_435_456, ge=0, description="Memory of a worker for cached prompt embeddings; 0: none."
     )
     ahead_bytes: int = Field(
         536_870_912,
         ge=0,
-        description="Memory of a worker for frames that wait to be encoded while the model makes "
-        "the next clip; 0: it waits for them.",
+        description="Memory of a worker for frames to be encoded while the model makes the next "
+        "clip; 0: no overlap.",
     )
 
     max_body_bytes: int = Field(

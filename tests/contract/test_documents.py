@@ -95,8 +95,8 @@ def test_every_field_of_a_submit_is_in_the_api_document() -> None:
 def test_every_error_code_is_in_the_api_document() -> None:
     # The tree's root is never raised, and a conflict always says which.
     kinds = {kind.code for kind in _tree(ServiceError)} - {"service_error", "conflict"}
-    of_http = {code for code, _ in problems._HTTP.values()} | {"internal_error"}
-    of_http |= set(problems._REFUSED.values())
+    of_http = {code for code, _ in problems._HTTP_PROBLEMS.values()} | {"internal_error"}
+    of_http |= set(problems._HTTP_CODES.values())
 
     table = section(read("docs/api.md"), "## Errors")
 

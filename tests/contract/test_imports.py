@@ -72,7 +72,7 @@ class Plant:
 
 PLANTS = [
     Plant(
-        "Floors: imports only go down; rooms on one floor never meet",
+        "Layers: imports only go down; packages of one layer never meet",
         "service/store/keys.py",
         "from service.lifecycle import admit",
     ),

@@ -55,8 +55,8 @@ def _as_text(default: Any) -> str:
 _MODELS_INTRO = """\
 # Models
 
-Written by `make client` from [service/domain/cards](../service/domain/cards); a service
-tells which of these it serves, and whether a worker is there for them, at `GET /v1/models`.
+Written by `make client` from [service/domain/models/cards](../service/domain/models/cards); a
+service tells which of these it serves, and whether a worker is there for them, at `GET /v1/models`.
 
 `RUSHES_MODELS=["ltx-2b", "slate"]` chooses; the first is the default. When it is not set, a machine
 with a CUDA or Apple GPU and diffusers installed (`make torch`) serves ltx-2b and slate, and every

@@ -50,7 +50,7 @@ CODES: dict[str, tuple[int, str]] = {
         429,
         "your jobs keep 1,000,000,000 bytes of images and videos",
     ),
-    "rate_limited": (429, "too many requests of this key; come back in a second"),
+    "rate_limited": (429, "more than 200 requests a second; slow down"),
     "head_too_large": (431, "at most 32,768 bytes and 200 headers before the body"),
     "internal_error": (500, "internal error; please report it with the request id"),
     "unavailable": (503, "the database does not answer"),

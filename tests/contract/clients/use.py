@@ -17,8 +17,8 @@ from rushes_client.models import (
     OpenJob,
     SucceededJob,
     UnauthenticatedProblem,
-    VideoAskMetadataType0,
     VideoParams,
+    VideoParamsMetadataType0,
 )
 
 
@@ -44,7 +44,7 @@ def main(url: str, key: str) -> None:
 
 
 def _submit(client: AuthenticatedClient) -> SucceededJob:
-    metadata = VideoAskMetadataType0.from_dict({"scene": "12"})
+    metadata = VideoParamsMetadataType0.from_dict({"scene": "12"})
     ask = VideoParams(prompt="a red ball", num_frames=24, metadata=metadata)
     answer = generate_video.sync_detailed(
         client=client, body=ask, prefer="wait=50", idempotency_key="scene-12"
