@@ -119,13 +119,13 @@ def test_counts_are_asked_for_again_after_ten_seconds(
         modal.away = True
     pools.current(clock.advance(9))
     with pools._refreshing:
-        assert not pools.away
+        assert not pools.is_unreachable
 
     pools.current(clock.advance(2))
     with pools._refreshing:
         pass
 
-    assert pools.away
+    assert pools.is_unreachable
 
 
 def test_an_admin_keeps_containers_warm(world: World, modal: Counting) -> None:
