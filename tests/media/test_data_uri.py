@@ -77,7 +77,7 @@ def test_what_is_too_large_is_refused_before_it_is_decoded() -> None:
         ("AAA_", "with + and / instead of - and _"),
         ("AAAA\nAAAA", r"character 5 ('\n'): leave out line breaks"),
         ("AAAA\r\nAAAA", "base64 -w0"),
-        (" AAAA", "give A-Z, a-z, 0-9, + and /"),
+        (" AAAA", "use A-Z, a-z, 0-9, + and /"),
         ("AAA%3D", "without percent-encoding"),
         ("https://example.com/a.png", "give base64, a data: URI, an https URL"),
         ("AAé=", "character 3 ('é')"),
@@ -103,7 +103,7 @@ def test_only_standard_base64_is_taken(text: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("data:image/png,%89PNG", "percent-encoded data is not taken"),
+        ("data:image/png,%89PNG", "percent-encoding is not supported"),
         ("data:image/png;charset=utf-8,AAAA", "must be base64: data:image/png;base64,"),
         ("data:image/png;base64;x=1,AAAA", "must be base64"),
         ("data:,AAAA", "must be base64"),
@@ -160,11 +160,11 @@ def test_a_text_in_pieces_holds_the_same(content: bytes, size: int, uri: bool) -
 @pytest.mark.parametrize(
     ("pieces", "word"),
     [
-        (["QUJD", "QU"], "cut off"),
-        (["QUI=", "QUJD"], "cut off or badly padded"),
-        (["QUJD", "Q=JD"], "cut off or badly padded"),
+        (["QUJD", "QU"], "truncated"),
+        (["QUI=", "QUJD"], "truncated or badly padded"),
+        (["QUJD", "Q=JD"], "truncated or badly padded"),
         (["QUJD", "QU-D"], r"character 7 \('-'\)"),
-        (["data:image/png;base64,"], "cut off"),
+        (["data:image/png;base64,"], "truncated"),
         (["data:image/png;base64,QUJD", "QU D"], "character 29"),
         (["QUJ=="], "badly padded"),
     ],

@@ -52,7 +52,7 @@ def test_the_frames_are_taken_before_the_file_is_there(
 
     monkeypatch.setattr(encode_ahead, "encode", late)
     with BackgroundEncoder(REQUEST, tmp_path / "v.mp4", {}, ahead=21) as encoding:
-        encoding.take(frames())
+        encoding.write(frames())
         assert not (tmp_path / "v.mp4").exists()
         gate.set()
         made = encoding.result(lambda: None)
@@ -82,7 +82,7 @@ def test_no_more_frames_wait_than_there_is_room_for(
 
     monkeypatch.setattr(encode_ahead, "encode", late)
     with BackgroundEncoder(REQUEST, tmp_path / "v.mp4", {}, ahead=5) as encoding:
-        encoding.take(counted())
+        encoding.write(counted())
         encoding.result(lambda: None)
 
     assert len(made) == 20
@@ -96,7 +96,7 @@ def test_what_the_model_raises_ends_ffmpeg(tmp_path: Path) -> None:
 
     with BackgroundEncoder(REQUEST, tmp_path / "v.mp4", {}, ahead=4) as encoding:
         with pytest.raises(KeyError, match="as planned"):
-            encoding.take(failing())
+            encoding.write(failing())
         assert processes(tmp_path) == []
 
 
@@ -107,7 +107,7 @@ def test_an_ffmpeg_that_ends_early_stops_the_model(tmp_path: Path) -> None:
         BackgroundEncoder(endless, tmp_path / "nowhere" / "v.mp4", {}, ahead=2) as encoding,
         pytest.raises(AttemptFailed, match="No such file or directory"),
     ):
-        encoding.take(frames(10**6))
+        encoding.write(frames(10**6))
 
 
 def test_what_is_left_before_it_is_done_is_thrown_away(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_what_tells_to_stop_is_heard_while_ffmpeg_encodes_and_ends_it(tmp_path: 
         until(lambda: processes(tmp_path))
         for process in processes(tmp_path):
             os.kill(process, signal.SIGSTOP)  # it would never be done
-        encoding.take(frames())
+        encoding.write(frames())
         with pytest.raises(KeyError, match="as planned"):
             encoding.result(stop)
 

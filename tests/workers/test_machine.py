@@ -154,7 +154,7 @@ def test_an_ffmpeg_that_the_kernel_kills_is_the_machines_fault(tmp_path: Path) -
         yield from frames(2)
 
     with pytest.raises(AttemptFailed, match="SIGKILL") as failed:
-        encode(killed(), make.request(), tmp_path / "v.mp4", {}, started=kills.append)
+        encode(killed(), make.request(), tmp_path / "v.mp4", {}, on_start=kills.append)
 
     assert failed.value.kind is FailureKind.MACHINE
 

@@ -212,11 +212,11 @@ def wrong_conditions() -> list[Any]:
         (Conditions(keyframes=((8, pictures[0]),), video=pictures), "exclude each other"),
         (Conditions(keyframes=((9, pictures[0]),)), "an image at frame 9"),
         (Conditions(keyframes=((24, pictures[0]),)), "an image at frame 24"),
-        (Conditions(keyframes=((8, pictures[0, :32]),)), "not of the clip's size"),
-        (Conditions(image=pictures[0, :32]), "not of the clip's size"),
+        (Conditions(keyframes=((8, pictures[0, :32]),)), "not have the size of the clip"),
+        (Conditions(image=pictures[0, :32]), "not have the size of the clip"),
         (Conditions(video=pictures[:9]), "9 frames cannot become 17"),
-        (Conditions(tail=pictures[:8]), r"1 frame or 8n \+ 1.* not 8"),
-        (Conditions(tail=pictures), "fewer than it makes, not 17"),
+        (Conditions(tail=pictures[:8]), r"1 or 8n \+ 1.* not 8"),
+        (Conditions(tail=pictures), "fewer than it generates, not 17"),
     ]
 
 

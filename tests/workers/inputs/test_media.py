@@ -248,8 +248,8 @@ from service.domain.attempt import AttemptFailed
 from service.workers.stages.inputs.media import probe_media
 
 try:
-    print(probe_media(Path(sys.argv[1]), kinds={"audio", "video"}, most_bytes=1_000_000,
-                      most_seconds=10, timeout=timedelta(seconds=60)))
+    print(probe_media(Path(sys.argv[1]), kinds={"audio", "video"}, max_bytes=1_000_000,
+                      max_seconds=10, timeout=timedelta(seconds=60)))
 except AttemptFailed as error:
     print(error.code)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)

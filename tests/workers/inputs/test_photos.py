@@ -152,7 +152,7 @@ def test_another_codec_inside_is_refused_by_name(tmp_path: Path, tiles: list[Til
     refused = refusal(written(tmp_path, heic(tiles, 3, SIZE, codec=b"jpeg")))
 
     assert refused.code == "image_unreadable"
-    assert "neither HEVC nor AV1 inside; give it as JPEG" in refused.message
+    assert "neither HEVC nor AV1; convert it to JPEG" in refused.message
 
 
 def test_what_is_cut_off_or_broken_is_read_or_refused(tmp_path: Path, tiles: list[Tile]) -> None:

@@ -202,7 +202,7 @@ def test_a_codec_that_is_not_read_is_named_with_those_that_are(tmp_path: Path) -
     refused = refusal(path)
 
     assert refused.code == "media_codec"
-    assert "the codec dnxhd, which is not read; give H.264, HEVC" in refused.message
+    assert "the codec dnxhd, which is not supported; give H.264, HEVC" in refused.message
 
 
 def test_frames_that_are_too_large_are_told_so(
@@ -217,7 +217,7 @@ def test_frames_that_are_too_large_are_told_so(
     refused = refusal(path)
 
     assert refused.code == "media_frame_too_large"
-    assert re.search(r"frames of 8192x4320; at most 24,000,000 pixels", refused.message)
+    assert re.search(r"frames of 8192x4320; the limit is 24,000,000 pixels", refused.message)
 
 
 def test_a_header_that_lies_about_its_frames_does_not_help(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_matrix_that_is_not_read_is_refused(made: Make) -> None:
     refused = refusal(path)
 
     assert refused.code == "media_colours"
-    assert "the matrix ictcp, which is not read; give BT.709" in refused.message
+    assert "the colour matrix ictcp, which is not supported; give BT.709" in refused.message
 
 
 def test_a_broken_video_is_called_broken(made: Make) -> None:
