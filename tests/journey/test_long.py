@@ -45,7 +45,7 @@ def test_a_service_that_is_killed_whole_goes_on_at_the_last_finished_segment(
         job_id = service.submit(**ASK)["id"]
         kept = until_kept(service, job_id, number=0)
         kill_whole(service)
-    assert "segment found" not in service.log()
+    assert "segment loaded" not in service.log()
 
     with running(tmp_path / "up", **settings) as service:
         resumed = service.wait(job_id, seconds=240)
@@ -56,7 +56,7 @@ def test_a_service_that_is_killed_whole_goes_on_at_the_last_finished_segment(
 
     assert (resumed["status"], resumed["attempts"]) == ("succeeded", 2), log
     # Nothing that was finished is made again.
-    found = [line for line in log.splitlines() if "segment found" in line and job_id in line]
+    found = [line for line in log.splitlines() if "segment loaded" in line and job_id in line]
     assert len(found) == kept
     assert 1 <= kept < SEGMENTS
     assert resumed["result"]["num_frames"] == whole["result"]["num_frames"] == FRAMES
