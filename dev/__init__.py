@@ -1,1 +1,1 @@
-"""What development needs and the product does not."""
+"""Tools for development; the service does not use them."""

@@ -1,4 +1,4 @@
-"""`make deploy`: from a Modal token to a service that answers, creating what is missing."""
+"""`make deploy`: deploy the service to Modal, creating the Secrets and Volumes that are missing."""
 
 import argparse
 import json
@@ -22,19 +22,19 @@ from service.wiring import secrets as wiring_secrets
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "scripts" / "modal_text_to_video.py"
 MODAL = [sys.executable, "-m", "modal"]
-ANSWER_SECONDS = 180
+READY_SECONDS = 180
 
 
-class Stopped(Exception):
-    """Nothing was deployed, or what was does not answer; the message says what to do."""
+class DeployError(Exception):
+    """The deployment failed or does not respond; the message says what to do."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    given = parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
-        deploy(Settings(), given)
-    except Stopped as stopped:
-        say(f"\n{stopped}")
+        deploy(Settings(), options)
+    except DeployError as error:
+        say(f"\n{error}")
         return 1
     return 0
 
@@ -47,63 +47,63 @@ def parser() -> argparse.ArgumentParser:
         default="rolling",
         help="recreate ends the old containers at once; rolling lets them finish",
     )
-    parser.add_argument("--env", default=None, help="Modal's environment, if not its default")
-    parser.add_argument("--tag", default=None, help="a word for this version, such as a commit")
-    parser.add_argument("--download", action="store_true", help="fill the weights Volume besides")
+    parser.add_argument("--env", default=None, help="Modal environment; default: Modal's own")
+    parser.add_argument("--tag", default=None, help="a name for this version, such as a commit")
+    parser.add_argument("--download", action="store_true", help="also fill the weights Volume")
     return parser
 
 
-def deploy(settings: Settings, given: argparse.Namespace) -> None:
-    environment = given.env or settings.modal_environment or None
+def deploy(settings: Settings, options: argparse.Namespace) -> None:
+    environment = options.env or settings.modal_environment or None
     check_token()
     key = ensure_secrets(settings, environment)
-    run_deploy(given, environment)
+    run_deploy(options, environment)
     url = web_url(settings, environment)
-    tell_weights(settings, given, environment)
-    version = await_answer(url, " ".join([settings.modal_app, *named("--env", environment)]))
-    tell(url, version, key, settings)
+    report_weights(settings, options, environment)
+    version = wait_until_ready(url, " ".join([settings.modal_app, *flag("--env", environment)]))
+    report(url, version, key, settings)
 
 
 def check_token() -> None:
-    """Raises Stopped when nobody is logged in to Modal, or Modal lets nobody in."""
+    """Raise DeployError unless this machine is logged in to Modal."""
     import modal
 
     try:
         modal.Client.from_env().hello()
     except (modal.exception.AuthError, modal.exception.PermissionDeniedError) as error:
-        raise Stopped(
-            "Not logged in to Modal. Make an account at https://modal.com, if you have none, then\n"
-            f"{shown_modal()} token new\n"
+        raise DeployError(
+            "Not logged in to Modal. Create an account at https://modal.com if needed, then run\n"
+            f"{modal_path()} token new\n"
             "make deploy\n"
-            "Without an account, `make up-modal` shows all of it on this machine.\n"
+            "Without an account, `make up-modal` runs the deployment on this machine.\n"
             f"(Modal says: {str(error).partition('. ')[0]}.)"
         ) from error
     except (modal.exception.Error, OSError) as error:
-        raise Stopped(f"Modal does not answer: {error}") from error
+        raise DeployError(f"Modal does not respond: {error}") from error
 
 
 def ensure_secrets(settings: Settings, environment: str | None) -> str:
-    """Make the Secrets that are missing; the API key, as far as it is known here."""
+    """Create the missing Secrets; return the API key, or "" if it is not known here."""
     name, bucket = settings.modal_app, f"{settings.modal_app}-bucket"
     if exists(name, environment):
-        tell_kept(name, named_here(settings), environment)
+        report_unchanged(name, local_values(settings), environment)
     else:
         make_secret(name, service_secret(settings, environment), environment)
     if settings.s3_bucket:
         values = bucket_secret(settings)
         if exists(bucket, environment):
-            tell_kept(bucket, values, environment)
+            report_unchanged(bucket, values, environment)
         else:
             make_secret(bucket, values, environment)
-    kept = key_file(settings, environment)
-    return kept.read_text().strip() if kept.exists() else ""
+    file = key_file(settings, environment)
+    return file.read_text().strip() if file.exists() else ""
 
 
-def named_here(settings: Settings) -> dict[str, str]:
-    """The service's Secret as far as this machine's settings name its values; "" is not named."""
-    own = Settings(data_dir=settings.data_dir, database_url="").database_url
+def local_values(settings: Settings) -> dict[str, str]:
+    """Return the Secret's values that this machine's settings name; "" for the others."""
+    default = Settings(data_dir=settings.data_dir, database_url="").database_url
     return {
-        "RUSHES_DATABASE_URL": "" if settings.database_url == own else settings.database_url,
+        "RUSHES_DATABASE_URL": "" if settings.database_url == default else settings.database_url,
         "RUSHES_BOOTSTRAP_KEY": revealed(settings.bootstrap_key),
         "RUSHES_WORKER_TOKEN": revealed(settings.worker_token),
         "RUSHES_SECRET": revealed(settings.secret),
@@ -111,42 +111,42 @@ def named_here(settings: Settings) -> dict[str, str]:
 
 
 def service_secret(settings: Settings, environment: str | None) -> dict[str, str]:
-    """What the api needs to know and nobody else may; a value that is not named is generated.
+    """Return the values of the api's Secret; missing ones are generated.
 
-    Without the address of a Postgres the rows are in SQLite, on a Volume.
+    Without the URL of a Postgres the service uses SQLite, on a Volume.
     """
-    values = named_here(settings)
+    values = local_values(settings)
     url = values["RUSHES_DATABASE_URL"]
     if url and not url.startswith("postgres"):
-        raise Stopped(
+        raise DeployError(
             "RUSHES_DATABASE_URL must name a Postgres database that Modal can reach, such as\n"
             "RUSHES_DATABASE_URL=postgresql://user:password@host/database make deploy\n"
-            "or be left out, for SQLite on a Volume; docs/modal.md says when to take which."
+            "or be left out, for SQLite on a Volume; docs/modal.md says when to choose which."
         )
     if not values["RUSHES_BOOTSTRAP_KEY"]:
-        kept = wiring_secrets.load_or_create_secret(key_file(settings, environment), new_secret())
-        values["RUSHES_BOOTSTRAP_KEY"] = kept
+        file = key_file(settings, environment)
+        values["RUSHES_BOOTSTRAP_KEY"] = wiring_secrets.load_or_create_secret(file, new_secret())
     for name in ("RUSHES_WORKER_TOKEN", "RUSHES_SECRET"):
         values[name] = values[name] or secrets.token_urlsafe(32)
     return values
 
 
-def tell_kept(name: str, values: dict[str, str], environment: str | None) -> None:
-    """A Secret that is there stays as it is, and Modal does not show whether it says the same.
-    What a new one leaves out is gone, so that all of it is named."""
+def report_unchanged(name: str, values: dict[str, str], environment: str | None) -> None:
+    """Say how to replace an existing Secret: Modal does not show its values, and a new one must
+    contain all of them."""
     if any(values.values()):
         set_here = ", ".join(value for value, text in values.items() if text)
-        place = " ".join(["", *named("--env", environment)])
+        place = " ".join(["", *flag("--env", environment)])
         say(
-            f"kept the Secret {name} as it is: {set_here} of here not sent.\n"
-            "To change it, give all that it is to hold, leave out the rest, and deploy again:\n"
-            f"{shown_modal()} secret create{place} --force {name} "
+            f"the Secret {name} exists and was not changed: {set_here} not sent.\n"
+            "To change it, set all its values, and deploy again:\n"
+            f"{modal_path()} secret create{place} --force {name} "
             f"{' '.join(f'{value}=…' for value in values)}"
         )
 
 
 def bucket_secret(settings: Settings) -> dict[str, str]:
-    """The bucket's Secret; "" is not named here."""
+    """Return the values of the bucket's Secret; "" where no setting names one."""
     names = [name for name in Settings.model_fields if name.startswith("s3_")]
     values = {f"RUSHES_{name.upper()}": getattr(settings, name) for name in names}
     return {name: revealed(value) or str(value or "") for name, value in values.items()}
@@ -157,7 +157,7 @@ def revealed(value: Any) -> str:
 
 
 def key_file(settings: Settings, environment: str | None) -> Path:
-    """Where the generated API key is kept: a Modal Secret cannot be read back."""
+    """Return the file of the generated API key; a Modal Secret cannot be read back."""
     place = "-".join(filter(None, ["modal", settings.modal_app, environment, "api-key"]))
     return settings.data_dir / place
 
@@ -177,27 +177,29 @@ def make_secret(name: str, values: dict[str, str], environment: str | None) -> N
 
     named_values = {value: text for value, text in values.items() if text}
     modal.Secret.objects.create(name, named_values, environment_name=environment)
-    say(f"made the Secret {name}: {', '.join(named_values)}")
+    say(f"created the Secret {name}: {', '.join(named_values)}")
 
 
-def run_deploy(given: argparse.Namespace, environment: str | None) -> None:
-    """Modal's own command, whose words are shown as they come."""
-    flags = ["--strategy", given.strategy, *named("--env", environment), *named("--tag", given.tag)]
-    modal_command("deploy", str(SCRIPT), *flags)
+def run_deploy(options: argparse.Namespace, environment: str | None) -> None:
+    """Run `modal deploy`; its output is shown as it comes."""
+    flags = [*flag("--env", environment), *flag("--tag", options.tag)]
+    modal_command("deploy", str(SCRIPT), "--strategy", options.strategy, *flags)
 
 
-def tell_weights(settings: Settings, given: argparse.Namespace, environment: str | None) -> None:
-    """Fill the weights Volume, or say how, for every model that still lacks some."""
+def report_weights(
+    settings: Settings, options: argparse.Namespace, environment: str | None
+) -> None:
+    """Fill the weights Volume, or say how, for each model that lacks weights."""
     for model in deployed_models(settings):
         if model in deployed_weights(settings) or not CARDS[model].weights:
             continue
-        run = ["run", *named("--env", environment), f"{SCRIPT}::download", "--model", model]
-        if given.download:
-            modal_command(*run)  # what is there is not fetched again; what broke off is finished
+        run = ["run", *flag("--env", environment), f"{SCRIPT}::download", "--model", model]
+        if options.download:
+            modal_command(*run)  # skips complete files and resumes partial ones
         elif not has_weights(settings, model, environment):
-            shown = f"{SCRIPT.relative_to(ROOT)}::download"
-            words = " ".join([*run[:-3], shown, *run[-2:]])
-            say(f"{model} has no weights yet; fetch them on a CPU: {shown_modal()} {words}")
+            script = f"{SCRIPT.relative_to(ROOT)}::download"
+            words = " ".join([*run[:-3], script, *run[-2:]])
+            say(f"{model} has no weights yet; download them on a CPU: {modal_path()} {words}")
 
 
 def has_weights(settings: Settings, model: str, environment: str | None) -> bool:
@@ -220,36 +222,36 @@ def web_url(settings: Settings, environment: str | None) -> str:
     api = modal.Function.from_name(settings.modal_app, "api", environment_name=environment)
     url = api.get_web_url()
     if not url:
-        raise Stopped("the api was deployed without an address; see the lines above")
+        raise DeployError("the api was deployed without an address; see the lines above")
     return str(url).rstrip("/")
 
 
-def await_answer(url: str, app: str) -> str:
-    """The version that answers there. Raises Stopped when none does in time, and then `app` tells
-    Modal's command which logs to show."""
-    deadline = time.monotonic() + ANSWER_SECONDS
-    said = ""
+def wait_until_ready(url: str, app: str) -> str:
+    """Wait for /health and return the version. Raises DeployError on a timeout; `app` names the
+    app for `modal app logs`."""
+    deadline = time.monotonic() + READY_SECONDS
+    problem = ""
     while time.monotonic() < deadline:
         try:
             answer = httpx.get(f"{url}/health", timeout=60, follow_redirects=True)
             if answer.status_code == httpx.codes.OK:
                 return str(answer.json()["version"])
-            said = f"{answer.status_code}: {answer.text[:200]}"
+            problem = f"{answer.status_code}: {answer.text[:200]}"
         except (httpx.HTTPError, ValueError, KeyError) as error:
-            said = repr(error)
+            problem = repr(error)
         time.sleep(1)
-    raise Stopped(
-        f"{url}/health does not answer well after {ANSWER_SECONDS} s ({said}).\n"
-        f"Its log: {shown_modal()} app logs {app}"
+    raise DeployError(
+        f"{url}/health did not become healthy within {READY_SECONDS} s ({problem}).\n"
+        f"Its log: {modal_path()} app logs {app}"
     )
 
 
-def tell(url: str, version: str, key: str, settings: Settings) -> None:
-    say(f"\nRushes {version} answers at {url}")
+def report(url: str, version: str, key: str, settings: Settings) -> None:
+    say(f"\nRushes {version} is running at {url}")
     if key:
-        say(f"your API key, which is kept in {settings.data_dir}: {key}")
+        say(f"your API key, saved in {settings.data_dir}: {key}")
     body = json.dumps({"prompt": "A serene mountain landscape with flowing water"})
-    say("\nA first clip:\n")
+    say("\nA first video:\n")
     say(
         f"URL={url}\n"
         f"KEY={key or quote('<your RUSHES_BOOTSTRAP_KEY>')}\n"
@@ -257,20 +259,22 @@ def tell(url: str, version: str, key: str, settings: Settings) -> None:
         '  -H "Authorization: Bearer $KEY" \\\n'
         f"  -H \"Content-Type: application/json\" -d '{body}'"
     )
-    say('\nAll its promises, one after the other:\n\nmake smoke-modal URL="$URL" ARGS="--key $KEY"')
+    say('\nTo test the service:\n\nmake smoke-modal URL="$URL" ARGS="--key $KEY"')
 
 
 def modal_command(*arguments: str) -> None:
-    done = subprocess.run([*MODAL, *arguments], check=False)  # where we are: the same `.env`
-    if done.returncode:
-        raise Stopped(f"`{shown_modal()} {arguments[0]}` ended with {done.returncode}; see above")
+    process = subprocess.run([*MODAL, *arguments], check=False)  # in this folder: the same `.env`
+    if process.returncode:
+        raise DeployError(
+            f"`{modal_path()} {arguments[0]}` ended with {process.returncode}; see above"
+        )
 
 
-def named(flag: str, value: str | None) -> list[str]:
-    return [flag, value] if value else []
+def flag(name: str, value: str | None) -> list[str]:
+    return [name, value] if value else []
 
 
-def shown_modal() -> str:
+def modal_path() -> str:
     return ".venv/bin/modal"
 
 

@@ -53,32 +53,32 @@ class Measures:
 
 def modules(package: Path) -> list[Module]:
     """Parse every file of `package`, a folder."""
-    found = []
+    result = []
     for path in sorted(package.rglob("*.py")):
         text = path.read_text()
-        dotted = ".".join(path.relative_to(package.parent).with_suffix("").parts)
-        name = dotted.removesuffix(".__init__")
-        found.append(Module(path, name, ast.parse(text), text.count("\n")))
-    return found
+        full_name = ".".join(path.relative_to(package.parent).with_suffix("").parts)
+        name = full_name.removesuffix(".__init__")
+        result.append(Module(path, name, ast.parse(text), text.count("\n")))
+    return result
 
 
 def measure(package: Path) -> Measures:
     """Count everything for `package`, a folder."""
-    parsed = modules(package)
-    functions = [node for module in parsed for node in functions_of(module)]
+    files = modules(package)
+    functions = [node for module in files for node in functions_of(module)]
     long = [node for node in functions if (node.end_lineno or 0) - node.lineno + 1 > 50]
-    names = [name for module in parsed for name, _ in bound_names(module.tree)]
-    imports = {module.name: imported(module, parsed) for module in parsed}
+    names = [name for module in files for name, _ in bound_names(module.tree)]
+    imports = {module.name: imported(module, files) for module in files}
     return Measures(
-        files=len(parsed),
-        lines=sum(module.num_lines for module in parsed),
+        files=len(files),
+        lines=sum(module.num_lines for module in files),
         functions=len(functions),
         share_long=len(long) / len(functions),
         max_complexity=max(map(complexity, functions)),
         cycles=len(cycles(imports)),
-        imports_per_file=sum(map(len, imports.values())) / len(parsed),
+        imports_per_file=sum(map(len, imports.values())) / len(files),
         share_participles=sum(map(is_participle, names)) / len(names),
-        max_file=max(module.num_lines for module in parsed),
+        max_file=max(module.num_lines for module in files),
     )
 
 
@@ -97,8 +97,8 @@ _BRANCHES = (
 def complexity(function: ast.AST) -> int:
     """McCabe's number: one, and one for each place where the way through it forks."""
     forks = sum(isinstance(node, _BRANCHES) for node in ast.walk(function))
-    joined = [node for node in ast.walk(function) if isinstance(node, ast.BoolOp)]
-    return 1 + forks + sum(len(node.values) - 1 for node in joined)
+    chains = [node for node in ast.walk(function) if isinstance(node, ast.BoolOp)]
+    return 1 + forks + sum(len(node.values) - 1 for node in chains)
 
 
 def bound_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
@@ -120,20 +120,20 @@ def is_participle(name: str) -> bool:
     return word in _IRREGULAR or re.fullmatch(r"[a-z]{2,}ed", word) is not None
 
 
-def imported(module: Module, parsed: list[Module]) -> set[str]:
+def imported(module: Module, files: list[Module]) -> set[str]:
     """The package's own modules that a module imports when it is loaded."""
-    names = {other.name for other in parsed}
-    package = parsed[0].name.partition(".")[0]
-    found: set[str] = set()
+    names = {file.name for file in files}
+    package = files[0].name.partition(".")[0]
+    targets: set[str] = set()
     for node in top_level(module.tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names if alias.name in names}
+            targets |= {alias.name for alias in node.names if alias.name in names}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == package:
             source = node.module or ""
             for alias in node.names:
                 full = f"{source}.{alias.name}"
-                found.add(full if full in names else source)
-    return found - {module.name}
+                targets.add(full if full in names else source)
+    return targets - {module.name}
 
 
 def top_level(tree: ast.Module) -> Iterator[ast.stmt]:
@@ -150,9 +150,9 @@ def cycles(imports: dict[str, set[str]]) -> list[set[str]]:
         for targets in reach.values():
             if middle in targets:
                 targets |= reach[middle]
-    looped = {name for name, targets in reach.items() if name in targets}
+    cyclic = {name for name, targets in reach.items() if name in targets}
     groups = {
-        frozenset(n for n in looped if n in reach[name] and name in reach[n]) for name in looped
+        frozenset(n for n in cyclic if n in reach[name] and name in reach[n]) for name in cyclic
     }
     return [set(group) for group in groups]
 
@@ -160,8 +160,8 @@ def cycles(imports: dict[str, set[str]]) -> list[set[str]]:
 def main() -> None:
     package = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "service"
     for name, value in vars(measure(package)).items():
-        shown = f"{value:.2%}" if name.startswith("share") else f"{value:g}"
-        print(f"{name:18}{shown:>10}")
+        text = f"{value:.2%}" if name.startswith("share") else f"{value:g}"
+        print(f"{name:18}{text:>10}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Rushes on your own Modal account: `modal deploy scripts/modal_text_to_video.py`.
 
-`api` is a CPU endpoint that accepts jobs and answers ids; every model is a Cls of its own on a GPU,
-started by `.spawn()`; `tick` wakes the api once a minute; `download` fills the weights Volume.
+`api` is the web service on a CPU; each model is a Cls on a GPU, started by `.spawn()`; `tick` wakes
+the api once a minute; `download` fills the weights Volume.
 
-RUSHES_MODELS, RUSHES_MODAL_*, the levers of docs/speed.md and the rest of the settings are read
-here and put into the images, so that every container sees the same. Secrets are in the Modal Secret
-of the app's name, which GPU containers do not get; a bucket's keys are in one of their own, which
-they do. What a Secret says beats what an image says. If the address of a Postgres is not among
-them, the rows are in SQLite, which lasts on a Volume.
+Settings are read here and put into the images, so that all containers have the same. Secrets are in
+the Modal Secret of the app's name, which GPU containers do not get; a bucket's keys are in a Secret
+of their own, which they do get. A Secret overrides the images. Without the URL of a Postgres in it
+the service uses SQLite, replicated to a Volume.
 """
 
 from pathlib import Path
@@ -39,16 +38,16 @@ _settings = {
     **deployed_environment(SETTINGS),
     "RUSHES_DISPATCH": "modal",
     "RUSHES_DATA_DIR": "/tmp/rushes",
-    "RUSHES_DATABASE_VOLUME": f"{APP}-database",  # for SQLite; a database's address comes before
+    "RUSHES_DATABASE_VOLUME": f"{APP}-database",  # for SQLite; RUSHES_DATABASE_URL overrides it
     "RUSHES_LOG_FORMAT": "json",
 }
-# The weights are on the Volume: a GPU that fetched them would be paid for waiting.
+# The weights are on the Volume: a GPU must not be paid for waiting for a download.
 _offline = {"HF_HUB_CACHE": str(WEIGHTS / "hub"), "HF_HUB_OFFLINE": "1"}
 _compiling = {"RUSHES_COMPILED_DIR": str(_COMPILED)}
 
 app = modal.App(APP)
 secret = modal.Secret.from_name(APP, required_keys=["RUSHES_WORKER_TOKEN", "RUSHES_SECRET"])
-# The same in the containers, which read RUSHES_S3_BUCKET from it.
+# Containers read RUSHES_S3_BUCKET from it too.
 bucket = (
     [modal.Secret.from_name(f"{APP}-bucket", required_keys=["RUSHES_S3_BUCKET"])]
     if SETTINGS.s3_bucket
@@ -56,17 +55,15 @@ bucket = (
 )
 artifacts = modal.Volume.from_name(f"{APP}-artifacts", create_if_missing=True, version=2)
 weights = modal.Volume.from_name(f"{APP}-weights", create_if_missing=True)
-# What one container compiled is there for the next. Modal itself commits what is written, every few
-# seconds and when the container ends; its files are named by their content, so that two containers
-# which write at once write the same.
-compiled = modal.Volume.from_name(f"{APP}-compiled", create_if_missing=True)
+# The compiler's cache, shared by containers. Modal commits it every few seconds and at the end of a
+# container. Files are named by their content, so that concurrent writers write the same.
+compiler_cache = modal.Volume.from_name(f"{APP}-compiled", create_if_missing=True)
 
 
 def _api_containers() -> int:
-    """Four on Postgres; on SQLite one, for one owns it, and more would only answer 503. Which of
-    the two it is, is seen from the Secret at each deployment."""
+    """Return 4 with Postgres; 1 with SQLite, which one container owns. The Secret tells which."""
     if not modal.is_local():
-        return 1  # it is asked at the deployment alone
+        return 1  # only used at deployment
     try:
         modal.Secret.from_name(APP, required_keys=["RUSHES_DATABASE_URL"]).hydrate()
     except modal.exception.NotFoundError:
@@ -79,7 +76,7 @@ _checkout = Path(__file__).resolve().parents[1]
 
 
 def _with_source(image: modal.Image, settings: dict[str, str]) -> modal.Image:
-    """Ours comes last: it is mounted when a container starts, so that a change rebuilds nothing."""
+    """Add the source last: it is mounted at the start, so that a change rebuilds no image."""
     return (
         image.env(settings)
         .add_local_python_source("service")
@@ -98,7 +95,7 @@ def _requirements(*extras: str) -> list[str]:
 
 
 def _with_packages(image: modal.Image, *extras: str) -> modal.Image:
-    """In the versions that are tested together, also when it is built anew in a year."""
+    """Install packages in the tested versions of constraints.txt."""
     pins = image.add_local_file(_checkout / "constraints.txt", "/constraints.txt", copy=True)
     return pins.uv_pip_install(
         *_requirements(*extras), extra_options="--constraints /constraints.txt"
@@ -110,7 +107,7 @@ if modal.is_local():
     api_image = _with_source(_packages, _settings)
     _small = ("quantize",) if SETTINGS.quantize != "off" else ()
     _fonts = ("fonts",) if any(CARDS[name].sandbox for name in MODELS) else ()
-    # Triton builds its launchers with a C compiler.
+    # Triton needs a C compiler.
     _packages = _with_packages(
         _base.apt_install("gcc", "libc6-dev"), "torch", "s3", "modal", *_small, *_fonts
     )
@@ -133,18 +130,18 @@ else:
     custom_domains=[SETTINGS.modal_domain] if SETTINGS.modal_domain else None,
 )
 def api() -> Any:
-    """The web service. It reads clips from the Volume without mounting it, and needs no torch."""
+    """The web service. It reads videos from the Volume without mounting it, and needs no torch."""
     from service.app import build
     from service.log import configure
     from service.store.schema import migrate
 
     settings = Settings()
     settings.public_url = settings.public_url or _own_domain(settings) or _api_url()
-    # Workers need no domain that is set up right, and no way through a proxy.
+    # Workers do not depend on a custom domain or a proxy.
     settings.worker_url = settings.worker_url or _api_url()
     configure(settings.log_level, settings.log_format)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    if not settings.is_offsite:  # else that is done once this container owns it
+    if not settings.is_offsite:  # else done once this container owns the database
         migrate(settings.database_url)
     return build(settings)
 
@@ -153,11 +150,11 @@ def api() -> Any:
     image=api_image,
     secrets=[secret],
     max_containers=1,
-    scaledown_window=2,  # else it would be there, and paid for, from one minute to the next
+    scaledown_window=2,  # else it would be billed from one minute to the next
     schedule=modal.Cron("* * * * *"),
 )
 def tick() -> int:
-    """Time passes for the api also while nobody calls it: it is woken, and does what is due."""
+    """Wake the api, so that it does what is due."""
     import httpx
 
     token = Settings().worker_token
@@ -169,7 +166,7 @@ def tick() -> int:
 
 @app.function(image=cpu_image, volumes={str(WEIGHTS): weights}, timeout=6 * 3600)
 def download(model: str) -> str:
-    """Fill the weights Volume, on a CPU: a GPU never pays for a download."""
+    """Download a model's weights to the Volume, on a CPU."""
     from huggingface_hub import snapshot_download
 
     for source in CARDS[model].weights:
@@ -193,7 +190,7 @@ def _api_url() -> str:
 
 
 class Worker:
-    """One model, kept warm between calls. A call takes a ticket and answers a plain dict."""
+    """One model, kept loaded between calls. A call takes a ticket and returns a dict."""
 
     model: str
 
@@ -228,35 +225,35 @@ class Worker:
 def _options(card: ModelCard) -> dict[str, Any]:
     return {
         "image": gpu_image,
-        # A model whose card names no GPU runs on a CPU.
+        # A card without GPUs means a CPU.
         "gpu": SETTINGS.modal_gpus.get(card.name) or list(card.gpus) or None,
         "secrets": bucket,
         "volumes": {
             str(_ARTIFACTS): artifacts,
             str(WEIGHTS): weights.read_only(),
-            str(_COMPILED): compiled,
+            str(_COMPILED): compiler_cache,
         },
         "timeout": call_seconds(SETTINGS) + CALL_MARGIN_SECONDS,
         "startup_timeout": int(SETTINGS.modal_start_seconds),
         "min_containers": SETTINGS.modal_min_containers.get(card.name),
         "max_containers": SETTINGS.modal_max_containers,
         "scaledown_window": SETTINGS.modal_scaledown_seconds,
-        "retries": 0,  # one owner of retries: the job's own attempts
+        "retries": 0,  # the job's attempts are the only retries
         **(_snapshot(card) if card.name in SETTINGS.modal_snapshots else {}),
     }
 
 
 def _snapshot(card: ModelCard) -> dict[str, Any]:
-    """Start from what the memory held after `load`, that of the GPU too."""
+    """Return the options for a memory snapshot after `load`, GPU memory included."""
     gpu = {"experimental_options": {"enable_gpu_snapshot": True}} if card.gpus else {}
     return {"enable_memory_snapshot": True, **gpu}
 
 
 def _worker(card: ModelCard) -> type:
-    """The class of one model's containers, under its own name in this module."""
+    """Create the Cls of a model under its own name in this module."""
     load = modal.enter(snap=card.name in SETTINGS.modal_snapshots)(Worker.load)
-    own = {"model": card.name, "load": load, "__module__": __name__}
-    return type(class_name(card.name), (Worker,), own)
+    attributes = {"model": card.name, "load": load, "__module__": __name__}
+    return type(class_name(card.name), (Worker,), attributes)
 
 
 for _card in (CARDS[name] for name in MODELS):

@@ -1,10 +1,10 @@
-"""Try a deployed service from outside, one promise after the other; the exit code says how it went.
+"""Smoke test of a deployed service over HTTP; the exit code is 0 if every check passes.
 
     python scripts/smoke_modal.py https://…modal.run --key rsh_… [--model ltx-2b]
 
-It makes two of the smallest clips of the model and cancels a third. Webhooks go to public https
+It creates two of the smallest videos of the model and cancels a third. Webhooks go to public https
 addresses only: name one with --webhook-url, or that check is skipped. For a service on this machine
-a receiver is started here, and the signature is checked as well.
+a receiver is started here, and the signature is verified too.
 """
 
 import argparse
@@ -29,17 +29,17 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 Json = dict[str, Any]
 
 
-class Wrong(Exception):
-    """A promise is not kept."""
+class CheckFailed(Exception):
+    """A check failed."""
 
 
-class Skipped(Exception):
-    """It cannot be tried from here."""
+class CheckSkipped(Exception):
+    """A check cannot be run from here."""
 
 
 @dataclass
-class Trial:
-    """The service on trial, and what earlier checks left for later ones."""
+class Target:
+    """The service under test, and state that checks share."""
 
     client: httpx.Client
     model: str | None
@@ -49,162 +49,164 @@ class Trial:
     card: Json = field(default_factory=dict)
     job: Json = field(default_factory=dict)
 
-    def get(self, path: str, **how: Any) -> httpx.Response:
-        return expect(self.client.get(path, **how), 200)
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return expect(self.client.get(path, **options), 200)
 
-    def smallest(self, **more: Any) -> Json:
-        """The least that the model can be asked for."""
+    def smallest(self, **fields: Any) -> Json:
+        """Return the smallest request that the model accepts."""
         side, frames = self.card["side"]["low"], self.card["frames"]["low"]
         size = {"width": side, "height": side, "num_frames": frames}
-        return {"model": self.card["id"], "prompt": "a red ball on a table", **size, **more}
+        return {"model": self.card["id"], "prompt": "a red ball on a table", **size, **fields}
 
-    def longest(self) -> Json:
+    def long(self) -> Json:
         size = {"width": self.card["default_width"], "height": self.card["default_height"]}
         frames, fps = self.card["frames"], self.card["default_fps"]
-        most = min(frames["high"], int(self.card["max_seconds"] * fps))
-        most -= (most - frames["low"]) % frames["step"]
-        return self.smallest(**size, num_frames=most, fps=fps)
+        num_frames = min(frames["high"], int(self.card["max_seconds"] * fps))
+        num_frames -= (num_frames - frames["low"]) % frames["step"]
+        return self.smallest(**size, num_frames=num_frames, fps=fps)
 
-    def submit(self, ask: Json, **headers: str) -> Json:
-        answer = self.client.post("/generate-video", json=ask, headers=headers)
+    def submit(self, body: Json, **headers: str) -> Json:
+        answer = self.client.post("/generate-video", json=body, headers=headers)
         job: Json = expect(answer, 202).json()
         return job
 
-    def final(self, job: Json) -> Json:
+    def wait_until_final(self, job: Json) -> Json:
         deadline = time.monotonic() + self.seconds
         while not job["finished_at"]:
             if time.monotonic() > deadline:
-                raise Wrong(f"{job['id']} is {job['status']} after {self.seconds:.0f} s")
+                raise CheckFailed(f"{job['id']} is {job['status']} after {self.seconds:.0f} s")
             job = self.get(f"/v1/jobs/{job['id']}", params={"wait": 20}, timeout=60).json()
         return job
 
 
-def health(on: Trial) -> str:
-    told = on.client.get("/health", headers={"Authorization": ""}).json()
-    if told["status"] != "healthy":
-        raise Wrong(f"it is {told['status']}")
-    return f"version {told['version']}"
+def check_health(target: Target) -> str:
+    health = target.client.get("/health", headers={"Authorization": ""}).json()
+    if health["status"] != "healthy":
+        raise CheckFailed(f"it is {health['status']}")
+    return f"version {health['version']}"
 
 
-def strangers(on: Trial) -> str:
-    expect(on.client.get("/v1/jobs", headers={"Authorization": "Bearer nobody"}), 401)
+def check_auth(target: Target) -> str:
+    expect(target.client.get("/v1/jobs", headers={"Authorization": "Bearer nobody"}), 401)
     return "refused without a key"
 
 
-def cards(on: Trial) -> str:
-    models = {card["id"]: card for card in on.get("/v1/models").json()["data"]}
-    name = on.model or next(iter(models))
+def check_models(target: Target) -> str:
+    models = {card["id"]: card for card in target.get("/v1/models").json()["data"]}
+    name = target.model or next(iter(models))
     if name not in models:
-        raise Wrong(f"{name} is not among {', '.join(models)}")
-    on.card = models[name]
+        raise CheckFailed(f"{name} is not among {', '.join(models)}")
+    target.card = models[name]
     return f"{name} of {', '.join(models)}"
 
 
-def estimate(on: Trial) -> str:
-    told = expect(on.client.post("/v1/estimate", json=on.smallest()), 200).json()
-    frames = told["input"]["num_frames"]
+def check_estimate(target: Target) -> str:
+    estimate = expect(target.client.post("/v1/estimate", json=target.smallest()), 200).json()
+    frames = estimate["input"]["num_frames"]
     return f"{frames} frame{'s' * (frames != 1)}"
 
 
-def accepted_once(on: Trial) -> str:
+def check_submit(target: Target) -> str:
     name = uuid4().hex
-    ask = on.smallest(webhook_url=on.webhook_url) if on.webhook_url else on.smallest()
+    body = (
+        target.smallest(webhook_url=target.webhook_url) if target.webhook_url else target.smallest()
+    )
     began = time.monotonic()
-    on.job = on.submit(ask, **{"Idempotency-Key": name})
+    target.job = target.submit(body, **{"Idempotency-Key": name})
     took_ms = (time.monotonic() - began) * 1000
-    again = on.submit(ask, **{"Idempotency-Key": name})
-    if again["id"] != on.job["id"]:
-        raise Wrong("the same Idempotency-Key made two jobs")
+    again = target.submit(body, **{"Idempotency-Key": name})
+    if again["id"] != target.job["id"]:
+        raise CheckFailed("the same Idempotency-Key made two jobs")
     return f"202 in {took_ms:.0f} ms, and once"
 
 
-def made(on: Trial) -> str:
+def check_first_video(target: Target) -> str:
     began = time.monotonic()
-    on.job = on.final(on.job)
-    if on.job["status"] != "succeeded":
-        raise Wrong(f"it {on.job['status']}: {on.job['error']}")
-    return f"{time.monotonic() - began:.1f} s, on {on.job['gpu'] or 'a CPU'}"
+    target.job = target.wait_until_final(target.job)
+    if target.job["status"] != "succeeded":
+        raise CheckFailed(f"it {target.job['status']}: {target.job['error']}")
+    return f"{time.monotonic() - began:.1f} s, on {target.job['gpu'] or 'a CPU'}"
 
 
-def warm(on: Trial) -> str:
+def check_second_video(target: Target) -> str:
     began = time.monotonic()
-    job = on.final(on.submit(on.smallest()))
+    job = target.wait_until_final(target.submit(target.smallest()))
     if job["status"] != "succeeded":
-        raise Wrong(f"it {job['status']}: {job['error']}")
-    return f"{time.monotonic() - began:.1f} s with a container that is there"
+        raise CheckFailed(f"it {job['status']}: {job['error']}")
+    return f"{time.monotonic() - began:.1f} s with a warm container"
 
 
-def bytes_whole(on: Trial) -> str:
-    clip = on.get(f"/v1/jobs/{on.job['id']}/content", follow_redirects=True).content
-    if hashlib.sha256(clip).hexdigest() != on.job["result"]["sha256"] or clip[4:8] != b"ftyp":
-        raise Wrong("the bytes are not those that the job names")
-    return f"{len(clip)} bytes, SHA-256 as told"
+def check_content(target: Target) -> str:
+    video = target.get(f"/v1/jobs/{target.job['id']}/content", follow_redirects=True).content
+    if hashlib.sha256(video).hexdigest() != target.job["result"]["sha256"] or video[4:8] != b"ftyp":
+        raise CheckFailed("the content does not match the job's SHA-256")
+    return f"{len(video)} bytes, SHA-256 verified"
 
 
-def bytes_ranged(on: Trial) -> str:
-    """By the signed link, as a player does it."""
-    link, size = on.job["result"]["video_url"], on.job["result"]["bytes"]
-    asked = {"Range": "bytes=4-7"}
-    part = expect(httpx.get(link, headers=asked, follow_redirects=True, timeout=60), 206)
+def check_ranges(target: Target) -> str:
+    """Request a range by the signed URL, as a player does."""
+    link, size = target.job["result"]["video_url"], target.job["result"]["bytes"]
+    headers = {"Range": "bytes=4-7"}
+    part = expect(httpx.get(link, headers=headers, follow_redirects=True, timeout=60), 206)
     if part.content != b"ftyp" or part.headers["content-range"] != f"bytes 4-7/{size}":
-        raise Wrong(f"{part.content!r}, {part.headers.get('content-range')}")
-    return "206 by the signed link"
+        raise CheckFailed(f"{part.content!r}, {part.headers.get('content-range')}")
+    return "206 by the signed URL"
 
 
-def canceled(on: Trial) -> str:
-    """The longest there is, so that it is not over before it is canceled."""
-    job = on.submit(on.longest())
-    on.client.post(f"/v1/jobs/{job['id']}/cancel")
+def check_cancel(target: Target) -> str:
+    """Cancel a long video, which cannot finish before that."""
+    job = target.submit(target.long())
+    target.client.post(f"/v1/jobs/{job['id']}/cancel")
     began = time.monotonic()
-    job = on.final(job)
+    job = target.wait_until_final(job)
     if job["status"] != "canceled":
-        raise Wrong(f"it {job['status']}")
+        raise CheckFailed(f"it {job['status']}")
     return f"after {time.monotonic() - began:.1f} s"
 
 
-def told(on: Trial) -> str:
-    if on.webhook_url is None:
-        raise Skipped("name a public https address with --webhook-url")
+def check_webhook(target: Target) -> str:
+    if target.webhook_url is None:
+        raise CheckSkipped("needs a public https address: --webhook-url")
     deadline = time.monotonic() + 60
-    while not (sent := delivery(on)):
+    while not (event := delivery(target)):
         if time.monotonic() > deadline:
-            raise Wrong(f"nothing was delivered to {on.webhook_url}")
+            raise CheckFailed(f"nothing was delivered to {target.webhook_url}")
         time.sleep(0.5)
-    if on.receiver is None:
-        return f"{sent['event']} was taken by {on.webhook_url}"
-    secret = on.get("/v1/webhook-secret").json()["secret"]
-    on.receiver.verify(secret, sent["id"])
-    return f"{sent['event']}, its signature is right"
+    if target.receiver is None:
+        return f"{event['event']} was accepted by {target.webhook_url}"
+    secret = target.get("/v1/webhook-secret").json()["secret"]
+    target.receiver.verify(secret, event["id"])
+    return f"{event['event']}, signature verified"
 
 
-def delivery(on: Trial) -> Json | None:
-    found = on.get("/v1/webhook-deliveries").json()["data"]
-    ours = (one for one in found if one["job_id"] == on.job["id"] and one["delivered_at"])
+def delivery(target: Target) -> Json | None:
+    rows = target.get("/v1/webhook-deliveries").json()["data"]
+    ours = (row for row in rows if row["job_id"] == target.job["id"] and row["delivered_at"])
     return next(ours, None)
 
 
-def deleted(on: Trial) -> str:
-    path = f"/v1/jobs/{on.job['id']}"
-    expect(on.client.delete(path), 200)
-    expect(on.client.get(path), 404)
-    return "gone"
+def check_delete(target: Target) -> str:
+    path = f"/v1/jobs/{target.job['id']}"
+    expect(target.client.delete(path), 200)
+    expect(target.client.get(path), 404)
+    return "deleted"
 
 
-Check = Callable[[Trial], str]
+Check = Callable[[Target], str]
 
 CHECKS: dict[str, Check] = {
-    "health": health,
-    "strangers": strangers,
-    "models": cards,
-    "estimate": estimate,
-    "submit": accepted_once,
-    "first clip": made,
-    "second clip": warm,
-    "content": bytes_whole,
-    "byte ranges": bytes_ranged,
-    "cancel": canceled,
-    "webhook": told,
-    "delete": deleted,
+    "health": check_health,
+    "auth": check_auth,
+    "models": check_models,
+    "estimate": check_estimate,
+    "submit": check_submit,
+    "first video": check_first_video,
+    "second video": check_second_video,
+    "content": check_content,
+    "byte ranges": check_ranges,
+    "cancel": check_cancel,
+    "webhook": check_webhook,
+    "delete": check_delete,
 }
 
 
@@ -213,80 +215,82 @@ class Receiver:
     """A webhook receiver on this machine."""
 
     port: int
-    got: list[tuple[dict[str, str], bytes]]
+    requests: list[tuple[dict[str, str], bytes]]
 
     def verify(self, secret: str, delivery_id: str) -> None:
-        """As docs/api.md tells receivers to, but without a library."""
+        """Verify the signature of a delivery by the Standard Webhooks scheme, without a library."""
         key = base64.b64decode(secret.removeprefix("whsec_"))
-        for headers, body in self.got:
-            signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
-            mac = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
-            good = f"v1,{mac}" in headers["webhook-signature"].split()
-            if headers["webhook-id"] == delivery_id and good:
+        for headers, body in self.requests:
+            content = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+            mac = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
+            matches = f"v1,{mac}" in headers["webhook-signature"].split()
+            if headers["webhook-id"] == delivery_id and matches:
                 return
-        raise Wrong(f"of {len(self.got)} requests none is {delivery_id} with a good signature")
+        raise CheckFailed(
+            f"none of {len(self.requests)} requests is {delivery_id} with a valid signature"
+        )
 
 
 @contextmanager
 def receiving() -> Iterator[Receiver]:
-    got: list[tuple[dict[str, str], bytes]] = []
+    requests: list[tuple[dict[str, str], bytes]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            got.append(({name.lower(): text for name, text in self.headers.items()}, body))
+            requests.append(({name.lower(): text for name, text in self.headers.items()}, body))
             self.send_response(204)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """The table says it."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield Receiver(server.server_address[1], got)
+        yield Receiver(server.server_address[1], requests)
         server.shutdown()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    given = parser().parse_args(arguments)
-    key = given.key or revealed_key()
+    options = parser().parse_args(arguments)
+    key = options.key or key_from_settings()
     if not key:
         print(
-            "which key? name one with --key or RUSHES_API_KEY. `make deploy` and `make up-modal` "
-            "print theirs at the end."
+            "no API key: give --key or set RUSHES_API_KEY. `make deploy` and `make up-modal` print "
+            "one at the end."
         )
         return 2
-    with receiving() as receiver, client(given.url, key) as calling:
-        here = calling.base_url.host in LOOPBACK and given.webhook_url is None
-        url = f"http://127.0.0.1:{receiver.port}/" if here else given.webhook_url
-        trial = Trial(calling, given.model, given.seconds, url, receiver if here else None)
-        return run(trial)
+    with receiving() as receiver, client(options.url, key) as http:
+        is_local = http.base_url.host in LOOPBACK and options.webhook_url is None
+        url = f"http://127.0.0.1:{receiver.port}/" if is_local else options.webhook_url
+        target = Target(http, options.model, options.seconds, url, receiver if is_local else None)
+        return run(target)
 
 
-def run(trial: Trial) -> int:
-    """Every check, each a line; what hangs on one that failed is not tried."""
-    failed = False
+def run(target: Target) -> int:
+    """Run and print every check; stop where later ones depend on a failed one."""
+    exit_code = 0
     for name, check in CHECKS.items():
         try:
-            word, told = "ok", check(trial)
-        except Skipped as skipped:
-            word, told = "skipped", str(skipped)
-        except (Wrong, httpx.HTTPError, KeyError, ValueError) as error:
-            word, told, failed = "FAILED", f"{error or error!r}", True
-        print(f"{name:<12} {word:<8} {told}", flush=True)
-        if word == "FAILED" and name in ("health", "models", "submit", "first clip"):
+            word, detail = "ok", check(target)
+        except CheckSkipped as reason:
+            word, detail = "skipped", str(reason)
+        except (CheckFailed, httpx.HTTPError, KeyError, ValueError) as error:
+            word, detail, exit_code = "FAILED", f"{error or error!r}", 1
+        print(f"{name:<12} {word:<8} {detail}", flush=True)
+        if word == "FAILED" and name in ("health", "models", "submit", "first video"):
             break
-    return 1 if failed else 0
+    return exit_code
 
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="smoke_modal.py", description=__doc__)
-    parser.add_argument("url", help="where the service answers")
-    parser.add_argument("--key", help="an API key; else RUSHES_API_KEY")
-    parser.add_argument("--model", help="else the service's default")
-    parser.add_argument("--webhook-url", help="a public https address that answers 2xx")
+    parser.add_argument("url", help="the service's URL")
+    parser.add_argument("--key", help="API key; default: RUSHES_API_KEY")
+    parser.add_argument("--model", help="default: the service's default")
+    parser.add_argument("--webhook-url", help="a public https URL that responds with 2xx")
     parser.add_argument(
-        "--seconds", type=float, default=900, help="for one clip, cold start and all"
+        "--seconds", type=float, default=900, help="timeout for one video, cold start included"
     )
     return parser
 
@@ -296,15 +300,17 @@ def client(url: str, key: str) -> httpx.Client:
     return httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=90)
 
 
-def revealed_key() -> str:
+def key_from_settings() -> str:
     key = ClientSettings().api_key
     return key.get_secret_value() if key else ""
 
 
-def expect(answer: httpx.Response, status: int) -> httpx.Response:
-    if answer.status_code != status:
-        raise Wrong(f"{answer.request.url} answered {answer.status_code}: {answer.text[:300]}")
-    return answer
+def expect(response: httpx.Response, status: int) -> httpx.Response:
+    if response.status_code != status:
+        raise CheckFailed(
+            f"{response.request.url} returned {response.status_code}: {response.text[:300]}"
+        )
+    return response
 
 
 if __name__ == "__main__":

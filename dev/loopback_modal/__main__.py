@@ -1,4 +1,4 @@
-"""`python -m dev.loopback_modal --state DIR`: serves until it is stopped."""
+"""`python -m dev.loopback_modal --state DIR`: run the emulator until it is stopped."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def main() -> None:
     parser.add_argument(
         "--lifeline", action="store_true", help="stop when standard input closes or is written to"
     )
-    given = parser.parse_args()
-    given.state.mkdir(parents=True, exist_ok=True)
+    options = parser.parse_args()
+    options.state.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("grpclib").setLevel(logging.ERROR)
-    asyncio.run(serve(Options(**vars(given))))
+    asyncio.run(serve(Options(**vars(options))))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Sessions and Apps: hello, create, publish, list, stop, and the log that `modal run` follows."""
+"""RPCs of sessions and Apps: hello, create, publish, list, stop, and logs for `modal run`."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Apps:
         self, _: pb.AuthTokenGetRequest, __: Caller
     ) -> pb.AuthTokenGetResponse:
         parts = [{"alg": "none"}, {"exp": int(time.time()) + 3600}]
-        encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()) for part in parts]
+        segments = [base64.urlsafe_b64encode(json.dumps(part).encode()) for part in parts]
         return pb.AuthTokenGetResponse(
-            token=b".".join([*encoded, b"x"]).replace(b"=", b"").decode()
+            token=b".".join([*segments, b"x"]).replace(b"=", b"").decode()
         )
 
     @rpc
@@ -75,14 +75,14 @@ class Apps:
 
     @rpc
     async def app_publish(self, request: pb.AppPublishRequest, _: Caller) -> pb.AppPublishResponse:
-        """From here on, and not before, callers and new containers get what was deployed."""
+        """Make the deployed definitions live for callers and new containers."""
         app = self.cloud.app(request.app_id)
         app.name = request.name or app.name
         app.state = request.app_state
         app.version += 1
         app.function_ids, app.class_ids = dict(request.function_ids), dict(request.class_ids)
         for pool in self.cloud.pools_of(app):
-            publish(pool, kept=pool.id in app.function_ids.values())
+            publish(pool, is_kept=pool.id in app.function_ids.values())
         deployed_at = time.time()
         for pool in self.cloud.pools_of(app):
             self.cloud.changed(pool)
@@ -96,7 +96,7 @@ class Apps:
     async def app_client_disconnect(
         self, request: pb.AppClientDisconnectRequest, _: Caller
     ) -> Empty:
-        """An App of `modal run` stops when its client leaves."""
+        """Stop an ephemeral App, of `modal run`, when its client disconnects."""
         app = self.cloud.app(request.app_id)
         if app.ephemeral:
             self.stop(app)
@@ -145,9 +145,9 @@ class Apps:
         return f"{self.cloud.http_url}/__loopback__/calls?app={app.name}"
 
 
-def publish(pool: Pool, kept: bool) -> None:
-    """Makes the draft live. A deploy wipes what `update_autoscaler` said, and old crashes."""
-    pool.live = (pool.draft or pool.live) if kept else None
+def publish(pool: Pool, is_kept: bool) -> None:
+    """Make the draft live; reset `update_autoscaler` and the count of crashes."""
+    pool.live = (pool.draft or pool.live) if is_kept else None
     pool.overrides.Clear()
     pool.crashes_in_a_row, pool.not_before = 0, 0.0
 
@@ -162,13 +162,13 @@ def lifecycle(app: App) -> pb.AppLifecycle:
 
 
 def layout(cloud: Cloud, app: App) -> pb.AppLayout:
-    """The App's objects with their handles, and what its Functions depend on."""
+    """Return the App's objects with their handles, and the dependencies of its Functions."""
     objects: dict[str, pb.Object] = {}
     for function_id in app.function_ids.values():
         pool = cloud.pool(function_id)
         objects[pool.id] = pb.Object(object_id=pool.id, function_handle_metadata=handle(pool))
-        for needed in definition_of(pool).object_dependencies:
-            objects.setdefault(needed.object_id, pb.Object(object_id=needed.object_id))
+        for dependency in definition_of(pool).object_dependencies:
+            objects.setdefault(dependency.object_id, pb.Object(object_id=dependency.object_id))
     for class_id in app.class_ids.values():
         metadata = pb.ClassHandleMetadata()
         objects[class_id] = pb.Object(object_id=class_id, class_handle_metadata=metadata)

@@ -1,4 +1,4 @@
-"""Bytes that clients upload: blobs, the files of mounts; and image recipes, which nobody builds."""
+"""RPCs of blobs, mounts and images; images are recorded but not built."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Blobs:
 
 
 class Mounts:
-    """Uploaded source files, by hash, and the folders that containers see of them."""
+    """Uploaded source files by hash, and the folders that containers get of them."""
 
     def __init__(self, cloud: Cloud, blobs: Blobs) -> None:
         self.cloud = cloud
@@ -72,9 +72,9 @@ class Mounts:
         metadata = pb.MountHandleMetadata(content_checksum_sha256_hex=digest(request.files))
         return pb.MountGetOrCreateResponse(mount_id=mount_id, handle_metadata=metadata)
 
-    def materialised(self, mount_ids: Iterable[str]) -> Path:
-        """A folder with these mounts' files; the same one for the same files, so that Python
-        compiles them once."""
+    def materialise(self, mount_ids: Iterable[str]) -> Path:
+        """Return a folder with these mounts' files, shared by equal mounts, so that Python compiles
+        them once."""
         files = [file for mount_id in mount_ids for file in self.mounts.get(mount_id, [])]
         root = self.cloud.state / "rootfs" / digest(files)[:16]
         if not root.exists():
@@ -102,8 +102,8 @@ class Images:
     async def image_get_or_create(
         self, request: pb.ImageGetOrCreateRequest, _: Caller
     ) -> pb.ImageGetOrCreateResponse:
-        known = (i for i, image in self.images.items() if image == request.image)
-        image_id = next(known, None) or self.cloud.new_id("im")
+        ids = (i for i, image in self.images.items() if image == request.image)
+        image_id = next(ids, None) or self.cloud.new_id("im")
         self.images[image_id] = request.image
         return pb.ImageGetOrCreateResponse(
             image_id=image_id,
@@ -112,7 +112,7 @@ class Images:
         )
 
     def environment(self, image_id: str) -> dict[str, str]:
-        """What `Image.env` set, in this image and those it is built on."""
+        """Return the variables that `Image.env` set in this image and its bases."""
         env: dict[str, str] = {}
         for command in self.recipe(image_id):
             if command.startswith("ENV "):
@@ -121,7 +121,7 @@ class Images:
         return env
 
     def recipe(self, image_id: str) -> list[str]:
-        """The commands of this image, after those of the images it is built on."""
+        """Return the commands of the base images, then of this one."""
         image = self.images.get(image_id, pb.Image())
         below = (self.recipe(base.image_id) for base in image.base_images)
         return [*chain.from_iterable(below), *image.dockerfile_commands]

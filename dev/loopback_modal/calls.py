@@ -1,4 +1,4 @@
-"""Calls as their clients see them: spawn, wait for the result, cancel."""
+"""Client RPCs of calls: spawn, wait for the result, cancel."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class Calls:
     async def function_map(
         self, request: pb.FunctionMapRequest, caller: Caller
     ) -> pb.FunctionMapResponse:
-        """One input, one call. The same idempotency key, sent again, gives the same call."""
+        """Create a call with one input; a repeated idempotency key returns the same call."""
         if len(request.pipelined_inputs) != 1:
-            raise GRPCError(Status.UNIMPLEMENTED, "the loopback Modal has no .map and .spawn_map")
-        given = self.by_key.get(caller.idempotency_key) or self.submit(request)
+            raise GRPCError(Status.UNIMPLEMENTED, "the Modal emulator has no .map and .spawn_map")
+        call = self.by_key.get(caller.idempotency_key) or self.submit(request)
         if caller.idempotency_key:
-            self.by_key[caller.idempotency_key] = given
+            self.by_key[caller.idempotency_key] = call
         item = pb.FunctionPutInputsResponseItem(
-            idx=request.pipelined_inputs[0].idx, input_id=given.id, input_jwt=f"jwt-{given.id}"
+            idx=request.pipelined_inputs[0].idx, input_id=call.id, input_jwt=f"jwt-{call.id}"
         )
         return pb.FunctionMapResponse(
-            function_call_id=given.call_id,
+            function_call_id=call.call_id,
             pipelined_inputs=[item],
-            function_call_jwt=f"jwt-{given.call_id}",
+            function_call_jwt=f"jwt-{call.call_id}",
             max_inputs_outstanding=1000,
         )
 
@@ -55,47 +55,45 @@ class Calls:
     async def function_get_outputs(
         self, request: pb.FunctionGetOutputsRequest, _: Caller
     ) -> pb.FunctionGetOutputsResponse:
-        """No output and nothing unfinished is how Modal says that a result has expired."""
-        given = self.cloud.calls.get(request.function_call_id)
-        if given is None:
+        """Wait for the result; no output and none unfinished means that it has expired."""
+        call = self.cloud.calls.get(request.function_call_id)
+        if call is None:
             return pb.FunctionGetOutputsResponse(num_unfinished_inputs=0)
-        if not given.output:
+        if not call.output:
             try:
                 async with asyncio.timeout(request.timeout):
-                    await given.done.wait()
+                    await call.done_event.wait()
             except TimeoutError:
                 return pb.FunctionGetOutputsResponse(num_unfinished_inputs=1)
-        return pb.FunctionGetOutputsResponse(outputs=[given.output] if given.output else [])
+        return pb.FunctionGetOutputsResponse(outputs=[call.output] if call.output else [])
 
     @rpc
     async def function_call_from_id(
         self, request: pb.FunctionCallFromIdRequest, _: Caller
     ) -> pb.FunctionCallFromIdResponse:
-        given = self.cloud.call(request.function_call_id)
-        metadata = pb.FunctionCallHandleMetadata(
-            app_id=given.pool.app.id, function_id=given.pool.id
-        )
+        call = self.cloud.call(request.function_call_id)
+        metadata = pb.FunctionCallHandleMetadata(app_id=call.pool.app.id, function_id=call.pool.id)
         return pb.FunctionCallFromIdResponse(
-            function_call_id=given.call_id, num_inputs=1, metadata=metadata
+            function_call_id=call.call_id, num_inputs=1, metadata=metadata
         )
 
     @rpc
     async def function_call_cancel(self, request: pb.FunctionCallCancelRequest, _: Caller) -> Empty:
-        given = self.cloud.call(request.function_call_id)
-        if request.terminate_containers and not given.output:
-            given.cancelled = True
-            holders = list(given.holders)
-            self.work.finish(given, CANCELLED)
+        call = self.cloud.call(request.function_call_id)
+        if request.terminate_containers and not call.output:
+            call.is_cancelled = True
+            holders = list(call.holders)
+            self.work.finish(call, CANCELLED)
             for container in holders:
                 self.scheduler.stop(container, "cancelled", TERMINATION_GRACE_S)
         else:
-            self.work.cancel(given)
+            self.work.cancel(call)
         return Empty()
 
     @rpc
     async def function_call_get_data_out(
         self, request: pb.FunctionCallGetDataRequest, _: Caller
     ) -> AsyncIterator[pb.DataChunk]:
-        given = self.cloud.call(request.function_call_id)
+        call = self.cloud.call(request.function_call_id)
         for index in range(request.last_index, 1 << 30):
-            yield await given.said.at(index)
+            yield await call.chunks_out.at(index)

@@ -1,4 +1,4 @@
-"""Everything the control plane knows, in memory, and the files below its state folder."""
+"""The state of the control plane, in memory and in its state folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from grpclib import GRPCError, Status
 
 from dev.loopback_modal.records import App, Container, Input, Pool
 
-Thing = TypeVar("Thing")
+T = TypeVar("T")
 
 
 class Cloud:
@@ -24,7 +24,7 @@ class Cloud:
         self.calls: dict[str, Input] = {}
         self.containers: dict[str, Container] = {}
         self.balance: Callable[[Pool], None] = lambda _: None
-        self.cut_off: set[str] = set()  # paths whose web requests break off
+        self.cut_off: set[str] = set()  # paths whose web requests are aborted
         self._ids: Counter[str] = Counter()
 
     def new_id(self, prefix: str) -> str:
@@ -37,14 +37,14 @@ class Cloud:
         return path
 
     def changed(self, pool: Pool) -> None:
-        """Wakes the containers that wait for work, and lets the scheduler count again."""
+        """Wake containers that wait for work, and rebalance the pool."""
         pool.notifier.notify()
         self.balance(pool)
 
     def deployed(self, name: str) -> App | None:
-        """The App that is deployed under this name."""
-        found = (a for a in self.apps.values() if a.name == name and not a.stopped)
-        return next((a for a in found if not a.ephemeral and a.version), None)
+        """Return the App deployed under this name."""
+        candidates = (a for a in self.apps.values() if a.name == name and not a.stopped)
+        return next((a for a in candidates if not a.ephemeral and a.version), None)
 
     def pools_of(self, app: App) -> list[Pool]:
         return [pool for pool in self.pools.values() if pool.app is app]
@@ -53,25 +53,25 @@ class Cloud:
         return [c for c in self.containers.values() if c.pool.app is app]
 
     def live(self) -> Iterator[Pool]:
-        """Every pool that can run: published, in an App that was not stopped."""
+        """Iterate over pools that can run: published, in an App that is not stopped."""
         pools = (p for p in self.pools.values() if not p.app.stopped)
         return (p for p in pools if (p.base or p).live)
 
     def app(self, app_id: str) -> App:
-        return found(self.apps, app_id, "App")
+        return lookup(self.apps, app_id, "App")
 
     def pool(self, function_id: str) -> Pool:
-        return found(self.pools, function_id, "Function")
+        return lookup(self.pools, function_id, "Function")
 
     def call(self, call_id: str) -> Input:
-        return found(self.calls, call_id, "FunctionCall")
+        return lookup(self.calls, call_id, "FunctionCall")
 
     def container(self, task_id: str) -> Container:
-        return found(self.containers, task_id, "Container")
+        return lookup(self.containers, task_id, "Container")
 
 
-def found(things: dict[str, Thing], key: str, kind: str) -> Thing:
-    """The thing under this key, or NOT_FOUND for the client."""
-    if key not in things:
+def lookup(objects: dict[str, T], key: str, kind: str) -> T:
+    """Return the object, or raise NOT_FOUND for the client."""
+    if key not in objects:
         raise GRPCError(Status.NOT_FOUND, f"{kind} '{key}' not found")
-    return things[key]
+    return objects[key]

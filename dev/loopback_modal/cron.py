@@ -1,4 +1,4 @@
-"""Schedules: when a cron line is due, and running what is due, once a minute or on demand."""
+"""Schedules: run Functions that are due, once a minute or on demand."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from dev.loopback_modal.work import Work
 RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
 
 
-class Clockwork:
+class CronRunner:
     def __init__(self, cloud: Cloud, work: Work) -> None:
         self.cloud = cloud
         self.work = work
         self.last: dict[str, datetime] = {}
 
     def run(self, pool: Pool) -> Input:
-        """One run of a scheduled Function, as Modal makes it: an input without arguments."""
+        """Run a scheduled Function, as Modal does: an input without arguments."""
         message = pb.FunctionInput(args=serialize(((), {})), data_format=pb.DATA_FORMAT_PICKLE)
         return self.work.submit(pool, message, pb.FUNCTION_CALL_INVOCATION_TYPE_ASYNC)
 
     async def tick(self) -> None:
-        """Runs what is due, every minute on the minute, for ever."""
+        """Run due Functions every minute on the minute, for ever."""
         while True:
             now = datetime.now().astimezone()
             await asyncio.sleep(60 - now.second - now.microsecond / 1e6)
@@ -51,7 +51,7 @@ class Clockwork:
 
 
 def length(period: pb.Schedule.Period) -> timedelta:
-    """A period's length; a month is taken for 30 days."""
+    """Return a period's length; a month counts as 30 days."""
     days = period.days + 30 * period.months + 365 * period.years
     return timedelta(
         weeks=period.weeks,
@@ -63,7 +63,7 @@ def length(period: pb.Schedule.Period) -> timedelta:
 
 
 def matches(line: str, when: datetime) -> bool:
-    """Whether a five-field cron line names this minute. Two given days mean either of them."""
+    """Match a five-field cron line; with both day fields set, either one is enough."""
     fields = line.split()
     values = (when.minute, when.hour, when.day, when.month, when.isoweekday() % 7)
     hits = [v in members(f, r) for f, v, r in zip(fields, values, RANGES, strict=True)]
@@ -73,12 +73,12 @@ def matches(line: str, when: datetime) -> bool:
 
 
 def members(field: str, bounds: tuple[int, int]) -> set[int]:
-    """`*`, `7`, `1-5`, `*/15`, `10-40/10` and comma lists of these; day 7 is Sunday, as 0 is."""
-    found: set[int] = set()
+    """Parse `*`, `7`, `1-5`, `*/15`, `10-40/10` or a comma list; day 7 is Sunday, like 0."""
+    numbers: set[int] = set()
     for part in field.split(","):
         span, _, step = part.partition("/")
         first, _, last = span.partition("-")
         low = bounds[0] if first == "*" else int(first)
         high = bounds[1] if first == "*" or (step and not last) else int(last or first)
-        found.update(range(low, high + 1, int(step or 1)))
-    return {0 if bounds == (0, 6) and day == 7 else day for day in found}
+        numbers.update(range(low, high + 1, int(step or 1)))
+    return {0 if bounds == (0, 6) and day == 7 else day for day in numbers}

@@ -1,4 +1,4 @@
-"""Dicts: keys and values as the bytes that clients pickle."""
+"""RPCs of Dicts; keys and values are the clients' pickled bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from modal_proto import api_pb2 as pb
 
-from dev.loopback_modal.cloud import Cloud, found
+from dev.loopback_modal.cloud import Cloud, lookup
 from dev.loopback_modal.named import Named
 from dev.loopback_modal.rpc import Caller, Empty, rpc
 
@@ -17,7 +17,7 @@ class Dicts:
         self.entries: dict[str, dict[bytes, bytes]] = {}
 
     def of(self, dict_id: str) -> dict[bytes, bytes]:
-        return found(self.entries, dict_id, "Dict")
+        return lookup(self.entries, dict_id, "Dict")
 
     @rpc
     async def dict_get_or_create(
@@ -38,7 +38,7 @@ class Dicts:
 
     @rpc
     async def dict_update(self, request: pb.DictUpdateRequest, _: Caller) -> pb.DictUpdateResponse:
-        """`created` says that something was written; with `if_not_exists`, nothing is replaced."""
+        """Write entries; `if_not_exists` replaces none. `created`: something was written."""
         entries = self.of(request.dict_id)
         new = {u.key: u.value for u in request.updates}
         if request.if_not_exists:

@@ -1,4 +1,4 @@
-"""Builds a container's view of the file system, then becomes its command.
+"""Build a container's view of the file system, then exec its command.
 
 Run as `unshare -m python -S -E enter.py PLAN COMMAND...`. The new root is a tmpfs that holds this
 machine's top folders, each bound in place, plus the Volumes at their true paths, so that `/outputs`
@@ -28,7 +28,7 @@ def main(plan: dict[str, Any], command: list[str]) -> None:
         elif entry.is_dir():
             bind(entry, inside(root, entry), MS_REC)
     for folder in plan["hidden"]:
-        hide(Path(folder), [Path(kept) for kept in plan["kept"]], root)
+        hide(Path(folder), [Path(path) for path in plan["visible"]], root)
     place(Path(plan["root"]), root)
     for source, path, read_only in plan["mounts"]:
         bind(Path(source), inside(root, Path(path)))
@@ -40,30 +40,30 @@ def main(plan: dict[str, Any], command: list[str]) -> None:
 
 
 def die_with(parent: int) -> None:
-    """SIGKILL for this process when the control plane dies, however it dies."""
+    """Kill this process when the control plane dies."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         sys.exit("the control plane is gone")
 
 
 def inside(root: Path, path: Path) -> Path:
-    """The same path below the new root, as a folder."""
+    """Create the folder `path` below the new root."""
     target = root / path.relative_to("/")
     target.mkdir(parents=True, exist_ok=True)
     return target
 
 
-def hide(folder: Path, kept: list[Path], root: Path) -> None:
-    """Leaves nothing of the folder but what must be kept."""
+def hide(folder: Path, visible: list[Path], root: Path) -> None:
+    """Hide the folder's contents, except the `visible` paths."""
     mount("tmpfs", inside(root, folder), "tmpfs", 0)
-    for path in kept:
+    for path in visible:
         if path.is_relative_to(folder):
             bind(path, inside(root, path), MS_REC)
 
 
-def place(uploaded: Path, root: Path) -> None:
-    """Uploaded folders outside /root, at their true paths: those this machine has not got."""
-    for entry in uploaded.iterdir():
+def place(uploads: Path, root: Path) -> None:
+    """Bind uploaded folders outside /root at their paths, unless this machine has such a folder."""
+    for entry in uploads.iterdir():
         if entry.name != "root" and entry.is_dir() and not root.joinpath(entry.name).exists():
             bind(entry, inside(root, Path("/", entry.name)))
 
@@ -73,8 +73,8 @@ def bind(source: Path, target: Path, flags: int = 0) -> None:
 
 
 def mount(source: str, target: Path, kind: str | None, flags: int) -> None:
-    named = kind.encode() if kind else None
-    if libc.mount(source.encode(), str(target).encode(), named, flags, None) != 0:
+    filesystem = kind.encode() if kind else None
+    if libc.mount(source.encode(), str(target).encode(), filesystem, flags, None) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"{os.strerror(code)}: mounting {source} at {target}")
 

@@ -1,4 +1,4 @@
-"""HTTP in front of web Functions: a request becomes an input, data chunks become the response."""
+"""HTTP gateway of web Functions: turns a request into an input, and data chunks into a response."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dev.loopback_modal.records import Input, Pool
 from dev.loopback_modal.scheduler import definition
 from dev.loopback_modal.work import Work
 
-# These belong to one connection, not to the message that it carries.
+# Headers of one connection, not of the message.
 HOP_BY_HOP = {b"connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"te", b"trailer"}
 
 
@@ -34,17 +34,19 @@ class FrontDoor:
             return web.Response(status=502)
         pool = next((p for p in self.cloud.live() if label and label_of(p) == label), None)
         if pool is None:
-            return web.Response(status=404, text="modal-http: invalid function call" + self.known())
+            return web.Response(
+                status=404, text="modal-http: invalid function call" + self.addresses()
+            )
         config = definition(pool).webhook_config
         if config.requires_proxy_auth and not authorised(request):
             text = "modal-http: missing credentials for proxy authorization"
             return web.Response(status=401, text=text)
         if request.headers.get("Upgrade", "").lower() == "websocket":
-            return web.Response(status=501, text="the loopback Modal has no WebSocket")
+            return web.Response(status=501, text="the Modal emulator has no WebSocket")
         return await self.exchange(request, pool, path)
 
-    def known(self) -> str:
-        """For whoever opens a wrong address: which ones there are."""
+    def addresses(self) -> str:
+        """List the web addresses, for a 404 page."""
         urls = sorted(definition(p).web_url for p in self.cloud.live() if label_of(p))
         return "".join(f"\n{url}" for url in ["", "Web functions here:", *urls]) + "\n"
 
@@ -52,20 +54,20 @@ class FrontDoor:
         message = pb.FunctionInput(
             args=serialize(((scope(request, path),), {})), data_format=pb.DATA_FORMAT_PICKLE
         )
-        given = self.work.submit(pool, message, pb.FUNCTION_CALL_INVOCATION_TYPE_SYNC)
-        upload = asyncio.create_task(feed(request, given))
+        call = self.work.submit(pool, message, pb.FUNCTION_CALL_INVOCATION_TYPE_SYNC)
+        upload = asyncio.create_task(feed(request, call))
         try:
-            return await self.respond(request, given)
-        finally:  # also when the client hung up
+            return await self.respond(request, call)
+        finally:  # also when the client has disconnected
             upload.cancel()
-            hear(given, {"type": "http.disconnect"})
-            self.work.forget(given)
+            send_to_app(call, {"type": "http.disconnect"})
+            self.work.forget(call)
 
-    async def respond(self, request: web.Request, given: Input) -> web.StreamResponse:
+    async def respond(self, request: web.Request, call: Input) -> web.StreamResponse:
         response: web.StreamResponse | None = None
-        async for message in self.messages(given):
+        async for message in self.messages(call):
             if message["type"] == "http.response.start":
-                response = started(message)
+                response = start_response(message)
                 await response.prepare(request)
             elif message["type"] == "http.response.body" and response:
                 if request.method != "HEAD":
@@ -73,31 +75,29 @@ class FrontDoor:
                 if not message.get("more_body"):
                     await response.write_eof()
                     return response
-        if response and request.transport:  # cut off: the client must not take it for whole
+        if response and request.transport:  # the client must see that it is incomplete
             request.transport.abort()
-        said = given.output.result.exception if given.output else ""
-        return response or web.Response(status=500, text=f"modal-http: internal error: {said}")
+        error = call.output.result.exception if call.output else ""
+        return response or web.Response(status=500, text=f"modal-http: internal error: {error}")
 
-    async def messages(self, given: Input) -> AsyncIterator[dict[str, Any]]:
-        """What the app sends, until it is done or its container gave up."""
+    async def messages(self, call: Input) -> AsyncIterator[dict[str, Any]]:
+        """Iterate over the app's messages, until it is done or its container failed."""
         index = 0
-        while not given.output or index < len(given.said.items):
-            if index < len(given.said.items):
-                chunk = given.said.items[index]
+        while not call.output or index < len(call.chunks_out.items):
+            if index < len(call.chunks_out.items):
+                chunk = call.chunks_out.items[index]
                 index += 1
                 data = chunk.data
                 if chunk.data_blob_id:
                     data = self.blobs.path(chunk.data_blob_id).read_bytes()
                 yield deserialize_data_format(data, chunk.data_format, None)
             else:
-                await given.said.notifier.wait()
+                await call.chunks_out.notifier.wait()
 
 
 def address(request: web.Request) -> tuple[str, str]:
-    """The label and the path within: of /web/LABEL/PATH, or of http://LABEL.localhost/PATH.
-
-    Where it is neither, there is no label.
-    """
+    """Return label and path of /web/LABEL/PATH or http://LABEL.localhost/PATH; else an empty
+    label."""
     path = request.raw_path.partition("?")[0]
     host = request.host.partition(":")[0]
     if host.endswith(".localhost"):
@@ -118,7 +118,7 @@ def authorised(request: web.Request) -> bool:
 
 
 def scope(request: web.Request, path: str) -> dict[str, Any]:
-    """The ASGI scope, with what Modal's own wire format can carry and nothing more."""
+    """Build the ASGI scope, limited to what Modal's wire format can carry."""
     peer = request.transport.get_extra_info("peername") if request.transport else None
     return {
         "type": "http",
@@ -137,25 +137,25 @@ def scope(request: web.Request, path: str) -> dict[str, Any]:
     }
 
 
-async def feed(request: web.Request, given: Input) -> None:
-    """Passes the body on as it comes. The first message goes at once: the app waits 5 s for it."""
+async def feed(request: web.Request, call: Input) -> None:
+    """Forward the body as it comes. The first message is sent at once: the app waits 5 s for it."""
     if not request.can_read_body:
-        hear(given, {"type": "http.request", "body": b"", "more_body": False})
+        send_to_app(call, {"type": "http.request", "body": b"", "more_body": False})
         return
-    hear(given, {"type": "http.request", "body": b"", "more_body": True})
+    send_to_app(call, {"type": "http.request", "body": b"", "more_body": True})
     async for part in request.content.iter_chunked(1 << 20):
-        hear(given, {"type": "http.request", "body": part, "more_body": True})
-    hear(given, {"type": "http.request", "body": b"", "more_body": False})
+        send_to_app(call, {"type": "http.request", "body": part, "more_body": True})
+    send_to_app(call, {"type": "http.request", "body": b"", "more_body": False})
 
 
-def hear(given: Input, message: dict[str, Any]) -> None:
+def send_to_app(call: Input, message: dict[str, Any]) -> None:
     data = serialize_data_format(message, pb.DATA_FORMAT_ASGI)
-    index = len(given.heard.items) + 1
+    index = len(call.chunks_in.items) + 1
     chunk = pb.DataChunk(data_format=pb.DATA_FORMAT_ASGI, data=data, index=index)
-    given.heard.extend([chunk])
+    call.chunks_in.extend([chunk])
 
 
-def started(message: dict[str, Any]) -> web.StreamResponse:
+def start_response(message: dict[str, Any]) -> web.StreamResponse:
     response = web.StreamResponse(status=message["status"])
     for name, value in message.get("headers", []):
         if name.lower() not in HOP_BY_HOP:

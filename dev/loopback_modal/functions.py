@@ -1,4 +1,4 @@
-"""Functions and classes: defining them, finding them, binding parameters, counting, scaling."""
+"""RPCs of Functions and classes: create, look up, bind parameters, stats, scaling."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from modal_proto import api_pb2 as pb
 from dev.loopback_modal.cloud import Cloud
 from dev.loopback_modal.records import App, Definition, Pool
 from dev.loopback_modal.rpc import Caller, rpc
-from dev.loopback_modal.scheduler import definition, present, settings, slots
+from dev.loopback_modal.scheduler import available, definition, settings, slots
 
 
 class Functions:
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
-        self.bound: dict[bytes, Pool] = {}
+        self.pools_by_key: dict[bytes, Pool] = {}
 
     @rpc
     async def function_precreate(
@@ -24,7 +24,7 @@ class Functions:
     ) -> pb.FunctionPrecreateResponse:
         function = pb.Function()
         copy_shared(request, function)
-        pool = self.drafted(request, function, pb.FunctionData())
+        pool = self.save_draft(request, function, pb.FunctionData())
         return pb.FunctionPrecreateResponse(
             function_id=pool.id, handle_metadata=handle(pool, draft=True)
         )
@@ -33,7 +33,7 @@ class Functions:
     async def function_create(
         self, request: pb.FunctionCreateRequest, _: Caller
     ) -> pb.FunctionCreateResponse:
-        """Nothing changes for callers before the App is published."""
+        """Store a draft; callers see it once the App is published."""
         function, data = pb.Function(), pb.FunctionData()
         if request.function_data.ranked_functions:  # a GPU fallback list comes as ranked functions
             data.CopyFrom(request.function_data)
@@ -42,7 +42,7 @@ class Functions:
             function.CopyFrom(request.function)
             copy_shared(function, data)
             data.ranked_functions.add(rank=0, function=function)
-        pool = self.drafted(request, function, data)
+        pool = self.save_draft(request, function, data)
         return pb.FunctionCreateResponse(
             function_id=pool.id,
             function=function,
@@ -50,7 +50,7 @@ class Functions:
             handle_metadata=handle(pool, draft=True),
         )
 
-    def drafted(self, request: Any, function: pb.Function, data: pb.FunctionData) -> Pool:
+    def save_draft(self, request: Any, function: pb.Function, data: pb.FunctionData) -> Pool:
         function_id = request.existing_function_id or self.cloud.new_id("fu")
         app = self.cloud.app(request.app_id)
         pool = self.cloud.pools.setdefault(function_id, Pool(function_id, app))
@@ -83,9 +83,9 @@ class Functions:
         self, request: pb.FunctionGetByIdRequest, _: Caller
     ) -> pb.FunctionGetByIdResponse:
         pool = self.cloud.pool(request.function_id)
-        known = (pool.base or pool).live or (pool.base or pool).draft
+        newest = (pool.base or pool).live or (pool.base or pool).draft
         return pb.FunctionGetByIdResponse(
-            function=known.data if known else None, handle_metadata=handle(pool)
+            function=newest.data if newest else None, handle_metadata=handle(pool)
         )
 
     @rpc
@@ -100,14 +100,14 @@ class Functions:
     async def function_bind_params(
         self, request: pb.FunctionBindParamsRequest, _: Caller
     ) -> pb.FunctionBindParamsResponse:
-        """The same parameters and options give the same pool; each other pair its own."""
+        """Return the pool of these parameters and options; equal ones share a pool."""
         key = request.SerializeToString(deterministic=True)
         base = self.cloud.pool(request.function_id)
-        if key not in self.bound:
+        if key not in self.pools_by_key:
             pool = Pool(self.cloud.new_id("fu"), base.app, base=base)
             pool.options, pool.parameters = request.function_options, request.serialized_params
-            self.bound[key] = self.cloud.pools[pool.id] = pool
-        pool = self.bound[key]
+            self.pools_by_key[key] = self.cloud.pools[pool.id] = pool
+        pool = self.pools_by_key[key]
         return pb.FunctionBindParamsResponse(
             bound_function_id=pool.id, handle_metadata=handle(pool)
         )
@@ -122,7 +122,7 @@ class Functions:
             backlog=len(pool.queue),
             num_total_tasks=len(pool.containers),
             num_running_inputs=running,
-            input_headroom=max(0, len(present(pool)) * slots(definition(pool)) - running),
+            input_headroom=max(0, len(available(pool)) * slots(definition(pool)) - running),
         )
 
     @rpc
@@ -147,10 +147,10 @@ def missing(app: str, tag: str) -> str:
 
 
 def copy_shared(source: Any, target: Any) -> None:
-    """Copies the fields that both messages have, by name."""
-    known = target.DESCRIPTOR.fields_by_name
+    """Copy the fields that both messages have, by name."""
+    shared_names = target.DESCRIPTOR.fields_by_name
     for field, value in source.ListFields():
-        if field.name not in known or field.name == "ranked_functions":
+        if field.name not in shared_names or field.name == "ranked_functions":
             continue
         if field.is_repeated or field.message_type:
             getattr(target, field.name).MergeFrom(value)
@@ -159,24 +159,25 @@ def copy_shared(source: Any, target: Any) -> None:
 
 
 def web_url(cloud: Cloud, app: App, function: pb.Function) -> str:
-    """Where a web Function is served: by its label, with `-dev` while `modal serve` runs it."""
+    """Return the URL of a web Function, with `-dev` while `modal serve` runs it."""
     config = function.webhook_config
     if not config.type:
         return ""
-    named = function.function_name.replace(".", "-").replace("_", "-")
-    label = config.requested_suffix or f"{app.name}-{named}"
+    name = function.function_name.replace(".", "-").replace("_", "-")
+    label = config.requested_suffix or f"{app.name}-{name}"
     suffix = f"-{config.ephemeral_suffix}" if app.ephemeral and config.ephemeral_suffix else ""
     return f"{cloud.http_url}/web/{label}{suffix}"
 
 
 def handle(pool: Pool, draft: bool = False) -> pb.FunctionHandleMetadata:
-    """What a client learns of a Function; of its draft while it is being deployed."""
-    known = pool.draft if draft else None
-    function = known.function if known else definition(pool)
+    """Build the handle of a Function, or of its draft during a deployment."""
+    draft_definition = pool.draft if draft else None
+    function = draft_definition.function if draft_definition else definition(pool)
     metadata = pb.FunctionHandleMetadata(definition_id=f"de-{pool.id}", app_id=pool.app.id)
     copy_shared(function, metadata)
     for name, method in function.method_definitions.items():
-        told = metadata.method_handle_metadata[name]
-        copy_shared(method, told)
-        told.is_method, told.use_method_name, told.app_id = True, name, pool.app.id
+        method_handle = metadata.method_handle_metadata[name]
+        copy_shared(method, method_handle)
+        method_handle.is_method, method_handle.use_method_name = True, name
+        method_handle.app_id = pool.app.id
     return metadata

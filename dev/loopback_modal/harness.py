@@ -1,4 +1,4 @@
-"""A loopback Modal for a test: started, handed over, taken down with all it started."""
+"""Run the Modal emulator for a test, and stop it with all its processes."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from typing import Any, TypeVar, cast
 
 import httpx
 
-JobCache = TypeVar("JobCache")
+T = TypeVar("T")
 CHECKOUT = Path(__file__).parents[2]
 UNSHARE = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-mr"]
 
 
 class LoopbackModal:
-    """`env` points Modal's CLI and SDK at it; `http` is the front door; the rest is the admin."""
+    """A running emulator. `env` points Modal's CLI and SDK at it; `http` is its base URL."""
 
-    def __init__(self, state: Path, told: dict[str, Any]) -> None:
+    def __init__(self, state: Path, announcement: dict[str, Any]) -> None:
         self.state = state
-        self.http: str = told["http"]
-        self.pid: int = told["pid"]
-        self.env = clean_environment() | told["env"]
+        self.http: str = announcement["http"]
+        self.pid: int = announcement["pid"]
+        self.env = clean_environment() | announcement["env"]
         self._client = httpx.Client(base_url=self.http + "/__loopback__", timeout=30)
 
     def modal(self, *args: str, cwd: Path | None = None, check: bool = True) -> str:
-        """What `modal ARGS...` printed. A failure raises with it, unless `check` is off."""
-        done = subprocess.run(
+        """Run `modal ARGS...` and return its output. Raises on a failure, unless `check` is off."""
+        process = subprocess.run(
             [str(Path(sys.executable).with_name("modal")), *args],
             cwd=cwd or CHECKOUT,
             env=self.env,
@@ -41,42 +41,42 @@ class LoopbackModal:
             text=True,
             timeout=120,
         )
-        if check and done.returncode:
-            raise AssertionError(f"modal {' '.join(args)}: {done.returncode}\n{done.stdout}")
-        return done.stdout
+        if check and process.returncode:
+            raise AssertionError(f"modal {' '.join(args)}: {process.returncode}\n{process.stdout}")
+        return process.stdout
 
     def deploy(self, script: str | Path, *flags: str, cwd: Path | None = None) -> str:
         return self.modal("deploy", str(script), *flags, cwd=cwd)
 
     def functions(self, app: str | None = None) -> dict[str, dict[str, Any]]:
-        """The deployed Functions by name, each with its definition and its image's settings."""
-        found = [f for f in self.get("functions") if app in (None, f["app"])]
-        return {f["name"]: f for f in found if not f["bound"]}
+        """Return the deployed Functions by name, with definition and image variables."""
+        rows = [f for f in self.get("functions") if app in (None, f["app"])]
+        return {f["name"]: f for f in rows if not f["bound"]}
 
     def calls(self, function: str | None = None) -> list[dict[str, Any]]:
         return [c for c in self.get("calls") if function in (None, c["function"])]
 
     def call(self, call_id: str) -> dict[str, Any]:
-        """One call: status, attempt, containers, arguments as a repr."""
+        """Return a call: status, attempt, containers, arguments as a repr."""
         return next(call for call in self.calls() if call["id"] == call_id)
 
     def containers(self, function: str | None = None) -> list[dict[str, Any]]:
-        """The containers that run, oldest first."""
+        """List running containers, oldest first."""
         return [c for c in self.get("containers") if function in (None, c["function"])]
 
     def volumes(self) -> dict[str, dict[str, Any]]:
-        """Each named Volume: `path` on this machine, and `files` with their sizes."""
+        """Return named Volumes: `path` on this machine, and `files` with their sizes."""
         return {volume["name"]: volume for volume in self.get("volumes")}
 
     def rpcs(self) -> list[dict[str, Any]]:
         return cast(list[dict[str, Any]], self.get("rpcs"))
 
     def log(self, task: str) -> str:
-        """What a container printed, also after its end."""
+        """Return a container's output, also after its end."""
         return (self.state / "tasks" / task / "log.txt").read_text(errors="replace")
 
     def tick(self, function: str) -> str:
-        """Runs a scheduled Function now; the call's id."""
+        """Run a scheduled Function now and return the call's id."""
         return cast(str, self.get("tick", function=function)["id"])
 
     def preempt(self, task: str, grace_s: float = 30) -> None:
@@ -87,7 +87,7 @@ class LoopbackModal:
 
     @contextmanager
     def frozen(self, task: str) -> Iterator[None]:
-        """A container that stands still and does not know it, as one whose host hangs."""
+        """Suspend a container, as when its host hangs."""
         (pid,) = (c["pid"] for c in self.containers() if c["task"] == task)
         os.killpg(pid, signal.SIGSTOP)
         try:
@@ -102,42 +102,38 @@ class LoopbackModal:
         self.get("expire", call=call_id)
 
     def lose_next_spawn_answer(self, way: str = "unavailable", times: int = 1) -> None:
-        """`way`: unavailable or reset. Modal's client tries four times in all."""
+        """Lose spawn responses. `way`: unavailable or reset. Modal's client tries four times."""
         self.get("lose_next_spawn_answer", way=way, times=times)
 
     @contextmanager
     def cut_off(self, path: str) -> Iterator[None]:
-        """Web requests below this path break off, whichever Function they are for."""
+        """Abort web requests below this path, of every Function."""
         self.get("cut_off", path=path)
         try:
             yield
         finally:
             self.get("cut_off", path=path, on=0)
 
-    def wait(
-        self, see: Callable[[], JobCache | None], timeout_s: float = 20, what: str = "it"
-    ) -> JobCache:
-        """The first true thing that `see` gives; asks every 20 ms, fails after the timeout."""
+    def wait(self, see: Callable[[], T | None], timeout_s: float = 20, what: str = "it") -> T:
+        """Poll `see` every 20 ms and return its first true result. Raises on a timeout."""
         end = time.monotonic() + timeout_s
-        while not (seen := see()):
+        while not (result := see()):
             if time.monotonic() > end:
-                raise AssertionError(
-                    f"{what} did not come to pass in {timeout_s} s\n{self.story()}"
-                )
+                raise AssertionError(f"{what} did not happen within {timeout_s} s\n{self.story()}")
             time.sleep(0.02)
-        return seen
+        return result
 
     def finished(self, call_id: str, timeout_s: float = 20) -> dict[str, Any]:
-        """The call, once it is neither pending nor running."""
+        """Wait until the call has ended and return it."""
 
-        def over() -> bool:
+        def has_ended() -> bool:
             return self.call(call_id)["status"] not in ("PENDING", "RUNNING")
 
-        self.wait(over, timeout_s, f"the end of {call_id}")
+        self.wait(has_ended, timeout_s, f"the end of {call_id}")
         return self.call(call_id)
 
     def running(self, call_id: str, timeout_s: float = 20) -> str:
-        """The container that runs the call, once one does."""
+        """Wait until a container runs the call and return its id."""
 
         def tasks() -> list[str]:
             return list(self.call(call_id)["tasks"])
@@ -146,8 +142,8 @@ class LoopbackModal:
 
     @contextmanager
     def client(self, url: str = "") -> Iterator[Any]:
-        """A client for Modal's SDK in this process: `from_name(..., client=client)`. `url` is where
-        it looks for Modal, when that is to be a way round."""
+        """Yield an SDK client for this process: `from_name(..., client=client)`. `url` overrides
+        the server's address."""
         from modal.client import Client
         from modal_proto import api_pb2
 
@@ -157,7 +153,7 @@ class LoopbackModal:
             yield client
 
     def story(self) -> str:
-        """Calls, containers and the ends of the logs, for the message of a failed test."""
+        """Return calls, containers and the ends of the logs, for a failed test."""
         logs = sorted(self.state.glob("tasks/*/log.txt"), key=lambda path: path.stat().st_mtime)
         tails = [f"--- {path.parent.name}\n{path.read_text()[-2000:]}" for path in logs[-4:]]
         return "\n".join([json.dumps(self.calls()[-8:]), json.dumps(self.containers()), *tails])
@@ -174,8 +170,8 @@ class LoopbackModal:
 
 @contextmanager
 def loopback_modal(state: Path, *flags: str) -> Iterator[LoopbackModal]:
-    """A server with its state in this folder. When the block ends, or this process dies, so do
-    the server, its containers and what these started."""
+    """Run an emulator with its state in this folder. It ends with the block or this process, and
+    so do its containers and their processes."""
     command = [sys.executable, "-m", "dev.loopback_modal", "--state", str(state), "--lifeline"]
     state.mkdir(parents=True, exist_ok=True)
     with (state / "server.log").open("wb") as log:
@@ -214,25 +210,25 @@ def end(server: subprocess.Popen[bytes]) -> None:
 
 
 def leftovers(state: Path) -> list[int]:
-    """Processes that containers of this state folder started and that still run."""
+    """List running processes that containers of this state folder started."""
     mark = f"LOOPBACK_MODAL_STATE={state.resolve()}\0".encode()
-    found = []
+    pids = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):
             if mark in path.read_bytes():
-                found.append(int(path.parent.name))
-    return found
+                pids.append(int(path.parent.name))
+    return pids
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without anything that tells Modal where to go."""
+    """Return the environment without Modal's settings."""
     return {name: value for name, value in os.environ.items() if not name.startswith("MODAL_")}
 
 
-def why_not() -> str:
-    """Why containers cannot run on this machine; empty when they can."""
+def unsupported_reason() -> str:
+    """Return why containers cannot run on this machine, or ""."""
     try:
-        done = subprocess.run([*UNSHARE, "true"], capture_output=True, text=True, timeout=10)
+        process = subprocess.run([*UNSHARE, "true"], capture_output=True, text=True, timeout=10)
     except OSError as exc:
         return f"no unshare: {exc}"
-    return "" if done.returncode == 0 else f"{' '.join(UNSHARE)}: {done.stderr.strip()}"
+    return "" if process.returncode == 0 else f"{' '.join(UNSHARE)}: {process.stderr.strip()}"

@@ -1,4 +1,4 @@
-"""What containers ask: the next input, data of a request; and tell: outputs, data, failures."""
+"""RPCs of containers: get inputs and request data, put outputs, data and failures."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Inputs:
     async def container_heartbeat(
         self, _: pb.ContainerHeartbeatRequest, caller: Caller
     ) -> pb.ContainerHeartbeatResponse:
-        """A long poll that brings cancellations at once."""
+        """Long poll that returns cancellations at once."""
         container = self.cloud.container(caller.task_id)
         if not container.cancels:
-            await container.cancel_bell.wait(HEARTBEAT_S)
+            await container.cancel_notifier.wait(HEARTBEAT_S)
         cancels, container.cancels = container.cancels, []
         if not cancels:
             return pb.ContainerHeartbeatResponse()
@@ -51,16 +51,16 @@ class Inputs:
     async def function_get_inputs(
         self, _: pb.FunctionGetInputsRequest, caller: Caller
     ) -> pb.FunctionGetInputsResponse:
-        """Waits for work; answers with the kill switch when the container shall leave."""
+        """Wait for work; return the kill switch when the container must exit."""
         container = self.cloud.container(caller.task_id)
         container.ready = True
         while True:
             self.retire_if_due(container)
             if container.leaving:
                 return KILL
-            if given := self.work.take(container):
-                self.scheduler.watch(given, container)
-                return pb.FunctionGetInputsResponse(inputs=[item(given)])
+            if call := self.work.take(container):
+                self.scheduler.watch(call, container)
+                return pb.FunctionGetInputsResponse(inputs=[item(call)])
             await container.pool.notifier.wait(self.scheduler.idle_left_s(container))
 
     def retire_if_due(self, container: Container) -> None:
@@ -75,28 +75,28 @@ class Inputs:
     ) -> Empty:
         container = self.cloud.container(caller.task_id)
         for output in request.outputs:
-            if given := self.cloud.inputs.get(output.input_id):
-                self.answered(given, container, output)
+            if call := self.cloud.inputs.get(output.input_id):
+                self.accept_output(call, container, output)
         return Empty()
 
-    def answered(
-        self, given: Input, container: Container, output: pb.FunctionPutOutputsItem
+    def accept_output(
+        self, call: Input, container: Container, output: pb.FunctionPutOutputsItem
     ) -> None:
-        """Takes the answer of the attempt that counts; an older attempt's is dropped."""
-        self.work.release(given, container)
+        """Record the output of the current attempt; an older attempt's is dropped."""
+        self.work.release(call, container)
         container.pool.crashes_in_a_row = 0
-        if output.retry_count == given.attempt:
+        if output.retry_count == call.attempt:
             if output.result.status == Result.GENERIC_STATUS_FAILURE:
-                self.work.failed(given, container, output.result, output.data_format)
+                self.work.failed(call, container, output.result, output.data_format)
             elif output.result.status == Result.GENERIC_STATUS_TERMINATED:
-                self.work.finish(given, CANCELLED)
+                self.work.finish(call, CANCELLED)
             else:
-                self.work.finish(given, output.result, output.data_format)
+                self.work.finish(call, output.result, output.data_format)
         self.cloud.changed(container.pool)
 
     @rpc
     async def task_result(self, request: pb.TaskResultRequest, caller: Caller) -> Empty:
-        """An exception on import or in @enter: the container is about to die of it."""
+        """Record an exception on import or in @enter, of which the container is about to die."""
         self.cloud.container(caller.task_id).result = request.result
         return Empty()
 
@@ -104,19 +104,19 @@ class Inputs:
     async def function_call_put_data_out(
         self, request: pb.FunctionCallPutDataRequest, _: Caller
     ) -> Empty:
-        given = self.cloud.calls.get(request.function_call_id)
-        if given and not given.output:
-            given.answering = True
-            given.said.extend(list(request.data_chunks))
+        call = self.cloud.calls.get(request.function_call_id)
+        if call and not call.output:
+            call.answering = True
+            call.chunks_out.extend(list(request.data_chunks))
         return Empty()
 
     @rpc
     async def function_call_get_data_in(
         self, request: pb.FunctionCallGetDataRequest, _: Caller
     ) -> AsyncIterator[pb.DataChunk]:
-        given = self.cloud.call(request.function_call_id)
+        call = self.cloud.call(request.function_call_id)
         for index in range(request.last_index, 1 << 30):
-            yield await given.heard.at(index)
+            yield await call.chunks_in.at(index)
 
     @rpc
     async def task_list(self, request: pb.TaskListRequest, _: Caller) -> pb.TaskListResponse:
@@ -136,13 +136,13 @@ class Inputs:
         return pb.ContainerStopResponse()
 
 
-def item(given: Input) -> pb.FunctionGetInputsItem:
+def item(call: Input) -> pb.FunctionGetInputsItem:
     return pb.FunctionGetInputsItem(
-        input_id=given.id,
-        input=given.message,
-        function_call_id=given.call_id,
-        retry_count=given.attempt,
-        function_call_invocation_type=given.invocation,
+        input_id=call.id,
+        input=call.message,
+        function_call_id=call.call_id,
+        retry_count=call.attempt,
+        function_call_invocation_type=call.invocation,
     )
 
 

@@ -1,4 +1,4 @@
-"""What containers print, as the stream that `modal run` shows."""
+"""Stream the containers' output to `modal run`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOOK_EVERY_S = 0.1
 
 
 class Follower:
-    """Reads on in every container's log from where the last entry id says."""
+    """Follows every container's log from the offsets in the last entry id."""
 
     def __init__(self, cloud: Cloud, app: App, last_entry_id: str) -> None:
         self.cloud = cloud
@@ -25,24 +25,24 @@ class Follower:
         self.read: dict[str, int] = json.loads(last_entry_id) if last_entry_id else {}
 
     async def follow(self, timeout_s: float) -> AsyncIterator[pb.TaskLogsBatch]:
-        """Ends after the timeout, or with `app_done` once the App stopped and all was read."""
+        """End after the timeout, or with `app_done` once the App has stopped and all is read."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
-            gone = self.app.stopped and not self.cloud.containers_of(self.app)
-            for batch in self.news():
+            has_stopped = self.app.stopped and not self.cloud.containers_of(self.app)
+            for batch in self.batches():
                 yield batch
-            if gone:
+            if has_stopped:
                 yield pb.TaskLogsBatch(app_done=True)
                 return
             await asyncio.sleep(LOOK_EVERY_S)
 
-    def news(self) -> list[pb.TaskLogsBatch]:
+    def batches(self) -> list[pb.TaskLogsBatch]:
         logs = sorted(self.cloud.folder("tasks").glob("*/log.txt"))
         mine = [log for log in logs if (log.parent / "app").read_text() == self.app.id]
         return [self.batch(log.parent.name, text) for log in mine if (text := self.tail(log))]
 
     def tail(self, log: Path) -> str:
-        """Whole lines only: a character may still be on its way."""
+        """Return whole lines only: the last character may be incomplete."""
         with log.open("rb") as file:
             file.seek(self.read.get(log.parent.name, 0))
             data = file.read()
@@ -51,7 +51,7 @@ class Follower:
         return lines.decode(errors="replace")
 
     def batch(self, task_id: str, text: str) -> pb.TaskLogsBatch:
-        said = pb.TaskLogs(
+        entry = pb.TaskLogs(
             data=text, timestamp=time.time(), file_descriptor=pb.FILE_DESCRIPTOR_STDOUT
         )
-        return pb.TaskLogsBatch(task_id=task_id, items=[said], entry_id=json.dumps(self.read))
+        return pb.TaskLogsBatch(task_id=task_id, items=[entry], entry_id=json.dumps(self.read))

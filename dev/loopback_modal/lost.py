@@ -1,4 +1,4 @@
-"""Answers that get lost: the server does what was asked, the client never hears of it."""
+"""Lost responses: the server executes the request, but the client gets no response."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Literal
 from grpclib import GRPCError, Status
 from grpclib.server import Stream
 
-from dev.loopback_modal.rpc import Answers, Caller
+from dev.loopback_modal.rpc import Caller, Responder
 
 Way = Literal["unavailable", "reset"]
 
 
 @dataclass
 class Loss:
-    """Armed for the next spawn: how the answer is lost, and on how many of the client's tries."""
+    """The loss of a spawn's response: in which way, and on how many of the client's tries."""
 
     way: Way = "unavailable"
     times: int = 1
@@ -24,15 +24,15 @@ class Loss:
 
 
 @dataclass
-class LosingAnswers(Answers):
-    """Delivers answers, but for those that were arranged to be lost."""
+class LossyResponder(Responder):
+    """Sends responses, except those that a test arranged to be lost."""
 
-    armed: list[Loss] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
 
     def lose_next(self, way: Way, times: int) -> None:
-        """Modal's client sends a spawn four times in all, under one idempotency key: with fewer
-        `times` it gets its call in the end, with more its caller sees the error."""
-        self.armed.append(Loss(way, times))
+        """Lose the next spawn's response on `times` tries. Modal's client tries four times under
+        one idempotency key; with four losses its caller sees the error."""
+        self.losses.append(Loss(way, times))
 
     async def __call__(
         self, name: str, caller: Caller, stream: Stream[Any, Any], answer: Awaitable[Any]
@@ -44,15 +44,15 @@ class LosingAnswers(Answers):
         elif loss.way == "reset":
             await stream.cancel()
         else:
-            raise GRPCError(Status.UNAVAILABLE, "the answer was lost, as arranged")
+            raise GRPCError(Status.UNAVAILABLE, "the response was lost, as arranged")
 
     def loss(self, caller: Caller) -> Loss | None:
-        """The loss that concerns this request; a retry has the key of the first try."""
-        for loss in self.armed:
+        """Return the loss for this request; a retry has the key of the first try."""
+        for loss in self.losses:
             if loss.key in ("", caller.idempotency_key):
                 loss.key = caller.idempotency_key
                 loss.times -= 1
                 if loss.times <= 0:
-                    self.armed.remove(loss)
+                    self.losses.remove(loss)
                 return loss
         return None

@@ -1,4 +1,4 @@
-"""What `Cls.with_options` changes in a Function's definition."""
+"""Apply the options of `Cls.with_options` to a Function's definition."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCALING = {
 
 
 def with_options(base: pb.Function, options: pb.FunctionOptions) -> pb.Function:
-    """A copy of the definition: given values replace, resources merge, lists replace if told to."""
+    """Return a changed copy: values replace, resources merge, lists extend unless replaced."""
     function = pb.Function()
     function.CopyFrom(base)
     function.resources.MergeFrom(options.resources)

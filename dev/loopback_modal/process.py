@@ -19,8 +19,8 @@ from dev.loopback_modal.records import App, Container
 from dev.loopback_modal.secret_store import Secrets
 from dev.loopback_modal.volumes import Volumes
 
-# A container starts without the caller's environment: what it needs must be in a Secret or image.
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
+# A container does not inherit the environment: its variables come from Secrets and images.
+PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 ENTER = Path(__file__).parent / "enter.py"
 
 
@@ -28,16 +28,16 @@ class Launcher:
     def __init__(
         self,
         cloud: Cloud,
-        rooms: tuple[Images, Mounts, Secrets, Volumes],
+        servicers: tuple[Images, Mounts, Secrets, Volumes],
         layout: Callable[[App], pb.AppLayout],
     ) -> None:
         self.cloud = cloud
-        self.images, self.mounts, self.secrets, self.volumes = rooms
+        self.images, self.mounts, self.secrets, self.volumes = servicers
         self.layout = layout
 
     async def launch(self, container: Container) -> asyncio.subprocess.Process:
-        """Starts the process; it dies with this one, and leads a process group of its own."""
-        root = self.mounts.materialised(container.function.mount_ids)
+        """Start the process in its own process group; it dies with this process."""
+        root = self.mounts.materialise(container.function.mount_ids)
         self.write_arguments(container)
         mounts = await self.volumes.check_out(container)
         plan = {"parent": os.getpid(), "home": str(root / "root"), "root": str(root)}
@@ -46,7 +46,7 @@ class Launcher:
             "new_root": str(self.cloud.folder("tasks", container.id, "fs")),
             "hidden": [*hidden(), OWN_DISK],
         }
-        plan |= {"kept": [sys.prefix, sys.base_prefix, str(self.cloud.state)]}
+        plan |= {"visible": [sys.prefix, sys.base_prefix, str(self.cloud.state)]}
         runtime = [sys.executable, "-m", "modal._container_entrypoint"]
         enter = [sys.executable, "-S", "-E", str(ENTER), json.dumps(plan), *runtime]
         with container.log.open("wb") as log:
@@ -61,7 +61,7 @@ class Launcher:
             )
 
     async def clean(self, container: Container) -> None:
-        """Removes what a container leaves behind, but for its log."""
+        """Delete a container's files, except its log."""
         await self.volumes.discard(container)
 
     def write_arguments(self, container: Container) -> None:
@@ -79,7 +79,7 @@ class Launcher:
         (container.folder / "app").write_text(app.id)
 
     def environment(self, container: Container, root: Path) -> dict[str, str]:
-        env = {name: os.environ[name] for name in KEPT if name in os.environ}
+        env = {name: os.environ[name] for name in PASSED if name in os.environ}
         env |= self.images.environment(container.function.image_id)
         env |= self.secrets.environment(container.function.secret_ids)
         return env | {
@@ -98,18 +98,18 @@ class Launcher:
         }
 
 
-# Where the deployment's containers write what is no Volume's. At Modal each has a disk of its own,
-# empty at its start and gone with it; the rest of /tmp is where this machine's servers are.
+# The deployment's data folder. At Modal each container has its own disk, empty at its start; the
+# rest of /tmp is used by servers on this machine.
 OWN_DISK = "/tmp/rushes"
 
 
 def namespace() -> list[str]:
-    """The command that gives a process mounts of its own; without root, as root of its own."""
+    """Return the command for a mount namespace; without root also for a user namespace."""
     return ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-mr"]
 
 
 def hidden() -> list[str]:
-    """Checkouts that editable installs put on the path of this interpreter."""
+    """List checkouts that editable installs put on this interpreter's path."""
     site = Path(sys.prefix) / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
     lines = [
         line for pth in site.glob("site-packages/*.pth") for line in pth.read_text().splitlines()
@@ -123,8 +123,8 @@ def interrupt(container: Container) -> None:
 
 
 def kill(container: Container) -> None:
-    """SIGKILL for the container and all that it started; nothing once it is known to be gone."""
-    if container.process and not container.gone:
+    """Kill the container's process group, unless it is known to have exited."""
+    if container.process and not container.has_exited:
         with suppress(ProcessLookupError):
             os.killpg(container.process.pid, signal.SIGKILL)
-        container.gone = container.process.returncode is not None
+        container.has_exited = container.process.returncode is not None

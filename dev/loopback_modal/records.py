@@ -1,4 +1,4 @@
-"""The nouns of the control plane: App, Pool, Input, Container, and the bell that wakes waiters."""
+"""The objects of the control plane: App, Pool, Input, Container, and the notifier for waiters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from modal_proto import api_pb2 as pb
 
 
 class Notifier:
-    """Wakes everyone who is waiting at the time it rings."""
+    """Wakes everyone who waits at the time of `notify`."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -22,7 +22,7 @@ class Notifier:
         event.set()
 
     async def wait(self, timeout_s: float | None = None) -> None:
-        """Returns at the next ring, or after the timeout."""
+        """Return at the next `notify`, or after the timeout."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._event.wait()
@@ -42,7 +42,7 @@ class Chunks:
         self.notifier.notify()
 
     async def at(self, index: int) -> pb.DataChunk:
-        """Waits for the chunk at this index, counted from 0."""
+        """Wait for the chunk at this index, counted from 0."""
         while len(self.items) <= index:
             await self.notifier.wait()
         return self.items[index]
@@ -78,7 +78,7 @@ class Definition:
 
 @dataclass(eq=False)
 class Pool:
-    """What scales by itself: a Function, a Cls, or a Cls bound to parameters or options."""
+    """A unit of scaling: a Function, a Cls, or a Cls bound to parameters or options."""
 
     id: str
     app: App
@@ -107,13 +107,13 @@ class Input:
     attempt: int = 0
     failures: int = 0
     holders: list[Container] = field(default_factory=list)
-    cancelled: bool = False
+    is_cancelled: bool = False
     answering: bool = False
-    forgotten: bool = False
+    is_forgotten: bool = False
     output: pb.FunctionGetOutputsItem | None = None
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-    said: Chunks = field(default_factory=Chunks)
-    heard: Chunks = field(default_factory=Chunks)
+    done_event: asyncio.Event = field(default_factory=asyncio.Event)
+    chunks_out: Chunks = field(default_factory=Chunks)
+    chunks_in: Chunks = field(default_factory=Chunks)
     created_at: float = field(default_factory=time.time)
 
     @property
@@ -134,11 +134,11 @@ class Container:
     process: asyncio.subprocess.Process | None = None
     inputs: dict[str, Input] = field(default_factory=dict)
     cancels: list[str] = field(default_factory=list)
-    cancel_bell: Notifier = field(default_factory=Notifier)
+    cancel_notifier: Notifier = field(default_factory=Notifier)
     result: pb.GenericResult | None = None
     leaving: str = ""
     ready: bool = False
-    gone: bool = False
+    has_exited: bool = False
     enqueued_at: float = field(default_factory=time.time)
     idle_since: float = field(default_factory=time.monotonic)
 

@@ -1,4 +1,4 @@
-"""Turns plain methods into Modal's gRPC service; what nobody wrote answers UNIMPLEMENTED."""
+"""Turn plain methods into Modal's gRPC service; other RPCs return UNIMPLEMENTED."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RPCS = api_grpc.ModalClientBase.__abstractmethods__
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent a request: a container, or a client outside (then `task_id` is empty)."""
+    """The sender of a request: a container, or a client (then `task_id` is empty)."""
 
     task_id: str = ""
     idempotency_key: str = ""
@@ -32,17 +32,17 @@ class Caller:
 
 @dataclass
 class Journal:
-    """Which RPCs came in, in order: the last ten thousand."""
+    """Records the last ten thousand RPCs, in order."""
 
     entries: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=10_000))
 
-    def add(self, name: str, caller: Caller, implemented: bool) -> None:
+    def add(self, name: str, caller: Caller, is_implemented: bool) -> None:
         entry = {"rpc": name, "task": caller.task_id, "at": time.time()}
-        self.entries.append(entry if implemented else {**entry, "unimplemented": True})
+        self.entries.append(entry if is_implemented else {**entry, "unimplemented": True})
 
 
-class Answers:
-    """What is done with the answer of an RPC; replaced to lose one on its way."""
+class Responder:
+    """Sends the response of an RPC; a subclass can lose it."""
 
     async def __call__(
         self, name: str, caller: Caller, stream: Stream[Any, Any], answer: Awaitable[Any]
@@ -51,35 +51,37 @@ class Answers:
 
 
 def rpc(method: Method) -> Method:
-    """Marks `dict_get` as Modal's `DictGet`: takes (request, caller), returns or yields answers."""
+    """Mark `dict_get` as Modal's `DictGet`: takes (request, caller), returns or yields."""
     method.rpc = "".join(word.capitalize() for word in method.__name__.split("_"))  # type: ignore[attr-defined]
     if method.rpc not in RPCS:  # type: ignore[attr-defined]
         raise TypeError(f"{method.__name__}: Modal has no such RPC")
     return method
 
 
-def handlers(rooms: Iterable[object]) -> dict[str, Handler]:
-    """The marked methods of these objects, by the name of their RPC."""
-    methods = [m for room in rooms for _, m in inspect.getmembers(room, inspect.ismethod)]
+def handlers(servicers: Iterable[object]) -> dict[str, Handler]:
+    """Return the marked methods of these objects, by the name of their RPC."""
+    methods = [
+        m for servicer in servicers for _, m in inspect.getmembers(servicer, inspect.ismethod)
+    ]
     return {m.rpc: m for m in methods if hasattr(m, "rpc")}
 
 
-def service(rooms: Iterable[object], journal: Journal, answers: Answers) -> IServable:
-    """One instance of Modal's service over these rooms."""
-    known = handlers(rooms)
-    methods = {name: _method(name, known.get(name), journal, answers) for name in RPCS}
-    made: IServable = type("LoopbackModal", (api_grpc.ModalClientBase,), methods)()
-    return made
+def service(servicers: Iterable[object], journal: Journal, answers: Responder) -> IServable:
+    """Create Modal's service from these servicers."""
+    by_name = handlers(servicers)
+    methods = {name: _method(name, by_name.get(name), journal, answers) for name in RPCS}
+    instance: IServable = type("LoopbackModal", (api_grpc.ModalClientBase,), methods)()
+    return instance
 
 
-def _method(name: str, handler: Handler | None, journal: Journal, answers: Answers) -> Handler:
+def _method(name: str, handler: Handler | None, journal: Journal, answers: Responder) -> Handler:
     async def answer(_: object, stream: Stream[Any, Any]) -> None:
         caller = _caller(stream)
         request = await stream.recv_message()
         journal.add(name, caller, handler is not None)
         if handler is None:
             log.warning("UNIMPLEMENTED %s", name)
-            raise GRPCError(Status.UNIMPLEMENTED, f"the loopback Modal does not implement {name}")
+            raise GRPCError(Status.UNIMPLEMENTED, f"the Modal emulator does not implement {name}")
         if inspect.isasyncgenfunction(handler):
             async for message in handler(request, caller):
                 await stream.send_message(message)
@@ -90,5 +92,5 @@ def _method(name: str, handler: Handler | None, journal: Journal, answers: Answe
 
 
 def _caller(stream: Stream[Any, Any]) -> Caller:
-    sent: Any = stream.metadata or {}
-    return Caller(str(sent.get("x-loopback-task", "")), str(sent.get("x-idempotency-key", "")))
+    meta: Any = stream.metadata or {}
+    return Caller(str(meta.get("x-loopback-task", "")), str(meta.get("x-idempotency-key", "")))

@@ -1,4 +1,4 @@
-"""How many containers a pool has: starts, keeps, retires, stops and replaces them."""
+"""Scale pools: start, keep, retire, stop and replace containers."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Scheduler:
         cloud.balance = self.balance
 
     def balance(self, pool: Pool) -> None:
-        """Starts what is missing: now, or when the pause after a crash is over."""
+        """Start missing containers, now or after the pause that follows a crash."""
         if pool.app.stopped or not (pool.base or pool).live:
             return
-        room = most(pool) - len(counted(pool))
-        missing = min(wanted(pool) - len(present(pool)), room)
+        headroom = container_limit(pool) - len(current(pool))
+        missing = min(target_containers(pool) - len(available(pool)), headroom)
         pause_s = pool.not_before - time.monotonic()
         if missing > 0 and pause_s > 0:
             asyncio.get_running_loop().call_later(pause_s, self.balance, pool)
@@ -62,40 +62,40 @@ class Scheduler:
         return container
 
     async def live(self, container: Container) -> None:
-        """The whole life of a container, from its process to what is left behind."""
+        """Run a container from its start to its cleanup."""
         try:
             status = await self.run(container)
         except (OSError, GRPCError):
             log.exception("%s did not start", container.id)
             status = -1
         log.info("%s left with %s %s", container.id, status, container.leaving)
-        failed = status != 0 or container.result is not None
-        self.left(container, crashed=failed and not container.leaving)
+        has_failed = status != 0 or container.result is not None
+        self.on_exit(container, has_crashed=has_failed and not container.leaving)
         await self.launcher.clean(container)
 
     async def run(self, container: Container) -> int:
-        """Runs the process to its end, and kills it when it does not ask for work in time."""
+        """Run the process to its end; kill it if it does not ask for work in time."""
         function = container.function
         limit_s = function.startup_timeout_secs or function.timeout_secs or DEFAULT_TIMEOUT_S
         process = container.process = await self.launcher.launch(container)
         log.info("%s runs %s, pid %s", container.id, function.function_name, process.pid)
         if container.leaving:
             interrupt(container)
-        late = asyncio.get_running_loop().call_later(limit_s, self.started_too_late, container)
+        timer = asyncio.get_running_loop().call_later(limit_s, self.kill_unless_ready, container)
         status = await process.wait()
-        late.cancel()
+        timer.cancel()
         return status
 
-    def left(self, container: Container, crashed: bool) -> None:
-        kill(container)  # whatever it started and did not stop
+    def on_exit(self, container: Container, has_crashed: bool) -> None:
+        kill(container)  # and what it has started
         pool = container.pool
         pool.containers.remove(container)
         del self.cloud.containers[container.id]
-        if crashed:
+        if has_crashed:
             self.note_crash(pool)
         self.work.hand_back(container)
-        if crashed and pool.app.ephemeral and pool.crashes_in_a_row >= EPHEMERAL_CRASHES:
-            self.work.give_up(pool, container.result or lost(container))
+        if has_crashed and pool.app.ephemeral and pool.crashes_in_a_row >= EPHEMERAL_CRASHES:
+            self.work.give_up(pool, container.result or died_result(container))
         self.cloud.changed(pool)
 
     def note_crash(self, pool: Pool) -> None:
@@ -103,60 +103,60 @@ class Scheduler:
         pool.crashes_in_a_row += 1
         pool.not_before = time.monotonic() + pause_s
 
-    def started_too_late(self, container: Container) -> None:
+    def kill_unless_ready(self, container: Container) -> None:
         if not container.ready:
             kill(container)
 
     def stop(self, container: Container, reason: str, grace_s: float = PREEMPTION_GRACE_S) -> None:
-        """SIGINT now, SIGKILL after the grace period; its inputs run again elsewhere."""
+        """Send SIGINT now and SIGKILL after the grace period; its inputs run again elsewhere."""
         container.leaving = container.leaving or reason
         interrupt(container)
         asyncio.get_running_loop().call_later(grace_s, kill, container)
 
     def retire(self, container: Container, reason: str) -> None:
-        """The container gets no more inputs; it finishes its own and leaves in good order."""
+        """Give the container no more inputs; it finishes its own and exits."""
         container.leaving = container.leaving or reason
         if not container.inputs:
             asyncio.get_running_loop().call_later(EXIT_GRACE_S, kill, container)
 
     def idle_left_s(self, container: Container) -> float | None:
-        """How long this container may still wait for work; None while it need not leave."""
+        """Return the seconds it may still wait for work; None if it may stay."""
         pool = container.pool
-        if container.inputs or len(present(pool)) <= settings(pool).min_containers:
+        if container.inputs or len(available(pool)) <= settings(pool).min_containers:
             return None
         window_s = settings(pool).scaledown_window or DEFAULT_SCALEDOWN_S
         return max(0.0, container.idle_since + window_s - time.monotonic())
 
-    def watch(self, given: Input, container: Container) -> None:
-        """Ends this attempt when the Function's timeout has passed."""
+    def watch(self, call: Input, container: Container) -> None:
+        """End this attempt at the Function's timeout."""
         limit_s = container.function.timeout_secs or DEFAULT_TIMEOUT_S
         loop = asyncio.get_running_loop()
-        loop.call_later(limit_s, self.timed_out, given, container, given.attempt)
+        loop.call_later(limit_s, self.timed_out, call, container, call.attempt)
 
-    def timed_out(self, given: Input, container: Container, attempt: int) -> None:
-        if given.output or given.attempt != attempt or container not in given.holders:
+    def timed_out(self, call: Input, container: Container, attempt: int) -> None:
+        if call.output or call.attempt != attempt or container not in call.holders:
             return
         limit_s = container.function.timeout_secs
-        said = f"Task's current input {given.id} hit its timeout of {limit_s}s"
-        result = Result(status=Result.GENERIC_STATUS_TIMEOUT, exception=said)
-        self.work.failed(given, container, result)
+        message = f"Task's current input {call.id} hit its timeout of {limit_s}s"
+        result = Result(status=Result.GENERIC_STATUS_TIMEOUT, exception=message)
+        self.work.failed(call, container, result)
         if slots(container.function) > 1:
-            container.cancels.append(given.id)
-            container.cancel_bell.notify()
+            container.cancels.append(call.id)
+            container.cancel_notifier.notify()
         else:
-            self.work.release(given, container)
+            self.work.release(call, container)
             self.stop(container, "timeout", TIMEOUT_GRACE_S)
 
 
 def definition(pool: Pool) -> pb.Function:
-    known = (pool.base or pool).live
-    if not known:
+    live = (pool.base or pool).live
+    if not live:
         return pb.Function()
-    return with_options(known.function, pool.options) if pool.base else known.function
+    return with_options(live.function, pool.options) if pool.base else live.function
 
 
 def settings(pool: Pool) -> pb.AutoscalerSettings:
-    """What the definition says, with what `update_autoscaler` said since the last deploy."""
+    """Return the definition's settings, overridden by `update_autoscaler` since the deploy."""
     function, now = definition(pool), pb.AutoscalerSettings()
     now.CopyFrom(function.autoscaler_settings)
     now.MergeFrom(pool.overrides)
@@ -164,32 +164,32 @@ def settings(pool: Pool) -> pb.AutoscalerSettings:
 
 
 def slots(function: pb.Function) -> int:
-    """How many inputs a container is meant to run at once."""
+    """Return how many inputs a container runs at once."""
     return function.target_concurrent_inputs or function.max_concurrent_inputs or 1
 
 
-def present(pool: Pool) -> list[Container]:
-    """The containers that take inputs, or will."""
-    return [c for c in counted(pool) if not c.leaving]
+def available(pool: Pool) -> list[Container]:
+    """List containers that take inputs, or will."""
+    return [c for c in current(pool) if not c.leaving]
 
 
-def counted(pool: Pool) -> list[Container]:
-    """The containers that `max_containers` counts: those of the deployment that is live."""
+def current(pool: Pool) -> list[Container]:
+    """List containers of the live deployment, which `max_containers` limits."""
     return [c for c in pool.containers if c.app_version == pool.app.version]
 
 
-def most(pool: Pool) -> int:
+def container_limit(pool: Pool) -> int:
     return settings(pool).max_containers or MAX_CONTAINERS
 
 
-def wanted(pool: Pool) -> int:
+def target_containers(pool: Pool) -> int:
     now = settings(pool)
-    inputs = len(pool.queue) + sum(len(container.inputs) for container in present(pool))
+    inputs = len(pool.queue) + sum(len(container.inputs) for container in available(pool))
     busy = math.ceil(inputs / slots(definition(pool)))
     return max(now.min_containers, busy + (now.buffer_containers if busy else 0))
 
 
-def lost(container: Container) -> pb.GenericResult:
+def died_result(container: Container) -> pb.GenericResult:
     return Result(
         status=Result.GENERIC_STATUS_INTERNAL_FAILURE,
         exception=f"Container {container.id} died; its log is {container.log}",

@@ -1,4 +1,4 @@
-"""Secrets: named ones that are created, and those that come with a Function."""
+"""RPCs of Secrets: named ones, and those that come with a Function."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2 as pb
 
-from dev.loopback_modal.cloud import Cloud, found
+from dev.loopback_modal.cloud import Cloud, lookup
 from dev.loopback_modal.named import Named
 from dev.loopback_modal.rpc import Caller, Empty, rpc
 
@@ -18,11 +18,11 @@ class Secrets:
         self.values: dict[str, dict[str, str]] = {}
 
     def environment(self, secret_ids: Iterable[str]) -> dict[str, str]:
-        """The variables of these Secrets; a later one wins."""
-        merged: dict[str, str] = {}
+        """Return the variables of these Secrets; a later one wins."""
+        variables: dict[str, str] = {}
         for secret_id in secret_ids:
-            merged |= self.values[secret_id]
-        return merged
+            variables |= self.values[secret_id]
+        return variables
 
     @rpc
     async def secret_get_or_create(
@@ -35,20 +35,20 @@ class Secrets:
         values.update(request.env_dict)
         absent = [key for key in request.required_keys if key not in values]
         if absent:
-            said = f"Secret '{request.deployment_name}' is missing key(s): {', '.join(absent)}"
-            raise GRPCError(Status.NOT_FOUND, said)
+            message = f"Secret '{request.deployment_name}' is missing key(s): {', '.join(absent)}"
+            raise GRPCError(Status.NOT_FOUND, message)
         return pb.SecretGetOrCreateResponse(secret_id=secret_id, metadata=self.metadata(secret_id))
 
     @rpc
     async def secret_get_info(
         self, request: pb.SecretGetInfoRequest, _: Caller
     ) -> pb.SecretGetInfoResponse:
-        found(self.values, request.secret_id, "Secret")
+        lookup(self.values, request.secret_id, "Secret")
         return pb.SecretGetInfoResponse(metadata=self.metadata(request.secret_id))
 
     @rpc
     async def secret_update(self, request: pb.SecretUpdateRequest, _: Caller) -> Empty:
-        values = found(self.values, request.secret_id, "Secret")
+        values = lookup(self.values, request.secret_id, "Secret")
         for update in request.updates:
             if update.HasField("value"):
                 values[update.key] = update.value

@@ -1,4 +1,4 @@
-"""Puts the rooms together and listens: gRPC for Modal's clients, HTTP for everyone else."""
+"""Wire the servicers and listen: gRPC for Modal's clients, HTTP for everything else."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from dev.loopback_modal.apps import Apps, layout
 from dev.loopback_modal.blobs import Blobs, Images, Mounts
 from dev.loopback_modal.calls import Calls
 from dev.loopback_modal.cloud import Cloud
-from dev.loopback_modal.cron import Clockwork
+from dev.loopback_modal.cron import CronRunner
 from dev.loopback_modal.dicts import Dicts
 from dev.loopback_modal.front_door import FrontDoor
 from dev.loopback_modal.functions import Functions
 from dev.loopback_modal.inputs import Inputs
-from dev.loopback_modal.lost import LosingAnswers
+from dev.loopback_modal.lost import LossyResponder
 from dev.loopback_modal.process import Launcher, kill
 from dev.loopback_modal.rpc import Journal, service
 from dev.loopback_modal.scheduler import Scheduler
@@ -50,43 +50,43 @@ class Options:
 
 
 async def serve(options: Options) -> None:
-    """Serves until SIGTERM or SIGINT, or until standard input closes when it is the lifeline."""
+    """Serve until SIGTERM or SIGINT, or with `lifeline` until standard input closes."""
     cloud = Cloud(options.state.resolve())
-    # Only what Volumes hold outlives a server: its containers are gone, their ids are used again.
+    # Only Volumes outlive a server: container ids are used again.
     shutil.rmtree(cloud.folder("tasks"))
-    async with running(cloud, options) as clockwork:
+    async with running(cloud, options) as cron_runner:
         print(json.dumps(announcement(cloud)), flush=True)
-        ticking = asyncio.create_task(clockwork.tick()) if options.cron else None
-        await ended(options.lifeline)
+        ticking = asyncio.create_task(cron_runner.tick()) if options.cron else None
+        await wait_for_stop(options.lifeline)
         if ticking:
             ticking.cancel()
 
 
 @asynccontextmanager
-async def running(cloud: Cloud, options: Options) -> AsyncIterator[Clockwork]:
-    work, blobs, images, journal, losing = (
-        Work(cloud), Blobs(cloud), Images(cloud), Journal(), LosingAnswers(),
+async def running(cloud: Cloud, options: Options) -> AsyncIterator[CronRunner]:
+    work, blobs, images, journal, responder = (
+        Work(cloud), Blobs(cloud), Images(cloud), Journal(), LossyResponder(),
     )  # fmt: skip
     mounts, secrets, volumes = Mounts(cloud, blobs), Secrets(cloud), Volumes(cloud)
     launcher = Launcher(cloud, (images, mounts, secrets, volumes), lambda app: layout(cloud, app))
     scheduler = Scheduler(cloud, work, launcher)
-    clockwork = Clockwork(cloud, work)
-    rooms = [
+    cron_runner = CronRunner(cloud, work)
+    servicers = [
         Apps(cloud, scheduler), Functions(cloud), Calls(cloud, work, scheduler),
         Inputs(cloud, work, scheduler), Dicts(cloud), VolumeFiles(cloud, volumes, mounts),
         blobs, images, mounts, secrets, volumes,
     ]  # fmt: skip
     site = web.Application(client_max_size=1 << 32)
-    admin = Admin(cloud, images, scheduler, clockwork, journal, losing)
+    admin = Admin(cloud, images, scheduler, cron_runner, journal, responder)
     add_routes(site, FrontDoor(cloud, work, blobs), Files(blobs, mounts, volumes), admin)
     async with http(site, options.port) as cloud.http_url:
         grpc: Any = grpclib.server.Server(
-            [service(rooms, journal, losing)], status_details_codec=custom_detail_codec
+            [service(servicers, journal, responder)], status_details_codec=custom_detail_codec
         )
         await grpc.start(HOST, options.grpc_port)
         cloud.grpc_url = f"http://{HOST}:{grpc._server.sockets[0].getsockname()[1]}"
         try:
-            yield clockwork
+            yield cron_runner
         finally:
             for container in list(cloud.containers.values()):
                 kill(container)
@@ -106,7 +106,7 @@ def add_routes(site: web.Application, door: FrontDoor, files: Files, admin: Admi
 
 @asynccontextmanager
 async def http(site: web.Application, port: int) -> AsyncIterator[str]:
-    """Listens; a client that hangs up cancels the handler of its request."""
+    """Listen; a client that disconnects cancels its request's handler."""
     runner = web.AppRunner(site, handler_cancellation=True, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, HOST, port, shutdown_timeout=0.1).start()
@@ -117,7 +117,7 @@ async def http(site: web.Application, port: int) -> AsyncIterator[str]:
 
 
 def announcement(cloud: Cloud) -> dict[str, Any]:
-    """Where it listens, and the environment that points Modal's client at it."""
+    """Return the addresses, and the environment that points Modal's client at them."""
     env = {
         "MODAL_SERVER_URL": cloud.grpc_url,
         "MODAL_TOKEN_ID": "ak-loopback",
@@ -128,7 +128,7 @@ def announcement(cloud: Cloud) -> dict[str, Any]:
     return {"http": cloud.http_url, "grpc": cloud.grpc_url, "pid": os.getpid(), "env": env}
 
 
-async def ended(lifeline: bool) -> None:
+async def wait_for_stop(lifeline: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,4 +1,4 @@
-"""Files of a Volume for clients that do not mount it: list, read, upload, remove."""
+"""RPCs for a Volume's files without a mount: list, read, upload, remove."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class VolumeFiles:
         self.uploads = uploads
 
     def path(self, volume_id: str, name: str) -> Path:
-        """The file or folder of this name; NOT_FOUND when it is not in the Volume."""
+        """Return the path of a file or folder. Raises NOT_FOUND if the Volume has none."""
         folder = self.volumes.folder(volume_id)
         path = (folder / name.lstrip("/")).resolve()
         if not path.is_relative_to(folder.resolve()) or not path.exists():
@@ -59,7 +59,7 @@ class VolumeFiles:
     async def volume_get_file2(
         self, request: pb.VolumeGetFile2Request, _: Caller
     ) -> pb.VolumeGetFile2Response:
-        """One URL for each block; the first one begins where the request does."""
+        """Return a URL for each block; the first begins at the request's offset."""
         path = self.path(request.volume_id, request.path)
         if not path.is_file():
             raise GRPCError(Status.NOT_FOUND, f"{request.path}: not a file")
@@ -92,7 +92,7 @@ class VolumeFiles:
     async def volume_put_files2(
         self, request: pb.VolumePutFiles2Request, _: Caller
     ) -> pb.VolumePutFiles2Response:
-        """Names the blocks that are not here yet; once all are, writes the files."""
+        """Return the missing blocks; once there are none, write the files."""
         names = [file.path for file in request.files]
         self.refuse_existing(request.volume_id, names, request.disallow_overwrite_existing_files)
         absent = [

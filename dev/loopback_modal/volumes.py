@@ -1,4 +1,4 @@
-"""Volumes: named folders, the working copies of containers, and access without a mount."""
+"""RPCs of Volumes, and the containers' working copies of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2 as pb
 
-from dev.loopback_modal.cloud import Cloud, found
+from dev.loopback_modal.cloud import Cloud, lookup
 from dev.loopback_modal.named import Named
 from dev.loopback_modal.records import Container
 from dev.loopback_modal.rpc import Caller, Empty, rpc
@@ -27,11 +27,11 @@ class Volumes:
         self.locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def folder(self, volume_id: str) -> Path:
-        found(self.versions, volume_id, "Volume")
+        lookup(self.versions, volume_id, "Volume")
         return self.cloud.folder("volumes", self.named.name(volume_id) or volume_id)
 
     async def check_out(self, container: Container) -> list[tuple[str, str, bool]]:
-        """Makes the container's working copies: (folder, path to mount it at, read-only)."""
+        """Create the container's working copies; return (folder, mount path, read-only) of each."""
         mounts = []
         for mount in container.function.volume_mounts:
             path = self.cloud.folder("tasks", container.id, mount.volume_id)
@@ -39,21 +39,21 @@ class Volumes:
             self.copies[container.id, mount.volume_id] = copy
             async with self.locks[mount.volume_id]:
                 await asyncio.to_thread(copy.reload)
-            seen = path / mount.sub_path.strip("/")
-            seen.mkdir(parents=True, exist_ok=True)
-            mounts.append((str(seen), mount.mount_path, mount.read_only))
+            folder = path / mount.sub_path.strip("/")
+            folder.mkdir(parents=True, exist_ok=True)
+            mounts.append((str(folder), mount.mount_path, mount.read_only))
         return mounts
 
     async def discard(self, container: Container) -> None:
-        """Removes the container's working copies; what it did not commit is lost."""
+        """Delete the container's working copies, with uncommitted changes."""
         for key in [key for key in self.copies if key[0] == container.id]:
             copy = self.copies.pop(key)
             await asyncio.to_thread(shutil.rmtree, copy.path, ignore_errors=True)
 
     def copy(self, caller: Caller, volume_id: str) -> WorkingCopy:
         if (caller.task_id, volume_id) not in self.copies:
-            said = "commit and reload need a container that mounts the Volume"
-            raise GRPCError(Status.FAILED_PRECONDITION, said)
+            message = "commit and reload need a container that mounts the Volume"
+            raise GRPCError(Status.FAILED_PRECONDITION, message)
         return self.copies[caller.task_id, volume_id]
 
     @rpc
@@ -71,8 +71,8 @@ class Volumes:
         copy = self.copy(caller, request.volume_id)
         process = self.cloud.container(caller.task_id).process
         if process and (names := copy.open_files(group(process.pid))):
-            said = f"there are open files preventing the operation: {', '.join(names)}"
-            raise GRPCError(Status.FAILED_PRECONDITION, said)
+            message = f"there are open files preventing the operation: {', '.join(names)}"
+            raise GRPCError(Status.FAILED_PRECONDITION, message)
         async with self.locks[request.volume_id]:
             await asyncio.to_thread(copy.reload)
         return Empty()
@@ -92,7 +92,7 @@ class Volumes:
     async def volume_get_by_id(
         self, request: pb.VolumeGetByIdRequest, _: Caller
     ) -> pb.VolumeGetByIdResponse:
-        found(self.versions, request.volume_id, "Volume")
+        lookup(self.versions, request.volume_id, "Volume")
         return pb.VolumeGetByIdResponse(
             volume_id=request.volume_id, metadata=self.metadata(request.volume_id)
         )
@@ -126,7 +126,7 @@ class Volumes:
 
 
 def group(leader: int) -> list[int]:
-    """The processes of this process's group."""
+    """List the processes of this process group."""
     pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
     return [pid for pid in pids if leads(leader, pid)]
 

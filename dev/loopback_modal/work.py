@@ -1,4 +1,4 @@
-"""The life of one input: queued, taken, answered, retried, handed back, cancelled."""
+"""The states of an input: queued, running, finished, retried, handed back, cancelled."""
 
 from __future__ import annotations
 
@@ -25,114 +25,114 @@ class Work:
         invocation: pb.FunctionCallInvocationType.ValueType,
     ) -> Input:
         new_id = self.cloud.new_id
-        given = Input(new_id("in"), new_id("fc"), pool, message, invocation)
-        self.cloud.inputs[given.id] = self.cloud.calls[given.call_id] = given
-        self.queue(given)
-        return given
+        call = Input(new_id("in"), new_id("fc"), pool, message, invocation)
+        self.cloud.inputs[call.id] = self.cloud.calls[call.call_id] = call
+        self.queue(call)
+        return call
 
-    def queue(self, given: Input) -> None:
-        if not given.output:
-            given.pool.queue.append(given)
-            self.cloud.changed(given.pool)
+    def queue(self, call: Input) -> None:
+        if not call.output:
+            call.pool.queue.append(call)
+            self.cloud.changed(call.pool)
 
     def take(self, container: Container) -> Input | None:
-        """The oldest queued input that this container does not run already."""
+        """Take the oldest queued input that this container does not run already."""
         queue = container.pool.queue
-        given = next((i for i in queue if i.id not in container.inputs), None)
-        if given:
-            queue.remove(given)
-            container.inputs[given.id] = given
-            given.holders.append(container)
-        return given
+        call = next((i for i in queue if i.id not in container.inputs), None)
+        if call:
+            queue.remove(call)
+            container.inputs[call.id] = call
+            call.holders.append(container)
+        return call
 
-    def release(self, given: Input, container: Container) -> None:
-        """The container is no longer at work on this input."""
-        container.inputs.pop(given.id, None)
+    def release(self, call: Input, container: Container) -> None:
+        """Note that the container no longer runs this input."""
+        container.inputs.pop(call.id, None)
         container.idle_since = time.monotonic()
-        if container in given.holders:
-            given.holders.remove(container)
-        self.drop(given)
+        if container in call.holders:
+            call.holders.remove(container)
+        self.drop(call)
 
     def finish(
         self,
-        given: Input,
+        call: Input,
         result: pb.GenericResult,
         data_format: pb.DataFormat.ValueType = pb.DATA_FORMAT_PICKLE,
     ) -> None:
-        """The first result counts; a second one, of a redelivered input, is dropped."""
-        if given.output:
+        """Record the first result; a second one, of a redelivered input, is dropped."""
+        if call.output:
             return
-        given.output = pb.FunctionGetOutputsItem(
+        call.output = pb.FunctionGetOutputsItem(
             result=result,
-            input_id=given.id,
+            input_id=call.id,
             data_format=data_format,
-            retry_count=given.attempt,
+            retry_count=call.attempt,
             output_created_at=time.time(),
         )
-        if given in given.pool.queue:
-            given.pool.queue.remove(given)
-        given.done.set()
-        given.said.notifier.notify()
-        self.drop(given)
-        self.cloud.changed(given.pool)
+        if call in call.pool.queue:
+            call.pool.queue.remove(call)
+        call.done_event.set()
+        call.chunks_out.notifier.notify()
+        self.drop(call)
+        self.cloud.changed(call.pool)
 
     def failed(
         self,
-        given: Input,
+        call: Input,
         container: Container,
         result: pb.GenericResult,
         data_format: pb.DataFormat.ValueType = pb.DATA_FORMAT_PICKLE,
     ) -> None:
-        """Runs the input again while `retries=` allows, else lets the call fail."""
+        """Retry the input while `retries=` allows, else fail the call."""
         retry = container.function.retry_policy
-        if given.cancelled or given.output or given.failures >= retry.retries:
-            self.finish(given, result, data_format)
+        if call.is_cancelled or call.output or call.failures >= retry.retries:
+            self.finish(call, result, data_format)
             return
-        delay_ms = retry.initial_delay_ms * (retry.backoff_coefficient or 1) ** given.failures
-        given.failures += 1
-        given.attempt += 1
+        delay_ms = retry.initial_delay_ms * (retry.backoff_coefficient or 1) ** call.failures
+        call.failures += 1
+        call.attempt += 1
         capped_s = min(delay_ms, retry.max_delay_ms or 60_000) / 1000
-        asyncio.get_running_loop().call_later(capped_s, self.queue, given)
+        asyncio.get_running_loop().call_later(capped_s, self.queue, call)
 
     def hand_back(self, container: Container) -> None:
-        """The container is gone: what only it had runs again, elsewhere, from the start."""
-        for given in list(container.inputs.values()):
-            self.release(given, container)
-            if given.output or given.holders:
+        """Queue the inputs again that only this container, which has exited, was running."""
+        for call in list(container.inputs.values()):
+            self.release(call, container)
+            if call.output or call.holders:
                 continue
-            if given.cancelled or given.forgotten:
-                self.finish(given, CANCELLED)
-            elif given.answering:  # half a response is on its way: it cannot be sent again
-                self.finish(given, Result(status=Result.GENERIC_STATUS_INTERNAL_FAILURE))
+            if call.is_cancelled or call.is_forgotten:
+                self.finish(call, CANCELLED)
+            elif call.answering:  # a partial response cannot be sent again
+                self.finish(call, Result(status=Result.GENERIC_STATUS_INTERNAL_FAILURE))
             else:
-                given.attempt += 1
-                self.queue(given)
+                call.attempt += 1
+                self.queue(call)
 
-    def cancel(self, given: Input) -> None:
-        """A queued input is removed; a running one is interrupted, its container lives on."""
-        if given.output:
+    def cancel(self, call: Input) -> None:
+        """Remove a queued input, or interrupt a running one; its container stays."""
+        if call.output:
             return
-        given.cancelled = True
-        if not given.holders:
-            self.finish(given, CANCELLED)
-        for container in given.holders:
-            container.cancels.append(given.id)
-            container.cancel_bell.notify()
+        call.is_cancelled = True
+        if not call.holders:
+            self.finish(call, CANCELLED)
+        for container in call.holders:
+            container.cancels.append(call.id)
+            container.cancel_notifier.notify()
 
-    def forget(self, given: Input) -> None:
-        """Nobody waits for this input any more: it is not started if it was not yet."""
-        given.forgotten = True
-        if not given.holders:
-            self.finish(given, CANCELLED)
-        self.drop(given)
+    def forget(self, call: Input) -> None:
+        """Mark a web request whose client has gone; it is not started any more."""
+        call.is_forgotten = True
+        if not call.holders:
+            self.finish(call, CANCELLED)
+        self.drop(call)
 
-    def drop(self, given: Input) -> None:
-        """Lets go of a web request that is over; other results can be asked for later."""
-        if given.forgotten and given.output and not given.holders:
-            self.cloud.calls.pop(given.call_id, None)
-            self.cloud.inputs.pop(given.id, None)
+    def drop(self, call: Input) -> None:
+        """Delete a finished web request; other results stay available."""
+        if call.is_forgotten and call.output and not call.holders:
+            self.cloud.calls.pop(call.call_id, None)
+            self.cloud.inputs.pop(call.id, None)
 
     def give_up(self, pool: Pool, result: pb.GenericResult) -> None:
-        """Fails everything that waits for this pool."""
-        for given in list(pool.queue):
-            self.finish(given, result)
+        """Fail every input queued for this pool."""
+        for call in list(pool.queue):
+            self.finish(call, result)

@@ -1,4 +1,4 @@
-"""A container's copy of a Volume: commit brings its changes up, reload brings others' down."""
+"""A container's copy of a Volume, with commit and reload."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# What tells that a file was written: a rename changes the inode, a write in place the rest.
+# (size, mtime, inode): a rename changes the inode, a write in place the others.
 Stamp = tuple[int, int, int]
 Tree = dict[str, Stamp]
 
 
 @dataclass
 class WorkingCopy:
-    """Deals in whole files. `base` is what the copy held when it last agreed with the Volume."""
+    """Syncs whole files. `base` is the copy's content at the last sync with the Volume."""
 
     volume: Path
     path: Path
@@ -23,7 +23,7 @@ class WorkingCopy:
     base: Tree = field(default_factory=dict)
 
     def commit(self) -> None:
-        """What changed here since the last agreement replaces the Volume's; the last one wins."""
+        """Write changes since the last sync to the Volume; the last writer wins."""
         now = scan(self.path)
         for name, stamp in now.items():
             if self.base.get(name) != stamp:
@@ -33,7 +33,7 @@ class WorkingCopy:
         self.base = now
 
     def reload(self) -> None:
-        """Uncommitted changes are committed first; then this copy is like the Volume."""
+        """Commit, then make this copy equal to the Volume."""
         if not self.read_only:
             self.commit()
         theirs = scan(self.volume)
@@ -46,13 +46,13 @@ class WorkingCopy:
         self.base = scan(self.path)
 
     def open_files(self, pids: list[int]) -> list[str]:
-        """The files of this copy that these processes hold open."""
-        held = {inode for pid in pids for inode in inodes(pid)}
-        return [name for name in scan(self.path) if inode_of(self.path / name) in held]
+        """List the files of this copy that these processes have open."""
+        open_inodes = {inode for pid in pids for inode in inodes(pid)}
+        return [name for name in scan(self.path) if inode_of(self.path / name) in open_inodes]
 
 
 def scan(folder: Path) -> Tree:
-    """Every file below the folder, with the stamp that a change would change."""
+    """Return every file below the folder with its stamp."""
     tree = {}
     for where, _, names in os.walk(folder):
         for name in names:
@@ -63,14 +63,14 @@ def scan(folder: Path) -> Tree:
     return tree
 
 
-def same(one: Path, other: Path) -> bool:
-    """Copies keep size and time, hard links the inode."""
-    a, b = one.stat(), other.stat()
+def same(source: Path, target: Path) -> bool:
+    """Compare size and time, which copies and hard links preserve."""
+    a, b = source.stat(), target.stat()
     return (a.st_size, a.st_mtime_ns) == (b.st_size, b.st_mtime_ns)
 
 
 def put(source: Path, target: Path, link: bool = False) -> None:
-    """Replaces the target at once: a reader has the old file or the new one, never half of it."""
+    """Replace the target atomically: a reader sees the old or the new file."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     with suppress(FileNotFoundError):  # the source may be removed meanwhile
@@ -89,7 +89,7 @@ def inode_of(path: Path) -> tuple[int, int]:
 
 
 def inodes(pid: int) -> set[tuple[int, int]]:
-    """What the process has open."""
+    """Return the inodes that the process has open."""
     with suppress(FileNotFoundError, PermissionError):
         return {inode_of(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}
     return set()

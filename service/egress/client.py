@@ -149,10 +149,8 @@ def _request(
     fixed_headers = {"Host": target.authority, "User-Agent": USER_AGENT, "Connection": "close"}
     if method == "POST":
         fixed_headers["Content-Length"] = str(len(content))
-    reserved_names = {
-        name.lower() for name in (*fixed_headers, "Content-Length", "Transfer-Encoding")
-    }
-    extra = [(name, value) for name, value in headers.items() if name.lower() not in reserved_names]
+    fixed_names = {*map(str.lower, fixed_headers), "content-length", "transfer-encoding"}
+    extra = [(name, value) for name, value in headers.items() if name.lower() not in fixed_names]
     url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
     return httpcore.Request(method, url, headers=[*fixed_headers.items(), *extra], content=content)
 

@@ -8,12 +8,12 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from dev.loopback_modal.harness import LoopbackModal, loopback_modal, why_not
+from dev.loopback_modal.harness import LoopbackModal, loopback_modal, unsupported_reason
 
 HERE = Path(__file__).parent
 
 
-REASON = why_not()
+REASON = unsupported_reason()
 MARKS = [
     pytest.mark.slow,
     pytest.mark.xdist_group("modal"),

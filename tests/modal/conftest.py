@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from dev.loopback_modal.harness import LoopbackModal, loopback_modal, why_not
+from dev.loopback_modal.harness import LoopbackModal, loopback_modal, unsupported_reason
 from tests.conftest import new_database
 from tests.modal.live import Live, deployed, secrets
 from tests.webhooks.receiver import Receiver, receiving
 
-REASON = why_not()
+REASON = unsupported_reason()
 MARKS = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(REASON), reason=f"containers need mounts of their own: {REASON}"),

@@ -94,11 +94,11 @@ def deployed(command: Command) -> Deployed:
 def test_a_deploy_makes_what_is_missing_and_says_how_to_go_on(deployed: Deployed) -> None:
     url = f"{deployed.command.cloud.http}/web/{APP}-api"
 
-    assert f"made the Secret {APP}: " in deployed.printed
-    assert re.search(rf"Rushes \S+ answers at {re.escape(url)}\n", deployed.printed)
+    assert f"created the Secret {APP}: " in deployed.printed
+    assert re.search(rf"Rushes \S+ is running at {re.escape(url)}\n", deployed.printed)
     assert f"\nURL={url}\nKEY={deployed.kept}\n" in deployed.printed
     assert '\ncurl --fail-with-body -sS "$URL/generate-video"' in deployed.printed
-    assert "ltx-2b has no weights yet; fetch them on a CPU: " in deployed.printed
+    assert "ltx-2b has no weights yet; download them on a CPU: " in deployed.printed
     assert "slate has no weights" not in deployed.printed
     volumes = deployed.command.cloud.volumes()
     assert {f"{APP}-artifacts", f"{APP}-compiled", f"{APP}-weights"} <= set(volumes)
@@ -108,9 +108,12 @@ def test_a_second_deploy_makes_no_secret_and_keeps_the_key(deployed: Deployed) -
     again = deployed.command.deploy("--strategy", "recreate", "--tag", "second")
 
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "made the Secret" not in again.stdout
+    assert "created the Secret" not in again.stdout
     # Modal does not show what it keeps: nobody can tell whether this is another address.
-    assert f"kept the Secret {APP} as it is: RUSHES_DATABASE_URL of here not sent." in again.stdout
+    assert (
+        f"the Secret {APP} exists and was not changed: RUSHES_DATABASE_URL not sent."
+        in again.stdout
+    )
     whole = "RUSHES_DATABASE_URL=… RUSHES_BOOTSTRAP_KEY=… RUSHES_WORKER_TOKEN=… RUSHES_SECRET=…"
     assert f"modal secret create --force {APP} {whole}" in again.stdout
     assert deployed.kept in again.stdout
@@ -162,7 +165,7 @@ def test_the_smoke_script_fails_with_a_key_that_opens_nothing(deployed: Deployed
     smoke = deployed.command.smoke("--key", "rsh_of-somebody-else", "--model", "slate")
 
     assert smoke.returncode == 1
-    assert re.search(r"^models +FAILED +.* answered 401", smoke.stdout, re.MULTILINE), smoke.stdout
+    assert re.search(r"^models +FAILED +.* returned 401", smoke.stdout, re.MULTILINE), smoke.stdout
 
 
 @pytest.mark.parametrize(("fails", "last"), [("estimate", "again"), ("submit", "submit")])
@@ -170,9 +173,9 @@ def test_the_smoke_script_tries_all_that_does_not_hang_on_what_failed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails: str, last: str
 ) -> None:
     def check(name: str) -> smoke_modal.Check:
-        def tried(_: smoke_modal.Trial) -> str:
+        def tried(_: smoke_modal.Target) -> str:
             if name == fails:
-                raise smoke_modal.Wrong("as planned")
+                raise smoke_modal.CheckFailed("as planned")
             return "well"
 
         return tried
@@ -180,7 +183,7 @@ def test_the_smoke_script_tries_all_that_does_not_hang_on_what_failed(
     checks = {name: check(name) for name in (*smoke_modal.CHECKS, "again")}
     monkeypatch.setattr(smoke_modal, "CHECKS", checks)
     with httpx.Client() as nobody:
-        failed = smoke_modal.run(smoke_modal.Trial(nobody, None, 1, None))
+        failed = smoke_modal.run(smoke_modal.Target(nobody, None, 1, None))
 
     assert failed == 1
     assert capsys.readouterr().out.splitlines()[-1].split()[0] == last
@@ -190,7 +193,7 @@ def test_the_smoke_script_asks_for_a_key(command: Command) -> None:
     smoke = command.smoke()
 
     assert smoke.returncode == 2
-    assert smoke.stdout.startswith("which key? name one with --key or RUSHES_API_KEY.")
+    assert smoke.stdout.startswith("no API key: give --key or set RUSHES_API_KEY.")
 
 
 def test_nothing_is_deployed_without_a_token(command: Command, tmp_path: Path) -> None:
@@ -219,10 +222,10 @@ def test_the_way_to_change_a_secret_drops_no_database(
     token = SecretStr("a-token-for-tests-a-token-for-tests")
     settings = Settings(_env_file=None, data_dir=tmp_path, database_url="", worker_token=token)
 
-    deploy_modal.tell_kept("rushes", deploy_modal.named_here(settings), None)
+    deploy_modal.report_unchanged("rushes", deploy_modal.local_values(settings), None)
 
     said = capsys.readouterr().out
-    assert "RUSHES_WORKER_TOKEN of here not sent" in said
+    assert "RUSHES_WORKER_TOKEN not sent" in said
     assert "--force rushes RUSHES_DATABASE_URL=… RUSHES_BOOTSTRAP_KEY=…" in said
 
 
@@ -241,10 +244,10 @@ def test_the_way_to_change_the_secret_of_a_bucket_drops_none_of_its_keys(
 ) -> None:
     settings = Settings(_env_file=None, s3_bucket="clips")
 
-    deploy_modal.tell_kept("rushes-bucket", deploy_modal.bucket_secret(settings), None)
+    deploy_modal.report_unchanged("rushes-bucket", deploy_modal.bucket_secret(settings), None)
 
     said = capsys.readouterr().out
-    assert "RUSHES_S3_BUCKET, RUSHES_S3_REGION of here not sent" in said
+    assert "RUSHES_S3_BUCKET, RUSHES_S3_REGION not sent" in said
     for name in ("ENDPOINT_URL", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "PREFIX"):
         assert f" RUSHES_S3_{name}=…" in said
 
@@ -289,7 +292,7 @@ def test_weights_that_are_missing_are_told_or_fetched(
     monkeypatch.setattr(deploy_modal, "has_weights", lambda *_: there)
     monkeypatch.setattr(deploy_modal, "modal_command", lambda *words: ran.append(words))
 
-    deploy_modal.tell_weights(settings, deploy_modal.parser().parse_args(flags), None)
+    deploy_modal.report_weights(settings, deploy_modal.parser().parse_args(flags), None)
 
     assert ("ltx-2b has no weights yet" in capsys.readouterr().out) == said
     assert len(ran) == run
@@ -298,7 +301,7 @@ def test_weights_that_are_missing_are_told_or_fetched(
 @pytest.mark.parametrize("card", CARDS.values(), ids=lambda card: card.name)
 def test_what_the_smoke_script_asks_for_is_what_the_model_can_make(card: ModelCard) -> None:
     with httpx.Client() as nobody:
-        on = smoke_modal.Trial(nobody, None, 1, None, card={"id": card.name, **card.model_dump()})
+        on = smoke_modal.Target(nobody, None, 1, None, card={"id": card.name, **card.model_dump()})
 
-    for ask in (on.smallest(), on.longest()):
+    for ask in (on.smallest(), on.long()):
         resolve(VideoParams.model_validate(ask), card, seed=1)

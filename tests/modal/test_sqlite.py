@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
-from dev.loopback_modal.harness import LoopbackModal, loopback_modal, why_not
+from dev.loopback_modal.harness import LoopbackModal, loopback_modal, unsupported_reason
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(bool(why_not()), reason=why_not()),
+    pytest.mark.skipif(bool(unsupported_reason()), reason=unsupported_reason()),
 ]
 
 KEY = "a-key-for-modal-a-key-for-modal"

@@ -75,7 +75,7 @@ def up(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Up]:
 def test_models_make_clips_until_ctrl_c_which_leaves_nothing_behind(
     up: Up, models: set[str]
 ) -> None:
-    url = up.printed(r"answers at (\S+)\n")
+    url = up.printed(r"is running at (\S+)\n")
     key = up.printed(r"your API key.*: (rsh_\S+)\n")
     folder = Path(up.printed(r"Containers' logs: (\S+)/modal/tasks/"))
 
@@ -117,5 +117,5 @@ def test_a_port_that_is_taken_is_told_before_anything_starts() -> None:
         )
 
     assert refused.returncode == 1
-    assert refused.stdout.startswith(f"something listens on 127.0.0.1:{port} already; stop it, or")
+    assert refused.stdout.startswith(f"port {port} is in use; stop the other process, or")
     assert refused.stderr == ""

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from dev.loopback_modal.harness import loopback_modal, why_not
+from dev.loopback_modal.harness import loopback_modal, unsupported_reason
 from service.domain.errors import Unavailable
 from service.offsite.on_modal import DictKeyValue, VolumeBlobStore
 from service.offsite.ports import BlobStore, KeyValue
@@ -15,11 +15,15 @@ from tests.offsite.doubles import FolderBlobs, FolderEntries
 
 Pair = tuple[BlobStore, KeyValue]
 
+REASON = unsupported_reason()
 KINDS = [
     "folder",
     pytest.param(
         "modal",
-        marks=[pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())],
+        marks=[
+            pytest.mark.slow,
+            pytest.mark.skipif(bool(REASON), reason=REASON),
+        ],
     ),
 ]
 
