@@ -112,7 +112,7 @@ def test_a_container_commits_when_it_leaves_in_good_order(
     cloud: LoopbackModal, shelf: Any, how: str, kept: bool
 ) -> None:
     shelf(label="three").put.remote(how, "3")
-    task = cloud.containers("Shelf.*")[-1]["task"]
+    task = cloud.containers("BlobStore.*")[-1]["task"]
 
     getattr(cloud, how)(task)
 
