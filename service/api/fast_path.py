@@ -1,7 +1,7 @@
 """Fast path: a plain poll or submit skips routing and dependency injection.
 
 Those cost more than the two routes themselves, which take most of the traffic.
-See docs/decisions/0012-express-lane.md.
+See docs/decisions/0012-fast-path.md.
 """
 
 from collections.abc import Awaitable, Callable
