@@ -55,7 +55,7 @@ class WorkerStopping(Exception):
 
 
 class Ticket(BaseModel):
-    """All that a worker needs for one attempt; whoever holds `token` may report on it."""
+    """All that a worker needs for one attempt; `token` authorizes its reports."""
 
     model_config = ConfigDict(frozen=True)
 

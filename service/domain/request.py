@@ -69,7 +69,7 @@ class VideoOptions(BaseModel):
         default=None,
         description="Instead of `model`: several, the best first. Where one has not the memory or "
         "the weights, has no worker within `start_timeout_seconds`, or fails again and again, the "
-        "next takes over. Each must be able to make what is asked.",
+        "next takes over. Each must support the request.",
     )
     duration_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = Field(
         default=None,
@@ -136,7 +136,7 @@ class VideoOptions(BaseModel):
     )
     start_timeout_seconds: Annotated[int, Field(ge=1, le=604_800), WHOLE] | None = Field(
         default=None,
-        description="How long each of its models is waited for; then the next takes over, and "
+        description="How long to wait for a worker of each model; then the next takes over, and "
         "after the last the job expires.",
     )
     metadata: Annotated[dict[MetadataLabel, Value], Field(max_length=16)] | None = Field(
@@ -144,10 +144,10 @@ class VideoOptions(BaseModel):
         description="Up to 16 labels (letters, digits, space, `_.:/@-`) with texts of your own.",
     )
     webhook_url: Annotated[str, Field(min_length=1, max_length=2048)] | None = Field(
-        default=None, description="An https URL that is told how the job ends, by a signed POST."
+        default=None, description="An https URL that receives the job's events as signed POSTs."
     )
     webhook_events: Annotated[list[EventKind], Field(min_length=1, max_length=6)] | None = Field(
-        default=None, description="Which events it is told. Default: the four final ones."
+        default=None, description="Events to deliver to it. Default: the four final ones."
     )
     response_format: Literal["url", "b64_json"] | None = Field(
         default=None,

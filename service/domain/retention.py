@@ -14,7 +14,7 @@ SETTLE = timedelta(hours=1)
 class RetentionPolicy:
     """Periods of retention, from when a job became final or a delivery was created."""
 
-    clips: timedelta = timedelta(days=7)
+    videos: timedelta = timedelta(days=7)
     jobs: timedelta = timedelta(days=30)
     deliveries: timedelta = timedelta(days=30)
 
@@ -33,10 +33,10 @@ def purge_of(job: Job, policy: RetentionPolicy, now: datetime) -> Purge:
     age = now - job.finished_at
     if age >= policy.jobs:
         return Purge.ROW
-    return Purge.BYTES if age >= policy.clips else Purge.LEFTOVERS
+    return Purge.BYTES if age >= policy.videos else Purge.LEFTOVERS
 
 
 def next_purge_at(job: Job, last: Purge, policy: RetentionPolicy) -> datetime:
     """Return when the purge after `last` is due."""
     assert job.finished_at is not None, "only a final job is purged"
-    return job.finished_at + (policy.clips if last is Purge.LEFTOVERS else policy.jobs)
+    return job.finished_at + (policy.videos if last is Purge.LEFTOVERS else policy.jobs)

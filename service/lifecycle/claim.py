@@ -1,4 +1,4 @@
-"""Hand a queued job to a worker that asked for one."""
+"""Claim a queued job for a worker."""
 
 import secrets
 from dataclasses import dataclass

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from service.store import leases
 from service.store.database import Database
 
-_LEASE = timedelta(seconds=15)  # how long the others wait after a leader died
+_LEASE = timedelta(seconds=15)  # how long the others wait after the leader died
 _RENEW = _LEASE / 3
 
 

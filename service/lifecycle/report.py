@@ -124,7 +124,7 @@ def finish(
 def succeed(tx: Transaction, job: Job, outcome: Outcome, *, terms: Terms, now: datetime) -> Job:
     """Mark a running job succeeded and close its attempt. Raises Lost if `job` is stale."""
     charge = charge_of(tx, job, terms.rates, now, GpuTime(outcome.gpu_seconds, outcome.gpu))
-    expires_at = now + terms.retention.clips
+    expires_at = now + terms.retention.videos
     succeeded_job = moves.succeed(tx, job, outcome, expires_at=expires_at, charge=charge)
     if succeeded_job is None:
         raise Lost

@@ -38,7 +38,7 @@ def reserve_places(
     """Count so many more queued jobs and reserve their estimate in microdollars.
 
     Return False, and change nothing, above `limit` queued jobs or the budget of the month."""
-    values = {"owner": key_id, "jobs": jobs, "room": limit - jobs}
+    values = {"owner": key_id, "jobs": jobs, "max_queued": limit - jobs}
     return (
         tx.execute(_RESERVE_PLACES, values | {"estimate": estimate, "month": month}).rowcount == 1
     )
@@ -94,7 +94,7 @@ _RESERVE_PLACES = (
     sa.update(_keys)
     .where(
         _OWNER,
-        _keys.c.queued <= sa.bindparam("room", type_=sa.BigInteger),
+        _keys.c.queued <= sa.bindparam("max_queued", type_=sa.BigInteger),
         sa.or_(
             _keys.c.budget_microusd.is_(None),
             _SPENT + _keys.c.reserved_microusd + _ESTIMATE <= _keys.c.budget_microusd,

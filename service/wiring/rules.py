@@ -73,7 +73,7 @@ def rates(settings: Settings) -> Rates:
 
 def retention_policy(settings: Settings) -> RetentionPolicy:
     return RetentionPolicy(
-        clips=timedelta(days=settings.keep_days),
+        videos=timedelta(days=settings.keep_days),
         jobs=timedelta(days=settings.keep_jobs_days),
         deliveries=timedelta(days=settings.keep_jobs_days),
     )

@@ -73,7 +73,7 @@ def test_the_straight_way(db: Database, claimed: Claim) -> None:
     done = finish(db, claimed, begun)
 
     assert (done.state, done.progress, done.fence) == (JobState.SUCCEEDED, 1.0, begun.fence)
-    assert done.expires_at == NOW + make.TERMS.retention.clips
+    assert done.expires_at == NOW + make.TERMS.retention.videos
     ended = db.read(lambda tx: attempts.get(tx, done.id, 1))
     assert ended.outcome == "succeeded"
 

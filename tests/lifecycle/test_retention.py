@@ -26,7 +26,7 @@ from service.store.database import Database
 from tests import make
 
 KEEPING = RetentionPolicy(
-    clips=timedelta(days=7), jobs=timedelta(days=30), deliveries=timedelta(days=30)
+    videos=timedelta(days=7), jobs=timedelta(days=30), deliveries=timedelta(days=30)
 )
 
 
@@ -102,7 +102,7 @@ def test_bytes_go_first_and_rows_later(
     job = finished(db, key_id, artifacts, tmp_path, clock())
     retention.tick(clock.advance(SETTLE.total_seconds()))
 
-    clock.now = make.START + KEEPING.clips
+    clock.now = make.START + KEEPING.videos
     retention.tick(clock())
     assert artifacts.children("jobs") == []
     assert now_of(db, job) is not None
@@ -277,7 +277,7 @@ def test_what_a_job_was_given_goes_with_its_clips(
     retention.tick(clock.advance(SETTLE.total_seconds()))
     assert artifacts.children(f"inputs/{job.id}") == ["image"]  # as long as its video
 
-    retention.tick(clock.advance(KEEPING.clips.total_seconds()))
+    retention.tick(clock.advance(KEEPING.videos.total_seconds()))
 
     assert artifacts.children("inputs") == []
     assert now_of(db, job) is not None

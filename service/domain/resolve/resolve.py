@@ -146,10 +146,10 @@ def _segments(request: VideoRequest, card: ModelCard) -> Iterable[FieldError]:
         return  # reported as another error
     segments = card.count_segments(request.num_frames)
     if request.prompts is not None and len(request.prompts) > segments:
-        parts = "one segment" if segments == 1 else f"{segments} segments"
+        number = "one segment" if segments == 1 else f"{segments} segments"
         yield FieldError(
             "/prompts",
-            f"{card.name} makes {request.num_frames} frames in {parts}, but there are "
+            f"{card.name} makes {request.num_frames} frames in {number}, but there are "
             f"{len(request.prompts)} prompts; give at most {segments}",
             "too_many",
         )

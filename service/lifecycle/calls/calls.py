@@ -64,7 +64,7 @@ class Calls:
         return sum(self._start_due_of(model, now) for model in self.cards)
 
     def _start_due_of(self, model: str, now: datetime) -> int:
-        """Start the due calls of one model; Busy ends its turn, and other models go on."""
+        """Start the due calls of one model; Busy stops this model until the next tick."""
         count = 0
         try:
             while (new_claim := self._claim(model, now)) is not None and self._send(new_claim, now):

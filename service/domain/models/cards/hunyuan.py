@@ -8,7 +8,7 @@ _LICENCE = Licence(
     url="https://huggingface.co/tencent/HunyuanVideo/blob/main/LICENSE",
     limits=(
         "does not apply in the EU, the United Kingdom and South Korea",
-        "above 100 million monthly users Tencent must be asked",
+        "above 100 million monthly users Tencent's permission is needed",
         "what it makes may not train other models",
     ),
     excluded_regions=("EU", "GB", "KR"),

@@ -95,7 +95,7 @@ LTX_2B_DEV = LTX_2B.model_copy(
         "name": "ltx-2b-dev",
         "title": "LTX-Video 2B 0.9.6",
         "description": (
-            "The same 1.9 B transformer before distillation: 20 to 50 steps with guidance, so that "
+            "The 1.9 B transformer before distillation: 20 to 50 steps with guidance, so that "
             "a negative prompt has an effect."
         ),
         "steps": IntRange(low=20, high=50),
@@ -120,7 +120,7 @@ LTX_13B = LTX_2B.model_copy(
         "title": "LTX-Video 13B 0.9.8 distilled",
         "description": (
             "Lightricks' 13 B transformer, distilled: 7 steps at two thirds of the size, its "
-            "latents doubled, 3 steps more, and brought to the size that was asked for."
+            "latents doubled, 3 steps more, and scaled to the requested size."
         ),
         "steps": IntRange(low=10, high=10),
         "default_width": 1216,

@@ -69,7 +69,7 @@ WAN_5B_FAST = WAN_5B.model_copy(
     update={
         "name": "wan2.2-5b-fast",
         "title": "FastWan 2.2 TI2V-5B",
-        "description": "The same, distilled by FastVideo to 3 steps without guidance.",
+        "description": "Wan 2.2 TI2V-5B distilled by FastVideo to 3 steps without guidance.",
         "steps": IntRange(low=3, high=3),
         "guidance": FloatRange(low=1.0, high=1.0),
         "negative_prompt": False,
