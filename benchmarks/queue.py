@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 
 from service.artifacts.files import Files
-from service.cli.processes.lifeline import end_with_parent
+from service.cli.processes.parent_watch import end_with_parent
 from service.workers.adapters.registry import make_adapter
 from service.workers.attempt import ModelCache
 from service.workers.pull_worker import PullWorker

@@ -93,7 +93,7 @@ async def make_submission(
     return submission, inputs
 
 
-async def accept(
+async def accept_job(
     context: RequestContext, submit_request: SubmitRequest, *, prefer: str | None
 ) -> Response:
     """Make the job durable, wait for it where `prefer` says so, and respond."""

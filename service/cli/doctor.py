@@ -35,6 +35,6 @@ def doctor(connection: Connection) -> None:
         output.as_json(body)
     else:
         for finding in findings:
-            output.line(f"{_MARK[finding.status]} {finding.name}: {finding.detail}")
+            output.print_line(f"{_MARK[finding.status]} {finding.name}: {finding.detail}")
     if faults:
         raise CliError(Exit.FAILURE, f"faults: {faults}, marked ✗ above")

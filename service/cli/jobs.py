@@ -51,7 +51,7 @@ def cancel(job_id: JobId, connection: Connection) -> None:
         output.as_json(body)
     else:
         verb = "is" if body["status"] == "canceled" else "was already"
-        output.line(
+        output.print_line(
             f"{job_id} " + (f"{verb} {body['status']}" if phrases.is_final(body) else "is stopping")
         )
 
@@ -93,4 +93,4 @@ def download(
     with connect(connection) as client:
         body = client.get(job_path(job_id))
         file = downloads.download(client, body, to, variant)
-    output.as_json(body) if connection.as_json else output.line(f"saved {file}")
+    output.as_json(body) if connection.as_json else output.print_line(f"saved {file}")

@@ -34,7 +34,7 @@ def create(
         output.as_json(body)
     else:
         output.notice(f"{body['key']['id']}, shown only once:")
-        output.line(body["secret"])
+        output.print_line(body["secret"])
 
 
 @app.command("list")
@@ -85,7 +85,7 @@ def budget(
         output.as_json(body)
     else:
         limit = "no budget" if budget_usd is None else f"${phrases.usd(budget_usd)} a month"
-        output.line(f"{body['id']} has {limit}; {_spent(body['budget'])} this month")
+        output.print_line(f"{body['id']} has {limit}; {_spent(body['budget'])} this month")
 
 
 @app.command()
@@ -101,7 +101,7 @@ def revoke(
 
     with connect(connection) as client:
         body = client.delete(f"/v1/keys/{quote(key_id, safe='') or '-'}")
-    output.as_json(body) if connection.as_json else output.line(f"{body['id']} is revoked")
+    output.as_json(body) if connection.as_json else output.print_line(f"{body['id']} is revoked")
 
 
 def _spent(budget: dict[str, Any]) -> str:

@@ -56,7 +56,7 @@ def up(
     child: Child = False,
 ) -> None:
     """Run the service: the API and its local workers."""
-    from service.cli.processes.lifeline import end_with_parent
+    from service.cli.processes.parent_watch import end_with_parent
     from service.cli.processes.up import run_up
 
     make_nonblocking()
@@ -75,7 +75,7 @@ app.command()(doctor)
 def api(socket_fd: int | None = None, pulse_fd: int | None = None) -> None:
     """Run the API process alone; `up` starts it."""
     from service.cli.config import read_settings
-    from service.cli.processes.lifeline import end_with_parent
+    from service.cli.processes.parent_watch import end_with_parent
     from service.cli.processes.serve import serve
     from service.failpoint import arm
     from service.log import configure
@@ -98,7 +98,7 @@ def worker(
 ) -> None:
     """Run another worker; it needs the service's RUSHES_WORKER_TOKEN and data directory."""
     from service.cli.config import read_address, read_settings
-    from service.cli.processes.lifeline import end_with_parent
+    from service.cli.processes.parent_watch import end_with_parent
     from service.cli.processes.work import work
     from service.failpoint import arm
     from service.log import configure

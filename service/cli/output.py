@@ -29,7 +29,7 @@ def as_json(body: Any) -> None:
     print(json.dumps(body, indent=2, ensure_ascii=False))  # noqa: T201 - never wrapped
 
 
-def line(text: str) -> None:
+def print_line(text: str) -> None:
     console().print(text, soft_wrap=True)
 
 
@@ -49,14 +49,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def fields(pairs: Iterable[tuple[str, str]]) -> None:
     for name, text in pairs:
-        line(f"  {name:<10} {phrases.one_line(text)}")
+        print_line(f"  {name:<10} {phrases.one_line(text)}")
 
 
 def job(body: Json) -> None:
     """Print the details of one job."""
     request, progress = body["input"], "" if phrases.is_final(body) else f", {body['progress']} %"
     wait = phrases.wait(body)
-    line(f"{body['id']}  {phrases.activity(body)}{progress}" + (f", {wait}" if wait else ""))
+    print_line(f"{body['id']}  {phrases.activity(body)}{progress}" + (f", {wait}" if wait else ""))
     rows = [
         ("model", phrases.model(body)),
         ("prompt", request["prompt"]),
@@ -81,7 +81,7 @@ def job(body: Json) -> None:
 
 def jobs(body: Json) -> None:
     if not body["data"]:
-        line('no such jobs; submit one with: rushes video "…"')
+        print_line('no such jobs; submit one with: rushes video "…"')
         return
     columns = max(12, console().width - _FIXED_COLUMNS)
     rows = [

@@ -172,7 +172,7 @@ def video(
         except Problem as problem:
             raise problem.in_flags(_flags()) from None
         if no_wait:
-            output.as_json(job) if connection.as_json else output.line(job["id"])
+            output.as_json(job) if connection.as_json else output.print_line(job["id"])
             return
         output.notice(f"job {job['id']}")
         job = watch(client, job)
@@ -180,5 +180,5 @@ def video(
             output.as_json(job)
         file = download(client, job, to)
     if not connection.as_json:
-        output.line(f"saved {file}  ({phrases.video(job['result'])})")
+        output.print_line(f"saved {file}  ({phrases.video(job['result'])})")
         output.fields([("job", job["urls"]["self"]), ("model", phrases.model(job))])

@@ -28,7 +28,7 @@ class UnfitWorker:
 
 
 class Workers(Protocol):
-    """What the API and the ticks need to know of workers, and ask of them."""
+    """The questions and requests that the API and the ticks have for workers."""
 
     def start(self, jobs_due: Event) -> None:
         """Begin to start workers whenever `jobs_due` is set, where they do not ask for jobs."""

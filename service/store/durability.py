@@ -14,7 +14,7 @@ from service.store.work import Commit
 
 
 class Durability(Protocol):
-    """What a commit needs beside the commit itself."""
+    """Decides when the callers of a commit are answered."""
 
     @property
     def is_immediate(self) -> bool:
@@ -48,7 +48,7 @@ class Immediate:
         """Nobody else owns the database."""
 
     def check_reader(self) -> None:
-        """What is read is what was committed."""
+        """Reads are never out of date."""
 
     def committing(self) -> AbstractContextManager[None]:
         return nullcontext()

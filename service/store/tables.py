@@ -276,7 +276,7 @@ class EndpointRow(SQLModel, table=True):
 
 
 class EventRow(SQLModel, table=True):
-    """What happened to a job, or to a key, with the job as it was then.
+    """An event of a job, or of a key, with the job as it was then.
 
     Ids are never used twice, and rise in the order of commits. Deleted with its job; so it has no
     foreign key, which would need an index of its own.

@@ -77,6 +77,7 @@ PLANTS = [
         "from service.lifecycle import admit",
     ),
     Plant("Domain is pure", "service/domain/price.py", "import sqlalchemy"),
+    Plant("What bytes are is told without decoding them", "service/media/sniff.py", "import numpy"),
     Plant(
         "Workers know neither the database nor who sent them",
         "service/workers/recipe.py",
@@ -87,6 +88,7 @@ PLANTS = [
         "service/api/routes/jobs.py",
         "from service.store.tables import JobRow",
     ),
+    Plant("HTTP stays in the API", "service/runtime/wait_slots.py", "import fastapi"),
     Plant(
         "Only the roots and wiring read settings",
         "service/lifecycle/submit.py",

@@ -13,7 +13,7 @@ from service.api.submit import (
     IdempotencyKey,
     Prefer,
     SubmitRequest,
-    accept,
+    accept_job,
     idempotency_of,
     make_submission,
 )
@@ -52,7 +52,7 @@ async def generate_video(
     submit_request = SubmitRequest(
         body, request, idempotency_of(request, idempotency_key, body.params)
     )
-    return await accept(context, submit_request, prefer=prefer)
+    return await accept_job(context, submit_request, prefer=prefer)
 
 
 @router.post(

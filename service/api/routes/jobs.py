@@ -21,7 +21,7 @@ from service.api.submit import (
     IdempotencyKey,
     Prefer,
     SubmitRequest,
-    accept,
+    accept_job,
     find_earlier_job,
     idempotency_of,
     respond,
@@ -227,7 +227,7 @@ async def retry_job(
         raise Conflict(f"the job is {old.state}; only a final job can be retried", code="not_final")
     retry_body = ParsedBody(_retry_params(old, body.params), body.area, body.files)
     submit_request = SubmitRequest(retry_body, request, idempotency, old_job=old)
-    return await accept(context, submit_request, prefer=prefer)
+    return await accept_job(context, submit_request, prefer=prefer)
 
 
 @router.delete("/{job_id}", responses=problem_docs(401, 404, "not_final", 412, 429))
