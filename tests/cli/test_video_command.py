@@ -142,7 +142,7 @@ def test_refusals_speak_of_the_flags_that_were_typed(rushes: Rushes) -> None:
 
     assert few.stderr.startswith("--steps: ")
     assert still.stderr.startswith("--seconds: ")
-    assert no_end.stderr == "--last-image needs an image that the video begins with\n"
+    assert no_end.stderr == "--last-image needs image, the first frame of the video\n"
 
 
 @pytest.mark.parametrize(
