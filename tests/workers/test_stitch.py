@@ -21,7 +21,7 @@ def grey(level: int) -> Frame:
 def test_across_a_seam_the_weight_moves_from_one_to_the_other() -> None:
     seam = Seam(np.stack([grey(100)] * 3))
 
-    frames = list(seam.blended(iter([grey(140)] * 5)))
+    frames = list(seam.blend_frames(iter([grey(140)] * 5)))
 
     assert [int(frame[0, 0, 0]) for frame in frames] == [110, 120, 130, 140, 140]
     assert seam.difference == 40.0
@@ -31,7 +31,7 @@ def test_segments_that_agree_are_left_as_they_are() -> None:
     film = np.random.default_rng(0).integers(0, 256, (4, 64, 96, 3), dtype=np.uint8)
     seam = Seam(film[:2])
 
-    frames = np.stack(list(seam.blended(iter(film))))
+    frames = np.stack(list(seam.blend_frames(iter(film))))
 
     assert np.array_equal(frames, film)
     assert seam.difference == 0.0

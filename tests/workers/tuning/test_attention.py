@@ -70,7 +70,7 @@ def test_a_kernel_that_is_installed_but_does_not_run_here_is_refused_when_the_mo
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("flash-attention", "there is .*sage"),
+        ("flash-attention", "choose from .*sage"),
         ("sage", "sageattention"),
         ("_flash_3_hub", "kernels"),
     ],
