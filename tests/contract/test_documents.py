@@ -113,11 +113,11 @@ def _tree(kind: type[ServiceError]) -> Iterator[type[ServiceError]]:
 
 def _given_on_the_spot() -> set[str]:
     """As in `Conflict(…, code="not_final")`; what ends attempts gives codes to jobs instead."""
-    rooms = (ROOT / "service" / room for room in ("api", "lifecycle", "webhooks"))
+    packages = (ROOT / "service" / name for name in ("api", "runtime", "lifecycle", "webhooks"))
     files = [
         path
-        for room in rooms
-        for path in room.rglob("*.py")
+        for package in packages
+        for path in package.rglob("*.py")
         if path.stem not in ("rescue", "calls", "report", "settle", "examples")
     ]
     return {code for path in files for code in re.findall(r'\bcode="(\w+)"', path.read_text())}

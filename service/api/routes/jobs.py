@@ -293,7 +293,7 @@ def _media_fields(old: Job) -> dict[str, Any]:
 def _retry_params(old: Job, options: VideoOptions) -> VideoParams:
     """Return the old request's params with `options` applied; a new model uses its defaults."""
     changes = options.model_dump(exclude_none=True)
-    fields = old.request.model_dump(exclude_none=True) | _media_fields(old)
+    fields = old.request.model_dump(exclude={"kind"}, exclude_none=True) | _media_fields(old)
     if "models" in changes or changes.get("model", fields["model"]) != fields["model"]:
         fields = {name: fields[name] for name in _PORTABLE if name in fields}
     if changes.keys() & NEEDS.keys():
