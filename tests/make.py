@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from service.domain.artifact import MANIFEST, Artifact
 from service.domain.attempt import Failure, FailureKind, Outcome, Ticket, VideoFacts
+from service.domain.clock import ServiceClock
 from service.domain.ids import KeyId
 from service.domain.job import Job
 from service.domain.key import new_key as new_key
@@ -23,7 +24,11 @@ from service.domain.submission import Submission
 from service.domain.terms import Terms
 from service.lifecycle import claim as claims
 from service.lifecycle import report
+from service.lifecycle.calls.calls import Calls
 from service.lifecycle.report import Credentials
+from service.runtime.containers import ContainerPools
+from service.runtime.fleet import Fleet
+from service.runtime.workers import CalledWorkers, PulledWorkers
 from service.store import keys
 from service.store.database import Database
 from service.store.transaction import Transaction
@@ -202,3 +207,11 @@ def ticket(**changes: Any) -> Ticket:
         "api_url": "http://127.0.0.1:1",
     }
     return Ticket(**{**values, **changes})
+
+
+PULLED = PulledWorkers(Fleet(), ServiceClock())
+
+
+def called(calls: Calls) -> CalledWorkers:
+    pools = ContainerPools(calls.dispatcher, tuple(calls.cards))
+    return CalledWorkers(calls, pools, ServiceClock())

@@ -142,6 +142,6 @@ def test_a_worker_that_is_busy_is_not_called_gone(world: World) -> None:
     told = {"stage": "generate", "fraction": 0.4}
 
     fleet.record_report(f"{ticket['job_id']}.1", now + timedelta(seconds=40))
-    assert fleet.count_serving("slate", now + timedelta(seconds=60)) == 1
+    assert len(fleet.serving("slate", now + timedelta(seconds=60))) == 1
     assert world.report(ticket, "progress", fence=begun["fence"], progress=told).status_code == 200
-    assert fleet.count_serving("slate", now + timedelta(seconds=100)) == 0
+    assert fleet.serving("slate", now + timedelta(seconds=100)) == []

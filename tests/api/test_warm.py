@@ -11,6 +11,7 @@ from service.domain.errors import Unavailable
 from service.domain.models.catalog import SLATE
 from service.lifecycle.calls.calls import Calls
 from service.runtime.containers import ContainerPools
+from service.runtime.workers import CalledWorkers
 from tests import make
 from tests.api.world import World
 
@@ -54,9 +55,8 @@ def modal(world: World) -> Counting:
         max_calls=2,
         api_url=None,
     )
-    changed = replace(
-        runtime, calls=calls, pools=ContainerPools(modal, ("slate",)), cards={"slate": SLATE}
-    )
+    workers = CalledWorkers(calls, ContainerPools(modal, ("slate",)), runtime.clock)
+    changed = replace(runtime, workers=workers, cards={"slate": SLATE})
     world.client.app.state.runtime = changed  # type: ignore[attr-defined]
     counting: Counting = modal
     return counting
@@ -64,9 +64,9 @@ def modal(world: World) -> Counting:
 
 def counted(world: World) -> None:
     """Wait until nobody counts any more."""
-    pools = world.runtime.pools
-    assert pools is not None
-    with pools._refreshing:
+    workers = world.runtime.workers
+    assert isinstance(workers, CalledWorkers)
+    with workers.pools._refreshing:
         pass
 
 

@@ -65,7 +65,7 @@ class Books(RuleBasedStateMachine):
         make.empty(self.db)
         self.clock = make.FakeClock(datetime(2026, 11, 30, 23, 59, tzinfo=UTC))
         files = Files(Path(self.folder.name) / "a")
-        self.rescuer = Rescuer(self.db, files, TERMS)
+        self.rescuer = Rescuer(self.db, files, TERMS, make.PULLED)
         self.retention = Retention(self.db, files, RetentionPolicy())
         self.owners: list[KeyId] = []
         self.named: dict[str, str] = {}

@@ -82,7 +82,7 @@ def calls(db: Database, modal: Played, artifacts: Files) -> Calls:
 
 @pytest.fixture
 def rescuer(db: Database, calls: Calls, artifacts: Files) -> Rescuer:
-    return Rescuer(db, artifacts, make.TERMS, make.LEASE, calls)
+    return Rescuer(db, artifacts, make.TERMS, make.called(calls), make.LEASE)
 
 
 def send(db: Database, key_id: KeyId, clock: make.FakeClock, **changes: object) -> Job:

@@ -127,7 +127,7 @@ def test_a_lost_attempt_costs_its_time(
     db: Database, key_id: KeyId, clock: make.FakeClock, tmp_path: Any
 ) -> None:
     begin(db, key_id, clock)
-    rescuer = Rescuer(db, Files(tmp_path / "a"), TERMS)
+    rescuer = Rescuer(db, Files(tmp_path / "a"), TERMS, make.PULLED)
 
     rescuer.tick(clock.advance(31))
 
@@ -197,7 +197,8 @@ def test_the_webhook_says_what_the_job_has_cost(
 
     job = finish(db, again(db, clock), clock(), gpu_seconds=3, gpu="NVIDIA L40S")
 
-    owed = db.read(lambda tx: tx.execute(sa.text("SELECT snapshot FROM deliveries")).scalar_one())
+    ended = sa.text("SELECT snapshot FROM events WHERE kind = 'job.succeeded'")
+    owed = db.read(lambda tx: tx.execute(ended).scalar_one())
     told = Job.model_validate_json(owed) if isinstance(owed, str) else Job.model_validate(owed)
     assert told.actual_usd == job.actual_usd == 3 * L40S / 1e6
 

@@ -30,7 +30,7 @@ MODELS = ("first", "second", "third")
 
 @pytest.fixture
 def rescuer(db: Database, tmp_path: Path) -> Rescuer:
-    return Rescuer(db, Files(tmp_path / "artifacts"), make.TERMS)
+    return Rescuer(db, Files(tmp_path / "artifacts"), make.TERMS, make.PULLED)
 
 
 def fallback(model: str, **changes: Any) -> Fallback:

@@ -60,7 +60,8 @@ class Machine(RuleBasedStateMachine):
         self.folder = TemporaryDirectory()
         make.empty(self.db)
         self.clock = make.FakeClock()
-        self.rescuer = Rescuer(self.db, Files(Path(self.folder.name) / "a"), make.TERMS)
+        files = Files(Path(self.folder.name) / "a")
+        self.rescuer = Rescuer(self.db, files, make.TERMS, make.PULLED)
         self.seen: dict[str, JobState] = {}
         self.named: dict[str, str] = {}
         self.gave_up: dict[str, tuple[FallbackRecord, ...]] = {}

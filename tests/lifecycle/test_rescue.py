@@ -26,7 +26,7 @@ def artifacts(tmp_path: Path) -> Files:
 
 @pytest.fixture
 def rescuer(db: Database, artifacts: Files) -> Rescuer:
-    return Rescuer(db, artifacts, make.TERMS)
+    return Rescuer(db, artifacts, make.TERMS, make.PULLED)
 
 
 @pytest.fixture

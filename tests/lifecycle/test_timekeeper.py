@@ -83,7 +83,7 @@ def get(db: Database, job: Job) -> Job:
 def test_a_jump_leaves_an_attempt_the_time_that_it_has(
     db: Database, key_id: KeyId, machine: Machine, tmp_path: Path, jump: int
 ) -> None:
-    rescuer = Rescuer(db, Files(tmp_path), make.TERMS, max_lease=timedelta(days=1))
+    rescuer = Rescuer(db, Files(tmp_path), make.TERMS, make.PULLED, max_lease=timedelta(days=1))
     job = queued(db, key_id, machine, timeout=timedelta(seconds=60))
     claimed = make.claim(db, machine.clock())
     make.do(
@@ -115,7 +115,7 @@ def test_a_jump_leaves_an_attempt_the_time_that_it_has(
 def test_a_jump_neither_expires_a_job_nor_lets_it_wait_longer(
     db: Database, key_id: KeyId, machine: Machine, tmp_path: Path, jump: int
 ) -> None:
-    rescuer = Rescuer(db, Files(tmp_path), make.TERMS)
+    rescuer = Rescuer(db, Files(tmp_path), make.TERMS, make.PULLED)
     job = queued(db, key_id, machine, start_timeout=timedelta(seconds=60))
 
     machine.set_clock(jump)

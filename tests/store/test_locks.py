@@ -205,7 +205,7 @@ def test_time_moves_the_jobs_of_other_keys_while_one_keys_row_is_locked(
     for key_id in (locked, locked, locked, free):
         submit(db, key_id).result(60)
     taken = [make.claim(db, make.START).job for _ in range(4)]
-    rescuer = Rescuer(db, Files(tmp_path), make.TERMS)
+    rescuer = Rescuer(db, Files(tmp_path), make.TERMS, make.PULLED)
     late = make.START + 2 * make.LEASE + timedelta(seconds=1)
 
     with transaction(postgres_url) as holder:
@@ -231,7 +231,7 @@ def test_a_silent_call_of_a_locked_key_is_not_called_lost(
         submit(db, key_id).result(60)
     assert calls.start_due(make.START) == 3
     modal.looks = {f"fc-{number}": "died" for number in (1, 2, 3)}
-    rescuer = Rescuer(db, Files(tmp_path), make.TERMS, make.LEASE, calls)
+    rescuer = Rescuer(db, Files(tmp_path), make.TERMS, make.called(calls), make.LEASE)
 
     with transaction(postgres_url) as holder:
         lock_key(holder, locked)

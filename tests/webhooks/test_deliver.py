@@ -315,7 +315,7 @@ def test_the_bytes_of_the_first_try_are_those_of_every_try(
 ) -> None:
     canceled(db, key_id, clock(), webhook_url=receiver.url("500"))
     numbers = iter(range(9))
-    counting = dataclasses.replace(sender, render=lambda _: f"body {next(numbers)}".encode())
+    counting = dataclasses.replace(sender, render=lambda *_: f"body {next(numbers)}".encode())
 
     for _ in range(2):
         clock.now = only(db, key_id).next_at or clock.now
