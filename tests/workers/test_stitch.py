@@ -8,7 +8,7 @@ import pytest
 from service.domain.attempt import AttemptFailed
 from service.workers.adapters.base import Frame
 from service.workers.stages.encode import encode
-from service.workers.stages.mp4_index import read_track
+from service.workers.stages.mp4_index import read_index
 from service.workers.stages.stills import frame_at
 from service.workers.stages.stitch import Seam, join
 from tests import make
@@ -49,10 +49,11 @@ def test_joined_files_hold_every_frame_once_and_in_order(tmp_path: Path) -> None
 
     join(parts, target, 12, {"note": 'it\'s "whole"\nand $(safe)'})
 
-    track = read_track(target)
-    assert (track.samples, track.index_first) == (15, True)
+    index = read_index(target)
+    (track,) = index.tracks
+    assert (track.samples, index.is_first) == (15, True)
     assert track.duration * 12 == 15 * track.timescale
-    assert track.movie_duration * 12 == 15 * track.movie_timescale
+    assert index.duration * 12 == 15 * index.timescale
     request = make.request(width=96, height=64, fps=12, num_frames=15)
     shown = [int(frame_at(target, n, request)[32, 48, 1]) for n in range(15)]
     assert np.allclose(shown, [level for part in levels for level in part], atol=4)

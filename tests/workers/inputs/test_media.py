@@ -66,7 +66,7 @@ def test_sound_is_known_by_its_packets(film: Film, name: str, codec: str) -> Non
 
     assert facts.duration_seconds == pytest.approx(2, abs=0.1)
     assert facts == MediaFacts(
-        "audio", facts.duration_seconds, True, False, None, None, None, codec
+        "audio", facts.duration_seconds, True, False, None, None, None, codec, codec
     )
 
 
@@ -78,6 +78,8 @@ def test_a_film_is_known_by_its_packets(film: Film, name: str) -> None:
     assert facts.fps == pytest.approx(12, abs=0.1)
     assert (facts.kind, facts.has_video, facts.has_audio) == ("video", True, name != "silent.mp4")
     assert (facts.width, facts.height) == (128, 64)
+    sound = {"film.mp4": "aac", "film.mov": "aac", "film.webm": "opus", "silent.mp4": None}
+    assert facts.audio_codec == sound[name]
 
 
 def test_a_cover_does_not_make_a_song_a_film(film: Film) -> None:
