@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
 from service.store.engine import make_engine
 
-_KEY = "key_06h0cqct31vp78ap2nmi51uars"
-_JOBS = {
+KEY = "key_06h0cqct31vp78ap2nmi51uars"
+JOBS = {
     "queued": "job_06h0cqct31vp78ap2nmi51uar0",
     "running": "job_06h0cqct31vp78ap2nmi51uar1",
     "succeeded": "job_06h0cqct31vp78ap2nmi51uar2",
@@ -24,6 +25,10 @@ class Written:
     states: dict[str, str]
 
 
+def at_noon() -> datetime:
+    return datetime.fromtimestamp(_NOON / 1e6, UTC)
+
+
 def write_rows(url: str) -> Written:
     """A key, a job in each kind of state with its attempts, and an Idempotency-Key."""
     engine = make_engine(url)
@@ -33,9 +38,9 @@ def write_rows(url: str) -> Written:
                 "INSERT INTO keys (id, name, prefix, secret_hash, admin, queued, created_at)"
                 " VALUES (:id, 'first key', 'rsh_01234567', :hash, true, 1, :at)"
             ),
-            {"id": _KEY, "hash": bytes(32), "at": _NOON},
+            {"id": KEY, "hash": bytes(32), "at": _NOON},
         )
-        for state, job_id in _JOBS.items():
+        for state, job_id in JOBS.items():
             _write_job(connection, job_id, state)
         connection.execute(
             sa.text(
@@ -43,15 +48,34 @@ def write_rows(url: str) -> Written:
                 " VALUES (:key, 'order-1', :hash, :job, :accepted, :at)"
             ),
             {
-                "key": _KEY,
+                "key": KEY,
                 "hash": bytes(32),
-                "job": _JOBS["queued"],
-                "accepted": "{}",
+                "job": JOBS["queued"],
+                "accepted": json.dumps(snapshot_of("queued")),
                 "at": _NOON + _DAY,
             },
         )
     engine.dispose()
-    return Written(_KEY, {job_id: state for state, job_id in _JOBS.items()})
+    return Written(KEY, {job_id: state for state, job_id in JOBS.items()})
+
+
+def snapshot_of(state: str) -> dict[str, object]:
+    """A job as it was copied into an idempotency record or a webhook."""
+    at = "2026-11-23T12:00:00Z"
+    return {
+        "id": JOBS[state],
+        "key_id": KEY,
+        "state": state,
+        "priority": "normal",
+        "request": _REQUEST,
+        "metadata": {},
+        "created_at": at,
+        "run_at": at,
+        "timeout_seconds": 1800,
+        **(
+            {"result": _RESULT, "finished_at": at, "expires_at": at} if state == "succeeded" else {}
+        ),
+    }
 
 
 def _write_job(connection: sa.Connection, job_id: str, state: str) -> None:
@@ -59,7 +83,7 @@ def _write_job(connection: sa.Connection, job_id: str, state: str) -> None:
     final = state in ("succeeded", "failed")
     values = {
         "id": job_id,
-        "key_id": _KEY,
+        "key_id": KEY,
         "state": state,
         "priority": 1,
         "model": "slate",
@@ -125,7 +149,7 @@ _REQUEST = {
 
 
 def _artifact(name: str, media_type: str) -> dict[str, object]:
-    key = f"jobs/{_JOBS['succeeded']}/2/{name}"
+    key = f"jobs/{JOBS['succeeded']}/2/{name}"
     return {"key": key, "media_type": media_type, "size_bytes": 3, "sha256": "0" * 64}
 
 

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from datetime import date, timedelta
@@ -10,6 +11,7 @@ from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from fastapi.testclient import TestClient
 
+from service.api.webhook_body import WebhookBodies
 from service.app import build
 from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import Unavailable
@@ -18,11 +20,13 @@ from service.domain.job import JobFilter, JobState
 from service.domain.limits import Limits
 from service.domain.models.tuning import Profile
 from service.domain.price import Balance, Charge, month_of
+from service.domain.submission import Idempotency
+from service.domain.webhook import DeliveryFilter
 from service.lifecycle.cancel import cancel
 from service.lifecycle.settle import settle
-from service.lifecycle.submit import submit
+from service.lifecycle.submit import find_earlier, submit
 from service.settings import Settings
-from service.store import attempts, jobs, keys, ledger, moves
+from service.store import attempts, deliveries, events, jobs, keys, ledger, moves
 from service.store.database import Database
 from service.store.engine import make_engine
 from service.store.ledger import Total
@@ -33,9 +37,10 @@ from service.store.schema import (
     migrate,
     newest_revision,
 )
+from service.store.tables import EventRow, IdempotencyRow, JobRow
 from tests import make
 from tests.conftest import DATABASES, new_database
-from tests.migrations import rows_0002, rows_0003, rows_0004, rows_0005
+from tests.migrations import rows_0001, rows_0002, rows_0003, rows_0004, rows_0005
 from tests.migrations.rows_0001 import write_rows
 
 
@@ -265,6 +270,92 @@ def test_jobs_of_the_fifth_release_are_found_by_their_labels(url: str) -> None:
         assert [job.state for job in found] == [JobState.QUEUED]
         other = JobFilter(metadata={"scene": "13"})
         assert db.read(lambda tx: jobs.page(tx, key_id, size=9, filters=other)) == []
+    finally:
+        db.close()
+
+
+ROWS = {
+    "0001": rows_0001,
+    "0002": rows_0002,
+    "0003": rows_0003,
+    "0004": rows_0004,
+    "0005": rows_0005,
+}
+
+
+@pytest.fixture(params=ROWS)
+def revision(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+def test_every_stored_request_says_of_which_kind_it_is(url: str, revision: str) -> None:
+    command.upgrade(alembic_config(url), revision)
+    ROWS[revision].write_rows(url)
+
+    migrate(url)
+
+    engine = make_engine(url)
+    with engine.connect() as connection:
+        requests = connection.execute(sa.select(JobRow.request, JobRow.kind)).all()
+        accepted = connection.execute(sa.select(IdempotencyRow.accepted)).scalars().all()
+        snapshots = connection.execute(sa.select(EventRow.snapshot)).scalars().all()
+    engine.dispose()
+    assert {(request["kind"], kind) for request, kind in requests} == {("video", "video")}
+    copies = [*accepted, *filter(None, snapshots)]
+    assert {copy["request"]["kind"] for copy in copies} == {"video"}
+
+
+def test_a_submit_that_is_sent_again_after_an_upgrade_gets_the_same_job(
+    url: str, revision: str
+) -> None:
+    command.upgrade(alembic_config(url), revision)
+    written = ROWS[revision].write_rows(url)
+
+    migrate(url)
+
+    db = Database(url, lambda topics: None)
+    try:
+        again = Idempotency("order-1", bytes(32))
+        replay = db.read(
+            lambda tx: find_earlier(tx, KeyId(written.key_id), again, rows_0001.at_noon())
+        )
+        assert replay is not None
+        assert replay.is_replay
+        assert replay.job.id == rows_0001.JOBS["queued"]
+    finally:
+        db.close()
+
+
+@pytest.mark.parametrize("revision", sorted(ROWS)[1:], indirect=True)
+def test_webhooks_that_were_pending_before_an_upgrade_are_sent_after_it(
+    url: str, revision: str
+) -> None:
+    command.upgrade(alembic_config(url), revision)
+    written = ROWS[revision].write_rows(url)
+
+    migrate(url)
+
+    db = Database(url, lambda topics: None)
+    try:
+        key_id = KeyId(written.key_id)
+        rows = db.read(lambda tx: deliveries.page(tx, key_id, size=9, filters=DeliveryFilter()))
+        by_id = {delivery.id: delivery for delivery in rows}
+        unsent, test = by_id[rows_0002.UNSENT], by_id[rows_0002.TEST]
+        bodies = WebhookBodies(b"secret", "https://rushes.example.com")
+        event = db.read(lambda tx: events.get(tx, unsent.event_id))
+        body = json.loads(bodies.render(unsent, event.job))
+        assert (body["type"], body["data"]["id"]) == (
+            "job.succeeded",
+            rows_0001.JOBS["succeeded"],
+        )
+        about_endpoint = db.read(lambda tx: events.get(tx, test.event_id))
+        assert json.loads(bodies.render(test, about_endpoint.job))["type"] == "webhook.test"
+        assert by_id[rows_0002.SENT].body == b"{}"
+        due = db.read(
+            lambda tx: deliveries.due(tx, rows_0001.at_noon(), busy_hosts=[], busy_keys=[], size=9)
+        )
+        assert {each.id for each in due} == {unsent.id, test.id}
     finally:
         db.close()
 
