@@ -12,7 +12,7 @@ from service.api.deps import runtime_of
 from service.api.forwarded import base_url
 from service.api.signed_links import SignedLinks
 from service.domain.errors import Forbidden, Unauthenticated, Unavailable
-from service.domain.key import Key, matches, prefix_of
+from service.domain.key import Key, Scope, matches, prefix_of
 from service.runtime.runtime import Runtime
 from service.store import keys
 
@@ -24,6 +24,10 @@ class RequestContext:
     runtime: Runtime
     key: Key
     links: SignedLinks
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.key.id)
 
 
 class _Bearer(SecurityBase):

@@ -89,7 +89,7 @@ async def _own_job(context: RequestContext, text: str, role: Role) -> Job:
     """Find a job of this key; one of another key is answered like an unknown one."""
     try:
         if ids.is_id("job", text):
-            return await context.runtime.find_job(JobId(text), context.key.id)
+            return await context.runtime.find_job(JobId(text), context.scope)
     except NotFound:
         pass
     raise RequestRefused([FieldError(f"/{role}", f"no job {text[:64]}", "unknown_job")])

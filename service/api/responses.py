@@ -13,6 +13,7 @@ from service.api.schemas.jobs import JobOut
 from service.domain import topics
 from service.domain.errors import TooLarge
 from service.domain.job import ACTIVE, Job, JobState
+from service.domain.key import Scope
 from service.domain.models.catalog import CARDS
 from service.domain.queue_order import Forecast
 from service.runtime.notifier import wait_for_event
@@ -74,7 +75,7 @@ async def wait_final(request: Request, runtime: Runtime, job: Job, wait: timedel
             return None
         while True:
             event.clear()
-            current_job = await runtime.find_job(job.id, job.key_id)
+            current_job = await runtime.find_job(job.id, Scope(job.key_id))
             seconds_left = (deadline - runtime.clock.passed()).total_seconds()
             if current_job.state.final or seconds_left <= 0 or runtime.notifier.closed:
                 return current_job

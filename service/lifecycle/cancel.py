@@ -2,21 +2,32 @@
 
 from datetime import datetime
 
-from service.domain.ids import JobId, KeyId
+from service.domain.ids import JobId
 from service.domain.job import Job, JobState
+from service.domain.key import Scope
 from service.domain.price import Charge
 from service.lifecycle.find import find_for_update
+from service.lifecycle.workers import Workers
 from service.store import attempts, moves
+from service.store.database import Database
 from service.store.transaction import Transaction
 
 
-def cancel(tx: Transaction, job_id: JobId, key_id: KeyId, now: datetime) -> Job:
+def cancel(db: Database, workers: Workers, job_id: JobId, scope: Scope, now: datetime) -> Job:
+    """Cancel a job and stop its attempt. Raises NotFound for a job outside of `scope`."""
+    job = db.write(lambda tx: request_cancel(tx, job_id, scope, now)).result()
+    if job.attempt:
+        workers.stop(job, now)
+    return job
+
+
+def request_cancel(tx: Transaction, job_id: JobId, scope: Scope, now: datetime) -> Job:
     """Return the job afterwards: canceled, running with a cancel request, or final as before.
 
     A running worker learns of the request in the answer to its next report; a video that it
-    finishes before is kept. Raises NotFound for a job that is not this key's.
+    finishes before is kept. Raises NotFound for a job outside of `scope`.
     """
-    job = find_for_update(tx, job_id, key_id)
+    job = find_for_update(tx, job_id, scope)
     if job.state.final:
         return job
     if job.state is JobState.RUNNING:

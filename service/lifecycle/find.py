@@ -6,6 +6,7 @@ from typing import TypeVar
 from service.domain.errors import Busy, NotFound
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job
+from service.domain.key import Scope
 from service.log import Log
 from service.store import jobs
 from service.store.database import Database
@@ -16,17 +17,17 @@ log = Log(__name__)
 T = TypeVar("T")
 
 
-def find(tx: Transaction, job_id: JobId, key_id: KeyId) -> Job:
-    """Return the job. Raises NotFound if it does not exist or is not this key's."""
-    job = jobs.get(tx, job_id, key_id=key_id)
+def find(tx: Transaction, job_id: JobId, scope: Scope) -> Job:
+    """Return the job. Raises NotFound if it does not exist or is outside of `scope`."""
+    job = jobs.get(tx, job_id, key_id=scope.key_id)
     if job is None:
         raise NotFound(f"no job {job_id}")
     return job
 
 
-def find_for_update(tx: Transaction, job_id: JobId, key_id: KeyId) -> Job:
+def find_for_update(tx: Transaction, job_id: JobId, scope: Scope) -> Job:
     """Return the job as `find` does, its row locked until this transaction ends."""
-    job = jobs.get_for_update(tx, job_id, key_id=key_id)
+    job = jobs.get_for_update(tx, job_id, key_id=scope.key_id)
     if job is None:
         raise NotFound(f"no job {job_id}")
     return job

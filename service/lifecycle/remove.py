@@ -2,8 +2,9 @@
 
 from service.domain.artifact import job_folder
 from service.domain.errors import Conflict
-from service.domain.ids import JobId, KeyId
+from service.domain.ids import JobId
 from service.domain.job import Job
+from service.domain.key import Scope
 from service.domain.ports import ArtifactStore
 from service.lifecycle.find import find
 from service.lifecycle.inputs import delete_inputs
@@ -11,13 +12,13 @@ from service.store import jobs
 from service.store.database import Database
 
 
-def remove(db: Database, artifacts: ArtifactStore, job_id: JobId, key_id: KeyId) -> Job:
+def remove(db: Database, artifacts: ArtifactStore, job_id: JobId, scope: Scope) -> Job:
     """Delete the job and return it. Raises NotFound, or Conflict while it is not final.
 
     A crash in between leaves a row without bytes, which a second delete removes; the other order
     would leave bytes without a row.
     """
-    job = db.read(lambda tx: find(tx, job_id, key_id))
+    job = db.read(lambda tx: find(tx, job_id, scope))
     check_final(job)
     artifacts.delete(job_folder(job.id))
     delete_inputs(artifacts, job.id)

@@ -15,6 +15,7 @@ from service.domain.errors import (
 )
 from service.domain.ids import KeyId
 from service.domain.job import Job
+from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.price import microusd, month_of
 from service.domain.submission import Idempotency, Submission, new_job
@@ -154,7 +155,7 @@ def _answer_without_job(
         check_storage()
         if submission.retry_of is not None:
             # It may have been deleted meanwhile.
-            find_for_update(tx, submission.retry_of, submission.key_id)
+            find_for_update(tx, submission.retry_of, Scope(submission.key_id))
     except ServiceError as error:
         return error
     return None

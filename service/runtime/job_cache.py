@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from threading import Lock
 
 from service.domain.errors import NotFound
-from service.domain.ids import JobId, KeyId
+from service.domain.ids import JobId
 from service.domain.job import Job
+from service.domain.key import Scope
 from service.domain.topics import Topic
 from service.store import jobs
 from service.store.database import Database
@@ -34,7 +35,7 @@ class JobCache:
             self._version += 1
             self._jobs.clear()
 
-    def find(self, db: Database, job_id: JobId, key_id: KeyId) -> Job:
+    def find(self, db: Database, job_id: JobId, scope: Scope) -> Job:
         """Return a job. Raises NotFound if it does not exist or belongs to another key."""
         job = self._jobs.get(job_id)
         if job is None:
@@ -42,7 +43,7 @@ class JobCache:
             job = db.read(lambda tx: jobs.get(tx, job_id))
             if job is not None:
                 self._remember(job, version)
-        if job is None or job.key_id != key_id:
+        if job is None or not scope.includes(job.key_id):
             raise NotFound(f"no job {job_id}")
         return job
 

@@ -6,14 +6,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property, partial
 from threading import Event
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from anyio import to_thread
 
 from service.domain.clock import ServiceClock
 from service.domain.errors import NotFound, Unavailable
-from service.domain.ids import JobId, KeyId
+from service.domain.ids import JobId
 from service.domain.job import Job
+from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.models.card import ModelCard
 from service.domain.ports import ArtifactStore
@@ -87,12 +88,12 @@ class Runtime:
         # A hanging thread is abandoned; it ends with its connection.
         return await _with_timeout(to_thread.run_sync(run_read, abandon_on_cancel=True))
 
-    async def find_job(self, job_id: JobId, key_id: KeyId) -> Job:
+    async def find_job(self, job_id: JobId, scope: Scope) -> Job:
         """Return a job. Raises NotFound if it does not exist or belongs to another key."""
         if self.db.local:
-            return self.job_cache.find(self.db, job_id, key_id)
+            return self.job_cache.find(self.db, job_id, scope)
         job = await self._loader.find(job_id)
-        if job is None or job.key_id != key_id:
+        if job is None or not scope.includes(job.key_id):
             raise NotFound(f"no job {job_id}")
         return job
 
@@ -119,6 +120,11 @@ class Runtime:
         """Run a write, durable on return; concurrent ones share an fsync. A write that is not
         `replicated` is durable here only."""
         return await self._durable(self.db.write(run, replicated=replicated))
+
+    async def run(self, use_case: Callable[..., T], *args: Any) -> T:
+        """Run a use case that waits for the database in a thread."""
+        work = to_thread.run_sync(partial(use_case, *args), abandon_on_cancel=True)
+        return await _with_timeout(work)
 
     async def check_ready(self) -> None:
         """Raise Unavailable unless the database can be read and written."""

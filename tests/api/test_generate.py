@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from service.domain.key import Scope
 from service.store import keys
 from tests.api.world import VIDEO, World
 
@@ -189,7 +190,7 @@ def test_retrying_a_job_that_is_being_deleted_is_404(world: World) -> None:
     job = world.submit()
     world.client.post(f"/v1/jobs/{job['id']}/cancel")
     cached = world.runtime.job_cache.find(
-        world.runtime.db, job["id"], world.runtime.db.read(keys.every)[0].id
+        world.runtime.db, job["id"], Scope(world.runtime.db.read(keys.every)[0].id)
     )
     world.client.delete(f"/v1/jobs/{job['id']}")
     world.runtime.job_cache._jobs[job["id"]] = cached  # as if it was deleted after the look

@@ -16,6 +16,7 @@ from starlette.responses import Response as PlainResponse
 from service.api.inline_video import InlineVideoResponse
 from service.domain.errors import RateLimited
 from service.domain.ids import JobId, KeyId
+from service.domain.key import Scope
 from service.runtime.key_slots import KeySlots
 from tests.api.world import KEY, World
 
@@ -167,7 +168,7 @@ def test_a_reader_that_takes_nothing_for_too_long_gives_its_share_back(world: Wo
         raise AssertionError("nothing more is read of the request")
 
     async def run() -> None:
-        job = await world.runtime.find_job(JobId(told["id"]), KeyId(key["id"]))
+        job = await world.runtime.find_job(JobId(told["id"]), Scope(KeyId(key["id"])))
         answer = InlineVideoResponse(world.runtime, job, PlainResponse(), max_seconds=0)
         sending = asyncio.ensure_future(answer({"type": "http"}, receive, take_nothing))
         done, _ = await asyncio.wait([sending], timeout=20)

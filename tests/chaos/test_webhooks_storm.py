@@ -16,10 +16,11 @@ from standardwebhooks import Webhook
 
 from service.api.webhook_body import WebhookBodies
 from service.domain.ids import KeyId
+from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.webhook import Delivery, DeliveryFilter, DeliveryState
 from service.egress.client import Egress, Rules
-from service.lifecycle.cancel import cancel
+from service.lifecycle.cancel import request_cancel
 from service.lifecycle.submit import submit
 from service.store import deliveries
 from service.store.database import Database
@@ -286,7 +287,7 @@ def test_nothing_is_sent_to_a_refused_address(
 def _end_a_job(db: Database, key_id: KeyId, url: str, clock: make.FakeClock) -> None:
     asked = make.submission(key_id, webhook_url=url)
     job = make.do(db, lambda tx: submit(tx, asked, Limits(), clock())).job
-    make.do(db, lambda tx: cancel(tx, job.id, key_id, clock()))
+    make.do(db, lambda tx: request_cancel(tx, job.id, Scope(key_id), clock()))
 
 
 def _owed(db: Database, key_id: KeyId) -> list[Delivery]:

@@ -26,6 +26,7 @@ from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import BudgetExceeded, Lost, NotFound
 from service.domain.ids import KeyId
 from service.domain.job import Job, JobFilter
+from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.price import GPUS, MODAL_TABLE, Rates, month_of
 from service.domain.retention import RetentionPolicy
@@ -33,7 +34,7 @@ from service.domain.submission import Idempotency
 from service.domain.terms import Terms
 from service.lifecycle import report
 from service.lifecycle.api_keys import set_monthly_budget
-from service.lifecycle.cancel import cancel
+from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
@@ -167,7 +168,7 @@ class Books(RuleBasedStateMachine):
         page = self.page(self.owners[who])
         if page:
             job = page[number % len(page)]
-            make.do(self.db, lambda tx: cancel(tx, job.id, job.key_id, self.clock()))
+            make.do(self.db, lambda tx: request_cancel(tx, job.id, Scope(job.key_id), self.clock()))
 
     @rule(who=st.integers(0, 1), usd=st.sampled_from([None, 0.0, 0.5, 2.0]))
     def give(self, who: int, usd: float | None) -> None:

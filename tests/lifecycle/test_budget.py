@@ -12,6 +12,7 @@ from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import BudgetExceeded, QueueFull
 from service.domain.ids import KeyId
 from service.domain.job import Job, JobState
+from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.price import GPUS, Balance, Rates, month_of, table_of
 from service.domain.retention import RetentionPolicy
@@ -19,7 +20,7 @@ from service.domain.submission import Idempotency
 from service.domain.terms import Terms
 from service.lifecycle import report
 from service.lifecycle.api_keys import set_monthly_budget
-from service.lifecycle.cancel import cancel
+from service.lifecycle.cancel import request_cancel
 from service.lifecycle.submit import Accepted, submit
 from service.store import keys, moves
 from service.store.database import Database
@@ -151,7 +152,7 @@ def test_what_ends_before_it_began_gives_all_back(db: Database, key_id: KeyId, h
     make.do(
         db,
         lambda tx: (
-            cancel(tx, job.id, key_id, make.START)
+            request_cancel(tx, job.id, Scope(key_id), make.START)
             if how == "cancel"
             else moves.expire(tx, job, now=make.START)
         ),

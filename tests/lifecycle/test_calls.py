@@ -16,12 +16,13 @@ from service.domain.errors import Lost, Unavailable
 from service.domain.fallback import Fallback
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobState
+from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.models.catalog import SLATE
 from service.domain.models.tuning import Profile
 from service.domain.retry import MAX_LAPSED
 from service.lifecycle.calls.calls import Calls
-from service.lifecycle.cancel import cancel
+from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.submit import submit
@@ -744,7 +745,7 @@ def test_the_call_of_a_canceled_job_can_be_stopped(
     job = send(db, key_id, clock)
     calls.start_due(clock())
 
-    canceled = make.do(db, lambda tx: cancel(tx, job.id, key_id, clock()))
+    canceled = make.do(db, lambda tx: request_cancel(tx, job.id, Scope(key_id), clock()))
     calls.stop(canceled, clock())
 
     assert modal.canceled == ["fc-1"]
@@ -849,7 +850,7 @@ def test_what_was_given_up_before_a_restart_is_stopped_after_it(
 ) -> None:
     job = send(db, key_id, clock)
     calls.start_due(clock())
-    make.do(db, lambda tx: cancel(tx, job.id, key_id, clock()))
+    make.do(db, lambda tx: request_cancel(tx, job.id, Scope(key_id), clock()))
 
     restarted = replace(calls)
     restarted.tick(clock.advance(31))

@@ -10,13 +10,14 @@ from service.artifacts.files import Files
 from service.domain.attempt import Failure, FailureKind, Progress
 from service.domain.ids import KeyId
 from service.domain.job import Job, JobState
+from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.price import GPUS, MODAL_TABLE, Rates
 from service.domain.retention import RetentionPolicy
 from service.domain.terms import Terms
 from service.lifecycle import report
 from service.lifecycle.billing import GpuTime
-from service.lifecycle.cancel import cancel
+from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
@@ -183,7 +184,7 @@ def test_what_never_began_costs_nothing(db: Database, key_id: KeyId, clock: make
     job = make.do(db, lambda tx: submit(tx, asked, Limits(), clock())).job
     make.claim(db, clock(), ("ltx-2b",))
 
-    gone = make.do(db, lambda tx: cancel(tx, job.id, key_id, clock.advance(99)))
+    gone = make.do(db, lambda tx: request_cancel(tx, job.id, Scope(key_id), clock.advance(99)))
 
     assert (gone.state, gone.actual_usd, gone.gpu_seconds) == (JobState.CANCELED, 0, 0)
     assert booked(db, key_id) == [Total("ltx-2b", 1, 0, 0)]

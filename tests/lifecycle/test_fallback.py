@@ -13,11 +13,12 @@ from service.domain.errors import Lost
 from service.domain.fallback import Change, Fallback
 from service.domain.ids import KeyId
 from service.domain.job import Job, JobState
+from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.models.tuning import Profile
 from service.domain.retry import MAX_ATTEMPTS, MAX_LAPSED
 from service.lifecycle import report
-from service.lifecycle.cancel import cancel
+from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.submit import submit
@@ -214,7 +215,7 @@ def test_what_nobody_wants_any_more_is_not_handed_on(
 ) -> None:
     job = send(db, key_id)
     held = run(db, clock)
-    make.do(db, lambda tx: cancel(tx, job.id, key_id, clock()))
+    make.do(db, lambda tx: request_cancel(tx, job.id, Scope(key_id), clock()))
 
     assert fail(db, held, FailureKind.OOM, clock).state is JobState.CANCELED
 

@@ -27,12 +27,13 @@ from service.domain.errors import Lost, RequestRefused
 from service.domain.fallback import Fallback, FallbackRecord
 from service.domain.ids import KeyId
 from service.domain.job import ACTIVE, MOVES, Job, JobFilter, JobState
+from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.retry import MAX_LAPSED
 from service.domain.submission import Idempotency
 from service.domain.webhook import DeliveryFilter
 from service.lifecycle import report
-from service.lifecycle.cancel import cancel
+from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.submit import submit
@@ -223,7 +224,9 @@ class Machine(RuleBasedStateMachine):
         page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, filters=JobFilter()))
         if page:
             job = page[number % len(page)]
-            make.do(self.db, lambda tx: cancel(tx, job.id, self.key_id, self.clock()))
+            make.do(
+                self.db, lambda tx: request_cancel(tx, job.id, Scope(self.key_id), self.clock())
+            )
 
     @rule(seconds=st.sampled_from([1, 10, 31, 61, -20]))
     def time_passes(self, seconds: int) -> None:

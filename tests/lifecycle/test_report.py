@@ -4,11 +4,12 @@ from service.domain.attempt import Failure, FailureKind, Progress
 from service.domain.errors import Lost, NotFound, RequestRefused
 from service.domain.ids import KeyId
 from service.domain.job import Job, JobState
+from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.price import Charge
 from service.domain.retry import MAX_RESTARTS
 from service.lifecycle import report
-from service.lifecycle.cancel import cancel
+from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
 from service.lifecycle.report import Credentials
 from service.lifecycle.submit import submit
@@ -281,7 +282,7 @@ def test_an_unwanted_attempt_that_is_given_back_is_canceled(
     db: Database, claimed: Claim, key_id: KeyId
 ) -> None:
     begun = make.begin(db, claimed, NOW)
-    make.do(db, lambda tx: cancel(tx, begun.id, key_id, NOW))
+    make.do(db, lambda tx: request_cancel(tx, begun.id, Scope(key_id), NOW))
 
     assert release(db, claimed, begun.fence).state is JobState.CANCELED
 
@@ -291,7 +292,7 @@ def test_a_running_job_hears_of_a_wish_to_cancel_at_its_next_report(
 ) -> None:
     begun = make.begin(db, claimed, NOW)
 
-    wished = make.do(db, lambda tx: cancel(tx, begun.id, key_id, NOW))
+    wished = make.do(db, lambda tx: request_cancel(tx, begun.id, Scope(key_id), NOW))
     heard = progress(db, claimed, begun.fence)
     ended = fail(db, claimed, begun.fence, FailureKind.CANCELED)
 
@@ -304,7 +305,7 @@ def test_what_is_finished_before_the_cancel_is_heard_is_kept(
     db: Database, claimed: Claim, key_id: KeyId
 ) -> None:
     begun = make.begin(db, claimed, NOW)
-    make.do(db, lambda tx: cancel(tx, begun.id, key_id, NOW))
+    make.do(db, lambda tx: request_cancel(tx, begun.id, Scope(key_id), NOW))
 
     done = finish(db, claimed, begun)
 
@@ -315,7 +316,7 @@ def test_what_is_finished_before_the_cancel_is_heard_is_kept(
 def test_a_canceled_start_is_lost_to_its_worker(
     db: Database, claimed: Claim, key_id: KeyId
 ) -> None:
-    canceled = make.do(db, lambda tx: cancel(tx, claimed.job.id, key_id, NOW))
+    canceled = make.do(db, lambda tx: request_cancel(tx, claimed.job.id, Scope(key_id), NOW))
 
     assert canceled.state is JobState.CANCELED
     with pytest.raises(Lost):

@@ -8,9 +8,10 @@ from service.domain.attempt import Progress
 from service.domain.errors import Unavailable
 from service.domain.ids import KeyId
 from service.domain.job import Job, JobState
+from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.retry import MAX_ATTEMPTS, MAX_LAPSED
-from service.lifecycle.cancel import cancel
+from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.submit import submit
@@ -314,7 +315,7 @@ def test_a_job_that_was_taken_in_time_does_not_expire_later(
 def test_a_wish_that_is_not_heard_becomes_a_cancel(
     db: Database, rescuer: Rescuer, running: Job, key_id: KeyId, clock: make.FakeClock
 ) -> None:
-    make.do(db, lambda tx: cancel(tx, running.id, key_id, clock()))
+    make.do(db, lambda tx: request_cancel(tx, running.id, Scope(key_id), clock()))
     heard = now_of(db, running)
     for _ in range(4):  # alive, and deaf
         clock.advance(16)
@@ -334,7 +335,7 @@ def test_a_wish_that_is_not_heard_becomes_a_cancel(
 def test_a_lost_worker_of_an_unwanted_job_ends_it(
     db: Database, rescuer: Rescuer, running: Job, key_id: KeyId, clock: make.FakeClock
 ) -> None:
-    make.do(db, lambda tx: cancel(tx, running.id, key_id, clock()))
+    make.do(db, lambda tx: request_cancel(tx, running.id, Scope(key_id), clock()))
 
     rescuer.tick(clock.advance(31))
 

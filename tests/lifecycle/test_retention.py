@@ -9,6 +9,7 @@ from service.domain.artifact import MANIFEST, input_key, job_folder
 from service.domain.attempt import Failure, FailureKind
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobState
+from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.media import MediaRef
 from service.domain.ports import utc_now
@@ -18,7 +19,7 @@ from service.domain.submission import Idempotency
 from service.domain.webhook import DeliveryFilter
 from service.failpoint import arm, disarm
 from service.lifecycle import report
-from service.lifecycle.cancel import cancel
+from service.lifecycle.cancel import request_cancel
 from service.lifecycle.retention import Retention
 from service.lifecycle.submit import submit
 from service.store import deliveries, idempotency, jobs, moves
@@ -123,7 +124,7 @@ def test_a_job_that_ended_without_a_video_keeps_no_bytes(
 ) -> None:
     accepted = make.do(db, lambda tx: submit(tx, make.submission(key_id), Limits(), clock()))
     put(artifacts, f"{job_folder(accepted.job.id)}/2/video.mp4", tmp_path)
-    make.do(db, lambda tx: cancel(tx, accepted.job.id, key_id, clock()))
+    make.do(db, lambda tx: request_cancel(tx, accepted.job.id, Scope(key_id), clock()))
 
     retention.tick(clock.advance(SETTLE.total_seconds()))
 
@@ -217,7 +218,7 @@ def test_what_is_still_owed_is_never_forgotten(
 ) -> None:
     asked = make.submission(key_id, webhook_url="https://hooks.example.com/")
     job = make.do(db, lambda tx: submit(tx, asked, Limits(), clock())).job
-    make.do(db, lambda tx: cancel(tx, job.id, key_id, clock()))
+    make.do(db, lambda tx: request_cancel(tx, job.id, Scope(key_id), clock()))
     clock.now += KEEPING.deliveries + KEEPING.jobs
 
     retention.tick(clock())
@@ -299,7 +300,7 @@ def test_what_a_job_without_a_video_was_given_goes_with_its_leftovers(
     put(artifacts, input_key(job.id, "image"), tmp_path)
     failure = Failure(kind=FailureKind.USER, code="x", message="x")
     ways = {
-        JobState.CANCELED: lambda tx: cancel(tx, job.id, key_id, clock()),
+        JobState.CANCELED: lambda tx: request_cancel(tx, job.id, Scope(key_id), clock()),
         JobState.FAILED: lambda tx: moves.fail(tx, job, failure, charge=Charge(clock())),
         JobState.EXPIRED: lambda tx: moves.expire(tx, job, now=clock()),
     }

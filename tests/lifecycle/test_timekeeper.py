@@ -12,11 +12,12 @@ from service.domain.attempt import FailureKind
 from service.domain.clock import PATIENCE, ServiceClock
 from service.domain.ids import KeyId
 from service.domain.job import Job, JobState
+from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.retention import RetentionPolicy
 from service.domain.submission import Idempotency
 from service.lifecycle import report
-from service.lifecycle.cancel import cancel
+from service.lifecycle.cancel import request_cancel
 from service.lifecycle.leader import Leadership
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
@@ -201,7 +202,12 @@ def test_a_webhook_is_tried_again_after_the_time_that_it_was_put_off(
 ) -> None:
     url = "https://example.com/hook"
     job = queued(db, key_id, machine, webhook_url=url)
-    make.do(db, lambda tx: cancel(tx, job.id, key_id, machine.clock() + timedelta(seconds=60)))
+    make.do(
+        db,
+        lambda tx: request_cancel(
+            tx, job.id, Scope(key_id), machine.clock() + timedelta(seconds=60)
+        ),
+    )
 
     def due() -> int:
         return len(

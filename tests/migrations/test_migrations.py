@@ -17,12 +17,13 @@ from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import Unavailable
 from service.domain.ids import JobId, KeyId
 from service.domain.job import JobFilter, JobState
+from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.models.tuning import Profile
 from service.domain.price import Balance, Charge, month_of
 from service.domain.submission import Idempotency
 from service.domain.webhook import DeliveryFilter
-from service.lifecycle.cancel import cancel
+from service.lifecycle.cancel import request_cancel
 from service.lifecycle.settle import settle
 from service.lifecycle.submit import find_earlier, submit
 from service.settings import Settings
@@ -130,7 +131,7 @@ def test_a_database_of_the_first_release_goes_on_with_all_its_rows(url: str) -> 
         assert db.read(lambda tx: tx.connection.exec_driver_sql(attempts).scalar()) == 3
         # The job that ran is counted, so that its end does not take the count below nothing.
         running = next(job for job in found if job.state is JobState.RUNNING)
-        make.do(db, lambda tx: cancel(tx, running.id, key_id, make.START))
+        make.do(db, lambda tx: request_cancel(tx, running.id, Scope(key_id), make.START))
         # What was final is purged in its time, counted from its end.
         done = next(job for job in found if job.state is JobState.SUCCEEDED)
         assert done.finished_at is not None

@@ -12,6 +12,7 @@ from service.domain.errors import Conflict, NotFound
 from service.domain.event import DEFAULT_EVENTS
 from service.domain.ids import KeyId
 from service.domain.job import Job
+from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.webhook import (
     Delivery,
@@ -21,7 +22,7 @@ from service.domain.webhook import (
     Endpoint,
     Try,
 )
-from service.lifecycle.cancel import cancel
+from service.lifecycle.cancel import request_cancel
 from service.lifecycle.submit import submit
 from service.store import deliveries, endpoints, jobs, keys, moves
 from service.store.database import Database
@@ -38,7 +39,7 @@ def canceled(db: Database, key_id: KeyId, now: datetime, **changes: object) -> J
     """A job that has just come to an end: something is owed."""
     asked = make.submission(key_id, **changes)
     job = make.do(db, lambda tx: submit(tx, asked, Limits(), now)).job
-    ended: Job = make.do(db, lambda tx: cancel(tx, job.id, key_id, now))
+    ended: Job = make.do(db, lambda tx: request_cancel(tx, job.id, Scope(key_id), now))
     return ended
 
 

@@ -22,6 +22,7 @@ from service.domain.attempt import VideoFacts
 from service.domain.errors import Conflict, NotFound, Unauthenticated
 from service.domain.ids import JobId
 from service.domain.job import Job
+from service.domain.key import Scope
 from service.domain.ports import ReadMethod
 from service.runtime.runtime import Runtime
 from service.store import jobs
@@ -77,7 +78,7 @@ async def get_content(
         key = await authenticate(runtime, bearer(request) or "")
         if key is None:
             raise Unauthenticated("send an API key, or use the signed link of the job's result")
-        job = await runtime.find_job(id_, key.id)
+        job = await runtime.find_job(id_, Scope(key.id))
     _drop_invalid_range(request)
     return await _respond(runtime, job, variant, request)
 

@@ -158,7 +158,7 @@ async def get_job(
 ) -> Response:
     """One job. Poll with `If-None-Match`, or long-poll with `?wait=30`."""
     id_ = job_id_of(job_id)
-    job = await context.runtime.find_job(id_, context.key.id)
+    job = await context.runtime.find_job(id_, context.scope)
     if wait and not job.state.final:
         job = await wait_final(request, context.runtime, job, timedelta(seconds=wait)) or job
     return json_response(await job_out(context, job), conditions=request.headers)
@@ -179,12 +179,10 @@ async def get_job(
 )
 async def cancel_job(job_id: JobPath, context: ContextDep) -> Response:
     """Cancel a job. Idempotent; a final job is returned unchanged."""
-    id_ = job_id_of(job_id)
-    runtime, key_id = context.runtime, context.key.id
-    job = await runtime.write(lambda tx: cancel(tx, id_, key_id, runtime.clock()))
+    runtime, id_ = context.runtime, job_id_of(job_id)
+    now = runtime.clock()
+    job = await runtime.run(cancel, runtime.db, runtime.workers, id_, context.scope, now)
     log.info("cancel requested", job=job.id, state=job.state)
-    if job.attempt:
-        await run_in_threadpool(runtime.workers.stop, job, runtime.clock())
     return json_response(await job_out(context, job), 200 if job.state.final else 202)
 
 
@@ -215,7 +213,7 @@ async def retry_job(
     id_ = job_id_of(job_id)
     idempotency = idempotency_of(request, idempotency_key, body.params)
     try:
-        old = await context.runtime.find_job(id_, context.key.id)
+        old = await context.runtime.find_job(id_, context.scope)
     except NotFound:
         # The job may have been deleted since this same request was accepted.
         earlier = await find_earlier_job(context, idempotency)
@@ -235,11 +233,11 @@ async def delete_job(job_id: JobPath, request: Request, context: ContextDep) -> 
     """Delete a final job and its video; with `If-Match` only if it is unchanged."""
     id_ = job_id_of(job_id)
     if "if-match" in request.headers:
-        job = await context.runtime.find_job(id_, context.key.id)
+        job = await context.runtime.find_job(id_, context.scope)
         check_final(job)  # a final job does not change
         json_response(await job_out(context, job), conditions=request.headers)
     await run_in_threadpool(
-        remove, context.runtime.db, context.runtime.artifacts, id_, context.key.id
+        remove, context.runtime.db, context.runtime.artifacts, id_, context.scope
     )
     log.info("job deleted", job=id_)
     return DeletedObject(id=id_)
