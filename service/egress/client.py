@@ -11,18 +11,11 @@ from urllib.parse import urljoin
 
 import httpcore
 
+from service.domain.url import MAX_CHARACTERS, Target, TargetRefused
 from service.egress.connection import Connect, Stream, dial
 from service.egress.deadline import Deadline, Reason, TargetFailed
 from service.egress.dns import DnsResolver, Resolve, system_addresses
-from service.egress.target import (
-    MAX_CHARACTERS,
-    Rules,
-    Target,
-    TargetRefused,
-    check_address,
-    check_url,
-    parse,
-)
+from service.egress.target import Rules, check_address, check_url, parse
 
 __all__ = [
     "Answer",

@@ -1,11 +1,11 @@
 """Transactional outbox: webhook deliveries are inserted in the transaction of their event."""
 
 from datetime import datetime
-from urllib.parse import urlsplit
 
 from service.domain import ids
 from service.domain.event import DEFAULT_EVENTS, EventId, EventKind
 from service.domain.job import Job
+from service.domain.url import TargetRefused, split_url
 from service.domain.webhook import Delivery, DeliveryId, DeliveryState, EndpointId
 from service.store import deliveries, endpoints, events
 from service.store.transaction import Transaction
@@ -32,7 +32,10 @@ def enqueue_latest(tx: Transaction, event: EventKind, job: Job, now: datetime) -
 
 def host_of(url: str) -> str:
     """Return the host of a URL, by which concurrent deliveries are limited."""
-    return (urlsplit(url).hostname or "").rstrip(".")[:300]
+    try:
+        return split_url(url).host[:300]
+    except TargetRefused:
+        return url[:300]  # accepted by an earlier release
 
 
 def _targets(tx: Transaction, event: EventKind, job: Job) -> list[Target]:
