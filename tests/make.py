@@ -184,9 +184,11 @@ def _outcome(asked: VideoRequest, prefix: str) -> Outcome:
 
     return Outcome(
         facts=VideoFacts(
-            video=artifact("video.mp4"),
-            thumbnail=artifact("thumbnail.jpg"),
-            last_frame=artifact("last_frame.png"),
+            artifacts={
+                "video": artifact("video.mp4"),
+                "thumbnail": artifact("thumbnail.jpg"),
+                "last_frame": artifact("last_frame.png"),
+            },
             width=asked.width,
             height=asked.height,
             fps=asked.fps,

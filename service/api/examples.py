@@ -101,9 +101,11 @@ def _facts(job: Job) -> VideoFacts:
 
     request = job.request
     return VideoFacts(
-        video=artifact("video.mp4", "video/mp4"),
-        thumbnail=artifact("thumbnail.jpg", "image/jpeg"),
-        last_frame=artifact("last_frame.png", "image/png"),
+        artifacts={
+            "video": artifact("video.mp4", "video/mp4"),
+            "thumbnail": artifact("thumbnail.jpg", "image/jpeg"),
+            "last_frame": artifact("last_frame.png", "image/png"),
+        },
         width=request.width,
         height=request.height,
         fps=request.fps,

@@ -70,7 +70,7 @@ async def _clip(context: RequestContext, text: str, role: Role) -> tuple[MediaRe
     if job.state is not JobState.SUCCEEDED or facts is None:
         detail = f"job {job.id} is {job.state}; only a succeeded job has a clip"
         raise RequestRefused([FieldError(f"/{role}", detail, "no_clip")])
-    artifact = facts.video if role == "video" else facts.last_frame
+    artifact = facts.artifacts["video" if role == "video" else "last_frame"]
     moving = {"fps": facts.fps, "num_frames": facts.num_frames} if role == "video" else {}
     ref = MediaRef(
         source="job",

@@ -4,12 +4,10 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 from urllib.parse import urlencode
 
+from service.domain.artifact import Variant
 from service.domain.job import Job
-
-Variant = Literal["video", "thumbnail", "last_frame"]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -56,6 +56,11 @@ def lone_fence(name: str, call_id: str) -> int | None:
 def attempt_folder(key: str) -> str:
     """Return the name of the attempt's folder, directly below its job's, in a key."""
     return key.split("/")[2]
+
+
+# The files of a finished job. A new one needs a suffix in cli/download.py and a URL in `Result`.
+Variant = Literal["video", "thumbnail", "last_frame"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 
 class Artifact(BaseModel):

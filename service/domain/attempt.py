@@ -1,11 +1,11 @@
 """One numbered attempt at a job: the worker's ticket, its reports and its outcome."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from service.domain.artifact import Artifact
+from service.domain.artifact import VARIANTS, Artifact, Variant
 from service.domain.models.card import ModelCard
 from service.domain.models.tuning import Profile
 from service.domain.request import VideoRequest
@@ -92,9 +92,7 @@ class VideoFacts(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    video: Artifact
-    thumbnail: Artifact
-    last_frame: Artifact
+    artifacts: dict[Variant, Artifact]
     width: int = Field(gt=0)
     height: int = Field(gt=0)
     fps: int = Field(gt=0)
@@ -106,6 +104,28 @@ class VideoFacts(BaseModel):
     seams: tuple[float, ...] = ()
     # Settings of the model, by which two videos of one seed may differ.
     made_with: dict[ShortText, ShortText] = Field(default_factory=dict, max_length=16)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collect_artifacts(cls, values: Any) -> Any:
+        """Read the form of earlier releases, with a field for each artifact."""
+        if not isinstance(values, dict) or "artifacts" in values:
+            return values
+        artifacts = {name: values[name] for name in VARIANTS if name in values}
+        others = {name: value for name, value in values.items() if name not in artifacts}
+        return {**others, "artifacts": artifacts}
+
+    @field_validator("artifacts")
+    @classmethod
+    def _has_all(cls, artifacts: dict[Variant, Artifact]) -> dict[Variant, Artifact]:
+        missing = [name for name in VARIANTS if name not in artifacts]
+        if missing:
+            raise ValueError(f"no {' and no '.join(missing)}")
+        return artifacts
+
+    @property
+    def video(self) -> Artifact:
+        return self.artifacts["video"]
 
     @property
     def duration_seconds(self) -> float:

@@ -35,8 +35,7 @@ def finished_outcome(artifacts: ArtifactStore, job: Job, prefix: str) -> Outcome
 
 def is_intact(artifacts: ArtifactStore, outcome: Outcome) -> bool:
     """Tell whether the stored bytes match the outcome. Raises Unavailable."""
-    facts = outcome.facts
-    for artifact in (facts.video, facts.thumbnail, facts.last_frame):
+    for artifact in outcome.facts.artifacts.values():
         path = artifacts.path(artifact.key)
         if path is None or _size_and_hash(path) != (artifact.size_bytes, artifact.sha256):
             log.error("stored bytes do not match the manifest", key=artifact.key)
@@ -53,9 +52,9 @@ def outcome_errors(job: Job, outcome: Outcome, prefix: str) -> list[FieldError]:
     """List the errors of an outcome: it must match the request, with its bytes under `prefix`."""
     facts, request = outcome.facts, job.request
     errors = [
-        FieldError(f"/facts/{name}/key", f"must lie directly under {prefix}/", "foreign")
-        for name in ("video", "thumbnail", "last_frame")
-        if getattr(facts, name).key.rpartition("/")[0] != prefix
+        FieldError(f"/facts/artifacts/{name}/key", f"must lie directly under {prefix}/", "foreign")
+        for name, artifact in facts.artifacts.items()
+        if artifact.key.rpartition("/")[0] != prefix
     ]
     errors += [
         FieldError(

@@ -164,9 +164,11 @@ def _upload_all(
     write_thumbnail(video.middle, scratch / "thumbnail.jpg")
     write_last_frame(video.last, scratch / "last_frame.png")
     return VideoFacts(
-        video=upload(artifacts, prefix, video.path),
-        thumbnail=upload(artifacts, prefix, scratch / "thumbnail.jpg"),
-        last_frame=upload(artifacts, prefix, scratch / "last_frame.png"),
+        artifacts={
+            "video": upload(artifacts, prefix, video.path),
+            "thumbnail": upload(artifacts, prefix, scratch / "thumbnail.jpg"),
+            "last_frame": upload(artifacts, prefix, scratch / "last_frame.png"),
+        },
         width=request.width,
         height=request.height,
         fps=request.fps,

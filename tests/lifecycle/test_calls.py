@@ -107,8 +107,8 @@ def end(ticket: Ticket, **how: object) -> CallEnd:
 def outcome_under(job: Job, prefix: str) -> Outcome:
     made = make.outcome(job)
     facts = made.facts.model_dump()
-    for name in ("video", "thumbnail", "last_frame"):
-        facts[name]["key"] = f"{prefix}/{facts[name]['key'].rpartition('/')[2]}"
+    for artifact in facts["artifacts"].values():
+        artifact["key"] = f"{prefix}/{artifact['key'].rpartition('/')[2]}"
     return Outcome.model_validate({**made.model_dump(), "facts": facts})
 
 
@@ -573,7 +573,7 @@ def test_bytes_that_lie_elsewhere_are_adopted_from_no_answer(
     held = begin(db, ticket, clock) if begun else now_of(db, job)
     own = held.artifact_prefix if begun else lone_prefix(job.id, ticket.fence, "fc-1")
     facts = outcome_under(held, own).model_dump()
-    facts["facts"][name]["key"] = f"jobs/job_of_another_tenant/3/{name}"
+    facts["facts"]["artifacts"][name]["key"] = f"jobs/job_of_another_tenant/3/{name}"
     outcome = Outcome.model_validate(facts)
     modal.looks["fc-1"] = end(ticket, fence=held.fence, begun=begun, outcome=outcome)
 

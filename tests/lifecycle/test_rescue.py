@@ -130,7 +130,7 @@ def test_images_that_are_not_those_of_the_manifest_are_not_adopted(
 ) -> None:
     made, prefix = make.outcome(running), running.artifact_prefix
     make.leave_manifest(artifacts, tmp_path, prefix, made.model_dump_json())
-    image = getattr(made.facts, spoiled)
+    image = made.facts.artifacts[spoiled]
     (tmp_path / "other").write_bytes(b"abd")
     artifacts.delete(image.key)
     artifacts.put(image.key, tmp_path / "other", image.media_type)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from service.artifacts.files import Files
-from service.domain.attempt import AttemptFailed, FailureKind, Outcome, Stage
+from service.domain.attempt import AttemptFailed, FailureKind, Outcome, Stage, VideoFacts
 from service.domain.models.catalog import CARDS, LTX_2B, SLATE
 from service.domain.models.tuning import Profile
 from service.workers.adapters.registry import ADAPTERS, make_adapter
@@ -48,7 +49,7 @@ def test_a_ticket_becomes_a_video_with_its_stills_and_manifest(artifacts: Files)
     facts = outcome.facts
     assert (facts.width, facts.height, facts.fps, facts.num_frames) == (768, 512, 12, 6)
     assert facts.sandbox
-    for artifact in (facts.video, facts.thumbnail, facts.last_frame):
+    for artifact in facts.artifacts.values():
         path = artifacts.path(artifact.key)
         assert path is not None
         assert hashlib.sha256(path.read_bytes()).hexdigest() == artifact.sha256
@@ -113,3 +114,16 @@ def test_a_file_says_what_made_it(artifacts: Files) -> None:
 
 def test_every_card_has_an_adapter() -> None:
     assert set(ADAPTERS) == set(CARDS)
+
+
+def test_facts_of_an_earlier_release_are_read_with_their_artifacts(artifacts: Files) -> None:
+    outcome = make_video(
+        make.ticket(), make_adapter(SLATE), bench(artifacts), "jobs/j/2", lambda *_: None
+    )
+    earlier = outcome.facts.model_dump(mode="json")
+    earlier |= earlier.pop("artifacts")
+
+    assert VideoFacts.model_validate(earlier) == outcome.facts
+    del earlier["thumbnail"]
+    with pytest.raises(ValidationError, match="no thumbnail"):
+        VideoFacts.model_validate(earlier)

@@ -1,7 +1,6 @@
 """Serve a job's files, whole or by range, with an API key or by a signed link."""
 
 import re
-from collections.abc import Callable
 from datetime import UTC, timedelta
 from email.utils import format_datetime
 from typing import Annotated
@@ -16,9 +15,8 @@ from service.api.path_params import JobPath, job_id_of
 from service.api.preconditions import is_unmodified
 from service.api.schemas.headers import header_docs
 from service.api.schemas.problems import problem_docs
-from service.api.signed_links import SignedLinks, Variant
-from service.domain.artifact import Artifact
-from service.domain.attempt import VideoFacts
+from service.api.signed_links import SignedLinks
+from service.domain.artifact import Artifact, Variant
 from service.domain.errors import Conflict, NotFound, Unauthenticated
 from service.domain.ids import JobId
 from service.domain.job import Job
@@ -162,11 +160,4 @@ def _artifact(job: Job, variant: Variant) -> Artifact:
     if job.result is None:
         reason = "has no video" if job.state.final else "is not finished yet"
         raise Conflict(f"job {job.id} is {job.state} and {reason}", code="no_content")
-    return _VARIANTS[variant](job.result)
-
-
-_VARIANTS: dict[Variant, Callable[[VideoFacts], Artifact]] = {
-    "video": lambda facts: facts.video,
-    "thumbnail": lambda facts: facts.thumbnail,
-    "last_frame": lambda facts: facts.last_frame,
-}
+    return job.result.artifacts[variant]
