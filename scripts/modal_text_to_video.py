@@ -25,7 +25,6 @@ from service.dispatch.on_modal import class_name
 from service.domain.models.card import ModelCard
 from service.domain.models.catalog import CARDS
 from service.settings import CALL_MARGIN_SECONDS, Settings
-from service.wiring import storage, worker
 
 SETTINGS = Settings()
 APP = SETTINGS.modal_app
@@ -197,6 +196,7 @@ class Worker:
     def load(self) -> None:
         from service.environment import keep_compiled
         from service.log import configure
+        from service.wiring import storage, worker
         from service.workers.call_worker import CallWorker
 
         settings = Settings()

@@ -96,6 +96,7 @@ def empty(db: Database) -> None:
     def delete(tx: Transaction) -> None:
         for table in (
             "deliveries",
+            "events",
             "endpoints",
             "idempotency",
             "attempts",

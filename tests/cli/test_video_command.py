@@ -43,11 +43,11 @@ def test_every_flag_arrives_and_json_is_the_job_alone(rushes: Rushes) -> None:
 
     job = json.loads(made.stdout)
     assert job["input"] == {
-        "model": "slate", "prompt": "A cat", "prompts": None, "negative_prompt": "fog",
+        "kind": "video", "model": "slate", "prompt": "A cat", "prompts": None, "negative_prompt": "fog",
         "width": 64, "height": 64,
         "num_frames": 4, "fps": 12, "num_inference_steps": 9, "guidance_scale": 2.5, "seed": 7,
         "image": None, "last_image": None, "keyframes": None, "video": None, "strength": None,
-        "fit": None,
+        "keep_audio": None, "fit": None,
     }  # fmt: skip
     assert (job["status"], job["priority"]) == ("succeeded", "high")
     assert job["metadata"] == {"scene": "3", "note": "a=b"}

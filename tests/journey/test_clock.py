@@ -70,7 +70,7 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched
     monkeypatch.setenv("FAKETIME_TIMESTAMP_FILE", str(offset))
     monkeypatch.setenv("FAKETIME_CACHE_DURATION", "1")
     monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-    settings = {"worker_token": hand.TOKEN, "running_lease_seconds": 2}
+    settings = {"worker_token": hand.TOKEN, "running_lease_seconds": 5}
     with running(tmp_path / "up", "--workers", "0", **settings) as service:
         yield Watched(service, offset)
 

@@ -136,7 +136,7 @@ def test_a_scratch_without_inodes_stops_its_worker_and_costs_no_job(tmp_path: Pa
 
         until(lambda: health(service)["unfit_workers"] != [], service)
         (unfit,) = health(service)["unfit_workers"]
-        assert unfit == {"name": "local-1", "reason": "scratch: No space left on device"}
+        assert unfit == {"name": "local-1", "reason": "the scratch folder: No space left on device"}
         assert "worker claims no jobs" in service.log()
         assert set(states(service)) == {"succeeded", "queued"}
         for file in files:

@@ -25,7 +25,7 @@ LAST_WORD = "about to be killed"
 DIES_IN_LOAD = [
     (
         SCRIPT,
-        "        from service import wiring",
+        "        from service.wiring import storage, worker",
         f'        import os, sys; print("{LAST_WORD}", file=sys.stderr, flush=True); os._exit(137)',
     )
 ]
@@ -39,7 +39,7 @@ LACKS_A_FILE = [
     ),
 ]
 RAISES = [
-    (SLATE, "        draw = _painter(request, conditions)", "        raise FAULTS[request.prompt]"),
+    (SLATE, "    draw = _painter(request, conditions)", "    raise FAULTS[request.prompt]"),
     (
         SLATE,
         "class Slate:",

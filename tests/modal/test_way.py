@@ -91,6 +91,6 @@ def test_a_connection_that_is_dropped_says_nothing_of_a_call(
         door.shut()
 
         with pytest.raises(Unavailable, match="Modal does not respond"):
-            dispatcher.look("fc-of-nobody")
+            dispatcher.status("fc-of-nobody")
         with pytest.raises(Unavailable, match="Modal does not respond"):
             dispatcher.pool("slate")
