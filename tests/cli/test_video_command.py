@@ -43,8 +43,8 @@ def test_every_flag_arrives_and_json_is_the_job_alone(rushes: Rushes) -> None:
 
     job = json.loads(made.stdout)
     assert job["input"] == {
-        "kind": "video", "model": "slate", "prompt": "A cat", "prompts": None, "negative_prompt": "fog",
-        "width": 64, "height": 64,
+        "kind": "video", "model": "slate", "prompt": "A cat", "prompts": None,
+        "negative_prompt": "fog", "width": 64, "height": 64,
         "num_frames": 4, "fps": 12, "num_inference_steps": 9, "guidance_scale": 2.5, "seed": 7,
         "image": None, "last_image": None, "keyframes": None, "video": None, "strength": None,
         "keep_audio": None, "fit": None,
