@@ -1,6 +1,7 @@
 """Transactional outbox: webhook deliveries are inserted in the transaction of their event."""
 
 from datetime import datetime
+from functools import partial
 
 from service.domain import ids
 from service.domain.event import DEFAULT_EVENTS, EventId, EventKind
@@ -14,7 +15,15 @@ Target = tuple[str, EndpointId | None]
 
 
 def enqueue(tx: Transaction, event: EventKind, job: Job, now: datetime) -> None:
-    """Record an event of this job, and one delivery for each URL that subscribes to it."""
+    """Record an event of this job, and one delivery for each URL that subscribes to it.
+
+    It is written last of all that is committed together: the lock that keeps ids in order must not
+    be held while a lock of a row is waited for.
+    """
+    tx.before_commit.append(partial(_record, tx, event, job, now))
+
+
+def _record(tx: Transaction, event: EventKind, job: Job, now: datetime) -> None:
     event_id = events.append(tx, event, job.key_id, job=job, now=now)
     for target in _targets(tx, event, job):
         _insert(tx, event_id, event, job, target, now)
@@ -22,6 +31,10 @@ def enqueue(tx: Transaction, event: EventKind, job: Job, now: datetime) -> None:
 
 def enqueue_latest(tx: Transaction, event: EventKind, job: Job, now: datetime) -> None:
     """Record a coalescing event: it replaces the one before it, also in pending deliveries."""
+    tx.before_commit.append(partial(_record_latest, tx, event, job, now))
+
+
+def _record_latest(tx: Transaction, event: EventKind, job: Job, now: datetime) -> None:
     event_id = events.append(tx, event, job.key_id, job=job, now=now)
     for target in _targets(tx, event, job):
         url, _ = target

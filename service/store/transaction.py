@@ -12,13 +12,15 @@ from service.domain.topics import Topic
 
 @dataclass
 class Transaction:
-    """One unit of work. `notify` adds a topic to announce after the commit; `undo` callbacks run
-    after a rollback, before any other work."""
+    """One unit of work. `notify` adds a topic to announce after the commit; `before_commit`
+    callbacks run once all work of the commit is done, `undo` callbacks after a rollback, before any
+    other work."""
 
     connection: sa.Connection
     topics: list[Topic] = field(default_factory=list)
     wrote: bool = False
     undo: list[Callable[[], None]] = field(default_factory=list)
+    before_commit: list[Callable[[], None]] = field(default_factory=list)
 
     def execute(self, statement: Executable, values: Any = None) -> sa.CursorResult[Any]:
         result = self.connection.execute(statement, values)

@@ -180,9 +180,14 @@ class Writer:
         with self._engine.connect() as connection:
             if is_brief and not self._is_sqlite:
                 connection.execute(_BRIEF)
+            last: list[Callable[[], None]] = []
             works = [
-                done for group in by_run(batch) for done in self._run_group(connection, group, undo)
+                done
+                for group in by_run(batch)
+                for done in self._run_group(Transaction(connection, undo=undo), group, last)
             ]
+            for act in last:
+                act()
             if self._notify is not None:
                 topics = [topic for done in works for topic in done.topics]
                 self._notify.notify_others(connection, topics)
@@ -198,19 +203,22 @@ class Writer:
             return works
 
     def _run_group(
-        self, connection: sa.Connection, group: list[Work[Any, Any]], undo: Undo
+        self,
+        transaction: Transaction,
+        group: list[Work[Any, Any]],
+        last: list[Callable[[], None]],
     ) -> list[Done]:
         """Run works of one kind; they are answered once the transaction is committed.
 
         Raises what would spoil the transaction: an error of the database, or any after a write.
         """
-        transaction = Transaction(connection, undo=undo)
         try:
             answers = group[0].run(transaction, [work.item for work in group])
         except Exception as error:
             if transaction.wrote or isinstance(error, DBAPIError):
                 raise
             return [Done(work, error) for work in group]
+        last += transaction.before_commit
         works = [Done(work, answer) for work, answer in zip(group, answers, strict=True)]
         return [replace(works[0], topics=transaction.topics), *works[1:]]
 
