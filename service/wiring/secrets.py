@@ -51,3 +51,9 @@ def ensure_admin_key(settings: Settings, db: Database, now: datetime) -> None:
     elif not any(key.admin and key.revoked_at is None for key in db.read(keys.every)):
         secret = load_or_create_secret(settings.data_dir / KEY_FILE, new_secret())
         db.write(lambda tx: create_key(tx, secret, now)).result()
+
+
+def worker_token(settings: Settings) -> str:
+    """Return the secret of the workers: of the settings, or one for this process only."""
+    token = settings.worker_token
+    return token.get_secret_value() if token else secrets.token_urlsafe(32)

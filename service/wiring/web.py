@@ -1,6 +1,5 @@
 """Build and run the web process: its runtime, ticks and webhook courier."""
 
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Event
@@ -53,9 +52,7 @@ def serving(
     offsite: Offsite | None = None,
 ) -> Iterator[None]:
     """Open the database, run the ticks and serve requests until the context exits."""
-    check_sessions(settings.database_url)
-    check_schema(settings.database_url)
-    check_durable(settings.database_url)
+    _check_database(settings.database_url)
     webhooks_due = Event()
     runtime = _build_runtime(settings, notifier, webhooks_due, clock, offsite)
     runtime.uploads.clear()
@@ -98,6 +95,13 @@ def serving(
         runtime.job_cache.clear()
 
 
+def _check_database(url: str) -> None:
+    """Raise Unavailable for a database that is not migrated, or would lose what it acknowledged."""
+    check_sessions(url)
+    check_schema(url)
+    check_durable(url)
+
+
 def _timekeeper(runtime: Runtime, leadership: Leadership, clock: ServiceClock) -> Timekeeper:
     """Start the timekeeper: new ids and deadlines continue from those in the database."""
     for id_ in runtime.db.read(timeline.newest_ids):
@@ -130,7 +134,6 @@ def _build_runtime(
     clock: ServiceClock,
     offsite: Offsite | None,
 ) -> Runtime:
-    token = settings.worker_token
     job_cache, key_cache, jobs_due = JobCache(), KeyCache(), Event()
 
     def on_commit(changed: Sequence[Topic]) -> None:
@@ -170,7 +173,7 @@ def _build_runtime(
         submit_limit=RateLimit(settings.max_submits_per_second, "submits"),
         egress_rules=rules.egress_rules(settings),
         link_secret=wiring_secrets.link_secret(settings),
-        worker_token=token.get_secret_value() if token else secrets.token_urlsafe(32),
+        worker_token=wiring_secrets.worker_token(settings),
         public_url=settings.public_url.rstrip("/") or None,
         version=rules.VERSION,
     )

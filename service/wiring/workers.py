@@ -31,7 +31,7 @@ def build_workers(
         max_active_per_key=settings.max_active_per_key,
         max_calls=settings.modal_max_containers,
         api_url=(settings.worker_url or settings.public_url).rstrip("/") or None,
-        max_silence=timedelta(seconds=settings.running_lease_seconds),
+        running_lease=timedelta(seconds=settings.running_lease_seconds),
         max_start=timedelta(seconds=settings.modal_start_seconds),
     )
     return CalledWorkers(calls, ContainerPools(dispatcher, tuple(served)), clock)

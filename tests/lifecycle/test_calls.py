@@ -785,7 +785,7 @@ def test_a_platform_that_takes_no_calls_fails_no_job_and_is_left_alone_for_a_whi
     modal.away = True
 
     # However patient we are with calls.
-    calls = replace(calls, max_silence=timedelta(hours=1))
+    calls = replace(calls, running_lease=timedelta(hours=1))
     for _ in range(3 * 30):
         calls.start_due(clock.advance(1))
         rescuer.tick(clock())

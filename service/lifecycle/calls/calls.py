@@ -45,13 +45,13 @@ class Calls:
     max_calls: int
     api_url: str | None
     # How long a call may be silent before it is polled, which costs one request.
-    max_silence: timedelta = timedelta(seconds=30)
+    running_lease: timedelta = timedelta(seconds=30)
     # Limit from the start of a call until its worker begins, with a GPU and the model loaded.
     max_start: timedelta = timedelta(minutes=10)
     cancellations: Cancellations = field(init=False)
 
     def __post_init__(self) -> None:
-        self._pause = min(self.max_silence, _MAX_PAUSE)
+        self._pause = min(self.running_lease, _MAX_PAUSE)
         self.cancellations = Cancellations(self.db, self.dispatcher, self._pause)
 
     def tick(self, now: datetime) -> None:
@@ -124,7 +124,7 @@ class Calls:
             tx,
             [model],
             worker="call",
-            lease=self.max_silence,
+            lease=self.running_lease,
             max_active=self.max_active_per_key,
             now=now,
         )
@@ -179,7 +179,7 @@ class Calls:
 
     def _extend_lease(self, job: Job, now: datetime) -> Job | None:
         return self._write(
-            job, lambda tx, job: moves.extend_lease(tx, job, now=now, lease=self.max_silence)
+            job, lambda tx, job: moves.extend_lease(tx, job, now=now, lease=self.running_lease)
         )
 
     def _stored_end(self, job: Job, call_id: str) -> CallEnd | None:
@@ -222,7 +222,7 @@ class Calls:
         if isinstance(status, CallEnd):
             return adopt(tx, job, call_id, status, terms=self.terms, now=now)
         if status == "alive":
-            return moves.extend_lease(tx, job, now=now, lease=self.max_silence)
+            return moves.extend_lease(tx, job, now=now, lease=self.running_lease)
         if status == "timed out":
             return settle(tx, job, _TIMED_OUT, self.terms, now)
         if status == "unknown" and job.state is JobState.RUNNING:
