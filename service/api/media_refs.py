@@ -10,7 +10,7 @@ from service.domain.artifact import input_key
 from service.domain.errors import FieldError, NotFound, RequestRefused
 from service.domain.ids import JobId
 from service.domain.job import Job, JobState
-from service.domain.media import MediaRef, Role
+from service.domain.media import MediaRef, Role, rule_of
 from service.domain.request import VideoParams
 from service.lifecycle.inputs import Origin, StoredInput
 
@@ -70,8 +70,9 @@ async def _clip(context: RequestContext, text: str, role: Role) -> tuple[MediaRe
     if job.state is not JobState.SUCCEEDED or facts is None:
         detail = f"job {job.id} is {job.state}; only a succeeded job has a clip"
         raise RequestRefused([FieldError(f"/{role}", detail, "no_clip")])
-    artifact = facts.artifacts["video" if role == "video" else "last_frame"]
-    moving = {"fps": facts.fps, "num_frames": facts.num_frames} if role == "video" else {}
+    rule = rule_of(role)
+    artifact = facts.artifacts[rule.artifact]
+    moving = {"fps": facts.fps, "num_frames": facts.num_frames} if rule.kind == "video" else {}
     ref = MediaRef(
         source="job",
         job_id=job.id,

@@ -1,6 +1,8 @@
 """Input images and videos of a request: references and metadata, not their bytes."""
 
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
@@ -13,12 +15,26 @@ Feature = Literal[
     "text-to-video", "image-to-video", "last-image", "keyframes", "video-to-video", "continuation"
 ]
 
-# The fields of inputs, each with the feature that it needs.
-NEEDS: dict[str, Feature] = {
-    "image": "image-to-video",
-    "last_image": "last-image",
-    "keyframes": "keyframes",
-    "video": "video-to-video",
+MediaKind = Literal["image", "video"]
+
+
+@dataclass(frozen=True)
+class MediaRule:
+    """What a field of inputs takes: a file of this kind, for a model with this feature.
+
+    The id of an earlier job stands for its `artifact`.
+    """
+
+    kind: MediaKind
+    feature: Feature
+    artifact: Literal["video", "last_frame"]
+
+
+MEDIA_RULES: dict[str, MediaRule] = {
+    "image": MediaRule("image", "image-to-video", "last_frame"),
+    "last_image": MediaRule("image", "last-image", "last_frame"),
+    "keyframes": MediaRule("image", "keyframes", "last_frame"),
+    "video": MediaRule("video", "video-to-video", "video"),
 }
 MAX_KEYFRAMES = 4
 MAX_PIXELS = 24_000_000  # of an image; phones commonly take up to 12 million
@@ -51,8 +67,12 @@ def kept_bytes(media: Iterable[MediaRef]) -> int:
 
 
 def field_of(role: Role) -> str:
-    """Return the request field of a role."""
-    return role.partition("/")[0]
+    """Return the request field that a role, or the name of its part in a form, belongs to."""
+    return re.split(r"[/\[]", role, maxsplit=1)[0]
+
+
+def rule_of(role: Role) -> MediaRule:
+    return MEDIA_RULES[field_of(role)]
 
 
 def keyframe_role(number: int) -> Role:

@@ -12,7 +12,7 @@ from threading import Lock
 from typing import TypeVar
 
 from service.domain.errors import Unavailable
-from service.domain.media import MAX_KEYFRAMES, Role
+from service.domain.media import MAX_KEYFRAMES, Role, rule_of
 
 # Concurrent uploads, each with a block in memory and files on disk: in all, and per key.
 _MAX_AT_ONCE, _MAX_PER_KEY = 32, 16
@@ -37,7 +37,8 @@ class Uploads:
     _lock: Lock = field(default_factory=Lock, init=False)
 
     def max_bytes_of(self, role: Role) -> int:
-        return self.max_video_bytes if role == "video" else self.max_image_bytes
+        limits = {"image": self.max_image_bytes, "video": self.max_video_bytes}
+        return limits[rule_of(role).kind]
 
     @property
     def max_form_bytes(self) -> int:

@@ -20,7 +20,7 @@ from service.api.body.large_json import Span, extract_long_strings
 from service.api.body.multipart import is_form, read_form
 from service.api.body.stream import receive
 from service.domain.errors import FieldError, RequestRefused, TooLarge
-from service.domain.media import MAX_PIXELS, NEEDS, MediaRef, Role
+from service.domain.media import MAX_PIXELS, MEDIA_RULES, MediaRef, Role, rule_of
 from service.domain.request import VideoOptions, VideoParams
 from service.media import sniff
 from service.media.data_uri import decode_inline, decode_pieces
@@ -85,7 +85,7 @@ def _form_schema(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     schema = copy.deepcopy(schema) | {"title": f"{name}Form"}
     for name, field_schema in schema["properties"].items():
         kinds = [kind for kind in field_schema.get("anyOf", ()) if kind != {"type": "null"}]
-        if name in NEEDS:
+        if name in MEDIA_RULES:
             kinds.insert(0, {"type": "string", "format": "binary"})
         if kinds:
             del field_schema["default"]
@@ -192,7 +192,7 @@ _FORMATS = {"image": "PNG, JPEG, WebP, HEIC or AVIF", "video": "MP4, MOV, WebM o
 
 def _inspect(path: Path, role: Role) -> MediaRef:
     """Describe a file by its first bytes. Raises RequestRefused for one of another type."""
-    kind = "video" if role == "video" else "image"
+    kind = rule_of(role).kind
     media_type = sniff.media_type(path)
     if media_type is None or not media_type.startswith(f"{kind}/"):
         detail = f"{role} is not {_FORMATS[kind]}"

@@ -29,7 +29,7 @@ from service.api.submit import (
 from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
 from service.domain.ids import JobId
 from service.domain.job import Job, JobFilter, JobState
-from service.domain.media import NEEDS, keyframe_role
+from service.domain.media import MEDIA_RULES, keyframe_role
 from service.domain.request import VideoOptions, VideoParams
 from service.domain.text import METADATA_LABEL, Label
 from service.lifecycle.cancel import cancel
@@ -267,7 +267,7 @@ def _split(texts: list[str] | None) -> list[str]:
 
 
 # Kept for another model, which has its own sizes, steps and strength.
-_PORTABLE = ("prompt", "seed", *NEEDS, "keep_audio", "fit")
+_PORTABLE = ("prompt", "seed", *MEDIA_RULES, "keep_audio", "fit")
 
 
 def _without_replaced(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -294,7 +294,7 @@ def _retry_params(old: Job, options: VideoOptions) -> VideoParams:
     fields = old.request.model_dump(exclude={"kind"}, exclude_none=True) | _media_fields(old)
     if "models" in changes or changes.get("model", fields["model"]) != fields["model"]:
         fields = {name: fields[name] for name in _PORTABLE if name in fields}
-    if changes.keys() & NEEDS.keys():
+    if changes.keys() & MEDIA_RULES.keys():
         fields = _without_replaced(fields, changes)
     if "duration_seconds" in changes:
         fields.pop("num_frames", None)

@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterable, Sequence
 
 from service.domain.errors import FieldError
-from service.domain.media import NEEDS, Feature, Role, field_of
+from service.domain.media import MEDIA_RULES, Feature, Role, field_of
 from service.domain.models.card import IntRange, ModelCard
 from service.domain.models.catalog import CARDS
 from service.domain.request import VideoParams, VideoRequest
@@ -20,7 +20,7 @@ def check_conditions(
     """Yield the errors of the inputs, and of the fields that depend on them."""
     media = request.media
     for name in dict.fromkeys(map(field_of, media)):
-        feature = NEEDS[name]
+        feature = MEDIA_RULES[name].feature
         if feature not in card.features:
             detail = f"{card.name} does not support {feature}; {_supporters(feature, served_cards)}"
             yield FieldError(f"/{name}", detail, "not_supported")

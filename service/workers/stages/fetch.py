@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from service.domain.artifact import input_key
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.ids import JobId
-from service.domain.media import Role
+from service.domain.media import Role, rule_of
 from service.domain.ports import ArtifactStore
 from service.egress.client import Egress, Rules, TargetFailed, TargetRefused
 
@@ -38,7 +38,8 @@ class Sources:
     clock: Callable[[], float] = time.monotonic
 
     def max_bytes(self, role: Role) -> int:
-        return self.max_video_bytes if role == "video" else self.max_image_bytes
+        limits = {"image": self.max_image_bytes, "video": self.max_video_bytes}
+        return limits[rule_of(role).kind]
 
 
 def stored_input(role: Role, job_id: JobId, artifacts: ArtifactStore) -> Path:

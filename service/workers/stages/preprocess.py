@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from service.domain.attempt import Stage, Ticket
 from service.domain.ids import JobId
-from service.domain.media import MediaRef, Role, keyframe_role
+from service.domain.media import MediaRef, Role, keyframe_role, rule_of
 from service.domain.ports import ArtifactStore
 from service.domain.request import VideoRequest
 from service.domain.resolve.segments import Segment
@@ -66,7 +66,7 @@ def preprocess(
         else:
             fetch(ref.url, role, sources, into, step)
             file = into
-        if role == "video":
+        if rule_of(role).kind == "video":
             max_bytes = sources.max_bytes(role)
             video = decode_video(file, request, max_bytes=max_bytes)
             if request.keep_audio:
