@@ -124,7 +124,7 @@ def test_delete_takes_bytes_and_row_of_a_final_job(world: World) -> None:
     path = world.runtime.artifacts.path(
         world.runtime.db.read(
             lambda tx: tx.connection.exec_driver_sql(
-                "SELECT json_extract(result, '$.video.key') FROM jobs"
+                "SELECT json_extract(result, '$.artifacts.video.key') FROM jobs"
             ).scalar()
         )
     )
