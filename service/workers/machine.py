@@ -12,6 +12,7 @@ import imageio_ffmpeg
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.errors import StorageFull, Unavailable
 
+_RUN_SECONDS = 600  # frames are copied: an hour of video takes seconds
 _START_SECONDS = 60  # for `ffmpeg -version`, even from a slow disk
 # Signals from outside ffmpeg: the OOM killer, a file size limit, a host that shuts down. Others may
 # be caused by a broken file.
@@ -78,6 +79,27 @@ def ffmpeg_path() -> str:
     if shutil.which(path) is None:
         raise machine_failure("ffmpeg does not start: it is missing or not executable")
     return path
+
+
+def run_ffmpeg(options: list[str], act: str, code: str, content: bytes = b"") -> None:
+    """Run ffmpeg on files that a worker made itself, with `content` as its standard input.
+
+    Raises AttemptFailed when it could not `act`: machine by a fault of the machine, else internal
+    with this code.
+    """
+    process = subprocess.run(  # noqa: S603
+        [ffmpeg_path(), *"-nostdin -hide_banner -v error -y".split(), *options],
+        input=content,
+        env={},
+        capture_output=True,
+        timeout=_RUN_SECONDS,
+        check=False,
+    )
+    if process.returncode != 0:
+        errors = process.stderr.decode(errors="replace").strip()[-500:]
+        raise_if_machine_fault(process.returncode, errors)
+        message = f"ffmpeg could not {act}: {errors}"
+        raise AttemptFailed(FailureKind.INTERNAL, code, message, of_model=False)
 
 
 def raise_if_machine_fault(code: int, errors: str = "") -> None:

@@ -1,17 +1,14 @@
 """Add sound to a finished MP4, whose video is copied."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
-from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import AUDIO_RATE, Audio
-from service.workers.machine import ffmpeg_path, raise_if_machine_fault
+from service.workers.machine import run_ffmpeg
 from service.workers.stages.encode import timescales
 
-_SECONDS = 600  # AAC encodes two hundred times faster than real time
 _BITS_PER_SECOND = "192k"
 
 
@@ -24,9 +21,8 @@ def add_sound(
     so that players start both at once. Raises AttemptFailed when ffmpeg fails: machine by a fault
     of the machine, else internal.
     """
-    command = [
-        ffmpeg_path(),
-        *"-nostdin -hide_banner -v error -y -protocol_whitelist file,pipe -i".split(),
+    options = [
+        *"-protocol_whitelist file,pipe -i".split(),
         f"file:{video}",
         *f"-f s16le -ar {AUDIO_RATE} -ac {audio.channels} -i pipe:0".split(),
         *f"-map 0:v:0 -map 1:a:0 -c:v copy -c:a aac -b:a {_BITS_PER_SECOND}".split(),
@@ -34,16 +30,4 @@ def add_sound(
         f"comment={json.dumps(provenance)}",
         f"file:{target}",
     ]
-    process = subprocess.run(  # noqa: S603
-        command,
-        input=audio.samples.tobytes(),
-        env={},
-        capture_output=True,
-        timeout=_SECONDS,
-        check=False,
-    )
-    if process.returncode != 0:
-        errors = process.stderr.decode(errors="replace").strip()[-500:]
-        raise_if_machine_fault(process.returncode, errors)
-        message = f"ffmpeg could not add the sound: {errors}"
-        raise AttemptFailed(FailureKind.INTERNAL, "sound_failed", message, of_model=False)
+    run_ffmpeg(options, "add the sound", "sound_failed", audio.samples.tobytes())

@@ -1,19 +1,15 @@
 """Blend the overlap of consecutive segments, and join their files without encoding again."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from service.domain.attempt import AttemptFailed, FailureKind
 from service.workers.adapters.base import Frame, Frames
-from service.workers.machine import ffmpeg_path, raise_if_machine_fault
+from service.workers.machine import run_ffmpeg
 from service.workers.stages.encode import timescales
-
-_SECONDS = 600  # nothing is decoded: an hour of video takes seconds
 
 
 class Seam:
@@ -53,23 +49,15 @@ def join(clips: list[Path], target: Path, fps: int, provenance: dict[str, Any]) 
     """
     order = target.with_suffix(".txt")
     order.write_text("".join(f"file '{clip.name}'\n" for clip in clips))
-    command = [
-        ffmpeg_path(),
-        *"-nostdin -hide_banner -v error -y -protocol_whitelist file -f concat -i".split(),
+    options = [
+        *"-protocol_whitelist file -f concat -i".split(),
         f"file:{order}",
         *f"-map 0:v:0 -c copy -bsf:v {_exact_timestamps(fps)} -movflags +faststart".split(),
         *f"{timescales(fps)} -metadata".split(),
         f"comment={json.dumps(provenance)}",
         f"file:{target}",
     ]
-    process = subprocess.run(  # noqa: S603
-        command, env={}, capture_output=True, timeout=_SECONDS, check=False
-    )
-    if process.returncode != 0:
-        errors = process.stderr.decode(errors="replace").strip()[-500:]
-        raise_if_machine_fault(process.returncode, errors)
-        message = f"ffmpeg could not join the segments: {errors}"
-        raise AttemptFailed(FailureKind.INTERNAL, "join_failed", message, of_model=False)
+    run_ffmpeg(options, "join the segments", "join_failed")
 
 
 def _exact_timestamps(fps: int) -> str:
