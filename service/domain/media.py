@@ -20,7 +20,7 @@ MediaKind = Literal["image", "video"]
 
 @dataclass(frozen=True)
 class MediaRule:
-    """What a field of inputs takes: a file of this kind, for a model with this feature.
+    """A field of inputs takes a file of this kind, for a model with this feature.
 
     The id of an earlier job stands for its `artifact`.
     """

@@ -18,6 +18,7 @@ from service.store import events, jobs
 from service.store.database import Database
 from service.store.tables import EventRow
 from tests import make
+from tests.conftest import connected
 from tests.store.test_locks import in_one_group
 
 
@@ -43,13 +44,12 @@ def test_no_reader_sees_an_id_below_one_that_it_has_seen(db: Database, postgres_
 
     def read() -> list[EventId]:
         seen: list[EventId] = []
-        with sa.create_engine(postgres_url).connect() as connection:
+        with connected(postgres_url) as connection:
             while True:
                 last = done.is_set()
                 behind = seen[-1] if seen else 0
                 statement = sa.select(EventRow.id).order_by(EventRow.id)
                 found = list(connection.execute(statement).scalars())
-                connection.rollback()
                 assert [id_ for id_ in found if id_ <= behind] == seen
                 seen = [EventId(id_) for id_ in found]
                 if last:
