@@ -21,6 +21,7 @@ def upgrade() -> None:
     _make_events()
     _point_deliveries_at_events()
     op.add_column("jobs", sa.Column("kind", sa.String(16), server_default="video", nullable=False))
+    op.add_column("jobs", sa.Column("api", sa.String(40), server_default="rushes", nullable=False))
     for statement in _KINDS[op.get_bind().dialect.name]:
         op.execute(statement)
 

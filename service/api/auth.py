@@ -1,7 +1,8 @@
 """Authentication: API keys, admin keys, the worker token, and the tokens of attempts."""
 
 import hmac
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -24,10 +25,17 @@ class RequestContext:
     runtime: Runtime
     key: Key
     links: SignedLinks
+    secret: str = field(repr=False)
 
     @property
     def scope(self) -> Scope:
         return Scope(self.key.id)
+
+
+def bearer(request: Request) -> str | None:
+    """Return the secret of `Authorization: Bearer …`."""
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None
 
 
 class _Bearer(SecurityBase):
@@ -38,12 +46,31 @@ class _Bearer(SecurityBase):
         self.scheme_name = scheme_name
 
 
-class _ApiKey(_Bearer):
+class ApiKeyAuth(_Bearer):
+    """Dependency of a route that needs an API key; `read_secret` finds its secret in a request."""
+
+    def __init__(
+        self,
+        scheme_name: str,
+        description: str,
+        read_secret: Callable[[Request], str | None] = bearer,
+        usage: str = "Authorization: Bearer <key>",
+    ) -> None:
+        super().__init__(scheme_name, description)
+        self._read_secret = read_secret
+        self._usage = usage
+
     async def __call__(self, request: Request) -> RequestContext:
-        return make_context(request, await _key(request))
+        secret = self._read_secret(request)
+        if secret is None:
+            raise Unauthenticated(f"send your API key as `{self._usage}`")
+        key = await authenticate(runtime_of(request), secret)
+        if key is None:
+            raise Unauthenticated(_UNKNOWN)
+        return make_context(request, key, secret)
 
 
-class _AdminKey(_ApiKey):
+class _AdminKey(ApiKeyAuth):
     async def __call__(self, request: Request) -> RequestContext:
         context = await super().__call__(request)
         if not context.key.admin:
@@ -74,17 +101,12 @@ class _AttemptToken(_Bearer):
 
 _UNKNOWN = "this API key is unknown, or was revoked"
 _KEY_DESCRIPTION = "An API key: `Authorization: Bearer rsh_…`"
-ContextDep = Annotated[RequestContext, Depends(_ApiKey("apiKey", _KEY_DESCRIPTION))]
+ContextDep = Annotated[RequestContext, Depends(ApiKeyAuth("apiKey", _KEY_DESCRIPTION))]
 AdminDep = Annotated[RequestContext, Depends(_AdminKey("apiKey", _KEY_DESCRIPTION))]
 WorkerDep = Annotated[
     Runtime, Depends(_WorkerToken("workerToken", "Authenticates workers when they claim jobs."))
 ]
 AttemptToken = Annotated[str, Depends(_AttemptToken("attemptToken", "Issued with the ticket."))]
-
-
-def bearer(request: Request) -> str | None:
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    return secret.strip() if scheme.lower() == "bearer" and secret.strip() else None
 
 
 def find_cached_key(request: Request) -> Key | None:
@@ -96,27 +118,17 @@ def find_cached_key(request: Request) -> Key | None:
         return None
 
 
-async def recheck_key(request: Request) -> None:
+async def recheck_key(request: Request, context: RequestContext) -> None:
     """Raise Unauthenticated if the key was revoked since the request began."""
-    await _key(request)
-
-
-async def _key(request: Request) -> Key:
-    runtime = runtime_of(request)
-    secret = bearer(request)
-    if secret is None:
-        raise Unauthenticated("send your API key as `Authorization: Bearer <key>`")
-    key = await authenticate(runtime, secret)
-    if key is None:
+    if await authenticate(runtime_of(request), context.secret) is None:
         raise Unauthenticated(_UNKNOWN)
-    return key
 
 
-def make_context(request: Request, key: Key) -> RequestContext:
+def make_context(request: Request, key: Key, secret: str) -> RequestContext:
     """Build the request context. Raises RateLimited where this key sends too many requests."""
     runtime = runtime_of(request)
     runtime.request_limit.spend(key.id)
-    return RequestContext(runtime, key, links(request, runtime))
+    return RequestContext(runtime, key, links(request, runtime), secret)
 
 
 async def authenticate(runtime: Runtime, secret: str) -> Key | None:

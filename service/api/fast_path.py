@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
-from service.api.auth import find_cached_key, make_context
+from service.api.auth import RequestContext, bearer, find_cached_key, make_context
 from service.api.body.parse import ParsedBody
 from service.api.deps import runtime_of
 from service.api.middleware import RequestId
@@ -59,7 +59,7 @@ class FastPath:
             return
 
         async def route() -> Response:
-            return await get_job(job_id, request, make_context(request, key))
+            return await get_job(job_id, request, _context(request, key))
 
         await _respond(route, request, receive, send)
 
@@ -82,7 +82,7 @@ class FastPath:
             return
 
         async def route() -> Response:
-            context = make_context(request, key)
+            context = _context(request, key)
             parsed_body = ParsedBody(params, UploadArea(context.runtime.uploads, key.id))
             prefer, name = _header(headers, b"prefer"), _header(headers, b"idempotency-key")
             return await generate_video(parsed_body, request, context, prefer, name)
@@ -103,6 +103,10 @@ def _plain_key(request: Request) -> Key | None:
     if b"origin" in names or len(set(names)) < len(names):
         return None
     return find_cached_key(request)
+
+
+def _context(request: Request, key: Key) -> RequestContext:
+    return make_context(request, key, bearer(request) or "")
 
 
 def _header(headers: dict[bytes, bytes], name: bytes) -> str | None:
@@ -151,7 +155,7 @@ async def _respond(
             response = await route()
             await response(scope, receive, send)
         except ServiceError as error:  # before anything was sent
-            response = await problems.to_response(request, error)
+            response = problems.to_response(request, error)
             await response(scope, receive, send)
 
     await RequestId(respond)(request.scope, receive, send)

@@ -3,13 +3,13 @@
 import difflib
 import http
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import iter_route_contexts
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
@@ -54,20 +54,58 @@ class ProblemResponse(JSONResponse):
         return text.encode(errors="backslashreplace")
 
 
+RequestError: TypeAlias = ServiceError | RequestValidationError | HTTPException
+
+
 def install(app: FastAPI) -> None:
-    app.add_exception_handler(ServiceError, _on_service_error)
-    app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(HTTPException, _on_http)
+    """Render every error as a problem document, unless its router has `errors_as` of its own."""
+    for kind in (ServiceError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _on_error)
 
 
-async def to_response(request: Request, error: ServiceError | HTTPException) -> "ProblemResponse":
-    """Return the response of the handlers below, for code outside of FastAPI's error handling."""
-    handle = _on_service_error if isinstance(error, ServiceError) else _on_http
-    return await handle(request, error)
+def errors_as(render: Callable[[Problem], Response]) -> type[APIRoute]:
+    """Return the `route_class` of a router whose errors have another shape than problem documents;
+    `render` makes its response of the problem."""
+
+    class Route(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def handle_or_render(request: Request) -> Response:
+                try:
+                    return await handle(request)
+                except (ServiceError, RequestValidationError, HTTPException) as error:
+                    problem, headers = problem_of(request, error)
+                    response = render(problem)
+                    response.headers.update(headers)
+                    return response
+
+            return handle_or_render
+
+    return Route
 
 
-async def _on_service_error(request: Request, error: Exception) -> ProblemResponse:
-    assert isinstance(error, ServiceError)
+def problem_of(request: Request, error: RequestError) -> tuple[Problem, dict[str, str]]:
+    """Return the problem that describes an error, and the headers to send with it."""
+    if isinstance(error, ServiceError):
+        return _of_service_error(request, error)
+    if isinstance(error, RequestValidationError):
+        return _of_invalid(request, error), {}
+    return _of_http(request, error)
+
+
+def to_response(request: Request, error: RequestError) -> ProblemResponse:
+    """Return the problem document of an error."""
+    problem, headers = problem_of(request, error)
+    return _response(problem, headers)
+
+
+async def _on_error(request: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, ServiceError | RequestValidationError | HTTPException)
+    return to_response(request, error)
+
+
+def _of_service_error(request: Request, error: ServiceError) -> tuple[Problem, dict[str, str]]:
     problem: Problem = _problem(
         request,
         next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS),
@@ -83,7 +121,7 @@ async def _on_service_error(request: Request, error: Exception) -> ProblemRespon
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    return _response(problem, headers)
+    return problem, headers
 
 
 def _shortfall(error: errors.BudgetExceeded) -> Shortfall:
@@ -95,17 +133,15 @@ def _shortfall(error: errors.BudgetExceeded) -> Shortfall:
     )
 
 
-async def _on_invalid(request: Request, error: Exception) -> ProblemResponse:
-    assert isinstance(error, RequestValidationError)
+def _of_invalid(request: Request, error: RequestValidationError) -> Problem:
     # A body can have tens of thousands of errors; listing them all would take seconds.
     fields = [_field_error(e) for e in error.errors()[:_MAX_ERRORS]]
     if any(field.code in ("json_invalid", "not_utf8") for field in fields):
-        return _response(_problem(request, 400, "invalid_json", fields[0].detail, fields))
+        return _problem(request, 400, "invalid_json", fields[0].detail, fields)
     if any(field.code == "form_invalid" for field in fields):
-        detail = fields[0].detail
-        return _response(_problem(request, 400, code="invalid_form", detail=detail, fields=fields))
+        return _problem(request, 400, "invalid_form", fields[0].detail, fields)
     detail = "; ".join(field.detail for field in fields[:5])
-    return _response(_problem(request, 422, "invalid_request", detail, fields))
+    return _problem(request, 422, "invalid_request", detail, fields)
 
 
 _NOT_JSON = "the body is not valid JSON"
@@ -122,8 +158,7 @@ _HTTP_PROBLEMS: dict[int, tuple[str, str | None]] = {
 }
 
 
-async def _on_http(request: Request, error: Exception) -> ProblemResponse:
-    assert isinstance(error, HTTPException)
+def _of_http(request: Request, error: HTTPException) -> tuple[Problem, dict[str, str]]:
     code, text = _HTTP_PROBLEMS.get(error.status_code, ("http_error", None))
     if isinstance(error.__cause__, UnicodeDecodeError):
         text = _NOT_UTF8
@@ -131,7 +166,7 @@ async def _on_http(request: Request, error: Exception) -> ProblemResponse:
     headers = dict(error.headers or {})
     if error.status_code == 405:
         headers["Allow"] = _allowed(request)
-    return _response(_problem(request, error.status_code, code, detail), headers)
+    return _problem(request, error.status_code, code, detail), headers
 
 
 def _allowed(request: Request) -> str:

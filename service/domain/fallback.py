@@ -1,4 +1,4 @@
-"""Fallback models of a job, and records of the models that gave it up."""
+"""Records of the models that gave a job up."""
 
 from typing import Any
 
@@ -17,21 +17,6 @@ _RESOLVED = (
     "guidance_scale",
     "strength",
 )
-
-
-class Fallback(BaseModel):
-    """Another model that may take a job over, with the request as it was resolved for it.
-
-    `expected_ms` is its expected duration; the rest is the rate of the GPU that it tries first.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    request: VideoRequest
-    expected_ms: int
-    rate_source: str | None = None
-    rate_gpu: str | None = None
-    usd_per_second: float | None = None
 
 
 class Change(BaseModel):

@@ -7,12 +7,14 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from service.domain.artifact import artifact_prefix
 from service.domain.attempt import FailureKind, Stage, VideoFacts
-from service.domain.fallback import Fallback, FallbackRecord
+from service.domain.fallback import FallbackRecord
 from service.domain.ids import JobId, KeyId
+from service.domain.model_choice import ModelChoice
 from service.domain.models.tuning import Profile
 from service.domain.request import VideoRequest
 
 Priority = Literal["low", "normal", "high"]
+OWN_API = "rushes"  # the one under service/api/routes
 RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}  # the lowest is claimed first
 
 
@@ -84,7 +86,7 @@ class Job(BaseModel):
     request: VideoRequest  # as resolved for its present model
     metadata: dict[str, str]
     profile: Profile = Profile.FULL
-    fallbacks: tuple[Fallback, ...] = ()  # models that may take over, in order
+    fallbacks: tuple[ModelChoice, ...] = ()  # models that may take over, in order
     fell_back: tuple[FallbackRecord, ...] = ()  # models that gave it up, in order
 
     stage: Stage | None = None
@@ -120,6 +122,7 @@ class Job(BaseModel):
 
     webhook_url: str | None = None
     webhook_events: list[str] | None = None
+    api: str = OWN_API  # whose shape its webhooks have
     api_url: str | None = None  # through which the service was reached at submit
     expected_ms: int = 0  # expected duration of the generation
     retry_of: JobId | None = None

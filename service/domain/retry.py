@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from service.domain.attempt import Failure, FailureKind
-from service.domain.fallback import Fallback, FallbackRecord, changes
+from service.domain.fallback import FallbackRecord, changes
 from service.domain.job import Job
+from service.domain.model_choice import ModelChoice
 from service.domain.models.tuning import Profile
 from service.domain.request import VideoRequest
 
@@ -117,7 +118,7 @@ def _smaller(job: Job, failure: Failure, now: datetime) -> Job:
 
 
 def _with_next_model(
-    job: Job, failure: Failure, now: datetime, fallback: Fallback, *rest: Fallback
+    job: Job, failure: Failure, now: datetime, fallback: ModelChoice, *rest: ModelChoice
 ) -> Job:
     """Switch to a fallback, with new attempts and a new start deadline."""
     wait = job.start_timeout_seconds

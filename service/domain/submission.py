@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from service.domain import ids
-from service.domain.fallback import Fallback
 from service.domain.ids import JobId, KeyId
-from service.domain.job import Job, JobState, Priority
+from service.domain.job import OWN_API, Job, JobState, Priority
+from service.domain.model_choice import ModelChoice
 from service.domain.price import Rate
 from service.domain.request import VideoRequest
 from service.domain.retry import MAX_ATTEMPTS
@@ -32,9 +32,10 @@ class Submission:
     metadata: dict[str, str] = field(default_factory=dict)
     estimated_usd: float = 0.0
     rate: Rate | None = None
-    fallbacks: tuple[Fallback, ...] = ()
+    fallbacks: tuple[ModelChoice, ...] = ()
     webhook_url: str | None = None
     webhook_events: list[str] | None = None
+    api: str = OWN_API
     api_url: str | None = None
     expected_duration: timedelta = timedelta(0)
     retry_of: JobId | None = None
@@ -70,6 +71,7 @@ def new_job(submission: Submission, now: datetime) -> Job:
         usd_per_second=None if rate is None else rate.usd_per_second,
         webhook_url=submission.webhook_url,
         webhook_events=submission.webhook_events,
+        api=submission.api,
         api_url=submission.api_url,
         expected_ms=round(submission.expected_duration.total_seconds() * 1000),
         retry_of=submission.retry_of,

@@ -18,24 +18,28 @@ class StoredInput:
     key: str
 
 
-Origin = Path | StoredInput  # an uploaded file, or stored bytes to copy
+@dataclass(frozen=True)
+class Input:
+    """An input image or video, and its bytes: an uploaded file, or stored ones to copy.
+
+    Those of a URL are fetched later, by the worker.
+    """
+
+    ref: MediaRef
+    bytes_at: Path | StoredInput | None = None
 
 
-def store_inputs(
-    artifacts: ArtifactStore,
-    job_id: JobId,
-    media: Mapping[Role, MediaRef],
-    origins: Mapping[Role, Origin],
-) -> None:
+def store_inputs(artifacts: ArtifactStore, job_id: JobId, inputs: Mapping[Role, Input]) -> None:
     """Store a job's inputs durably. Raises RequestRefused if bytes to copy no longer exist, and the
     store's errors; then nothing is kept."""
     try:
-        for role, origin in origins.items():
+        for role, each in inputs.items():
             key = input_key(job_id, role)
-            if isinstance(origin, Path):
-                artifacts.put(key, origin, media[role].media_type or "application/octet-stream")
-            elif not artifacts.copy(origin.key, key):
-                raise _source_deleted(role, media[role])
+            if isinstance(each.bytes_at, Path):
+                media_type = each.ref.media_type or "application/octet-stream"
+                artifacts.put(key, each.bytes_at, media_type)
+            elif each.bytes_at is not None and not artifacts.copy(each.bytes_at.key, key):
+                raise _source_deleted(role, each.ref)
     except BaseException:
         delete_inputs(artifacts, job_id)
         raise

@@ -42,6 +42,7 @@ def to_row(job: Job) -> dict[str, Any]:
         "usd_per_second": job.usd_per_second,
         "webhook_url": job.webhook_url,
         "webhook_events": job.webhook_events,
+        "api": job.api,
         "api_url": job.api_url,
         "expected_ms": job.expected_ms,
         "retry_of": job.retry_of,

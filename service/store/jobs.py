@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from service.domain import topics
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobFilter, JobState, left_ms
+from service.domain.key import Scope
 from service.domain.queue_order import Waiting
 from service.store import deliveries, events, labels
 from service.store.job_rows import job_table, to_job, to_row
@@ -71,15 +72,15 @@ def get_all(tx: Transaction, ids: Sequence[JobId]) -> dict[JobId, Job]:
 
 def page(
     tx: Transaction,
-    key_id: KeyId,
+    scope: Scope,
     *,
     size: int,
     after: JobId | None = None,
     newest_first: bool = True,
     filters: JobFilter,
 ) -> list[Job]:
-    """List a key's jobs in order of creation, starting after `after`."""
-    table, job_id, conditions = labels.source(key_id, list(filters.metadata.items()))
+    """List the jobs of `scope` in order of creation, starting after `after`."""
+    table, job_id, conditions = labels.source(scope, list(filters.metadata.items()))
     if after is not None:
         conditions.append(job_id < after if newest_first else job_id > after)
     if filters.ids:

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from service.domain.ids import KeyId
 from service.domain.job import Job
+from service.domain.key import Scope
 from service.store.job_rows import job_table
 from service.store.tables import LabelRow
 from service.store.transaction import Transaction
@@ -35,29 +35,33 @@ class Source(NamedTuple):
     conditions: list[sa.ColumnElement[bool]]
 
 
-def source(key_id: KeyId, labels: Sequence[tuple[str, str]]) -> Source:
-    """Select a key's jobs that have all these labels, by the index of the first of them.
+def source(scope: Scope, labels: Sequence[tuple[str, str]]) -> Source:
+    """Select the jobs of `scope` that have all these labels, by the index of the first of them.
 
     The key is compared in the labels table alone: comparing the jobs' column too would make the
     planner read the jobs' indexes and sort all their rows.
     """
     if not labels:
-        return Source(job_table, job_table.c.id, [job_table.c.key_id == key_id])
+        return Source(job_table, job_table.c.id, _in_scope(job_table, scope))
     (first, *rest), more_labels = labels, label_table.alias()
     join = label_table.join(job_table, job_table.c.id == label_table.c.job_id)
     job_id = label_table.c.job_id
     conditions = [
-        sa.exists().where(*_is_label(more_labels, key_id, label), more_labels.c.job_id == job_id)
+        sa.exists().where(*_is_label(more_labels, scope, label), more_labels.c.job_id == job_id)
         for label in rest
     ]
-    return Source(join, job_id, [*_is_label(label_table, key_id, first), *conditions])
+    return Source(join, job_id, [*_is_label(label_table, scope, first), *conditions])
+
+
+def _in_scope(table: sa.FromClause, scope: Scope) -> list[sa.ColumnElement[bool]]:
+    return [] if scope.key_id is None else [table.c.key_id == scope.key_id]
 
 
 def _is_label(
-    table: sa.FromClause, key_id: KeyId, label: tuple[str, str]
+    table: sa.FromClause, scope: Scope, label: tuple[str, str]
 ) -> list[sa.ColumnElement[bool]]:
     name, text = label
-    return [table.c.key_id == key_id, table.c.name == name, table.c.text == text]
+    return [*_in_scope(table, scope), table.c.name == name, table.c.text == text]
 
 
 def _rows(job: Job) -> list[dict[str, str]]:

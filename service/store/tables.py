@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
 from service.domain.attempt import FailureKind, Stage
-from service.domain.job import ACTIVE, FINAL, JobState
+from service.domain.job import ACTIVE, FINAL, OWN_API, JobState
 from service.domain.models.tuning import Profile
 from service.domain.webhook import DeliveryState
 from service.store.columns import Id, Instant, Json, str_enum
@@ -136,6 +136,7 @@ class JobRow(SQLModel, table=True):
 
     webhook_url: str | None = Field(default=None, max_length=2048)
     webhook_events: list[str] | None = Field(default=None, sa_type=Json)
+    api: str = Field(default=OWN_API, max_length=40, sa_column_kwargs={"server_default": OWN_API})
     api_url: str | None = Field(default=None, max_length=300)
     expected_ms: int = Field(default=0, sa_type=sa.BigInteger)
     folder_salt: str | None = Field(default=None, max_length=16)

@@ -1,11 +1,11 @@
 """One try at a delivery: lease it, send it, record the outcome."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from service.domain.job import Job
+from service.domain.job import OWN_API, Job
 from service.domain.ports import Clock
 from service.domain.webhook import Delivery, DeliveryId, DeliveryState, Endpoint, Secrets, Try
 from service.egress.client import Answer, Egress, TargetFailed, TargetRefused
@@ -41,7 +41,7 @@ class Sender:
 
     db: Database
     egress: Egress
-    render: Render
+    renders: Mapping[str, Render]  # by the API that a job came through
     clock: Clock
     timeout: timedelta = TIMEOUT
 
@@ -66,9 +66,15 @@ class Sender:
             return None
         body = delivery.body
         if body is None:
-            body = self.render(delivery, _job_then(tx, delivery))
+            body = self._render(delivery, _job_then(tx, delivery))
             deliveries.set_body(tx, delivery, body)
         return _Leased(delivery, body, _secrets(tx, delivery))
+
+    def _render(self, delivery: Delivery, job: Job | None) -> bytes:
+        """Render in the shape of the API through which the URL was given."""
+        api = OWN_API if job is None or delivery.endpoint_id is not None else job.api
+        render = self.renders.get(api) or self.renders[OWN_API]
+        return render(delivery, job)
 
     def _try(self, lease: _Leased) -> tuple[Try, Answer | None]:
         """Sign and send. The clock is read for each try, as receivers check the signature's age."""

@@ -10,6 +10,7 @@ from service.api.webhook_body import WebhookBodies
 from service.domain import ids, topics
 from service.domain.clock import ServiceClock
 from service.domain.errors import Unavailable
+from service.domain.job import OWN_API
 from service.domain.ports import Offsite
 from service.domain.topics import Topic
 from service.egress.client import Egress
@@ -41,6 +42,8 @@ from service.wiring import secrets as wiring_secrets
 from service.wiring.workers import build_workers
 
 _TICK_SECONDS = 1.0
+# By the API that a job came through.
+WEBHOOK_BODIES = {OWN_API: WebhookBodies}
 
 
 @contextmanager
@@ -122,8 +125,11 @@ def build_uploads(settings: Settings) -> Uploads:
 
 
 def _build_courier(runtime: Runtime, webhooks_due: Event) -> Courier:
-    bodies = WebhookBodies(runtime.link_secret, runtime.public_url)
-    sender = Sender(runtime.db, Egress(runtime.egress_rules), bodies.render, runtime.clock)
+    renders = {
+        api: bodies(runtime.link_secret, runtime.public_url).render
+        for api, bodies in WEBHOOK_BODIES.items()
+    }
+    sender = Sender(runtime.db, Egress(runtime.egress_rules), renders, runtime.clock)
     return Courier(runtime.db, sender, runtime.clock, webhooks_due)
 
 

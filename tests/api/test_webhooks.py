@@ -28,21 +28,13 @@ def open_world(settings: Settings) -> Iterator[World]:
         yield World(client)
 
 
-def received(receiver: Receiver, count: int) -> list[dict]:
-    deadline = time.monotonic() + 60
-    while len(found := receiver.got("ok")) < count:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.02)
-    return found
-
-
 def test_a_finished_job_is_told_by_a_signed_post(open_world: World, receiver: Receiver) -> None:
     job = open_world.submit(webhook_url=receiver.url("ok"), metadata={"scene": "12"})
     secret = open_world.client.get("/v1/webhook-secret").json()["secret"]
 
     open_world.finish()
 
-    (got,) = received(receiver, 1)
+    (got,) = receiver.wait("ok", 1)
     body = Webhook(secret).verify(body_of(got), got["headers"])
     assert body["type"] == "job.succeeded"
     assert body["data"]["metadata"] == {"scene": "12"}
@@ -58,10 +50,10 @@ def test_an_endpoint_hears_what_it_asked_for_of_every_job(
     made = open_world.client.post("/v1/webhook-endpoints", json=ask).json()
     open_world.submit()
     ticket, begun = open_world.begin()
-    received(receiver, 1)
+    receiver.wait("ok", 1)
     progress = {"stage": "generate", "fraction": 0.5}
     open_world.report(ticket, "progress", fence=begun["fence"], progress=progress)
-    received(receiver, 2)
+    receiver.wait("ok", 2)
 
     kinds = []
     for got in receiver.got("ok"):
@@ -76,7 +68,7 @@ def test_the_log_shows_each_try_and_a_replay_sends_the_same(
     made = open_world.client.post("/v1/webhook-endpoints", json={"url": receiver.url("ok")}).json()
     sent = open_world.client.post(f"/v1/webhook-endpoints/{made['endpoint']['id']}/test")
     assert (sent.status_code, sent.json()["event"]) == (202, "webhook.test")
-    received(receiver, 1)
+    receiver.wait("ok", 1)
 
     path = f"/v1/webhook-deliveries/{sent.json()['id']}"
     deadline = time.monotonic() + 60
@@ -86,7 +78,7 @@ def test_the_log_shows_each_try_and_a_replay_sends_the_same(
     assert shown["attempts"] == 1
 
     assert open_world.client.post(f"{path}/replay").status_code == 202
-    first, again = received(receiver, 2)
+    first, again = receiver.wait("ok", 2)
     assert first["headers"]["webhook-id"] == again["headers"]["webhook-id"] == shown["id"]
     assert first["body"] == again["body"]
 
@@ -196,5 +188,5 @@ def test_the_snapshot_of_a_delivery_is_of_its_moment(open_world: World, receiver
 
     open_world.finish()
 
-    states = {json.loads(body_of(got))["data"]["status"] for got in received(receiver, 2)}
+    states = {json.loads(body_of(got))["data"]["status"] for got in receiver.wait("ok", 2)}
     assert states == {"running", "succeeded"}

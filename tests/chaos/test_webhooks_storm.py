@@ -16,6 +16,7 @@ from standardwebhooks import Webhook
 
 from service.api.webhook_body import WebhookBodies
 from service.domain.ids import KeyId
+from service.domain.job import OWN_API
 from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.webhook import Delivery, DeliveryFilter, DeliveryState
@@ -265,7 +266,8 @@ def test_nothing_is_sent_to_a_refused_address(
         answers[f"c{number}.example.com"] = [[address, PUBLIC], [address]]
     names, dialer = Names(answers), Dialer()
     egress = Egress(Rules(), resolve=names, connect=dialer, ssl_context=TRUSTS_NOBODY)
-    sender = Sender(db, egress, WebhookBodies(b"secret", "https://video.example.com").render, clock)
+    bodies = WebhookBodies(b"secret", "https://video.example.com")
+    sender = Sender(db, egress, {OWN_API: bodies.render}, clock)
     literal = [f"[{address}]" if ":" in address else address for address in NOT_PUBLIC]
     hosts = [*answers, *(host for host in literal if "%" not in host)]
     for host in hosts:

@@ -76,7 +76,7 @@ PLANTS = [
         "service/store/keys.py",
         "from service.lifecycle import admit",
     ),
-    Plant("Domain is pure", "service/domain/price.py", "import sqlalchemy"),
+    Plant("Domain is pure", "service/domain/key.py", "import sqlalchemy"),
     Plant("What bytes are is told without decoding them", "service/media/sniff.py", "import numpy"),
     Plant(
         "Workers know neither the database nor who sent them",

@@ -231,7 +231,9 @@ class Books(RuleBasedStateMachine):
         return self.db.read(lambda tx: keys.balance(tx, owner, month))
 
     def page(self, owner: KeyId) -> list[Job]:
-        found: list[Job] = self.db.read(lambda tx: jobs.page(tx, owner, size=100, filters=EVERY))
+        found: list[Job] = self.db.read(
+            lambda tx: jobs.page(tx, Scope(owner), size=100, filters=EVERY)
+        )
         return found
 
     def teardown(self) -> None:

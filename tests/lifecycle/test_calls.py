@@ -13,11 +13,11 @@ from service.domain.artifact import BEGUN_SIGN, lone_prefix
 from service.domain.attempt import Failure, FailureKind, Outcome, Ticket
 from service.domain.call import CallEnd, CallStatus
 from service.domain.errors import Lost, Unavailable
-from service.domain.fallback import Fallback
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobState
 from service.domain.key import Scope
 from service.domain.limits import Limits
+from service.domain.model_choice import ModelChoice
 from service.domain.models.catalog import SLATE
 from service.domain.models.tuning import Profile
 from service.domain.retry import MAX_LAPSED
@@ -874,7 +874,7 @@ def test_a_call_that_gets_no_gpu_in_time_is_ended_and_the_next_model_is_called(
     db: Database, key_id: KeyId, calls: Calls, modal: Played, clock: make.FakeClock
 ) -> None:
     calls.cards["second"] = SLATE.model_copy(update={"name": "second"})
-    other = Fallback(request=make.request(model="second"), expected_ms=1)
+    other = ModelChoice(request=make.request(model="second"), expected_ms=1)
     job = send(db, key_id, clock, start_timeout=timedelta(seconds=60), fallbacks=(other,))
     calls.tick(clock())
     (first,), starting = modal.sent, now_of(db, job)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from service.domain.attempt import FailureKind
 from service.domain.ids import KeyId
 from service.domain.job import JobFilter, JobState
+from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.price import Charge
 from service.domain.queue_order import in_turn
@@ -125,4 +126,4 @@ def test_what_is_active_is_counted_right(db: Database, key_id: KeyId, state: Job
 
     assert make.claim(db, NOW, max_active=1) is not None
     running = JobFilter(states=(JobState.STARTING,))
-    assert len(db.read(lambda tx: jobs.page(tx, key_id, size=9, filters=running))) == 1
+    assert len(db.read(lambda tx: jobs.page(tx, Scope(key_id), size=9, filters=running))) == 1

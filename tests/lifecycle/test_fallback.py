@@ -10,11 +10,12 @@ import pytest
 from service.artifacts.files import Files
 from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import Lost
-from service.domain.fallback import Change, Fallback
+from service.domain.fallback import Change
 from service.domain.ids import KeyId
 from service.domain.job import Job, JobState
 from service.domain.key import Scope
 from service.domain.limits import Limits
+from service.domain.model_choice import ModelChoice
 from service.domain.models.tuning import Profile
 from service.domain.retry import MAX_ATTEMPTS, MAX_LAPSED
 from service.lifecycle import report
@@ -34,8 +35,8 @@ def rescuer(db: Database, tmp_path: Path) -> Rescuer:
     return Rescuer(db, Files(tmp_path / "artifacts"), make.TERMS, make.PULLED)
 
 
-def fallback(model: str, **changes: Any) -> Fallback:
-    return Fallback(request=make.request(model=model, **changes), expected_ms=4000)
+def fallback(model: str, **changes: Any) -> ModelChoice:
+    return ModelChoice(request=make.request(model=model, **changes), expected_ms=4000)
 
 
 def send(db: Database, key_id: KeyId, *, models: tuple[str, ...] = MODELS, **changes: Any) -> Job:

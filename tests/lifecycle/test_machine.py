@@ -24,11 +24,12 @@ from hypothesis.stateful import (
 from service.artifacts.files import Files
 from service.domain.attempt import Failure, FailureKind, Progress
 from service.domain.errors import Lost, RequestRefused
-from service.domain.fallback import Fallback, FallbackRecord
+from service.domain.fallback import FallbackRecord
 from service.domain.ids import KeyId
 from service.domain.job import ACTIVE, MOVES, Job, JobFilter, JobState
 from service.domain.key import Scope
 from service.domain.limits import Limits
+from service.domain.model_choice import ModelChoice
 from service.domain.retry import MAX_LAPSED
 from service.domain.submission import Idempotency
 from service.domain.webhook import DeliveryFilter
@@ -71,6 +72,7 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def first_key(self) -> None:
         self.key_id: KeyId = make.key(self.db)[0]
+        self.scope = Scope(self.key_id)
 
     @rule(
         priority=st.sampled_from(["low", "normal", "high"]),
@@ -88,7 +90,7 @@ class Machine(RuleBasedStateMachine):
             webhook_url="https://hooks.example.com/",
             start_timeout=timedelta(seconds=90) if priority == "low" else None,
             fallbacks=tuple(
-                Fallback(request=make.request(model=other), expected_ms=1) for other in others
+                ModelChoice(request=make.request(model=other), expected_ms=1) for other in others
             ),
         )
         accepted = make.do(self.db, lambda tx: submit(tx, asked, Limits(), self.clock()))
@@ -221,7 +223,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 5))
     def cancel(self, number: int) -> None:
-        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, filters=JobFilter()))
+        page = self.db.read(
+            lambda tx: jobs.page(tx, Scope(self.key_id), size=100, filters=JobFilter())
+        )
         if page:
             job = page[number % len(page)]
             make.do(
@@ -237,7 +241,9 @@ class Machine(RuleBasedStateMachine):
     def every_move_was_legal_and_final_is_final(self) -> None:
         if not hasattr(self, "key_id"):
             return
-        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, filters=JobFilter()))
+        page = self.db.read(
+            lambda tx: jobs.page(tx, Scope(self.key_id), size=100, filters=JobFilter())
+        )
         for job in page:
             before = self.seen.get(job.id, JobState.QUEUED)
             # Between two looks a job may have made several moves, but none out of a final state.
@@ -252,7 +258,9 @@ class Machine(RuleBasedStateMachine):
     def what_is_kept_of_each_key_is_counted_right(self) -> None:
         if not hasattr(self, "key_id"):
             return
-        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, filters=JobFilter()))
+        page = self.db.read(
+            lambda tx: jobs.page(tx, Scope(self.key_id), size=100, filters=JobFilter())
+        )
         states = Counter(job.state for job in page)
         counted = "SELECT queued, active FROM keys"
         kept = self.db.read(lambda tx: tx.connection.exec_driver_sql(counted).one())
@@ -265,7 +273,9 @@ class Machine(RuleBasedStateMachine):
     def every_end_is_owed_once_and_no_other(self) -> None:
         if not hasattr(self, "key_id"):
             return
-        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, filters=JobFilter()))
+        page = self.db.read(
+            lambda tx: jobs.page(tx, Scope(self.key_id), size=100, filters=JobFilter())
+        )
         every = DeliveryFilter()
         owed = self.db.read(lambda tx: deliveries.page(tx, self.key_id, size=500, filters=every))
         ended = {(job.id, f"job.{job.state}") for job in page if job.state.final}
@@ -275,7 +285,9 @@ class Machine(RuleBasedStateMachine):
     def no_job_has_two_open_attempts_and_only_an_active_one_has_one(self) -> None:
         if not hasattr(self, "key_id"):
             return
-        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, filters=JobFilter()))
+        page = self.db.read(
+            lambda tx: jobs.page(tx, Scope(self.key_id), size=100, filters=JobFilter())
+        )
         opened = "SELECT job_id FROM attempts WHERE ended_at IS NULL"
         found = self.db.read(lambda tx: tx.connection.exec_driver_sql(opened).scalars().all())
         assert sorted(found) == sorted(job.id for job in page if job.state in ACTIVE)
@@ -284,7 +296,9 @@ class Machine(RuleBasedStateMachine):
     def starts_that_nobody_began_are_bounded(self) -> None:
         if not hasattr(self, "key_id"):
             return
-        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, filters=JobFilter()))
+        page = self.db.read(
+            lambda tx: jobs.page(tx, Scope(self.key_id), size=100, filters=JobFilter())
+        )
         lapsed = "SELECT job_id, model FROM attempts WHERE outcome = 'lapsed'"
         found = self.db.read(lambda tx: tx.connection.exec_driver_sql(lapsed).all())
         counts = Counter((job_id, model) for job_id, model in found)
@@ -300,7 +314,9 @@ class Machine(RuleBasedStateMachine):
     def models_take_over_in_their_order_and_once(self) -> None:
         if not hasattr(self, "key_id"):
             return
-        page = self.db.read(lambda tx: jobs.page(tx, self.key_id, size=100, filters=JobFilter()))
+        page = self.db.read(
+            lambda tx: jobs.page(tx, Scope(self.key_id), size=100, filters=JobFilter())
+        )
         for job in page:
             turns = [*(left.model for left in job.fell_back), job.request.model]
             assert turns == sorted(turns, key=MODELS.index)

@@ -124,7 +124,7 @@ def test_a_database_of_the_first_release_goes_on_with_all_its_rows(url: str) -> 
     db = Database(url, lambda topics: None)
     try:
         key_id = KeyId(written.key_id)
-        found = db.read(lambda tx: jobs.page(tx, key_id, size=100, filters=JobFilter()))
+        found = db.read(lambda tx: jobs.page(tx, Scope(key_id), size=100, filters=JobFilter()))
         assert {job.id: job.state for job in found} == written.states
         assert db.read(keys.count_queued) == 1
         attempts = "SELECT count(*) FROM attempts"
@@ -165,7 +165,7 @@ def test_a_database_of_the_second_release_knows_what_its_jobs_took(url: str) -> 
             Total("2026-11-24", jobs=1, gpu_ms=0, microusd=0),
         ]
         # And at their end the open ones give back what they have reserved.
-        for job in db.read(lambda tx: jobs.page(tx, key_id, size=9, filters=JobFilter())):
+        for job in db.read(lambda tx: jobs.page(tx, Scope(key_id), size=9, filters=JobFilter())):
             if not job.state.final:
                 make.do(db, lambda tx, job=job: moves.cancel(tx, job, charge=Charge(make.START)))
         assert db.read(lambda tx: keys.balance(tx, key_id, month)).reserved == 0
@@ -182,7 +182,7 @@ def test_a_database_of_the_third_release_goes_on_with_the_one_model_of_each_job(
     command.check(alembic_config(url))
     db = Database(url, lambda topics: None)
     try:
-        found = db.read(lambda tx: jobs.page(tx, key_id, size=9, filters=JobFilter()))
+        found = db.read(lambda tx: jobs.page(tx, Scope(key_id), size=9, filters=JobFilter()))
         assert {(job.profile, job.fallbacks, job.fell_back) for job in found} == {
             (Profile.FULL, (), ())
         }
@@ -204,7 +204,7 @@ def test_a_job_of_the_fourth_release_that_runs_is_as_far_as_was_shown(url: str) 
     command.check(alembic_config(url))
     db = Database(url, lambda topics: None)
     try:
-        found = db.read(lambda tx: jobs.page(tx, key_id, size=9, filters=JobFilter()))
+        found = db.read(lambda tx: jobs.page(tx, Scope(key_id), size=9, filters=JobFilter()))
         shown = {job.state: (job.progress, job.attempt_progress) for job in found}
         assert shown[JobState.RUNNING] == (0.5, 0.5)
         assert shown[JobState.QUEUED] == (0.0, 0.0)
@@ -224,7 +224,7 @@ def test_an_attempt_of_the_fifth_release_that_runs_keeps_the_folder_of_its_bytes
     command.check(alembic_config(url))
     db = Database(url, lambda topics: None)
     try:
-        found = db.read(lambda tx: jobs.page(tx, key_id, size=9, filters=JobFilter()))
+        found = db.read(lambda tx: jobs.page(tx, Scope(key_id), size=9, filters=JobFilter()))
         running = next(job for job in found if job.state is JobState.RUNNING)
         assert running.artifact_prefix == f"jobs/{running.id}/{running.fence}"
     finally:
@@ -240,7 +240,7 @@ def test_a_database_of_the_fifth_release_takes_in_faults_of_machines(url: str) -
     command.check(alembic_config(url))
     db = Database(url, lambda topics: None)
     try:
-        found = db.read(lambda tx: jobs.page(tx, key_id, size=9, filters=JobFilter()))
+        found = db.read(lambda tx: jobs.page(tx, Scope(key_id), size=9, filters=JobFilter()))
         running = next(job for job in found if job.state is JobState.RUNNING)
         fault = Failure(kind=FailureKind.MACHINE, code="machine_fault", message="disk full")
         settled = make.do(db, lambda tx: settle(tx, running, fault, make.TERMS, make.START))
@@ -267,10 +267,10 @@ def test_jobs_of_the_fifth_release_are_found_by_their_labels(url: str) -> None:
     db = Database(url, lambda topics: None)
     try:
         wanted = JobFilter(metadata={"scene": "12", "take": 'ä " b'})
-        found = db.read(lambda tx: jobs.page(tx, key_id, size=9, filters=wanted))
+        found = db.read(lambda tx: jobs.page(tx, Scope(key_id), size=9, filters=wanted))
         assert [job.state for job in found] == [JobState.QUEUED]
         other = JobFilter(metadata={"scene": "13"})
-        assert db.read(lambda tx: jobs.page(tx, key_id, size=9, filters=other)) == []
+        assert db.read(lambda tx: jobs.page(tx, Scope(key_id), size=9, filters=other)) == []
     finally:
         db.close()
 

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from service.domain.attempt import Failure, FailureKind, Progress, Stage
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobFilter, JobState
+from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.price import Charge
 from service.lifecycle.settle import give_back
@@ -163,7 +164,7 @@ def test_a_pages_conditions_hold_together(db: Database, key_id: KeyId) -> None:
         return [
             job.id
             for job in db.read(
-                lambda tx: jobs.page(tx, key_id, size=2, filters=wanted, **more)  # type: ignore[arg-type]
+                lambda tx: jobs.page(tx, Scope(key_id), size=2, filters=wanted, **more)  # type: ignore[arg-type]
             )
         ]
 
@@ -179,7 +180,7 @@ def test_a_page_of_several_states_is_one_order(db: Database, key_id: KeyId) -> N
     wanted = JobFilter(states=(JobState.QUEUED, JobState.CANCELED, JobState.FAILED))
 
     def page(**more: object) -> list[str]:
-        read = partial(jobs.page, key_id=key_id, size=3, filters=wanted, **more)  # type: ignore[arg-type]
+        read = partial(jobs.page, scope=Scope(key_id), size=3, filters=wanted, **more)  # type: ignore[arg-type]
         return [job.id for job in db.read(read)]
 
     assert page() == [job.id for job in made[:2:-1]]
@@ -193,7 +194,10 @@ def test_a_label_is_found_until_its_job_is_deleted(db: Database, key_id: KeyId) 
 
     def page(**labels: str) -> list[str]:
         wanted = JobFilter(metadata=labels)
-        return [job.id for job in db.read(lambda tx: jobs.page(tx, key_id, size=9, filters=wanted))]
+        return [
+            job.id
+            for job in db.read(lambda tx: jobs.page(tx, Scope(key_id), size=9, filters=wanted))
+        ]
 
     assert page(a="1") == [one.id, both.id]
     assert page(a="1", b="2") == [both.id]
@@ -238,7 +242,7 @@ def test_every_filter_reads_an_index_in_order(
     def pages(tx: Transaction) -> None:
         sa.event.listen(tx.connection, "before_cursor_execute", explain)
         for after in (None, JobId("job_z")):
-            jobs.page(tx, key_id, size=3, after=after, filters=wanted)
+            jobs.page(tx, Scope(key_id), size=3, after=after, filters=wanted)
         sa.event.remove(tx.connection, "before_cursor_execute", explain)
 
     db.read(pages)

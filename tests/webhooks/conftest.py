@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from service.api.webhook_body import WebhookBodies
+from service.domain.job import OWN_API
 from service.egress.client import Egress, Rules
 from service.store.database import Database
 from service.webhooks.deliver import Sender
@@ -27,4 +28,4 @@ def _forgotten(receiver: Receiver) -> None:
 def sender(db: Database, clock: FakeClock) -> Sender:
     bodies = WebhookBodies(b"secret", "https://video.example.com")
     egress = Egress(Rules(allow_loopback=True))
-    return Sender(db, egress, bodies.render, clock, timeout=timedelta(seconds=2))
+    return Sender(db, egress, {OWN_API: bodies.render}, clock, timeout=timedelta(seconds=2))

@@ -38,6 +38,14 @@ class Receiver:
         lines = [json.loads(line) for line in self.log.read_text().splitlines()]
         return [one for one in lines if behaviour is None or one["path"] == f"/{behaviour}"]
 
+    def wait(self, behaviour: str, count: int = 1, seconds: float = 60) -> list[dict[str, Any]]:
+        """The requests to one path once there are that many."""
+        deadline = time.monotonic() + seconds
+        while len(found := self.got(behaviour)) < count:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.02)
+        return found
+
 
 @contextmanager
 def receiving(log: Path, port: int = 0) -> Iterator[Receiver]:

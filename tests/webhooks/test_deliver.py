@@ -11,7 +11,7 @@ from service.domain.attempt import Progress
 from service.domain.errors import Conflict, NotFound
 from service.domain.event import DEFAULT_EVENTS
 from service.domain.ids import KeyId
-from service.domain.job import Job
+from service.domain.job import OWN_API, Job
 from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.webhook import (
@@ -316,7 +316,9 @@ def test_the_bytes_of_the_first_try_are_those_of_every_try(
 ) -> None:
     canceled(db, key_id, clock(), webhook_url=receiver.url("500"))
     numbers = iter(range(9))
-    counting = dataclasses.replace(sender, render=lambda *_: f"body {next(numbers)}".encode())
+    counting = dataclasses.replace(
+        sender, renders={OWN_API: lambda *_: f"body {next(numbers)}".encode()}
+    )
 
     for _ in range(2):
         clock.now = only(db, key_id).next_at or clock.now

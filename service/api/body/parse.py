@@ -22,23 +22,25 @@ from service.api.body.stream import receive
 from service.domain.errors import FieldError, RequestRefused, TooLarge
 from service.domain.media import MAX_PIXELS, MEDIA_RULES, MediaRef, Role, rule_of
 from service.domain.request import VideoOptions, VideoParams
+from service.lifecycle.inputs import Input
 from service.media import sniff
 from service.media.data_uri import decode_inline, decode_pieces
 from service.runtime.uploads import UploadArea, Uploads
 
 P = TypeVar("P", bound=VideoOptions)
+P_co = TypeVar("P_co", bound=VideoOptions, covariant=True)
 
 
 @dataclass(frozen=True)
-class ParsedBody(Generic[P]):
+class ParsedBody(Generic[P_co]):
     """Validated params, and the files sent with them.
 
     A file's own field becomes `sha256:…`, so equal files give equal params however they were sent.
     """
 
-    params: P
+    params: P_co
     area: UploadArea  # holds the files
-    files: dict[Role, tuple[Path, MediaRef]] = field(default_factory=dict)
+    files: dict[Role, Input] = field(default_factory=dict)
 
 
 async def video_params_body(
@@ -97,7 +99,7 @@ async def _parse(
     request: Request, context: RequestContext, area: UploadArea, model: type[P]
 ) -> ParsedBody[P]:
     body = await context.runtime.uploads.with_timeout(_read(request, context, area, model))
-    await recheck_key(request)  # the body may have taken minutes
+    await recheck_key(request, context)  # the body may have taken minutes
     return body
 
 
@@ -160,14 +162,14 @@ def _with_files(
     params: P, sources: Mapping[str, Path | Span], area: UploadArea, uploads: Uploads
 ) -> ParsedBody[P]:
     """Write every image and video to disk, check its type, and replace its field by its hash."""
-    files: dict[Role, tuple[Path, MediaRef]] = {}
+    files: dict[Role, Input] = {}
     for role, text in params.media_texts.items():
         if "://" in text[:32] or text.startswith("job_"):
             continue
         path = area.file(role.replace("/", "-"))
         path = _write_file(text, sources.get(text), path, uploads.max_bytes_of(role), role)
-        files[role] = (path, _inspect(path, role))
-    hashes = {role: f"sha256:{ref.sha256}" for role, (_, ref) in files.items()}
+        files[role] = Input(_inspect(path, role), path)
+    hashes = {role: f"sha256:{each.ref.sha256}" for role, each in files.items()}
     return ParsedBody(params.with_media_texts(hashes), area, files)
 
 

@@ -2,35 +2,24 @@
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from starlette.concurrency import run_in_threadpool
 
 from service.api.auth import ContextDep
-from service.api.body.parse import ParsedBody, VideoOptionsDep, body_of
-from service.api.media_refs import input_references
+from service.api.body.parse import VideoOptionsDep, body_of
 from service.api.path_params import JobPath, job_id_of
 from service.api.responses import job_out, json_response, wait_final
 from service.api.schemas.headers import OF_JOB, OF_SUBMIT, header_docs
 from service.api.schemas.jobs import AnyJob, DeletedObject, InlineVideo, JobList
 from service.api.schemas.problems import problem_docs
-from service.api.submit import (
-    SUBMIT,
-    IdempotencyKey,
-    Prefer,
-    SubmitRequest,
-    accept_job,
-    find_earlier_job,
-    idempotency_of,
-    respond,
-)
-from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
+from service.api.submit import SUBMIT, IdempotencyKey, Prefer, submit
+from service.domain.errors import FieldError, NotFound, RequestRefused
 from service.domain.ids import JobId
-from service.domain.job import Job, JobFilter, JobState
-from service.domain.media import MEDIA_RULES, keyframe_role
-from service.domain.request import VideoOptions, VideoParams
+from service.domain.job import JobFilter, JobState
+from service.domain.request import VideoOptions
 from service.domain.text import METADATA_LABEL, Label
 from service.lifecycle.cancel import cancel
 from service.lifecycle.remove import check_final, remove
@@ -118,7 +107,7 @@ async def list_jobs(query: Annotated[ListQuery, Query()], context: ContextDep) -
             context.runtime.db.read,
             lambda tx: jobs.page(
                 tx,
-                context.key.id,
+                context.scope,
                 size=query.limit + 1,
                 after=after,
                 newest_first=query.order == "desc",
@@ -210,22 +199,14 @@ async def retry_job(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Submit a final job again with its input and seed; fields of the body override them."""
-    id_ = job_id_of(job_id)
-    idempotency = idempotency_of(request, idempotency_key, body.params)
-    try:
-        old = await context.runtime.find_job(id_, context.scope)
-    except NotFound:
-        # The job may have been deleted since this same request was accepted.
-        earlier = await find_earlier_job(context, idempotency)
-        if earlier is None:
-            raise
-        body.area.clear()
-        return await respond(context, request, earlier, body.params, prefer=prefer)
-    if not old.state.final:
-        raise Conflict(f"the job is {old.state}; only a final job can be retried", code="not_final")
-    retry_body = ParsedBody(_retry_params(old, body.params), body.area, body.files)
-    submit_request = SubmitRequest(retry_body, request, idempotency, old_job=old)
-    return await accept_job(context, submit_request, prefer=prefer)
+    return await submit(
+        context,
+        body,
+        request,
+        prefer=prefer,
+        idempotency_key=idempotency_key,
+        retry_of=job_id_of(job_id),
+    )
 
 
 @router.delete("/{job_id}", responses=problem_docs(401, 404, "not_final", 412, 429))
@@ -264,48 +245,3 @@ def _split(texts: list[str] | None) -> list[str]:
     if len(words) > 100:
         raise RequestRefused([FieldError("?ids", "at most 100 values", "too_many")])
     return [word for word in words if word]
-
-
-# Kept for another model, which has its own sizes, steps and strength.
-_PORTABLE = ("prompt", "seed", *MEDIA_RULES, "keep_audio", "fit")
-
-
-def _without_replaced(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Drop the images where a video replaces them, and the other way round."""
-    images, video = ("image", "last_image", "keyframes"), ("video", "strength", "keep_audio")
-    obsolete = images if "video" in changes else video
-    return {name: value for name, value in fields.items() if name not in obsolete}
-
-
-def _media_fields(old: Job) -> dict[str, Any]:
-    texts = input_references(old)
-    fields: dict[str, Any] = {role: text for role, text in texts.items() if "/" not in role}
-    if old.request.keyframes:
-        fields["keyframes"] = [
-            {"frame": keyframe.frame, "image": texts[keyframe_role(number)]}
-            for number, keyframe in enumerate(old.request.keyframes)
-        ]
-    return fields
-
-
-def _retry_params(old: Job, options: VideoOptions) -> VideoParams:
-    """Return the old request's params with `options` applied; a new model uses its defaults."""
-    changes = options.model_dump(exclude_none=True)
-    fields = old.request.model_dump(exclude={"kind"}, exclude_none=True) | _media_fields(old)
-    if "models" in changes or changes.get("model", fields["model"]) != fields["model"]:
-        fields = {name: fields[name] for name in _PORTABLE if name in fields}
-    if changes.keys() & MEDIA_RULES.keys():
-        fields = _without_replaced(fields, changes)
-    if "duration_seconds" in changes:
-        fields.pop("num_frames", None)
-    return VideoParams(
-        **{
-            "metadata": old.metadata,
-            "priority": old.priority,
-            "timeout_seconds": old.timeout_seconds,
-            "webhook_url": old.webhook_url,
-            "webhook_events": old.webhook_events,
-            **fields,
-            **changes,
-        }
-    )

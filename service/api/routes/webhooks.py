@@ -18,9 +18,9 @@ from service.api.schemas.webhooks import (
     WebhookEndpointList,
     WebhookSecret,
 )
-from service.api.urls import refuse_bad_target
 from service.domain.event import DEFAULT_EVENTS, EventKind
 from service.domain.webhook import DeliveryFilter, DeliveryState
+from service.lifecycle.targets import refuse_bad_target
 from service.store import deliveries, endpoints, keys
 from service.webhooks import endpoints as use
 from service.webhooks.sign import encode_secret
@@ -68,7 +68,7 @@ class DeliveryQuery(BaseModel):
 async def create_endpoint(body: EndpointBody, context: ContextDep) -> NewWebhookEndpoint:
     """Register a URL for the events of all your jobs."""
     runtime, key_id = context.runtime, context.key.id
-    refuse_bad_target(runtime, body.url, "/url")
+    refuse_bad_target(runtime.egress_rules, body.url, "/url")
     events = tuple(dict.fromkeys(body.events))
     endpoint = await runtime.write(
         lambda tx: use.register(tx, key_id, body.url, events, runtime.clock())

@@ -9,8 +9,9 @@ from typing_extensions import TypeAliasType
 from service.api.schemas.costs import Cost
 from service.api.signed_links import SignedLinks
 from service.domain.attempt import Stage
-from service.domain.fallback import Fallback, FallbackRecord
+from service.domain.fallback import FallbackRecord
 from service.domain.job import Job, JobError, JobState, Priority
+from service.domain.model_choice import ModelChoice
 from service.domain.models.card import ModelCard
 from service.domain.models.tuning import Profile
 from service.domain.request import VideoRequest
@@ -79,7 +80,7 @@ class FallbackOut(BaseModel):
     expected_seconds: float = Field(description="On a warm worker, from begin to finish.")
 
     @classmethod
-    def from_domain(cls, fallback: Fallback) -> Self:
+    def from_domain(cls, fallback: ModelChoice) -> Self:
         return cls(
             model=fallback.request.model,
             input=fallback.request,

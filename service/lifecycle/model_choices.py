@@ -5,45 +5,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.domain.errors import FieldError, RequestRefused
-from service.domain.fallback import Fallback
 from service.domain.media import MediaRef, Role
+from service.domain.model_choice import ModelChoice
 from service.domain.models.card import ModelCard
 from service.domain.models.catalog import CARDS
-from service.domain.price import Rate, Rates, cost_usd
-from service.domain.request import MAX_SEED, VideoParams, VideoRequest
+from service.domain.price import Rates
+from service.domain.request import MAX_SEED, VideoParams
 from service.domain.resolve.resolve import resolve
 from service.installation import install_command
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """The request as resolved for one model, the seconds expected on a warm worker, and the rate of
-    the GPU that the model tries first."""
-
-    request: VideoRequest
-    expected_seconds: float
-    rate: Rate
-
-    @property
-    def estimated_usd(self) -> float:
-        return round(cost_usd(self.expected_seconds, self.rate), 6)
-
-    def as_fallback(self) -> Fallback:
-        return Fallback(
-            request=self.request,
-            expected_ms=round(self.expected_seconds * 1000),
-            rate_source=self.rate.source,
-            rate_gpu=self.rate.gpu,
-            usd_per_second=self.rate.usd_per_second,
-        )
-
-
-def candidates(
+def choose_models(
     cards: Mapping[str, ModelCard],
     rates: Rates,
     params: VideoParams,
     media: Mapping[Role, MediaRef],
-) -> list[Candidate]:
+) -> list[ModelChoice]:
     """List the models of `cards` that can make the video, the first to try in front.
 
     Raises RequestRefused naming each field that a requested model cannot honour. If no model was
@@ -84,7 +61,7 @@ class _Resolver:
     media: Mapping[Role, MediaRef]
     seed: int
 
-    def resolve_one(self, card: ModelCard) -> Candidate:
+    def resolve_one(self, card: ModelCard) -> ModelChoice:
         request = resolve(
             self.params,
             card,
@@ -93,10 +70,16 @@ class _Resolver:
             served_cards=list(self.cards.values()),
         )
         rate = self.rates.expected(card.name)
-        return Candidate(request, card.expected_seconds(request), rate)
+        return ModelChoice(
+            request=request,
+            expected_ms=round(card.expected_seconds(request) * 1000),
+            rate_source=rate.source,
+            rate_gpu=rate.gpu,
+            usd_per_second=rate.usd_per_second,
+        )
 
-    def resolve_all(self, cards: list[ModelCard]) -> list[Candidate]:
-        results: list[Candidate] = []
+    def resolve_all(self, cards: list[ModelCard]) -> list[ModelChoice]:
+        results: list[ModelChoice] = []
         errors: list[FieldError] = []
         for card in cards:
             try:
@@ -107,7 +90,7 @@ class _Resolver:
             raise RequestRefused(errors)
         return results
 
-    def resolve_capable(self, cards: list[ModelCard]) -> list[Candidate]:
+    def resolve_capable(self, cards: list[ModelCard]) -> list[ModelChoice]:
         results = []
         for card in cards:
             try:

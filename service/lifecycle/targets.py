@@ -1,14 +1,13 @@
-"""Check the URLs of a request before anything is stored."""
+"""Check the URLs that a caller names, before anything is stored."""
 
 from service.domain.errors import FieldError, RequestRefused
-from service.egress.client import TargetRefused, check_url
-from service.runtime.runtime import Runtime
+from service.egress.client import Rules, TargetRefused, check_url
 
 
-def refuse_bad_target(runtime: Runtime, url: str, pointer: str) -> None:
+def refuse_bad_target(rules: Rules, url: str, pointer: str) -> None:
     """Raise RequestRefused for a URL that the egress rules forbid."""
     try:
-        check_url(url, runtime.egress_rules)
+        check_url(url, rules)
     except TargetRefused as error:
         detail = error.reason
         if "loopback" in detail:

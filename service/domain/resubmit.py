@@ -1,0 +1,58 @@
+"""Submit a final job's request again, with changes."""
+
+from typing import Any
+
+from service.domain.artifact import input_key
+from service.domain.job import Job
+from service.domain.media import MEDIA_RULES, Role, keyframe_role
+from service.domain.request import VideoOptions, VideoParams
+
+# Kept for another model, which has its own sizes, steps and strength.
+_PORTABLE = ("prompt", "seed", *MEDIA_RULES, "keep_audio", "fit")
+
+
+def params_again(old: Job, options: VideoOptions) -> VideoParams:
+    """Return the old request's params with `options` applied; a new model uses its defaults."""
+    changes = options.model_dump(exclude_none=True)
+    fields = old.request.model_dump(exclude={"kind"}, exclude_none=True) | _media_fields(old)
+    if "models" in changes or changes.get("model", fields["model"]) != fields["model"]:
+        fields = {name: fields[name] for name in _PORTABLE if name in fields}
+    if changes.keys() & MEDIA_RULES.keys():
+        fields = _without_replaced(fields, changes)
+    if "duration_seconds" in changes:
+        fields.pop("num_frames", None)
+    return VideoParams(
+        **{
+            "metadata": old.metadata,
+            "priority": old.priority,
+            "timeout_seconds": old.timeout_seconds,
+            "webhook_url": old.webhook_url,
+            "webhook_events": old.webhook_events,
+            **fields,
+            **changes,
+        }
+    )
+
+
+def input_reference(job: Job, role: Role) -> str:
+    """Return the text by which a retry refers to a stored input of `job`."""
+    return f"kept:{input_key(job.id, role)}"
+
+
+def _media_fields(old: Job) -> dict[str, Any]:
+    media = old.request.media
+    texts = {role: ref.url or input_reference(old, role) for role, ref in media.items()}
+    fields: dict[str, Any] = {role: text for role, text in texts.items() if "/" not in role}
+    if old.request.keyframes:
+        fields["keyframes"] = [
+            {"frame": keyframe.frame, "image": texts[keyframe_role(number)]}
+            for number, keyframe in enumerate(old.request.keyframes)
+        ]
+    return fields
+
+
+def _without_replaced(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Drop the images where a video replaces them, and the other way round."""
+    images, video = ("image", "last_image", "keyframes"), ("video", "strength", "keep_audio")
+    obsolete = images if "video" in changes else video
+    return {name: value for name, value in fields.items() if name not in obsolete}

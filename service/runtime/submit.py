@@ -1,0 +1,197 @@
+"""Accept a request for a job: resolve it, store its inputs, and make the job durable."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from anyio import to_thread
+
+from service.domain.errors import (
+    Conflict,
+    FieldError,
+    InputsFull,
+    NotFound,
+    RequestRefused,
+    Unavailable,
+)
+from service.domain.ids import JobId, KeyId
+from service.domain.job import OWN_API, Job
+from service.domain.key import Scope
+from service.domain.limits import Limits
+from service.domain.media import MediaRef, Role, kept_bytes
+from service.domain.request import VideoOptions, VideoParams
+from service.domain.resubmit import params_again
+from service.domain.submission import Idempotency, Submission, new_id
+from service.failpoint import failpoint
+from service.lifecycle.inputs import Input, delete_inputs, store_inputs
+from service.lifecycle.model_choices import choose_models
+from service.lifecycle.submit import Accepted, find_earlier
+from service.lifecycle.targets import refuse_bad_target
+from service.log import Log
+from service.runtime.media import resolve_media
+from service.runtime.runtime import Runtime
+from service.store import jobs
+
+log = Log(__name__)
+
+
+@dataclass(frozen=True)
+class SubmitRequest:
+    """A request for a job, whatever API it came through.
+
+    `files` are the uploads among its inputs. A retry names the final job `retry_of`, whose input
+    and seed `params` override. Links to the job begin with `api_url`; its webhooks have the shape
+    of `api`.
+    """
+
+    key_id: KeyId
+    params: VideoOptions
+    api_url: str
+    api: str = OWN_API
+    files: dict[Role, Input] = field(default_factory=dict)
+    idempotency: Idempotency | None = None
+    retry_of: JobId | None = None
+    traceparent: str | None = None
+
+
+async def create_job(runtime: Runtime, request: SubmitRequest) -> Accepted:
+    """Make the job durable, or return the one that its Idempotency-Key created before.
+
+    Raises RequestRefused naming each invalid field, NotFound or Conflict for a job that cannot be
+    retried, QueueFull, InputsFull, BudgetExceeded, RateLimited, StorageFull and Unavailable.
+    """
+    try:
+        accepted = await _create(runtime, request)
+    except (RequestRefused, NotFound):
+        # An accepted job stays valid though a limit was lowered, or a model or the job to retry
+        # removed since.
+        earlier = await _find_earlier(runtime, request)
+        if earlier is None:
+            raise
+        accepted = earlier
+    job = accepted.job
+    log.info(
+        "job replayed" if accepted.is_replay else "job accepted",
+        job=job.id,
+        key=job.key_id,
+        model=job.request.model,
+        retry_of=job.retry_of,
+    )
+    failpoint("submit.committed")
+    return accepted
+
+
+async def prepare(runtime: Runtime, request: SubmitRequest) -> tuple[Submission, dict[Role, Input]]:
+    """Resolve the params against the models' cards. RequestRefused names each invalid field."""
+    old_job = await _job_to_retry(runtime, request)
+    params = _params(request, old_job)
+    inputs = await resolve_media(runtime, Scope(request.key_id), params, request.files, old_job)
+    media = {role: each.ref for role, each in inputs.items()}
+    first, *rest = choices = choose_models(runtime.cards, runtime.terms.rates, params, media)
+    if params.webhook_url is not None:
+        refuse_bad_target(runtime.egress_rules, params.webhook_url, "/webhook_url")
+    submission = Submission(
+        key_id=request.key_id,
+        request=first.request,
+        fallbacks=tuple(rest),
+        timeout=_timeout(params, runtime.limits),
+        start_timeout=_seconds(params.start_timeout_seconds),
+        priority=params.priority or "normal",
+        metadata=params.metadata or {},
+        # Reserves enough for whichever model makes the video.
+        estimated_usd=max(choice.estimated_usd for choice in choices),
+        rate=first.rate,
+        api=request.api,
+        api_url=request.api_url[:300],
+        expected_duration=timedelta(milliseconds=first.expected_ms),
+        webhook_url=params.webhook_url,
+        webhook_events=None if params.webhook_events is None else list(params.webhook_events),
+        retry_of=request.retry_of,
+        traceparent=request.traceparent,
+        idempotency=request.idempotency,
+        job_id=new_id() if any(each.bytes_at is not None for each in inputs.values()) else None,
+    )
+    return submission, inputs
+
+
+async def _job_to_retry(runtime: Runtime, request: SubmitRequest) -> Job | None:
+    if request.retry_of is None:
+        return None
+    job = await runtime.find_job(request.retry_of, Scope(request.key_id))
+    if not job.state.final:
+        raise Conflict(f"the job is {job.state}; only a final job can be retried", code="not_final")
+    return job
+
+
+def _params(request: SubmitRequest, old_job: Job | None) -> VideoParams:
+    if old_job is not None:
+        return params_again(old_job, request.params)
+    assert isinstance(request.params, VideoParams), "only a retry may leave the prompt out"
+    return request.params
+
+
+async def _create(runtime: Runtime, request: SubmitRequest) -> Accepted:
+    """Create the job; its stored inputs are discarded if it is not accepted."""
+    if request.params.media_texts or request.retry_of is not None:
+        earlier = await _find_earlier(runtime, request)  # before its inputs are stored once more
+        if earlier is not None:
+            return earlier
+    submission, inputs = await prepare(runtime, request)
+    runtime.submit_limit.spend(request.key_id)
+    if submission.job_id is None:
+        return await runtime.submit(submission)
+    runtime.disk_space.check()
+    await _check_input_bytes(runtime, request.key_id, (each.ref for each in inputs.values()))
+    job_id, artifacts = submission.job_id, runtime.artifacts
+    await to_thread.run_sync(store_inputs, artifacts, job_id, inputs)
+    failpoint("inputs.kept")
+    try:
+        accepted = await runtime.submit(submission)
+    except Unavailable:
+        raise  # it may have been accepted nevertheless
+    except BaseException:
+        await to_thread.run_sync(delete_inputs, artifacts, job_id)
+        raise
+    if accepted.is_replay:
+        await to_thread.run_sync(delete_inputs, artifacts, job_id)
+    return accepted
+
+
+async def _find_earlier(runtime: Runtime, request: SubmitRequest) -> Accepted | None:
+    """Return the job that this Idempotency-Key created before, once that is durable."""
+    name, key_id = request.idempotency, request.key_id
+    if name is None:
+        return None
+    now = runtime.clock()
+    if await runtime.read(lambda tx: find_earlier(tx, key_id, name, now)) is None:
+        return None
+    # Committed is not yet durable where the database is replicated: a write waits for that.
+    return await runtime.write(lambda tx: find_earlier(tx, key_id, name, now))
+
+
+async def _check_input_bytes(runtime: Runtime, key_id: KeyId, refs: Iterable[MediaRef]) -> None:
+    """Raises InputsFull. Counts accepted jobs only: concurrent uploads of one key (at most 16 a
+    process, runtime/uploads.py) may exceed the limit once."""
+    limit, num_new = runtime.limits.max_input_bytes_per_key, kept_bytes(refs)
+    num_kept = await runtime.read(lambda tx: jobs.input_bytes(tx, key_id))
+    if num_kept + num_new > limit:
+        raise InputsFull(
+            f"your jobs keep {num_kept:,} bytes of images and videos, and these have {num_new:,}: "
+            f"the limit is {limit:,} (RUSHES_MAX_INPUT_BYTES_PER_KEY); delete final jobs, or "
+            "send https URLs, which are not stored"
+        )
+
+
+def _timeout(params: VideoParams, limits: Limits) -> timedelta:
+    if params.timeout_seconds is None:
+        return limits.default_timeout
+    timeout = timedelta(seconds=params.timeout_seconds)
+    if timeout > limits.max_timeout:
+        max_seconds = int(limits.max_timeout.total_seconds())
+        detail = f"timeout_seconds: at most {max_seconds} here, the platform's own limit"
+        raise RequestRefused([FieldError("/timeout_seconds", detail, "less_than_equal")])
+    return timeout
+
+
+def _seconds(number: int | None) -> timedelta | None:
+    return None if number is None else timedelta(seconds=number)
