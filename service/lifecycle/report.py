@@ -28,6 +28,10 @@ class Credentials:
     number: int
     token: str
 
+    @property
+    def attempt_id(self) -> str:
+        return f"{self.job_id}.{self.number}"
+
 
 def begin(
     tx: Transaction,

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.auth import AttemptToken, WorkerDep
@@ -188,16 +188,24 @@ async def tick(runtime: WorkerDep) -> dict[str, str]:
     return {"status": "awake"}
 
 
-AttemptPath = Annotated[str, Path(description="`<job id>.<number>`")]
+async def _credentials(
+    attempt_id: Annotated[str, Path(description="`<job id>.<number>`")], token: AttemptToken
+) -> Credentials:
+    job_id, _, number = attempt_id.rpartition(".")
+    if not (number.isascii() and number.isdigit() and len(number) < 7):
+        raise NotFound("no such attempt")
+    return Credentials(job_id_of(job_id), int(number), token)
+
+
+AttemptDep = Annotated[Credentials, Depends(_credentials)]
 _ATTEMPT_PROBLEMS = problem_docs(400, 401, 404, "lost", 413, 415, 422, 503)
 
 
 @router.post("/attempts/{attempt_id}/begin", responses=_ATTEMPT_PROBLEMS)
 async def begin_attempt(
-    attempt_id: AttemptPath, body: BeginBody, runtime: RuntimeDep, token: AttemptToken
+    body: BeginBody, runtime: RuntimeDep, credentials: AttemptDep
 ) -> BeginReply:
     """A worker's first act; 409 `lost` when the attempt is another's or over."""
-    credentials = _credentials(attempt_id, token)
     lease = runtime.limits.running_lease
     job = await runtime.write(
         lambda tx: report.begin(
@@ -222,10 +230,9 @@ async def begin_attempt(
 
 @router.post("/attempts/{attempt_id}/progress", responses=_ATTEMPT_PROBLEMS)
 async def report_progress(
-    attempt_id: AttemptPath, body: ProgressBody, runtime: RuntimeDep, token: AttemptToken
+    body: ProgressBody, runtime: RuntimeDep, credentials: AttemptDep
 ) -> ProgressReply:
     """Report progress and renew the lease; the response tells whether to cancel."""
-    credentials = _credentials(attempt_id, token)
     lease = runtime.limits.running_lease
     job = await runtime.write(
         lambda tx: report.progress(
@@ -238,16 +245,15 @@ async def report_progress(
         ),
         replicated=False,
     )
-    runtime.fleet.record_report(attempt_id, runtime.clock.passed())
+    runtime.fleet.record_report(credentials.attempt_id, runtime.clock.passed())
     return ProgressReply(cancel_requested=job.cancel_requested_at is not None)
 
 
 @router.post("/attempts/{attempt_id}/finish", responses=_ATTEMPT_PROBLEMS)
 async def finish_attempt(
-    attempt_id: AttemptPath, body: FinishBody, runtime: RuntimeDep, token: AttemptToken
+    body: FinishBody, runtime: RuntimeDep, credentials: AttemptDep
 ) -> EndReply:
     """Finish: the files are stored, the job has succeeded."""
-    credentials = _credentials(attempt_id, token)
     job = await runtime.write(
         lambda tx: report.finish(
             tx,
@@ -262,11 +268,8 @@ async def finish_attempt(
 
 
 @router.post("/attempts/{attempt_id}/fail", responses=_ATTEMPT_PROBLEMS)
-async def fail_attempt(
-    attempt_id: AttemptPath, body: FailBody, runtime: RuntimeDep, token: AttemptToken
-) -> EndReply:
+async def fail_attempt(body: FailBody, runtime: RuntimeDep, credentials: AttemptDep) -> EndReply:
     """Fail: the job is queued again, canceled or failed, by the kind of failure."""
-    credentials = _credentials(attempt_id, token)
     job = await runtime.write(
         lambda tx: report.fail(
             tx,
@@ -282,10 +285,9 @@ async def fail_attempt(
 
 @router.post("/attempts/{attempt_id}/release", responses=_ATTEMPT_PROBLEMS)
 async def release_attempt(
-    attempt_id: AttemptPath, body: ReleaseBody, runtime: RuntimeDep, token: AttemptToken
+    body: ReleaseBody, runtime: RuntimeDep, credentials: AttemptDep
 ) -> EndReply:
     """Release: the worker shuts down, the job is queued again and no attempt is counted."""
-    credentials = _credentials(attempt_id, token)
     job = await runtime.write(
         lambda tx: report.release(
             tx,
@@ -303,10 +305,3 @@ def _end_reply(job: Job, credentials: Credentials) -> EndReply:
     failpoint("finish.committed")
     log.info("attempt ended", job=job.id, attempt=credentials.number, state=job.state)
     return EndReply(status=job.state)
-
-
-def _credentials(attempt_id: str, token: str) -> Credentials:
-    job_id, _, number = attempt_id.rpartition(".")
-    if not (number.isascii() and number.isdigit() and len(number) < 7):
-        raise NotFound("no such attempt")
-    return Credentials(job_id_of(job_id), int(number), token)
