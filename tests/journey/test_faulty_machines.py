@@ -57,7 +57,13 @@ def health(service: Running) -> dict[str, Any]:
 
 
 def states(service: Running) -> list[str]:
-    return [job["status"] for job in service.client.get("/v1/jobs?limit=100").json()["data"]]
+    found, page = [], {"limit": "100"}
+    while True:
+        answer = service.client.get("/v1/jobs", params=page).json()
+        found += [job["status"] for job in answer["data"]]
+        if not answer["has_more"]:
+            return found
+        page["after"] = answer["last_id"]
 
 
 def test_a_worker_whose_ffmpeg_does_not_start_costs_no_job_and_comes_back(tmp_path: Path) -> None:
@@ -106,17 +112,24 @@ def fill(folder: Path) -> list[Path]:
 def test_a_data_directory_without_inodes_costs_no_job(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    with small_disk(data, inodes=1500), running(tmp_path, min_free_bytes=0) as service:
+    with (
+        small_disk(data, inodes=1500, megabytes=512),
+        running(tmp_path, min_free_bytes=0) as service,
+    ):
         ids = [service.submit(num_frames=48)["id"] for _ in range(41)]
         until(lambda: "succeeded" in states(service), service)
 
-        files = fill(data)
+        files, answers = fill(data), []
+
+        def is_refused() -> bool:
+            files.extend(fill(data))  # what an attempt has left free when it ended
+            answers.append(service.client.post("/generate-video", json={"prompt": "x"}))
+            return not answers[-1].is_success
 
         until(lambda: health(service)["status"] == "degraded", service)
-        while (answer := service.client.post("/generate-video", json={"prompt": "x"})).is_success:
-            ids.append(answer.json()["id"])
-            files += fill(data)  # what an attempt has left free when it ended
-        assert (answer.status_code, answer.json()["code"]) == (507, "storage_full")
+        until(is_refused, service)
+        ids += [answer.json()["id"] for answer in answers[:-1]]
+        assert (answers[-1].status_code, answers[-1].json()["code"]) == (507, "storage_full")
         until(lambda: not {"starting", "running"} & set(states(service)), service)
         assert set(states(service)) == {"succeeded", "queued"}
         for file in files:

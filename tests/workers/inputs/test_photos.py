@@ -138,7 +138,9 @@ def test_a_size_that_lies_is_refused(tmp_path: Path, tiles: list[Tile]) -> None:
         b"ispe" + bytes(4) + (700).to_bytes(4, "big"), b"ispe" + bytes(7) + b"\x40"
     )
 
-    assert refusal(written(tmp_path, lying)).code == "image_unreadable"
+    refused = refusal(written(tmp_path, lying))
+    assert refused.code == "image_unreadable"
+    assert "its size differs from its header" in refused.message
 
 
 def test_an_index_of_many_entries_is_not_read(tmp_path: Path) -> None:

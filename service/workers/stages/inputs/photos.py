@@ -14,6 +14,7 @@ _TIMEOUT = timedelta(seconds=60)
 # Address space: each of a photo's hundred tiles has a decoder with a thread. The largest allowed
 # photo needs a tenth of it.
 _MAX_MEMORY_BYTES = 3 << 30
+_WRONG_SIZE = "its size differs from its header"
 
 
 def read_photo(path: Path, parts: HeifParts) -> Image.Image:
@@ -21,12 +22,15 @@ def read_photo(path: Path, parts: HeifParts) -> Image.Image:
     `ffmpeg_output` does."""
     width, height = (parts.height, parts.width) if parts.is_rotated else (parts.width, parts.height)
     channels = 3 if parts.alpha is None or parts.is_grid else 4
+    size = width * height * channels
     with ffmpeg_output(
         path, _output(parts, channels), _TIMEOUT, max_memory_bytes=_MAX_MEMORY_BYTES
-    ) as (pixels):
-        content = pixels.read(width * height * channels + 1)
-    if len(content) != width * height * channels:
-        raise InvalidImage("its size differs from its header")
+    ) as pixels:
+        content = pixels.read(size + 1)
+        if len(content) > size:  # ffmpeg would wait for a reader of the rest
+            raise InvalidImage(_WRONG_SIZE)
+    if len(content) < size:
+        raise InvalidImage(_WRONG_SIZE)
     frame = np.frombuffer(content, np.uint8).reshape(height, width, channels)
     return Image.fromarray(frame)
 
