@@ -31,9 +31,8 @@ def request_cancel(tx: Transaction, job_id: JobId, scope: Scope, now: datetime) 
     if job.state.final:
         return job
     if job.state is JobState.RUNNING:
-        return moves.request_cancel(tx, job, now=now) or job
+        return moves.request_cancel(tx, job, now=now)
     no_charge = Charge(at=now)
     canceled_job = moves.cancel(tx, job, charge=no_charge)
-    assert canceled_job is not None, "the job's row is locked"
     attempts.end(tx, canceled_job, outcome="canceled", charge=no_charge)
     return canceled_job

@@ -63,7 +63,6 @@ def claim(
 
 def _open(tx: Transaction, due: Job, worker: str, lease: timedelta, now: datetime) -> Claim:
     job = moves.claim(tx, due, lease_until=now + lease)
-    assert job is not None, "the job's row is locked"
     token = secrets.token_urlsafe(32)
     attempts.open_attempt(tx, job, token_hash=hash_secret(token), worker=worker, now=now)
     return Claim(job, token)

@@ -54,24 +54,15 @@ def begin(
         if attempts.belongs_to_other_attempt(tx, job, call_id):
             raise Lost("this call has already begun another attempt")
         running_job = moves.begin(tx, job, now=now, lease=lease)
-        if running_job is not None:
-            attempts.begin(tx, running_job, call_id=call_id, now=now)
-            return running_job
-    elif job.state is JobState.RUNNING and attempt.call_id == call_id:
-        if attempt.restarts >= MAX_RESTARTS and _has_progress(job):
-            after = settle(tx, job, _RESTARTED, terms, now)
-        else:
-            after = _begin_again(tx, job, lease, now)
-        if after is not None:
-            return after
-    raise Lost
-
-
-def _begin_again(tx: Transaction, job: Job, lease: timedelta, now: datetime) -> Job | None:
-    after = moves.restart(tx, job, now=now, lease=lease)
-    if after is not None:
-        attempts.restart(tx, after, counts=_has_progress(job), now=now)
-    return after
+        attempts.begin(tx, running_job, call_id=call_id, now=now)
+        return running_job
+    if job.state is not JobState.RUNNING or attempt.call_id != call_id:
+        raise Lost
+    if attempt.restarts >= MAX_RESTARTS and _has_progress(job):
+        return settle(tx, job, _RESTARTED, terms, now)
+    running_job = moves.restart(tx, job, now=now, lease=lease)
+    attempts.restart(tx, running_job, counts=_has_progress(job), now=now)
+    return running_job
 
 
 def _has_progress(job: Job) -> bool:
@@ -99,8 +90,6 @@ def progress(
     """Record progress and extend the lease. The returned job carries any cancel request."""
     job = _running(tx, credentials, fence)
     after = moves.heartbeat(tx, job, update, now=now, lease=lease)
-    if after is None:
-        raise Lost
     attempts.heartbeat(tx, after, now=now)
     return after
 
@@ -126,12 +115,10 @@ def finish(
 
 
 def succeed(tx: Transaction, job: Job, outcome: Outcome, *, terms: Terms, now: datetime) -> Job:
-    """Mark a running job succeeded and close its attempt. Raises Lost if `job` is stale."""
+    """Mark a running job succeeded and close its attempt."""
     charge = charge_of(tx, job, terms.rates, now, GpuTime(outcome.gpu_seconds, outcome.gpu))
     expires_at = now + terms.retention.videos
     succeeded_job = moves.succeed(tx, job, outcome, expires_at=expires_at, charge=charge)
-    if succeeded_job is None:
-        raise Lost
     attempts.end(tx, succeeded_job, outcome="succeeded", charge=charge)
     return succeeded_job
 
@@ -141,16 +128,13 @@ def adopt(
 ) -> Job | None:
     """Settle the job by the return value of its call, in place of a report that did not arrive.
 
-    None if that is not about the job's present attempt, or if `job` is stale.
+    None if that is not about the job's present attempt.
     """
     if not _concerns(job, end):
         return None
     if job.state is JobState.STARTING:
         # The worker could not reach the service to begin; its outcome counts all the same.
-        running_job = moves.begin(tx, job, now=now, lease=timedelta(0))
-        if running_job is None:
-            return None
-        job = running_job
+        job = moves.begin(tx, job, now=now, lease=timedelta(0))
     if end.failure is not None:
         return settle(tx, job, end.failure, terms, now)
     assert end.outcome is not None
@@ -200,10 +184,7 @@ def fail(
 ) -> Job:
     """Accept a failure: queue the job again, or make it canceled or failed."""
     job = _running(tx, credentials, fence)
-    after = settle(tx, job, failure, terms, now)
-    if after is None:
-        raise Lost
-    return after
+    return settle(tx, job, failure, terms, now)
 
 
 def release(
@@ -217,10 +198,7 @@ def release(
 ) -> Job:
     """Give the attempt back for a worker that stops; the job is queued again, or canceled."""
     job = _running(tx, credentials, fence)
-    after = give_back(tx, job, terms, now, gpu_time=gpu_time)
-    if after is None:
-        raise Lost
-    return after
+    return give_back(tx, job, terms, now, gpu_time=gpu_time)
 
 
 def _open(tx: Transaction, credentials: Credentials) -> tuple[Attempt, Job]:

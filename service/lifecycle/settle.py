@@ -23,12 +23,12 @@ def settle(
     now: datetime,
     *,
     again: bool = True,
-) -> Job | None:
+) -> Job:
     """End the running attempt of `job` by a failure. `again=False` forbids another attempt,
-    whatever the kind of the failure. None if `job` is stale."""
+    whatever the kind of the failure."""
     charge = charge_of(tx, job, terms.rates, now, GpuTime(failure.gpu_seconds, failure.gpu))
 
-    def move() -> Job | None:
+    def move() -> Job:
         if again:
             return _retry(tx, job, failure, charge, terms)
         return moves.fail(tx, job, failure, charge=charge)
@@ -37,15 +37,15 @@ def settle(
     return _end(tx, job, charge, move, outcome=outcome, kind=failure.kind, detail=failure.message)
 
 
-def lapse(tx: Transaction, job: Job, terms: Terms, now: datetime) -> Job | None:
-    """End an attempt that no worker began. None if `job` is stale.
+def lapse(tx: Transaction, job: Job, terms: Terms, now: datetime) -> Job:
+    """End an attempt that no worker began.
 
     It does not count against `max_attempts`, but a job that never begins, for example because each
     container dies while it loads, is not tried for ever.
     """
     charge = charge_of(tx, job, terms.rates, now)
 
-    def move() -> Job | None:
+    def move() -> Job:
         if attempts.count_lapsed(tx, job) + 1 >= MAX_LAPSED:
             return _step_down(tx, job, _NEVER_BEGUN, charge, terms)
         return moves.release(tx, job, run_at=now, charge=charge)
@@ -61,35 +61,33 @@ def give_back(
     *,
     wait: timedelta = timedelta(0),
     gpu_time: GpuTime | None = None,
-) -> Job | None:
+) -> Job:
     """End an attempt without a failure and queue the job again after `wait`. Its GPU time is
-    charged all the same. None if `job` is stale."""
+    charged all the same."""
     charge = charge_of(tx, job, terms.rates, now, gpu_time or GpuTime())
 
-    def move() -> Job | None:
+    def move() -> Job:
         return moves.release(tx, job, run_at=now + wait, charge=charge)
 
     return _end(tx, job, charge, move, outcome="released")
 
 
-def miss_start_deadline(tx: Transaction, job: Job, terms: Terms, now: datetime) -> Job | None:
-    """Handle a missed start deadline: fall back to the next model, or expire the job. None if `job`
-    is stale."""
+def miss_start_deadline(tx: Transaction, job: Job, terms: Terms, now: datetime) -> Job:
+    """Handle a missed start deadline: fall back to the next model, or expire the job."""
     if job.state is JobState.STARTING:
         # In one transaction, since a queued job may be claimed at once.
-        after = give_back(tx, job, terms, now)
-        if after is None or after.state is not JobState.QUEUED:
-            return after
-        job = after
+        job = give_back(tx, job, terms, now)
+        if job.state is not JobState.QUEUED:
+            return job  # it was canceled
     next_job = step_down(job, _NOT_STARTED, now, terms.models)
     if next_job is None:
         return moves.expire(tx, job, now=now)
     return moves.change_model(tx, job, next_job, now=now)
 
 
-def give_up_model(tx: Transaction, job: Job, terms: Terms, now: datetime) -> Job | None:
+def give_up_model(tx: Transaction, job: Job, terms: Terms, now: datetime) -> Job:
     """Handle a queued job whose model is no longer served: fall back to the next model, or fail the
-    job. None if `job` is stale."""
+    job."""
     name = job.request.model
     failure = Failure(
         kind=FailureKind.INTERNAL,
@@ -115,19 +113,16 @@ _NOT_STARTED = Failure(
 )
 
 
-def _end(
-    tx: Transaction, job: Job, charge: Charge, move: Callable[[], Job | None], **ending: Any
-) -> Job | None:
+def _end(tx: Transaction, job: Job, charge: Charge, move: Callable[[], Job], **ending: Any) -> Job:
     """Change the job by `move` and close its attempt. A job with a cancel request is canceled
     instead."""
     cancel_requested = job.cancel_requested_at is not None
     after = moves.cancel(tx, job, charge=charge) if cancel_requested else move()
-    if after is not None:
-        attempts.end(tx, job, charge=charge, **ending)
+    attempts.end(tx, job, charge=charge, **ending)
     return after
 
 
-def _retry(tx: Transaction, job: Job, failure: Failure, charge: Charge, terms: Terms) -> Job | None:
+def _retry(tx: Transaction, job: Job, failure: Failure, charge: Charge, terms: Terms) -> Job:
     """Queue the job again if its kind of failure is retried, else step down."""
     earlier = attempts.count_failed(tx, job, failure.kind)
     wait = retry_wait(failure.kind, attempts_left=job.max_attempts - job.attempt, earlier=earlier)
@@ -137,9 +132,7 @@ def _retry(tx: Transaction, job: Job, failure: Failure, charge: Charge, terms: T
     return queue(tx, job, run_at=charge.at + wait, charge=charge)
 
 
-def _step_down(
-    tx: Transaction, job: Job, failure: Failure, charge: Charge, terms: Terms
-) -> Job | None:
+def _step_down(tx: Transaction, job: Job, failure: Failure, charge: Charge, terms: Terms) -> Job:
     next_job = step_down(job, failure, charge.at, terms.models)
     if next_job is None:
         return moves.fail(tx, job, failure, charge=charge)

@@ -1,6 +1,7 @@
 """State changes of a job: each is one UPDATE, guarded by the job's state and fence.
 
-Each returns the changed job, or None when the guard failed because the caller's copy is stale.
+Each takes a job that this transaction has locked, and returns the changed job. Raises Lost when the
+guard fails, since the caller's copy is stale.
 """
 
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from service.domain import topics
 from service.domain.artifact import new_salt
 from service.domain.attempt import Failure, Outcome, Progress
+from service.domain.errors import Lost
 from service.domain.job import ACTIVE, Job, JobState, sources
 from service.domain.price import Charge, microusd, month_of
 from service.domain.retention import SETTLE
@@ -20,7 +22,7 @@ from service.store.job_rows import job_table, to_job, to_row
 from service.store.transaction import Transaction
 
 
-def claim(tx: Transaction, job: Job, *, lease_until: datetime) -> Job | None:
+def claim(tx: Transaction, job: Job, *, lease_until: datetime) -> Job:
     """Start an attempt; the key's active jobs already include it (keys.increment_active)."""
     return _move(
         tx,
@@ -33,7 +35,7 @@ def claim(tx: Transaction, job: Job, *, lease_until: datetime) -> Job | None:
     )
 
 
-def begin(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job | None:
+def begin(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job:
     running = _move(
         tx,
         job,
@@ -44,7 +46,7 @@ def begin(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job 
         lease_until=now + lease,
         run_deadline_at=now + timedelta(seconds=job.timeout_seconds),
     )
-    if running is not None and job.started_at is None:
+    if job.started_at is None:
         outbox.enqueue(tx, EVENT_OF[running.state], running, now)
     return running
 
@@ -56,7 +58,7 @@ def requeue(
     run_at: datetime,
     charge: Charge | None = None,
     next_job: Job | None = None,
-) -> Job | None:
+) -> Job:
     """Queue again after an attempt. `charge` is its cost; `next_job` holds other fields to change,
     such as the model."""
     queued_job = _move(
@@ -72,17 +74,15 @@ def requeue(
         stage_detail=None,
         **_changes(job, next_job or job),
     )
-    if queued_job is not None:
-        tx.notify(topics.of_queue(queued_job.request.model))
+    tx.notify(topics.of_queue(queued_job.request.model))
     return queued_job
 
 
-def change_model(tx: Transaction, job: Job, next_job: Job, *, now: datetime) -> Job | None:
+def change_model(tx: Transaction, job: Job, next_job: Job, *, now: datetime) -> Job:
     """Queue a queued job for another model, from now on."""
     values = _changes(job, next_job)
     queued_job = _update(tx, job, {JobState.QUEUED}, fence=job.fence + 1, run_at=now, **values)
-    if queued_job is not None:
-        tx.notify(topics.of_queue(queued_job.request.model))
+    tx.notify(topics.of_queue(queued_job.request.model))
     return queued_job
 
 
@@ -92,7 +92,7 @@ def _changes(job: Job, next_job: Job) -> dict[str, Any]:
     return {name: value for name, value in after.items() if value != before[name]}
 
 
-def release(tx: Transaction, job: Job, *, run_at: datetime, charge: Charge) -> Job | None:
+def release(tx: Transaction, job: Job, *, run_at: datetime, charge: Charge) -> Job:
     """Queue again after an attempt that does not count against `max_attempts`."""
     next_job = job.model_copy(update={"max_attempts": job.max_attempts + 1})
     return requeue(tx, job, run_at=run_at, charge=charge, next_job=next_job)
@@ -100,7 +100,7 @@ def release(tx: Transaction, job: Job, *, run_at: datetime, charge: Charge) -> J
 
 def succeed(
     tx: Transaction, job: Job, outcome: Outcome, *, expires_at: datetime, charge: Charge
-) -> Job | None:
+) -> Job:
     return _finish(
         tx,
         job,
@@ -113,7 +113,7 @@ def succeed(
     )
 
 
-def fail(tx: Transaction, job: Job, failure: Failure, *, charge: Charge) -> Job | None:
+def fail(tx: Transaction, job: Job, failure: Failure, *, charge: Charge) -> Job:
     return _finish(
         tx,
         job,
@@ -126,16 +126,16 @@ def fail(tx: Transaction, job: Job, failure: Failure, *, charge: Charge) -> Job 
     )
 
 
-def cancel(tx: Transaction, job: Job, *, charge: Charge) -> Job | None:
+def cancel(tx: Transaction, job: Job, *, charge: Charge) -> Job:
     requested_at = job.cancel_requested_at or charge.at
     return _finish(tx, job, JobState.CANCELED, charge, cancel_requested_at=requested_at)
 
 
-def expire(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
+def expire(tx: Transaction, job: Job, *, now: datetime) -> Job:
     return _finish(tx, job, JobState.EXPIRED, Charge(at=now))
 
 
-def _finish(tx: Transaction, job: Job, to: JobState, charge: Charge, **values: Any) -> Job | None:
+def _finish(tx: Transaction, job: Job, to: JobState, charge: Charge, **values: Any) -> Job:
     now = charge.at
     final_job = _move(
         tx,
@@ -148,14 +148,13 @@ def _finish(tx: Transaction, job: Job, to: JobState, charge: Charge, **values: A
         run_deadline_at=None,
         **values,
     )
-    if final_job is not None:
-        outbox.enqueue(tx, EVENT_OF[to], final_job, now)
+    outbox.enqueue(tx, EVENT_OF[to], final_job, now)
     return final_job
 
 
 def _move(
     tx: Transaction, job: Job, to: JobState, charge: Charge | None = None, **values: Any
-) -> Job | None:
+) -> Job:
     """Change the state, guarded by the state and the fence, and bump the fence.
 
     The bump makes a late worker's fencing token stale. Success keeps the fence, since it names the
@@ -164,8 +163,7 @@ def _move(
     fence = job.fence if to is JobState.SUCCEEDED else job.fence + 1
     cost = {} if charge is None else _cost(job, charge)
     after = _update(tx, job, sources(to), **{**cost, **values, "state": to, "fence": fence})
-    if after is not None:
-        _count(tx, job, to, charge)
+    _count(tx, job, to, charge)
     return after
 
 
@@ -204,15 +202,14 @@ def _count(tx: Transaction, job: Job, to: JobState, charge: Charge | None) -> No
 # Changes within a state.
 
 
-def make_due(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
+def make_due(tx: Transaction, job: Job, *, now: datetime) -> Job:
     """Let a queued job start from now on."""
     after = _update(tx, job, {JobState.QUEUED}, run_at=now)
-    if after is not None:
-        tx.notify(topics.of_queue(job.request.model))
+    tx.notify(topics.of_queue(job.request.model))
     return after
 
 
-def restart(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job | None:
+def restart(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job:
     """Begin the attempt again in a newer container of its call; the older one's fence is stale."""
     return _update(
         tx,
@@ -228,7 +225,7 @@ def restart(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Jo
 
 def heartbeat(
     tx: Transaction, job: Job, progress: Progress, *, now: datetime, lease: timedelta
-) -> Job | None:
+) -> Job:
     """Extend the lease and record progress, which never falls and is 1 only for a finished job."""
     after = _update(
         tx,
@@ -240,7 +237,7 @@ def heartbeat(
         attempt_progress=progress.fraction,
         lease_until=now + lease,
     )
-    if after is not None and _is_newsworthy(job, after):
+    if _is_newsworthy(job, after):
         outbox.enqueue_latest(tx, "job.progress", after, now)
     return after
 
@@ -250,18 +247,18 @@ def _is_newsworthy(before: Job, after: Job) -> bool:
     return before.stage is not after.stage or int(before.progress * 20) < int(after.progress * 20)
 
 
-def extend_lease(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job | None:
+def extend_lease(tx: Transaction, job: Job, *, now: datetime, lease: timedelta) -> Job:
     """Give an active job another lease, while its call is alive but silent."""
     return _update(tx, job, ACTIVE, lease_until=now + lease)
 
 
-def request_cancel(tx: Transaction, job: Job, *, now: datetime) -> Job | None:
+def request_cancel(tx: Transaction, job: Job, *, now: datetime) -> Job:
     return _update(tx, job, {JobState.RUNNING}, cancel_requested_at=job.cancel_requested_at or now)
 
 
 def _update(
     tx: Transaction, job: Job, states: set[JobState] | frozenset[JobState], **values: Any
-) -> Job | None:
+) -> Job:
     statement = (
         sa.update(job_table)
         .where(
@@ -272,6 +269,6 @@ def _update(
     )
     row = tx.execute(statement).mappings().first()
     if row is None:
-        return None
+        raise Lost("the job has changed since it was read")
     tx.notify(topics.of_job(job.id))
     return to_job(row)

@@ -381,7 +381,7 @@ def test_without_the_fence_an_interleaving_breaks_them(
     """Or else the test above would prove nothing."""
     guarded = moves._update
 
-    def unguarded(tx: Transaction, job: Job, *args: Any, **values: Any) -> Job | None:
+    def unguarded(tx: Transaction, job: Job, *args: Any, **values: Any) -> Job:
         now = jobs.get(tx, job.id)
         assert now is not None
         return guarded(tx, job.model_copy(update={"fence": now.fence}), *args, **values)

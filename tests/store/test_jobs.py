@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from service.domain.attempt import Failure, FailureKind, Progress, Stage
+from service.domain.errors import Lost
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobFilter, JobState
 from service.domain.key import Scope
@@ -48,8 +49,12 @@ def test_a_stale_fence_moves_nothing(db: Database, key_id: KeyId) -> None:
     now = make.START
 
     assert claimed.job.fence == old.fence + 1
-    assert make.do(db, lambda tx: moves.cancel(tx, old, charge=Charge(now))) is None
-    assert make.do(db, lambda tx: moves.expire(tx, old, now=now)) is None
+    for move in (
+        lambda tx: moves.cancel(tx, old, charge=Charge(now)),
+        lambda tx: moves.expire(tx, old, now=now),
+    ):
+        with pytest.raises(Lost):
+            make.do(db, move)
 
 
 def test_a_final_job_never_moves_again(db: Database, key_id: KeyId) -> None:
@@ -64,7 +69,8 @@ def test_a_final_job_never_moves_again(db: Database, key_id: KeyId) -> None:
         lambda tx: moves.fail(tx, done, TROUBLE, charge=Charge(make.START)),
         lambda tx: moves.expire(tx, done, now=make.START),
     ):
-        assert make.do(db, move) is None
+        with pytest.raises(Lost):
+            make.do(db, move)
 
 
 def test_jobs_are_claimed_by_priority_then_age(db: Database, key_id: KeyId) -> None:
@@ -286,7 +292,8 @@ def test_only_a_queued_job_is_handed_on_and_only_its_new_model_hears_of_it(
         assert moved.request.model == "second"
         assert event == ["queue:second", job.id] or event == [job.id, "queue:second"]
         claimed = make.claim(db, make.START, ("second",)).job
-        assert make.do(db, lambda tx: moves.change_model(tx, claimed, job, now=make.START)) is None
+        with pytest.raises(Lost):
+            make.do(db, lambda tx: moves.change_model(tx, claimed, job, now=make.START))
     finally:
         db.close()
 
