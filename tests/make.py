@@ -11,13 +11,15 @@ import sqlalchemy as sa
 from service.domain.artifact import MANIFEST, Artifact
 from service.domain.attempt import Failure, FailureKind, Outcome, Ticket, VideoFacts
 from service.domain.clock import ServiceClock
+from service.domain.errors import ServiceError
 from service.domain.ids import KeyId
 from service.domain.job import Job
 from service.domain.key import new_key as new_key
 from service.domain.key import new_secret
+from service.domain.limits import Limits
 from service.domain.models.catalog import CARDS, SLATE
 from service.domain.ports import ArtifactStore
-from service.domain.price import OWN_HARDWARE
+from service.domain.price import GPUS, Rates
 from service.domain.request import VideoRequest
 from service.domain.retention import RetentionPolicy
 from service.domain.submission import Submission
@@ -26,6 +28,7 @@ from service.lifecycle import claim as claims
 from service.lifecycle import report
 from service.lifecycle.calls.calls import Calls
 from service.lifecycle.report import Credentials
+from service.lifecycle.submit import Accepted, submit_all, unlimited_storage
 from service.runtime.containers import ContainerPools
 from service.runtime.fleet import Fleet
 from service.runtime.workers import CalledWorkers, PulledWorkers
@@ -37,7 +40,7 @@ START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
 # The models of the catalog, and the names that tests give to others.
 MODELS = frozenset({*CARDS, "first", "second", "third"})
-TERMS = Terms(rates=OWN_HARDWARE, retention=RetentionPolicy(), models=MODELS)
+TERMS = Terms(rates=Rates(gpus=GPUS), retention=RetentionPolicy(), models=MODELS)
 
 
 class FakeClock:
@@ -113,6 +116,20 @@ def empty(db: Database) -> None:
 def do(db: Database, work: Callable[[Transaction], Any]) -> Any:
     """Run `work` in a transaction and wait until it is durable."""
     return db.write(work).result()
+
+
+def submit(
+    tx: Transaction,
+    submission: Submission,
+    limits: Limits,
+    now: datetime,
+    check_storage: Callable[[], None] = unlimited_storage,
+) -> Accepted:
+    """Submit one job, or raise what refuses it."""
+    (answer,) = submit_all(tx, [submission], limits, now, check_storage)
+    if isinstance(answer, ServiceError):
+        raise answer
+    return answer
 
 
 def claim(

@@ -19,7 +19,7 @@ from service.api.schemas.webhooks import (
     WebhookSecret,
 )
 from service.api.signed_links import SignedLinks
-from service.domain.artifact import Artifact
+from service.domain.artifact import ARTIFACT_RULES, Artifact, ArtifactRule
 from service.domain.attempt import FailureKind, VideoFacts
 from service.domain.event import DEFAULT_EVENTS
 from service.domain.ids import JobId, KeyId
@@ -95,17 +95,13 @@ def _jobs() -> list[Job]:
 
 
 def _facts(job: Job) -> VideoFacts:
-    def artifact(name: str, media_type: str) -> Artifact:
-        key = f"jobs/{job.id}/1/{name}"
-        return Artifact(key=key, media_type=media_type, size_bytes=283_830, sha256="0f" * 32)
+    def artifact(rule: ArtifactRule) -> Artifact:
+        key = f"jobs/{job.id}/1/{rule.file}"
+        return Artifact(key=key, media_type=rule.media_type, size_bytes=283_830, sha256="0f" * 32)
 
     request = job.request
     return VideoFacts(
-        artifacts={
-            "video": artifact("video.mp4", "video/mp4"),
-            "thumbnail": artifact("thumbnail.jpg", "image/jpeg"),
-            "last_frame": artifact("last_frame.png", "image/png"),
-        },
+        artifacts={variant: artifact(rule) for variant, rule in ARTIFACT_RULES.items()},
         width=request.width,
         height=request.height,
         fps=request.fps,

@@ -8,8 +8,7 @@ from service.cli.client import Client
 from service.cli.exits import CliError, Exit
 from service.cli.flags import Output
 from service.cli.phrases import Json
-
-SUFFIX = {"video": ".mp4", "thumbnail": "-thumbnail.jpg", "last_frame": "-last_frame.png"}
+from service.domain.artifact import ARTIFACT_RULES, Variant
 
 
 def check_output(to: Output) -> None:
@@ -18,10 +17,10 @@ def check_output(to: Output) -> None:
         _check_file(to.output, to.force)
 
 
-def download(client: Client, job: Json, to: Output, variant: str = "video") -> Path:
+def download(client: Client, job: Json, to: Output, variant: Variant = "video") -> Path:
     """Save a file of the job and return its path. Raises CliError if there is none."""
     _check_result(job)
-    file = _file(to.output, job["id"] + SUFFIX[variant])
+    file = _file(to.output, job["id"] + _suffix(variant))
     _check_file(file, to.force)
     part = file.with_name(file.name + ".part")
     try:
@@ -41,6 +40,10 @@ def download(client: Client, job: Json, to: Output, variant: str = "video") -> P
         with suppress(OSError):
             part.unlink()
     return file
+
+
+def _suffix(variant: Variant) -> str:
+    return ".mp4" if variant == "video" else f"-{ARTIFACT_RULES[variant].file}"
 
 
 def _check_result(job: Json) -> None:

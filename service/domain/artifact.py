@@ -2,7 +2,8 @@
 
 import re
 import secrets
-from typing import Annotated, Literal, get_args
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -58,9 +59,24 @@ def attempt_folder(key: str) -> str:
     return key.split("/")[2]
 
 
-# The files of a finished job. A new one needs a suffix in cli/download.py and a URL in `Result`.
+# The files of a finished job.
 Variant = Literal["video", "thumbnail", "last_frame"]
-VARIANTS: tuple[Variant, ...] = get_args(Variant)
+
+
+@dataclass(frozen=True)
+class ArtifactRule:
+    """A variant's file name and media type; whether every finished job has one."""
+
+    file: str
+    media_type: str
+    is_required: bool = True
+
+
+ARTIFACT_RULES: dict[Variant, ArtifactRule] = {
+    "video": ArtifactRule("video.mp4", "video/mp4"),
+    "thumbnail": ArtifactRule("thumbnail.jpg", "image/jpeg"),
+    "last_frame": ArtifactRule("last_frame.png", "image/png"),
+}
 
 
 class Artifact(BaseModel):

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from service.domain.artifact import VARIANTS, Artifact, Variant
+from service.domain.artifact import ARTIFACT_RULES, Artifact, Variant
 from service.domain.models.card import ModelCard
 from service.domain.models.tuning import Profile
 from service.domain.request import VideoRequest
@@ -111,14 +111,15 @@ class VideoFacts(BaseModel):
         """Read the form of earlier releases, with a field for each artifact."""
         if not isinstance(values, dict) or "artifacts" in values:
             return values
-        artifacts = {name: values[name] for name in VARIANTS if name in values}
+        artifacts = {name: values[name] for name in ARTIFACT_RULES if name in values}
         others = {name: value for name, value in values.items() if name not in artifacts}
         return {**others, "artifacts": artifacts}
 
     @field_validator("artifacts")
     @classmethod
-    def _has_all(cls, artifacts: dict[Variant, Artifact]) -> dict[Variant, Artifact]:
-        missing = [name for name in VARIANTS if name not in artifacts]
+    def _has_required(cls, artifacts: dict[Variant, Artifact]) -> dict[Variant, Artifact]:
+        required = [name for name, rule in ARTIFACT_RULES.items() if rule.is_required]
+        missing = [name for name in required if name not in artifacts]
         if missing:
             raise ValueError(f"no {' and no '.join(missing)}")
         return artifacts

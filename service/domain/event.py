@@ -1,8 +1,10 @@
-"""The kinds of events that webhooks deliver."""
+"""Events of jobs, and their kinds, to which webhooks subscribe."""
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, NewType
+from typing import TYPE_CHECKING, Annotated, Literal, NewType, get_args
+
+from pydantic import Field
 
 from service.domain.ids import JobId, KeyId
 
@@ -23,6 +25,8 @@ EventKind = Literal[
     "job.canceled",
     "job.expired",
 ]
+# What one subscription asks for.
+EventKinds = Annotated[list[EventKind], Field(min_length=1, max_length=len(get_args(EventKind)))]
 
 
 DEFAULT_EVENTS: tuple[EventKind, ...] = (

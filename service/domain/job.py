@@ -1,7 +1,6 @@
 """The job, its states and the legal transitions between them."""
 
 from enum import StrEnum
-from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
@@ -11,9 +10,8 @@ from service.domain.fallback import FallbackRecord
 from service.domain.ids import JobId, KeyId
 from service.domain.model_choice import ModelChoice
 from service.domain.models.tuning import Profile
-from service.domain.request import VideoRequest
+from service.domain.request import Priority, VideoRequest
 
-Priority = Literal["low", "normal", "high"]
 OWN_API = "rushes"  # the one under service/api/routes
 RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}  # the lowest is claimed first
 
@@ -157,5 +155,6 @@ class JobFilter(BaseModel):
 
     states: tuple[JobState, ...] = ()
     models: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
     ids: tuple[JobId, ...] = ()
     metadata: dict[str, str] = {}

@@ -104,7 +104,6 @@ def table_of(usd_per_second: Mapping[str, float], source: str) -> dict[str, Rate
 MODAL_TABLE = table_of(MODAL_USD_PER_SECOND, MODAL_LIST)
 # The GPUs of each model, unless the settings say otherwise.
 GPUS: Mapping[str, tuple[str, ...]] = {card.name: card.gpus for card in CARDS.values()}
-OWN_HARDWARE = Rates(gpus=GPUS)
 
 
 def cost_usd(seconds: float, rate: Rate) -> float:

@@ -5,10 +5,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from service.domain.event import EventKind
+from service.domain.event import EventKinds
 from service.domain.media import MAX_KEYFRAMES, Fit, MediaRef, Role, keyframe_role
 from service.domain.text import Label, MetadataLabel, Prompt, Value, _storable
 
+Priority = Literal["low", "normal", "high"]
 MAX_SEED = 2**32 - 1  # the largest that every generator (numpy, torch, JavaScript) takes exactly
 
 
@@ -128,7 +129,7 @@ class VideoOptions(BaseModel):
         description="How images and videos of another aspect ratio are fitted: `crop` around "
         "the middle (default) or `pad` with black. They are never distorted.",
     )
-    priority: Literal["low", "normal", "high"] | None = Field(
+    priority: Priority | None = Field(
         default=None, description="Order within the queue. Default: normal."
     )
     timeout_seconds: Annotated[int, Field(ge=1, le=86_400), WHOLE] | None = Field(
@@ -146,7 +147,7 @@ class VideoOptions(BaseModel):
     webhook_url: Annotated[str, Field(min_length=1, max_length=2048)] | None = Field(
         default=None, description="An https URL that receives the job's events as signed POSTs."
     )
-    webhook_events: Annotated[list[EventKind], Field(min_length=1, max_length=6)] | None = Field(
+    webhook_events: EventKinds | None = Field(
         default=None, description="Events to deliver to it. Default: the four final ones."
     )
     response_format: Literal["url", "b64_json"] | None = Field(

@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 
 from service.domain import ids
 from service.domain.ids import JobId, KeyId
-from service.domain.job import OWN_API, Job, JobState, Priority
+from service.domain.job import OWN_API, Job, JobState
 from service.domain.model_choice import ModelChoice
 from service.domain.price import Rate
-from service.domain.request import VideoRequest
+from service.domain.request import Priority, VideoRequest
 from service.domain.retry import MAX_ATTEMPTS
 
 

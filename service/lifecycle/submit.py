@@ -24,7 +24,7 @@ from service.store import idempotency, jobs, keys
 from service.store.idempotency import IdempotencyRecord, Name
 from service.store.transaction import Transaction
 
-DiskSpace = Callable[[], None]
+CheckStorage = Callable[[], None]
 
 
 def unlimited_storage() -> None:
@@ -42,25 +42,6 @@ class Accepted:
 Answer: TypeAlias = Accepted | ServiceError
 
 
-def submit(
-    tx: Transaction,
-    submission: Submission,
-    limits: Limits,
-    now: datetime,
-    check_storage: DiskSpace = unlimited_storage,
-) -> Accepted:
-    """Insert a queued job, or return the job that its Idempotency-Key created before.
-
-    Raises RequestRefused if that key came with another request, QueueFull over the queue limit,
-    BudgetExceeded if the job may exceed its key's budget, NotFound if the job to retry was deleted,
-    and the errors of `check_storage`.
-    """
-    (answer,) = submit_all(tx, [submission], limits, now, check_storage)
-    if isinstance(answer, ServiceError):
-        raise answer
-    return answer
-
-
 def find_earlier(
     tx: Transaction, key_id: KeyId, idempotency_key: Idempotency, now: datetime
 ) -> Accepted | None:
@@ -75,9 +56,13 @@ def submit_all(
     submissions: Sequence[Submission],
     limits: Limits,
     now: datetime,
-    check_storage: DiskSpace = unlimited_storage,
+    check_storage: CheckStorage = unlimited_storage,
 ) -> list[Answer]:
-    """Run `submit` for each by a few statements for all; an error is returned in its place."""
+    """Insert queued jobs, or return those that their Idempotency-Keys created before, by a few
+    statements for all. An error is returned in the place of its submission: RequestRefused if the
+    key came with another request, QueueFull over the queue limit, BudgetExceeded if the job may
+    exceed its key's budget, NotFound if the job to retry was deleted, and those of
+    `check_storage`."""
     answers: dict[int, Answer] = {}
     waiting = list(enumerate(submissions))
     while waiting:
@@ -102,7 +87,7 @@ def _split_at_repeated_name(waiting: Numbered) -> tuple[Numbered, Numbered]:
 
 
 def _submit_distinct(
-    tx: Transaction, batch: Numbered, limits: Limits, now: datetime, check_storage: DiskSpace
+    tx: Transaction, batch: Numbered, limits: Limits, now: datetime, check_storage: CheckStorage
 ) -> dict[int, Answer]:
     """Submit those of a batch, no two of which have the same name."""
     answers: dict[int, Answer] = {}
@@ -145,7 +130,7 @@ def _answer_without_job(
     tx: Transaction,
     submission: Submission,
     earlier: IdempotencyRecord | None,
-    check_storage: DiskSpace,
+    check_storage: CheckStorage,
 ) -> Answer | None:
     """Return the replay or error that answers a submission; None if it is to become a job."""
     try:

@@ -9,7 +9,7 @@ from service.domain.topics import Topic
 
 
 class Notifier:
-    """Topics are job ids and `queue:<model>`. Listen before reading, or changes are missed."""
+    """Topics are those of domain/topics.py. Listen before reading, or changes are missed."""
 
     def __init__(self) -> None:
         self._listeners: defaultdict[Topic, set[asyncio.Event]] = defaultdict(set)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from service.domain import topics
 from service.domain.event import EventId
 from service.domain.ids import JobId, KeyId
+from service.domain.url import TargetRefused, split_url
 from service.domain.webhook import (
     Delivery,
     DeliveryFilter,
@@ -27,7 +28,7 @@ MAX_LEASE = timedelta(minutes=5)
 MAX_TRIES_KEPT = 20
 
 
-def insert(tx: Transaction, delivery: Delivery, *, host: str) -> None:
+def insert(tx: Transaction, delivery: Delivery) -> None:
     tx.execute(
         sa.insert(_deliveries),
         {
@@ -37,7 +38,7 @@ def insert(tx: Transaction, delivery: Delivery, *, host: str) -> None:
             "endpoint_id": delivery.endpoint_id,
             "event": delivery.event,
             "url": delivery.url,
-            "host": host,
+            "host": _host_of(delivery.url),
             "event_id": delivery.event_id,
             "body": delivery.body,
             "state": delivery.state,
@@ -47,6 +48,14 @@ def insert(tx: Transaction, delivery: Delivery, *, host: str) -> None:
         },
     )
     tx.notify(topics.DELIVERIES)
+
+
+def _host_of(url: str) -> str:
+    """Return the host of a URL, by which concurrent deliveries are limited."""
+    try:
+        return split_url(url).host[:300]
+    except TargetRefused:
+        return url[:300]  # accepted by an earlier release
 
 
 def point_at(tx: Transaction, event_id: EventId, job_id: JobId, event: str, url: str) -> bool:

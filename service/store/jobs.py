@@ -83,10 +83,12 @@ def page(
     table, job_id, conditions = labels.source(scope, list(filters.metadata.items()))
     if after is not None:
         conditions.append(job_id < after if newest_first else job_id > after)
-    if filters.ids:
-        conditions.append(job_id.in_(filters.ids))
-    if filters.models:
-        conditions.append(job_table.c.model.in_(filters.models))
+    values = {
+        job_id: filters.ids,
+        job_table.c.model: filters.models,
+        job_table.c.kind: filters.kinds,
+    }
+    conditions += [column.in_(among) for column, among in values.items() if among]
     statement = sa.select(job_table).select_from(table).where(*conditions)
     order = sa.desc if newest_first else sa.asc
     # One query per state, each in the order of its index: a query for several states would read all
@@ -103,6 +105,7 @@ def page(
 
 
 def count_running(tx: Transaction) -> int:
+    """Count the jobs that are starting or running."""
     return int(tx.execute(_ACTIVE).scalar_one())
 
 

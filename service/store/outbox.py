@@ -6,7 +6,6 @@ from functools import partial
 from service.domain import ids
 from service.domain.event import DEFAULT_EVENTS, EventId, EventKind
 from service.domain.job import Job
-from service.domain.url import TargetRefused, split_url
 from service.domain.webhook import Delivery, DeliveryId, DeliveryState, EndpointId
 from service.store import deliveries, endpoints, events
 from service.store.transaction import Transaction
@@ -43,14 +42,6 @@ def _record_latest(tx: Transaction, event: EventKind, job: Job, now: datetime) -
     events.delete_superseded(tx, event_id, job.id, event)
 
 
-def host_of(url: str) -> str:
-    """Return the host of a URL, by which concurrent deliveries are limited."""
-    try:
-        return split_url(url).host[:300]
-    except TargetRefused:
-        return url[:300]  # accepted by an earlier release
-
-
 def _targets(tx: Transaction, event: EventKind, job: Job) -> list[Target]:
     """List the subscribed URLs; one that is both registered and the job's own comes once."""
     targets: dict[str, EndpointId | None] = {}
@@ -83,4 +74,4 @@ def _insert(
         event_id=event_id,
         next_at=now,
     )
-    deliveries.insert(tx, delivery, host=host_of(url))
+    deliveries.insert(tx, delivery)

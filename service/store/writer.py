@@ -220,6 +220,7 @@ class Writer:
             return [Done(work, error) for work in group]
         last += transaction.before_commit
         works = [Done(work, answer) for work, answer in zip(group, answers, strict=True)]
+        # The list itself: what runs before the commit adds to it.
         return [replace(works[0], topics=transaction.topics), *works[1:]]
 
     def _is_away(self, error: Exception) -> bool:

@@ -15,7 +15,6 @@ from service.domain.webhook import (
     Secrets,
 )
 from service.store import deliveries, endpoints, events, keys
-from service.store.outbox import host_of
 from service.store.transaction import Transaction
 
 MAX_PER_KEY = 16
@@ -86,7 +85,7 @@ def send_test(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId, now: date
         endpoint_id=endpoint.id,
         next_at=now,
     )
-    deliveries.insert(tx, delivery, host=host_of(endpoint.url))
+    deliveries.insert(tx, delivery)
     return delivery
 
 

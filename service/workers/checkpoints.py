@@ -122,7 +122,8 @@ class Checkpoints:
     def _folders(self) -> list[str]:
         """List the folders of segments, the newest attempt's first."""
         job = job_folder(JobId(self.ticket.job_id))
-        return [f"{job}/{fence}/{SEGMENTS}" for fence in reversed(self.artifacts.children(job))]
+        names = sorted(self.artifacts.children(job), key=_fence_of, reverse=True)
+        return [f"{job}/{name}/{SEGMENTS}" for name in names]
 
     def _read(self, folder: str, segment: Segment) -> SegmentClip | None:
         """Read a segment; None if it is missing, incomplete or has another fingerprint."""
@@ -168,3 +169,9 @@ class Checkpoints:
 
 def _load_array(content: bytes) -> Any:
     return np.load(BytesIO(content), allow_pickle=False)
+
+
+def _fence_of(folder: str) -> int:
+    """Return the fence in the name of an attempt's folder, `<fence>-<salt>`; 0 in other names."""
+    fence = folder.partition("-")[0]
+    return int(fence) if fence.isdecimal() else 0

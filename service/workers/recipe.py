@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from service.domain.artifact import ARTIFACT_RULES
 from service.domain.attempt import Outcome, Stage, Ticket, VideoFacts
 from service.domain.ports import ArtifactStore
 from service.domain.resolve.segments import plan
@@ -91,7 +92,8 @@ def make_video(
         watch.release_model()
         with watch.time("encode"):
             steps(Stage.ENCODE, 0, 1)
-            video = _finish_video(clips, ticket, scratch / "video.mp4", steps.check_cancel)
+            target = scratch / ARTIFACT_RULES["video"].file
+            video = _finish_video(clips, ticket, target, steps.check_cancel)
             steps(Stage.ENCODE, 1, 1)
             has_audio = clips[-1].audio is not None
             check(video.path, ticket.request, has_audio=has_audio)
@@ -161,13 +163,13 @@ def _upload_all(
     video: EncodedVideo, ticket: Ticket, artifacts: ArtifactStore, prefix: str, *, has_audio: bool
 ) -> VideoFacts:
     scratch, request = video.path.parent, ticket.request
-    write_thumbnail(video.middle, scratch / "thumbnail.jpg")
-    write_last_frame(video.last, scratch / "last_frame.png")
+    write_thumbnail(video.middle, scratch / ARTIFACT_RULES["thumbnail"].file)
+    write_last_frame(video.last, scratch / ARTIFACT_RULES["last_frame"].file)
     return VideoFacts(
         artifacts={
-            "video": upload(artifacts, prefix, video.path),
-            "thumbnail": upload(artifacts, prefix, scratch / "thumbnail.jpg"),
-            "last_frame": upload(artifacts, prefix, scratch / "last_frame.png"),
+            variant: upload(artifacts, prefix, scratch, variant)
+            for variant, rule in ARTIFACT_RULES.items()
+            if (scratch / rule.file).exists()
         },
         width=request.width,
         height=request.height,

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from service.artifacts.files import Files
+from service.cli.processes import work
 from service.deployment import deployed_environment
 from service.domain.errors import Unavailable
 from service.domain.models.catalog import SLATE
@@ -15,6 +16,7 @@ from service.settings import Settings
 from service.wiring import rules, worker
 from service.wiring.secrets import load_or_create_secret
 from service.workers.adapters.slate import Slate
+from service.workers.pull_worker import PullWorker
 
 
 def test_a_load_or_create_secret_is_its_owners_and_stays_the_same(tmp_path: Path) -> None:
@@ -53,6 +55,34 @@ def test_workers_are_told_no_secret_but_their_own(tmp_path: Path) -> None:
     assert not any("sqlite" in text for text in told.values())
     assert told["RUSHES_WORKER_TOKEN"] == "w" * 30
     assert child_environment(settings)["RUSHES_BOOTSTRAP_KEY"] == "b" * 30
+
+
+class Recorded(Settings):
+    """Settings that record which of them were read."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in Settings.model_fields:
+            _READ.add(name)
+        return super().__getattribute__(name)
+
+
+_READ: set[str] = set()
+
+
+def test_workers_are_told_every_setting_that_they_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "_stop_on_signals", lambda puller: None)
+    monkeypatch.setattr(PullWorker, "work", lambda puller: None)
+    settings = Recorded(
+        _env_file=None, data_dir=tmp_path, models=["slate"], worker_token="w" * 30, s3_bucket="b"
+    )
+    _READ.clear()
+
+    work.work(settings, "http://127.0.0.1:9", "w1")
+
+    assert {f"RUSHES_{name.upper()}" for name in _READ} <= worker_environment(settings).keys()
+    assert {"models", "ahead_bytes", "s3_bucket"} <= _READ
 
 
 def test_a_model_whose_licence_limits_who_may_use_it_must_be_accepted() -> None:

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from service.domain.ids import KeyId
 from service.domain.limits import Limits
 from service.domain.submission import Idempotency
-from service.lifecycle.submit import submit
 from service.store.database import Database
 from service.store.transaction import Transaction
 from tests import make
+from tests.make import submit
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ import pytest
 
 from service.domain.ids import KeyId
 from service.domain.limits import Limits
-from service.lifecycle.submit import submit
 from service.store import jobs
 from service.store.database import Database
 from service.store.transaction import Transaction
 from tests import make
 from tests.chaos.scale import rounds, tell
+from tests.make import submit
 
 pytestmark = pytest.mark.slow
 

@@ -22,7 +22,6 @@ from service.domain.limits import Limits
 from service.domain.webhook import Delivery, DeliveryFilter, DeliveryState
 from service.egress.client import Egress, Rules
 from service.lifecycle.cancel import request_cancel
-from service.lifecycle.submit import submit
 from service.store import deliveries
 from service.store.database import Database
 from service.webhooks.deliver import Sender
@@ -35,6 +34,7 @@ from tests.chaos.worker_alone import TOKEN, worker_alone
 from tests.egress.parts import PUBLIC, TRUSTS_NOBODY, Dialer, Names, canary
 from tests.egress.test_names import NOT_PUBLIC
 from tests.egress.test_target import HOSTS
+from tests.make import submit
 from tests.webhooks.receiver import Receiver, body_of, receiving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

@@ -11,7 +11,6 @@ import pytest
 import sqlalchemy as sa
 
 from service.domain.limits import Limits
-from service.lifecycle.submit import submit
 from service.store import jobs
 from service.store.database import Database
 from service.store.schema import migrate
@@ -20,6 +19,7 @@ from tests.conftest import new_database
 from tests.contract.documents import blocks, read, section
 from tests.journey import hand
 from tests.journey.service import Running, running
+from tests.make import submit
 from tests.servers import s3_server
 
 pytestmark = pytest.mark.slow

@@ -38,11 +38,11 @@ from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
-from service.lifecycle.submit import submit
 from service.store import jobs, keys
 from service.store.database import Database
 from tests import make
 from tests.chaos.scale import rounds, tell
+from tests.make import submit
 
 pytestmark = pytest.mark.slow
 

@@ -21,10 +21,11 @@ from service.domain.terms import Terms
 from service.lifecycle import report
 from service.lifecycle.api_keys import set_monthly_budget
 from service.lifecycle.cancel import request_cancel
-from service.lifecycle.submit import Accepted, submit
+from service.lifecycle.submit import Accepted
 from service.store import keys, moves
 from service.store.database import Database
 from tests import make
+from tests.make import submit
 
 DOLLAR = 1_000_000
 TERMS = Terms(Rates(table_of({"L40S": 0.01}, "a test"), GPUS), RetentionPolicy(), make.MODELS)

@@ -25,12 +25,12 @@ from service.lifecycle.calls.calls import Calls
 from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
-from service.lifecycle.submit import submit
 from service.store import jobs
 from service.store.database import Database
 from service.store.transaction import Transaction
 from tests import make
 from tests.conftest import connected
+from tests.make import submit
 
 
 class Played:

@@ -12,9 +12,9 @@ from service.domain.job import Job, JobState
 from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.lifecycle.cancel import cancel
-from service.lifecycle.submit import submit
 from service.store.database import Database
 from tests import make
+from tests.make import submit
 
 
 @dataclass

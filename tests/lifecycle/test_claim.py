@@ -13,10 +13,10 @@ from service.domain.price import Charge
 from service.domain.queue_order import in_turn
 from service.lifecycle.report import give_back
 from service.lifecycle.settle import settle
-from service.lifecycle.submit import submit
 from service.store import jobs, keys, moves
 from service.store.database import Database
 from tests import make
+from tests.make import submit
 
 NOW = make.START
 

@@ -21,11 +21,11 @@ from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
-from service.lifecycle.submit import submit
 from service.store import jobs, ledger, moves
 from service.store.database import Database
 from service.store.ledger import Total
 from tests import make
+from tests.make import submit
 
 TERMS = Terms(Rates(MODAL_TABLE, GPUS), RetentionPolicy(), make.MODELS)
 L40S, H100 = 542, 1097  # millionths of a dollar a second

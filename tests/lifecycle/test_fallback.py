@@ -22,10 +22,10 @@ from service.lifecycle import report
 from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
-from service.lifecycle.submit import submit
 from service.store import jobs
 from service.store.database import Database
 from tests import make
+from tests.make import submit
 
 MODELS = ("first", "second", "third")
 

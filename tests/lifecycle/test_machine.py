@@ -37,12 +37,12 @@ from service.lifecycle import report
 from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
-from service.lifecycle.submit import submit
 from service.store import deliveries, jobs, moves
 from service.store.database import Database
 from service.store.transaction import Transaction
 from tests import make
 from tests.chaos.scale import rounds, tell
+from tests.make import submit
 
 pytestmark = pytest.mark.slow
 

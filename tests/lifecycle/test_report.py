@@ -12,10 +12,10 @@ from service.lifecycle import report
 from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
 from service.lifecycle.report import Credentials
-from service.lifecycle.submit import submit
 from service.store import attempts, jobs, moves
 from service.store.database import Database
 from tests import make
+from tests.make import submit
 
 NOW = make.START
 

@@ -14,10 +14,10 @@ from service.domain.retry import MAX_ATTEMPTS, MAX_LAPSED
 from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
-from service.lifecycle.submit import submit
 from service.store import jobs, moves
 from service.store.database import Database
 from tests import make
+from tests.make import submit
 
 
 @pytest.fixture

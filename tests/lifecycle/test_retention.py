@@ -21,10 +21,10 @@ from service.failpoint import arm, disarm
 from service.lifecycle import report
 from service.lifecycle.cancel import request_cancel
 from service.lifecycle.retention import Retention
-from service.lifecycle.submit import submit
 from service.store import deliveries, idempotency, jobs, moves
 from service.store.database import Database
 from tests import make
+from tests.make import submit
 
 KEEPING = RetentionPolicy(
     videos=timedelta(days=7), jobs=timedelta(days=30), deliveries=timedelta(days=30)

@@ -9,10 +9,11 @@ from service.domain.errors import QueueFull, RequestRefused, StorageFull
 from service.domain.ids import JobId, KeyId
 from service.domain.limits import Limits
 from service.domain.submission import Idempotency, Submission
-from service.lifecycle.submit import Accepted, Answer, submit, submit_all
+from service.lifecycle.submit import Accepted, Answer, submit_all
 from service.store import keys
 from service.store.database import Database
 from tests import make
+from tests.make import submit
 
 NAMED = Idempotency("order-1", b"a" * 32)
 

@@ -21,12 +21,12 @@ from service.lifecycle.cancel import request_cancel
 from service.lifecycle.leader import Leadership
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
-from service.lifecycle.submit import submit
 from service.lifecycle.timekeeper import Timekeeper
 from service.store import deliveries, jobs
 from service.store.database import Database, Transaction
 from service.store.tables import EndpointRow
 from tests import make
+from tests.make import submit
 
 HOUR = 3600
 DAY = 24 * HOUR

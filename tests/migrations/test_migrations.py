@@ -25,7 +25,7 @@ from service.domain.submission import Idempotency
 from service.domain.webhook import DeliveryFilter
 from service.lifecycle.cancel import request_cancel
 from service.lifecycle.settle import settle
-from service.lifecycle.submit import find_earlier, submit
+from service.lifecycle.submit import find_earlier
 from service.settings import Settings
 from service.store import attempts, deliveries, events, jobs, keys, ledger, moves
 from service.store.database import Database
@@ -41,6 +41,7 @@ from service.store.schema import (
 from service.store.tables import EventRow, IdempotencyRow, JobRow
 from tests import make
 from tests.conftest import DATABASES, new_database
+from tests.make import submit
 from tests.migrations import rows_0001, rows_0002, rows_0003, rows_0004, rows_0005
 from tests.migrations.rows_0001 import write_rows
 

@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from service.domain.ids import KeyId
 from service.domain.limits import Limits
 from service.domain.submission import Idempotency
-from service.lifecycle.submit import Accepted, submit
+from service.lifecycle.submit import Accepted
 from service.offsite.tenure import Replica, Tenure
 from service.store.database import Database
 from tests import make
+from tests.make import submit
 from tests.offsite.doubles import FolderBlobs, FolderEntries, Watched
 
 LASTS = timedelta(seconds=60)

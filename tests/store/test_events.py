@@ -13,12 +13,12 @@ from service.domain.job import Job
 from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.lifecycle.cancel import request_cancel
-from service.lifecycle.submit import submit
 from service.store import events, jobs
 from service.store.database import Database
 from service.store.tables import EventRow
 from tests import make
 from tests.conftest import connected
+from tests.make import submit
 from tests.store.test_locks import in_one_group
 
 

@@ -13,13 +13,13 @@ from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.price import Charge
 from service.lifecycle.settle import give_back
-from service.lifecycle.submit import submit
 from service.store import jobs, keys, moves
 from service.store.database import Database
 from service.store.engine import make_engine
 from service.store.job_rows import job_table
 from service.store.transaction import Transaction
 from tests import make
+from tests.make import submit
 
 TROUBLE = Failure(kind=FailureKind.INTERNAL, code="x", message="y")
 

@@ -24,7 +24,7 @@ class HeldSender:
         self.db = db
         self.begun: list[DeliveryId] = []
         self.sent: list[DeliveryId] = []
-        self.release_memory = Event()
+        self.release = Event()
         self.fault: Exception | None = None
 
     def send(self, delivery_id: DeliveryId) -> Try | None:
@@ -38,7 +38,7 @@ class HeldSender:
         if taken is None:
             return None
         self.sent.append(delivery_id)
-        assert self.release_memory.wait(20)
+        assert self.release.wait(20)
         made, done = Try(at=make.START, status=200), DeliveryState.DELIVERED
         make.do(
             self.db,
@@ -57,7 +57,7 @@ def enqueue(db: Database, key_id: KeyId, number: int, host: str) -> DeliveryId:
         created_at=make.START,
         next_at=make.START,
     )
-    make.do(db, lambda tx: deliveries.insert(tx, delivery, host=host))
+    make.do(db, lambda tx: deliveries.insert(tx, delivery))
     return delivery.id
 
 
@@ -94,7 +94,7 @@ def test_one_host_holds_four_senders_and_the_others_go_on(
     until(lambda: len(sender.begun) == 5)
     assert other in sender.begun
     assert len(set(slow) & set(sender.begun)) == 4
-    sender.release_memory.set()
+    sender.release.set()
 
 
 def test_one_key_with_many_hosts_leaves_senders_to_the_other_keys(
@@ -109,13 +109,13 @@ def test_one_key_with_many_hosts_leaves_senders_to_the_other_keys(
 
     until(lambda: len(sender.begun) == 9)
     assert theirs in sender.begun
-    sender.release_memory.set()
+    sender.release.set()
 
 
 def test_a_place_is_free_again_after_a_send(
     db: Database, key_id: KeyId, courier: Courier, sender: HeldSender
 ) -> None:
-    sender.release_memory.set()
+    sender.release.set()
     for number in range(12):
         enqueue(db, key_id, number, "slow.example")
 
@@ -164,4 +164,4 @@ def test_a_stop_does_not_wait_for_a_receiver_that_hangs(
 
     assert courier._in_flight, "it waited until the receiver was done"
     assert all(t.daemon for t in threading.enumerate() if t.name == "sender")
-    sender.release_memory.set()
+    sender.release.set()

@@ -23,7 +23,6 @@ from service.domain.webhook import (
     Try,
 )
 from service.lifecycle.cancel import request_cancel
-from service.lifecycle.submit import submit
 from service.store import deliveries, endpoints, jobs, keys, moves
 from service.store.database import Database
 from service.store.transaction import Transaction
@@ -32,6 +31,7 @@ from service.webhooks.deliver import MAX_FAILING, Sender
 from service.webhooks.sign import encode_secret
 from service.webhooks.timetable import MAX_TRIES
 from tests import make
+from tests.make import submit
 from tests.webhooks.receiver import Receiver, body_of
 
 

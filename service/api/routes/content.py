@@ -16,7 +16,7 @@ from service.api.preconditions import is_unmodified
 from service.api.schemas.headers import header_docs
 from service.api.schemas.problems import problem_docs
 from service.api.signed_links import SignedLinks
-from service.domain.artifact import Artifact, Variant
+from service.domain.artifact import ARTIFACT_RULES, Artifact, Variant
 from service.domain.errors import Conflict, NotFound, Unauthenticated
 from service.domain.ids import JobId
 from service.domain.job import Job
@@ -32,7 +32,7 @@ _LINK_TTL = timedelta(hours=1)  # of a signed bucket URL: long enough for a slow
 _RANGE = re.compile(r"(?!-$)([0-9]{0,18})-([0-9]{0,18})")  # more digits than any video needs
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
-_MEDIA = {"video/mp4": _BYTES, "image/jpeg": _BYTES, "image/png": _BYTES}
+_MEDIA = {rule.media_type: _BYTES for rule in ARTIFACT_RULES.values()}
 _HEADERS = (
     *("ETag", "Cache-Control", "Last-Modified", "Accept-Ranges"),
     *("Content-Length", "Content-Disposition"),
@@ -160,4 +160,7 @@ def _artifact(job: Job, variant: Variant) -> Artifact:
     if job.result is None:
         reason = "has no video" if job.state.final else "is not finished yet"
         raise Conflict(f"job {job.id} is {job.state} and {reason}", code="no_content")
-    return job.result.artifacts[variant]
+    artifact = job.result.artifacts.get(variant)
+    if artifact is None:
+        raise Conflict(f"job {job.id} has no {variant}", code="no_content")
+    return artifact

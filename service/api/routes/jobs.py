@@ -88,6 +88,7 @@ class ListQuery(BaseModel):
         return JobFilter(
             states=tuple(_parse_state(word) for word in _split(self.status)),
             models=(self.model,) if self.model else (),
+            kinds=(self.kind,) if self.kind else (),
             ids=tuple(_parse_job_id(word) for word in _split(self.ids)),
             metadata={name[len("metadata[") : -1]: text for name, text in extra.items()},
         )

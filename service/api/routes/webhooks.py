@@ -18,7 +18,7 @@ from service.api.schemas.webhooks import (
     WebhookEndpointList,
     WebhookSecret,
 )
-from service.domain.event import DEFAULT_EVENTS, EventKind
+from service.domain.event import DEFAULT_EVENTS, EventKinds
 from service.domain.webhook import DeliveryFilter, DeliveryState
 from service.lifecycle.targets import refuse_bad_target
 from service.store import deliveries, endpoints, keys
@@ -34,7 +34,7 @@ class EndpointBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     url: Annotated[str, Field(min_length=1, max_length=2048, description="An https URL.")]
-    events: Annotated[list[EventKind], Field(min_length=1, max_length=6)] = Field(
+    events: EventKinds = Field(
         default=list(DEFAULT_EVENTS), description="Events to send. Default: the final ones of jobs."
     )
 

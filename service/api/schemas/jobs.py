@@ -10,11 +10,11 @@ from service.api.schemas.costs import Cost
 from service.api.signed_links import SignedLinks
 from service.domain.attempt import Stage
 from service.domain.fallback import FallbackRecord
-from service.domain.job import Job, JobError, JobState, Priority
+from service.domain.job import Job, JobError, JobState
 from service.domain.model_choice import ModelChoice
 from service.domain.models.card import ModelCard
 from service.domain.models.tuning import Profile
-from service.domain.request import VideoRequest
+from service.domain.request import Priority, VideoRequest
 
 
 class Result(BaseModel):

@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
-from service.domain.artifact import MANIFEST, Artifact
+from service.domain.artifact import ARTIFACT_RULES, MANIFEST, Artifact, Variant
 from service.domain.attempt import Outcome
 from service.domain.ports import ArtifactStore
 
-_MEDIA_TYPES = {".mp4": "video/mp4", ".jpg": "image/jpeg", ".png": "image/png"}
 
-
-def upload(artifacts: ArtifactStore, prefix: str, source: Path) -> Artifact:
-    """Put `source` under `prefix` with its own name."""
-    return artifacts.put(f"{prefix}/{source.name}", source, _MEDIA_TYPES[source.suffix])
+def upload(artifacts: ArtifactStore, prefix: str, scratch: Path, variant: Variant) -> Artifact:
+    """Put the variant's file in the folder `scratch` under `prefix`, with its own name."""
+    rule = ARTIFACT_RULES[variant]
+    return artifacts.put(f"{prefix}/{rule.file}", scratch / rule.file, rule.media_type)
 
 
 def upload_manifest(artifacts: ArtifactStore, prefix: str, outcome: Outcome, scratch: Path) -> None:

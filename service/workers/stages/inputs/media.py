@@ -74,7 +74,7 @@ def probe_media(
     `media_codec` (unsupported), `media_frame_too_large`, `media_unreadable` (truncated or broken),
     or `media_timeout` when reading takes longer than `timeout`.
     """
-    _check_file(path, max_bytes)
+    _check_file(path, max_bytes, kinds)
     with _refusing(max_seconds), ffmpeg_output(path, _PACKETS, timeout) as lines:
         tracks = read_tracks(lines, max_seconds + _PADDING_SECONDS)
     video, audio = tracks.get("video"), tracks.get("audio")
@@ -104,7 +104,7 @@ def decode_audio(
     whatever the headers claim. Truncated audio is read up to its end. Raises AttemptFailed as
     `probe_media` does, and then leaves no file.
     """
-    _check_file(path, max_bytes)
+    _check_file(path, max_bytes, {"audio", "video"})
     try:
         with _refusing(max_seconds), wave.open(str(into), "wb") as target:
             target.setparams((1, _SAMPLE_BYTES, rate, 0, "NONE", ""))
@@ -246,14 +246,15 @@ def _facts(kind: Kind, video: Track | None, audio: Track | None) -> MediaFacts:
     )
 
 
-def _check_file(path: Path, max_bytes: int) -> None:
+def _check_file(path: Path, max_bytes: int, kinds: Set[Kind]) -> None:
     size_bytes = path.stat().st_size
     if size_bytes > max_bytes:
         raise _refused("too_large", f"has {size_bytes:,} bytes; the limit is {max_bytes:,}")
     with path.open("rb") as file:
         head = file.read(16)
         if heif.media_type(head) or not _STARTS.match(head):
-            raise _refused("format", "is not an MP4, MOV, WebM, WAV, MP3, M4A, FLAC or Ogg file")
+            names = "Matroska, WAV, MP3, M4A, FLAC or Ogg" if "audio" in kinds else "or Matroska"
+            raise _refused("format", f"is not an MP4, MOV, WebM, {names} file")
 
 
 def _check_codec(facts: MediaFacts) -> None:
