@@ -117,7 +117,7 @@ $(UV):
 .venv/.test: .venv/.ok .tools/client-generator/.ok $(TYPESCRIPT)/node_modules/.ok
 	@echo "Installing all that the tests and the stand-in for Modal need, once …"
 	@TORCH_BACKEND=cpu $(MAKE) --no-print-directory .venv/.torch
-	@$(INSTALL) -e '.[torch,quantize,postgres,s3,modal]' --group test --group lint --group bench
+	@$(INSTALL) -e '.[torch,quantize,postgres,s3,modal,avatar]' --group test --group lint --group bench
 	@touch $@
 
 # Generated clients are tested too; the generator's own needs would clash with ours.

@@ -1,0 +1,1 @@
+"""Text to speech: voices of this machine and of providers."""

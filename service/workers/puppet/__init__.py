@@ -1,0 +1,1 @@
+"""The puppet: a photo that speaks, drawn on a CPU."""
