@@ -7,7 +7,6 @@ from service.domain.price import (
     GPUS,
     MODAL_TABLE,
     MODAL_USD_PER_SECOND,
-    OWN_HARDWARE,
     Balance,
     Charge,
     Rates,
@@ -83,8 +82,8 @@ def test_a_model_that_needs_no_gpu_costs_nothing() -> None:
 def test_own_hardware_costs_nothing_unless_its_owner_names_a_rate() -> None:
     owned = Rates(table_of({"RTX 4090": 0.0001, "4090": 9.0}, "RUSHES_GPU_RATES"), GPUS, host=2e-5)
 
-    assert OWN_HARDWARE.actual("ltx-2b", "NVIDIA GeForce RTX 4090").usd_per_second == 0
-    assert OWN_HARDWARE.expected("ltx-2b").source == "own hardware: not billed"
+    assert Rates(gpus=GPUS).actual("ltx-2b", "NVIDIA GeForce RTX 4090").usd_per_second == 0
+    assert Rates(gpus=GPUS).expected("ltx-2b").source == "own hardware: not billed"
     rate = owned.actual("ltx-2b", "NVIDIA GeForce RTX 4090")  # the name that says most counts
     assert rate.usd_per_second == pytest.approx(0.00012)
     assert rate.source == "RTX 4090 by RUSHES_GPU_RATES"
@@ -104,7 +103,7 @@ def test_a_charge_is_booked_under_the_gpu_it_ran_on() -> None:
 
     assert booked("NVIDIA A10G") == "A10"
     assert booked("NVIDIA L40") == "NVIDIA L40"
-    assert booked("NVIDIA L40", OWN_HARDWARE) == "NVIDIA L40"
+    assert booked("NVIDIA L40", Rates(gpus=GPUS)) == "NVIDIA L40"
     assert booked(None) == ""
 
 
