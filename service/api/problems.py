@@ -139,7 +139,8 @@ def _of_invalid(request: Request, error: RequestValidationError) -> Problem:
     if any(field.code in ("json_invalid", "not_utf8") for field in fields):
         return _problem(request, 400, "invalid_json", fields[0].detail, fields)
     if any(field.code == "form_invalid" for field in fields):
-        return _problem(request, 400, "invalid_form", fields[0].detail, fields)
+        detail = fields[0].detail
+        return _problem(request, 400, code="invalid_form", detail=detail, fields=fields)
     detail = "; ".join(field.detail for field in fields[:5])
     return _problem(request, 422, "invalid_request", detail, fields)
 
