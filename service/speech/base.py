@@ -1,11 +1,21 @@
-"""What every voice returns."""
+"""The interface of a voice, and the failures that voices share."""
 
+import math
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.speech import Phone, Word
+
+Samples: TypeAlias = NDArray[np.float32]
+Provider = Literal["hibari", "espeak", "elevenlabs"]
+MAX_CHARACTERS = 5000  # of a text: about six minutes of speech
 
 
 @dataclass(frozen=True)
@@ -25,3 +35,118 @@ class Spoken:
     @property
     def seconds(self) -> float:
         return len(self.samples) / self.rate
+
+
+@dataclass(frozen=True)
+class VoiceInfo:
+    """The description of a voice in a list. `language` is a BCP 47 tag, "" for any language."""
+
+    id: str
+    name: str
+    language: str
+    provider: Provider
+    gender: str = ""  # as the provider says it
+    min_speed: float = 0.5  # of the voice's usual pace
+    max_speed: float = 2.0
+    has_words: bool = False  # whether it times the words
+    is_clone: bool = False
+
+
+class Voice(Protocol):
+    """A voice that speaks a text. Thread-safe."""
+
+    @property
+    def info(self) -> VoiceInfo: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def language(self) -> str: ...
+    @property
+    def provider(self) -> Provider: ...
+
+    def speak(self, text: str, *, seed: int, speed: float) -> Spoken:
+        """Speak `text` at `speed` times the usual pace. One seed gives one sound, where the
+        voice can promise that.
+
+        Raises AttemptFailed: user for a text or a speed that the voice cannot speak, transient
+        for a provider that may recover, machine for a program that does not run, else internal.
+        """
+        ...
+
+
+class InformedVoice:
+    """The properties of a voice, from its description."""
+
+    def __init__(self, info: VoiceInfo) -> None:
+        self.info = info
+
+    @property
+    def id(self) -> str:
+        return self.info.id
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @property
+    def language(self) -> str:
+        return self.info.language
+
+    @property
+    def provider(self) -> Provider:
+        return self.info.provider
+
+
+class ProviderBusy(AttemptFailed):
+    """Raised when a provider of voices may recover. `retry_after` is its hint in seconds."""
+
+    def __init__(self, code: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(FailureKind.TRANSIENT, code, message, of_model=False)
+        self.retry_after = retry_after
+
+
+def text_failure(code: str, message: str) -> AttemptFailed:
+    """Build the failure of a request that no retry can help."""
+    return AttemptFailed(FailureKind.USER, code, message, of_model=False)
+
+
+def provider_failure(code: str, message: str) -> AttemptFailed:
+    """Build the failure of an account or an answer, which the operator must look at."""
+    return AttemptFailed(FailureKind.INTERNAL, code, message, of_model=False)
+
+
+def unknown_voice(voice_id: str, ids: Iterable[str]) -> AttemptFailed:
+    """Build the failure for an id that is not among `ids`; it names the nearest of them."""
+    valid = list(ids)
+    folds = {name.casefold(): name for name in reversed(valid)}
+    near = get_close_matches(voice_id.casefold(), folds, n=1, cutoff=0.0)
+    advice = f"the nearest is {folds[near[0]]!r}" if near else "this installation has no voice"
+    return text_failure("voice_unknown", f"there is no voice {voice_id[:100]!r}: {advice}")
+
+
+def check_text(text: str, max_characters: int = MAX_CHARACTERS) -> None:
+    """Check that `text` has a letter or a digit, and at most `max_characters`.
+
+    Raises AttemptFailed (user) with code text_empty, text_without_words or text_too_long.
+    """
+    if not text.strip():
+        raise text_failure("text_empty", "the text to speak is empty")
+    if len(text) > max_characters:
+        message = f"the text to speak has {len(text)} characters; at most {max_characters} are"
+        raise text_failure("text_too_long", f"{message} possible")
+    if not has_sound(text):
+        raise text_failure("text_without_words", "the text to speak has no letter and no digit")
+
+
+def check_speed(speed: float, min_speed: float, max_speed: float) -> None:
+    """Check that the voice can speak this fast. Raises AttemptFailed (user), speed_out_of_range."""
+    if not (math.isfinite(speed) and min_speed <= speed <= max_speed):
+        message = f"this voice speaks at a speed of {min_speed:g} to {max_speed:g}, not {speed:g}"
+        raise text_failure("speed_out_of_range", message)
+
+
+def has_sound(text: str) -> bool:
+    """Tell whether a text has a letter or a digit of any script."""
+    return re.search(r"[^\W_]", text) is not None

@@ -7,13 +7,13 @@ from service.domain.speech import Phone
 VOWELS = frozenset("aæʌəɜɛeɪiɔoʊu")
 _CONSONANTS = frozenset("mfwɹθltsʃkjh")
 # A symbol, and the symbol that it is drawn as.
-_ALIASES = dict(
-    tuple(pair)
+_ALIASES = {
+    pair[0]: pair[1]
     for pair in (
         "ɑa ɐʌ ᵊə ᵻɪ ɚɜ ɝɜ ɒɔ yu øo œɔ ɨɪ pm bm vf dt nt Tt ɾt zs ðθ ʒʃ rɹ ʧʃ ʤʃ ɡk gk ŋk xk qk "
         "ʔh ɫl ɥw çj ck ɲt ʎl ɟj βm ɸf"
     ).split()
-)
+}
 _DIPHTHONGS = {"A": "eɪ", "I": "aɪ", "O": "oʊ", "Q": "əʊ", "W": "aʊ", "Y": "ɔɪ"}
 _FIRST_SHARE = 0.55  # the first half of a diphthong is the longer one
 
