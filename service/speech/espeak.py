@@ -1,0 +1,138 @@
+"""Voices of espeak-ng, run as a program where it is installed: robotic, in about 100 languages."""
+
+import io
+import re
+import shutil
+import subprocess
+import wave
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from service.domain.attempt import AttemptFailed, FailureKind
+from service.speech.base import (
+    InformedVoice,
+    Samples,
+    Spoken,
+    VoiceInfo,
+    check_speed,
+    check_text,
+    text_failure,
+)
+from service.speech.decode import from_pcm
+
+PROGRAM = "espeak-ng"
+PREFIX = "espeak-"
+_WORDS_PER_MINUTE = 165  # at a speed of 1
+_MIN_SPEED, _MAX_SPEED = 0.5, 2.0  # 82 to 330 words per minute; the program takes 80 to 450
+_LIST_TIME = timedelta(seconds=10)
+_SPEAK_TIME = timedelta(seconds=120)
+# A line of --voices: priority, language, age/gender, name, file.
+_LINE = re.compile(r"\s*\d+\s+(?P<language>\S+)\s+\S*?(?P<gender>[MF-])\s+(?P<name>\S+)\s+\S+")
+_GENDERS = {"M": "male", "F": "female"}
+
+
+class EspeakVoice(InformedVoice):
+    """A voice of espeak-ng. It tells no times. The seed changes nothing: each text has one sound.
+
+    The program (GPL-3) is not linked; it is run once a text, with an empty environment.
+    """
+
+    def __init__(
+        self,
+        program: Path,
+        language: str,
+        name: str,
+        gender: str = "",
+        time: timedelta = _SPEAK_TIME,
+    ) -> None:
+        """`language` is an identifier of the program's own list; `time` is a text's limit."""
+        super().__init__(
+            VoiceInfo(
+                id=f"{PREFIX}{language}",
+                name=name,
+                language=language,
+                provider="espeak",
+                gender=gender,
+                min_speed=_MIN_SPEED,
+                max_speed=_MAX_SPEED,
+            )
+        )
+        self._program = program
+        self._time = time
+
+    def speak(self, text: str, *, seed: int, speed: float) -> Spoken:
+        """Speak a text; see Voice. Fails as machine where the program does not run."""
+        check_text(text)
+        check_speed(speed, self.info.min_speed, self.info.max_speed)
+        pace = str(round(_WORDS_PER_MINUTE * speed))
+        options = ["-v", self.language, "-s", pace, "-b", "1", "--stdin", "--stdout"]
+        # The program reads double brackets as its own phonemes.
+        content = text.replace("[[", "[ [").encode()
+        samples, rate = _samples(_run(self._program, options, content, self._time))
+        if not samples.any():
+            message = f"the voice {self.id} has no sound for this text: it reads {self.language}"
+            raise text_failure("text_without_words", message)
+        return Spoken(samples, rate)
+
+
+def espeak_program() -> Path | None:
+    """Return the program's path, or None where it is not installed."""
+    path = shutil.which(PROGRAM)
+    return Path(path) if path else None
+
+
+def espeak_voices(program: Path) -> list[EspeakVoice]:
+    """Return a voice for each language of the program. Raises AttemptFailed (machine)."""
+    output = _run(program, ["--voices"], b"", _LIST_TIME).decode(errors="replace")
+    voices: dict[str, EspeakVoice] = {}
+    for match in filter(None, map(_LINE.match, output.splitlines())):
+        language, name = match["language"], match["name"].replace("_", " ")
+        voice = EspeakVoice(program, language, name, _GENDERS.get(match["gender"], ""))
+        voices.setdefault(language, voice)  # the first is the program's own choice
+    return list(voices.values())
+
+
+def _run(program: Path, options: Sequence[str], content: bytes, time: timedelta) -> bytes:
+    """Run the program with `content` as its standard input and return its output.
+
+    Raises AttemptFailed (machine).
+    """
+    try:
+        process = subprocess.run(  # noqa: S603 - no shell, and the text is no argument
+            [str(program), *options],
+            input=content,
+            capture_output=True,
+            timeout=time.total_seconds(),
+            check=False,
+            env={},
+        )
+    except subprocess.TimeoutExpired:
+        raise _machine_failure(f"does not end within {time.total_seconds():g} s") from None
+    except OSError as fault:
+        raise _machine_failure(f"does not start: {fault.strerror}") from None
+    if process.returncode != 0:
+        errors = process.stderr.decode(errors="replace").strip()[-200:]
+        raise _machine_failure(f"exits with {process.returncode}: {errors}")
+    return process.stdout
+
+
+def _samples(content: bytes) -> tuple[Samples, int]:
+    """Decode the program's output: mono, 16 bit, with a length that it does not know at the start.
+
+    Raises AttemptFailed (machine).
+    """
+    try:
+        with wave.open(io.BytesIO(content)) as file:
+            rate, form = file.getframerate(), (file.getnchannels(), file.getsampwidth())
+            data = file.readframes(len(content))
+    except (wave.Error, EOFError) as error:
+        raise _machine_failure(f"returns no WAV: {error}") from None
+    if form != (1, 2):
+        raise _machine_failure("returns a WAV that is not mono of 16 bits")
+    return from_pcm(data), rate
+
+
+def _machine_failure(reason: str) -> AttemptFailed:
+    message = f"the worker's machine failed: {PROGRAM} {reason}"
+    return AttemptFailed(FailureKind.MACHINE, "machine_fault", message)
