@@ -1,0 +1,245 @@
+"""Voices of ElevenLabs: speech with the times of its words, the list of voices, cloning."""
+
+import base64
+import binascii
+import json
+import math
+import mimetypes
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from pydantic import BaseModel, Field
+
+from service.domain.speech import Word
+from service.speech.base import (
+    InformedVoice,
+    Samples,
+    Spoken,
+    VoiceInfo,
+    check_speed,
+    check_text,
+    text_failure,
+)
+from service.speech.decode import from_mp3, from_pcm
+from service.speech.elevenlabs_api import Account, Api, parse, wrong_response
+
+PREFIX = "elevenlabs-"
+_VOICE_ID = re.compile(r"[A-Za-z0-9]{8,64}")
+_MIN_SPEED, _MAX_SPEED = 0.7, 1.2
+_SEEDS = 1 << 32
+_PAGE_SIZE, _MAX_PAGES = 100, 10
+_MAX_SAMPLES = 25  # files of a clone
+# Credits that a request took, by newer and older names.
+_COST_HEADERS = ("character-cost", "x-character-count")
+
+
+class _Alignment(BaseModel):
+    """When each character of the text is heard, in seconds."""
+
+    characters: list[str]
+    starts: list[float] = Field(alias="character_start_times_seconds")
+    ends: list[float] = Field(alias="character_end_times_seconds")
+
+
+class _Speech(BaseModel):
+    audio_base64: str
+    alignment: _Alignment | None = None
+
+
+class _Language(BaseModel):
+    language: str = ""
+
+
+class _VoiceItem(BaseModel):
+    voice_id: str
+    name: str = ""
+    category: str | None = None
+    labels: dict[str, str | None] | None = None
+    verified_languages: list[_Language] | None = None
+
+
+class _VoicePage(BaseModel):
+    voices: list[_VoiceItem]
+    has_more: bool = False
+    next_page_token: str | None = None
+
+
+class _CloneAnswer(BaseModel):
+    voice_id: str
+    requires_verification: bool = False
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording of the voice to clone: a file, whose type its name tells."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A new voice. One that `requires_verification` speaks after its owner confirmed it there."""
+
+    voice: "ElevenLabsVoice"
+    requires_verification: bool
+
+
+class ElevenLabsVoice(InformedVoice):
+    """A voice of an account. A seed gives nearly the same sound again; the provider promises no
+    more."""
+
+    def __init__(self, api: Api, info: VoiceInfo) -> None:
+        super().__init__(info)
+        self._api = api
+
+    def speak(self, text: str, *, seed: int, speed: float) -> Spoken:
+        """Speak a text by one request; see Voice and Api.call for the failures."""
+        check_text(text)
+        check_speed(speed, self.info.min_speed, self.info.max_speed)
+        account = self._api.account
+        response = self._api.call(
+            "POST",
+            f"/v1/text-to-speech/{self.id.removeprefix(PREFIX)}/with-timestamps",
+            params={"output_format": account.output_format},
+            json={
+                "text": text,
+                "model_id": account.model_id,
+                "seed": seed % _SEEDS,
+                "voice_settings": {"speed": speed},
+            },
+        )
+        speech: _Speech = parse(response, _Speech)
+        samples = _decode(speech.audio_base64, account)
+        words = _words(speech.alignment, len(samples) / account.rate) if speech.alignment else ()
+        costs = (_credits(response.headers.get(name, "")) for name in _COST_HEADERS)
+        credits = next((cost for cost in costs if cost is not None), len(text))
+        cost_usd = credits * account.usd_per_character
+        return Spoken(samples, account.rate, words, cost_usd=cost_usd)
+
+
+class ElevenLabs:
+    """The voices of an account. Thread-safe."""
+
+    def __init__(self, account: Account) -> None:
+        self._api = Api(account)
+
+    def voice(self, voice_id: str) -> ElevenLabsVoice:
+        """Return a voice by ElevenLabs' own id, without a request: an unknown one fails when it
+        speaks. Raises AttemptFailed (user) for text that is no id."""
+        if not _VOICE_ID.fullmatch(voice_id):
+            message = f"{voice_id[:100]!r} is no id of a voice of ElevenLabs"
+            raise text_failure("voice_unknown", message)
+        return ElevenLabsVoice(self._api, _info(voice_id))
+
+    def voices(self) -> list[ElevenLabsVoice]:
+        """Return the voices of the account, at most 1000. Raises AttemptFailed; see Api.call."""
+        voices: list[ElevenLabsVoice] = []
+        token: str | None = None
+        for _ in range(_MAX_PAGES):
+            params: dict[str, str | int] = {"page_size": _PAGE_SIZE}
+            if token:
+                params["next_page_token"] = token
+            page: _VoicePage = parse(self._api.call("GET", "/v2/voices", params=params), _VoicePage)
+            items = [item for item in page.voices if _VOICE_ID.fullmatch(item.voice_id)]
+            voices += [ElevenLabsVoice(self._api, _item_info(item)) for item in items]
+            token = page.next_page_token
+            if not (page.has_more and token):
+                break
+        return voices
+
+    def clone(
+        self,
+        name: str,
+        recordings: Sequence[Recording],
+        *,
+        description: str = "",
+        language: str = "",
+        remove_noise: bool = False,
+    ) -> Clone:
+        """Make a voice of 1 to 25 recordings of a person who agreed to it.
+
+        Raises AttemptFailed; see Api.call.
+        """
+        if not name.strip() or not 1 <= len(recordings) <= _MAX_SAMPLES:
+            message = f"a clone needs a name and 1 to {_MAX_SAMPLES} recordings"
+            raise text_failure("clone_invalid", message)
+        form = {"name": name, "remove_background_noise": str(remove_noise).lower()}
+        if description:
+            form["description"] = description
+        if language:
+            form["labels"] = json.dumps({"language": language})
+        files = [
+            ("files", (recording.name, recording.content, _media_type(recording.name)))
+            for recording in recordings
+        ]
+        response = self._api.call("POST", "/v1/voices/add", data=form, files=files)
+        answer: _CloneAnswer = parse(response, _CloneAnswer)
+        if not _VOICE_ID.fullmatch(answer.voice_id):
+            raise wrong_response("the new voice has no valid id")
+        info = replace(_info(answer.voice_id), name=name, language=language, is_clone=True)
+        return Clone(ElevenLabsVoice(self._api, info), answer.requires_verification)
+
+
+def _info(voice_id: str) -> VoiceInfo:
+    return VoiceInfo(
+        id=f"{PREFIX}{voice_id}",
+        name=voice_id,
+        language="",
+        provider="elevenlabs",
+        min_speed=_MIN_SPEED,
+        max_speed=_MAX_SPEED,
+        has_words=True,
+    )
+
+
+def _item_info(item: _VoiceItem) -> VoiceInfo:
+    labels = item.labels or {}
+    others = [verified.language for verified in item.verified_languages or []]
+    return replace(
+        _info(item.voice_id),
+        name=item.name or item.voice_id,
+        language=labels.get("language") or next(iter(others), ""),
+        gender=labels.get("gender") or "",
+        is_clone=item.category in ("cloned", "professional"),
+    )
+
+
+def _media_type(name: str) -> str:
+    return mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+def _decode(text: str, account: Account) -> Samples:
+    try:
+        content = base64.b64decode(text, validate=True)
+        is_pcm = account.output_format.startswith("pcm_")
+        samples = from_pcm(content) if is_pcm else from_mp3(content, account.rate)
+    except (binascii.Error, ValueError):
+        raise wrong_response("its audio cannot be decoded") from None
+    if not len(samples):
+        raise wrong_response("it has no audio")
+    return samples
+
+
+def _words(alignment: _Alignment, seconds: float) -> tuple[Word, ...]:
+    """Return the words of an alignment, in order and inside the sound; none of one that does not
+    hold together."""
+    letters, starts, ends = alignment.characters, alignment.starts, alignment.ends
+    if not len(letters) == len(starts) == len(ends) or not all(map(math.isfinite, starts + ends)):
+        return ()
+    words: list[Word] = []
+    position = 0.0
+    for is_space, group in groupby(range(len(letters)), key=lambda n: letters[n].isspace()):
+        if is_space:
+            continue
+        numbers = list(group)
+        start = min(max(position, starts[numbers[0]]), seconds)
+        position = min(max(start, ends[numbers[-1]]), seconds)
+        words.append(Word("".join(letters[n] for n in numbers), start, position))
+    return tuple(words)
+
+
+def _credits(value: str) -> int | None:
+    return int(value) if re.fullmatch(r"\d{1,9}", value) else None
