@@ -119,11 +119,12 @@ def provider_failure(code: str, message: str) -> AttemptFailed:
 
 def unknown_voice(voice_id: str, ids: Iterable[str]) -> AttemptFailed:
     """Build the failure for an id that is not among `ids`; it names the nearest of them."""
-    valid = list(ids)
-    folds = {name.casefold(): name for name in reversed(valid)}
-    near = get_close_matches(voice_id.casefold(), folds, n=1, cutoff=0.0)
+    name = voice_id[:100]
+    folds = {valid.casefold(): valid for valid in ids}
+    longer = [fold for fold in folds if fold.startswith(name.casefold())]
+    near = longer or get_close_matches(name.casefold(), folds, n=1, cutoff=0.0)
     advice = f"the nearest is {folds[near[0]]!r}" if near else "this installation has no voice"
-    return text_failure("voice_unknown", f"there is no voice {voice_id[:100]!r}: {advice}")
+    return text_failure("voice_unknown", f"there is no voice {name!r}: {advice}")
 
 
 def check_text(text: str, max_characters: int = MAX_CHARACTERS) -> None:
