@@ -1,1 +1,1 @@
-"""Drawing of the sandbox model's slate; imported by adapters/slate.py only."""
+"""Drawing of the sandbox model's slate; captions use its text and fonts."""
