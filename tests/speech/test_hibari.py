@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.speech.base import MAX_CHARACTERS, Spoken, Voice
 from service.speech.hibari import HibariVoice, installed_voices
+from service.speech.hibari_timing import fits
 
 PROSE = (
     "The quick brown fox jumps over the lazy dog. She sells sea shells by the sea shore, and "
@@ -119,6 +120,16 @@ def test_a_time_of_day_is_divided_between_its_written_words(heart: HibariVoice) 
     assert half.end - half.start == pytest.approx(letters[5].end - letters[5].start, abs=0.1)
 
 
+def test_a_long_reading_and_a_short_one_side_by_side_are_divided_by_their_lengths(
+    heart: HibariVoice,
+) -> None:
+    date, weight = speak(heart, "12/25/2024 10kg").words
+    letters = speak(heart, "December twenty fifth, twenty twenty four ten kilograms").words
+
+    assert date.end - date.start == pytest.approx(letters[5].end - letters[0].start, abs=0.2)
+    assert weight.end - weight.start == pytest.approx(letters[7].end - letters[6].start, abs=0.2)
+
+
 def test_a_mark_that_is_not_heard_is_joined_to_a_word(heart: HibariVoice) -> None:
     texts = [word.text for word in speak(heart, "— Yes — no 😀").words]
 
@@ -190,6 +201,14 @@ def test_a_tensor_that_means_something_else_gives_no_times(heart: HibariVoice) -
     other = HibariVoice("heart", Path(heart._model), "en-US", tensor="/Cast_10_output_0")
 
     assert speak(other, "Good morning.").phones is None
+
+
+@pytest.mark.parametrize(
+    ("durations", "is_fit"),
+    [([1, 2, 3], True), ([1, 2, 4], False), ([7, -3, 2], False), ([1.0, 2.0, 3.0], False)],
+)
+def test_durations_are_whole_and_add_up_to_the_sound(durations: list[int], is_fit: bool) -> None:
+    assert fits(np.array(durations), 3, 6 * 600) == is_fit
 
 
 def test_the_model_runs_on_one_thread(heart: HibariVoice) -> None:
