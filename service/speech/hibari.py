@@ -36,6 +36,8 @@ from service.speech.hibari_timing import (
 PREFIX = "hibari-"
 _MAX_PHONEMES = 4 * MAX_CHARACTERS  # of a text: a number is read as many words
 _THREADS = 1
+# Raised by hibari for numbers of hundreds of digits, and for digits such as a circled one.
+_UNREADABLE = (ValueError, IndexError)
 
 
 def is_installed() -> bool:
@@ -162,11 +164,19 @@ def _passages(tts: Any, text: str) -> list[Passage]:
             if num_phonemes > _MAX_PHONEMES:
                 message = "the text to speak has too many numbers to be read aloud"
                 raise text_failure("text_too_long", message)
-    except (ValueError, IndexError) as error:
-        # Numbers of many digits, which hibari cannot put into words.
-        message = "the text to speak has a number that this voice cannot read"
+    except _UNREADABLE as error:
+        word = next((word for word in text.split() if not _is_readable(tts, word)), "a number")
+        message = f"the text to speak has a word that this voice cannot read: {word[:40]!r}"
         raise text_failure("text_not_readable", message) from error
     return result
+
+
+def _is_readable(tts: Any, word: str) -> bool:
+    try:
+        tts.g2p(word)
+    except _UNREADABLE:
+        return False
+    return True
 
 
 def _synthesize(

@@ -240,6 +240,13 @@ def test_a_text_that_cannot_be_spoken_is_the_users_fault(
     assert "text" in refusal.message
 
 
+def test_a_word_that_cannot_be_read_is_named(heart: HibariVoice) -> None:
+    refusal = failure(heart, "Step ①a: begin")
+
+    assert (refusal.kind, refusal.code) == (FailureKind.USER, "text_not_readable")
+    assert "'①a:'" in refusal.message
+
+
 @pytest.mark.parametrize("speed", [0.0, 0.4, 2.1, float("nan"), float("inf")])
 def test_a_speed_out_of_range_names_the_range(heart: HibariVoice, speed: float) -> None:
     refusal = failure(heart, "Hello", speed)
