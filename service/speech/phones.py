@@ -4,7 +4,7 @@
 from service.domain.speech import Phone
 
 # Symbols of workers/puppet/articulation.py, but for "", which is silence.
-_VOWELS = frozenset("aæʌəɜɛeɪiɔoʊu")
+VOWELS = frozenset("aæʌəɜɛeɪiɔoʊu")
 _CONSONANTS = frozenset("mfwɹθltsʃkjh")
 # A symbol, and the symbol that it is drawn as.
 _ALIASES = {
@@ -26,7 +26,7 @@ def split_phone(symbol: str, start: float, end: float, is_stressed: bool) -> lis
     """
     letters = "".join(_DIPHTHONGS.get(letter, letter) for letter in symbol)
     bases = (_ALIASES.get(letter, letter) for letter in letters)
-    names = [name for name in bases if name in _VOWELS or name in _CONSONANTS]
+    names = [name for name in bases if name in VOWELS or name in _CONSONANTS]
     shares = [number / len(names) for number in range(len(names))] + [1.0]
     if len(names) == 2:
         shares[1] = _FIRST_SHARE
