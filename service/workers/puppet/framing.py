@@ -1,0 +1,83 @@
+"""Crop a photo to a face at any size, and extend it where it is too narrow for that."""
+
+import cv2
+import numpy as np
+
+from service.workers.adapters.base import Frame
+from service.workers.puppet.face import CHIN, FOREHEAD, OUTER_EYES, Points, Reals
+
+_SHORT_SIDE = 5.0  # of the crop, in eye distances, where the photo has room
+_MIN_WIDTH, _MIN_HEIGHT = 1.45, 1.6  # of the crop, in widths and heights of the face
+_RISE = 0.06  # how far the face is above the middle, in short sides
+_FADE, _BLUR = 0.05, 0.06  # of the extended edges, in short sides
+
+
+def frame_face(photo: Frame, points: Points, width: int, height: int) -> tuple[Frame, Points, bool]:
+    """Return exactly `width` x `height` pixels around a face, its points in them, and whether the
+    photo was extended.
+
+    The photo's own edges are kept out while there is room; the face is never cut to keep them out.
+    """
+    left, top, scale = _window(photo, points, width, height)
+    matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
+    if scale < 0.6:
+        photo = cv2.GaussianBlur(photo, (0, 0), 0.4 / scale)
+    image = cv2.warpAffine(
+        photo,
+        matrix,
+        (width, height),
+        flags=cv2.INTER_CUBIC if scale < 1.5 else cv2.INTER_LANCZOS4,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    distance = _outside(photo, matrix, width, height)
+    is_extended = bool(distance.max() > 1)
+    if is_extended:
+        image = _soften(image, distance)
+    framed = points * scale
+    framed[:, :2] += matrix[:, 2]
+    return image, framed, is_extended
+
+
+def _window(photo: Frame, points: Points, width: int, height: int) -> tuple[float, float, float]:
+    """Choose the crop: left and top in pixels of the photo, and the scale."""
+    down, across = photo.shape[:2]
+    short = min(width, height)
+    wide, tall = width / short, height / short
+    face_width, face_height = np.ptp(points[:, 0]), np.ptp(points[:, 1])
+    eyes = float(np.linalg.norm(points[OUTER_EYES[1]] - points[OUTER_EYES[0]]))
+    least = max(_MIN_WIDTH * face_width / wide, _MIN_HEIGHT * face_height / tall)
+    side = max(least, min(_SHORT_SIDE * eyes, across / wide, down / tall))
+    x, y = (points[FOREHEAD, :2] + points[CHIN, :2]) / 2
+    left = _place(x - side * wide / 2, side * wide, across)
+    # Rows are added above the head, never below a body that the photo cuts off.
+    room = down - side * tall
+    top = room if room < 0 else _place(y + _RISE * side - side * tall / 2, side * tall, down)
+    return left, top, short / side
+
+
+def _place(start: float, length: float, room: float) -> float:
+    """Move a span into the photo, or centre it where it does not fit."""
+    if length > room:
+        return (room - length) / 2
+    return float(np.clip(start, 0, room - length))
+
+
+def _outside(photo: Frame, matrix: Reals, width: int, height: int) -> Reals:
+    """Return how many pixels each pixel of the crop is outside the photo: (height, width)."""
+    down, across = photo.shape[:2]
+    first = matrix[:, 2]
+    last = first + matrix[0, 0] * np.array([across, down]) - 1
+    x, y = np.arange(width), np.arange(height)
+    beside = np.maximum(np.maximum(first[0] - x, x - last[0]), 0)
+    above = np.maximum(np.maximum(first[1] - y, y - last[1]), 0)
+    result: Reals = np.hypot(beside[None, :], above[:, None])
+    return result
+
+
+def _soften(image: Frame, distance: Reals) -> Frame:
+    """Blur what was extended, the more the farther it is from the photo."""
+    short = min(image.shape[:2])
+    soft = cv2.GaussianBlur(image, (0, 0), _BLUR * short, borderType=cv2.BORDER_REPLICATE)
+    share = np.clip(distance / (_FADE * short), 0, 1)[..., None].astype(np.float32)
+    mixed: Frame = (image + (soft - image.astype(np.float32)) * share + 0.5).astype(np.uint8)
+    return mixed

@@ -1,0 +1,204 @@
+"""Check that a photo shows one face that can speak, and frame it at the clip's size."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from service.domain.attempt import AttemptFailed, FailureKind
+from service.workers.adapters.base import Frame
+from service.workers.puppet.face import (
+    CHIN,
+    FOREHEAD,
+    INNER_LIPS,
+    MOUTH_CORNERS,
+    OUTER_EYES,
+    FaceFinder,
+    Mesh,
+    Points,
+    Reals,
+)
+from service.workers.puppet.framing import frame_face
+
+_MAX_FACES = 8  # that are looked at
+_RIVAL = 0.45  # a second face counts from this share of the first one's size
+_MAX_ROLL, _MAX_YAW, _WARN_YAW = 40, 32, 20  # degrees
+_MIN_EYES, _WARN_EYES = 36, 70  # pixels between the outer corners of the eyes
+_WARN_GAP = 0.09  # between the lips, in eye distances
+_MAX_COVER, _WARN_COVER = 0.5, 0.15  # shares of the mouth and chin
+# Polygons of the mesh: mouth and chin, and skin that is hardly ever covered.
+_MOUTH_AND_CHIN = (
+    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291),
+    *(422, 424, 418, 421, 200, 201, 194, 204, 202),
+)
+_SKIN = (
+    (116, 117, 118, 50, 205, 187, 147, 123),
+    (345, 346, 347, 280, 425, 411, 376, 352),
+    (151, 108, 69, 67, 109, 10, 338, 297, 299, 337),
+)
+_MAX_HUE_DISTANCE = 14  # in the a and b of 8-bit Lab
+_MIN_POLYGON = 50  # pixels
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A photo that can speak, at the clip's size."""
+
+    image: Frame
+    points: Points  # of the face, in pixels of `image`
+    # Sentences for the owner of the job on what may look worse than it could.
+    warnings: tuple[str, ...] = ()
+
+
+def frame_portrait(photo: Frame, width: int, height: int, finder: FaceFinder) -> Portrait:
+    """Check a photo, upright RGB, and frame its face in exactly `width` x `height` pixels.
+
+    Raises AttemptFailed (user): `face_not_found`, `several_faces`, `face_too_small`,
+    `face_rotated`, `face_turned_away`, `face_cut_off` or `mouth_covered`.
+    """
+    mesh = _find_one(photo, finder)
+    warnings = [*_check_size(mesh), *_check_direction(mesh)]
+    _check_edges(photo, mesh.points)
+    warnings += _check_mouth(photo, mesh)
+    image, points, is_extended = frame_face(photo, mesh.points, width, height)
+    if is_extended:
+        warnings.append("the photo is too narrow for this size: its edges were extended")
+    return Portrait(image, points, tuple(warnings))
+
+
+def _find_one(photo: Frame, finder: FaceFinder) -> Mesh:
+    """Return the mesh of the only face, the right way up."""
+    boxes = finder.detect(photo)[:_MAX_FACES]
+    meshes = [(finder.mesh(photo, box), finder.mesh(photo, box, turn=np.pi)) for box in boxes]
+    meshes = [pair for pair in meshes if pair[0].is_face or pair[1].is_face]
+    if not meshes:
+        if _shows_face(np.ascontiguousarray(photo[::-1, ::-1]), finder):
+            raise _upside_down()
+        raise _refused(
+            "face_not_found",
+            "no human face was found in the photo; send one of a person who looks at the camera, "
+            "with all of the face, as most drawings, masks and animals are not recognised",
+        )
+    meshes.sort(key=lambda pair: -pair[0].eye_distance)
+    upright, turned = meshes[0]
+    if turned.evidence > upright.evidence:
+        raise _upside_down()
+    rivals = [pair for pair, _ in meshes[1:] if pair.eye_distance > _RIVAL * upright.eye_distance]
+    if rivals:
+        raise _refused(
+            "several_faces",
+            f"the photo shows {1 + len(rivals)} faces; send one that is cropped to the face that "
+            "is to speak",
+        )
+    return upright
+
+
+def _shows_face(image: Frame, finder: FaceFinder) -> bool:
+    return any(finder.mesh(image, box).is_face for box in finder.detect(image)[:_MAX_FACES])
+
+
+def _check_size(mesh: Mesh) -> list[str]:
+    distance = mesh.eye_distance
+    if distance < _MIN_EYES:
+        raise _refused(
+            "face_too_small",
+            f"the face is too small: {distance:.0f} pixels between the outer corners of the eyes, "
+            f"{_MIN_EYES} are needed; send a larger photo, or one taken from closer",
+        )
+    if distance < _WARN_EYES:
+        return [f"the face is small ({distance:.0f} pixels between the eyes): it will look soft"]
+    return []
+
+
+def _check_direction(mesh: Mesh) -> list[str]:
+    roll, yaw = abs(np.degrees(mesh.angle)), abs(_yaw(mesh.points))
+    if roll > _MAX_ROLL:
+        raise _refused(
+            "face_rotated",
+            f"the face is rotated by {roll:.0f} degrees; send the photo turned upright",
+        )
+    if yaw > _MAX_YAW:
+        raise _refused(
+            "face_turned_away",
+            f"the face is turned away by {yaw:.0f} degrees, {_MAX_YAW} can be animated; "
+            "send a photo of a face that looks towards the camera",
+        )
+    if yaw > _WARN_YAW:
+        return [f"the face is turned by {yaw:.0f} degrees: the far side may look flat"]
+    return []
+
+
+def _yaw(points: Points) -> float:
+    """Return how far the face is turned to a side, in degrees."""
+    across = points[OUTER_EYES[1]] - points[OUTER_EYES[0]]
+    normal = np.cross(across, points[CHIN] - points[FOREHEAD])
+    return float(np.degrees(np.arcsin(np.clip(normal[0] / np.linalg.norm(normal), -1, 1))))
+
+
+def _check_edges(photo: Frame, points: Points) -> None:
+    height, width = photo.shape[:2]
+    ends = points[[*OUTER_EYES, *MOUTH_CORNERS, FOREHEAD, CHIN], :2]
+    if (ends < 0).any() or (ends >= (width, height)).any():
+        raise _refused(
+            "face_cut_off",
+            "the face is cut off by the edge of the photo; send one that shows all of the face",
+        )
+
+
+def _check_mouth(photo: Frame, mesh: Mesh) -> list[str]:
+    covered = _cover(photo, mesh.points)
+    if covered > _MAX_COVER:
+        raise _refused(
+            "mouth_covered",
+            "something covers the mouth, such as a hand, a microphone or a mask; send a photo "
+            "with a free mouth",
+        )
+    warnings = []
+    if covered > _WARN_COVER:
+        warnings.append("something seems to be in front of the mouth or chin: it will bend")
+    upper, lower = mesh.points[list(INNER_LIPS), :2]
+    if np.linalg.norm(lower - upper) > _WARN_GAP * mesh.eye_distance:
+        warnings.append("the mouth is open: a photo with closed lips looks better")
+    return warnings
+
+
+def _cover(photo: Frame, points: Points) -> float:
+    """Return the share of mouth and chin whose colour occurs neither on skin nor on lips.
+
+    It is coarse: an arm in front of the mouth is skin, too.
+    """
+    image, corners = _crop(photo, points)
+    blur = max(1.0, 0.01 * float(np.ptp(corners[:, 0])))
+    lab = cv2.cvtColor(cv2.GaussianBlur(image, (0, 0), blur), cv2.COLOR_RGB2LAB)
+    colours = lab[..., 1:].astype(float)
+    mouth = colours[_fill(image, corners, _MOUTH_AND_CHIN)]
+    skin = colours[_fill(image, corners, *_SKIN)]
+    if len(mouth) < _MIN_POLYGON or len(skin) < _MIN_POLYGON:
+        return 0.0
+    hue = np.median(skin, 0)
+    is_strange = np.linalg.norm(mouth - hue, axis=1) > _MAX_HUE_DISTANCE
+    is_green = mouth[:, 0] < hue[0] - 8  # lips are never greener than skin
+    return float(is_strange.mean()) if is_green.mean() > 0.12 else 0.0
+
+
+def _crop(photo: Frame, points: Points) -> tuple[Frame, Reals]:
+    """Cut out the face, so that a photo of 24 megapixels is not converted as a whole."""
+    low = np.maximum(points[:, :2].min(0).astype(int) - 8, 0)
+    high = points[:, :2].max(0).astype(int) + 8
+    return photo[low[1] : high[1], low[0] : high[0]], points[:, :2] - low
+
+
+def _fill(image: Frame, corners: Reals, *polygons: tuple[int, ...]) -> NDArray[np.bool]:
+    mask = np.zeros(image.shape[:2], np.uint8)
+    for polygon in polygons:
+        cv2.fillPoly(mask, [corners[list(polygon)].astype(np.int32)], 1)
+    return mask > 0
+
+
+def _upside_down() -> AttemptFailed:
+    return _refused("face_rotated", "the photo is upside down; send it turned upright")
+
+
+def _refused(code: str, message: str) -> AttemptFailed:
+    return AttemptFailed(FailureKind.USER, code, message)
