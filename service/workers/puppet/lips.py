@@ -4,12 +4,13 @@ It serves speech whose sounds nobody timed: a recording, or a voice that tells n
 """
 
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.workers.puppet.articulation import JAW, REST, Curve, smooth
-from service.workers.puppet.face import Reals
+from service.workers.puppet.face import Floats, Reals
 
 SOUND_RATE = 16_000  # hertz
 HOP = 160  # samples: RATE features a second
@@ -25,7 +26,7 @@ _BLOCK = 4096  # features at a time
 _JAW_GAIN = 1.12  # a regression draws towards the mean
 
 # Sound at SOUND_RATE: float32, (samples,), -1 to 1.
-Sound = NDArray[np.float32]
+Sound: TypeAlias = Floats
 
 
 class LipReader:
@@ -47,9 +48,9 @@ class LipReader:
         rest = np.array(REST)
         return (rest + (pose - rest) * _voice(mel)[:, None]).astype(np.float32)
 
-    def _predict(self, mel: NDArray[np.float32], first: int) -> NDArray[np.float32]:
+    def _predict(self, mel: Floats, first: int) -> Floats:
         rows = np.arange(first, min(first + _BLOCK, len(mel)))
-        values = stack(mel, rows)
+        values: Floats = stack(mel, rows)
         for number, (weights, bias) in enumerate(self._layers):
             values = values @ weights + bias
             if number < len(self._layers) - 1:
@@ -57,7 +58,7 @@ class LipReader:
         return values
 
 
-def log_mel(sound: Sound) -> NDArray[np.float32]:
+def log_mel(sound: Sound) -> Floats:
     """Return the log energies of BANDS bands, (features, BANDS), feature i in the middle of hop i.
 
     0 is the level of loud speech in this sound.
@@ -75,26 +76,29 @@ def log_mel(sound: Sound) -> NDArray[np.float32]:
         energy = np.abs(np.fft.rfft(pieces, _BINS)) ** 2
         result[first : first + len(starts)] = np.log(energy.astype(np.float32) @ filters.T + 1e-8)
     level = np.percentile(result.max(1), 92)
-    return np.maximum(result - np.float32(level), np.float32(_FLOOR))
+    relative: Floats = np.maximum(result - np.float32(level), np.float32(_FLOOR))
+    return relative
 
 
-def stack(mel: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.float32]:
+def stack(mel: Floats, rows: NDArray[np.intp]) -> Floats:
     """Return what the network sees at each of `rows`: (rows, BANDS * contexts)."""
     around = np.clip(rows[:, None] + np.array(CONTEXT), 0, len(mel) - 1)
-    return (mel[around] / np.float32(4) + np.float32(1)).reshape(len(rows), -1)
+    scaled: Floats = mel[around] / np.float32(4) + np.float32(1)
+    return scaled.reshape(len(rows), -1)
 
 
-def _mel_filters() -> NDArray[np.float32]:
+def _mel_filters() -> Floats:
     """Return triangles over the bins of the spectrum, evenly apart by ear: (BANDS, bins)."""
     low, high = 2595 * np.log10(1 + np.array([_LOWEST, _HIGHEST]) / 700)
     edges = 700 * (10 ** (np.linspace(low, high, BANDS + 2) / 2595) - 1)
     bins = np.arange(_BINS // 2 + 1) * SOUND_RATE / _BINS
     rise = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
     fall = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
-    return np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
+    filters: Floats = np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
+    return filters
 
 
-def _voice(mel: NDArray[np.float32]) -> Reals:
+def _voice(mel: Floats) -> Reals:
     """Return how surely somebody speaks, 0 to 1, from 50 ms before to 50 ms after."""
     level = smooth(mel.max(1), 2.0)
     speaks = np.pad(1 / (1 + np.exp(-(level + 5.5) * 1.6)), 5, mode="edge")
