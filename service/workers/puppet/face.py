@@ -13,9 +13,10 @@ from service.workers.adapters.base import Frame
 
 # Points of a face in pixels of its image: float64, (468, 3); z is smaller towards the camera.
 Points: TypeAlias = NDArray[np.float64]
-# Any real numbers; shapes are given where they are used.
+# Real numbers, where geometry is computed once; shapes are given where they are used.
 Reals: TypeAlias = NDArray[np.float64]
-Floats: TypeAlias = NDArray[np.float32]
+# Those of single frames, mostly float32.
+Floats: TypeAlias = NDArray[np.floating[Any]]
 
 # Points of the mesh, as MediaPipe numbers them. Right and left are those of the person.
 OUTER_EYES = (33, 263)

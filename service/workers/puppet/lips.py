@@ -26,7 +26,7 @@ _BLOCK = 4096  # features at a time
 _JAW_GAIN = 1.12  # a regression draws towards the mean
 
 # Sound at SOUND_RATE: float32, (samples,), -1 to 1.
-Sound: TypeAlias = Floats
+Sound: TypeAlias = NDArray[np.float32]
 
 
 class LipReader:
@@ -34,7 +34,7 @@ class LipReader:
 
     def __init__(self, path: Path = WEIGHTS) -> None:
         with np.load(path) as file:
-            self._layers = [
+            self._layers: list[tuple[Floats, Floats]] = [
                 (file[f"w{index}"].astype(np.float32), file[f"b{index}"].astype(np.float32))
                 for index in range(3)
             ]
@@ -50,11 +50,11 @@ class LipReader:
 
     def _predict(self, mel: Floats, first: int) -> Floats:
         rows = np.arange(first, min(first + _BLOCK, len(mel)))
-        values: Floats = stack(mel, rows)
+        values = stack(mel, rows)
         for number, (weights, bias) in enumerate(self._layers):
             values = values @ weights + bias
             if number < len(self._layers) - 1:
-                values = np.maximum(values, 0)
+                np.maximum(values, 0, out=values)
         return values
 
 
