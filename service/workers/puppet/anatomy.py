@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.workers.adapters.base import Frame
+from service.workers.puppet.eyes import fit_lids
 from service.workers.puppet.face import CHIN, FOREHEAD, OUTER_EYES, Floats, Points, Reals
 from service.workers.puppet.landmarks import EARS, LOWER_LIP, OUTER_CORNERS, UPPER_LIP
 
-_OPEN = 0.035  # between the lips, in eye distances, from which a mouth is open
+_OPEN = 0.025  # between the lips, in eye distances, from which a mouth is open
 _SEARCH = 0.03  # around the mesh's lip line, in eye distances
 _INSET = 0.010  # of the cut into open lips, or the photo's own teeth stay as a fringe
 
@@ -28,6 +29,7 @@ class Anatomy:
     mouth: Reals  # (3,), pixels: the middle between the corners
     gap: Reals  # (11,), pixels between the inner lips
     is_open: bool
+    has_large_eyes: bool  # drawn ones, larger than the mesh's
 
     @cached_property
     def local(self) -> Points:
@@ -68,13 +70,14 @@ def measure_face(image: Frame, points: Points) -> Anatomy:
     along = right_corner[:2] - left_corner[:2]
     along /= np.linalg.norm(along)
     turn = np.array([along, [-along[1], along[0]]])
+    has_large_eyes = fit_lids(image, points, unit)
     gap = _gap(points)
     is_open = bool(gap.max() > _OPEN * unit)
     upper, lower = _widen(points, turn[1], unit) if is_open else _find_line(image, points, turn[1])
     points[list(UPPER_LIP[-1]), :2], points[list(LOWER_LIP[-1]), :2] = upper, lower
     axes = np.stack([right, np.cross(back, right), back])
     mouth = (left_corner + right_corner) / 2
-    return Anatomy(points, unit, axes, turn, mouth, _gap(points), is_open)
+    return Anatomy(points, unit, axes, turn, mouth, _gap(points), is_open, has_large_eyes)
 
 
 def _gap(points: Points) -> Reals:

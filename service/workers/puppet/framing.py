@@ -7,7 +7,7 @@ from service.workers.adapters.base import Frame
 from service.workers.puppet.face import CHIN, FOREHEAD, OUTER_EYES, Points, Reals
 
 _SHORT_SIDE = 5.0  # of the crop, in eye distances, where the photo has room
-_MIN_WIDTH, _MIN_HEIGHT = 1.45, 1.6  # of the crop, in widths and heights of the face
+_MIN_WIDTH, _MIN_HEIGHT = 1.75, 1.6  # of the crop, in widths and heights of the face
 _RISE = 0.06  # how far the face is above the middle, in short sides
 _FADE, _BLUR = 0.05, 0.06  # of the extended edges, in short sides
 
@@ -29,10 +29,10 @@ def frame_face(photo: Frame, points: Points, width: int, height: int) -> tuple[F
         flags=cv2.INTER_CUBIC if scale < 1.5 else cv2.INTER_LANCZOS4,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    distance = _outside(photo, matrix, width, height)
-    is_extended = bool(distance.max() > 1)
+    beside, above = _outside(photo, matrix, width, height)
+    is_extended = max(beside.max(), above.max()) > 1
     if is_extended:
-        image = _soften(image, distance)
+        image = _soften(image, beside, above)
     framed = points * scale
     framed[:, :2] += matrix[:, 2]
     return image, framed, is_extended
@@ -62,22 +62,30 @@ def _place(start: float, length: float, room: float) -> float:
     return float(np.clip(start, 0, room - length))
 
 
-def _outside(photo: Frame, matrix: Reals, width: int, height: int) -> Reals:
-    """Return how many pixels each pixel of the crop is outside the photo: (height, width)."""
+def _outside(photo: Frame, matrix: Reals, width: int, height: int) -> tuple[Reals, Reals]:
+    """Return how many pixels each column, and each row, of the crop is outside the photo."""
     down, across = photo.shape[:2]
     first = matrix[:, 2]
     last = first + matrix[0, 0] * np.array([across, down]) - 1
     x, y = np.arange(width), np.arange(height)
     beside = np.maximum(np.maximum(first[0] - x, x - last[0]), 0)
     above = np.maximum(np.maximum(first[1] - y, y - last[1]), 0)
-    result: Reals = np.hypot(beside[None, :], above[:, None])
-    return result
+    return beside, above
 
 
-def _soften(image: Frame, distance: Reals) -> Frame:
-    """Blur what was extended, the more the farther it is from the photo."""
+def _soften(image: Frame, beside: Reals, above: Reals) -> Frame:
+    """Blur what was extended along the photo's edge, the more the farther it is from the photo.
+
+    It repeats the pixels of the edge; a blur across would draw a ghost of what is near it.
+    """
     short = min(image.shape[:2])
-    soft = cv2.GaussianBlur(image, (0, 0), _BLUR * short, borderType=cv2.BORDER_REPLICATE)
-    share = np.clip(distance / (_FADE * short), 0, 1)[..., None].astype(np.float32)
-    mixed: Frame = (image + (soft - image.astype(np.float32)) * share + 0.5).astype(np.uint8)
+    sigma, fade = _BLUR * short, _FADE * short
+    result = image.astype(np.float32)
+    for distance, axis in ((above[:, None, None], 0), (beside[None, :, None], 1)):
+        # A kernel of one pixel across the edge.
+        size = 2 * round(3 * sigma) + 1
+        kernel = (size, 1) if axis == 0 else (1, size)
+        soft = cv2.GaussianBlur(result, kernel, sigma, borderType=cv2.BORDER_REPLICATE)
+        result += (soft - result) * np.clip(distance / fade, 0, 1).astype(np.float32)
+    mixed: Frame = (result + 0.5).astype(np.uint8)
     return mixed

@@ -13,6 +13,8 @@ from service.workers.puppet.mouth import coordinates
 _MIN_BLINK = 0.02
 _SAMPLES = 48
 _LASHES = 0.022  # of the lid's edge that keep their shape, in eye distances
+# The skin above an open lid that is stretched, in eye distances: least where brows are drawn near.
+_MIN_ROOM, _MAX_ROOM = 0.07, 0.22
 _MIN_PIXELS = 6
 
 
@@ -29,7 +31,9 @@ class Lid:
         lid = face.points[list(LIDS[side][0][3:6]), :2].mean(0)
         brow = face.points[list(LOWER_BROWS[side]), :2].mean(0)
         room = 0.85 * float(np.linalg.norm(lid - brow))
-        self._room = float(np.clip(room, 0.07 * face.unit, 0.22 * face.unit))
+        self._reach = 1.04 if face.has_large_eyes else 0.94  # in halves of the eye's width
+        highest = _MIN_ROOM if face.has_large_eyes else _MAX_ROOM
+        self._room = float(np.clip(room, _MIN_ROOM * face.unit, highest * face.unit))
 
     def draw(self, frame: Frame, blink: float, weights: Floats) -> None:
         """Shut the eye in `frame` by `blink`, 0 to 1."""
@@ -52,7 +56,7 @@ class Lid:
         skin = _sample(view, along, source, centre - (part.left, part.top), turn)
         pixels = view.astype(np.float32)
         share = np.clip((edge - across) / self._softness + 0.5, 0, 1) * (across > highest - 1)
-        share *= 1 - smoothstep(half * 0.94, half * 1.10, np.abs(along))
+        share *= 1 - smoothstep(half * self._reach, half * (self._reach + 0.16), np.abs(along))
         pixels += (skin - pixels) * share[..., None]
         lashes = np.exp(-(((across - edge) / (0.011 * self._unit)) ** 2))
         lashes *= 1 - smoothstep(half * 0.8, half, np.abs(along))

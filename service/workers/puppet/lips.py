@@ -43,10 +43,11 @@ class LipReader:
         """Return the mouth for a whole sound; where nobody speaks, the lips rest closed."""
         mel = log_mel(sound)
         blocks = [self._predict(mel, first) for first in range(0, len(mel), _BLOCK)]
-        pose = np.clip(smooth(np.concatenate(blocks), 1.2), 0, 1)
+        pose: Reals = np.clip(smooth(np.concatenate(blocks), 1.2), 0, 1)
         pose[:, JAW] = np.clip(pose[:, JAW] * _JAW_GAIN, 0, 1)
         rest = np.array(REST)
-        return (rest + (pose - rest) * _voice(mel)[:, None]).astype(np.float32)
+        pose = rest + (pose - rest) * _voice(mel)[:, None]
+        return pose.astype(np.float32)
 
     def _predict(self, mel: Floats, first: int) -> Floats:
         rows = np.arange(first, min(first + _BLOCK, len(mel)))

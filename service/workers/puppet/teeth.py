@@ -81,8 +81,8 @@ class Cavity:
         depth = np.clip(1 - arch**2, 0, 1)
         share = smoothstep(-self._edge, self._edge, line + drop * unit - place.y)
         share *= smoothstep(0, 0.45, depth)
-        light = 0.86 + 0.14 * smoothstep(0, 0.03 * unit, place.y - place.top)
-        light = light * (0.30 + 0.70 * np.sqrt(depth))
+        light = 0.90 + 0.10 * smoothstep(0, 0.03 * unit, place.y - place.top)
+        light = light * (0.38 + 0.62 * np.sqrt(depth))
         light *= self._gaps(arch, _UPPER_TOOTH, _UPPER_TOOTH / 2)
         _blend(base, self._colours.teeth, light, share * 0.96)
 
@@ -104,7 +104,7 @@ class Cavity:
         near = near * (0.75 + 0.25 * smoothstep(-1, 0.02 * self._unit, place.bottom - place.y))
         half = place.half_width
         cheek = 1 - 0.55 * smoothstep(half * 0.62, half, np.abs(place.x))
-        return (0.62 + 0.38 * near) * cheek
+        return (0.74 + 0.26 * near) * cheek
 
 
 def _blend(base: Floats, colour: Floats, light: Floats, share: Floats) -> None:
