@@ -14,7 +14,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Phone:
-    """A speech sound: one symbol of the alphabet in speech/phones.py, "" for silence.
+    """A speech sound: one symbol of the alphabet in workers/puppet/articulation.py, "" for silence.
 
     Times are seconds from the start of the sound.
     """

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.speech import Phone
-from service.speech.phones import SILENCE, VOWELS
+from service.speech.phones import VOWELS
 from service.workers.puppet.face import Reals
 
 # The mouth at RATE: float32, (samples, 7), 0 to 1, in this order:
@@ -22,6 +22,7 @@ Curve: TypeAlias = NDArray[np.float32]
 JAW, WIDE, ROUND, PRESS, TUCK, LIFT, TONGUE = range(7)
 RATE = 100  # hertz
 
+SILENCE = ""
 REST = (0.02, 0.15, 0.00, 0.25, 0.00, 0.00, 0.00)
 _TARGETS = {
     SILENCE: REST,

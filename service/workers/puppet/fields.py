@@ -98,7 +98,7 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Line:
+class Contour:
     """Points of a curve on the face, and how each Shape moves them; in pixels."""
 
     points: Floats  # (n, 2)
@@ -110,10 +110,10 @@ class Line:
         return result
 
 
-def line_on(surface: Surface, points: Reals) -> Line:
+def contour_on(surface: Surface, points: Reals) -> Contour:
     """Read from `surface` how `points`, (n, 2), move."""
     shapes = surface.at(points).reshape(len(points), NUM_SHAPES, 2).transpose(1, 0, 2)
-    return Line(points.astype(np.float32), np.ascontiguousarray(shapes))
+    return Contour(points.astype(np.float32), np.ascontiguousarray(shapes))
 
 
 def make_surfaces(face: Anatomy, width: int, height: int) -> tuple[Surface, Surface]:

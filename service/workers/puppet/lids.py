@@ -6,7 +6,7 @@ import numpy as np
 from service.workers.adapters.base import Frame
 from service.workers.puppet.anatomy import Anatomy, smoothstep
 from service.workers.puppet.face import Floats
-from service.workers.puppet.fields import Line, Rect, rect_around
+from service.workers.puppet.fields import Contour, Rect, rect_around
 from service.workers.puppet.landmarks import LIDS, LOWER_BROWS
 from service.workers.puppet.mouth import coordinates
 
@@ -25,13 +25,18 @@ class Lid:
     iris on the closed lid.
     """
 
-    def __init__(self, face: Anatomy, side: int, lines: tuple[Line, Line], softness: float) -> None:
+    def __init__(
+        self, face: Anatomy, side: int, lines: tuple[Contour, Contour], softness: float
+    ) -> None:
         """Take the lines of the upper and of the lower lid; `softness` of edges is in pixels."""
         self._unit, self._lines, self._softness = face.unit, lines, softness
         lid = face.points[list(LIDS[side][0][3:6]), :2].mean(0)
         brow = face.points[list(LOWER_BROWS[side]), :2].mean(0)
         room = 0.85 * float(np.linalg.norm(lid - brow))
-        self._reach = 1.04 if face.has_large_eyes else 0.94  # in halves of the eye's width
+        # In halves of the eye's width; a share of the light; and between these blinks.
+        self._reach, self._darkness, self._rise = 0.94, 0.35, (0.2, 0.8)
+        if face.has_large_eyes:  # drawn lids have an outline and no lashes
+            self._reach, self._darkness, self._rise = 1.10, 0.75, (0.0, 0.2)
         highest = _MIN_ROOM if face.has_large_eyes else _MAX_ROOM
         self._room = float(np.clip(room, _MIN_ROOM * face.unit, highest * face.unit))
 
@@ -60,7 +65,7 @@ class Lid:
         pixels += (skin - pixels) * share[..., None]
         lashes = np.exp(-(((across - edge) / (0.011 * self._unit)) ** 2))
         lashes *= 1 - smoothstep(half * 0.8, half, np.abs(along))
-        lashes *= 0.35 * float(smoothstep(0.2, 0.8, np.array(blink)))
+        lashes *= self._darkness * float(smoothstep(*self._rise, np.array(blink)))
         pixels *= 1 - lashes[..., None]
         view[:] = np.clip(pixels + 0.5, 0, 255)
 

@@ -9,7 +9,7 @@ from service.workers.puppet.anatomy import Anatomy, smoothstep
 from service.workers.puppet.articulation import PRESS
 from service.workers.puppet.colours import Colours
 from service.workers.puppet.face import Floats
-from service.workers.puppet.fields import Field, Line, Rect, rect_around
+from service.workers.puppet.fields import Contour, Field, Rect, rect_around
 from service.workers.puppet.pose import MOUTH_SHAPES, Pose
 from service.workers.puppet.teeth import Cavity, Inside
 
@@ -36,7 +36,7 @@ class Mouth:
     """The mouth of one face."""
 
     def __init__(
-        self, face: Anatomy, lines: tuple[Line, Line], lower: Field, colours: Colours
+        self, face: Anatomy, lines: tuple[Contour, Contour], lower: Field, colours: Colours
     ) -> None:
         """Take the lines of both inner lips, upper first, and the field of the lower face."""
         self._face, self._lower = face, lower
@@ -48,8 +48,8 @@ class Mouth:
         """Return the inner lips in a pose; they never cross."""
         upper, lower = self._upper_line.move(weights), self._lower_line.move(weights)
         centre = (upper[0] + upper[-1] + lower[0] + lower[-1]) / 4
-        above = self._turn(upper - centre)
-        below = self._turn(lower - centre)
+        above = self._rotate(upper - centre)
+        below = self._rotate(lower - centre)
         first, last = (above[[0, -1], 0] + below[[0, -1], 0]) / 2
         x = np.linspace(first, last, _SAMPLES)
         top, bottom = np.interp(x, *above.T), np.interp(x, *below.T)
@@ -82,7 +82,7 @@ class Mouth:
         pixels *= 1 - self._seam(x, y, top, bottom, opening, pose)[..., None]
         part.of(frame)[:] = np.clip(pixels + 0.5, 0, 255)
 
-    def _turn(self, offsets: Floats) -> Floats:
+    def _rotate(self, offsets: Floats) -> Floats:
         return (offsets @ self._face.turn.T).astype(np.float32)
 
     def _part(self, opening: Opening, frame: Frame) -> Rect:
@@ -107,7 +107,7 @@ class Mouth:
         """
         head = weights.copy()
         head[MOUTH_SHAPES] = 0
-        return self._turn(self._upper_line.move(head) - opening.centre)
+        return self._rotate(self._upper_line.move(head) - opening.centre)
 
     def _seam(
         self, x: Floats, y: Floats, top: Floats, bottom: Floats, opening: Opening, pose: Pose

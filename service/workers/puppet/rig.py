@@ -9,10 +9,10 @@ from service.workers.adapters.base import Frame
 from service.workers.puppet.anatomy import measure_face
 from service.workers.puppet.colours import read_colours
 from service.workers.puppet.fields import (
+    Contour,
     Field,
-    Line,
     Rect,
-    line_on,
+    contour_on,
     make_surfaces,
     rect_around,
 )
@@ -36,12 +36,12 @@ class Rig:
         face = measure_face(self._image, portrait.points)
         upper, lower = make_surfaces(face, width, height)
 
-        def line(surface: Surface, points: tuple[int, ...], count: int) -> Line:
-            return line_on(surface, resample(face.points[list(points), :2], count))
+        def contour(surface: Surface, points: tuple[int, ...], count: int) -> Contour:
+            return contour_on(surface, resample(face.points[list(points), :2], count))
 
         lips = (
-            line(upper, UPPER_LIP[-1], _LIP_POINTS),
-            line(lower, LOWER_LIP[-1], _LIP_POINTS),
+            contour(upper, UPPER_LIP[-1], _LIP_POINTS),
+            contour(lower, LOWER_LIP[-1], _LIP_POINTS),
         )
         reach = _CHIN_REACH * face.unit
         below = rect_around(face.mouth[:2] + np.array([[-reach], [reach]]), width, height)
@@ -53,7 +53,7 @@ class Rig:
             Lid(
                 face,
                 side,
-                (line(upper, top, _LID_POINTS), line(upper, bottom, _LID_POINTS)),
+                (contour(upper, top, _LID_POINTS), contour(upper, bottom, _LID_POINTS)),
                 self.mouth.softness,
             )
             for side, (top, bottom) in enumerate(LIDS)

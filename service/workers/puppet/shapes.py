@@ -59,7 +59,7 @@ def blend_shapes(face: Anatomy) -> Reals:
     offsets[Shape.ROUND] = _round(face.local, lips)
     offsets[Shape.PRESS] = _press(lips)
     offsets[Shape.TUCK] = _tuck(lips)
-    offsets[Shape.LIFT] = _lift(face.local, lips)
+    offsets[Shape.LIFT] = _raise_lip(face.local, lips)
     offsets[Shape.BROW, :, 1] = _brow(face.local)
     offsets[Shape.YAW : Shape.DY + 1] = head_shapes(face, face.local)
     offsets[Shape.BREATH, :, 1] = -0.010
@@ -165,7 +165,7 @@ def _tuck(lips: _Lips) -> Points:
     return result
 
 
-def _lift(local: Points, lips: _Lips) -> Points:
+def _raise_lip(local: Points, lips: _Lips) -> Points:
     """Raise the upper lip, and with it the cheeks."""
     result = np.zeros((_POINTS, 3))
     upper = 0.25 + 0.75 * lips.along_upper
