@@ -152,5 +152,5 @@ def _plateau(phone: Phone) -> tuple[float, float, float, float]:
         first = phone.start + 0.03
         return first, max(first, phone.end - 0.06), 0.030, 0.030
     if phone.name in "mf":  # a closure is short and complete
-        return phone.start, phone.end - 0.15 * length, 0.030, 0.026
+        return phone.start, phone.end - 0.15 * length, 0.020, 0.018
     return phone.start + 0.3 * length, phone.end - 0.4 * length, 0.055, 0.040
