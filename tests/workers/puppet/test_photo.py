@@ -1,0 +1,133 @@
+"""Photos that can speak, and the refusal of those that cannot."""
+
+import cv2
+import numpy as np
+import pytest
+
+from service.domain.attempt import AttemptFailed, FailureKind
+from service.workers.adapters.base import Frame
+from service.workers.puppet.face import CHIN, FOREHEAD, OUTER_EYES, Box, FaceFinder, Mesh
+from service.workers.puppet.photo import frame_portrait
+from tests.workers.puppet.faces import cat, finder, portrait, presenter, smiley
+
+
+def on_canvas(image: Frame, side: int) -> Frame:
+    canvas = np.full((side, side, 3), (191, 220, 236), np.uint8)
+    canvas[: image.shape[0], : image.shape[1]] = image
+    return canvas
+
+
+def with_covered_mouth() -> Frame:
+    image = presenter()
+    cv2.rectangle(image, (220, 370), (380, 500), (120, 160, 120), -1)
+    return image
+
+
+def rotated(degrees: float) -> Frame:
+    matrix = cv2.getRotationMatrix2D((300, 300), degrees, 1.0)
+    return np.asarray(
+        cv2.warpAffine(presenter(), matrix, (600, 600), borderMode=cv2.BORDER_REPLICATE)
+    )
+
+
+REFUSALS = {
+    "an animal": (cat, "face_not_found", "a person"),
+    "a smiley": (smiley, "face_not_found", "a person"),
+    "nothing": (lambda: np.full((300, 400, 3), 90, np.uint8), "face_not_found", "a person"),
+    "half a face": (lambda: presenter()[:, :300], "face_not_found", "all of the face"),
+    "a face without an edge": (lambda: presenter()[:, :375], "face_cut_off", "all of the face"),
+    "a face without a chin": (lambda: presenter()[:430], "face_cut_off", "all of the face"),
+    "a group": (lambda: np.hstack([presenter(), presenter()]), "several_faces", "cropped"),
+    "a stamp": (lambda: cv2.resize(presenter(), (96, 96)), "face_too_small", "larger photo"),
+    "a hand": (with_covered_mouth, "mouth_covered", "a free mouth"),
+    "upside down": (lambda: presenter()[::-1, ::-1], "face_rotated", "upright"),
+    "mirrored too": (lambda: presenter()[::-1], "face_rotated", "upright"),
+    "on its side": (lambda: rotated(55), "face_rotated", "upright"),
+    "on its back": (lambda: np.rot90(presenter()), "face_rotated", "upright"),
+}
+
+
+@pytest.mark.parametrize(("make", "code", "way_out"), REFUSALS.values(), ids=REFUSALS.keys())
+def test_a_photo_that_cannot_speak_is_refused_with_the_way_out(make, code, way_out) -> None:
+    with pytest.raises(AttemptFailed, match=way_out) as failed:
+        frame_portrait(np.ascontiguousarray(make()), 512, 512, finder())
+
+    assert (failed.value.kind, failed.value.code) == (FailureKind.USER, code)
+    assert "send" in failed.value.message
+
+
+class TurnedHead(FaceFinder):
+    """Sees every face turned to the side by some degrees."""
+
+    def __init__(self, degrees: float) -> None:
+        super().__init__()
+        self._radians = np.radians(degrees)
+
+    def mesh(self, image: Frame, box: Box, *, turn: float = 0.0) -> Mesh:
+        mesh = super().mesh(image, box, turn=turn)
+        cosine, sine = np.cos(self._radians), np.sin(self._radians)
+        middle = mesh.points.mean(0)
+        matrix = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
+        return Mesh((mesh.points - middle) @ matrix.T + middle, mesh.evidence)
+
+
+def test_a_face_that_looks_away_is_refused_and_a_turned_one_warned_of() -> None:
+    with pytest.raises(AttemptFailed, match="towards the camera") as failed:
+        frame_portrait(presenter(), 512, 512, TurnedHead(45))
+    turned = frame_portrait(presenter(), 512, 512, TurnedHead(26))
+
+    assert failed.value.code == "face_turned_away"
+    assert any("turned by" in warning for warning in turned.warnings)
+
+
+def test_a_good_photo_has_no_warnings() -> None:
+    assert portrait().warnings == ()
+
+
+def test_a_small_face_is_warned_of() -> None:
+    image = on_canvas(cv2.resize(presenter(), (180, 180), interpolation=cv2.INTER_AREA), 400)
+
+    framed = frame_portrait(image, 512, 512, finder())
+
+    assert any("small" in warning for warning in framed.warnings)
+
+
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(512, 512), (720, 720), (512, 910), (720, 1280), (910, 512), (1280, 720), (640, 800)],
+)
+def test_the_frame_has_exactly_the_size_and_shows_the_whole_face(width: int, height: int) -> None:
+    framed = portrait(width, height)
+
+    x, y = framed.points[:, 0], framed.points[:, 1]
+    assert framed.image.shape == (height, width, 3)
+    assert framed.image.dtype == np.uint8
+    assert x.min() > 0.05 * width
+    assert x.max() < 0.95 * width
+    assert y.min() > 0.05 * height
+    assert y.max() < 0.95 * height
+
+
+@pytest.mark.parametrize(("width", "height"), [(512, 512), (720, 1280), (1280, 720)])
+def test_the_points_are_those_of_the_face_in_the_frame(width: int, height: int) -> None:
+    framed = portrait(width, height)
+
+    (box, *_) = finder().detect(framed.image)
+    seen = finder().mesh(framed.image, box)
+    ends = [*OUTER_EYES, FOREHEAD, CHIN]
+    away = np.linalg.norm(seen.points[ends, :2] - framed.points[ends, :2], axis=1)
+    assert away.max() < 0.08 * seen.eye_distance
+
+
+def test_a_photo_without_room_is_extended_and_the_person_is_told() -> None:
+    tall = portrait(512, 910)
+
+    assert any("extended" in warning for warning in tall.warnings)
+    # Above the head there is only more of the background.
+    assert np.abs(tall.image[:60].astype(int) - (191, 220, 236)).max() < 12
+
+
+def test_framing_is_deterministic() -> None:
+    again = frame_portrait(presenter(), 512, 910, finder())
+
+    assert np.array_equal(again.image, portrait(512, 910).image)
