@@ -89,9 +89,13 @@ def pose_curve(phones: Sequence[Phone], seconds: float) -> Curve:
         total[span] += dominance * _target(phone)
         weight[span] += dominance
     pose = smooth(total / weight, _SMOOTHING * RATE)
-    # Lips cannot press while the jaw drops.
-    pose[:, JAW] *= 1 - 0.85 * np.clip(pose[:, PRESS] * 1.3 - 0.2, 0, 1)
+    close_jaw(pose)
     return np.clip(pose, 0, 1).astype(np.float32)
+
+
+def close_jaw(pose: Reals) -> None:
+    """Raise the jaw in `pose`, (samples, 7), where lips press, as they cannot with an open one."""
+    pose[:, JAW] *= 1 - 0.85 * np.clip(pose[:, PRESS] * 1.3 - 0.2, 0, 1)
 
 
 def smooth(values: NDArray[np.floating], sigma: float) -> Reals:

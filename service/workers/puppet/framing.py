@@ -2,12 +2,14 @@
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from service.workers.adapters.base import Frame
 from service.workers.puppet.face import CHIN, FOREHEAD, OUTER_EYES, Points, Reals
 
 _SHORT_SIDE = 5.0  # of the crop, in eye distances, where the photo has room
 _MIN_WIDTH, _MIN_HEIGHT = 1.75, 1.6  # of the crop, in widths and heights of the face
+_MARGIN = 64  # pixels around the crop that its blur sees
 _RISE = 0.06  # how far the face is above the middle, in short sides
 _FADE, _BLUR = 0.05, 0.06  # of the extended edges, in short sides
 
@@ -19,8 +21,11 @@ def frame_face(photo: Frame, points: Points, width: int, height: int) -> tuple[F
     The photo's own edges are kept out while there is room; the face is never cut to keep them out.
     """
     left, top, scale = _window(photo, points, width, height)
-    matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
-    if scale < 0.6:
+    photo, shift = _crop(photo, left, top, width / scale, height / scale)
+    points = points - (*shift, 0)
+    offset = (np.array([left, top]) - shift) * scale
+    matrix = np.array([[scale, 0, -offset[0]], [0, scale, -offset[1]]])
+    if scale < 0.6:  # blur before a strong reduction
         photo = cv2.GaussianBlur(photo, (0, 0), 0.4 / scale)
     image = cv2.warpAffine(
         photo,
@@ -53,6 +58,15 @@ def _window(photo: Frame, points: Points, width: int, height: int) -> tuple[floa
     room = down - side * tall
     top = room if room < 0 else _place(y + _RISE * side - side * tall / 2, side * tall, down)
     return left, top, short / side
+
+
+def _crop(
+    photo: Frame, left: float, top: float, width: float, height: float
+) -> tuple[Frame, NDArray[np.intp]]:
+    """Cut off what is far from the window, and return the place of the rest in the photo."""
+    low = np.maximum(np.array([left, top]).astype(int) - _MARGIN, 0)
+    high = np.array([left + width, top + height]).astype(int) + _MARGIN
+    return photo[low[1] : max(0, high[1]), low[0] : max(0, high[0])], low
 
 
 def _place(start: float, length: float, room: float) -> float:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from service.workers.puppet.articulation import JAW, REST, Curve, smooth
+from service.workers.puppet.articulation import JAW, PRESS, REST, Curve, close_jaw, smooth
 from service.workers.puppet.face import Floats, Reals
 
 SOUND_RATE = 16_000  # hertz
@@ -23,7 +23,8 @@ _WINDOW, _BINS = 400, 512
 _LOWEST, _HIGHEST = 60.0, 7600.0  # hertz
 _FLOOR = -12.0  # below the speech, in nepers of energy
 _BLOCK = 4096  # features at a time
-_JAW_GAIN = 1.12  # a regression draws towards the mean
+# A regression draws towards the mean: how much a value is spread, and from where.
+_SPREADS = ((JAW, 1.12, 0.0), (PRESS, 1.8, 0.10))
 
 # Sound at SOUND_RATE: float32, (samples,), -1 to 1.
 Sound: TypeAlias = NDArray[np.float32]
@@ -44,7 +45,9 @@ class LipReader:
         mel = log_mel(sound)
         blocks = [self._predict(mel, first) for first in range(0, len(mel), _BLOCK)]
         pose: Reals = np.clip(smooth(np.concatenate(blocks), 1.2), 0, 1)
-        pose[:, JAW] = np.clip(pose[:, JAW] * _JAW_GAIN, 0, 1)
+        for part, gain, zero in _SPREADS:
+            pose[:, part] = np.clip((pose[:, part] - zero) * gain, 0, 1)
+        close_jaw(pose)
         rest = np.array(REST)
         pose = rest + (pose - rest) * _voice(mel)[:, None]
         return pose.astype(np.float32)

@@ -14,6 +14,7 @@ from service.workers.puppet.pose import MOUTH_SHAPES, Pose
 from service.workers.puppet.teeth import Cavity, Inside
 
 _SAMPLES = 64  # along the lips
+_TAPER = 0.05  # of the mouth's width at each corner, where the lips meet
 _TOUCH = 0.6  # pixels between lips that count as closed
 _MIN_PIXELS = 8
 
@@ -53,10 +54,11 @@ class Mouth:
         first, last = (above[[0, -1], 0] + below[[0, -1], 0]) / 2
         x = np.linspace(first, last, _SAMPLES)
         top, bottom = np.interp(x, *above.T), np.interp(x, *below.T)
-        touch = bottom - top < _TOUCH
-        middle = (top + bottom) / 2
-        edges = (np.where(touch, middle, top), np.where(touch, middle, bottom))
-        return Opening(centre, x, *edges)
+        middle, gap = (top + bottom) / 2, bottom - top
+        gap *= smoothstep(0, _TAPER, np.linspace(0, 1, _SAMPLES))
+        gap *= smoothstep(0, _TAPER, np.linspace(1, 0, _SAMPLES))
+        half = np.where(gap < _TOUCH, 0, gap) / 2
+        return Opening(centre, x, middle - half, middle + half)
 
     def draw(self, image: Frame, frame: Frame, pose: Pose, weights: Floats) -> None:
         """Draw on `frame`, from `image`, the photo."""

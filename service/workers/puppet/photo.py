@@ -21,6 +21,7 @@ from service.workers.puppet.face import (
 )
 from service.workers.puppet.framing import frame_face
 
+_MAX_SIDE = 1600  # pixels, in which faces are looked for
 _MAX_FACES = 8  # that are looked at
 _RIVAL = 0.45  # a second face counts from this share of the first one's size
 _MAX_ROLL, _MAX_YAW, _WARN_YAW = 40, 32, 20  # degrees
@@ -57,7 +58,7 @@ def frame_portrait(photo: Frame, width: int, height: int, finder: FaceFinder) ->
     Raises AttemptFailed (user): `face_not_found`, `several_faces`, `face_too_small`,
     `face_rotated`, `face_turned_away`, `face_cut_off` or `mouth_covered`.
     """
-    mesh = _find_one(photo, finder)
+    mesh = _find_in(photo, finder)
     warnings = [*_check_size(mesh), *_check_direction(mesh)]
     _check_edges(photo, mesh.points)
     warnings += _check_mouth(photo, mesh)
@@ -65,6 +66,17 @@ def frame_portrait(photo: Frame, width: int, height: int, finder: FaceFinder) ->
     if is_extended:
         warnings.append("the photo is too narrow for this size: its edges were extended")
     return Portrait(image, points, tuple(warnings))
+
+
+def _find_in(photo: Frame, finder: FaceFinder) -> Mesh:
+    """Find the only face in a photo, in its own pixels, by a copy that is not too large."""
+    scale = min(1.0, _MAX_SIDE / max(photo.shape[:2]))
+    if scale == 1.0:
+        return _find_one(photo, finder)
+    size = [max(1, round(side * scale)) for side in photo.shape[1::-1]]
+    small = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+    mesh = _find_one(small, finder)
+    return Mesh(mesh.points / scale, mesh.evidence)
 
 
 def _find_one(photo: Frame, finder: FaceFinder) -> Mesh:

@@ -131,3 +131,15 @@ def test_framing_is_deterministic() -> None:
     again = frame_portrait(presenter(), 512, 910, finder())
 
     assert np.array_equal(again.image, portrait(512, 910).image)
+
+
+def test_a_huge_photo_is_framed_as_a_small_one_is() -> None:
+    huge = np.zeros((4000, 6000, 3), np.uint8)
+    huge[:] = (191, 220, 236)
+    huge[1000:3400, 1500:3900] = cv2.resize(presenter(), (2400, 2400))
+    small = cv2.resize(huge, (1500, 1000), interpolation=cv2.INTER_AREA)
+
+    framed, expected = (frame_portrait(image, 512, 512, finder()) for image in (huge, small))
+
+    assert np.abs(framed.points - expected.points)[:, :2].max() < 4
+    assert np.abs(framed.image.astype(int) - expected.image).mean() < 4
