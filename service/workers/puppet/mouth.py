@@ -99,7 +99,7 @@ class Mouth:
     def _fade(self, x: Floats, below: Floats, half_width: float) -> Floats:
         """Return where the lower face is drawn, 0 to 1: it ends softly beside and below."""
         unit = self._face.unit
-        beside = 1 - smoothstep(half_width - 0.01 * unit, half_width + 0.10 * unit, np.abs(x))
+        beside = 1 - smoothstep(half_width - 0.03 * unit, half_width + 0.05 * unit, np.abs(x))
         return beside * (1 - smoothstep(0.26 * unit, 0.40 * unit, below))
 
     def _skull_line(self, opening: Opening, weights: Floats) -> Floats:
