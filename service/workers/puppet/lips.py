@@ -24,7 +24,7 @@ _LOWEST, _HIGHEST = 60.0, 7600.0  # hertz
 _FLOOR = -12.0  # below the speech, in nepers of energy
 _BLOCK = 4096  # features at a time
 # A regression draws towards the mean: how much a value is spread, and from where.
-_SPREADS = ((JAW, 1.12, 0.0), (PRESS, 1.8, 0.10))
+_SPREADS = ((JAW, 1.12, 0.0), (PRESS, 2.4, 0.10))
 
 # Sound at SOUND_RATE: float32, (samples,), -1 to 1.
 Sound: TypeAlias = NDArray[np.float32]

@@ -143,3 +143,11 @@ def test_a_huge_photo_is_framed_as_a_small_one_is() -> None:
 
     assert np.abs(framed.points - expected.points)[:, :2].max() < 4
     assert np.abs(framed.image.astype(int) - expected.image).mean() < 4
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3000), (3000, 2), (40, 40)])
+def test_a_sliver_shows_no_face(shape: tuple[int, int]) -> None:
+    with pytest.raises(AttemptFailed) as failed:
+        frame_portrait(np.full((*shape, 3), 128, np.uint8), 512, 512, finder())
+
+    assert failed.value.code == "face_not_found"

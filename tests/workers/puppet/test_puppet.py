@@ -194,3 +194,12 @@ def test_frames_are_new_and_the_portrait_is_left_alone() -> None:
 
     assert np.array_equal(photo.image, before)
     assert np.array_equal(first, copy)
+
+
+def test_no_frames_and_no_sound_are_no_error() -> None:
+    nothing = np.zeros(0, np.float32)
+    lips = LipReader().read(nothing)
+
+    assert list(draw_frames(portrait(), lips, nothing, 0, 1)) == []
+    assert list(draw_frames(portrait(), lips, nothing, 3, 1, start=3)) == []
+    assert len(list(draw_frames(portrait(), lips, nothing, 3, 1))) == 3
