@@ -17,6 +17,7 @@ CELL = 4  # pixels between nodes of a field
 # Rings around the face: their size in faces, the share of the head's motion, every nth point.
 _RINGS = ((1.38, 0.95, 1), (2.0, 0.45, 2), (3.0, 0.12, 3))
 _BORDER_POINTS = 7  # on each edge of the image
+_PIN = 0.08  # of the short side: how far from the edges pixels begin to move freely
 _MARGIN = 40  # pixels outside the image where rings are kept
 
 
@@ -52,13 +53,14 @@ def rect_around(places: Floats, width: int, height: int) -> Rect:
 class Field:
     """A displacement of the pixels of `area` for every Shape, on nodes that are CELL apart."""
 
-    def __init__(self, surface: Surface, area: Rect) -> None:
+    def __init__(self, surface: Surface, area: Rect, image: Rect) -> None:
         columns = np.arange(area.left // CELL * CELL, area.right + CELL, CELL)
         rows = np.arange(area.top // CELL * CELL, area.bottom + CELL, CELL)
         values = surface.on_grid(columns, rows)
         shape = (NUM_SHAPES, 2, len(rows), len(columns))
         self._shapes = np.ascontiguousarray(values.reshape(shape).transpose(0, 2, 3, 1))
         self._nodes = np.stack(np.meshgrid(columns, rows), -1).astype(np.float32)
+        self._shapes *= _looseness(self._nodes, image)[:, :, None]
         self._origin = self._nodes[0, 0]
 
     def draw(self, image: Frame, weights: Floats, part: Rect) -> Frame:
@@ -95,6 +97,17 @@ class Field:
             places = self._nodes - moved
         result: Floats = places
         return result
+
+
+def _looseness(nodes: Floats, image: Rect) -> Floats:
+    """Return how freely nodes move, 0 to 1: the edges stand still, but for the body's at the foot.
+
+    Else pixels from beyond the edge, of which there are none, would be seen.
+    """
+    depth = _PIN * min(image.width, image.height)
+    x, y = nodes[..., 0], nodes[..., 1]
+    near = np.minimum(np.minimum(x - image.left, image.right - x), y - image.top)
+    return smoothstep(0, depth, near)
 
 
 @dataclass(frozen=True)

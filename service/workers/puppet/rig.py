@@ -46,9 +46,9 @@ class Rig:
         reach = _CHIN_REACH * face.unit
         below = rect_around(face.mouth[:2] + np.array([[-reach], [reach]]), width, height)
         self._whole = Rect(0, 0, width, height)
-        self._upper = Field(upper, self._whole)
+        self._upper = Field(upper, self._whole, self._whole)
         colours = read_colours(self._image, face)
-        self.mouth = Mouth(face, lips, Field(lower, below), colours)
+        self.mouth = Mouth(face, lips, Field(lower, below, self._whole), colours)
         self._lids = [
             Lid(
                 face,
