@@ -95,7 +95,7 @@ def track_mouth(video: Path) -> Reals:
         mesh = None if mesh is None else finder.track(frame, mesh.points)
         if mesh is None or not mesh.is_face:
             mesh = _first_face(finder, frame)
-        gaps.append(float("nan") if mesh is None else _mouth_gap(mesh))
+        gaps.append(float("nan") if mesh is None else mouth_gap(mesh))
     return np.array(gaps, float)
 
 
@@ -114,7 +114,8 @@ def _first_face(finder: FaceFinder, frame: Frame) -> Mesh | None:
     return next((mesh for mesh in meshes if mesh.is_face), None)
 
 
-def _mouth_gap(mesh: Mesh) -> float:
+def mouth_gap(mesh: Mesh) -> float:
+    """Return how far a mouth is open, in eye distances."""
     lengths = [np.linalg.norm(mesh.points[a, :2] - mesh.points[b, :2]) for a, b in _GAPS]
     return float(np.mean(lengths)) / mesh.eye_distance
 

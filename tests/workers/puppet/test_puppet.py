@@ -10,7 +10,7 @@ from service.workers.adapters.base import Frame
 from service.workers.puppet.articulation import Curve, pose_curve
 from service.workers.puppet.face import OUTER_EYES, Mesh
 from service.workers.puppet.landmarks import LIDS
-from service.workers.puppet.lip_sync import _mouth_gap
+from service.workers.puppet.lip_sync import mouth_gap
 from service.workers.puppet.lips import LipReader, Sound
 from service.workers.puppet.photo import Portrait
 from service.workers.puppet.pose import Pose
@@ -106,14 +106,14 @@ def test_lips_close_on_every_bilabial_and_part_for_open_vowels(size: tuple[int, 
 def gaps_of(photo: Portrait, lips: Curve, sound: Sound, num_frames: int) -> np.ndarray:
     """How far the mouth is open in each frame, as a stranger's eye sees it."""
     frames = draw_frames(photo, lips, sound, num_frames, 1)
-    return np.array([_mouth_gap(mesh_of(frame, photo)) for frame in frames])
+    return np.array([mouth_gap(mesh_of(frame, photo)) for frame in frames])
 
 
 def test_an_open_vowel_opens_the_mouth_wider_than_a_close_one() -> None:
     photo = portrait()
     rig = Rig(photo)
 
-    gaps = [_mouth_gap(mesh_of(rig.draw(Pose(mouth_shape(s))), photo)) for s in ("m", "i", "a")]
+    gaps = [mouth_gap(mesh_of(rig.draw(Pose(mouth_shape(s))), photo)) for s in ("m", "i", "a")]
 
     assert gaps[0] + 0.01 < gaps[1] < gaps[2] - 0.05
 
