@@ -105,10 +105,12 @@ if modal.is_local():
     _packages = _with_packages(_base, "postgres", "s3", "modal")
     api_image = _with_source(_packages, _settings)
     _small = ("quantize",) if SETTINGS.quantize != "off" else ()
-    _fonts = ("fonts",) if any(CARDS[name].sandbox for name in MODELS) else ()
+    _draws = any(CARDS[name].sandbox or CARDS[name].kind == "avatar" for name in MODELS)
+    _fonts = ("fonts",) if _draws else ()
+    _avatar = ("avatar",) if any(CARDS[name].kind == "avatar" for name in MODELS) else ()
     # Triton needs a C compiler.
     _packages = _with_packages(
-        _base.apt_install("gcc", "libc6-dev"), "torch", "s3", "modal", *_small, *_fonts
+        _base.apt_install("gcc", "libc6-dev"), "torch", "s3", "modal", *_small, *_fonts, *_avatar
     )
     gpu_image = _with_source(_packages, _settings | _offline | _compiling)
     _packages = _with_packages(_base, "torch", "s3", "modal")

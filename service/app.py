@@ -70,7 +70,17 @@ def build(
         expose_headers=_EXPOSED_HEADERS,
     )
     problems.install(app)
-    for module in (generate, jobs, internal, content, models, usage, keys, webhooks, health):
+    for module in (
+        generate,
+        jobs,
+        internal,
+        content,
+        models,
+        usage,
+        keys,
+        webhooks,
+        health,
+    ):
         app.include_router(module.router)
     docs.install(app, settings.public_url.rstrip("/") or None)
     return app

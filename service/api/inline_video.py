@@ -80,8 +80,11 @@ class InlineVideoResponse(Response):
 
     def _envelope(self) -> tuple[bytes, bytes]:
         """Return the JSON before and after the video."""
-        rest = {
+        rest: dict[str, float | None] = {
             "duration_ms": duration_ms(self._job),
             "generation_time_ms": generation_time_ms(self._job) or 0,
         }
+        result = self._job.result
+        if self._job.request.kind == "avatar" and result is not None:
+            rest["lip_sync_score"] = None if result.lip_sync is None else result.lip_sync.score
         return b'{"video":"', b'",' + json.dumps(rest, separators=(",", ":")).encode()[1:]

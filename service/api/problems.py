@@ -21,6 +21,7 @@ from service.api.schemas.problems import (
     Shortfall,
 )
 from service.domain import errors
+from service.domain.avatar import AvatarParams
 from service.domain.errors import FieldError, ServiceError
 from service.domain.request import Keyframe, VideoParams
 
@@ -257,7 +258,8 @@ def _field_error(error: Mapping[str, Any]) -> FieldError:
 def _unknown_field(name: str, *, outermost: bool) -> str:
     if len(name) > _MAX_NAME:
         return "no such field"
-    fields = VideoParams.model_fields if outermost else Keyframe.model_fields
+    of_jobs = {*VideoParams.model_fields, *AvatarParams.model_fields} - {name}
+    fields = of_jobs if outermost else Keyframe.model_fields
     matches = difflib.get_close_matches(name, fields, n=1)
     suggestion = (_SYNONYMS.get(name) if outermost else None) or next(iter(matches), None)
     return "no such field" + (f"; did you mean {suggestion}?" if suggestion else "")

@@ -13,7 +13,7 @@ from service.api.responses import inline_response, job_out, json_response, wait_
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.ids import JobId
 from service.domain.job import JobState
-from service.domain.request import VideoOptions
+from service.domain.options import JobOptions
 from service.domain.submission import Idempotency
 from service.lifecycle.submit import Accepted
 from service.runtime.submit import SubmitRequest, create_job
@@ -42,7 +42,7 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 def submit_request(
     context: RequestContext,
-    body: ParsedBody[VideoOptions],
+    body: ParsedBody[JobOptions],
     request: Request,
     *,
     idempotency_key: str | None = None,
@@ -62,7 +62,7 @@ def submit_request(
 
 async def submit(
     context: RequestContext,
-    body: ParsedBody[VideoOptions],
+    body: ParsedBody[JobOptions],
     request: Request,
     *,
     prefer: str | None,
@@ -82,7 +82,7 @@ async def _respond(
     context: RequestContext,
     request: Request,
     accepted: Accepted,
-    params: VideoOptions,
+    params: JobOptions,
     *,
     prefer: str | None,
 ) -> Response:
@@ -116,7 +116,7 @@ def _traceparent(request: Request) -> str | None:
     return header if _TRACEPARENT.fullmatch(header) else None
 
 
-def _idempotency(request: Request, name: str | None, params: VideoOptions) -> Idempotency | None:
+def _idempotency(request: Request, name: str | None, params: JobOptions) -> Idempotency | None:
     """Return the key and fingerprint of a request; None without an Idempotency-Key."""
     if name is None:
         return None

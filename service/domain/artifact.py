@@ -59,8 +59,9 @@ def attempt_folder(key: str) -> str:
     return key.split("/")[2]
 
 
+CaptionFormat = Literal["vtt", "srt", "json"]
 # The files of a finished job.
-Variant = Literal["video", "thumbnail", "last_frame"]
+Variant = Literal["video", "thumbnail", "last_frame", "captions"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,13 @@ ARTIFACT_RULES: dict[Variant, ArtifactRule] = {
     "video": ArtifactRule("video.mp4", "video/mp4"),
     "thumbnail": ArtifactRule("thumbnail.jpg", "image/jpeg"),
     "last_frame": ArtifactRule("last_frame.png", "image/png"),
+    "captions": ArtifactRule("captions.vtt", "text/vtt", is_required=False),
+}
+# The files of captions, by the format that was requested.
+CAPTION_RULES: dict[CaptionFormat, ArtifactRule] = {
+    "vtt": ARTIFACT_RULES["captions"],
+    "srt": ArtifactRule("captions.srt", "application/x-subrip", is_required=False),
+    "json": ArtifactRule("captions.json", "application/json", is_required=False),
 }
 
 

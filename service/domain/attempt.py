@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from service.domain.artifact import ARTIFACT_RULES, Artifact, Variant
+from service.domain.avatar import AnyRequest
 from service.domain.models.card import ModelCard
 from service.domain.models.tuning import Profile
-from service.domain.request import VideoRequest
 from service.domain.text import Text
 
 
@@ -63,7 +63,7 @@ class Ticket(BaseModel):
     attempt: int
     fence: int
     token: str
-    request: VideoRequest
+    request: AnyRequest
     card: ModelCard
     profile: Profile = Profile.FULL
     api_url: str
@@ -84,6 +84,23 @@ class Progress(BaseModel):
     detail: Annotated[Text, Field(max_length=200)] | None = None
 
 
+class LipSync(BaseModel):
+    """A measure of how well the mouth of the finished video moves with its sound. Experimental.
+
+    `score` is 0 to 1, None where it cannot be told, with the `reason`. `offset_ms` is how much
+    later the sound is than the mouth; `r` is their correlation at this offset, -1 to 1.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    score: float | None
+    method: str
+    reason: str | None = None
+    offset_ms: int | None = None
+    r: float | None = None
+    face_coverage: float | None = None
+
+
 ShortText = Annotated[Text, Field(max_length=100)]
 
 
@@ -99,6 +116,8 @@ class VideoFacts(BaseModel):
     num_frames: int = Field(gt=0)
     has_audio: bool = False
     sandbox: bool = False
+    lip_sync: LipSync | None = None  # of an avatar
+    warnings: tuple[str, ...] = ()  # of what may look worse than it could
     # Per seam of a video made in segments: the mean difference of the overlapping frames before
     # they were blended, in levels of 0 to 255.
     seams: tuple[float, ...] = ()

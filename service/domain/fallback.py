@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from service.domain.models.tuning import Profile
-from service.domain.request import VideoRequest
+from service.domain.request import JobRequest
 
 # Fields of a request that may differ for another model; the prompt and the inputs never do.
 _RESOLVED = (
@@ -46,15 +46,15 @@ class FallbackRecord(BaseModel):
     changes: dict[str, Change]
 
 
-def changes(before: VideoRequest, after: VideoRequest) -> dict[str, Change]:
+def changes(before: JobRequest, after: JobRequest) -> dict[str, Change]:
     """Return the resolved fields that differ."""
 
-    def of(request: VideoRequest) -> dict[str, Any]:
+    def of(request: JobRequest) -> dict[str, Any]:
         return request.model_dump(include=set(_RESOLVED))
 
     old, new = of(before), of(after)
     return {
-        name: Change(before=old[name], after=new[name])
+        name: Change(before=old.get(name), after=new.get(name))
         for name in _RESOLVED
-        if old[name] != new[name]
+        if old.get(name) != new.get(name)
     }

@@ -6,11 +6,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from service.domain.artifact import artifact_prefix
 from service.domain.attempt import FailureKind, Stage, VideoFacts
+from service.domain.avatar import AnyRequest
 from service.domain.fallback import FallbackRecord
 from service.domain.ids import JobId, KeyId
 from service.domain.model_choice import ModelChoice
 from service.domain.models.tuning import Profile
-from service.domain.request import Priority, VideoRequest
+from service.domain.options import Priority
 
 OWN_API = "rushes"  # the one under service/api/routes
 RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}  # the lowest is claimed first
@@ -81,7 +82,7 @@ class Job(BaseModel):
     key_id: KeyId
     state: JobState
     priority: Priority
-    request: VideoRequest  # as resolved for its present model
+    request: AnyRequest  # as resolved for its present model
     metadata: dict[str, str]
     profile: Profile = Profile.FULL
     fallbacks: tuple[ModelChoice, ...] = ()  # models that may take over, in order

@@ -10,12 +10,20 @@ from pydantic import BaseModel, ConfigDict
 # The field of an input: `image`, `last_image`, `video`, `keyframes/0/image`, …
 Role: TypeAlias = str
 Fit = Literal["crop", "pad"]
-# Abilities of a model; `continuation`: begin with the last frames of the clip before.
+# Abilities of a model; `continuation`: begin with the last frames of the clip before; `speech`: a
+# face that speaks.
 Feature = Literal[
-    "text-to-video", "image-to-video", "last-image", "keyframes", "video-to-video", "continuation"
+    "text-to-video",
+    "image-to-video",
+    "last-image",
+    "keyframes",
+    "video-to-video",
+    "continuation",
+    "speech",
+    "reference-image",
 ]
 
-MediaKind = Literal["image", "video"]
+MediaKind = Literal["image", "video", "audio"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,8 @@ MEDIA_RULES: dict[str, MediaRule] = {
     "last_image": MediaRule("image", "last-image", "last_frame"),
     "keyframes": MediaRule("image", "keyframes", "last_frame"),
     "video": MediaRule("video", "video-to-video", "video"),
+    "audio": MediaRule("audio", "speech", "video"),
+    "reference_image": MediaRule("image", "reference-image", "last_frame"),
 }
 MAX_KEYFRAMES = 4
 MAX_PIXELS = 24_000_000  # of an image; phones commonly take up to 12 million

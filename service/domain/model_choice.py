@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from service.domain.avatar import AnyRequest
 from service.domain.price import Rate, cost_usd
-from service.domain.request import VideoRequest
 
 
 class ModelChoice(BaseModel):
@@ -15,7 +15,7 @@ class ModelChoice(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    request: VideoRequest
+    request: AnyRequest
     expected_ms: int
     rate_source: str | None = None
     rate_gpu: str | None = None

@@ -1,30 +1,14 @@
-"""The parameters of a caller's request, and the resolved request inside a job."""
+"""The parameters of a video, and the resolved request inside its job."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Protocol, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from service.domain.event import EventKinds
 from service.domain.media import MAX_KEYFRAMES, Fit, MediaRef, Role, keyframe_role
-from service.domain.text import Label, MetadataLabel, Prompt, Value, _storable
-
-Priority = Literal["low", "normal", "high"]
-MAX_SEED = 2**32 - 1  # the largest that every generator (numpy, torch, JavaScript) takes exactly
-
-
-def _whole(number: Any) -> Any:
-    """Accept `24.0` as an integer, as JSON Schema does."""
-    if isinstance(number, float) and number.is_integer():
-        return int(number)
-    return number
-
-
-WHOLE = BeforeValidator(_whole)
-
-
-# Base64, a data URI, an https URL or a job's id; distinguished in api/body/parse.py.
-MediaText = Annotated[str, Field(min_length=1), AfterValidator(_storable)]
+from service.domain.options import WHOLE, JobOptions, MediaText
+from service.domain.text import Prompt, _storable
 
 
 class Keyframe(BaseModel):
@@ -38,13 +22,11 @@ class Keyframe(BaseModel):
     image: MediaText = Field(description="Given like `image`.")
 
 
-class VideoOptions(BaseModel):
+class VideoOptions(JobOptions):
     """All parameters of a video, each optional.
 
     `null` has the same effect as leaving a field out.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     prompt: Prompt | None = Field(
         default=None,
@@ -61,17 +43,6 @@ class VideoOptions(BaseModel):
             default=None, description="What to avoid. Refused by models on which it has no effect."
         )
     )
-    model: Label | None = Field(
-        default=None,
-        description="A name from `GET /v1/models`. Default: the service's own default, and where "
-        "that cannot make the video those that its card names.",
-    )
-    models: Annotated[list[Label], Field(min_length=1, max_length=8)] | None = Field(
-        default=None,
-        description="Instead of `model`: several, the best first. Where one has not the memory or "
-        "the weights, has no worker within `start_timeout_seconds`, or fails again and again, the "
-        "next takes over. Each must support the request.",
-    )
     duration_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = Field(
         default=None,
         description="Resolved to the model's nearest frame count; the answer says which.",
@@ -82,21 +53,11 @@ class VideoOptions(BaseModel):
     fps: Annotated[int, Field(ge=1, le=240), WHOLE] | None = Field(
         default=None, description="Frames per second."
     )
-    width: Annotated[int, Field(ge=1, le=100_000), WHOLE] | None = Field(
-        default=None, description="Pixels."
-    )
-    height: Annotated[int, Field(ge=1, le=100_000), WHOLE] | None = Field(
-        default=None, description="Pixels."
-    )
     num_inference_steps: Annotated[int, Field(ge=1, le=1000), WHOLE] | None = Field(
         default=None, description="Denoising steps."
     )
     guidance_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = Field(
         default=None, description="How strongly the prompt steers."
-    )
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED), WHOLE] | None = Field(
-        default=None,
-        description="Same seed, request and device: same frames. Default: a random one.",
     )
     image: MediaText | None = Field(
         default=None,
@@ -129,31 +90,6 @@ class VideoOptions(BaseModel):
         description="How images and videos of another aspect ratio are fitted: `crop` around "
         "the middle (default) or `pad` with black. They are never distorted.",
     )
-    priority: Priority | None = Field(
-        default=None, description="Order within the queue. Default: normal."
-    )
-    timeout_seconds: Annotated[int, Field(ge=1, le=86_400), WHOLE] | None = Field(
-        default=None, description="Fail an attempt that runs longer than this."
-    )
-    start_timeout_seconds: Annotated[int, Field(ge=1, le=604_800), WHOLE] | None = Field(
-        default=None,
-        description="How long to wait for a worker of each model; then the next takes over, and "
-        "after the last the job expires.",
-    )
-    metadata: Annotated[dict[MetadataLabel, Value], Field(max_length=16)] | None = Field(
-        default=None,
-        description="Up to 16 labels (letters, digits, space, `_.:/@-`) with texts of your own.",
-    )
-    webhook_url: Annotated[str, Field(min_length=1, max_length=2048)] | None = Field(
-        default=None, description="An https URL that receives the job's events as signed POSTs."
-    )
-    webhook_events: EventKinds | None = Field(
-        default=None, description="Events to deliver to it. Default: the four final ones."
-    )
-    response_format: Literal["url", "b64_json"] | None = Field(
-        default=None,
-        description="`b64_json`: a wait that sees the job finish answers with the MP4 itself.",
-    )
 
     @property
     def media_texts(self) -> dict[Role, str]:
@@ -180,22 +116,6 @@ class VideoOptions(BaseModel):
             raise ValueError("give duration_seconds or num_frames, not both")
         return self
 
-    @model_validator(mode="after")
-    def _check_models(self) -> Self:
-        if self.models is None:
-            return self
-        if self.model is not None:
-            raise ValueError("give model or models, not both")
-        if len(set(self.models)) < len(self.models):
-            raise ValueError("models contains a model twice")
-        return self
-
-    @model_validator(mode="after")
-    def _check_webhook(self) -> Self:
-        if self.webhook_events is not None and self.webhook_url is None:
-            raise ValueError("webhook_events needs a webhook_url")
-        return self
-
 
 class VideoParams(VideoOptions):
     """The body of `POST /generate-video`. Only `prompt` is required.
@@ -219,11 +139,79 @@ class PlacedImage(BaseModel):
     image: MediaRef
 
 
-class VideoRequest(BaseModel):
-    """The resolved request inside a job: every field has a value."""
+class Shape(Protocol):
+    """The size of a video in pixels, its number of frames, and frames per second."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def num_frames(self) -> int: ...
+    @property
+    def fps(self) -> int: ...
+    @property
+    def duration_seconds(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class VideoShape:
+    """A Shape by itself."""
+
+    width: int
+    height: int
+    num_frames: int
+    fps: int
+
+    @property
+    def duration_seconds(self) -> float:
+        return self.num_frames / self.fps
+
+
+class JobRequest(BaseModel):
+    """The resolved request inside a job of any kind.
+
+    `num_frames` is None for a video as long as its sound, which only the worker knows.
+    """
 
     # Rows of an older or newer release are read too: unknown fields are ignored.
     model_config = ConfigDict(frozen=True)
+
+    kind: str
+    model: str
+    prompt: str
+    width: int
+    height: int
+    num_frames: int | None
+    fps: int
+    seed: int
+    num_inference_steps: int = 0
+
+    @property
+    def expected_frames(self) -> int:
+        """Return `num_frames`, or about how many there will be."""
+        assert self.num_frames is not None, "a kind without it estimates"
+        return self.num_frames
+
+    @property
+    def media(self) -> dict[Role, MediaRef]:
+        """Return the inputs that are set, by role."""
+        return {}
+
+    @property
+    def shape(self) -> VideoShape:
+        """Return the shape of the video, once its number of frames is known."""
+        assert self.num_frames is not None, "known once the inputs were read"
+        return VideoShape(self.width, self.height, self.num_frames, self.fps)
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """Return the length of the video; None where it is not known yet."""
+        return None if self.num_frames is None else self.num_frames / self.fps
+
+
+class VideoRequest(JobRequest):
+    """The resolved request for a video: every field has a value."""
 
     kind: Literal["video"] = "video"
     model: str

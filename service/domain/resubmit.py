@@ -3,17 +3,32 @@
 from typing import Any
 
 from service.domain.artifact import input_key
+from service.domain.avatar import AvatarParams, AvatarRequest, JobParams
 from service.domain.job import Job
 from service.domain.media import MEDIA_RULES, Role, keyframe_role
-from service.domain.request import VideoOptions, VideoParams
+from service.domain.options import JobOptions
+from service.domain.request import VideoParams, VideoRequest
 
 # Kept for another model, which has its own sizes, steps and strength.
 _PORTABLE = ("prompt", "seed", *MEDIA_RULES, "keep_audio", "fit")
 
 
-def params_again(old: Job, options: VideoOptions) -> VideoParams:
+def params_again(old: Job, options: JobOptions) -> JobParams:
     """Return the old request's params with `options` applied; a new model uses its defaults."""
     changes = options.model_dump(exclude_none=True)
+    common = {
+        "metadata": old.metadata,
+        "priority": old.priority,
+        "timeout_seconds": old.timeout_seconds,
+        "webhook_url": old.webhook_url,
+        "webhook_events": old.webhook_events,
+    }
+    if isinstance(old.request, AvatarRequest):
+        return AvatarParams(**{**common, **_avatar_fields(old, old.request, changes), **changes})
+    return VideoParams(**{**common, **_video_fields(old, changes), **changes})
+
+
+def _video_fields(old: Job, changes: dict[str, Any]) -> dict[str, Any]:
     fields = old.request.model_dump(exclude={"kind"}, exclude_none=True) | _media_fields(old)
     if "models" in changes or changes.get("model", fields["model"]) != fields["model"]:
         fields = {name: fields[name] for name in _PORTABLE if name in fields}
@@ -21,17 +36,25 @@ def params_again(old: Job, options: VideoOptions) -> VideoParams:
         fields = _without_replaced(fields, changes)
     if "duration_seconds" in changes:
         fields.pop("num_frames", None)
-    return VideoParams(
-        **{
-            "metadata": old.metadata,
-            "priority": old.priority,
-            "timeout_seconds": old.timeout_seconds,
-            "webhook_url": old.webhook_url,
-            "webhook_events": old.webhook_events,
-            **fields,
-            **changes,
-        }
-    )
+    return fields
+
+
+def _avatar_fields(old: Job, request: AvatarRequest, changes: dict[str, Any]) -> dict[str, Any]:
+    names = {"text", "voice", "width", "height", "seed", "captions"}
+    if "model" not in changes and "models" not in changes:
+        names.add("model")
+    if changes.keys() & {"text", "audio"}:
+        names -= {"text", "voice"}
+    if "resolution" in changes:
+        names -= {"width", "height"}
+    fields = request.model_dump(include=names, exclude_none=True) | _media_fields(old)
+    if request.prompt:
+        fields["prompt"] = request.prompt
+    if "text" in changes:
+        fields.pop("audio", None)
+    elif request.duration_seconds is not None:
+        fields["duration_seconds"] = request.duration_seconds
+    return fields
 
 
 def input_reference(job: Job, role: Role) -> str:
@@ -43,7 +66,7 @@ def _media_fields(old: Job) -> dict[str, Any]:
     media = old.request.media
     texts = {role: ref.url or input_reference(old, role) for role, ref in media.items()}
     fields: dict[str, Any] = {role: text for role, text in texts.items() if "/" not in role}
-    if old.request.keyframes:
+    if isinstance(old.request, VideoRequest) and old.request.keyframes:
         fields["keyframes"] = [
             {"frame": keyframe.frame, "image": texts[keyframe_role(number)]}
             for number, keyframe in enumerate(old.request.keyframes)

@@ -9,7 +9,7 @@ from service.domain.fallback import FallbackRecord, changes
 from service.domain.job import Job
 from service.domain.model_choice import ModelChoice
 from service.domain.models.tuning import Profile
-from service.domain.request import VideoRequest
+from service.domain.request import JobRequest
 
 MAX_ATTEMPTS = 3
 MAX_LOST = 2  # a job that takes two workers down is the likely cause
@@ -138,9 +138,7 @@ def _with_next_model(
     )
 
 
-def _record(
-    job: Job, failure: Failure, now: datetime, next_request: VideoRequest
-) -> FallbackRecord:
+def _record(job: Job, failure: Failure, now: datetime, next_request: JobRequest) -> FallbackRecord:
     return FallbackRecord(
         model=job.request.model,
         profile=job.profile,

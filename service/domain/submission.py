@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from service.domain import ids
+from service.domain.avatar import AnyRequest
 from service.domain.ids import JobId, KeyId
 from service.domain.job import OWN_API, Job, JobState
 from service.domain.model_choice import ModelChoice
+from service.domain.options import Priority
 from service.domain.price import Rate
-from service.domain.request import Priority, VideoRequest
 from service.domain.retry import MAX_ATTEMPTS
 
 
@@ -25,7 +26,7 @@ class Submission:
     """A resolved request with its options of queueing, cost and webhooks."""
 
     key_id: KeyId
-    request: VideoRequest
+    request: AnyRequest
     timeout: timedelta
     start_timeout: timedelta | None = None
     priority: Priority = "normal"

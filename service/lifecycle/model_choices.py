@@ -3,14 +3,18 @@
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from service.domain.avatar import AnyRequest, AvatarParams
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.media import MediaRef, Role
 from service.domain.model_choice import ModelChoice
 from service.domain.models.card import ModelCard
 from service.domain.models.catalog import CARDS
+from service.domain.options import MAX_SEED
 from service.domain.price import Rates
-from service.domain.request import MAX_SEED, VideoParams
+from service.domain.request import VideoParams
+from service.domain.resolve.avatars import resolve_avatar
 from service.domain.resolve.resolve import resolve
 from service.installation import install_command
 
@@ -18,7 +22,7 @@ from service.installation import install_command
 def choose_models(
     cards: Mapping[str, ModelCard],
     rates: Rates,
-    params: VideoParams,
+    params: AvatarParams | VideoParams,
     media: Mapping[Role, MediaRef],
 ) -> list[ModelChoice]:
     """List the models of `cards` that can make the video, the first to try in front.
@@ -34,9 +38,19 @@ def choose_models(
         )
     if params.model is not None:
         return [resolver.resolve_one(_card(cards, params.model, "/model"))]
-    default = next(iter(cards.values()))
+    default = _default(cards, "avatar" if isinstance(params, AvatarParams) else "video")
     fallbacks = [cards[name] for name in default.fallbacks if name in cards]
     return [resolver.resolve_one(default), *resolver.resolve_capable(fallbacks)]
+
+
+def _default(cards: Mapping[str, ModelCard], kind: str) -> ModelCard:
+    """Return the first served model for jobs of this kind."""
+    default = next((card for card in cards.values() if card.kind == kind), None)
+    if default is None:
+        names = [card.name for card in CARDS.values() if card.kind == kind]
+        detail = f"no model here makes {kind}s; its owner can serve {', '.join(names)}"
+        raise RequestRefused([FieldError("/model", f"{detail} (RUSHES_MODELS)", "unknown_model")])
+    return default
 
 
 def _card(cards: Mapping[str, ModelCard], name: str, pointer: str) -> ModelCard:
@@ -57,17 +71,20 @@ class _Resolver:
 
     cards: Mapping[str, ModelCard]
     rates: Rates
-    params: VideoParams
+    params: AvatarParams | VideoParams
     media: Mapping[Role, MediaRef]
     seed: int
 
     def resolve_one(self, card: ModelCard) -> ModelChoice:
-        request = resolve(
-            self.params,
-            card,
-            seed=self.seed,
-            media=self.media,
-            served_cards=list(self.cards.values()),
+        options: Any = {
+            "seed": self.seed,
+            "media": self.media,
+            "served_cards": list(self.cards.values()),
+        }
+        request: AnyRequest = (
+            resolve_avatar(self.params, card, **options)
+            if isinstance(self.params, AvatarParams)
+            else resolve(self.params, card, **options)
         )
         rate = self.rates.expected(card.name)
         return ModelChoice(

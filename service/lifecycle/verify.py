@@ -61,6 +61,6 @@ def outcome_errors(job: Job, outcome: Outcome, prefix: str) -> list[FieldError]:
             f"/facts/{name}", f"must be {getattr(request, name)}, as requested", "not_as_asked"
         )
         for name in ("width", "height", "fps", "num_frames")
-        if getattr(facts, name) != getattr(request, name)
+        if getattr(request, name) not in (None, getattr(facts, name))
     ]
     return errors

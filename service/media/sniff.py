@@ -12,8 +12,13 @@ _HEADS = (
     (rb"\x89PNG\r\n\x1a\n", "image/png"),
     (rb"\xff\xd8\xff", "image/jpeg"),
     (rb"RIFF....WEBP", "image/webp"),
+    (rb"....ftypM4[AB] ", "audio/mp4"),
     (rb"....ftypqt  |....(?:moov|mdat|wide|free|skip)", "video/quicktime"),
     (rb"....ftyp", "video/mp4"),
+    (rb"RIFF....WAVE", "audio/wav"),
+    (rb"fLaC", "audio/flac"),
+    (rb"OggS", "audio/ogg"),
+    (rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", "audio/mpeg"),
     (rb"\x1aE\xdf\xa3", "video/webm"),  # or Matroska, which differs further on
 )
 _TYPES = [(re.compile(head, re.DOTALL), media_type) for head, media_type in _HEADS]

@@ -1,13 +1,14 @@
 """Warn of what may surprise in a submission, before it becomes a job."""
 
+from service.domain.options import JobOptions
 from service.domain.price import microusd, month_of
-from service.domain.request import VideoParams, VideoRequest
+from service.domain.request import JobRequest
 from service.domain.submission import Submission
 from service.runtime.runtime import Runtime
 from service.store import keys
 
 
-async def warnings(runtime: Runtime, params: VideoParams, submission: Submission) -> list[str]:
+async def warnings(runtime: Runtime, params: JobOptions, submission: Submission) -> list[str]:
     """List what may surprise: roundings, defaults, missing workers and a budget that is spent."""
     return [
         *_of_request(runtime, params, submission.request),
@@ -25,16 +26,17 @@ async def _of_budget(runtime: Runtime, submission: Submission) -> list[str]:
     return [f"${usd_left:.6f} are left of this month's budget: the job would be refused"]
 
 
-def _of_request(runtime: Runtime, params: VideoParams, request: VideoRequest) -> list[str]:
+def _of_request(runtime: Runtime, params: JobOptions, request: JobRequest) -> list[str]:
     texts, card = [], runtime.cards[request.model]
     if card.sandbox:
         texts.append(f"{card.name} is a sandbox: it only draws a placeholder")
-    if params.duration_seconds not in (None, request.duration_seconds):
+    seconds, wanted = request.duration_seconds, getattr(params, "duration_seconds", None)
+    if seconds is not None and wanted not in (None, seconds):
         texts.append(
-            f"{params.duration_seconds:g} s becomes {request.num_frames} frames at "
-            f"{request.fps} fps, which is {request.duration_seconds:.3f} s"
+            f"{wanted:g} s becomes {request.num_frames} frames at "
+            f"{request.fps} fps, which is {seconds:.3f} s"
         )
-    ref = next(iter(request.media.values()), None)
+    ref = next(iter(request.media.values()), None) if request.kind == "video" else None
     if ref is not None and ref.width is None and (params.width is None or params.height is None):
         texts.append(
             f"the size of the input is not known yet: {request.width}x{request.height} is the "

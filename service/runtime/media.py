@@ -7,7 +7,7 @@ from service.domain.ids import JobId
 from service.domain.job import Job, JobState
 from service.domain.key import Scope
 from service.domain.media import MediaRef, Role, rule_of
-from service.domain.request import VideoParams
+from service.domain.options import JobOptions
 from service.domain.resubmit import input_reference
 from service.lifecycle.inputs import Input, StoredInput
 from service.lifecycle.targets import refuse_bad_target
@@ -17,7 +17,7 @@ from service.runtime.runtime import Runtime
 async def resolve_media(
     runtime: Runtime,
     scope: Scope,
-    params: VideoParams,
+    params: JobOptions,
     files: dict[Role, Input],
     old_job: Job | None = None,
 ) -> dict[Role, Input]:

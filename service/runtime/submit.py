@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from anyio import to_thread
 
+from service.domain.avatar import AvatarParams, JobParams
 from service.domain.errors import (
     Conflict,
     FieldError,
@@ -19,7 +20,8 @@ from service.domain.job import OWN_API, Job
 from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.media import MediaRef, Role, kept_bytes
-from service.domain.request import VideoOptions, VideoParams
+from service.domain.options import JobOptions
+from service.domain.request import VideoParams
 from service.domain.resubmit import params_again
 from service.domain.submission import Idempotency, Submission, new_id
 from service.failpoint import failpoint
@@ -45,7 +47,7 @@ class SubmitRequest:
     """
 
     key_id: KeyId
-    params: VideoOptions
+    params: JobOptions
     api_url: str
     api: str = OWN_API
     files: dict[Role, Input] = field(default_factory=dict)
@@ -123,10 +125,10 @@ async def _job_to_retry(runtime: Runtime, request: SubmitRequest) -> Job | None:
     return job
 
 
-def _params(request: SubmitRequest, old_job: Job | None) -> VideoParams:
+def _params(request: SubmitRequest, old_job: Job | None) -> JobParams:
     if old_job is not None:
         return params_again(old_job, request.params)
-    assert isinstance(request.params, VideoParams), "only a retry may leave the prompt out"
+    assert isinstance(request.params, VideoParams | AvatarParams), "only a retry leaves things out"
     return request.params
 
 
@@ -182,7 +184,7 @@ async def _check_input_bytes(runtime: Runtime, key_id: KeyId, refs: Iterable[Med
         )
 
 
-def _timeout(params: VideoParams, limits: Limits) -> timedelta:
+def _timeout(params: JobOptions, limits: Limits) -> timedelta:
     if params.timeout_seconds is None:
         return limits.default_timeout
     timeout = timedelta(seconds=params.timeout_seconds)

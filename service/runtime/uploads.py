@@ -37,8 +37,8 @@ class Uploads:
     _lock: Lock = field(default_factory=Lock, init=False)
 
     def max_bytes_of(self, role: Role) -> int:
-        limits = {"image": self.max_image_bytes, "video": self.max_video_bytes}
-        return limits[rule_of(role).kind]
+        is_image = rule_of(role).kind == "image"
+        return self.max_image_bytes if is_image else self.max_video_bytes
 
     @property
     def max_form_bytes(self) -> int:

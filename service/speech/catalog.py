@@ -44,13 +44,17 @@ class Catalog:
             voices += _attempt(self._elevenlabs.voices, problems)
         return Listing(tuple(voice.info for voice in voices), tuple(problems))
 
-    def find(self, voice_id: str) -> Voice:
+    def find(self, voice_id: str | None) -> Voice:
         """Return the voice with this id, without a request: ElevenLabs refuses an unknown one when
-        it speaks.
+        it speaks. None: the first voice of this machine.
 
         Raises AttemptFailed (user) with the nearest id of this machine.
         """
         local = self._machine_voices()
+        if voice_id is None:
+            if not local:
+                raise text_failure("voice_unknown", "no voice is installed here: name one")
+            return next(iter(local.values()))
         if voice_id in local:
             return local[voice_id]
         if voice_id.startswith(ELEVENLABS_PREFIX):

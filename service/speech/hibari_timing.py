@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from service.domain.speech import Phone, Word
 from service.speech.base import Samples
 from service.speech.hibari_script import PAUSES, PRIMARY_STRESS, STRESS_MARKS, Passage, is_sound
-from service.speech.phones import split_phone
+from service.speech.phones import VOWELS, split_phone
 
 RATE = 24_000
 DURATIONS = "/Cast_32_output_0"  # of hibari-tts 0.2.1: int64, one per id, in units of _UNIT
@@ -17,7 +17,6 @@ UNIT_SAMPLES = 600  # a unit of the durations is 25 ms
 # The sounds come earlier than the durations say. Measured over 40 sentences: the energy of the
 # speech band fits the sonority of the phonemes best at this lag (r 0.61, against 0.16 without).
 LEAD_SECONDS = 0.055
-_VOWELS = frozenset("aæʌəɜɛeɪiɔoʊu")  # noqa: RUF001 - of the phones
 _HOP = RATE // 100
 _SILENCE_DB = 36.0  # below the 95th percentile of the levels
 _PAUSE_SECONDS = 0.05  # a sound before a longer gap is followed by a pause
@@ -103,7 +102,7 @@ def sounds(
 
 def _is_vowel(symbol: str) -> bool:
     phones = split_phone(symbol, 0.0, 1.0, False)
-    return bool(phones) and phones[-1].name in _VOWELS
+    return bool(phones) and phones[-1].name in VOWELS
 
 
 def trim(sounds: Sequence[Sound], samples: Samples) -> list[Sound]:

@@ -27,11 +27,17 @@ def build_worker_environment(
     settings: Settings, artifacts: ArtifactStore, scratch: Path
 ) -> "WorkerEnvironment":
     """Build the environment of a worker, local or on Modal."""
-    from service.workers.recipe import (
-        WorkerEnvironment,  # imports numpy and Pillow, which the API does not need
-    )
+    # Both import numpy, which the API does not need.
+    from service.speech.catalog import machine_catalog
+    from service.workers.recipe import WorkerEnvironment
 
-    return WorkerEnvironment(artifacts, scratch, sources(settings), settings.ahead_bytes)
+    return WorkerEnvironment(
+        artifacts,
+        scratch,
+        sources(settings),
+        settings.ahead_bytes,
+        find_voice=machine_catalog().find,
+    )
 
 
 def warm(settings: Settings) -> "ModelCache":

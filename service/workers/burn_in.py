@@ -47,16 +47,18 @@ class BurnIn:
         self._index = -1
         self._layers: list[Layer] = []
 
-    def draw_on(self, frame: Frame, seconds: float) -> None:
-        """Draw the cue of this moment, if there is one, on a frame of uint8 [height, width, 3]."""
+    def draw_on(self, frame: Frame, seconds: float) -> Frame:
+        """Draw the cue of this moment, if there is one, on a frame of uint8 [height, width, 3], and
+        return it."""
         index = bisect_right(self._starts, seconds) - 1
         if index < 0 or seconds >= self._cues[index].end:
-            return
+            return frame
         if index != self._index:
             self._index = index
             self._layers = draw_cue(self._cues[index], self._width, self._height)
         for layer in self._layers:
             layer.draw_on(frame)
+        return frame
 
 
 def draw_cue(cue: Cue, width: int, height: int) -> list[Layer]:

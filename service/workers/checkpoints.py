@@ -25,6 +25,10 @@ from service.workers.stages.generate import SegmentClip
 log = Log(__name__)
 
 
+class _Missing(Exception):
+    """Bytes of a segment are not, or not all, there."""
+
+
 class _Manifest(BaseModel):
     """Written last: its files are complete. `of` is the fingerprint of what they were made from."""
 
@@ -91,7 +95,6 @@ class Checkpoints:
 
     def _write(self, segment: Segment, clip: SegmentClip) -> None:
         folder, name = f"{self.prefix}/{SEGMENTS}", f"{segment.number}"
-        assert clip.tail is not None, "only the last segment has no tail"
         assert clip.encoding is not None, "loaded segments are not saved again"
         clip.encoding.result(lambda: None)
         copy = self.scratch / f"{name}-copy.mp4"
@@ -101,13 +104,17 @@ class Checkpoints:
             video=self.artifacts.put(f"{folder}/{name}.mp4", copy, "video/mp4"),
             tail=self._put_array(f"{folder}/{name}.npy", clip.tail),
             difference=clip.difference,
-            audio=clip.audio and self._put_array(f"{folder}/{name}-audio.npy", clip.audio.samples),
+            audio=self._put_array(
+                f"{folder}/{name}-audio.npy", None if clip.audio is None else clip.audio.samples
+            ),
         )
         file = self.scratch / f"{name}.json"
         file.write_text(manifest.model_dump_json())
         self.artifacts.put(f"{folder}/{name}.json", file, "application/json")
 
-    def _put_array(self, key: str, array: NDArray[Any]) -> Artifact:
+    def _put_array(self, key: str, array: NDArray[Any] | None) -> Artifact | None:
+        if array is None:
+            return None
         file = self.scratch / key.rpartition("/")[2]
         np.save(file, array, allow_pickle=False)
         return self.artifacts.put(key, file, "application/octet-stream")
@@ -135,26 +142,28 @@ class Checkpoints:
         except ValidationError as fault:
             log.error("manifest of a segment cannot be read", fault, job=self.ticket.job_id)
             return None
-        if manifest.of != self._fingerprint(segment) or manifest.tail is None:
+        if manifest.of != self._fingerprint(segment):
             return None
-        video, tail = self._bytes(manifest.video), self._bytes(manifest.tail)
-        if video is None or tail is None:
+        try:
+            video = self._bytes(manifest.video)
+            tail = None if manifest.tail is None else _load_array(self._bytes(manifest.tail))
+            sound = None
+            if manifest.audio is not None:
+                sound = Audio(_load_array(self._bytes(manifest.audio)))
+        except _Missing:
             log.warning("segment is incomplete", job=self.ticket.job_id, segment=segment.number)
             return None
         file = self.scratch / f"saved-{segment.number}.mp4"
         file.write_bytes(video)
         log.info("segment loaded", job=self.ticket.job_id, segment=segment.number)
-        audio = None if manifest.audio is None else self._bytes(manifest.audio)
-        if manifest.audio is not None and audio is None:
-            return None
-        sound = None if audio is None else Audio(_load_array(audio))
-        return SegmentClip(file, _load_array(tail), manifest.difference, audio=sound)
+        return SegmentClip(file, tail, manifest.difference, audio=sound)
 
-    def _bytes(self, artifact: Artifact) -> bytes | None:
+    def _bytes(self, artifact: Artifact) -> bytes:
+        """Raises _Missing unless all bytes are there."""
         path = self.artifacts.path(artifact.key)
         content = None if path is None else path.read_bytes()
         if content is None or hashlib.sha256(content).hexdigest() != artifact.sha256:
-            return None
+            raise _Missing
         return content
 
     def _fingerprint(self, segment: Segment) -> str:

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from service.domain.artifact import ARTIFACT_RULES
-from service.domain.attempt import Outcome, Stage, Ticket, VideoFacts
+from service.domain.artifact import ARTIFACT_RULES, CAPTION_RULES, ArtifactRule, Variant
+from service.domain.attempt import LipSync, Outcome, Stage, Ticket, VideoFacts
+from service.domain.avatar import AnyRequest, AvatarRequest
 from service.domain.ports import ArtifactStore
-from service.domain.resolve.segments import plan
-from service.workers.adapters.base import Adapter, Audio, OnStep
+from service.domain.request import VideoRequest
+from service.domain.resolve.segments import Segment, plan
+from service.workers.adapters.base import Adapter, Audio, Conditions, OnStep
 from service.workers.checkpoints import Checkpoints
+from service.workers.stages.avatar import FindVoice, no_voice, prepare_avatar
 from service.workers.stages.check import check
 from service.workers.stages.encode import EncodedVideo
 from service.workers.stages.encode_ahead import CheckCancel
@@ -36,6 +39,7 @@ class WorkerEnvironment:
     sources: Sources = field(default_factory=Sources)
     # Memory for frames that wait to be encoded: about five seconds of 720p.
     ahead_bytes: int = 512 << 20
+    find_voice: FindVoice = no_voice
 
 
 def make_video(
@@ -62,13 +66,16 @@ def make_video(
                 )
             )
         )
+        # Before the model is loaded: an unreadable input must not cost a cold start.
+        with watch.time("preprocess"):
+            ticket, speech = _with_speech(ticket, environment, scratch, steps)
         checkpoints = Checkpoints(ticket, artifacts, prefix, scratch)
         segments = plan(ticket.request, ticket.card)
         clips = checkpoints.load(segments)
         with watch.time("preprocess"):
-            # Before the model is loaded: an unreadable input must not cost a cold start.
-            media = remaining_media(ticket.request, segments[len(clips)])
-            conditions = preprocess(ticket, media, artifacts, environment.sources, scratch, steps)
+            conditions = speech or _conditions(
+                ticket, segments[len(clips)], environment, scratch, steps
+            )
         with watch.time("load"):
             steps(Stage.LOAD, 0, 1)
             adapter.load(ticket.profile)
@@ -96,17 +103,65 @@ def make_video(
             video = _finish_video(clips, ticket, target, steps.check_cancel)
             steps(Stage.ENCODE, 1, 1)
             has_audio = clips[-1].audio is not None
-            check(video.path, ticket.request, has_audio=has_audio)
+            check(video.path, ticket.request.shape, has_audio=has_audio)
+            lip_sync = _lip_sync(video.path, conditions)
         with watch.time("upload"):
             steps(Stage.UPLOAD, 0, 1)
             facts = _upload_all(video, ticket, artifacts, prefix, has_audio=has_audio)
         seams = tuple(clip.difference for clip in clips if clip.difference is not None)
-        facts = facts.model_copy(update={"seams": seams, "made_with": made_with})
+        facts = facts.model_copy(
+            update={
+                "seams": seams,
+                "made_with": made_with,
+                "lip_sync": lip_sync,
+                "warnings": conditions.warnings,
+            }
+        )
         outcome = _outcome(facts, gpu, watch)
         upload_manifest(artifacts, prefix, outcome, scratch)
         if len(segments) > 1:
             checkpoints.discard()
     return outcome
+
+
+def _with_speech(
+    ticket: Ticket, environment: WorkerEnvironment, scratch: Path, on_step: OnStep
+) -> tuple[Ticket, Conditions | None]:
+    """Return the ticket of an avatar with its number of frames, and the conditions of all its
+    clips; the ticket of a video unchanged."""
+    if not isinstance(ticket.request, AvatarRequest):
+        return ticket, None
+    request, conditions = prepare_avatar(
+        ticket,
+        environment.artifacts,
+        environment.sources,
+        environment.find_voice,
+        scratch,
+        on_step,
+    )
+    return ticket.model_copy(update={"request": request}), conditions
+
+
+def _conditions(
+    ticket: Ticket,
+    segment: Segment,
+    environment: WorkerEnvironment,
+    scratch: Path,
+    on_step: OnStep,
+) -> Conditions:
+    """Preprocess the inputs of a video's `segment` and those behind it."""
+    assert isinstance(ticket.request, VideoRequest), "an avatar has its conditions"
+    media = remaining_media(ticket.request, segment)
+    return preprocess(ticket, media, environment.artifacts, environment.sources, scratch, on_step)
+
+
+def _lip_sync(video: Path, conditions: Conditions) -> LipSync | None:
+    """Measure the finished video of an avatar; None for another."""
+    if conditions.speech is None:
+        return None
+    from service.workers.puppet.lip_sync import score
+
+    return LipSync(**vars(score(video, conditions.speech.samples)))
 
 
 class _Steps:
@@ -146,15 +201,15 @@ def _finish_video(
     encoding = clips[-1].encoding
     assert encoding is not None, "the last segment was made by this attempt"
     video = encoding.result(check_cancel)
-    request, facts = ticket.request, provenance(ticket)
+    shape, facts = ticket.request.shape, provenance(ticket)
     if len(clips) > 1:
         whole = target.with_suffix(".silent.mp4")
-        join([clip.video for clip in clips], whole, request.fps, facts)
-        middle = frame_at(whole, request.num_frames // 2, request)
+        join([clip.video for clip in clips], whole, shape.fps, facts)
+        middle = frame_at(whole, shape.num_frames // 2, shape)
         video = EncodedVideo(whole, middle, video.last)
     sound = [clip.audio.samples for clip in clips if clip.audio is not None]
     if sound:
-        add_sound(video.path, Audio(np.concatenate(sound)), request, target, facts)
+        add_sound(video.path, Audio(np.concatenate(sound)), shape, target, facts)
         return replace(video, path=target)
     return replace(video, path=video.path.rename(target))
 
@@ -162,22 +217,28 @@ def _finish_video(
 def _upload_all(
     video: EncodedVideo, ticket: Ticket, artifacts: ArtifactStore, prefix: str, *, has_audio: bool
 ) -> VideoFacts:
-    scratch, request = video.path.parent, ticket.request
+    scratch, shape = video.path.parent, ticket.request.shape
     write_thumbnail(video.middle, scratch / ARTIFACT_RULES["thumbnail"].file)
     write_last_frame(video.last, scratch / ARTIFACT_RULES["last_frame"].file)
     return VideoFacts(
         artifacts={
-            variant: upload(artifacts, prefix, scratch, variant)
-            for variant, rule in ARTIFACT_RULES.items()
+            variant: upload(artifacts, prefix, scratch, rule)
+            for variant, rule in _rules(ticket.request).items()
             if (scratch / rule.file).exists()
         },
-        width=request.width,
-        height=request.height,
-        fps=request.fps,
-        num_frames=request.num_frames,
+        width=shape.width,
+        height=shape.height,
+        fps=shape.fps,
+        num_frames=shape.num_frames,
         has_audio=has_audio,
         sandbox=ticket.card.sandbox,
     )
+
+
+def _rules(request: AnyRequest) -> dict[Variant, ArtifactRule]:
+    if not isinstance(request, AvatarRequest) or request.captions is None:
+        return ARTIFACT_RULES
+    return {**ARTIFACT_RULES, "captions": CAPTION_RULES[request.captions.format]}
 
 
 def _outcome(facts: VideoFacts, gpu: str | None, watch: Stopwatch) -> Outcome:

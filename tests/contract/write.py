@@ -11,10 +11,13 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
+from service.domain.avatar import AvatarParams, AvatarRequest
+from service.domain.media import MediaRef
 from service.domain.models.card import IntRange, ModelCard, Speed, Weights
 from service.domain.models.catalog import CARDS
 from service.domain.price import MODAL_TABLE, cost_usd
 from service.domain.request import VideoParams, VideoRequest
+from service.domain.resolve.avatars import resolve_avatar
 from service.domain.resolve.resolve import resolve
 from service.settings import ClientSettings, Settings
 from tests.contract.openapi import as_json
@@ -239,12 +242,19 @@ def _max_seconds(card: ModelCard) -> str:
     )
 
 
-def _default(card: ModelCard) -> VideoRequest:
-    """What a request becomes that says nothing but its prompt."""
+def _default(card: ModelCard) -> VideoRequest | AvatarRequest:
+    """What a request becomes that says nothing but its prompt, or for 20 s of speech."""
+    if card.kind == "avatar":
+        params = AvatarParams(text="…", duration_seconds=card.default_seconds)
+        face = {"reference_image": MediaRef(source="upload")}
+        return resolve_avatar(params, card, seed=0, media=face)
     return resolve(VideoParams(prompt="…"), card, seed=0)
 
 
 def _default_clip(card: ModelCard) -> str:
+    if card.kind == "avatar":
+        size = f"{card.default_width}x{card.default_height}"
+        return f"{size} at {card.default_fps} fps, as long as what is spoken"
     made = _default(card)
     return f"{made.width}x{made.height}, {made.num_frames} frames at {made.fps} fps"
 
@@ -360,8 +370,8 @@ _MAKES: list[Column] = [
 _DEFAULTS: list[Column] = [
     _NAME,
     ("clip", _default_clip),
-    ("steps", lambda card: str(_default(card).num_inference_steps)),
-    ("guidance", lambda card: f"{_default(card).guidance_scale:g}"),
+    ("steps", lambda card: str(card.default_steps)),
+    ("guidance", lambda card: f"{card.default_guidance:g}"),
 ]
 _NEEDS: list[Column] = [
     _NAME,

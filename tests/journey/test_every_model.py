@@ -30,7 +30,7 @@ MODES = [
     (model, mode)
     for model, card in CARDS.items()
     for mode in card.features
-    if mode != "continuation"
+    if card.kind == "video" and mode != "continuation"
 ]
 
 

@@ -15,11 +15,13 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.body.stream import blocks
 from service.domain.errors import FieldError, RequestRefused, TooLarge
+from service.domain.media import MEDIA_RULES
 from service.runtime.uploads import UploadArea, Uploads
 
 _MAX_PARTS = 64
-_FILES = ("image", "last_image", "video")
+_FILES = tuple(name for name in MEDIA_RULES if name != "keyframes")
 _LISTS = ("webhook_events", "prompts")
+_JSON_FIELDS = ("metadata", "keyframes", "captions", *_LISTS)
 _BRACKETS = re.compile(r"([a-z_]{1,64})\[([^\[\]]*)\]")
 _KEYFRAME = re.compile(r"keyframes\[(\d)\]\[(frame|image)\]")
 
@@ -195,7 +197,9 @@ def _add_field(values: dict[str, Any], name: str, text: str) -> None:
     elif match is None:
         if name in values:
             raise RequestRefused([_field_error(name, "is sent twice", "given_twice")])
-        values[name] = _json_or_text(text) if name in ("metadata", "keyframes", *_LISTS) else text
+        values[name] = (
+            _json_or_text(text) if name in ("metadata", "keyframes", "captions", *_LISTS) else text
+        )
     elif match[2]:
         _container(values, match[1], {}, name)[match[2]] = text
     else:

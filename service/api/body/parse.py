@@ -5,6 +5,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
@@ -19,16 +20,22 @@ from service.api.auth import ContextDep, RequestContext, recheck_key
 from service.api.body.large_json import Span, extract_long_strings
 from service.api.body.multipart import is_form, read_form
 from service.api.body.stream import receive
-from service.domain.errors import FieldError, RequestRefused, TooLarge
+from service.api.path_params import JobPath, job_id_of
+from service.domain.avatar import AvatarOptions, AvatarParams
+from service.domain.errors import FieldError, NotFound, RequestRefused, TooLarge
 from service.domain.media import MAX_PIXELS, MEDIA_RULES, MediaRef, Role, rule_of
+from service.domain.options import JobOptions
 from service.domain.request import VideoOptions, VideoParams
 from service.lifecycle.inputs import Input
 from service.media import sniff
 from service.media.data_uri import decode_inline, decode_pieces
 from service.runtime.uploads import UploadArea, Uploads
 
-P = TypeVar("P", bound=VideoOptions)
-P_co = TypeVar("P_co", bound=VideoOptions, covariant=True)
+P = TypeVar("P", bound=JobOptions)
+P_co = TypeVar("P_co", bound=JobOptions, covariant=True)
+
+_OPTIONAL: set[type[JobOptions]] = {VideoOptions, AvatarOptions}  # bodies of a retry
+_BODIES: tuple[type[JobOptions], ...] = (VideoParams, VideoOptions, AvatarParams, AvatarOptions)
 
 
 @dataclass(frozen=True)
@@ -51,31 +58,51 @@ async def video_params_body(
         yield await _parse(request, context, area, VideoParams)
 
 
-async def video_options_body(
+async def avatar_params_body(
     request: Request, context: ContextDep
-) -> AsyncIterator[ParsedBody[VideoOptions]]:
-    """Parse the body of a retry: every field is optional, and so is the body."""
+) -> AsyncIterator[ParsedBody[AvatarParams]]:
+    """Parse the body of a submit of an avatar."""
     with context.runtime.uploads.area(context.key.id) as area:
-        yield await _parse(request, context, area, VideoOptions)
+        yield await _parse(request, context, area, AvatarParams)
+
+
+async def retry_body(
+    job_id: JobPath, request: Request, context: ContextDep
+) -> AsyncIterator[ParsedBody[JobOptions]]:
+    """Parse the body of a retry, by the kind of its job: every field is optional, and so is the
+    body."""
+    kind: type[JobOptions] = VideoOptions
+    with suppress(NotFound):  # reported where it is retried
+        job = await context.runtime.find_job(job_id_of(job_id), context.scope)
+        kind = AvatarOptions if job.request.kind == "avatar" else VideoOptions
+    with context.runtime.uploads.area(context.key.id) as area:
+        yield await _parse(request, context, area, kind)
 
 
 VideoParamsDep = Annotated[ParsedBody[VideoParams], Depends(video_params_body)]
-VideoOptionsDep = Annotated[ParsedBody[VideoOptions], Depends(video_options_body)]
+AvatarParamsDep = Annotated[ParsedBody[AvatarParams], Depends(avatar_params_body)]
+RetryDep = Annotated[ParsedBody[JobOptions], Depends(retry_body)]
 
 
-def body_of(model: type[VideoOptions]) -> dict[str, Any]:
-    """Return the OpenAPI `requestBody` of a route that takes `model`, as JSON or as a form."""
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    form = {"$ref": f"#/components/schemas/{model.__name__}Form"}
-    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
-    return {"requestBody": {"required": model is VideoParams, "content": content}}
+def body_of(*models: type[JobOptions]) -> dict[str, Any]:
+    """Return the OpenAPI `requestBody` of a route that takes one of `models`, as JSON or a form."""
+    schemas = {
+        content: [{"$ref": f"#/components/schemas/{model.__name__}{suffix}"} for model in models]
+        for content, suffix in (("application/json", ""), ("multipart/form-data", "Form"))
+    }
+    content = {
+        name: {"schema": among[0] if len(among) == 1 else {"anyOf": among}}
+        for name, among in schemas.items()
+    }
+    is_required = not set(models) & _OPTIONAL
+    return {"requestBody": {"required": is_required, "content": content}}
 
 
 def body_schemas() -> dict[str, Any]:
     """Return the component schemas that `body_of` refers to."""
-    names = (VideoParams.__name__, VideoOptions.__name__)
+    names = [model.__name__ for model in _BODIES]
     _, schema = models_json_schema(
-        [(VideoParams, "validation"), (VideoOptions, "validation")],
+        [(model, "validation") for model in _BODIES],
         ref_template="#/components/schemas/{model}",
     )
     schemas: dict[str, Any] = schema["$defs"]
@@ -127,8 +154,8 @@ async def _read(
     return await run_in_threadpool(_with_files, params, spans, area, uploads)
 
 
-def _json(request: Request, body: bytes, model: type[VideoOptions]) -> Any:
-    if not body and model is VideoOptions:
+def _json(request: Request, body: bytes, model: type[JobOptions]) -> Any:
+    if not body and model in _OPTIONAL:
         return {}
     if not body:
         raise _invalid([{"type": "missing", "loc": (), "msg": ""}])
@@ -143,7 +170,7 @@ def _json(request: Request, body: bytes, model: type[VideoOptions]) -> Any:
         raise _invalid([{"type": "not_utf8", "loc": (), "msg": ""}]) from None
     except (ValueError, RecursionError):  # a number of thousands of digits; too deep
         raise _invalid([{"type": "json_invalid", "loc": (0,), "msg": ""}]) from None
-    return {} if values is None and model is VideoOptions else values
+    return {} if values is None and model in _OPTIONAL else values
 
 
 def _validate(model: type[P], values: Any, *, lenient: bool = False) -> P:
@@ -189,14 +216,19 @@ def _write_file(
     return path
 
 
-_FORMATS = {"image": "PNG, JPEG, WebP, HEIC or AVIF", "video": "MP4, MOV, WebM or Matroska"}
+_FORMATS = {
+    "image": "PNG, JPEG, WebP, HEIC or AVIF",
+    "video": "MP4, MOV, WebM or Matroska",
+    "audio": "WAV, MP3, M4A, FLAC, Ogg, or a video with sound",
+}
 
 
 def _inspect(path: Path, role: Role) -> MediaRef:
     """Describe a file by its first bytes. Raises RequestRefused for one of another type."""
     kind = rule_of(role).kind
     media_type = sniff.media_type(path)
-    if media_type is None or not media_type.startswith(f"{kind}/"):
+    kinds = ("audio/", "video/") if kind == "audio" else (f"{kind}/",)
+    if media_type is None or not media_type.startswith(kinds):
         detail = f"{role} is not {_FORMATS[kind]}"
         if kind == "image" and media_type is not None:
             detail += "; send a video in video"

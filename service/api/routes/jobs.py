@@ -9,13 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validat
 from starlette.concurrency import run_in_threadpool
 
 from service.api.auth import ContextDep
-from service.api.body.parse import VideoOptionsDep, body_of
+from service.api.body.parse import RetryDep, body_of
 from service.api.path_params import JobPath, job_id_of
 from service.api.responses import job_out, json_response, wait_final
 from service.api.schemas.headers import OF_JOB, OF_SUBMIT, header_docs
 from service.api.schemas.jobs import AnyJob, DeletedObject, InlineVideo, JobList
 from service.api.schemas.problems import problem_docs
 from service.api.submit import SUBMIT, IdempotencyKey, Prefer, submit
+from service.domain.avatar import AvatarOptions
 from service.domain.errors import FieldError, NotFound, RequestRefused
 from service.domain.ids import JobId
 from service.domain.job import JobFilter, JobState
@@ -62,7 +63,7 @@ class ListQuery(BaseModel):
     status: list[_State] | None = Field(
         default=None, description="Several as `queued,running`, or repeated."
     )
-    kind: Literal["video"] | None = None
+    kind: Literal["video", "avatar"] | None = None
     model: Label | None = None
     ids: list[str] | None = Field(
         default=None,
@@ -189,13 +190,13 @@ async def cancel_job(job_id: JobPath, context: ContextDep) -> Response:
         202: {"description": "Accepted, and durable.", **header_docs(*OF_SUBMIT)},
         **problem_docs(*SUBMIT, 404, "not_final"),
     },
-    openapi_extra=body_of(VideoOptions),
+    openapi_extra=body_of(VideoOptions, AvatarOptions),
 )
 async def retry_job(
     job_id: JobPath,
     request: Request,
     context: ContextDep,
-    body: VideoOptionsDep,
+    body: RetryDep,
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:

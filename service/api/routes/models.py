@@ -11,7 +11,7 @@ from service.api.schemas.costs import RateOut
 from service.api.schemas.models import ModelList, ModelOut
 from service.api.schemas.problems import problem_docs
 from service.domain.errors import NotFound
-from service.domain.request import WHOLE
+from service.domain.options import WHOLE
 from service.log import Log
 
 log = Log(__name__)

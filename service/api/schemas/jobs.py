@@ -8,13 +8,14 @@ from typing_extensions import TypeAliasType
 
 from service.api.schemas.costs import Cost
 from service.api.signed_links import SignedLinks
-from service.domain.attempt import Stage
+from service.domain.attempt import LipSync, Stage
+from service.domain.avatar import AnyRequest
 from service.domain.fallback import FallbackRecord
 from service.domain.job import Job, JobError, JobState
 from service.domain.model_choice import ModelChoice
 from service.domain.models.card import ModelCard
 from service.domain.models.tuning import Profile
-from service.domain.request import Priority, VideoRequest
+from service.domain.options import Priority
 
 
 class Result(BaseModel):
@@ -23,6 +24,7 @@ class Result(BaseModel):
     video_url: str
     thumbnail_url: str
     last_frame_url: str
+    captions_url: str | None = Field(description="Where captions were requested.")
     expires_at: datetime
     content_type: str
     width: int
@@ -34,6 +36,8 @@ class Result(BaseModel):
     has_audio: bool
     bytes: int
     sha256: str
+    lip_sync: LipSync | None = Field(description="Of an avatar. Experimental.")
+    warnings: list[str] = Field(description="What may look worse than it could, and why.")
     made_with: dict[str, str] = Field(
         description="How the model was run; equal values and an equal seed give equal frames."
     )
@@ -47,6 +51,7 @@ class Result(BaseModel):
             video_url=links.content(job, "video"),
             thumbnail_url=links.content(job, "thumbnail"),
             last_frame_url=links.content(job, "last_frame"),
+            captions_url=links.content(job, "captions") if "captions" in facts.artifacts else None,
             expires_at=job.expires_at,
             content_type=facts.video.media_type,
             width=facts.width,
@@ -58,6 +63,8 @@ class Result(BaseModel):
             has_audio=facts.has_audio,
             bytes=facts.video.size_bytes,
             sha256=facts.video.sha256,
+            lip_sync=facts.lip_sync,
+            warnings=list(facts.warnings),
             made_with=facts.made_with,
         )
 
@@ -76,7 +83,7 @@ class FallbackOut(BaseModel):
     """A model that may take the job over, and the request as it was resolved for it."""
 
     model: str
-    input: VideoRequest
+    input: AnyRequest
     expected_seconds: float = Field(description="On a warm worker, from begin to finish.")
 
     @classmethod
@@ -94,7 +101,7 @@ class JobOut(BaseModel):
     id: str
     object: Literal["job"] = "job"
     job_id: str = Field(description="The same as `id`.")
-    kind: Literal["video"] = "video"
+    kind: Literal["video", "avatar"]
     model: str = Field(description="The model that is tried now, or that made the video.")
     profile: Profile = Field(description="`small`: in less memory, after an `oom`.")
     fallbacks: list[FallbackOut] = Field(description="Models to try if this one fails, in order.")
@@ -113,7 +120,7 @@ class JobOut(BaseModel):
     priority: Priority
     attempts: int
     cancel_requested_at: datetime | None
-    input: VideoRequest = Field(description="The request as it was resolved.")
+    input: AnyRequest = Field(description="The request as it was resolved.")
     seed: int
     result: Result | None
     generation_time_ms: int | None = Field(description="From begin to finish on the worker.")
@@ -143,6 +150,7 @@ class JobOut(BaseModel):
         return _MODELS_BY_STATE[job.state](
             id=job.id,
             job_id=job.id,
+            kind=job.request.kind,
             model=job.request.model,
             profile=job.profile,
             fallbacks=[FallbackOut.from_domain(fallback) for fallback in job.fallbacks],
@@ -265,6 +273,14 @@ class InlineVideo(BaseModel):
     generation_time_ms: int
 
 
+class InlineAvatar(InlineVideo):
+    """An InlineVideo of an avatar."""
+
+    lip_sync_score: float | None = Field(
+        description="0 to 1; null where it cannot be told. Experimental."
+    )
+
+
 class JobList(BaseModel):
     """A page of jobs; continue with `?after=<last_id>` while `has_more`."""
 
@@ -286,8 +302,8 @@ class Estimate(BaseModel):
 
     model: str
     sandbox: bool
-    input: VideoRequest
-    duration_seconds: float
+    input: AnyRequest
+    duration_seconds: float | None = Field(description="null: as long as what is spoken.")
     expected_seconds: float = Field(description="On a warm worker, from begin to finish.")
     fallbacks: list[FallbackOut] = Field(description="Models to try if this one fails, in order.")
     cost: Cost

@@ -5,7 +5,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from service.domain.models.catalog import CARDS, SLATE
+from service.domain.models.catalog import CARDS, PUPPET, SLATE
 
 _PROBE = (
     "import torch; print('cuda' if torch.cuda.is_available() "
@@ -31,8 +31,10 @@ def accelerator() -> str | None:
 
 
 def models_to_serve() -> list[str]:
-    """Return the first real model and the sandbox if there is a GPU, else the sandbox alone."""
+    """Return the first real model, if there is a GPU, and what needs none: the sandbox, and the
+    puppet where its packages are installed."""
+    avatars = [PUPPET.name] if find_spec("ai_edge_litert") and find_spec("cv2") else []
     if find_spec("diffusers") is None or accelerator() is None:
-        return [SLATE.name]
+        return [SLATE.name, *avatars]
     real = next(card for card in CARDS.values() if not card.sandbox)
-    return [real.name, SLATE.name]
+    return [real.name, SLATE.name, *avatars]

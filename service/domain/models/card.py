@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from service.domain.media import Feature
-from service.domain.request import VideoRequest
+from service.domain.request import JobRequest
 
 
 class _Facts(BaseModel):
@@ -83,6 +83,7 @@ class ModelCard(_Facts):
 
     name: str
     title: str
+    kind: Literal["video", "avatar"] = "video"  # of the jobs that it makes
     sandbox: bool = False  # draws a placeholder and generates nothing
     description: str
     licence: Licence
@@ -127,10 +128,11 @@ class ModelCard(_Facts):
     speed_source: str
     speeds: tuple[Speed, ...] = ()
 
-    def expected_seconds(self, request: VideoRequest) -> float:
+    def expected_seconds(self, request: JobRequest) -> float:
         """Estimate the seconds from begin to finish on a warm worker."""
-        segments = self.count_segments(request.num_frames)
-        total_frames = request.num_frames + (segments - 1) * self.overlap
+        num_frames = request.expected_frames
+        segments = self.count_segments(num_frames)
+        total_frames = num_frames + (segments - 1) * self.overlap
         size = request.width * request.height * total_frames / segments / 1e6
         step = self.seconds_per_step * size + self.seconds_per_step_squared * size**2
         per_segment = self.seconds_per_megapixel_frame * size + step * request.num_inference_steps

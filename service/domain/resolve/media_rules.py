@@ -22,7 +22,7 @@ def check_conditions(
     for name in dict.fromkeys(map(field_of, media)):
         feature = MEDIA_RULES[name].feature
         if feature not in card.features:
-            detail = f"{card.name} does not support {feature}; {_supporters(feature, served_cards)}"
+            detail = f"{card.name} does not support {feature}; {supporters(feature, served_cards)}"
             yield FieldError(f"/{name}", detail, "not_supported")
     yield from _keyframes(request, card)
     if "last_image" in media and "image" not in media:
@@ -78,7 +78,7 @@ def _keyframes(request: VideoRequest, card: ModelCard) -> Iterable[FieldError]:
         used_frames.add(keyframe.frame)
 
 
-def _supporters(feature: Feature, served_cards: Sequence[ModelCard]) -> str:
+def supporters(feature: Feature, served_cards: Sequence[ModelCard]) -> str:
     """Name the served models with a feature, or else other models."""
     names = [card.name for card in served_cards if feature in card.features]
     if names:

@@ -6,7 +6,7 @@ from typing import TypeVar
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.media import MediaRef, Role, keyframe_role
 from service.domain.models.card import IntRange, ModelCard
-from service.domain.request import PlacedImage, VideoParams, VideoRequest
+from service.domain.request import JobRequest, PlacedImage, VideoParams, VideoRequest
 from service.domain.resolve.media_rules import check_conditions
 from service.domain.resolve.sizing import Dimensions, resolve_dimensions
 
@@ -53,12 +53,15 @@ def resolve(
         fit=_or_default(params.fit, "crop") if refs else None,
     )
     errors = [
-        *_size(request, card),
+        *size_errors(request, card),
         *_length(params, dimensions, request, card),
         *_steering(request, card),
         *_segments(request, card),
         *check_conditions(params, request, card, served_cards),
     ]
+    if card.kind != "video":
+        detail = f"{card.name} makes avatars: use POST /generate-avatar"
+        errors = [FieldError("/model", detail, "not_supported")]
     if errors:
         raise RequestRefused(errors)
     return request
@@ -78,7 +81,8 @@ def _or_default(value: T | None, default: T) -> T:
     return default if value is None else value
 
 
-def _size(request: VideoRequest, card: ModelCard) -> Iterable[FieldError]:
+def size_errors(request: JobRequest, card: ModelCard) -> Iterable[FieldError]:
+    """Yield the errors of width and height."""
     for name, value in (("width", request.width), ("height", request.height)):
         if value not in card.side:
             yield _not_in(name, value, card.side, f"the {name} of {card.name}")

@@ -1,9 +1,12 @@
 """Split a video that is longer than a model generates at once into segments."""
 
 from dataclasses import dataclass
+from typing import Any
 
+from service.domain.avatar import AnyRequest
 from service.domain.models.card import ModelCard
-from service.domain.request import MAX_SEED, VideoRequest
+from service.domain.options import MAX_SEED
+from service.domain.request import VideoRequest
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Segment:
     number: int  # from 0
     of: int
     start: int  # index of its first frame in the video
-    request: VideoRequest
+    request: AnyRequest
     overlap: int
     next_overlap: int
     video_frames: int  # of the whole video
@@ -33,28 +36,25 @@ class Segment:
     @property
     def kept_frames(self) -> int:
         """Return how many frames of the video this segment writes."""
-        return self.request.num_frames - self.next_overlap
+        return self.request.shape.num_frames - self.next_overlap
 
 
-def plan(request: VideoRequest, card: ModelCard) -> list[Segment]:
+def plan(request: AnyRequest, card: ModelCard) -> list[Segment]:
     """Split a request into segments of about equal length; one if the model makes it at once."""
-    of = card.count_segments(request.num_frames)
-    lengths = _lengths(request.num_frames, of, card)
+    num_frames = request.shape.num_frames
+    of = card.count_segments(num_frames)
+    lengths = _lengths(num_frames, of, card)
     return [
         Segment(
             number=number,
             of=of,
             start=sum(lengths[:number]) - card.overlap * number,
             request=request.model_copy(
-                update={
-                    "num_frames": frames,
-                    "prompt": _prompt(request, number, of),
-                    "seed": (request.seed + number) % (MAX_SEED + 1),
-                }
+                update={"num_frames": frames, **_changes(request, number, of)}
             ),
             overlap=card.overlap if number else 0,
             next_overlap=card.overlap if number < of - 1 else 0,
-            video_frames=request.num_frames,
+            video_frames=num_frames,
         )
         for number, frames in enumerate(lengths)
     ]
@@ -69,8 +69,11 @@ def _lengths(num_frames: int, of: int, card: ModelCard) -> list[int]:
     return [card.overlap + step * (steps + (number < rest)) for number in range(of)]
 
 
-def _prompt(request: VideoRequest, number: int, of: int) -> str:
-    """Join the common prompt and that of the segment."""
-    if not request.prompts:
-        return request.prompt
-    return f"{request.prompt} {request.prompts[number * len(request.prompts) // of]}"
+def _changes(request: AnyRequest, number: int, of: int) -> dict[str, Any]:
+    """Return the prompt and seed of a segment. An avatar's motion goes on over all of them."""
+    if not isinstance(request, VideoRequest):
+        return {}
+    prompt = request.prompt
+    if request.prompts:
+        prompt = f"{prompt} {request.prompts[number * len(request.prompts) // of]}"
+    return {"prompt": prompt, "seed": (request.seed + number) % (MAX_SEED + 1)}

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.attempt import Stage
 from service.domain.models.tuning import Profile
-from service.domain.request import VideoRequest
+from service.domain.speech import Phone
+
+if TYPE_CHECKING:
+    from service.workers.burn_in import BurnIn
+    from service.workers.puppet.photo import Portrait  # imports OpenCV
 
 # One image: uint8, shape (height, width, 3), RGB.
 Frame: TypeAlias = NDArray[np.uint8]
@@ -44,12 +48,25 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Speech:
+    """A voice that a face is to speak with, as long as the video.
+
+    `samples` are float32, mono, -1 to 1, 16,000 a second; `phones` are None where only the sound
+    tells what is spoken.
+    """
+
+    samples: NDArray[np.float32]
+    phones: tuple[Phone, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Conditions:
     """The inputs that a clip follows besides the prompt, each at exactly the request's size.
 
     `image` is its first frame and `last_image` its last; each of `keyframes` is an image with its
     frame index, from 0; `video` is transformed by the request's strength, and `audio` is the sound
     to keep of it; `tail` is the end of the clip that it continues, repeated as its own beginning.
+    `portrait` is a face that speaks `speech`, whose sound is `audio`.
     The clip's first frame is frame `start` of a video of `video_frames`; None: the clip is the
     whole video.
     """
@@ -60,6 +77,10 @@ class Conditions:
     video: Frames | None = None
     audio: Audio | None = None
     tail: Frames | None = None
+    portrait: "Portrait | None" = None
+    speech: Speech | None = None
+    captions: "BurnIn | None" = None  # to draw on its frames
+    warnings: tuple[str, ...] = ()
     start: int = 0
     video_frames: int | None = None
 
@@ -103,8 +124,10 @@ class Adapter(Protocol):
         """
         ...
 
-    def generate(self, request: VideoRequest, conditions: Conditions, on_step: OnStep) -> Clip:
+    def generate(self, request: Any, conditions: Conditions, on_step: OnStep) -> Clip:
         """Make exactly `request.num_frames` frames of `request.width` x `request.height`.
+
+        The request is of the kind that the card makes: a VideoRequest or an AvatarRequest.
 
         Frames are made as they are read. A model without sound of its own passes on
         `conditions.audio`.

@@ -17,6 +17,7 @@ ADAPTERS: dict[str, str] = {
     "wan2.2-5b-fast": "service.workers.adapters.wan:WanFast",
     "mochi": "service.workers.adapters.mochi:Mochi",
     "hunyuan": "service.workers.adapters.hunyuan:Hunyuan",
+    "puppet": "service.workers.adapters.puppet:Puppet",
     "hunyuan-1.5": "service.workers.adapters.hunyuan15:Hunyuan15",
 }
 

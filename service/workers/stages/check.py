@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.request import VideoRequest
+from service.domain.request import Shape
 from service.workers.adapters.base import AUDIO_RATE, audio_samples
 from service.workers.stages.mp4_index import Index, Track, read_index
 from service.workers.stages.stills import frame_at
 
 
-def check(video: Path, request: VideoRequest, *, has_audio: bool = False) -> None:
+def check(video: Path, request: Shape, *, has_audio: bool = False) -> None:
     """Raise AttemptFailed (internal) unless the file opens and matches the request.
 
     Its first frame must decode to the right size; frame count, duration and the length of its sound
@@ -32,7 +32,7 @@ def check(video: Path, request: VideoRequest, *, has_audio: bool = False) -> Non
     frame_at(video, 0, request)
 
 
-def _check_length(track: Track, index: Index, request: VideoRequest) -> None:
+def _check_length(track: Track, index: Index, request: Shape) -> None:
     if track.samples != request.num_frames:
         raise _invalid(f"it holds {track.samples} frames instead of {request.num_frames}")
     if track.duration * request.fps != request.num_frames * track.timescale:
@@ -45,7 +45,7 @@ def _check_length(track: Track, index: Index, request: VideoRequest) -> None:
         )
 
 
-def _check_sound(sound: Track, request: VideoRequest) -> None:
+def _check_sound(sound: Track, request: Shape) -> None:
     needed = audio_samples(request.num_frames, request.fps)
     if (sound.timescale, sound.duration) != (AUDIO_RATE, needed):
         seconds = sound.duration / sound.timescale

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.request import VideoRequest
+from service.domain.request import Shape
 from service.workers.adapters.base import Frame
 from service.workers.machine import ffmpeg_path, machine_failure, raise_if_machine_fault
 
@@ -32,7 +32,7 @@ class EncodedVideo:
 
 def encode(
     frames: Iterator[Frame],
-    request: VideoRequest,
+    request: Shape,
     target: Path,
     provenance: dict[str, Any],
     *,
@@ -69,7 +69,7 @@ def _encode_failed(message: str) -> AttemptFailed:
 class _ffmpeg:  # noqa: N801 - a context manager, used like a function
     """An ffmpeg process that frames are written to. Leaving it waits for the file, or kills it."""
 
-    def __init__(self, request: VideoRequest, target: Path, provenance: dict[str, Any]) -> None:
+    def __init__(self, request: Shape, target: Path, provenance: dict[str, Any]) -> None:
         self._target = target
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         try:
@@ -110,7 +110,7 @@ class _ffmpeg:  # noqa: N801 - a context manager, used like a function
             raise machine_failure("ffmpeg exits with 0 but writes no file")
 
 
-def encode_command(request: VideoRequest, target: Path, provenance: dict[str, Any]) -> list[str]:
+def encode_command(request: Shape, target: Path, provenance: dict[str, Any]) -> list[str]:
     size = f"{request.width}x{request.height}"
     source = (
         f"-f rawvideo -pix_fmt rgb24 -video_size {size} -framerate {request.fps} "

@@ -8,7 +8,7 @@ from queue import Empty, Full, Queue
 from typing import Any, TypeVar
 
 from service.domain.attempt import WorkerStopping
-from service.domain.request import VideoRequest
+from service.domain.request import Shape
 from service.workers.adapters.base import Frame
 from service.workers.stages.encode import EncodedVideo, Kill, encode
 
@@ -25,7 +25,7 @@ class BackgroundEncoder:
     """
 
     def __init__(
-        self, request: VideoRequest, target: Path, provenance: dict[str, Any], *, ahead: int
+        self, request: Shape, target: Path, provenance: dict[str, Any], *, ahead: int
     ) -> None:
         """At most `ahead` frames are queued for ffmpeg; then `write` blocks."""
         self._frames: Queue[Frame | None] = Queue(maxsize=max(1, ahead))

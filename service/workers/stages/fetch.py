@@ -38,8 +38,8 @@ class Sources:
     clock: Callable[[], float] = time.monotonic
 
     def max_bytes(self, role: Role) -> int:
-        limits = {"image": self.max_image_bytes, "video": self.max_video_bytes}
-        return limits[rule_of(role).kind]
+        is_image = rule_of(role).kind == "image"
+        return self.max_image_bytes if is_image else self.max_video_bytes
 
 
 def stored_input(role: Role, job_id: JobId, artifacts: ArtifactStore) -> Path:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -69,16 +69,25 @@ class SegmentRenderer:
         if seam is not None:
             frames = seam.blend_frames(frames)
         with self.watch.time("encode"):
-            own = segment.request.model_copy(update={"num_frames": segment.kept_frames})
+            own = replace(segment.request.shape, num_frames=segment.kept_frames)
             target = self.scratch / f"segment-{segment.number}.mp4"
             ahead = self.ahead_bytes // (own.width * own.height * 3)
             encoding = BackgroundEncoder(own, target, self.provenance, ahead=ahead)
             self.stack.enter_context(encoding)
-            encoding.write(islice(frames, segment.kept_frames))
+            encoding.write(self._captioned(islice(frames, segment.kept_frames), segment))
             tail = _read_tail(frames, segment)
         difference = None if seam is None else seam.difference
         audio = None if clip.audio is None else _own_sound(clip.audio, segment)
         return SegmentClip(target, tail, difference, encoding, audio)
+
+    def _captioned(self, frames: Iterator[Frame], segment: Segment) -> Iterator[Frame]:
+        captions, fps = self.conditions.captions, segment.request.fps
+        if captions is None:
+            return frames
+        return (
+            captions.draw_on(frame, (segment.start + number) / fps)
+            for number, frame in enumerate(frames)
+        )
 
     def _conditions(self, segment: Segment, previous: SegmentClip | None) -> Conditions:
         conditions = self.conditions
@@ -89,6 +98,8 @@ class SegmentRenderer:
             video=conditions.video,
             audio=conditions.audio,
             tail=None if previous is None else previous.tail,
+            portrait=conditions.portrait,
+            speech=conditions.speech,
             start=segment.start,
             video_frames=segment.video_frames,
         )
@@ -115,7 +126,7 @@ def own_keyframes(
     """Yield the keyframes that this segment shows first, with frame indices in the segment."""
     for frame, image in keyframes:
         index = frame - segment.start
-        if segment.overlap <= index < segment.request.num_frames:
+        if segment.overlap <= index < segment.request.shape.num_frames:
             yield index, image
 
 

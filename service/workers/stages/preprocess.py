@@ -52,6 +52,7 @@ def preprocess(
     """Fetch and decode all inputs. Raises AttemptFailed (user) for an unreadable image or video, or
     too short a video, and as `fetch` does."""
     request = ticket.request
+    assert isinstance(request, VideoRequest), "an avatar has a stage of its own"
     if not media:
         return NO_CONDITIONS
     video: Frames | None = None

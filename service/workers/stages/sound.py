@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from service.domain.request import VideoRequest
+from service.domain.request import Shape
 from service.workers.adapters.base import AUDIO_RATE, Audio
 from service.workers.machine import run_ffmpeg
 from service.workers.stages.encode import timescales
@@ -13,7 +13,7 @@ _BITS_PER_SECOND = "192k"
 
 
 def add_sound(
-    video: Path, audio: Audio, request: VideoRequest, target: Path, provenance: dict[str, Any]
+    video: Path, audio: Audio, request: Shape, target: Path, provenance: dict[str, Any]
 ) -> None:
     """Write `target`: the video of `video`, with `audio` as AAC at 48 kHz.
 

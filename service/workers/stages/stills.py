@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.request import VideoRequest
+from service.domain.request import Shape
 from service.workers.adapters.base import Frame
 from service.workers.machine import ffmpeg_path, raise_if_machine_fault
 
@@ -15,7 +15,7 @@ _THUMBNAIL_SIDE = 512
 _SECONDS = 120  # decoding one frame takes far less
 
 
-def frame_at(video: Path, index: int, request: VideoRequest) -> Frame:
+def frame_at(video: Path, index: int, request: Shape) -> Frame:
     """Decode the frame with this index from a file of the request's size and rate.
 
     Raises AttemptFailed: internal when the frame is missing or has another size, machine when

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from service.domain.artifact import ARTIFACT_RULES, MANIFEST, Artifact, Variant
+from service.domain.artifact import MANIFEST, Artifact, ArtifactRule
 from service.domain.attempt import Outcome
 from service.domain.ports import ArtifactStore
 
 
-def upload(artifacts: ArtifactStore, prefix: str, scratch: Path, variant: Variant) -> Artifact:
-    """Put the variant's file in the folder `scratch` under `prefix`, with its own name."""
-    rule = ARTIFACT_RULES[variant]
+def upload(artifacts: ArtifactStore, prefix: str, scratch: Path, rule: ArtifactRule) -> Artifact:
+    """Put a file in the folder `scratch` under `prefix`, with its own name."""
     return artifacts.put(f"{prefix}/{rule.file}", scratch / rule.file, rule.media_type)
 
 

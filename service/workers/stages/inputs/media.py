@@ -189,6 +189,35 @@ def decode_sound(
     return sound
 
 
+def decode_speech(
+    path: Path,
+    *,
+    max_bytes: int,
+    max_seconds: float,
+    timeout: timedelta = _VIDEO_TIMEOUT,
+) -> NDArray[np.int16]:
+    """Decode the whole first audio track: int16, shape (samples, 2), at 48 kHz.
+
+    Audio and video files are taken. Raises AttemptFailed as `probe_media` does, and `media_kind`
+    for a file without sound.
+    """
+    limits: Any = {"max_bytes": max_bytes, "max_seconds": max_seconds, "timeout": timeout}
+    facts = probe_media(path, kinds={"audio", "video"}, **limits)
+    audio_codec = facts.audio_codec if facts.has_video else facts.codec
+    if audio_codec is None:
+        raise _refused("kind", "has no sound; give a recording of a voice")
+    if audio_codec not in AUDIO_CODECS:
+        reason = f"has sound in the codec {audio_codec}, which is not supported"
+        raise _refused("codec", f"{reason}; give {_SUPPORTED['audio']}")
+    options = "-map 0:a:0 -af aresample=48000:async=1:first_pts=0 -ac 2 -f s16le"
+    max_samples = int((max_seconds + _PADDING_SECONDS) * 48_000)
+    with _refusing(max_seconds), ffmpeg_output(path, options, timeout) as stream:
+        content = stream.read(max_samples * 4 + 1)
+        if len(content) > max_samples * 4:
+            raise TooLong
+    return np.frombuffer(content, np.int16).reshape(-1, 2)
+
+
 def _frames(
     pixels: IO[bytes], size: tuple[int, int], has_alpha: bool
 ) -> Iterator[NDArray[np.uint8]]:

@@ -1,0 +1,137 @@
+"""The parameters of a talking avatar, and the resolved request inside its job."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from service.domain.artifact import CaptionFormat
+from service.domain.media import MediaRef, Role
+from service.domain.options import JobOptions, MediaText
+from service.domain.request import JobRequest, VideoParams, VideoRequest
+from service.domain.text import Label, Prompt, _not_blank, _storable
+
+MAX_TEXT = 10_000  # characters: about ten minutes of speech
+MIN_AUDIO_SECONDS, MAX_AUDIO_SECONDS = 0.5, 600.0
+
+_LETTERS_PER_SECOND = 15  # of English at a usual pace
+_USUAL_SECONDS = 20  # of audio whose length is not known
+
+
+class Captions(BaseModel):
+    """Captions of what is spoken: a file beside the video, and drawn into it with `burn_in`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: CaptionFormat = Field(
+        default="vtt", description="`json` is Remotion's `Caption[]`, a word each."
+    )
+    burn_in: bool = Field(default=False, description="Draw them into the video, too.")
+
+
+class CaptionSettings(BaseModel):
+    """Captions inside a job: every field has a value."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: CaptionFormat
+    burn_in: bool
+
+
+class AvatarOptions(JobOptions):
+    """All parameters of an avatar, each optional: those of a retry."""
+
+    text: (
+        Annotated[
+            str,
+            Field(min_length=1, max_length=MAX_TEXT),
+            AfterValidator(_storable),
+            AfterValidator(_not_blank),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Spoken by `voice`; beside `audio`, what is heard in it, for captions.",
+    )
+    voice: Label | None = Field(
+        default=None, description="A voice from `GET /v1/voices`. Default: the offline voice."
+    )
+    audio: MediaText | None = Field(
+        default=None,
+        description="The voice, instead of `text`: base64, a `data:` URI, an https URL, the id of "
+        "a job of yours with sound, or a part of a multipart form; the sound of a video counts.",
+    )
+    reference_image: MediaText | None = Field(
+        default=None, description="A photo of the one face that is to speak; given like `audio`."
+    )
+    prompt: Prompt | None = Field(
+        default=None, description="How to act; ignored by models that only animate the photo."
+    )
+    duration_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="Cut the video to this length. Default: as long as what is spoken, which it "
+        "may not exceed.",
+    )
+    resolution: Literal["512p", "720p"] | None = Field(
+        default=None, description="Of a square video; instead of `width` and `height`."
+    )
+    captions: Captions | None = None
+
+    @property
+    def media_texts(self) -> dict[Role, str]:
+        texts = {"audio": self.audio, "reference_image": self.reference_image}
+        return {role: text for role, text in texts.items() if text is not None}
+
+    @model_validator(mode="after")
+    def _check_voice(self) -> Self:
+        if self.text is not None and self.audio is not None and self.captions is None:
+            raise ValueError("give text or audio, not both; with captions, text says what is heard")
+        if self.captions is not None and self.audio is not None and self.text is None:
+            raise ValueError("captions of audio need text, which says what is heard")
+        if self.voice is not None and self.audio is not None:
+            raise ValueError("voice speaks text; leave it out with audio")
+        return self
+
+    @model_validator(mode="after")
+    def _check_size(self) -> Self:
+        if self.resolution is not None and (self.width is not None or self.height is not None):
+            raise ValueError("give resolution, or width and height, not both")
+        return self
+
+
+class AvatarParams(AvatarOptions):
+    """The body of `POST /generate-avatar`: `text` or `audio`, and a `reference_image` where the
+    model needs one."""
+
+    @model_validator(mode="after")
+    def _needs_words(self) -> Self:
+        if self.text is None and self.audio is None:
+            raise ValueError("give text to be spoken, or audio")
+        return self
+
+
+class AvatarRequest(JobRequest):
+    """The resolved request for an avatar. `num_frames` is set where `duration_seconds` was."""
+
+    kind: Literal["avatar"] = "avatar"
+    text: str | None = None
+    voice: str | None = None  # with a text
+    audio: MediaRef | None = None
+    reference_image: MediaRef | None = None
+    captions: CaptionSettings | None = None
+
+    @property
+    def expected_frames(self) -> int:
+        if self.num_frames is not None:
+            return self.num_frames
+        seconds = len(self.text) / _LETTERS_PER_SECOND if self.text else _USUAL_SECONDS
+        return max(1, round(seconds * self.fps))
+
+    @property
+    def media(self) -> dict[Role, MediaRef]:
+        refs = {"audio": self.audio, "reference_image": self.reference_image}
+        return {role: ref for role, ref in refs.items() if ref is not None}
+
+
+# The body of a submit, and the request inside a job, by its kind.
+JobParams = VideoParams | AvatarParams
+AnyRequest = Annotated[VideoRequest | AvatarRequest, Field(discriminator="kind")]

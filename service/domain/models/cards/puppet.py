@@ -1,0 +1,39 @@
+"""The puppet's card."""
+
+from service.domain.avatar import MAX_AUDIO_SECONDS
+from service.domain.models.card import FloatRange, IntRange, Licence, ModelCard
+
+_FPS = 25
+
+PUPPET = ModelCard(
+    name="puppet",
+    title="Puppet (a photo that speaks)",
+    kind="avatar",
+    description=(
+        "Animates one photo on any CPU: jaw, lips by phoneme, eyelids, brows, head and breath. It "
+        "bends the photo and invents no pixels but the inside of the mouth: no hands, no turning "
+        "around, no expressions beyond those."
+    ),
+    licence=Licence(
+        name="Apache-2.0", url="https://github.com/google-ai-edge/mediapipe/blob/master/LICENSE"
+    ),
+    side=IntRange(low=256, high=1280, step=2),
+    max_pixels=1280 * 720,
+    frames=IntRange(low=1, high=int(MAX_AUDIO_SECONDS) * _FPS),
+    clip_frames=10 * _FPS,
+    fps=IntRange(low=_FPS, high=_FPS),
+    max_seconds=MAX_AUDIO_SECONDS,
+    steps=IntRange(low=0, high=0),
+    guidance=FloatRange(low=0.0, high=0.0),
+    negative_prompt=False,
+    default_width=512,
+    default_height=512,
+    default_fps=_FPS,
+    default_seconds=20.0,
+    default_steps=0,
+    default_guidance=0.0,
+    features=("speech", "reference-image"),
+    seconds_fixed=2.0,
+    seconds_per_megapixel_frame=0.075,
+    speed_source="measured on two CPU cores, 2026-11",
+)

@@ -1,0 +1,193 @@
+"""Get a face and a voice ready: what is spoken, how long it is, and who speaks it."""
+
+import math
+import wave
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.domain.attempt import AttemptFailed, FailureKind, Stage, Ticket
+from service.domain.avatar import MAX_AUDIO_SECONDS, MIN_AUDIO_SECONDS, AvatarRequest
+from service.domain.ids import JobId
+from service.domain.media import MediaRef, Role
+from service.domain.ports import ArtifactStore
+from service.domain.speech import Phone, Word
+from service.media.captions import Transcript, spread_words
+from service.speech.base import Spoken, Voice
+from service.workers.adapters.base import (
+    AUDIO_RATE,
+    Audio,
+    Conditions,
+    OnStep,
+    Speech,
+    audio_samples,
+)
+from service.workers.stages.captions import burn_in, write_captions
+from service.workers.stages.fetch import Sources, fetch, stored_input
+from service.workers.stages.inputs.images import read_image
+from service.workers.stages.inputs.media import decode_speech
+
+if TYPE_CHECKING:
+    from service.workers.burn_in import BurnIn
+    from service.workers.puppet.photo import Portrait  # imports OpenCV
+
+FindVoice = Callable[[str | None], Voice]
+
+
+def no_voice(_voice: str | None) -> Voice:
+    """Refuse to speak: this worker was started without voices."""
+    raise AttemptFailed(FailureKind.INTERNAL, "no_voices", "this worker has no voices")
+
+
+_SPEECH_RATE = 16_000  # of the models that read lips from sound
+_MIN_PEAK = 10 ** (-50 / 20)  # -50 dB: below it nobody speaks
+_STEPS = 3
+
+
+def prepare_avatar(
+    ticket: Ticket,
+    artifacts: ArtifactStore,
+    sources: Sources,
+    find_voice: FindVoice,
+    scratch: Path,
+    on_step: OnStep,
+) -> tuple[AvatarRequest, Conditions]:
+    """Speak the text or decode the voice, check the face, and return the request with its number of
+    frames.
+
+    Raises AttemptFailed (user) for a voice that is too short, too long or silent, a duration beyond
+    its end, and a photo without exactly one face that can speak; and as `fetch` does.
+    """
+    request = ticket.request
+    assert isinstance(request, AvatarRequest), "a ticket of an avatar"
+    files = _Files(JobId(ticket.job_id), artifacts, sources, scratch)
+    step = partial(on_step, Stage.PREPROCESS)
+    step(0, _STEPS)
+    portrait = None
+    if request.reference_image is not None:
+        file = files.get("reference_image", request.reference_image, partial(step, 0, _STEPS))
+        portrait = _portrait(file, request, sources)
+    step(1, _STEPS)
+    file, words, phones = _voice(request, files, find_voice, partial(step, 1, _STEPS))
+    sound = decode_speech(
+        file, max_bytes=_max_bytes(sources, request), max_seconds=MAX_AUDIO_SECONDS
+    )
+    step(2, _STEPS)
+    num_frames = _num_frames(request, sound)
+    audio = Audio(_fit_sound(sound, audio_samples(num_frames, request.fps)))
+    overlay, warnings = _captions(request, words, len(sound) / AUDIO_RATE, scratch)
+    step(3, _STEPS)
+    conditions = Conditions(
+        portrait=portrait,
+        speech=Speech(_to_speech_rate(audio), phones),
+        audio=audio,
+        captions=overlay,
+        warnings=(*(portrait.warnings if portrait else ()), *warnings),
+    )
+    return request.model_copy(update={"num_frames": num_frames}), conditions
+
+
+class _Files:
+    """The inputs of a job as files."""
+
+    def __init__(
+        self, job_id: JobId, artifacts: ArtifactStore, sources: Sources, scratch: Path
+    ) -> None:
+        self._job_id = job_id
+        self._artifacts = artifacts
+        self._sources = sources
+        self.scratch = scratch
+
+    def get(self, role: Role, ref: MediaRef, check_cancel: Callable[[], None]) -> Path:
+        if ref.url is None:
+            return stored_input(role, self._job_id, self._artifacts)
+        into = self.scratch / f"input-{role}"
+        fetch(ref.url, role, self._sources, into, check_cancel)
+        return into
+
+
+def _portrait(file: Path, request: AvatarRequest, sources: Sources) -> "Portrait":
+    from service.workers.puppet.face import FaceFinder
+    from service.workers.puppet.photo import frame_portrait
+
+    image = read_image(file, max_bytes=sources.max_image_bytes)
+    photo = np.array(image, dtype=np.uint8)
+    return frame_portrait(photo, request.width, request.height, FaceFinder())
+
+
+def _voice(
+    request: AvatarRequest, files: _Files, find_voice: FindVoice, check_cancel: Callable[[], None]
+) -> tuple[Path, tuple[Word, ...], tuple[Phone, ...] | None]:
+    """Return the file of the voice, and the words and sounds of a text that was spoken here."""
+    if request.audio is not None:
+        return files.get("audio", request.audio, check_cancel), (), None
+    assert request.text is not None, "an avatar has a text or a voice"
+    spoken = find_voice(request.voice).speak(request.text, seed=request.seed, speed=1.0)
+    file = files.scratch / "voice.wav"
+    _write_wav(spoken, file)
+    return file, spoken.words, spoken.phones
+
+
+def _captions(
+    request: AvatarRequest, words: tuple[Word, ...], seconds: float, scratch: Path
+) -> tuple["BurnIn | None", tuple[str, ...]]:
+    """Write the captions; return what draws them, and warnings."""
+    if request.captions is None or request.text is None:
+        return None, ()
+    transcript = Transcript(words, seconds) if words else spread_words(request.text, seconds)
+    cues = write_captions(transcript, request.captions, scratch)
+    return burn_in(cues, request.captions, request.width, request.height)
+
+
+def _write_wav(spoken: Spoken, file: Path) -> None:
+    levels = np.clip(np.rint(spoken.samples * 32767), -32768, 32767).astype("<i2")
+    with wave.open(str(file), "wb") as target:
+        target.setparams((1, 2, spoken.rate, 0, "NONE", ""))
+        target.writeframes(levels.tobytes())
+
+
+def _max_bytes(sources: Sources, request: AvatarRequest) -> int:
+    """Return the limit of an uploaded voice; one that was spoken here has its own length."""
+    return sources.max_video_bytes if request.audio is not None else 1 << 30
+
+
+def _num_frames(request: AvatarRequest, sound: NDArray[np.int16]) -> int:
+    seconds = len(sound) / AUDIO_RATE
+    if seconds < MIN_AUDIO_SECONDS:
+        message = f"the voice lasts {seconds:.2f} s; at least {MIN_AUDIO_SECONDS:g} s are needed"
+        raise _refused("audio_too_short", message)
+    if np.abs(sound.astype(np.int32)).max() < _MIN_PEAK * 32768:
+        raise _refused("audio_silent", "nobody speaks in the audio; send a recording with a voice")
+    available = max(1, math.ceil(seconds * request.fps - 1e-6))
+    wanted = request.num_frames
+    if wanted is not None and wanted > available:
+        raise _refused(
+            "duration_too_long",
+            f"the voice lasts {seconds:.2f} s: give a duration_seconds up to that, or leave it out",
+        )
+    return wanted or available
+
+
+def _fit_sound(sound: NDArray[np.int16], samples: int) -> NDArray[np.int16]:
+    """Cut the sound, or fill its last frame with silence."""
+    whole = np.zeros((samples, 2), np.int16)
+    whole[: len(sound)] = sound[:samples]
+    return whole
+
+
+def _to_speech_rate(audio: Audio) -> NDArray[np.float32]:
+    """Mix down to mono at a third of the rate; the mean of three samples is filter enough for what
+    lips need."""
+    mono = audio.samples.astype(np.float32).mean(axis=1) / 32768
+    factor = AUDIO_RATE // _SPEECH_RATE
+    mono = np.pad(mono, (0, -len(mono) % factor))
+    means: NDArray[np.float32] = mono.reshape(-1, factor).mean(axis=1, dtype=np.float32)
+    return means
+
+
+def _refused(code: str, message: str) -> AttemptFailed:
+    return AttemptFailed(FailureKind.USER, code, message)

@@ -1,0 +1,150 @@
+"""Submitting an avatar: a face, and a text or a voice."""
+
+import base64
+import io
+import struct
+import wave
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from service.app import build
+from service.settings import Settings
+from tests.api.world import KEY, World
+
+
+def wav(seconds: float = 1.0) -> str:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as target:
+        target.setparams((1, 2, 16_000, 0, "NONE", ""))
+        target.writeframes(struct.pack("<h", 9000) * int(seconds * 16_000))
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def photo() -> str:
+    file = io.BytesIO()
+    Image.new("RGB", (640, 480), "grey").save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+@pytest.fixture
+def avatars(settings: Settings) -> Iterator[World]:
+    settings.models = ["slate", "puppet"]
+    with TestClient(build(settings), base_url="http://rushes.test") as client:
+        client.headers["Authorization"] = f"Bearer {KEY}"
+        yield World(client)
+
+
+def ask(world: World, **body: Any) -> Any:
+    return world.client.post("/generate-avatar", json={"reference_image": photo(), **body})
+
+
+def test_a_text_becomes_a_job_of_the_first_model_for_avatars(avatars: World) -> None:
+    answer = ask(avatars, text="Hello.", seed=5, metadata={"scene": "1"})
+
+    assert answer.status_code == 202, answer.text
+    job = answer.json()
+    assert (job["kind"], job["model"], job["status"]) == ("avatar", "puppet", "queued")
+    wanted = {"text": "Hello.", "width": 512, "height": 512, "fps": 25, "num_frames": None}
+    assert wanted.items() <= job["input"].items()
+    assert job["input"]["reference_image"]["width"] == 640
+    assert avatars.job(job["id"])["metadata"] == {"scene": "1"}
+    assert [one["id"] for one in listed(avatars, "avatar")] == [job["id"]]
+    assert listed(avatars, "video") == []
+
+
+def listed(world: World, kind: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = world.client.get("/v1/jobs", params={"kind": kind}).json()["data"]
+    return found
+
+
+def test_a_recording_is_kept_with_the_job(avatars: World) -> None:
+    job = ask(avatars, audio=wav(), resolution="720p").json()
+
+    assert job["input"]["audio"]["media_type"] == "audio/wav"
+    assert (job["input"]["width"], job["input"]["text"]) == (720, None)
+
+
+def test_parts_of_a_form_are_taken(avatars: World) -> None:
+    files = {
+        "reference_image": ("face.png", base64.b64decode(photo()), "image/png"),
+        "audio": ("voice.wav", base64.b64decode(wav()), "audio/wav"),
+    }
+
+    answer = avatars.client.post("/generate-avatar", data={"seed": "7"}, files=files)
+
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["seed"] == 7
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "says"),
+    [
+        ({}, "", "give text to be spoken, or audio"),
+        ({"text": "a", "audio": "aaaa"}, "", "give text or audio, not both"),
+        ({"audio": "aaaa", "voice": "x"}, "", "voice speaks text"),
+        ({"text": "a", "resolution": "512p", "width": 512}, "", "not both"),
+        ({"text": "a", "reference_image": None}, "/reference_image", "give reference_image"),
+        ({"text": "a", "width": 511}, "/width", "nearest: 510 and 512"),
+        ({"text": "a", "duration_seconds": 900}, "/duration_seconds", "600 s at most"),
+        ({"text": "a", "model": "slate"}, "/model", "slate makes no avatars"),
+        ({"audio": "aGVsbG8="}, "/audio", "not WAV, MP3"),
+        (
+            {"text": "a", "captions": {"format": "ass"}},
+            "/captions/format",
+            "'vtt', 'srt' or 'json'",
+        ),
+        ({"text": "a", "reference_imag": "b"}, "/reference_imag", "reference_image?"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_its_field(
+    avatars: World, body: dict[str, Any], pointer: str, says: str
+) -> None:
+    answer = ask(avatars, **body)
+
+    assert answer.status_code == 422, answer.text
+    (error,) = answer.json()["errors"]
+    assert (error["pointer"], says in error["detail"]) == (pointer, True), error
+
+
+def test_a_model_for_avatars_makes_no_video(avatars: World) -> None:
+    answer = avatars.client.post("/generate-video", json={"prompt": "a", "model": "puppet"})
+
+    assert answer.status_code == 422
+    assert "use POST /generate-avatar" in answer.json()["errors"][0]["detail"]
+
+
+def test_without_a_model_for_avatars_its_owner_is_told(world: World) -> None:
+    answer = world.client.post("/generate-avatar", json={"text": "a", "reference_image": photo()})
+
+    assert answer.status_code == 422
+    assert "its owner can serve puppet" in answer.json()["errors"][0]["detail"]
+
+
+def test_a_final_avatar_is_retried_with_changes(avatars: World) -> None:
+    job = ask(avatars, text="Hello.", seed=5).json()
+    avatars.client.post(f"/v1/jobs/{job['id']}/cancel")
+
+    again = avatars.client.post(f"/v1/jobs/{job['id']}/retry", json={"text": "Good bye."})
+    wrong = avatars.client.post(f"/v1/jobs/{job['id']}/retry", json={"strength": 0.5})
+
+    assert again.status_code == 202, again.text
+    assert again.json()["retry_of"] == job["id"]
+    assert (again.json()["input"]["text"], again.json()["seed"]) == ("Good bye.", 5)
+    assert again.json()["input"]["reference_image"]["width"] == 640
+    assert wrong.status_code == 422
+
+
+def test_an_idempotency_key_makes_one_avatar(avatars: World) -> None:
+    headers = {"Idempotency-Key": "once"}
+    body = {"text": "Hello.", "reference_image": photo()}
+
+    first, second = (
+        avatars.client.post("/generate-avatar", json=body, headers=headers) for _ in range(2)
+    )
+
+    assert first.json()["id"] == second.json()["id"]
+    assert second.headers["Idempotency-Replayed"] == "true"

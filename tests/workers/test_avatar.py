@@ -1,0 +1,260 @@
+"""A photo and a voice, from the ticket to the stored video."""
+
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.artifacts.files import Files
+from service.domain.artifact import input_key
+from service.domain.attempt import AttemptFailed, Outcome, Ticket
+from service.domain.avatar import AvatarRequest, CaptionSettings
+from service.domain.ids import JobId
+from service.domain.media import MediaRef
+from service.domain.models.catalog import PUPPET
+from service.domain.request import VideoShape
+from service.speech.catalog import machine_catalog
+from service.workers.adapters.puppet import Puppet
+from service.workers.recipe import WorkerEnvironment, make_video
+from service.workers.stages.inputs.media import decode_speech
+from service.workers.stages.mp4_index import read_index
+from service.workers.stages.stills import frame_at
+
+pytestmark = pytest.mark.slow
+
+FACE = Path(__file__).parent / "puppet" / "data" / "presenter.png"
+JOB = JobId("job_06h0d9vq1dp9l4uu8vk1jbtr78")
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Files:
+    return Files(tmp_path / "artifacts")
+
+
+def environment(artifacts: Files) -> WorkerEnvironment:
+    scratch = artifacts._root.parent / "scratch"
+    scratch.mkdir(exist_ok=True)
+    return WorkerEnvironment(artifacts, scratch, find_voice=machine_catalog().find)
+
+
+def keep(artifacts: Files, role: str, file: Path) -> None:
+    """Keep a copy as an input: what is put is moved."""
+    copy = artifacts._root.parent / f"{role}.part"
+    copy.write_bytes(file.read_bytes())
+    artifacts.put(input_key(JOB, role), copy, "application/octet-stream")
+
+
+def ticket(artifacts: Files, **changes: Any) -> Ticket:
+    keep(artifacts, "reference_image", FACE)
+    request = AvatarRequest(
+        model="puppet",
+        prompt="",
+        width=256,
+        height=256,
+        num_frames=None,
+        fps=25,
+        seed=3,
+        reference_image=MediaRef(source="upload", media_type="image/png"),
+    ).model_copy(update=changes)
+    return Ticket(
+        job_id=JOB,
+        attempt=1,
+        fence=2,
+        token="t" * 40,
+        request=request,
+        card=PUPPET,
+        api_url="http://rushes.test",
+    )
+
+
+def make(artifacts: Files, fence: int = 2, **changes: Any) -> Outcome:
+    return make_video(
+        ticket(artifacts, **changes),
+        Puppet(PUPPET),
+        environment(artifacts),
+        f"jobs/{JOB}/{fence}",
+        lambda *_: None,
+    )
+
+
+def voice(artifacts: Files, seconds: float, amplitude: float = 0.3) -> MediaRef:
+    """Keep a hum of syllables as the input `audio`."""
+    times = np.arange(int(seconds * 48_000)) / 48_000
+    levels = amplitude * np.sin(2 * np.pi * 180 * times) * np.abs(np.sin(2 * np.pi * 2 * times))
+    file = artifacts._root.parent / "voice.wav"
+    with wave.open(str(file), "wb") as target:
+        target.setparams((1, 2, 48_000, 0, "NONE", ""))
+        target.writeframes((levels * 32767).astype("<i2").tobytes())
+    keep(artifacts, "audio", file)
+    return MediaRef(source="upload", media_type="audio/wav")
+
+
+def video_of(artifacts: Files, outcome: Outcome) -> Path:
+    path = artifacts.path(outcome.facts.video.key)
+    assert path is not None
+    return path
+
+
+def test_a_text_is_spoken_to_its_end(artifacts: Files) -> None:
+    outcome = make(artifacts, text="The quick brown fox jumps over the lazy dog.")
+
+    facts = outcome.facts
+    assert facts.has_audio
+    assert 25 < facts.num_frames < 150
+    index = read_index(video_of(artifacts, outcome))
+    sound = index.track("soun")
+    assert sound is not None
+    assert sound.duration == facts.num_frames * 48_000 // 25
+
+
+def test_a_recording_is_heard_where_it_was(artifacts: Files) -> None:
+    audio = voice(artifacts, seconds=2.01)
+
+    outcome = make(artifacts, audio=audio)
+
+    assert outcome.facts.num_frames == 51  # 2.01 s begin the 51st frame
+    limits = {"max_bytes": 10**8, "max_seconds": 60.0}
+    heard = decode_speech(video_of(artifacts, outcome), **limits)[:, 0].astype(float)
+    source = decode_speech(artifacts._root.parent / "voice.wav", **limits)[:, 0].astype(float)
+    lags = range(-96, 97, 8)
+    middle = slice(24_000, 72_000)
+    agreement = [np.corrcoef(np.roll(heard, -lag)[middle], source[middle])[0, 1] for lag in lags]
+    assert abs(lags[int(np.argmax(agreement))]) < 48  # a millisecond
+
+
+def test_a_shorter_duration_cuts_and_a_longer_one_is_refused(artifacts: Files) -> None:
+    audio = voice(artifacts, seconds=2)
+
+    assert make(artifacts, audio=audio, num_frames=25).facts.num_frames == 25
+    with pytest.raises(AttemptFailed, match=r"the voice lasts 2\.00 s") as refused:
+        make(artifacts, audio=audio, num_frames=51)
+    assert refused.value.code == "duration_too_long"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "amplitude", "code"), [(0.3, 0.3, "audio_too_short"), (2, 0.0, "audio_silent")]
+)
+def test_a_voice_that_cannot_be_spoken_with_is_refused(
+    artifacts: Files, seconds: float, amplitude: float, code: str
+) -> None:
+    audio = voice(artifacts, seconds, amplitude)
+
+    with pytest.raises(AttemptFailed) as refused:
+        make(artifacts, audio=audio)
+
+    assert refused.value.code == code
+
+
+def test_a_photo_without_a_face_is_refused_before_anything_is_spoken(artifacts: Files) -> None:
+    file = artifacts._root.parent / "wall.png"
+    Image.new("RGB", (640, 640), (120, 90, 60)).save(file)
+    asked = ticket(artifacts, text="Hello.")
+    keep(artifacts, "reference_image", file)
+
+    def never(_voice: str | None) -> Any:
+        raise AssertionError("it was spoken")
+
+    with pytest.raises(AttemptFailed) as refused:
+        make_video(
+            asked,
+            Puppet(PUPPET),
+            WorkerEnvironment(artifacts, file.parent, find_voice=never),
+            f"jobs/{JOB}/2",
+            lambda *_: None,
+        )
+
+    assert refused.value.code == "face_not_found"
+
+
+def test_a_lost_worker_goes_on_at_the_last_finished_segment(artifacts: Files) -> None:
+    """And the frames are those of an attempt that was never interrupted."""
+    audio = voice(artifacts, seconds=2)
+    card = PUPPET.model_copy(update={"clip_frames": 20})
+
+    def run(fence: int, dies_at: int | None = None) -> Outcome:
+        count = 0
+
+        def on_step(stage: str, *_: int) -> None:
+            nonlocal count
+            count += stage == "generate"
+            if count == dies_at:
+                raise KeyboardInterrupt
+
+        asked = ticket(artifacts, audio=audio).model_copy(update={"card": card})
+        prefix = f"jobs/{JOB}/{fence}"
+        outcome = make_video(asked, Puppet(card), environment(artifacts), prefix, on_step)
+        drawn.append(count)
+        return outcome
+
+    drawn: list[int] = []
+    whole = run(2)
+    with pytest.raises(KeyboardInterrupt):
+        run(4, dies_at=45)
+    rest = run(6)
+
+    assert drawn[1] < drawn[0]
+    assert rest.facts.num_frames == whole.facts.num_frames == 50
+    assert video_of(artifacts, rest).read_bytes() == video_of(artifacts, whole).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("form", "begins"), [("vtt", "WEBVTT"), ("srt", "1\n00:00:00"), ("json", '[{"text": "The')]
+)
+def test_captions_lie_beside_the_video(artifacts: Files, form: str, begins: str) -> None:
+    text = "The quick brown fox jumps over the lazy dog."
+
+    outcome = make(artifacts, text=text, captions=CaptionSettings(format=form, burn_in=True))  # type: ignore[arg-type]
+
+    path = artifacts.path(outcome.facts.artifacts["captions"].key)
+    assert path is not None
+    assert path.name == f"captions.{form}"
+    assert path.read_text().startswith(begins)
+
+
+def test_burnt_in_captions_change_the_lower_part_of_the_frames_alone(artifacts: Files) -> None:
+    audio, text = voice(artifacts, seconds=2), "One two three."
+    shape = VideoShape(256, 256, 50, 25)
+
+    plain = make(artifacts, audio=audio)
+    drawn = make(
+        artifacts,
+        fence=4,
+        audio=audio,
+        text=text,
+        captions=CaptionSettings(format="vtt", burn_in=True),
+    )
+
+    before, after = (
+        frame_at(video_of(artifacts, made), 20, shape).astype(int) for made in (plain, drawn)
+    )
+    difference = np.abs(after - before).max(axis=(1, 2))
+    assert difference[:128].max() < 40
+    assert difference[200:].max() > 100
+
+
+def test_the_finished_video_is_measured(artifacts: Files) -> None:
+    outcome = make(artifacts, text="The quick brown fox jumps over the lazy dog. Again and again.")
+
+    found = outcome.facts.lip_sync
+    assert found is not None
+    assert found.method == "envelope"
+    assert found.score is not None
+    assert found.score > 0.5
+    assert found.face_coverage == 1.0
+    assert found.offset_ms is not None
+    assert abs(found.offset_ms) < 80
+
+
+def test_one_seed_gives_the_same_frames_and_another_others(artifacts: Files) -> None:
+    audio = voice(artifacts, seconds=1)
+
+    first, again, other = (
+        video_of(artifacts, make(artifacts, fence, audio=audio, seed=seed)).read_bytes()
+        for fence, seed in ((2, 3), (4, 3), (6, 4))
+    )
+
+    assert first == again
+    assert first != other
