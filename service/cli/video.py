@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
 
 from service.cli.flags import Connection, Output, flatten_flags
-from service.domain.ids import is_id
+from service.cli.submit import Request, submit
+from service.cli.values import file_of, flags_of, is_path, pair_of
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,10 @@ class VideoOptions:
     def files(self) -> dict[str, Path]:
         """Return the media that are local files. Raises BadParameter for a missing one."""
         refs = {name: getattr(self, name) for name in ("image", "last_image", "video")}
-        paths = {name: _file(text, name) for name, text in refs.items() if text and _is_path(text)}
+        paths = {name: file_of(text, name) for name, text in refs.items() if text and is_path(text)}
         for number, (_, text) in enumerate(self._keyframes()):
-            if _is_path(text):
-                paths[f"keyframes[{number}][image]"] = _file(text, "keyframe")
+            if is_path(text):
+                paths[f"keyframes[{number}][image]"] = file_of(text, "keyframe")
         return paths
 
     def body(self) -> dict[str, Any]:
@@ -89,7 +90,7 @@ class VideoOptions:
         if len(body.get("models", ())) == 1:
             (body["model"],) = body.pop("models")
         if "metadata" in body:
-            body["metadata"] = dict(map(_pair, body["metadata"]))
+            body["metadata"] = dict(map(pair_of, body["metadata"]))
         return body
 
     def _keyframes(self) -> list[tuple[int, str]]:
@@ -107,44 +108,12 @@ class VideoOptions:
         return fields
 
 
-def _flags() -> dict[str, str]:
-    """Map the API's field names that contain `_` to the flags."""
-    flags = {}
-    for name, kind in get_type_hints(VideoOptions, include_extras=True).items():
-        if "_" in name:
-            (option,) = kind.__metadata__
-            # typer has the first of its positional arguments in `default`.
-            names = [each for each in (option.default, *(option.param_decls or ())) if each != ...]
-            flags[name] = next(iter(names), f"--{name.replace('_', '-')}")
-    return flags
-
-
 def _keyframe(text: str) -> tuple[int, str]:
     frame, equals, rest = text.partition("=")
     if not (frame.isdecimal() and equals and rest):
         detail = f"{text!r} is not FRAME=FILE, such as 48=boat.png"
         raise typer.BadParameter(detail, param_hint="--keyframe")
     return int(frame), rest
-
-
-def _is_path(text: str) -> bool:
-    # Downloads are named after their job: only the bare id means the job.
-    return "://" not in text and not text.startswith("data:") and not is_id("job", text)
-
-
-def _file(text: str, name: str) -> Path:
-    path = Path(text).expanduser()
-    if not path.is_file():
-        hint = f"--{name.replace('_', '-')}"
-        raise typer.BadParameter(f"{text!r} is no file, URL or job id", param_hint=hint)
-    return path
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise typer.BadParameter(f"{text!r} is not NAME=TEXT", param_hint="--metadata")
-    return name, value
 
 
 @flatten_flags
@@ -157,28 +126,10 @@ def video(
     connection: Connection,
 ) -> None:
     """Create a video: submit, watch, download."""
-    from service.cli import output, phrases
-    from service.cli.client import Problem, connect
-    from service.cli.download import check_output, download
-    from service.cli.watch import watch
-
-    if no_wait and to.output is not None:
-        raise typer.BadParameter("--no-wait leaves nothing to save", param_hint="-o")
-    check_output(to)
-    with connect(connection) as client:
-        body = {"prompt": prompt, **options.body()}
-        try:
-            job = client.submit("/generate-video", body, options.files())
-        except Problem as problem:
-            raise problem.in_flags(_flags()) from None
-        if no_wait:
-            output.as_json(job) if connection.as_json else output.print_line(job["id"])
-            return
-        output.notice(f"job {job['id']}")
-        job = watch(client, job)
-        if connection.as_json:
-            output.as_json(job)
-        file = download(client, job, to)
-    if not connection.as_json:
-        output.print_line(f"saved {file}  ({phrases.video(job['result'])})")
-        output.fields([("job", job["urls"]["self"]), ("model", phrases.model(job))])
+    request = Request(
+        "/generate-video",
+        {"prompt": prompt, **options.body()},
+        options.files(),
+        flags_of(VideoOptions),
+    )
+    submit(request, to, connection, no_wait=no_wait)

@@ -1,0 +1,80 @@
+"""`rushes avatar`: from a face and a text, or a voice, to a file."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from typer import Option
+
+from service.cli.flags import Connection, Output, flatten_flags
+from service.cli.submit import Request, submit
+from service.cli.values import file_of, flags_of, is_path, pair_of
+
+
+@dataclass(frozen=True)
+class AvatarOptions:
+    """Flags of an avatar, named like the API's fields."""
+
+    text: Annotated[str | None, Option(help="Text to speak.")] = None
+    voice: Annotated[str | None, Option(help="Voice of --text, such as hibari-heart.")] = None
+    audio: Annotated[
+        str | None, Option(metavar="FILE|URL|JOB", help="Voice, instead of --text.")
+    ] = None
+    reference_image: Annotated[
+        str | None, Option("--image", metavar="FILE|URL|JOB", help="Photo of one face.")
+    ] = None
+    model: Annotated[str | None, Option(help="See `rushes models`.")] = None
+    duration_seconds: Annotated[
+        float | None, Option("--seconds", help="Cut the video to this length.")
+    ] = None
+    resolution: Annotated[Literal["512p", "720p"] | None, Option(help="Of a square video.")] = None
+    width: Annotated[int | None, Option(help="Pixels.")] = None
+    height: Annotated[int | None, Option(help="Pixels.")] = None
+    seed: Annotated[int | None, Option(help="The same seed gives the same motion.")] = None
+    captions: Annotated[
+        Literal["vtt", "srt", "json"] | None, Option(help="Captions beside the video.")
+    ] = None
+    burn_in: Annotated[bool, Option("--burn-in", help="Draw captions into the video.")] = False
+    priority: Annotated[
+        Literal["low", "normal", "high"] | None, Option(help="Order within the queue.")
+    ] = None
+    timeout_seconds: Annotated[
+        int | None, Option("--timeout", help="Seconds after which an attempt fails.")
+    ] = None
+    metadata: Annotated[
+        list[str] | None, Option(metavar="NAME=TEXT", help="Kept on the job; may be repeated.")
+    ] = None
+
+    def files(self) -> dict[str, Path]:
+        """Return the media that are local files. Raises BadParameter for a missing one."""
+        flags = {"audio": "audio", "reference_image": "image"}
+        refs = {name: getattr(self, name) for name in flags}
+        return {
+            name: file_of(text, flags[name])
+            for name, text in refs.items()
+            if text and is_path(text)
+        }
+
+    def body(self) -> dict[str, Any]:
+        """Return the other fields, as the API takes them."""
+        uploads = self.files()
+        body = {k: v for k, v in asdict(self).items() if v not in (None, []) and k not in uploads}
+        if "metadata" in body:
+            body["metadata"] = dict(map(pair_of, body["metadata"]))
+        is_drawn = body.pop("burn_in")
+        if self.captions is not None or is_drawn:
+            body["captions"] = {"format": self.captions or "vtt", "burn_in": is_drawn}
+        return body
+
+
+@flatten_flags
+def avatar(
+    to: Output,
+    options: AvatarOptions,
+    no_wait: Annotated[bool, Option("--no-wait", help="Print the job's id and exit.")] = False,
+    *,
+    connection: Connection,
+) -> None:
+    """Create a talking avatar: submit, watch, download."""
+    request = Request("/generate-avatar", options.body(), options.files(), flags_of(AvatarOptions))
+    submit(request, to, connection, no_wait=no_wait)

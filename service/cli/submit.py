@@ -1,0 +1,48 @@
+"""Submit a job from the command line: watch it and download its video."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from service.cli.flags import Connection, Output
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request for a job. `flags` are the names by which errors call the API's fields."""
+
+    path: str
+    body: dict[str, Any]
+    files: dict[str, Path]
+    flags: dict[str, str]
+
+
+def submit(request: Request, to: Output, connection: Connection, *, no_wait: bool) -> None:
+    """Post a request, wait for its video and save it; with `no_wait` print the job's id alone.
+    Raises CliError."""
+    from service.cli import output, phrases
+    from service.cli.client import Problem, connect
+    from service.cli.download import check_output, download
+    from service.cli.watch import watch
+
+    if no_wait and to.output is not None:
+        raise typer.BadParameter("--no-wait leaves nothing to save", param_hint="-o")
+    check_output(to)
+    with connect(connection) as client:
+        try:
+            job = client.submit(request.path, request.body, request.files)
+        except Problem as problem:
+            raise problem.in_flags(request.flags) from None
+        if no_wait:
+            output.as_json(job) if connection.as_json else output.print_line(job["id"])
+            return
+        output.notice(f"job {job['id']}")
+        job = watch(client, job)
+        if connection.as_json:
+            output.as_json(job)
+        file = download(client, job, to)
+    if not connection.as_json:
+        output.print_line(f"saved {file}  ({phrases.video(job['result'])})")
+        output.fields([("job", job["urls"]["self"]), ("model", phrases.model(job))])
