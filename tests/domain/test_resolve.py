@@ -246,7 +246,7 @@ def test_models_without_guidance_of_their_own_refuse_what_to_avoid(model: str) -
 
 
 def test_every_model_makes_its_own_largest_and_longest_clip() -> None:
-    for card in CARDS.values():
+    for card in (card for card in CARDS.values() if card.kind == "video"):
         resolve(
             VideoParams(
                 prompt="x",
