@@ -13,6 +13,7 @@ from service.domain.errors import (
     InputsFull,
     NotFound,
     RequestRefused,
+    ServiceError,
     Unavailable,
 )
 from service.domain.ids import JobId, KeyId
@@ -150,8 +151,8 @@ async def _create(runtime: Runtime, request: SubmitRequest) -> Accepted:
     try:
         accepted = await runtime.submit(submission)
     except Unavailable:
-        raise  # it may have been accepted nevertheless
-    except BaseException:
+        raise  # it may have been accepted nevertheless, as after a cancellation
+    except ServiceError:
         await to_thread.run_sync(delete_inputs, artifacts, job_id)
         raise
     if accepted.is_replay:

@@ -1,8 +1,10 @@
 """Pictures and films at the door: taken in by every way, judged, kept before the answer."""
 
+import asyncio
 import base64
 import hashlib
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,12 @@ from httpx import Response
 
 from service.app import build
 from service.domain.errors import Unavailable
-from service.lifecycle.submit import Accepted
+from service.domain.media import MediaRef
+from service.domain.request import VideoParams
+from service.lifecycle.inputs import Input
+from service.lifecycle.submit import Accepted, submit_all
+from service.runtime import runtime as runtime_module
+from service.runtime.submit import SubmitRequest, create_job
 from service.settings import Settings
 from service.store.database import Database
 from tests.api.world import KEY, World
@@ -797,3 +804,42 @@ def test_one_key_does_not_take_every_place(world: World) -> None:
     with pytest.raises(Unavailable):
         world.runtime.uploads.acquire("another")
     assert as_base64(world, SMALL).status_code == 202
+
+
+def test_a_job_that_commits_after_its_submit_was_canceled_keeps_its_image(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a server stops while the database is slow."""
+    world.submit()
+    content, file = png(48, 32), tmp_path / "image.png"
+    file.write_bytes(content)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> Any:
+        begun.set()
+        assert go_on.wait(60)
+        return submit_all(*arguments)
+
+    monkeypatch.setattr(runtime_module, "submit_all", slow)
+    found = world.runtime.key_cache.find(KEY)
+    assert found is not None
+    image = Input(MediaRef(source="upload", media_type="image/png"), file)
+    params = VideoParams(prompt="late", image="sha256:x", model="ltx-2b")
+    request = SubmitRequest(found.id, params, "http://rushes.test", files={"image": image})
+
+    async def cancel_it() -> None:
+        task = asyncio.ensure_future(create_job(world.runtime, request))
+        await asyncio.to_thread(begun.wait)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+
+    world.client.portal.call(cancel_it)  # type: ignore[union-attr]
+
+    (job,) = [
+        job
+        for job in world.client.get("/v1/jobs").json()["data"]
+        if job["input"]["prompt"] == "late"
+    ]
+    assert kept(world, job["id"]) == content
