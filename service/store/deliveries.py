@@ -1,6 +1,6 @@
 """The deliveries table: webhook deliveries, their state and their tries."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -59,20 +59,17 @@ def _host_of(url: str) -> str:
 
 
 def point_at(tx: Transaction, event_id: EventId, job_id: JobId, event: str, url: str) -> bool:
-    """Let a pending delivery that was never tried send this later event of its kind instead; False
-    if there is none."""
-    statement = (
-        sa.update(_deliveries)
-        .where(
-            _deliveries.c.job_id == job_id,
-            _deliveries.c.event == event,
-            _deliveries.c.url == url,
-            _PENDING,
-            _deliveries.c.body.is_(None),
-        )
-        .values(event_id=event_id)
+    """Let the newest pending delivery that was never tried send this later event of its kind
+    instead; False if there is none. A replay may have left an older one, which keeps its event."""
+    newest = sa.select(sa.func.max(_deliveries.c.id)).where(
+        _deliveries.c.job_id == job_id,
+        _deliveries.c.event == event,
+        _deliveries.c.url == url,
+        _PENDING,
+        _deliveries.c.body.is_(None),
     )
-    return tx.execute(statement).rowcount > 0
+    statement = sa.update(_deliveries).where(_deliveries.c.id == newest.scalar_subquery())
+    return tx.execute(statement.values(event_id=event_id)).rowcount > 0
 
 
 class Due(NamedTuple):
@@ -84,9 +81,15 @@ class Due(NamedTuple):
 
 
 def due(
-    tx: Transaction, now: datetime, *, busy_hosts: list[str], busy_keys: list[str], size: int
+    tx: Transaction,
+    now: datetime,
+    *,
+    busy_hosts: list[str],
+    busy_keys: list[str],
+    paused: Sequence[DeliveryId] = (),
+    size: int,
 ) -> list[Due]:
-    """List due deliveries that no sender has leased, longest due first."""
+    """List due deliveries that no sender has leased and that are not paused, longest due first."""
     statement = (
         sa.select(_deliveries.c.id, _deliveries.c.host, _deliveries.c.key_id)
         .where(_PENDING, _is_due(now), _is_unleased(now))
@@ -95,6 +98,8 @@ def due(
     )
     if busy_hosts:
         statement = statement.where(_deliveries.c.host.not_in(busy_hosts))
+    if paused:
+        statement = statement.where(_deliveries.c.id.not_in(paused))
     if busy_keys:
         statement = statement.where(_deliveries.c.key_id.not_in(busy_keys))
     return [Due._make(row) for row in tx.execute(statement)]

@@ -76,9 +76,16 @@ class Courier:
                 return False
             hosts = [name for name in self._busy if self._is_full(name, _MAX_PER_HOST)]
             owners = [name for name in self._busy if self._is_full(name, _MAX_PER_KEY)]
+            now = time.monotonic()
+            paused = [id_ for id_, until in self._paused_until.items() if until > now]
         due = self._db.read(
             lambda tx: deliveries.due(
-                tx, self._clock(), busy_hosts=hosts, busy_keys=owners, size=4 * _SENDERS
+                tx,
+                self._clock(),
+                busy_hosts=hosts,
+                busy_keys=owners,
+                paused=paused,
+                size=4 * _SENDERS,
             )
         )
         has_started = [self._start_one(delivery) for delivery in due]

@@ -1,5 +1,6 @@
 """Operations on webhook endpoints (register, rotate, test, enable, remove) and replay."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from service.domain import ids
@@ -78,14 +79,19 @@ def send_test(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId, now: date
         id=DeliveryId(ids.new("msg")),
         key_id=key_id,
         event=TEST_EVENT,
-        event_id=events.append(tx, TEST_EVENT, key_id, now=now),
         url=endpoint.url,
         state=DeliveryState.PENDING,
         created_at=now,
         endpoint_id=endpoint.id,
         next_at=now,
     )
-    deliveries.insert(tx, delivery)
+
+    def record() -> None:
+        event_id = events.append(tx, TEST_EVENT, key_id, now=now)
+        deliveries.insert(tx, replace(delivery, event_id=event_id))
+
+    # As in store/outbox.py: the order of events is taken when nothing else is waited for.
+    tx.before_commit.append(record)
     return delivery
 
 

@@ -128,6 +128,7 @@ def test_a_caller_without_a_key_is_told_its_own_header(other: World) -> None:
     del other.client.headers["X-Token"]
     answer = other.client.post("/other/predictions", json={"input": {"prompt": "a"}})
     assert answer.json()["error"] == "send your API key as `X-Token: <key>`"
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
 def test_its_webhooks_have_its_shape_and_those_of_other_jobs_ours(
@@ -141,6 +142,11 @@ def test_its_webhooks_have_its_shape_and_those_of_other_jobs_ours(
         headers={"Authorization": f"Bearer {KEY}"},
     ).json()["id"]
 
+    registered = {"url": receiver.url("endpoint")}
+    other.client.post(
+        "/v1/webhook-endpoints", json=registered, headers={"Authorization": f"Bearer {KEY}"}
+    )
+
     for job_id in (theirs, ours):
         other.client.post(f"/other/predictions/{job_id}/cancel")
 
@@ -148,3 +154,6 @@ def test_its_webhooks_have_its_shape_and_those_of_other_jobs_ours(
     expected = {"id": theirs, "status": "aborted", "model": "slate"}
     assert json.loads(body_of(their_event)) == expected
     assert json.loads(body_of(our_event))["type"] == "job.canceled"
+    # An endpoint was registered here, so it hears of all jobs in our shape.
+    of_both = [json.loads(body_of(event)) for event in receiver.wait("endpoint", 2)]
+    assert {event["data"]["id"] for event in of_both} == {theirs, ours}

@@ -16,6 +16,7 @@ from service.lifecycle.cancel import request_cancel
 from service.store import events, jobs
 from service.store.database import Database
 from service.store.tables import EventRow
+from service.webhooks import endpoints as use
 from tests import make
 from tests.conftest import connected
 from tests.make import submit
@@ -111,3 +112,27 @@ def test_events_of_a_job_go_with_it(db: Database) -> None:
     assert [(event.kind, event.job_id) for event in page] == [("job.canceled", other.id)]
     assert page[0].job is not None
     assert page[0].job.state == "canceled"
+
+
+def test_a_test_event_takes_its_place_when_nothing_else_is_waited_for(db: Database) -> None:
+    """Whoever holds the order of events must not wait for the row of a job or key."""
+    owner, other = make.key(db)[0], make.key(db)[0]
+    url = "https://example.com/hook"
+    endpoint = make.do(db, lambda tx: use.register(tx, owner, url, ("job.failed",), make.START))
+    job = accepted(db, other)
+    statements: list[str] = []
+    sa.event.listen(
+        db._engine, "before_cursor_execute", lambda _c, _k, text, *_: statements.append(text)
+    )
+
+    with in_one_group(db):
+        works = [
+            db.write(lambda tx: use.send_test(tx, endpoint.id, owner, make.START)),
+            db.write(lambda tx: request_cancel(tx, job.id, Scope(other), make.START)),
+        ]
+    for work in works:
+        work.result()
+
+    first = next(n for n, text in enumerate(statements) if "advisory" in text)
+    behind = [text for text in statements[first:] if "FOR UPDATE" in text or "UPDATE keys" in text]
+    assert behind == []

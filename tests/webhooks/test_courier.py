@@ -165,3 +165,22 @@ def test_a_stop_does_not_wait_for_a_receiver_that_hangs(
     assert courier._in_flight, "it waited until the receiver was done"
     assert all(t.daemon for t in threading.enumerate() if t.name == "sender")
     sender.release.set()
+
+
+def test_many_deliveries_that_are_left_alone_hide_no_other(
+    db: Database, key_id: KeyId, courier: Courier, sender: HeldSender
+) -> None:
+    sender.fault = RuntimeError("a fault of our own")
+    keys = [make.key(db)[0] for _ in range(8)]
+    failing = {enqueue(db, keys[n % 8], n, f"h{n}.example") for n in range(64)}
+    while len(sender.begun) < 64:
+        drain(courier)
+        until(lambda: not courier._in_flight)
+    sender.fault = None
+    sender.release.set()
+
+    last = enqueue(db, key_id, 99, "z.example")
+    drain(courier)
+
+    until(lambda: last in sender.sent)
+    assert failing == set(sender.begun) - {last}

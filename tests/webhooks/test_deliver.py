@@ -498,3 +498,33 @@ def test_what_is_owed_to_an_endpoint_goes_with_it(
 
 def test_no_delivery_is_found_by_a_wrong_id(db: Database, sender: Sender) -> None:
     assert sender.send(DeliveryId("msg_00000000000000000000000000")) is None
+
+
+def test_progress_after_a_replay_of_earlier_progress_is_told(
+    db: Database, key_id: KeyId, clock: make.FakeClock
+) -> None:
+    """Two deliveries wait then, and cannot both be of the newest event."""
+    endpoint = registered(db, key_id, "https://example.com/hook", "job.progress")
+    make.do(db, lambda tx: submit(tx, make.submission(key_id), Limits(), clock()))
+    job = make.begin(db, make.claim(db, clock()), clock())
+
+    def advance(fraction: float) -> None:
+        told = Progress(stage="generate", fraction=fraction)
+        now = db.read(lambda tx: jobs.get(tx, job.id))
+        make.do(db, lambda tx: moves.heartbeat(tx, now, told, now=clock(), lease=make.LEASE))
+
+    def disable(tx: Transaction) -> None:
+        endpoints.disable(tx, endpoint.id, now=clock(), reason="410")
+        deliveries.disable_pending(tx, endpoint.id)
+
+    advance(0.1)
+    make.do(db, disable)
+    make.do(db, lambda tx: use.enable(tx, endpoint.id, key_id))
+    advance(0.3)
+    (old,) = [one for one in owed(db, key_id) if one.state is DeliveryState.DISABLED]
+    make.do(db, lambda tx: use.replay(tx, old.id, key_id, clock()))
+
+    advance(0.5)
+
+    waiting = [one for one in owed(db, key_id) if one.state is DeliveryState.PENDING]
+    assert len({one.event_id for one in waiting}) == len(waiting) == 2
