@@ -28,6 +28,7 @@ from service.workers.adapters.base import (
 from service.workers.adapters.registry import make_adapter
 from service.workers.recipe import WorkerEnvironment, make_video
 from service.workers.stages.check import check
+from service.workers.stages.inputs.media import decode_sound
 from service.workers.stages.mp4_index import read_index
 from tests import make
 from tests.workers.test_checkpoints import CARD, Drifting
@@ -236,3 +237,22 @@ def test_a_file_whose_sound_is_missing_cut_or_uncalled_for_is_found_out(
         check(path, request)
     with pytest.raises(AttemptFailed, match=r"its sound lasts 1\.5"):
         check(cut, request, has_audio=True)
+
+
+@pytest.mark.parametrize("late", ["video", "audio"])
+def test_a_sound_that_begins_apart_from_the_video_stays_in_step(
+    artifacts: Files, late: str, tmp_path: Path
+) -> None:
+    """The tone begins at 1 s of its track, half a second before or after that of the video."""
+    whole = tmp_path / "whole.mp4"
+    ffmpeg(*LATE_TONE.format(codec="aac", options="").split(), str(whole))
+    order = ("-itsoffset", "0.5", "-i", str(whole), "-i", str(whole))
+    maps = ("0:v", "1:a") if late == "video" else ("1:v", "0:a")
+    apart = tmp_path / "apart.mov"
+    ffmpeg(*order, "-map", maps[0], "-map", maps[1], "-c", "copy", str(apart))
+
+    sound = decode_sound(apart, AUDIO_RATE * 2, max_bytes=10**8)
+
+    assert sound is not None
+    begins, _ = tone_in(sound[:, 0])
+    assert begins == pytest.approx(0.5 if late == "video" else 1.5, abs=0.03)

@@ -178,9 +178,12 @@ def decode_sound(
         reason = f"has sound in the codec {facts.audio_codec}, which is not supported"
         raise _refused("codec", f"{reason}; give {_SUPPORTED['audio']}, or keep_audio false")
     sound = np.zeros((samples, 2), np.int16)
+    with _refusing(max_seconds):
+        # Its frames begin with the first one, so what is heard before that is cut off.
+        first = round(read_first_frame(path, facts.codec, timeout).start * 48_000)
     options = (
-        f"-map 0:a:0 -af aresample=48000:async=1:first_pts=0,atrim=end_sample={samples} "
-        "-ac 2 -f s16le"
+        "-map 0:a:0 -af aresample=48000:async=1:first_pts=0,"
+        f"atrim=start_sample={first}:end_sample={first + samples} -ac 2 -f s16le"
     )
     with _refusing(max_seconds), ffmpeg_output(path, options, timeout) as stream:
         block = np.frombuffer(stream.read(sound.nbytes), np.int16).reshape(-1, 2)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from service.workers.stages.inputs.ffmpeg import UnreadableMedia, ffmpeg_output
 
-_FRAME = re.compile(rb"\[Parsed_showinfo_0 @ \w+\] n: .* fmt:(\w+) .* s:(\d+)x(\d+) ")
+_FRAME = re.compile(
+    rb"\[Parsed_showinfo_0 @ \w+\] n: .* pts_time:(\S+) .* fmt:(\w+) .* s:(\d+)x(\d+) "
+)
 _TAGS = re.compile(
     rb"\[Parsed_showinfo_0 @ \w+\] color_range:\S+ color_space:(\S+) "
     rb"color_primaries:(\S+) color_trc:(\S+)"
@@ -43,8 +45,10 @@ _TONE_MAP = f"tonemap=mobius:param=0.85:desat=0:peak={1000 / _WHITE:.3f},"
 
 @dataclass(frozen=True)
 class FrameFacts:
-    """The first decoded frame. Colours are ffmpeg's names, `unknown` included."""
+    """The first decoded frame. Colours are ffmpeg's names, `unknown` included; `start` is its time,
+    in seconds from the start of the file."""
 
+    start: float
     pixel_format: str
     width: int
     height: int
@@ -75,8 +79,17 @@ def read_first_frame(path: Path, codec: str, timeout: timedelta) -> FrameFacts:
             tags = tags or _TAGS.match(line)
     if frame is None or tags is None:
         raise UnreadableMedia
-    width, height = int(frame[2]), int(frame[3])
-    return FrameFacts(frame[1].decode(), width, height, *(tag.decode() for tag in tags.groups()))
+    try:
+        start = max(0.0, float(frame[1]))
+    except ValueError:  # NOPTS
+        start = 0.0
+    return FrameFacts(
+        start,
+        frame[2].decode(),
+        int(frame[3]),
+        int(frame[4]),
+        *(tag.decode() for tag in tags.groups()),
+    )
 
 
 def filters(frame: FrameFacts, shape: str) -> str:
