@@ -33,7 +33,8 @@ class FastPath:
 
     All else takes the common way before anything was done: a key that is not in the cache, a query,
     a browser's Origin, a repeated header, a body that is long, invalid, or names an image or video.
-    So the fast path refuses nothing by itself, and both ways answer alike.
+    So the fast path refuses nothing by itself, and both ways answer alike, but for the headers of
+    CORS, which only a browser with an Origin needs.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:

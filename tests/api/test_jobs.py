@@ -197,3 +197,12 @@ def test_deleting_at_once_and_many_times_is_no_fault(world: World) -> None:
 
     assert {answer.status_code for answer in answers} <= {200, 404}
     assert any(answer.status_code == 200 for answer in answers)
+
+
+def test_a_state_that_is_named_twice_lists_its_jobs_once(world: World) -> None:
+    job = world.submit()
+
+    page = world.client.get("/v1/jobs?status=queued,queued&limit=1").json()
+
+    assert [one["id"] for one in page["data"]] == [job["id"]]
+    assert not page["has_more"]

@@ -87,7 +87,7 @@ class ListQuery(BaseModel):
         """Return the store's filter. Raises RequestRefused for an unknown state or malformed id."""
         extra = self.model_extra or {}
         return JobFilter(
-            states=tuple(_parse_state(word) for word in _split(self.status)),
+            states=tuple(dict.fromkeys(map(_parse_state, _split(self.status)))),
             models=(self.model,) if self.model else (),
             kinds=(self.kind,) if self.kind else (),
             ids=tuple(_parse_job_id(word) for word in _split(self.ids)),
