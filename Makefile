@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(UV) pip install --quiet --python .venv --constraints constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up deploy up-modal smoke-modal test test-fast chaos soak check fix migrate migration client torch quantize postgres s3 bench gpu constraints
+.PHONY: help demo up deploy up-modal smoke-modal test test-fast chaos soak check fix migrate migration client torch quantize postgres s3 avatar bench gpu constraints
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ postgres: .venv/.ok ## Install what a Postgres database needs
 
 s3: .venv/.ok ## Install what clips in a bucket need
 	@$(INSTALL) -e '.[s3]'
+
+avatar: .venv/.ok ## Install what the puppet and its voice need
+	@$(INSTALL) -e '.[avatar]'
 
 bench: .venv/.test ## Measure: start, API, queue, encoder, a clip's overhead
 	$(RUN)/python -m benchmarks.start
