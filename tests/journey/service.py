@@ -95,7 +95,7 @@ def running(folder: Path, *flags: str, **settings: Any) -> Iterator[Running]:
             service = Running(process, client, folder)
             yield service
             process.terminate()
-            service.printed = process.communicate(timeout=60)[0]
+            service.printed = process.communicate(timeout=240)[0]
     finally:
         if process.poll() is None:
             process.terminate()

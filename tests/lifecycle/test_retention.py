@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from service import failpoint
 from service.artifacts.files import Files
 from service.domain import ids
 from service.domain.artifact import MANIFEST, input_key, job_folder
@@ -17,7 +18,7 @@ from service.domain.price import Charge
 from service.domain.retention import SETTLE, RetentionPolicy
 from service.domain.submission import Idempotency
 from service.domain.webhook import DeliveryFilter
-from service.failpoint import arm, disarm
+from service.failpoint import arm
 from service.lifecycle import report
 from service.lifecycle.cancel import request_cancel
 from service.lifecycle.retention import Retention
@@ -160,7 +161,7 @@ def test_a_crash_between_bytes_and_row_is_mended_by_the_next_tick(
     arm("purge.bytes_gone", crash)
     with pytest.raises(Crash):
         retention.tick(clock())
-    disarm()
+    failpoint._actions.clear()
     assert now_of(db, job) is not None
     assert artifacts.children("jobs") == []
 

@@ -40,7 +40,7 @@ class Up:
     def ctrl_c(self) -> int:
         """As a terminal does it: everything that was started from it gets the signal."""
         os.killpg(self.process.pid, signal.SIGINT)
-        return self.process.wait(60)
+        return self.process.wait(START_SECONDS)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def up(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Up]:
     yield Up(process, log)
     if process.poll() is None:
         process.terminate()
-        process.wait(60)
+        process.wait(START_SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_port_that_is_taken_is_told_before_anything_starts() -> None:
             cwd=CHECKOUT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=START_SECONDS,
             check=False,
         )
 
