@@ -22,6 +22,10 @@ pytestmark = [
 ]
 
 
+FACE = Path(__file__).parents[1] / "workers" / "puppet" / "data" / "presenter.png"
+MODELS = ["slate", "puppet"]
+
+
 @dataclass
 class Shell:
     """Runs block after block, as a reader does: files stay, and so do variables."""
@@ -63,12 +67,13 @@ class Shell:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running(tmp_path_factory.mktemp("examples"), "--workers", "1") as service:
+    with running(tmp_path_factory.mktemp("examples"), "--workers", "1", models=MODELS) as service:
         yield str(service.client.base_url).rstrip("/")
 
 
 def test_the_commands_of_the_api_document_work(url: str, tmp_path: Path) -> None:
     shell = Shell(tmp_path, url)
+    shutil.copy(FACE, tmp_path / "face.jpg")
     found = [block for block in blocks(read("docs/api.md")) if block.language in ("bash", "json")]
 
     for block, following in zip(found, [*found[1:], None], strict=True):

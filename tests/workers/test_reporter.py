@@ -262,21 +262,19 @@ def test_a_worker_that_is_told_to_stop_hands_its_attempt_back(api: Api) -> None:
 def test_a_model_that_ignores_that_it_lost_its_job_takes_its_process_along(
     reporter: HttpReporter, api: Api, left: list[int]
 ) -> None:
-    api.script["progress"] = [409]
-
     with reporter:
         reporter.step(Stage.GENERATE, 1, 2)
+        api.script["progress"] = [409]
         until(lambda: left == [70])
 
 
 def test_a_lost_clip_that_is_only_encoded_leaves_the_process_to_the_next(
     reporter: HttpReporter, api: Api, left: list[int]
 ) -> None:
-    api.script["progress"] = [409]
-
     with reporter:
         reporter.release_model()
         reporter.step(Stage.ENCODE, 0, 1)
+        api.script["progress"] = [409]
         until(lambda: reporter._stop is not None)
         reporter._thread.join(10)
 

@@ -25,7 +25,8 @@ const video = await submit();
 // Checked by the compiler as well: what has succeeded has a result, and nothing here may be null.
 const link: string = video.result.video_url;
 const seed: number = video.input.seed;
-assert(link.startsWith(url) && seed >= 0 && video.input.image === null);
+assert(link.startsWith(url) && seed >= 0);
+assert(video.input.kind === "video" && video.input.image === null);
 assert.equal(new Date(video.finished_at) >= new Date(video.created_at), true);
 
 // A switch over `status` tells the compiler which job it is.
