@@ -8,9 +8,10 @@ from service.domain.artifact import CaptionFormat
 from service.domain.media import MediaRef, Role
 from service.domain.options import JobOptions, MediaText
 from service.domain.request import JobRequest, VideoParams, VideoRequest
+from service.domain.speech import MAX_CHARACTERS
 from service.domain.text import Label, Prompt, _not_blank, _storable
 
-MAX_TEXT = 10_000  # characters: about ten minutes of speech
+MAX_TEXT = 10_000  # characters, of the words of a recording: about ten minutes of speech
 MIN_AUDIO_SECONDS, MAX_AUDIO_SECONDS = 0.5, 600.0
 
 _LETTERS_PER_SECOND = 15  # of English at a usual pace
@@ -87,6 +88,8 @@ class AvatarOptions(JobOptions):
             raise ValueError("give text or audio, not both; with captions, text says what is heard")
         if self.captions is not None and self.audio is not None and self.text is None:
             raise ValueError("captions of audio need text, which says what is heard")
+        if self.audio is None and len(self.text or "") > MAX_CHARACTERS:
+            raise ValueError(f"text: a voice speaks at most {MAX_CHARACTERS:,} characters")
         if self.voice is not None and self.audio is not None:
             raise ValueError("voice speaks text; leave it out with audio")
         return self

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+MAX_CHARACTERS = 5000  # of a text that a voice speaks: about six minutes
+
 
 @dataclass(frozen=True)
 class Word:

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.speech import Phone, Word
+from service.domain.speech import MAX_CHARACTERS, Phone, Word
 
 Samples: TypeAlias = NDArray[np.float32]
 Provider = Literal["hibari", "espeak", "elevenlabs"]
-MAX_CHARACTERS = 5000  # of a text: about six minutes of speech
 
 
 @dataclass(frozen=True)

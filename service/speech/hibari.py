@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.attempt import AttemptFailed
+from service.domain.speech import MAX_CHARACTERS
 from service.speech.base import (
-    MAX_CHARACTERS,
     InformedVoice,
     Samples,
     Spoken,

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.speech.base import MAX_CHARACTERS, Spoken, Voice
+from service.domain.speech import MAX_CHARACTERS
+from service.speech.base import Spoken, Voice
 from service.speech.hibari import HibariVoice, installed_voices
 from service.speech.hibari_timing import fits
 

@@ -1,5 +1,7 @@
 """Submit a video or an avatar, or estimate a video."""
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 
 from service.api.auth import ContextDep
@@ -18,20 +20,25 @@ from service.runtime.submit import prepare
 router = APIRouter()
 
 
-@router.post(
-    "/generate-video",
-    tags=["videos"],
-    status_code=202,
-    response_model=AnyJob,
-    responses={
+def _responses(final: Any) -> dict[int | str, dict[str, Any]]:
+    """Describe the responses to a submit; `final` is the model of one within the wait."""
+    return {
         200: {
-            "model": AnyJob | InlineVideo,
+            "model": final,
             "description": "The job became final within the wait.",
             **header_docs(*OF_SUBMIT),
         },
         202: {"description": "Accepted, and durable.", **header_docs(*OF_SUBMIT)},
         **problem_docs(*SUBMIT),
-    },
+    }
+
+
+@router.post(
+    "/generate-video",
+    tags=["videos"],
+    status_code=202,
+    response_model=AnyJob,
+    responses=_responses(AnyJob | InlineVideo),
     openapi_extra=body_of(VideoParams),
 )
 async def generate_video(
@@ -50,15 +57,7 @@ async def generate_video(
     tags=["avatars"],
     status_code=202,
     response_model=AnyJob,
-    responses={
-        200: {
-            "model": AnyJob | InlineAvatar,
-            "description": "The job became final within the wait.",
-            **header_docs(*OF_SUBMIT),
-        },
-        202: {"description": "Accepted, and durable.", **header_docs(*OF_SUBMIT)},
-        **problem_docs(*SUBMIT),
-    },
+    responses=_responses(AnyJob | InlineAvatar),
     openapi_extra=body_of(AvatarParams),
 )
 async def generate_avatar(

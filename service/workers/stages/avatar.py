@@ -37,15 +37,14 @@ if TYPE_CHECKING:
 
 FindVoice = Callable[[str | None], Voice]
 
+_SPEECH_RATE = 16_000  # of the models that read lips from sound
+_MIN_PEAK = 10 ** (-50 / 20)  # -50 dB: below it nobody speaks
+_STEPS = 3
+
 
 def no_voice(_voice: str | None) -> Voice:
     """Refuse to speak: this worker was started without voices."""
     raise AttemptFailed(FailureKind.INTERNAL, "no_voices", "this worker has no voices")
-
-
-_SPEECH_RATE = 16_000  # of the models that read lips from sound
-_MIN_PEAK = 10 ** (-50 / 20)  # -50 dB: below it nobody speaks
-_STEPS = 3
 
 
 def prepare_avatar(
