@@ -2,7 +2,6 @@
 
 import math
 import re
-import wave
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,10 +35,8 @@ _STARTS = re.compile(
 )
 _PACKETS = "-map 0:V:0? -map 0:a:0? -c copy -f framecrc"
 _PADDING_SECONDS = 0.1  # encoders pad their last packet
-_SAMPLE_BYTES = 2
 _MAX_VIDEO_SECONDS = 600.0
 _VIDEO_TIMEOUT = timedelta(seconds=120)
-_BLOCK_BYTES = 1 << 16
 _MAX_FRAME_PIXELS = 24_000_000  # the limit of an image, and about that of 5.3K video
 _SUPPORTED = {
     "video": "H.264, HEVC, AV1, VP8, VP9, MPEG-4, ProRes or Motion JPEG",
@@ -68,7 +65,7 @@ def probe_media(
     """Read facts about the first video and the first audio track of `path` without decoding.
 
     MP4, QuickTime, WebM, Matroska, WAV, MP3, FLAC and Ogg are supported, by their first bytes.
-    Times are those of the packets: only `decode_audio` knows the real length of audio, and video
+    Times are those of the packets: only `decode_speech` knows the real length of audio, and video
     has at most 240 frames for each of `max_seconds`. Raises AttemptFailed (user):
     `media_too_large`, `media_format`, `media_too_long`, `media_kind` (not in `kinds`),
     `media_codec` (unsupported), `media_frame_too_large`, `media_unreadable` (truncated or broken),
@@ -87,35 +84,6 @@ def probe_media(
     _check_codec(facts)
     _check_frame(facts.width or 0, facts.height or 0)
     return facts
-
-
-def decode_audio(
-    path: Path,
-    into: Path,
-    *,
-    rate: Literal[16_000, 48_000] = 16_000,
-    max_bytes: int,
-    max_seconds: float,
-    timeout: timedelta,
-) -> float:
-    """Write the first audio track to `into` as mono 16-bit WAV of `rate` Hz; return its seconds.
-
-    Samples are counted as they are decoded: `into` never has more than `max_seconds` + 0.1 s,
-    whatever the headers claim. Truncated audio is read up to its end. Raises AttemptFailed as
-    `probe_media` does, and then leaves no file.
-    """
-    _check_file(path, max_bytes, {"audio", "video"})
-    try:
-        with _refusing(max_seconds), wave.open(str(into), "wb") as target:
-            target.setparams((1, _SAMPLE_BYTES, rate, 0, "NONE", ""))
-            for block in _samples(path, rate, max_seconds + _PADDING_SECONDS, timeout):
-                target.writeframesraw(block)
-            if not target.tell():
-                raise UnreadableMedia
-            return target.tell() / rate
-    except BaseException:
-        into.unlink(missing_ok=True)
-        raise
 
 
 def decode_video(
@@ -201,8 +169,9 @@ def decode_speech(
 ) -> NDArray[np.int16]:
     """Decode the whole first audio track: int16, shape (samples, 2), at 48 kHz.
 
-    Audio and video files are taken. Raises AttemptFailed as `probe_media` does, and `media_kind`
-    for a file without sound.
+    Samples are counted as they are decoded, whatever the headers claim; truncated audio is read up
+    to its end. Raises AttemptFailed as `probe_media` does, and `media_kind` for a file without
+    sound.
     """
     limits: Any = {"max_bytes": max_bytes, "max_seconds": max_seconds, "timeout": timeout}
     facts = probe_media(path, kinds={"audio", "video"}, **limits)
@@ -218,6 +187,8 @@ def decode_speech(
         content = stream.read(max_samples * 4 + 1)
         if len(content) > max_samples * 4:
             raise TooLong
+        if not content:
+            raise UnreadableMedia
     return np.frombuffer(content, np.int16).reshape(-1, 2)
 
 
@@ -252,16 +223,6 @@ def _pixels(request: VideoRequest, first: FrameFacts) -> str:
         f"-frames:v {request.num_frames} -f rawvideo -pix_fmt "
         f"{'rgba' if first.has_alpha else 'rgb24'}"
     )
-
-
-def _samples(path: Path, rate: int, max_seconds: float, timeout: timedelta) -> Iterator[bytes]:
-    remaining = int(max_seconds * rate) * _SAMPLE_BYTES
-    with ffmpeg_output(path, f"-map 0:a:0 -ac 1 -ar {rate} -f s16le", timeout) as samples:
-        while block := samples.read(_BLOCK_BYTES):
-            remaining -= len(block)
-            if remaining < 0:
-                raise TooLong
-            yield block
 
 
 def _facts(kind: Kind, video: Track | None, audio: Track | None) -> MediaFacts:
