@@ -8,7 +8,8 @@ from pathlib import Path
 from service.domain.artifact import job_folder
 from service.domain.attempt import AttemptFailed
 from service.domain.ids import JobId, new
-from service.workers.machine import ffmpeg_start_error, machine_fault_reason
+from service.workers.ffmpeg import ffmpeg_start_error
+from service.workers.machine import machine_fault_reason
 from service.workers.recipe import WorkerEnvironment
 
 _BYTES = 1 << 20

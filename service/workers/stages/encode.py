@@ -12,7 +12,8 @@ from typing import IO, Any
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.request import Shape
 from service.workers.adapters.base import Frame
-from service.workers.machine import ffmpeg_path, machine_failure, raise_if_machine_fault
+from service.workers.ffmpeg import ffmpeg_path, raise_if_machine_fault
+from service.workers.machine import machine_failure
 
 Kill = Callable[[], None]  # no effect on a process that has ended
 

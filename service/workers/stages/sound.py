@@ -6,7 +6,7 @@ from typing import Any
 
 from service.domain.request import Shape
 from service.workers.adapters.base import AUDIO_RATE, Audio
-from service.workers.machine import run_ffmpeg
+from service.workers.ffmpeg import run_ffmpeg
 from service.workers.stages.encode import timescales
 
 _BITS_PER_SECOND = "192k"

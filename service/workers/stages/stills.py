@@ -9,7 +9,7 @@ from PIL import Image
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.request import Shape
 from service.workers.adapters.base import Frame
-from service.workers.machine import ffmpeg_path, raise_if_machine_fault
+from service.workers.ffmpeg import ffmpeg_path, raise_if_machine_fault
 
 _THUMBNAIL_SIDE = 512
 _SECONDS = 120  # decoding one frame takes far less

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from service.workers.adapters.base import Frame, Frames
-from service.workers.machine import run_ffmpeg
+from service.workers.ffmpeg import run_ffmpeg
 from service.workers.stages.encode import timescales
 
 

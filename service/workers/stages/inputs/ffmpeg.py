@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event, Timer
 from typing import IO
 
-from service.workers.machine import ffmpeg_path, raise_if_machine_fault
+from service.workers.ffmpeg import ffmpeg_path, raise_if_machine_fault
 
 # Address space, not resident memory: the largest allowed frames need half of it.
 _MAX_MEMORY_BYTES = 3 << 29
