@@ -76,12 +76,13 @@ s3: .venv/.ok ## Install what clips in a bucket need
 avatar: .venv/.ok ## Install what the puppet and its voice need
 	@$(INSTALL) -e '.[avatar]'
 
-bench: .venv/.test ## Measure: start, API, queue, encoder, a clip's overhead
+bench: .venv/.test ## Measure: start, API, queue, encoder, overhead, lists
 	$(RUN)/python -m benchmarks.start
 	$(RUN)/python -m benchmarks.api
 	$(RUN)/python -m benchmarks.queue
 	$(RUN)/python -m benchmarks.encode
 	$(RUN)/python -m benchmarks.overhead
+	$(RUN)/python -m benchmarks.lists
 
 # The tests bring torch's build for a CPU; it is replaced where it finds no GPU.
 gpu: .venv/.torch ## On a CUDA GPU: its tests, and how fast the models are, part by part

@@ -32,6 +32,13 @@ def made_at(id_: str) -> datetime:
     return datetime.fromtimestamp(int.from_bytes(_bytes(id_)[:6]) / 1000, tz=UTC)
 
 
+def first_at(prefix: str, moment: datetime) -> str:
+    """Return the lowest id that can be created at `moment`, which counts to the millisecond."""
+    milliseconds = max(0, int(moment.timestamp() * 1000))
+    text = base64.b32hexencode((milliseconds << 80).to_bytes(16)).decode()
+    return f"{prefix}_{text.rstrip('=').lower()}"
+
+
 class Stamps:
     """Generates the 60 time bits of a UUIDv7: milliseconds, and 12 bits of fraction.
 

@@ -150,7 +150,7 @@ def left_ms(expected_ms: int, attempt_progress: float) -> float:
 
 
 class JobFilter(BaseModel):
-    """Selects jobs: by any value of each field that is not empty, and by all of `metadata`."""
+    """Selects jobs: by any value of each tuple that is not empty, and by all of the rest."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -159,3 +159,14 @@ class JobFilter(BaseModel):
     kinds: tuple[str, ...] = ()
     ids: tuple[JobId, ...] = ()
     metadata: dict[str, str] = {}
+    error_code: str | None = None
+    created_after: AwareDatetime | None = None  # or at it; in ids, to the millisecond
+    created_before: AwareDatetime | None = None
+    ended_after: AwareDatetime | None = None  # or at it
+    ended_before: AwareDatetime | None = None
+    words: tuple[str, ...] = ()  # in the prompt or the spoken text: all of them
+
+    @property
+    def is_by_end(self) -> bool:
+        """Tell whether the jobs are listed in the order in which they ended."""
+        return self.ended_after is not None or self.ended_before is not None

@@ -8,8 +8,7 @@ import sqlalchemy as sa
 
 from service.domain import topics
 from service.domain.ids import JobId, KeyId
-from service.domain.job import Job, JobFilter, JobState, left_ms
-from service.domain.key import Scope
+from service.domain.job import Job, JobState, left_ms
 from service.domain.queue_order import Waiting
 from service.store import deliveries, events, labels
 from service.store.job_rows import job_table, to_job, to_row
@@ -68,40 +67,6 @@ def get_all(tx: Transaction, ids: Sequence[JobId]) -> dict[JobId, Job]:
     """Return the jobs with these ids, leaving out ids that are no jobs."""
     rows = tx.execute(_BY_IDS, {"ids": list(ids)}).mappings()
     return {job.id: job for job in map(to_job, rows)}
-
-
-def page(
-    tx: Transaction,
-    scope: Scope,
-    *,
-    size: int,
-    after: JobId | None = None,
-    newest_first: bool = True,
-    filters: JobFilter,
-) -> list[Job]:
-    """List the jobs of `scope` in order of creation, starting after `after`."""
-    table, job_id, conditions = labels.source(scope, list(filters.metadata.items()))
-    if after is not None:
-        conditions.append(job_id < after if newest_first else job_id > after)
-    values = {
-        job_id: filters.ids,
-        job_table.c.model: filters.models,
-        job_table.c.kind: filters.kinds,
-    }
-    conditions += [column.in_(among) for column, among in values.items() if among]
-    statement = sa.select(job_table).select_from(table).where(*conditions)
-    order = sa.desc if newest_first else sa.asc
-    # One query per state, each in the order of its index: a query for several states would read all
-    # their rows and sort them. The labels index is in order whatever the states.
-    by_state = [[state] for state in filters.states]
-    groups = [list(filters.states)] if filters.metadata and filters.states else by_state
-    pages = [
-        statement.where(job_table.c.state.in_(states)).order_by(order(job_id)).limit(size)
-        for states in groups
-    ] or [statement.order_by(order(job_id)).limit(size)]
-    union = sa.union_all(*(sa.select(query.subquery()) for query in pages))
-    rows = tx.execute(union.order_by(order("id")).limit(size)).mappings()
-    return [to_job(row) for row in rows]
 
 
 def count_running(tx: Transaction) -> int:

@@ -8,11 +8,12 @@ import sqlalchemy as sa
 from service.domain.job import Job
 from service.domain.key import Scope
 from service.store.job_rows import job_table
-from service.store.tables import LabelRow
+from service.store.tables import OF_ALL, LabelRow
 from service.store.transaction import Transaction
 
 label_table: sa.Table = LabelRow.__table__  # type: ignore[attr-defined]
 _INSERT = sa.insert(label_table)
+_OF_ALL = sa.text(OF_ALL)
 
 
 def insert(tx: Transaction, new: Sequence[Job]) -> None:
@@ -27,12 +28,15 @@ def delete(tx: Transaction, job: Job) -> None:
         tx.execute(sa.delete(label_table).where(*same))
 
 
+Condition = sa.ColumnElement[bool] | sa.TextClause
+
+
 class Source(NamedTuple):
     """The FROM clause of a list of jobs, the column that orders it, and its conditions."""
 
     table: sa.FromClause
     job_id: sa.ColumnElement[str]
-    conditions: list[sa.ColumnElement[bool]]
+    conditions: list[Condition]
 
 
 def source(scope: Scope, labels: Sequence[tuple[str, str]]) -> Source:
@@ -53,13 +57,13 @@ def source(scope: Scope, labels: Sequence[tuple[str, str]]) -> Source:
     return Source(join, job_id, [*_is_label(label_table, scope, first), *conditions])
 
 
-def _in_scope(table: sa.FromClause, scope: Scope) -> list[sa.ColumnElement[bool]]:
-    return [] if scope.key_id is None else [table.c.key_id == scope.key_id]
+def _in_scope(table: sa.FromClause, scope: Scope) -> list[Condition]:
+    if scope.key_id is not None:
+        return [table.c.key_id == scope.key_id]
+    return [_OF_ALL] if table is job_table else []
 
 
-def _is_label(
-    table: sa.FromClause, scope: Scope, label: tuple[str, str]
-) -> list[sa.ColumnElement[bool]]:
+def _is_label(table: sa.FromClause, scope: Scope, label: tuple[str, str]) -> list[Condition]:
     name, text = label
     return [*_in_scope(table, scope), table.c.name == name, table.c.text == text]
 

@@ -34,6 +34,8 @@ QUEUED = "state = 'queued'"
 ACTIVE_STATES = _in(ACTIVE)
 PENDING = "state = 'pending'"
 INPUTS_KEPT = "input_bytes > 0"
+# True of every job: lists of all keys' jobs have indexes that no other query takes for better ones.
+OF_ALL = "key_id <> ''"
 
 
 def _partial(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
@@ -170,9 +172,18 @@ class JobRow(SQLModel, table=True):
         _partial("ix_jobs_purge", "purge_at", where="purge_at IS NOT NULL"),
         _partial("ix_jobs_retry_of", "retry_of", where="retry_of IS NOT NULL"),
         _partial("ix_jobs_inputs", "key_id", "input_bytes", where=INPUTS_KEPT),
+        # Of lists: of one key, and of all.
         sa.Index("ix_jobs_owner", "key_id", "id"),
         sa.Index("ix_jobs_state", "key_id", "state", "id"),
+        _partial("ix_jobs_state_of_all", "state", "id", where=OF_ALL),
         sa.Index("ix_jobs_model", "key_id", "model", "id"),
+        _partial("ix_jobs_model_of_all", "model", "id", where=OF_ALL),
+        sa.Index("ix_jobs_kind", "key_id", "kind", "id"),
+        _partial("ix_jobs_kind_of_all", "kind", "id", where=OF_ALL),
+        _partial("ix_jobs_error", "key_id", "error_code", "id", where="error_code IS NOT NULL"),
+        _partial("ix_jobs_error_of_all", "error_code", "id", where="error_code IS NOT NULL"),
+        _partial("ix_jobs_end", "key_id", "finished_at", "id", where="finished_at IS NOT NULL"),
+        _partial("ix_jobs_end_of_all", "finished_at", "id", where="finished_at IS NOT NULL"),
     )
 
 
@@ -189,7 +200,10 @@ class LabelRow(SQLModel, table=True):
     text: str = Field(max_length=500, primary_key=True)
     job_id: str = Field(sa_type=Id, primary_key=True)
 
-    __table_args__ = ({"sqlite_with_rowid": False},)
+    __table_args__ = (
+        sa.Index("ix_labels_of_all", "name", "text", "job_id"),
+        {"sqlite_with_rowid": False},
+    )
 
 
 class AttemptRow(SQLModel, table=True):

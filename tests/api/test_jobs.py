@@ -1,5 +1,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from urllib.parse import quote
 
 import pytest
 
@@ -164,6 +166,27 @@ def test_the_list_is_filtered(world: World) -> None:
     assert found("metadata[scene]=a%20b") == [kept["id"]]
     assert found("metadata[scene]=a") == []
     assert found("model=ltx-2b") == []
+    assert found("prompt=RED+a") == [gone["id"], kept["id"]]
+    assert found("prompt=blue") == []
+    now = quote(datetime.now(UTC).isoformat())
+    assert found(f"created_before={now}&kind=video") == [gone["id"], kept["id"]]
+    assert found("created_after=2100-01-01T00:00:00Z") == []
+    assert found("ended_after=2020-01-01T00:00:00Z") == [gone["id"]]
+    assert found(f"ended_before={now}&status=canceled") == [gone["id"]]
+    assert found("error=timeout") == []
+
+
+def test_failed_jobs_are_found_by_the_code_of_their_error(world: World) -> None:
+    job_id = world.submit()["id"]
+    ticket, begun = world.begin()
+    failure = {"kind": "user", "code": "media_format", "message": "is no image"}
+    world.report(ticket, "fail", fence=begun["fence"], failure=failure)
+    world.submit()
+
+    page = world.client.get("/v1/jobs?error=media_format").json()
+
+    assert [job["id"] for job in page["data"]] == [job_id]
+    assert not page["has_more"]
 
 
 @pytest.mark.parametrize(
@@ -176,6 +199,9 @@ def test_the_list_is_filtered(world: World) -> None:
         ("after=nonsense", "?after"),
         ("order=up", "?order"),
         ("colour=red", "?"),
+        ("created_after=yesterday", "?created_after"),
+        ("ended_before=2026-01-01T00:00:00", "?ended_before"),
+        ("prompt=" + "x" * 201, "?prompt"),
         ("metadata[a]=1&metadata[a]=2", "?"),
         ("metadata[%00]=1", "?"),
         ("&".join(f"metadata[{n}]=1" for n in range(17)), "?"),

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from service.app import build
 from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import Unavailable
 from service.domain.ids import JobId, KeyId
-from service.domain.job import JobFilter, JobState
+from service.domain.job import Job, JobFilter, JobState
 from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.models.tuning import Profile
@@ -27,7 +28,7 @@ from service.lifecycle.cancel import request_cancel
 from service.lifecycle.settle import settle
 from service.lifecycle.submit import find_earlier
 from service.settings import Settings
-from service.store import attempts, deliveries, events, jobs, keys, ledger, moves
+from service.store import attempts, deliveries, events, job_lists, jobs, keys, ledger, moves
 from service.store.database import Database
 from service.store.engine import make_engine
 from service.store.ledger import Total
@@ -112,7 +113,7 @@ def test_a_database_that_is_up_to_date_is_told_so_without_alembic(url: str) -> N
 
 
 def test_every_revision_but_the_newest_has_rows_to_be_upgraded() -> None:
-    assert sorted(RELEASED)[:-1] == ["0001", "0002", "0003", "0004", "0005", "0006"]
+    assert sorted(RELEASED)[:-1] == [f"000{n}" for n in range(1, 8)]
 
 
 def test_a_database_of_the_first_release_goes_on_with_all_its_rows(url: str) -> None:
@@ -125,7 +126,7 @@ def test_a_database_of_the_first_release_goes_on_with_all_its_rows(url: str) -> 
     db = Database(url, lambda topics: None)
     try:
         key_id = KeyId(written.key_id)
-        found = db.read(lambda tx: jobs.page(tx, Scope(key_id), size=100, filters=JobFilter()))
+        found = jobs_of(db, key_id)
         assert {job.id: job.state for job in found} == written.states
         assert db.read(keys.count_queued) == 1
         attempts = "SELECT count(*) FROM attempts"
@@ -166,7 +167,7 @@ def test_a_database_of_the_second_release_knows_what_its_jobs_took(url: str) -> 
             Total("2026-11-24", jobs=1, gpu_ms=0, microusd=0),
         ]
         # And at their end the open ones give back what they have reserved.
-        for job in db.read(lambda tx: jobs.page(tx, Scope(key_id), size=9, filters=JobFilter())):
+        for job in jobs_of(db, key_id):
             if not job.state.final:
                 make.do(db, lambda tx, job=job: moves.cancel(tx, job, charge=Charge(make.START)))
         assert db.read(lambda tx: keys.balance(tx, key_id, month)).reserved == 0
@@ -183,7 +184,7 @@ def test_a_database_of_the_third_release_goes_on_with_the_one_model_of_each_job(
     command.check(alembic_config(url))
     db = Database(url, lambda topics: None)
     try:
-        found = db.read(lambda tx: jobs.page(tx, Scope(key_id), size=9, filters=JobFilter()))
+        found = jobs_of(db, key_id)
         assert {(job.profile, job.fallbacks, job.fell_back) for job in found} == {
             (Profile.FULL, (), ())
         }
@@ -205,7 +206,7 @@ def test_a_job_of_the_fourth_release_that_runs_is_as_far_as_was_shown(url: str) 
     command.check(alembic_config(url))
     db = Database(url, lambda topics: None)
     try:
-        found = db.read(lambda tx: jobs.page(tx, Scope(key_id), size=9, filters=JobFilter()))
+        found = jobs_of(db, key_id)
         shown = {job.state: (job.progress, job.attempt_progress) for job in found}
         assert shown[JobState.RUNNING] == (0.5, 0.5)
         assert shown[JobState.QUEUED] == (0.0, 0.0)
@@ -225,7 +226,7 @@ def test_an_attempt_of_the_fifth_release_that_runs_keeps_the_folder_of_its_bytes
     command.check(alembic_config(url))
     db = Database(url, lambda topics: None)
     try:
-        found = db.read(lambda tx: jobs.page(tx, Scope(key_id), size=9, filters=JobFilter()))
+        found = jobs_of(db, key_id)
         running = next(job for job in found if job.state is JobState.RUNNING)
         assert running.artifact_prefix == f"jobs/{running.id}/{running.fence}"
     finally:
@@ -241,7 +242,7 @@ def test_a_database_of_the_fifth_release_takes_in_faults_of_machines(url: str) -
     command.check(alembic_config(url))
     db = Database(url, lambda topics: None)
     try:
-        found = db.read(lambda tx: jobs.page(tx, Scope(key_id), size=9, filters=JobFilter()))
+        found = jobs_of(db, key_id)
         running = next(job for job in found if job.state is JobState.RUNNING)
         fault = Failure(kind=FailureKind.MACHINE, code="machine_fault", message="disk full")
         settled = make.do(db, lambda tx: settle(tx, running, fault, make.TERMS, make.START))
@@ -268,12 +269,36 @@ def test_jobs_of_the_fifth_release_are_found_by_their_labels(url: str) -> None:
     db = Database(url, lambda topics: None)
     try:
         wanted = JobFilter(metadata={"scene": "12", "take": 'ä " b'})
-        found = db.read(lambda tx: jobs.page(tx, Scope(key_id), size=9, filters=wanted))
+        found = jobs_of(db, key_id, wanted)
         assert [job.state for job in found] == [JobState.QUEUED]
         other = JobFilter(metadata={"scene": "13"})
-        assert db.read(lambda tx: jobs.page(tx, Scope(key_id), size=9, filters=other)) == []
+        assert jobs_of(db, key_id, other) == []
     finally:
         db.close()
+
+
+def test_jobs_of_the_seventh_release_are_found_by_their_ends_and_errors(url: str) -> None:
+    command.upgrade(alembic_config(url), "0005")
+    key_id = KeyId(rows_0005.write_rows(url).key_id)
+    command.upgrade(alembic_config(url), "0007")
+
+    migrate(url)
+
+    db = Database(url, lambda topics: None)
+    try:
+        ended = jobs_of(db, key_id, JobFilter(ended_after=make.START - timedelta(days=999)))
+        assert {job.id for job in ended} == {
+            job.id for job in jobs_of(db, key_id) if job.state.final
+        }
+        failed = next(job for job in ended if job.error is not None)
+        assert failed in jobs_of(db, key_id, JobFilter(error_code=failed.error.code))
+    finally:
+        db.close()
+
+
+def jobs_of(db: Database, key_id: KeyId, wanted: JobFilter | None = None) -> list[Job]:
+    read = partial(job_lists.page, size=100, filters=wanted or JobFilter())
+    return db.read(lambda tx: read(tx, Scope(key_id))).jobs
 
 
 ROWS = {
@@ -378,7 +403,7 @@ def test_a_database_of_a_newer_release_is_refused(url: str) -> None:
 def test_a_database_of_an_older_release_is_refused_with_the_way_out(url: str) -> None:
     command.upgrade(alembic_config(url), "0001")
 
-    with pytest.raises(Unavailable, match="needs 0007; run `rushes migrate`"):
+    with pytest.raises(Unavailable, match="needs 0008; run `rushes migrate`"):
         check_schema(url)
 
 

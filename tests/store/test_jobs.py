@@ -1,15 +1,12 @@
 from datetime import timedelta
-from functools import partial
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from service.domain.attempt import Failure, FailureKind, Progress, Stage
 from service.domain.errors import Lost
-from service.domain.ids import JobId, KeyId
-from service.domain.job import Job, JobFilter, JobState
-from service.domain.key import Scope
+from service.domain.ids import KeyId
+from service.domain.job import Job, JobState
 from service.domain.limits import Limits
 from service.domain.price import Charge
 from service.lifecycle.settle import give_back
@@ -17,7 +14,6 @@ from service.store import jobs, keys, moves
 from service.store.database import Database
 from service.store.engine import make_engine
 from service.store.job_rows import job_table
-from service.store.transaction import Transaction
 from tests import make
 from tests.make import submit
 
@@ -160,105 +156,6 @@ def test_the_database_itself_refuses_a_second_open_attempt(db: Database, key_id:
 
     with pytest.raises(sa.exc.IntegrityError):
         make.do(db, lambda tx: tx.execute(sa.text(twin)))
-
-
-def test_a_pages_conditions_hold_together(db: Database, key_id: KeyId) -> None:
-    made = [submitted(db, key_id, metadata={"n": str(n % 2)}) for n in range(6)]
-    wanted = JobFilter(metadata={"n": "1"}, states=(JobState.QUEUED,), models=("slate",))
-
-    def page(**more: object) -> list[str]:
-        return [
-            job.id
-            for job in db.read(
-                lambda tx: jobs.page(tx, Scope(key_id), size=2, filters=wanted, **more)  # type: ignore[arg-type]
-            )
-        ]
-
-    assert page() == [made[5].id, made[3].id]
-    assert page(after=made[3].id) == [made[1].id]
-    assert page(newest_first=False) == [made[1].id, made[3].id]
-
-
-def test_a_page_of_several_states_is_one_order(db: Database, key_id: KeyId) -> None:
-    made = [submitted(db, key_id) for _ in range(6)]
-    for job in made[::2]:
-        make.do(db, lambda tx, job=job: moves.cancel(tx, job, charge=Charge(make.START)))
-    wanted = JobFilter(states=(JobState.QUEUED, JobState.CANCELED, JobState.FAILED))
-
-    def page(**more: object) -> list[str]:
-        read = partial(jobs.page, scope=Scope(key_id), size=3, filters=wanted, **more)  # type: ignore[arg-type]
-        return [job.id for job in db.read(read)]
-
-    assert page() == [job.id for job in made[:2:-1]]
-    assert page(after=made[3].id) == [job.id for job in made[2::-1]]
-    assert page(newest_first=False, after=made[1].id) == [job.id for job in made[2:5]]
-
-
-def test_a_label_is_found_until_its_job_is_deleted(db: Database, key_id: KeyId) -> None:
-    both = submitted(db, key_id, metadata={"a": "1", "b": "2"})
-    one = submitted(db, key_id, metadata={"a": "1"})
-
-    def page(**labels: str) -> list[str]:
-        wanted = JobFilter(metadata=labels)
-        return [
-            job.id
-            for job in db.read(lambda tx: jobs.page(tx, Scope(key_id), size=9, filters=wanted))
-        ]
-
-    assert page(a="1") == [one.id, both.id]
-    assert page(a="1", b="2") == [both.id]
-    assert page(a="2") == []
-    make.do(db, lambda tx: jobs.delete(tx, both))
-    assert page(a="1") == [one.id]
-    rows = sa.text("SELECT count(*) FROM labels")
-    assert db.read(lambda tx: tx.execute(rows).scalar_one()) == 1
-
-
-_LABELS = "labels USING PRIMARY KEY"
-
-
-@pytest.mark.parametrize(
-    ("wanted", "index"),
-    [
-        (JobFilter(), "ix_jobs_owner"),
-        (JobFilter(states=(JobState.FAILED,)), "ix_jobs_state"),
-        (JobFilter(states=(JobState.QUEUED, JobState.FAILED)), "ix_jobs_state"),
-        (JobFilter(models=("slate",)), "ix_jobs_model"),
-        (JobFilter(metadata={"a": "1"}), _LABELS),
-        (JobFilter(metadata={"a": "1", "b": "2"}, states=(JobState.FAILED,)), _LABELS),
-        (JobFilter(metadata={"a": "1"}, states=(JobState.FAILED, JobState.QUEUED)), _LABELS),
-        (JobFilter(metadata={"a": "1"}, models=("slate",)), _LABELS),
-        (JobFilter(metadata={"a": "1"}, models=("slate", "other")), _LABELS),
-        (JobFilter(metadata={"a": "1"}, models=("slate",), states=(JobState.FAILED,)), _LABELS),
-    ],
-    ids=str,
-)
-def test_every_filter_reads_an_index_in_order(
-    db: Database, key_id: KeyId, wanted: JobFilter, index: str
-) -> None:
-    """A list that reads and sorts all jobs of a key takes half a second for 500,000 of them."""
-    if not db.local:
-        pytest.skip("there the planner goes by what it has counted in a table of some size")
-    plans: list[list[str]] = []
-
-    def explain(_c: object, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
-        rows = cursor.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
-        plans.append([row[3] for row in rows])
-
-    def pages(tx: Transaction) -> None:
-        sa.event.listen(tx.connection, "before_cursor_execute", explain)
-        for after in (None, JobId("job_z")):
-            jobs.page(tx, Scope(key_id), size=3, after=after, filters=wanted)
-        sa.event.remove(tx.connection, "before_cursor_execute", explain)
-
-    db.read(pages)
-
-    assert len(plans) == 2
-    for plan in plans:
-        reads = [line for line in plan if line.startswith(("SEARCH", "SCAN"))]
-        assert index in reads[0], plan
-        assert "key_id=?" in reads[0], plan
-        assert not any(line.startswith("SCAN jobs") for line in plan), plan
 
 
 def test_the_count_of_queued_jobs_follows_every_move(db: Database, key_id: KeyId) -> None:

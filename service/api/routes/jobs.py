@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from starlette.concurrency import run_in_threadpool
 
 from service.api.auth import ContextDep
@@ -25,7 +25,7 @@ from service.domain.text import METADATA_LABEL, Label
 from service.lifecycle.cancel import cancel
 from service.lifecycle.remove import check_final, remove
 from service.log import Log
-from service.store import jobs
+from service.store import job_lists
 
 log = Log(__name__)
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -70,6 +70,20 @@ class ListQuery(BaseModel):
         max_length=100,
         description="Up to 100 job ids, comma-separated or repeated.",
     )
+    error: Label | None = Field(default=None, description="The code of the job's error.")
+    created_after: AwareDatetime | None = Field(default=None, description="At or after.")
+    created_before: AwareDatetime | None = None
+    ended_after: AwareDatetime | None = Field(
+        default=None, description="At or after. With a bound on the end, jobs are in its order."
+    )
+    ended_before: AwareDatetime | None = None
+    prompt: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Words that the prompt or the spoken text contains, in any order. A page "
+        f"searches {job_lists.MAX_SEARCHED:,} jobs at most: it may be short, or empty, while "
+        "`has_more` is true.",
+    )
 
     @model_validator(mode="after")
     def _only_metadata_besides(self) -> Self:
@@ -92,6 +106,12 @@ class ListQuery(BaseModel):
             kinds=(self.kind,) if self.kind else (),
             ids=tuple(_parse_job_id(word) for word in _split(self.ids)),
             metadata={name[len("metadata[") : -1]: text for name, text in extra.items()},
+            error_code=self.error,
+            created_after=self.created_after,
+            created_before=self.created_before,
+            ended_after=self.ended_after,
+            ended_before=self.ended_before,
+            words=tuple((self.prompt or "").split()),
         )
 
 
@@ -105,23 +125,23 @@ async def list_jobs(query: Annotated[ListQuery, Query()], context: ContextDep) -
     job_filter = query.to_filter()
     after = None if query.after is None else _parse_job_id(query.after, "?after")
     async with context.runtime.list_slots.hold(context.key.id):
-        rows = await run_in_threadpool(
+        found = await run_in_threadpool(
             context.runtime.db.read,
-            lambda tx: jobs.page(
+            lambda tx: job_lists.page(
                 tx,
                 context.scope,
-                size=query.limit + 1,
+                size=query.limit,
                 after=after,
                 newest_first=query.order == "desc",
                 filters=job_filter,
             ),
         )
-        page = [await job_out(context, job) for job in rows[: query.limit]]
+        page = [await job_out(context, job) for job in found.jobs]
     return JobList(
         data=page,
         first_id=page[0].id if page else None,
-        last_id=page[-1].id if page else None,
-        has_more=len(rows) > query.limit,
+        last_id=found.next_after or (page[-1].id if page else None),
+        has_more=found.next_after is not None,
     )
 
 
