@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from service.deployment import deployed_models, deployed_weights
 from service.domain.key import new_secret
 from service.domain.models.catalog import CARDS
+from service.environment import setting_texts
 from service.settings import Settings
 from service.wiring import secrets as wiring_secrets
 
@@ -147,9 +148,8 @@ def report_unchanged(name: str, values: dict[str, str], environment: str | None)
 
 def bucket_secret(settings: Settings) -> dict[str, str]:
     """Return the values of the bucket's Secret; "" where no setting names one."""
-    names = [name for name in Settings.model_fields if name.startswith("s3_")]
-    values = {f"RUSHES_{name.upper()}": getattr(settings, name) for name in names}
-    return {name: revealed(value) or str(value or "") for name, value in values.items()}
+    texts = setting_texts(settings).items()
+    return {f"RUSHES_{name.upper()}": text for name, text in texts if name.startswith("s3_")}
 
 
 def revealed(value: Any) -> str:

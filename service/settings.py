@@ -69,6 +69,11 @@ class Settings(BaseSettings):
         None, description="Default: where boto3 looks for it, such as AWS_ACCESS_KEY_ID."
     )
     s3_secret_access_key: SecretStr | None = Field(None, description="Default: as for the key id.")
+    s3_links: bool = Field(
+        True,
+        description="Redirect downloads to signed URLs of the bucket; False: the service sends "
+        "the bytes itself, for a bucket that clients cannot reach.",
+    )
     public_url: Address = Field(
         "", description="Address of the service for clients. Default: the one a request came to."
     )

@@ -18,13 +18,17 @@ _MAX_KEYS = 1000  # per request
 
 class S3:
     """An ArtifactStore in a bucket. `prefix` precedes every key; it ends with a slash or is empty.
+    Without `has_links`, clients cannot reach the bucket, and `link` returns None.
     All methods but `link` raise Unavailable when the bucket does not answer."""
 
-    def __init__(self, client: Any, bucket: str, prefix: str, spool: Spool) -> None:
+    def __init__(
+        self, client: Any, bucket: str, prefix: str, spool: Spool, *, has_links: bool = True
+    ) -> None:
         self._client = client
         self._bucket = bucket
         self._prefix = prefix
         self._spool = spool
+        self._has_links = has_links
 
     def put(self, key: str, source: Path, media_type: str) -> Artifact:
         """Upload `source`; durable on return, when the bucket has acknowledged every part."""
@@ -65,6 +69,8 @@ class S3:
         self, key: str, *, filename: str, lifetime: timedelta, method: ReadMethod = "GET"
     ) -> str | None:
         """Sign a URL locally; it is valid for GET or for HEAD, not for both."""
+        if not self._has_links:
+            return None
         url: str = self._client.generate_presigned_url(
             "get_object" if method == "GET" else "head_object",
             Params={

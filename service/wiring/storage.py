@@ -50,7 +50,8 @@ def artifacts(settings: Settings) -> ArtifactStore:
         if settings.dispatch == "modal":
             return RemoteVolume(_modal_volume(settings), spool)
         return Files(settings.data_dir / "artifacts")
-    return S3(_s3_client(settings), settings.s3_bucket, settings.s3_prefix, spool)
+    client = _s3_client(settings)
+    return S3(client, settings.s3_bucket, settings.s3_prefix, spool, has_links=settings.s3_links)
 
 
 def mounted_artifacts(settings: Settings, mount: Path) -> ArtifactStore:

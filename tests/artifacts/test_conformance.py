@@ -209,6 +209,14 @@ def test_a_link_into_the_bucket_works_without_us_by_ranges_and_for_a_while(
     assert "X-Amz-Expires=3600" in link
 
 
+def test_a_bucket_that_clients_cannot_reach_has_no_links(bucket: S3Server, tmp_path: Path) -> None:
+    store = S3(bucket.client(), bucket.bucket, "", Spool(tmp_path / "spool"), has_links=False)
+
+    for method in ("GET", "HEAD"):
+        lifetime = timedelta(hours=1)
+        assert store.link("jobs/a/1/v", filename="v", lifetime=lifetime, method=method) is None
+
+
 class Away:
     """A Volume's interface where Modal does not answer, in one of its many ways."""
 
