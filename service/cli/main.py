@@ -94,10 +94,15 @@ def api(socket_fd: int | None = None, pulse_fd: int | None = None) -> None:
 @app.command()
 def worker(
     url: Annotated[str | None, typer.Option(help="The API's address.")] = None,
-    name: Annotated[str, typer.Option(help="Name of this worker.")] = "worker",
+    name: Annotated[
+        str | None, typer.Option(help="Name of this worker. Default: this machine's.")
+    ] = None,
     child: Child = False,
 ) -> None:
-    """Run another worker; it needs the service's RUSHES_WORKER_TOKEN and data directory."""
+    """Run another worker; it needs the service's RUSHES_WORKER_TOKEN, and its data directory or
+    bucket."""
+    import socket
+
     from service.cli.config import read_address, read_settings
     from service.cli.processes.parent_watch import end_with_parent
     from service.cli.processes.work import work
@@ -111,7 +116,7 @@ def worker(
         arm(settings.failpoint)
     if child:
         end_with_parent()
-    work(settings, read_address(url), name)
+    work(settings, read_address(url), name or socket.gethostname())
 
 
 @app.command()
