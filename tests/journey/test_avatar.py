@@ -1,24 +1,33 @@
 """A text and a photo become a talking presenter, through the whole service."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
+import numpy as np
 import pytest
 
+from service.domain.models.catalog import PUPPET
 from service.workers.stages.mp4_index import read_index
+from tests import make
 from tests.journey.service import KEY, Running, running
+from tests.workers.avatars import FACES
+from tests.workers.test_encode import decode
 
 pytestmark = pytest.mark.slow
 
-FACE = Path(__file__).parents[1] / "workers" / "puppet" / "data" / "presenter.png"
+FACE = FACES["anna"]
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(tmp_path_factory.mktemp("avatars"), models=["slate", "puppet"]) as found:
+    settings: dict[str, Any] = {"models": ["slate", "puppet"], "running_lease_seconds": 2}
+    with running(tmp_path_factory.mktemp("avatars"), **settings) as found:
         yield found
 
 
@@ -75,3 +84,51 @@ def test_a_photo_without_a_face_fails_by_its_code(service: Running, tmp_path: Pa
 
     assert done.returncode != 0
     assert "face" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
+def test_a_killed_worker_costs_no_frame(service: Running, tmp_path: Path) -> None:
+    text = "One, two, three, four, five, six, seven, eight, nine, and ten. " * 6
+    killed = submit(service, text)
+    kept = until_kept(service, killed)
+    (worker,) = service.children("worker")
+    os.kill(worker, signal.SIGKILL)
+
+    rest = service.wait(killed)
+    whole = service.wait(submit(service, text))
+
+    assert (rest["status"], rest["attempts"]) == ("succeeded", 2), service.log()
+    assert PUPPET.clip_frames is not None
+    assert rest["result"]["num_frames"] > 2 * PUPPET.clip_frames
+    lines = service.log().splitlines()
+    assert len([one for one in lines if "segment loaded" in one and killed in one]) >= kept
+    assert np.array_equal(frames(rest, tmp_path), frames(whole, tmp_path))
+
+
+def submit(service: Running, text: str) -> str:
+    body = {"text": text, "width": "256", "height": "256", "seed": "3"}
+    with FACE.open("rb") as photo:
+        answer = service.client.post(
+            "/generate-avatar",
+            data=body,
+            files={"reference_image": ("face.jpg", photo, "image/jpeg")},
+        )
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+def until_kept(service: Running, job_id: str) -> int:
+    """How many segments are stored once there is one."""
+    folder = service.folder / "data" / "artifacts" / "jobs" / job_id
+
+    def count() -> int:
+        return len(list(folder.glob("*/segments/*.json")))
+
+    service.until(job_id, lambda _: count() > 0)
+    return count()
+
+
+def frames(job: dict[str, Any], folder: Path) -> Any:
+    path = folder / f"{job['id']}.mp4"
+    path.write_bytes(httpx.get(job["result"]["video_url"]).content)
+    return decode(path, make.request(width=256, height=256))

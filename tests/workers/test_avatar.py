@@ -1,6 +1,5 @@
 """A photo and a voice, from the ticket to the stored video."""
 
-import wave
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +8,18 @@ import pytest
 from PIL import Image
 
 from service.artifacts.files import Files
-from service.domain.artifact import input_key
-from service.domain.attempt import AttemptFailed, Outcome, Ticket
-from service.domain.avatar import AvatarRequest, CaptionSettings
-from service.domain.ids import JobId
+from service.domain.attempt import AttemptFailed, Outcome
+from service.domain.avatar import CaptionSettings
 from service.domain.media import MediaRef
 from service.domain.models.catalog import PUPPET
 from service.domain.request import VideoShape
-from service.speech.catalog import machine_catalog
 from service.workers.adapters.puppet import Puppet
 from service.workers.recipe import WorkerEnvironment, make_video
-from service.workers.stages.inputs.media import decode_speech
 from service.workers.stages.mp4_index import read_index
 from service.workers.stages.stills import frame_at
+from tests.workers.avatars import JOB, environment, keep, make, ticket, video_of, write_wav
 
 pytestmark = pytest.mark.slow
-
-FACE = Path(__file__).parent / "puppet" / "data" / "presenter.png"
-JOB = JobId("job_06h0d9vq1dp9l4uu8vk1jbtr78")
 
 
 @pytest.fixture
@@ -34,68 +27,12 @@ def artifacts(tmp_path: Path) -> Files:
     return Files(tmp_path / "artifacts")
 
 
-def environment(artifacts: Files) -> WorkerEnvironment:
-    scratch = artifacts._root.parent / "scratch"
-    scratch.mkdir(exist_ok=True)
-    return WorkerEnvironment(artifacts, scratch, find_voice=machine_catalog().find)
-
-
-def keep(artifacts: Files, role: str, file: Path) -> None:
-    """Keep a copy as an input: what is put is moved."""
-    copy = artifacts._root.parent / f"{role}.part"
-    copy.write_bytes(file.read_bytes())
-    artifacts.put(input_key(JOB, role), copy, "application/octet-stream")
-
-
-def ticket(artifacts: Files, **changes: Any) -> Ticket:
-    keep(artifacts, "reference_image", FACE)
-    request = AvatarRequest(
-        model="puppet",
-        prompt="",
-        width=256,
-        height=256,
-        num_frames=None,
-        fps=25,
-        seed=3,
-        reference_image=MediaRef(source="upload", media_type="image/png"),
-    ).model_copy(update=changes)
-    return Ticket(
-        job_id=JOB,
-        attempt=1,
-        fence=2,
-        token="t" * 40,
-        request=request,
-        card=PUPPET,
-        api_url="http://rushes.test",
-    )
-
-
-def make(artifacts: Files, fence: int = 2, **changes: Any) -> Outcome:
-    return make_video(
-        ticket(artifacts, **changes),
-        Puppet(PUPPET),
-        environment(artifacts),
-        f"jobs/{JOB}/{fence}",
-        lambda *_: None,
-    )
-
-
 def voice(artifacts: Files, seconds: float, amplitude: float = 0.3) -> MediaRef:
     """Keep a hum of syllables as the input `audio`."""
     times = np.arange(int(seconds * 48_000)) / 48_000
     levels = amplitude * np.sin(2 * np.pi * 180 * times) * np.abs(np.sin(2 * np.pi * 2 * times))
-    file = artifacts._root.parent / "voice.wav"
-    with wave.open(str(file), "wb") as target:
-        target.setparams((1, 2, 48_000, 0, "NONE", ""))
-        target.writeframes((levels * 32767).astype("<i2").tobytes())
-    keep(artifacts, "audio", file)
+    keep(artifacts, "audio", write_wav(levels, 48_000, artifacts._root.parent / "voice.wav"))
     return MediaRef(source="upload", media_type="audio/wav")
-
-
-def video_of(artifacts: Files, outcome: Outcome) -> Path:
-    path = artifacts.path(outcome.facts.video.key)
-    assert path is not None
-    return path
 
 
 def test_a_text_is_spoken_to_its_end(artifacts: Files) -> None:
@@ -108,21 +45,6 @@ def test_a_text_is_spoken_to_its_end(artifacts: Files) -> None:
     sound = index.track("soun")
     assert sound is not None
     assert sound.duration == facts.num_frames * 48_000 // 25
-
-
-def test_a_recording_is_heard_where_it_was(artifacts: Files) -> None:
-    audio = voice(artifacts, seconds=2.01)
-
-    outcome = make(artifacts, audio=audio)
-
-    assert outcome.facts.num_frames == 51  # 2.01 s begin the 51st frame
-    limits = {"max_bytes": 10**8, "max_seconds": 60.0}
-    heard = decode_speech(video_of(artifacts, outcome), **limits)[:, 0].astype(float)
-    source = decode_speech(artifacts._root.parent / "voice.wav", **limits)[:, 0].astype(float)
-    lags = range(-96, 97, 8)
-    middle = slice(24_000, 72_000)
-    agreement = [np.corrcoef(np.roll(heard, -lag)[middle], source[middle])[0, 1] for lag in lags]
-    assert abs(lags[int(np.argmax(agreement))]) < 48  # a millisecond
 
 
 def test_a_shorter_duration_cuts_and_a_longer_one_is_refused(artifacts: Files) -> None:
@@ -246,15 +168,3 @@ def test_the_finished_video_is_measured(artifacts: Files) -> None:
     assert found.face_coverage == 1.0
     assert found.offset_ms is not None
     assert abs(found.offset_ms) < 80
-
-
-def test_one_seed_gives_the_same_frames_and_another_others(artifacts: Files) -> None:
-    audio = voice(artifacts, seconds=1)
-
-    first, again, other = (
-        video_of(artifacts, make(artifacts, fence, audio=audio, seed=seed)).read_bytes()
-        for fence, seed in ((2, 3), (4, 3), (6, 4))
-    )
-
-    assert first == again
-    assert first != other
