@@ -19,6 +19,11 @@ _HEADS = (
     (rb"fLaC", "audio/flac"),
     (rb"OggS", "audio/ogg"),
     (rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", "audio/mpeg"),
+    (rb"\xff[\xf0\xf1\xf8\xf9]", "audio/aac"),
+    (rb"FORM....AIF[FC]", "audio/aiff"),
+    (rb"caff", "audio/x-caf"),
+    (rb"#!AMR", "audio/amr"),
+    (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "audio/x-ms-wma"),
     (rb"\x1aE\xdf\xa3", "video/webm"),  # or Matroska, which differs further on
 )
 _TYPES = [(re.compile(head, re.DOTALL), media_type) for head, media_type in _HEADS]

@@ -219,7 +219,7 @@ def _write_file(
 _FORMATS = {
     "image": "PNG, JPEG, WebP, HEIC or AVIF",
     "video": "MP4, MOV, WebM or Matroska",
-    "audio": "WAV, MP3, M4A, FLAC, Ogg, or a video with sound",
+    "audio": "WAV, MP3, M4A, AAC, FLAC, Ogg, AIFF, CAF, AMR, WMA, or a video with sound",
 }
 
 

@@ -22,7 +22,17 @@ RECIPES = {
     "film.mov": f"{_FILM} {_SOUND} {_H264}",
     "film.webm": f"{_FILM} {_SOUND} -c:v libvpx -c:a libopus",
     "sound.aac": f"{_SOUND} -f adts",
-    "rare.wav": f"{_SOUND} -c:a adpcm_ms",
+    "sound.aiff": f"{_SOUND} -ac 2",
+    "sound.caf": f"{_SOUND} -c:a alac",
+    "sound.amr": f"{_SOUND} -ar 8000 -ac 1 -c:a libopencore_amrnb",
+    "sound.wma": f"{_SOUND} -c:a wmav2",
+    "telephone.wav": f"{_SOUND} -c:a adpcm_ms",
+    "surround.m4a": f"{_SOUND} -ac 6",
+    "surround.mkv": f"{_SOUND} -ac 6 -c:a ac3",
+    "sixteen.wav": f"{_SOUND} -af pan=16c|" + "|".join(f"c{n}=c0" for n in range(16)),
+    "twenty.wav": f"{_SOUND} -af pan=20C|" + "|".join(f"c{n}=c0" for n in range(20)),
+    "rare.au": _SOUND,
+    "rare.wav": f"{_SOUND} -c:a adpcm_yamaha",
     "cover.mp3": f"{_SOUND} {_FILM} -map 0 -map 1 -frames:v 1 -c:v mjpeg -pix_fmt yuvj420p "
     "-disposition:v attached_pic",
 }

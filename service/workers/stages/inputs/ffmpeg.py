@@ -13,16 +13,19 @@ from service.workers.ffmpeg import ffmpeg_path, raise_if_machine_fault
 # Address space, not resident memory: the largest allowed frames need half of it.
 _MAX_MEMORY_BYTES = 3 << 29
 # Demuxers that read a single file: no playlists, scripts or numbered images.
-_FORMATS = "mov,matroska,webm,mp3,wav,flac,ogg"
+_FORMATS = "mov,matroska,webm,mp3,wav,flac,ogg,aac,aiff,caf,amr,asf"
 # Only common codecs: vulnerabilities are found in the rare ones of ffmpeg's 500 decoders.
 VIDEO_CODECS = "h264 hevc av1 vp8 vp9 mpeg4 prores mjpeg".split()
 AUDIO_CODECS = (
-    "aac alac flac mp3 opus vorbis pcm_alaw pcm_mulaw pcm_u8 "
-    "pcm_s16le pcm_s24le pcm_s32le pcm_f32le pcm_f64le pcm_s16be pcm_s24be pcm_s32be"
+    "aac ac3 eac3 alac amr_nb amr_wb flac mp3 opus vorbis wmav1 wmav2 adpcm_ima_wav adpcm_ms "
+    "pcm_alaw pcm_mulaw pcm_u8 pcm_s8 pcm_s16le pcm_s24le pcm_s32le pcm_f32le pcm_f64le "
+    "pcm_s16be pcm_s24be pcm_s32be pcm_f32be"
 ).split()
 # ffmpeg's own decoders of these two ignore transparency.
 _DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-_CODECS = ",".join([*VIDEO_CODECS, "libdav1d", *_DECODERS.values(), *AUDIO_CODECS, "mp3float"])
+# Decoders that have other names than their codecs.
+_OTHERS = "libdav1d mp3float amrnb amrwb".split()
+_CODECS = ",".join([*VIDEO_CODECS, *_DECODERS.values(), *AUDIO_CODECS, *_OTHERS])
 
 
 class UnreadableMedia(Exception):

@@ -27,20 +27,22 @@ from service.workers.stages.inputs.video_colours import FrameFacts, filters, rea
 
 Kind = Literal["audio", "video"]
 
-# Matroska, FLAC, Ogg, MP3 with or without tags, WAV, MP4 and QuickTime.
+# Matroska, FLAC, Ogg, MP3 with or without tags, AAC, WAV, AIFF, CAF, AMR, WMA, MP4, QuickTime.
 _STARTS = re.compile(
-    rb"\x1aE\xdf\xa3|fLaC|OggS|ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]|RIFF....WAVE"
+    rb"\x1aE\xdf\xa3|fLaC|OggS|ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]|\xff[\xf0\xf1\xf8\xf9]"
+    rb"|RIFF....WAVE|FORM....AIF[FC]|caff|#!AMR|\x30\x26\xb2\x75\x8e\x66\xcf\x11"
     rb"|....(?:ftyp|moov|mdat|wide|free|skip)",
     re.DOTALL,
 )
 _PACKETS = "-map 0:V:0? -map 0:a:0? -c copy -f framecrc"
 _PADDING_SECONDS = 0.1  # encoders pad their last packet
 _MAX_VIDEO_SECONDS = 600.0
+_MAX_CHANNELS = 8
 _VIDEO_TIMEOUT = timedelta(seconds=120)
 _MAX_FRAME_PIXELS = 24_000_000  # the limit of an image, and about that of 5.3K video
 _SUPPORTED = {
     "video": "H.264, HEVC, AV1, VP8, VP9, MPEG-4, ProRes or Motion JPEG",
-    "audio": "AAC, ALAC, FLAC, MP3, Opus, Vorbis or PCM",
+    "audio": "AAC, AC-3, ALAC, AMR, FLAC, MP3, Opus, Vorbis, WMA or PCM",
 }
 
 
@@ -64,12 +66,14 @@ def probe_media(
 ) -> MediaFacts:
     """Read facts about the first video and the first audio track of `path` without decoding.
 
-    MP4, QuickTime, WebM, Matroska, WAV, MP3, FLAC and Ogg are supported, by their first bytes.
+    MP4, QuickTime, WebM, Matroska and the formats of audio in `_STARTS` are supported, by their
+    first bytes.
     Times are those of the packets: only `decode_speech` knows the real length of audio, and video
     has at most 240 frames for each of `max_seconds`. Raises AttemptFailed (user):
     `media_too_large`, `media_format`, `media_too_long`, `media_kind` (not in `kinds`),
-    `media_codec` (unsupported), `media_frame_too_large`, `media_unreadable` (truncated or broken),
-    or `media_timeout` when reading takes longer than `timeout`.
+    `media_codec` (unsupported), `media_channels` (more than 8), `media_frame_too_large`,
+    `media_unreadable` (truncated or broken), or `media_timeout` when reading takes longer than
+    `timeout`.
     """
     _check_file(path, max_bytes, kinds)
     with _refusing(max_seconds), ffmpeg_output(path, _PACKETS, timeout) as lines:
@@ -82,6 +86,8 @@ def probe_media(
         raise _refused("kind", f"is {kind}; give {' or '.join(sorted(kinds))}")
     facts = _facts(kind, video, audio)
     _check_codec(facts)
+    if audio is not None:
+        _check_channels(audio)
     _check_frame(facts.width or 0, facts.height or 0)
     return facts
 
@@ -246,7 +252,9 @@ def _check_file(path: Path, max_bytes: int, kinds: Set[Kind]) -> None:
     with path.open("rb") as file:
         head = file.read(16)
         if heif.media_type(head) or not _STARTS.match(head):
-            names = "Matroska, WAV, MP3, M4A, FLAC or Ogg" if "audio" in kinds else "or Matroska"
+            names = "or Matroska"
+            if "audio" in kinds:
+                names = "Matroska, WAV, MP3, M4A, AAC, FLAC, Ogg, AIFF, CAF, AMR or WMA"
             raise _refused("format", f"is not an MP4, MOV, WebM, {names} file")
 
 
@@ -254,6 +262,12 @@ def _check_codec(facts: MediaFacts) -> None:
     if facts.codec not in (VIDEO_CODECS if facts.has_video else AUDIO_CODECS):
         reason = f"has {facts.kind} in the codec {facts.codec}, which is not supported"
         raise _refused("codec", f"{reason}; give {_SUPPORTED[facts.kind]}")
+
+
+def _check_channels(audio: Track) -> None:
+    if audio.channels > _MAX_CHANNELS:
+        reason = f"has {audio.channels} channels of sound; give mono, stereo, 5.1 or 7.1"
+        raise _refused("channels", reason)
 
 
 def _check_frame(width: int, height: int) -> None:

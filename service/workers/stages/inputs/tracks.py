@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 _MAX_FPS = 240  # packets with equal timestamps must not count as a short video
-_HEADER = re.compile(rb"#(tb|media_type|codec_id|dimensions) (\d+): (\S+)")
+_HEADER = re.compile(rb"#(tb|media_type|codec_id|dimensions|channel_layout_name) (\d+): (.+)")
 _PACKET = re.compile(rb"(\d+), +(?:-?\d+|NOPTS), +(-?\d+), +(\d+),")
 
 
@@ -23,6 +23,7 @@ class Track:
     tick: Fraction = Fraction(1)  # in seconds
     width: int = 0
     height: int = 0
+    channels: int = 0
     packets: int = 0
     end: int = 0  # in ticks from the file's own start
 
@@ -41,7 +42,7 @@ def read_tracks(lines: Iterable[bytes], max_seconds: float) -> dict[str, Track]:
     for line in lines:
         if header := _HEADER.match(line):
             track = tracks.setdefault(int(header[2]), Track())
-            _describe(track, header[1], header[3].decode())
+            _describe(track, header[1], header[3].decode().strip())
         elif packet := _PACKET.match(line):
             track = tracks[int(packet[1])]
             track.packets += 1
@@ -58,8 +59,17 @@ def _describe(track: Track, name: bytes, value: str) -> None:
         track.kind = value
     elif name == b"codec_id":
         track.codec = value
+    elif name == b"channel_layout_name":
+        track.channels = _channels(value)
     else:
         track.width, track.height = (int(side) for side in value.split("x"))
+
+
+def _channels(layout: str) -> int:
+    """Return how many channels a layout such as `stereo`, `5.1(side)` or `20 channels` has; 2 for
+    another word, all of which have at most 8 but one."""
+    numbers = re.match(r"\d+(?:\.\d+)*", layout)
+    return sum(map(int, numbers[0].split("."))) if numbers else 2
 
 
 def _too_dense(track: Track, max_seconds: float) -> bool:
