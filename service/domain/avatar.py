@@ -1,5 +1,6 @@
 """The parameters of a talking avatar, and the resolved request inside its job."""
 
+from math import ceil
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -8,14 +9,13 @@ from service.domain.artifact import CaptionFormat
 from service.domain.media import MediaRef, Role
 from service.domain.options import JobOptions, MediaText
 from service.domain.request import JobRequest, VideoParams, VideoRequest
-from service.domain.speech import MAX_CHARACTERS
+from service.domain.speech import LONGEST, MAX_CHARACTERS, SHORTEST, speaking_seconds
 from service.domain.text import Label, Prompt, _not_blank, _storable
 
 MAX_TEXT = 10_000  # characters, of the words of a recording: about ten minutes of speech
 MIN_AUDIO_SECONDS, MAX_AUDIO_SECONDS = 0.5, 600.0
 
-_LETTERS_PER_SECOND = 15  # of English at a usual pace
-_USUAL_SECONDS = 20  # of audio whose length is not known
+_USUAL_SECONDS = 20.0  # of audio whose length is not known
 
 
 class Captions(BaseModel):
@@ -126,8 +126,21 @@ class AvatarRequest(JobRequest):
     def expected_frames(self) -> int:
         if self.num_frames is not None:
             return self.num_frames
-        seconds = len(self.text) / _LETTERS_PER_SECOND if self.text else _USUAL_SECONDS
-        return max(1, round(seconds * self.fps))
+        if self.audio is not None:
+            seconds = self.audio.seconds or _USUAL_SECONDS
+        else:
+            seconds = speaking_seconds(self.text or "")
+        return max(1, ceil(seconds * self.fps - 1e-6))
+
+    @property
+    def seconds_range(self) -> tuple[float, float] | None:
+        """Return what the length is most likely between, where nothing tells it yet."""
+        if self.num_frames is not None:
+            return None
+        if self.audio is None:
+            seconds = speaking_seconds(self.text or "")
+            return SHORTEST * seconds, min(LONGEST * seconds, MAX_AUDIO_SECONDS)
+        return None if self.audio.seconds else (MIN_AUDIO_SECONDS, MAX_AUDIO_SECONDS)
 
     @property
     def media(self) -> dict[Role, MediaRef]:

@@ -65,6 +65,7 @@ class MediaRef(BaseModel):
     media_type: str | None = None
     size_bytes: int | None = None
     sha256: str | None = None
+    seconds: float | None = None  # of sound, as its header claims
     width: int | None = None  # upright
     height: int | None = None
     fps: int | None = None

@@ -89,6 +89,11 @@ class QueueOrder:
             forecast = self._forecasts[job.id] = Forecast(place, self._starts[place])
         return forecast
 
+    @property
+    def next_start_ms(self) -> float | None:
+        """Return when a worker is free for a job behind all others; None without a worker."""
+        return self._free[0] if self._free else None
+
     def _ahead_of(self, job: Waiting) -> int:
         """Count jobs of higher priority, and of each other key at most one more than of its own."""
         own = self._counts[job.priority, job.key_id]

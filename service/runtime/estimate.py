@@ -1,5 +1,6 @@
 """Warn of what may surprise in a submission, before it becomes a job."""
 
+from service.domain.avatar import AvatarRequest
 from service.domain.options import JobOptions
 from service.domain.price import microusd, month_of
 from service.domain.request import JobRequest
@@ -41,6 +42,12 @@ def _of_request(runtime: Runtime, params: JobOptions, request: JobRequest) -> li
         texts.append(
             f"the size of the input is not known yet: {request.width}x{request.height} is the "
             "model's default; set width and height for another aspect ratio"
+        )
+    if isinstance(request, AvatarRequest) and request.seconds_range is not None:
+        shortest, longest = request.seconds_range
+        texts.append(
+            f"the video will be as long as what is spoken, which is not known yet: {shortest:.1f} "
+            f"to {longest:.1f} s; the cost is that of {request.expected_frames / request.fps:.1f} s"
         )
     if params.seed is None:
         texts.append("no seed was given: every job gets a random one of its own")

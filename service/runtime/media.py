@@ -48,7 +48,10 @@ def _output(job: Job, role: Role) -> Input:
         raise RequestRefused([FieldError(f"/{role}", detail, "no_clip")])
     rule = rule_of(role)
     artifact = facts.artifacts[rule.artifact]
-    moving = {"fps": facts.fps, "num_frames": facts.num_frames} if rule.kind == "video" else {}
+    if rule.kind == "audio" and not facts.has_audio:
+        detail = f"the video of job {job.id} has no sound; name one that has, or send audio"
+        raise RequestRefused([FieldError(f"/{role}", detail, "no_sound")])
+    is_video = rule.kind == "video"
     ref = MediaRef(
         source="job",
         job_id=job.id,
@@ -57,7 +60,9 @@ def _output(job: Job, role: Role) -> Input:
         sha256=artifact.sha256,
         width=facts.width,
         height=facts.height,
-        **moving,
+        fps=facts.fps if is_video else None,
+        num_frames=facts.num_frames if is_video else None,
+        seconds=facts.num_frames / facts.fps if rule.kind == "audio" else None,
     )
     return Input(ref, StoredInput(artifact.key))
 

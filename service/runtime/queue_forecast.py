@@ -67,11 +67,20 @@ class QueueForecast:
 
     def forecast(self, job: Job, models: frozenset[str], workers: int, now: datetime) -> Forecast:
         """Forecast a queued job that competes with jobs of `models` for `workers` workers."""
+        return self._forecast(self._fresh_snapshot(now), job, models, workers)
+
+    def next_start(self, models: frozenset[str], workers: int, now: datetime) -> float | None:
+        """Return the milliseconds until one of `workers` is free for a job behind all that wait."""
+        snapshot = self._fresh_snapshot(now)
+        with self._computing:
+            return snapshot.order_for(models, workers).next_start_ms
+
+    def _fresh_snapshot(self, now: datetime) -> _Snapshot:
         with self._reading:
             snapshot = self._snapshot
             if snapshot is None or snapshot.is_stale:
                 snapshot = self._snapshot = self._read_snapshot(now)
-        return self._forecast(snapshot, job, models, workers)
+            return snapshot
 
     def _forecast(
         self, snapshot: _Snapshot, job: Job, models: frozenset[str], workers: int

@@ -116,6 +116,15 @@ class Runtime:
         run = partial(self.forecast.forecast, job, models, workers, now)
         return await _with_timeout(to_thread.run_sync(run, abandon_on_cancel=True))
 
+    async def forecast_next(self, model: str) -> float | None:
+        """Forecast the milliseconds until a worker begins a job of `model` that is submitted now,
+        behind all that wait; None where no worker serves it."""
+        models, workers = self.workers.competing(model)
+        run = partial(self.forecast.next_start, models, workers, self.clock())
+        if self.db.local and self.forecast.is_fast:
+            return run()
+        return await _with_timeout(to_thread.run_sync(run, abandon_on_cancel=True))
+
     async def write(self, run: Callable[[Transaction], T], *, replicated: bool = True) -> T:
         """Run a write, durable on return; concurrent ones share an fsync. A write that is not
         `replicated` is durable here only."""

@@ -4,6 +4,7 @@ import base64
 import io
 import struct
 import wave
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +29,22 @@ def photo() -> str:
     file = io.BytesIO()
     Image.new("RGB", (640, 480), "grey").save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
+
+
+def claiming(seconds: int) -> str:
+    """A FLAC of a few bytes that claims to be this long."""
+    numbers = 16_000 << 44 | 15 << 36 | seconds * 16_000  # mono, 16 bits
+    head = b"fLaC\x80\x00\x00\x22" + bytes(10) + numbers.to_bytes(8, "big") + bytes(16)
+    return base64.b64encode(head).decode()
+
+
+def png(width: int, height: int) -> str:
+    """The header of a picture of this size: it is refused before it is decoded."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + head
+    content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk
+    content += struct.pack(">I", zlib.crc32(chunk))
+    return base64.b64encode(content).decode()
 
 
 @pytest.fixture
@@ -93,6 +110,15 @@ def test_parts_of_a_form_are_taken(avatars: World) -> None:
         ({"text": "a", "duration_seconds": 900}, "/duration_seconds", "600 s at most"),
         ({"text": "a", "model": "slate"}, "/model", "slate makes no avatars"),
         ({"audio": "aGVsbG8="}, "/audio", "not WAV, MP3"),
+        ({"audio": wav(), "duration_seconds": 3}, "/duration_seconds", "the voice lasts 1.00 s"),
+        ({"audio": wav(0.2)}, "/audio", "the audio lasts 0.2 s; puppet speaks for 0.5 to 600 s"),
+        ({"audio": claiming(7200)}, "/audio", "lasts 7200.0 s; puppet speaks for 0.5 to 600 s"),
+        (
+            {"text": "a", "reference_image": png(8000, 5000)},
+            "/reference_image",
+            "is 8000x5000; the limit is 24,000,000 pixels",
+        ),
+        ({"text": "a", "reference_image": wav()}, "/reference_image", "not PNG, JPEG"),
         (
             {"text": "a", "captions": {"format": "ass"}},
             "/captions/format",
@@ -149,3 +175,80 @@ def test_an_idempotency_key_makes_one_avatar(avatars: World) -> None:
 
     assert first.json()["id"] == second.json()["id"]
     assert second.headers["Idempotency-Replayed"] == "true"
+
+
+def estimate(world: World, **body: Any) -> dict[str, Any]:
+    answer = world.client.post("/v1/estimate", json={"reference_image": photo(), **body})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_an_estimate_of_a_recording_is_as_long_as_its_header_says(avatars: World) -> None:
+    found = estimate(avatars, audio=wav(12.5), seed=1)
+
+    assert (found["model"], found["input"]["kind"]) == ("puppet", "avatar")
+    assert found["duration_seconds"] == 12.52  # 313 frames
+    assert found["duration_range_seconds"] is None
+    assert found["expected_seconds"] == pytest.approx(2 + 313 * 0.512**2 * 0.075, abs=0.01)
+    assert found["cost"]["estimated_usd"] == 0
+    assert not any("as long as what is spoken" in text for text in found["warnings"])
+    assert avatars.client.get("/v1/jobs").json()["data"] == []
+
+
+def test_an_estimate_of_a_text_tells_a_range(avatars: World) -> None:
+    found = estimate(avatars, text="The quick brown fox jumps over the lazy dog. " * 4, seed=1)
+
+    low, high = found["duration_range_seconds"]
+    assert found["duration_seconds"] is None
+    assert 5 < low < 12 < high < 25  # the offline voice takes 12.6 s
+    (warning,) = [text for text in found["warnings"] if "as long as what is spoken" in text]
+    assert f"{low} to {high} s" in warning
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds", "range_seconds"),
+    [
+        ({"text": "Hello to all of you.", "duration_seconds": 1.0}, 1.0, None),
+        ({"audio": "https://example.com/voice.mp3"}, None, [0.5, 600.0]),
+    ],
+)
+def test_an_estimate_says_what_it_cannot_know(
+    avatars: World, body: dict[str, Any], seconds: float | None, range_seconds: list[float] | None
+) -> None:
+    found = estimate(avatars, **body)
+
+    assert found["duration_seconds"] == seconds
+    assert found["duration_range_seconds"] == range_seconds
+
+
+def test_an_estimate_says_when_a_worker_is_free(avatars: World) -> None:
+    without = estimate(avatars, text="Hello.")["starts_in_seconds"]
+    avatars.claim(models=["puppet"])
+    idle = estimate(avatars, text="Hello.")["starts_in_seconds"]
+    ask(avatars, audio=wav(100))
+    avatars.claim(models=["puppet"])
+    busy = estimate(avatars, text="Hello.")["starts_in_seconds"]
+
+    assert (without, idle) == (None, 0.0)
+    assert busy == pytest.approx(2 + 2500 * 0.512**2 * 0.075, rel=0.1)
+
+
+def test_an_estimate_takes_parts_of_a_form_and_refuses_as_a_submit_does(avatars: World) -> None:
+    files = {"reference_image": ("face.png", base64.b64decode(photo()), "image/png")}
+
+    formed = avatars.client.post("/v1/estimate", data={"text": "Hello."}, files=files)
+    wrong = avatars.client.post("/v1/estimate", json={"text": "Hello."})
+
+    assert formed.status_code == 200, formed.text
+    assert wrong.json()["errors"][0]["pointer"] == "/reference_image"
+
+
+def test_the_sound_of_a_silent_video_is_refused(avatars: World) -> None:
+    job = avatars.submit(model="slate")
+    avatars.finish()
+
+    answer = ask(avatars, audio=job["id"])
+
+    assert answer.status_code == 422
+    assert "has no sound" in answer.json()["errors"][0]["detail"]

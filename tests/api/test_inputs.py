@@ -117,6 +117,7 @@ def test_a_picture_is_kept_before_its_job_is_answered(
         "media_type": "image/png",
         "size_bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
+        "seconds": None,
         "width": 48,
         "height": 32,
         "fps": None,

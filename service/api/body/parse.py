@@ -29,12 +29,15 @@ from service.domain.request import VideoOptions, VideoParams
 from service.lifecycle.inputs import Input
 from service.media import sniff
 from service.media.data_uri import decode_inline, decode_pieces
+from service.media.sound_length import sound_seconds
 from service.runtime.uploads import UploadArea, Uploads
 
 P = TypeVar("P", bound=JobOptions)
 P_co = TypeVar("P_co", bound=JobOptions, covariant=True)
 
 _OPTIONAL: set[type[JobOptions]] = {VideoOptions, AvatarOptions}  # bodies of a retry
+# Fields that tell a body for an avatar from one for a video.
+_OF_AVATARS = AvatarOptions.model_fields.keys() - VideoOptions.model_fields.keys()
 _BODIES: tuple[type[JobOptions], ...] = (VideoParams, VideoOptions, AvatarParams, AvatarOptions)
 
 
@@ -66,6 +69,14 @@ async def avatar_params_body(
         yield await _parse(request, context, area, AvatarParams)
 
 
+async def estimate_body(
+    request: Request, context: ContextDep
+) -> AsyncIterator[ParsedBody[JobOptions]]:
+    """Parse the body of a submit of a video, or of an avatar where it has a field of those."""
+    with context.runtime.uploads.area(context.key.id) as area:
+        yield await _parse(request, context, area, VideoParams, AvatarParams)
+
+
 async def retry_body(
     job_id: JobPath, request: Request, context: ContextDep
 ) -> AsyncIterator[ParsedBody[JobOptions]]:
@@ -81,6 +92,7 @@ async def retry_body(
 
 VideoParamsDep = Annotated[ParsedBody[VideoParams], Depends(video_params_body)]
 AvatarParamsDep = Annotated[ParsedBody[AvatarParams], Depends(avatar_params_body)]
+EstimateDep = Annotated[ParsedBody[JobOptions], Depends(estimate_body)]
 RetryDep = Annotated[ParsedBody[JobOptions], Depends(retry_body)]
 
 
@@ -123,39 +135,40 @@ def _form_schema(name: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _parse(
-    request: Request, context: RequestContext, area: UploadArea, model: type[P]
+    request: Request, context: RequestContext, area: UploadArea, *models: type[P]
 ) -> ParsedBody[P]:
-    body = await context.runtime.uploads.with_timeout(_read(request, context, area, model))
+    body = await context.runtime.uploads.with_timeout(_read(request, context, area, models))
     await recheck_key(request, context)  # the body may have taken minutes
     return body
 
 
 async def _read(
-    request: Request, context: RequestContext, area: UploadArea, model: type[P]
+    request: Request, context: RequestContext, area: UploadArea, models: tuple[type[P], ...]
 ) -> ParsedBody[P]:
     uploads = context.runtime.uploads
     if is_form(request):
         context.runtime.disk_space.check()
         form = await read_form(request, area, uploads)
-        params = _validate(model, form.values(), lenient=True)
+        params = _validate(models, form.values(), lenient=True)
         return await run_in_threadpool(_with_files, params, form.files, area, uploads)
     body = await receive(request, area, uploads.max_bytes)
     if isinstance(body, bytes):
-        params = _validate(model, _json(request, body, model))
+        params = _validate(models, _json(request, body, models))
         if not params.media_texts:
             return ParsedBody(params, area)
         return await run_in_threadpool(_with_files, params, {}, area, uploads)
     context.runtime.disk_space.check()
     name = secrets.token_hex(8)
     rest, spans = await run_in_threadpool(extract_long_strings, body, name, uploads.max_bytes)
-    params = _validate(model, _json(request, rest, model))
+    params = _validate(models, _json(request, rest, models))
     if not spans.keys() <= set(params.media_texts.values()):
         raise TooLarge("only images and videos may be this long")
     return await run_in_threadpool(_with_files, params, spans, area, uploads)
 
 
-def _json(request: Request, body: bytes, model: type[JobOptions]) -> Any:
-    if not body and model in _OPTIONAL:
+def _json(request: Request, body: bytes, models: tuple[type[JobOptions], ...]) -> Any:
+    is_optional = not _OPTIONAL.isdisjoint(models)
+    if not body and is_optional:
         return {}
     if not body:
         raise _invalid([{"type": "missing", "loc": (), "msg": ""}])
@@ -170,11 +183,14 @@ def _json(request: Request, body: bytes, model: type[JobOptions]) -> Any:
         raise _invalid([{"type": "not_utf8", "loc": (), "msg": ""}]) from None
     except (ValueError, RecursionError):  # a number of thousands of digits; too deep
         raise _invalid([{"type": "json_invalid", "loc": (0,), "msg": ""}]) from None
-    return {} if values is None and model in _OPTIONAL else values
+    return {} if values is None and is_optional else values
 
 
-def _validate(model: type[P], values: Any, *, lenient: bool = False) -> P:
-    """Validate leniently for a form, whose values are all text: `"24"` may be a number."""
+def _validate(models: tuple[type[P], ...], values: Any, *, lenient: bool = False) -> P:
+    """Validate as the last of `models` where a field of avatars is given, else as the first;
+    leniently for a form, whose values are all text: `"24"` may be a number."""
+    is_avatar = isinstance(values, Mapping) and not _OF_AVATARS.isdisjoint(values)
+    model = models[-1 if is_avatar else 0]
     try:
         return model.model_validate(values, strict=not lenient)
     except ValidationError as error:
@@ -246,6 +262,7 @@ def _inspect(path: Path, role: Role) -> MediaRef:
         media_type=media_type,
         size_bytes=path.stat().st_size,
         sha256=sha256,
+        seconds=sound_seconds(path) if kind == "audio" else None,
         width=width,
         height=height,
     )

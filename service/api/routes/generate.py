@@ -1,17 +1,17 @@
-"""Submit a video or an avatar, or estimate a video."""
+"""Submit a video or an avatar, or estimate one."""
 
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from service.api.auth import ContextDep
-from service.api.body.parse import AvatarParamsDep, VideoParamsDep, body_of
+from service.api.body.parse import AvatarParamsDep, EstimateDep, VideoParamsDep, body_of
 from service.api.schemas.costs import Cost
 from service.api.schemas.headers import OF_SUBMIT, header_docs
 from service.api.schemas.jobs import AnyJob, Estimate, FallbackOut, InlineAvatar, InlineVideo
 from service.api.schemas.problems import problem_docs
 from service.api.submit import SUBMIT, IdempotencyKey, Prefer, submit, submit_request
-from service.domain.avatar import AvatarParams
+from service.domain.avatar import AnyRequest, AvatarParams, AvatarRequest
 from service.domain.request import VideoParams
 from service.domain.submission import Submission
 from service.runtime.estimate import warnings
@@ -76,28 +76,44 @@ async def generate_avatar(
     "/v1/estimate",
     tags=["videos"],
     responses=problem_docs(400, "invalid_form", 401, 413, 415, 422, 429, 503, 507),
-    openapi_extra=body_of(VideoParams),
+    openapi_extra=body_of(VideoParams, AvatarParams),
 )
-async def estimate(body: VideoParamsDep, request: Request, context: ContextDep) -> Estimate:
-    """Dry run of a submit: resolved parameters, cost, expected seconds and warnings."""
+async def estimate(body: EstimateDep, request: Request, context: ContextDep) -> Estimate:
+    """Dry run of a submit: resolved parameters, length, cost, expected seconds and warnings.
+
+    The body is that of `/generate-video`, or of `/generate-avatar` where it has `text` or `audio`.
+    """
     runtime = context.runtime
     submission, _ = await prepare(runtime, submit_request(context, body, request))
-    video_request = submission.request
-    card = runtime.cards[video_request.model]
+    job_request = submission.request
+    card = runtime.cards[job_request.model]
+    starts_in_ms = await runtime.forecast_next(card.name)
     return Estimate(
         model=card.name,
         sandbox=card.sandbox,
-        input=video_request,
-        duration_seconds=_rounded(video_request.duration_seconds),
-        expected_seconds=round(card.expected_seconds(video_request), 2),
+        input=job_request,
+        duration_seconds=_seconds(job_request),
+        duration_range_seconds=_seconds_range(job_request),
+        expected_seconds=round(card.expected_seconds(job_request), 2),
+        starts_in_seconds=None if starts_in_ms is None else round(starts_in_ms / 1000, 1),
         fallbacks=[FallbackOut.from_domain(fallback) for fallback in submission.fallbacks],
         cost=_cost(submission),
         warnings=await warnings(runtime, body.params, submission),
     )
 
 
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 6)
+def _seconds(request: AnyRequest) -> float | None:
+    """Return the length of the video where it is known before it is made."""
+    if _seconds_range(request) is not None:
+        return None
+    return round(request.expected_frames / request.fps, 6)
+
+
+def _seconds_range(request: AnyRequest) -> tuple[float, float] | None:
+    if not isinstance(request, AvatarRequest) or request.seconds_range is None:
+        return None
+    shortest, longest = request.seconds_range
+    return round(shortest, 1), round(longest, 1)
 
 
 def _cost(submission: Submission) -> Cost:

@@ -303,8 +303,17 @@ class Estimate(BaseModel):
     model: str
     sandbox: bool
     input: AnyRequest
-    duration_seconds: float | None = Field(description="null: as long as what is spoken.")
+    duration_seconds: float | None = Field(
+        description="As requested, or as the header of `audio` says; null where only speaking or "
+        "decoding tells."
+    )
+    duration_range_seconds: tuple[float, float] | None = Field(
+        description="The shortest and longest that is likely, where `duration_seconds` is null."
+    )
     expected_seconds: float = Field(description="On a warm worker, from begin to finish.")
+    starts_in_seconds: float | None = Field(
+        description="Until a worker would begin it, behind all that wait; null without a worker."
+    )
     fallbacks: list[FallbackOut] = Field(description="Models to try if this one fails, in order.")
     cost: Cost
     warnings: list[str]

@@ -2,7 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from service.domain.avatar import AvatarParams, AvatarRequest, CaptionSettings
+from service.domain.avatar import (
+    MIN_AUDIO_SECONDS,
+    AvatarParams,
+    AvatarRequest,
+    CaptionSettings,
+)
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.media import MediaRef, Role
 from service.domain.models.card import ModelCard
@@ -10,6 +15,7 @@ from service.domain.resolve.media_rules import supporters
 from service.domain.resolve.resolve import size_errors
 
 _SIDES = {"512p": 512, "720p": 720}
+_TOLERANCE = 0.1  # seconds by which a header may be wrong: encoders pad
 
 
 def resolve_avatar(
@@ -60,6 +66,18 @@ def _captions(params: AvatarParams) -> CaptionSettings | None:
 def _length(request: AvatarRequest, card: ModelCard) -> Iterable[FieldError]:
     if request.num_frames is not None and request.num_frames > card.frames.high:
         detail = f"{card.name} speaks for {card.max_seconds:g} s at most"
+        yield FieldError("/duration_seconds", detail, "out_of_range")
+    seconds = None if request.audio is None else request.audio.seconds
+    if seconds is None:
+        return
+    if not MIN_AUDIO_SECONDS - _TOLERANCE <= seconds <= card.max_seconds + _TOLERANCE:
+        detail = (
+            f"the audio lasts {seconds:.1f} s; {card.name} speaks for {MIN_AUDIO_SECONDS:g} to "
+            f"{card.max_seconds:g} s: send a recording of that length"
+        )
+        yield FieldError("/audio", detail, "out_of_range")
+    elif (request.duration_seconds or 0) > seconds + 1 / request.fps + _TOLERANCE:
+        detail = f"the voice lasts {seconds:.2f} s: give at most that, or leave it out"
         yield FieldError("/duration_seconds", detail, "out_of_range")
 
 
