@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 EventId = NewType("EventId", int)  # rises in the order of commits
 
 TEST_EVENT = "webhook.test"
+PROGRESS_EVENT = "job.progress"
+# Of streams alone, and never recorded: the job waits, for the first time or again.
+QUEUED_EVENT = "job.queued"
 
 
 # Events to subscribe to; `webhook.test` is sent only on request.

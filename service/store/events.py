@@ -1,13 +1,13 @@
 """The events table: what happened to jobs, in one order for every process."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from service.domain import topics
-from service.domain.event import Event, EventId
+from service.domain.event import PROGRESS_EVENT, Event, EventId
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job
 from service.store.tables import DeliveryRow, EventRow
@@ -34,7 +34,8 @@ def append(
         "snapshot": None if job is None else job.model_dump(mode="json"),
         "created_at": now,
     }
-    tx.notify(topics.of_all_jobs(key_id))
+    if kind != PROGRESS_EVENT:
+        tx.notify(topics.of_all_jobs(key_id))
     return EventId(
         tx.execute(sa.insert(_events).values(values).returning(_events.c.id)).scalar_one()
     )
@@ -57,31 +58,62 @@ def get(tx: Transaction, event_id: EventId) -> Event | None:
     return None if row is None else _to_event(row)
 
 
+# Progress is out of date with the next one, so nobody may resume behind its id.
+_IS_KEPT = _events.c.kind != PROGRESS_EVENT
+_all = _events.alias("all_events")
+_NEWEST = (
+    sa.select(_all.c.id).where(_all.c.kind != PROGRESS_EVENT).order_by(_all.c.id.desc()).limit(1)
+)
+
+
+def newest(tx: Transaction) -> EventId:
+    """Return the newest id behind which a reader can resume; 0 if nothing was recorded."""
+    return EventId(tx.execute(_NEWEST).scalar() or 0)
+
+
+def exists(tx: Transaction, event_id: EventId) -> bool:
+    return tx.execute(sa.select(_events.c.id).where(_events.c.id == event_id)).first() is not None
+
+
 def page(
-    tx: Transaction, key_id: KeyId, *, after: EventId, size: int, job_id: JobId | None = None
+    tx: Transaction,
+    key_ids: Sequence[KeyId],
+    *,
+    after: EventId,
+    size: int,
+    job_id: JobId | None = None,
 ) -> list[Event]:
-    """A key's events, or those of one job, oldest first, beginning behind `after`."""
-    conditions = [_events.c.key_id == key_id, _events.c.id > after]
+    """List changes of state of these keys' jobs, or of one job, oldest first, behind `after`."""
+    conditions = [_events.c.key_id.in_(key_ids), _events.c.id > after, _IS_KEPT]
+    conditions.append(_events.c.snapshot.is_not(None))
     if job_id is not None:
         conditions.append(_events.c.job_id == job_id)
     statement = sa.select(_events).where(*conditions).order_by(_events.c.id).limit(size)
     return [_to_event(row) for row in tx.execute(statement).mappings()]
 
 
-def delete_of_job(tx: Transaction, job_id: JobId) -> None:
-    """Delete a job's events, but for those of which a delivery has still to be rendered."""
-    tx.execute(sa.delete(_events).where(_events.c.job_id == job_id, ~_is_needed()))
+def erase_job(tx: Transaction, job_id: JobId) -> None:
+    """Delete what events say of this job, unless a delivery has still to be rendered from it. The
+    ids stay, since readers may resume behind them."""
+    of_job = sa.and_(_events.c.job_id == job_id, ~_is_needed())
+    tx.execute(sa.delete(_events).where(of_job, ~_IS_KEPT))
+    tx.execute(sa.update(_events).where(of_job).values(job_id=None, snapshot=None))
 
 
 def delete_old(tx: Transaction, before: datetime, *, size: int) -> int:
-    """Delete up to `size` events recorded before that moment, with the same exception."""
-    old = sa.select(_events.c.id).where(_events.c.created_at < before, ~_is_needed()).limit(size)
-    return tx.execute(sa.delete(_events).where(_events.c.id.in_(old))).rowcount
+    """Delete up to `size` events recorded before that moment, but for those of which a delivery has
+    still to be rendered, and the newest: readers may resume behind it, however long ago it was."""
+    return tx.execute(sa.delete(_events).where(_events.c.id.in_(_old(before, size)))).rowcount
 
 
 def has_old(tx: Transaction, before: datetime) -> bool:
-    statement = sa.select(_events.c.id).where(_events.c.created_at < before, ~_is_needed())
-    return tx.execute(statement.limit(1)).first() is not None
+    return tx.execute(_old(before, 1)).first() is not None
+
+
+def _old(before: datetime, size: int) -> sa.Select[tuple[int]]:
+    is_old = sa.and_(_events.c.created_at < before, ~_is_needed())
+    not_newest = _events.c.id != sa.func.coalesce(_NEWEST.scalar_subquery(), 0)
+    return sa.select(_events.c.id).where(is_old, not_newest).limit(size)
 
 
 def _is_needed() -> sa.ColumnElement[bool]:

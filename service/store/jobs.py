@@ -256,7 +256,7 @@ def existing_ids(tx: Transaction, ids: list[str]) -> set[str]:
 
 def delete(tx: Transaction, job: Job) -> None:
     deliveries.delete_settled_of_job(tx, job.id)
-    events.delete_of_job(tx, job.id)
+    events.erase_job(tx, job.id)
     labels.delete(tx, job)
     tx.execute(sa.delete(job_table).where(job_table.c.id == job.id))
     tx.notify(topics.of_job(job.id))

@@ -293,8 +293,8 @@ class EndpointRow(SQLModel, table=True):
 class EventRow(SQLModel, table=True):
     """An event of a job, or of a key, with the job as it was then.
 
-    Ids are never used twice, and rise in the order of commits. Deleted with its job; so it has no
-    foreign key, which would need an index of its own.
+    Ids are never used twice, and rise in the order of commits. An event outlives its job, without
+    the snapshot; so there is no foreign key, which would need an index of its own.
     """
 
     __tablename__ = "events"

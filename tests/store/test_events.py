@@ -3,11 +3,12 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
-from service.domain.event import EventId
+from service.domain.event import Event, EventId
 from service.domain.ids import KeyId
 from service.domain.job import Job
 from service.domain.key import Scope
@@ -24,7 +25,8 @@ from tests.store.test_locks import in_one_group
 
 
 @pytest.fixture
-def db(postgres_url: str) -> Iterator[Database]:
+def server(postgres_url: str) -> Iterator[Database]:
+    """A database that several processes write."""
     database = Database(postgres_url, lambda topics: None)
     yield database
     database.close()
@@ -36,11 +38,13 @@ def accepted(db: Database, key_id: KeyId) -> Job:
     return job
 
 
-def test_no_reader_sees_an_id_below_one_that_it_has_seen(db: Database, postgres_url: str) -> None:
+def test_no_reader_sees_an_id_below_one_that_it_has_seen(
+    server: Database, postgres_url: str
+) -> None:
     """Else a client that goes on behind the last id that it saw would miss the event."""
     others = [Database(postgres_url, lambda topics: None) for _ in range(2)]
-    writers = [db, *others]
-    keys = [make.key(db)[0] for _ in writers]
+    writers = [server, *others]
+    keys = [make.key(server)[0] for _ in writers]
     done = threading.Event()
 
     def read() -> list[EventId]:
@@ -73,18 +77,18 @@ def test_no_reader_sees_an_id_below_one_that_it_has_seen(db: Database, postgres_
         other.close()
 
 
-def test_the_lock_of_ids_is_taken_when_no_row_is_locked_any_more(db: Database) -> None:
-    keys = [make.key(db)[0] for _ in range(2)]
-    pairs = [(key_id, accepted(db, key_id)) for key_id in keys]
+def test_the_lock_of_ids_is_taken_when_no_row_is_locked_any_more(server: Database) -> None:
+    keys = [make.key(server)[0] for _ in range(2)]
+    pairs = [(key_id, accepted(server, key_id)) for key_id in keys]
     statements: list[str] = []
 
     def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
         statements.append(statement)
 
-    sa.event.listen(db._engine, "before_cursor_execute", note)
-    with in_one_group(db):
+    sa.event.listen(server._engine, "before_cursor_execute", note)
+    with in_one_group(server):
         futures = [
-            db.write(
+            server.write(
                 lambda tx, job=job, key_id=key_id: request_cancel(
                     tx, job.id, Scope(key_id), make.START
                 )
@@ -100,35 +104,94 @@ def test_the_lock_of_ids_is_taken_when_no_row_is_locked_any_more(db: Database) -
     assert not any("FOR UPDATE" in text for text in statements[locked:])
 
 
-def test_events_of_a_job_go_with_it(db: Database) -> None:
+def canceled(db: Database, key_id: KeyId) -> Job:
+    job = accepted(db, key_id)
+    make.do(db, lambda tx: request_cancel(tx, job.id, Scope(key_id), make.START))
+    return job
+
+
+def recorded(db: Database, key_id: KeyId) -> list[Event]:
+    return db.read(lambda tx: events.page(tx, [key_id], after=EventId(0), size=9))
+
+
+def ids(db: Database) -> list[EventId]:
+    found = db.read(lambda tx: tx.execute(sa.select(EventRow.id).order_by(EventRow.id)).scalars())
+    return list(found)
+
+
+def test_events_of_a_job_say_nothing_once_it_is_deleted_and_keep_their_place(db: Database) -> None:
     key_id, _ = make.key(db)
-    job, other = accepted(db, key_id), accepted(db, key_id)
-    for each in (job, other):
-        make.do(db, lambda tx, each=each: request_cancel(tx, each.id, Scope(key_id), make.START))
+    job, other = canceled(db, key_id), canceled(db, key_id)
+    before = ids(db)
 
     make.do(db, lambda tx: jobs.delete(tx, job))
 
-    page = db.read(lambda tx: events.page(tx, key_id, after=EventId(0), size=9))
-    assert [(event.kind, event.job_id) for event in page] == [("job.canceled", other.id)]
-    assert page[0].job is not None
-    assert page[0].job.state == "canceled"
+    (event,) = recorded(db, key_id)
+    assert (event.kind, event.job_id) == ("job.canceled", other.id)
+    assert event.job is not None
+    assert event.job.state == "canceled"
+    assert ids(db) == before
+    assert all(db.read(lambda tx, id_=id_: events.exists(tx, id_)) for id_ in before)
+    erased = db.read(lambda tx: events.get(tx, before[0]))
+    assert (erased.job_id, erased.job) == (None, None)  # type: ignore[union-attr]
 
 
-def test_a_test_event_takes_its_place_when_nothing_else_is_waited_for(db: Database) -> None:
-    """Whoever holds the order of events must not wait for the row of a job or key."""
-    owner, other = make.key(db)[0], make.key(db)[0]
+def test_a_deleted_job_is_still_told_by_a_delivery_that_was_not_tried(db: Database) -> None:
+    key_id, _ = make.key(db)
     url = "https://example.com/hook"
-    endpoint = make.do(db, lambda tx: use.register(tx, owner, url, ("job.failed",), make.START))
-    job = accepted(db, other)
+    make.do(db, lambda tx: use.register(tx, key_id, url, ("job.canceled",), make.START))
+    job = canceled(db, key_id)
+
+    make.do(db, lambda tx: jobs.delete(tx, job))
+
+    (id_,) = ids(db)
+    event = db.read(lambda tx: events.get(tx, id_))
+    assert event is not None
+    assert event.job is not None
+    assert event.job.id == job.id
+
+
+def test_old_events_go_but_for_the_newest(db: Database) -> None:
+    """However long nothing has happened: readers resume behind it."""
+    key_id, _ = make.key(db)
+    for _ in range(3):
+        canceled(db, key_id)
+    newest = db.read(events.newest)
+    later = make.START + timedelta(days=31)
+    assert db.read(lambda tx: events.has_old(tx, later))
+
+    assert make.do(db, lambda tx: events.delete_old(tx, later, size=9)) == 2
+
+    assert ids(db) == [newest]
+    assert not db.read(lambda tx: events.has_old(tx, later))
+
+
+def test_progress_is_no_place_to_resume_behind(db: Database) -> None:
+    key_id, _ = make.key(db)
+    job = canceled(db, key_id)
+    newest = db.read(events.newest)
+
+    make.do(db, lambda tx: events.append(tx, "job.progress", key_id, now=make.START, job=job))
+
+    assert db.read(events.newest) == newest
+    assert [event.kind for event in recorded(db, key_id)] == ["job.canceled"]
+
+
+def test_a_test_event_takes_its_place_when_nothing_else_is_waited_for(server: Database) -> None:
+    """Whoever holds the order of events must not wait for the row of a job or key."""
+    owner, other = make.key(server)[0], make.key(server)[0]
+    url = "https://example.com/hook"
+    endpoint = make.do(server, lambda tx: use.register(tx, owner, url, ("job.failed",), make.START))
+    job = accepted(server, other)
     statements: list[str] = []
     sa.event.listen(
-        db._engine, "before_cursor_execute", lambda _c, _k, text, *_: statements.append(text)
+        server._engine, "before_cursor_execute", lambda _c, _k, text, *_: statements.append(text)
     )
 
-    with in_one_group(db):
+    with in_one_group(server):
         works = [
-            db.write(lambda tx: use.send_test(tx, endpoint.id, owner, make.START)),
-            db.write(lambda tx: request_cancel(tx, job.id, Scope(other), make.START)),
+            server.write(lambda tx: use.send_test(tx, endpoint.id, owner, make.START)),
+            server.write(lambda tx: request_cancel(tx, job.id, Scope(other), make.START)),
         ]
     for work in works:
         work.result()
