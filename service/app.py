@@ -16,17 +16,7 @@ from service.api.fast_path import FastPath
 from service.api.forwarded import ForwardedHeaders
 from service.api.middleware import BodyLimit, Cors, Head, RequestId
 from service.api.openapi import describe
-from service.api.routes import (
-    content,
-    generate,
-    health,
-    internal,
-    jobs,
-    keys,
-    models,
-    usage,
-    webhooks,
-)
+from service.api.routes import ROUTERS
 from service.domain.clock import ServiceClock
 from service.domain.ports import Offsite
 from service.offsite.tenure import Replica
@@ -70,18 +60,8 @@ def build(
         expose_headers=_EXPOSED_HEADERS,
     )
     problems.install(app)
-    for module in (
-        generate,
-        jobs,
-        internal,
-        content,
-        models,
-        usage,
-        keys,
-        webhooks,
-        health,
-    ):
-        app.include_router(module.router)
+    for router in ROUTERS:
+        app.include_router(router)
     docs.install(app, settings.public_url.rstrip("/") or None)
     return app
 

@@ -228,6 +228,15 @@ class Settings(BaseSettings):
     max_submits_per_second: float = Field(
         50.0, ge=0, description="Of one key, after 1,000 at once; 0: no limit."
     )
+    max_streams: int = Field(
+        1_000, ge=2, description="Event streams open at once in one process, half of them of a key."
+    )
+    stream_seconds: float = Field(
+        140.0,
+        ge=1,
+        le=3600,
+        description="An event stream ends after so many seconds, before a proxy would cut it.",
+    )
     keep_alive_seconds: int = Field(
         75,
         ge=1,

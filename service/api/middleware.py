@@ -75,17 +75,18 @@ def _new_id() -> str:
     return f"req_{random.getrandbits(96):024x}"
 
 
-_CONTENT = re.compile(r"/v1/jobs/[^/]+/content")
+_OWN_HEAD = re.compile(r"/v1/(?:jobs/[^/]+/(?:content|events)|events)")
 
 
 class Head:
-    """Answer HEAD as GET without the body; the content route handles HEAD itself."""
+    """Answer HEAD as GET without the body; some routes handle HEAD themselves."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "HEAD" or _CONTENT.match(scope["path"]):
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        if not is_head or _OWN_HEAD.fullmatch(scope["path"]):
             await self.app(scope, receive, send)
             return
 

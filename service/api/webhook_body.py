@@ -1,7 +1,8 @@
-"""Render webhook bodies: the event, its time, and a snapshot of the job."""
+"""Render events, for webhooks and streams: the kind, its time, and a snapshot of the job."""
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from service.api.schemas.jobs import JobOut
@@ -24,31 +25,30 @@ class WebhookBodies:
     public_url: str | None
 
     def render(self, delivery: Delivery, job: Job | None) -> bytes:
-        """Return at most MAX_BYTES; `omitted` lists the fields that were dropped for that."""
-        data = self._data(delivery, job)
-        body = _encode(delivery, data)
-        for name in _OPTIONAL:
-            if len(body) > MAX_BYTES:
-                data[name] = None
-                data["omitted"] = [*data.get("omitted", []), name]
-                body = _encode(delivery, data)
-        return body
-
-    def _data(self, delivery: Delivery, job: Job | None) -> dict[str, Any]:
+        """Return the body of a delivery, at most MAX_BYTES."""
         if job is None:
-            return {"id": delivery.endpoint_id, "object": "webhook_endpoint"}
-        return self._job(job)
+            data = {"id": delivery.endpoint_id, "object": "webhook_endpoint"}
+        else:
+            data = self.data(job)
+        return event_body(delivery.event, delivery.created_at, data)
 
-    def _job(self, job: Job) -> dict[str, Any]:
+    def data(self, job: Job) -> dict[str, Any]:
+        """Return the job as clients see it, but for its place in the queue."""
         links = SignedLinks(self.link_secret, self.public_url or job.api_url or "")
         job_out = JobOut.from_domain(job, links, card=CARDS.get(job.request.model))
         return job_out.model_dump(mode="json")
 
 
-def _encode(delivery: Delivery, data: dict[str, Any]) -> bytes:
-    body = {
-        "type": delivery.event,
-        "timestamp": delivery.created_at.isoformat().replace("+00:00", "Z"),
-        "data": data,
-    }
+def event_body(kind: str, at: datetime, data: dict[str, Any]) -> bytes:
+    """Return at most MAX_BYTES; `omitted` lists the fields of `data` that were dropped for that."""
+    body = _encode(kind, at, data)
+    for name in _OPTIONAL:
+        if len(body) > MAX_BYTES:
+            data = {**data, name: None, "omitted": [*data.get("omitted", []), name]}
+            body = _encode(kind, at, data)
+    return body
+
+
+def _encode(kind: str, at: datetime, data: dict[str, Any]) -> bytes:
+    body = {"type": kind, "timestamp": at.isoformat().replace("+00:00", "Z"), "data": data}
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()

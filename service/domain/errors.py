@@ -7,6 +7,7 @@
     ├── NotFound           no such resource for this key
     ├── Conflict           the resource is in a state that does not allow this
     │   └── Lost           a worker's fencing token is stale
+    ├── Gone               the event to resume behind is not kept any more
     ├── PreconditionFailed not the version that the caller named
     ├── TooLarge           more bytes than the limit
     ├── QueueFull          too many queued jobs of this key: retry later
@@ -75,6 +76,10 @@ class Lost(Conflict):
 
     def __init__(self, message: str = "this attempt no longer owns the job; stop at once") -> None:
         super().__init__(message)
+
+
+class Gone(ServiceError):
+    code = "position_gone"
 
 
 class PreconditionFailed(ServiceError):

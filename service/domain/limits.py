@@ -15,6 +15,9 @@ class Limits:
     # Common proxies time out after 60 s: a wait ends before.
     max_wait: timedelta = timedelta(seconds=55)
     max_waits: int = 1_000  # requests waiting for their job to become final
+    max_streams: int = 1_000  # of events, open at the same time
+    # Modal ends a request after 150 s, and other hosts do so soon after: a stream ends before.
+    max_stream: timedelta = timedelta(seconds=140)
     default_timeout: timedelta = timedelta(minutes=30)  # of one attempt
     max_timeout: timedelta = timedelta(days=1)  # the highest that a request may set
     keep_idempotency: timedelta = timedelta(hours=24)
@@ -41,3 +44,8 @@ def max_connections(open_files: int) -> int:
 def max_waits(open_files: int) -> int:
     """Return how many requests may wait at the same time, leaving connections for others."""
     return min(1_000, max_connections(open_files) * 6 // 10)
+
+
+def max_streams(open_files: int) -> int:
+    """Return how many event streams may be open beside these."""
+    return max_connections(open_files) // 4

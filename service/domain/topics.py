@@ -15,8 +15,12 @@ def of_job(job_id: JobId) -> Topic:
     return Topic(job_id)
 
 
+def is_job(topic: Topic) -> bool:
+    return topic.startswith("job_")
+
+
 def of_all_jobs(key_id: KeyId) -> Topic:
-    """An event of some job of this key was recorded."""
+    """A change of state of some job of this key was recorded."""
     return Topic(key_id)
 
 

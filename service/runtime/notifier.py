@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from service.domain.topics import Topic
@@ -13,6 +13,7 @@ class Notifier:
 
     def __init__(self) -> None:
         self._listeners: defaultdict[Topic, set[asyncio.Event]] = defaultdict(set)
+        self._taps: list[Callable[[Sequence[Topic]], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self.closed = False
 
@@ -21,7 +22,8 @@ class Notifier:
 
     def notify(self, topics: Sequence[Topic]) -> None:
         """Wake the listeners of these topics, from any thread."""
-        topics = [topic for topic in topics if topic in self._listeners]
+        if not self._taps:
+            topics = [topic for topic in topics if topic in self._listeners]
         if topics and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake, topics)
 
@@ -39,6 +41,15 @@ class Notifier:
                 if not self._listeners[topic]:
                     del self._listeners[topic]
 
+    @contextmanager
+    def tap(self, receive: Callable[[Sequence[Topic]], None]) -> Iterator[None]:
+        """Call `receive` with all topics of every notification."""
+        self._taps.append(receive)
+        try:
+            yield
+        finally:
+            self._taps.remove(receive)
+
     def wake_all(self) -> None:
         """Wake all listeners, from any thread."""
         self.notify(list(self._listeners))
@@ -52,6 +63,8 @@ class Notifier:
         for topic in topics:
             for event in self._listeners.get(topic, ()):
                 event.set()
+        for receive in list(self._taps):
+            receive(topics)
 
 
 async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:

@@ -25,6 +25,7 @@ from service.egress.client import Rules
 from service.lifecycle.submit import Accepted, Answer, submit_all
 from service.lifecycle.workers import Workers
 from service.runtime.disk_space import DiskSpace
+from service.runtime.event_feed import EventFeed, Renderer
 from service.runtime.fleet import Fleet
 from service.runtime.future_bridge import FutureBridge
 from service.runtime.job_cache import JobCache
@@ -60,6 +61,7 @@ class Runtime:
     key_cache: KeyCache
     forecast: QueueForecast
     wait_slots: WaitSlots
+    stream_slots: WaitSlots
     list_slots: KeySlots
     inline_slots: KeySlots
     workers: Workers
@@ -70,6 +72,7 @@ class Runtime:
     request_limit: RateLimit
     submit_limit: RateLimit
     job_cache: JobCache
+    event_renderer: Renderer
     egress_rules: Rules
     link_secret: bytes
     worker_token: str
@@ -104,6 +107,17 @@ class Runtime:
     @cached_property
     def _loader(self) -> JobLoader:
         return JobLoader(lambda ids: self.read(lambda tx: jobs.get_all(tx, ids)))
+
+    @cached_property
+    def event_feed(self) -> EventFeed:
+        return EventFeed(
+            self.notifier, self.event_renderer, self.clock, read=self.read, settle=self._settle
+        )
+
+    async def _settle(self) -> None:
+        """Return once what was read before cannot be lost any more."""
+        if not self.db.durability.is_immediate:
+            await self.write(lambda _: None)
 
     async def forecast_job(self, job: Job) -> Forecast:
         """Forecast the queue position and start time of a queued job."""

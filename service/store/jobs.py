@@ -69,6 +69,12 @@ def get_all(tx: Transaction, ids: Sequence[JobId]) -> dict[JobId, Job]:
     return {job.id: job for job in map(to_job, rows)}
 
 
+def get_of_keys(tx: Transaction, ids: Sequence[JobId], key_ids: Sequence[KeyId]) -> list[Job]:
+    """Return those of these jobs that belong to one of these keys."""
+    statement = _BY_IDS.where(job_table.c.key_id.in_(key_ids))
+    return [to_job(row) for row in tx.execute(statement, {"ids": list(ids)}).mappings()]
+
+
 def count_running(tx: Transaction) -> int:
     """Count the jobs that are starting or running."""
     return int(tx.execute(_ACTIVE).scalar_one())

@@ -1,6 +1,6 @@
 """The keys table: API keys with their counters, budgets and signing secrets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -155,6 +155,14 @@ def find(tx: Transaction, prefix: str) -> Key | None:
 
 
 _BY_PREFIX = sa.select(_keys).where(_keys.c.prefix == sa.bindparam("prefix"))
+
+
+def revoked_among(tx: Transaction, key_ids: Sequence[KeyId]) -> set[KeyId]:
+    """Return those of these keys that are revoked."""
+    statement = sa.select(_keys.c.id).where(
+        _keys.c.id.in_(key_ids), _keys.c.revoked_at.is_not(None)
+    )
+    return set(tx.execute(statement).scalars())
 
 
 def every(tx: Transaction) -> list[Key]:

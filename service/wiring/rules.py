@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from service.deployment import API_INPUTS, call_seconds
 from service.domain.errors import Unavailable
-from service.domain.limits import Limits, max_waits
+from service.domain.limits import Limits, max_streams, max_waits
 from service.domain.models.card import ModelCard
 from service.domain.models.catalog import CARDS, SLATE, check_accepted_names, check_licence
 from service.domain.models.tuning import Tuning
@@ -41,11 +41,14 @@ def limits(settings: Settings) -> Limits:
     is_modal = settings.dispatch == "modal"
     max_timeout = timedelta(seconds=call_seconds(settings)) if is_modal else timedelta(days=1)
     open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = API_INPUTS // 5 if is_modal else max_streams(open_files)
     return Limits(
         max_queued_per_key=settings.max_queued_per_key,
         max_input_bytes_per_key=settings.max_input_bytes_per_key,
         max_active_per_key=settings.max_active_per_key,
         max_waits=API_INPUTS * 6 // 10 if is_modal else max_waits(open_files),
+        max_streams=min(settings.max_streams, room),
+        max_stream=timedelta(seconds=settings.stream_seconds),
         default_timeout=timedelta(seconds=settings.job_timeout_seconds),
         max_timeout=max_timeout,
         running_lease=timedelta(seconds=settings.running_lease_seconds),

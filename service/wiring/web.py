@@ -6,6 +6,7 @@ from threading import Event
 
 from fastapi import FastAPI
 
+from service.api.event_stream import EventBlocks
 from service.api.webhook_body import WebhookBodies
 from service.domain import ids, topics
 from service.domain.clock import ServiceClock
@@ -89,6 +90,7 @@ def serving(
         yield
     finally:
         app.state.runtime = None
+        runtime.event_feed.close()
         ticker.stop()
         courier.stop()
         workers.close()
@@ -155,6 +157,8 @@ def _build_runtime(
     db = storage.database(settings, on_commit, offsite)
     artifacts, cards = storage.artifacts(settings), rules.cards(settings)
     limits, fleet = rules.limits(settings), Fleet()
+    link_secret = wiring_secrets.link_secret(settings)
+    public_url = settings.public_url.rstrip("/") or None
     return Runtime(
         db=db,
         artifacts=artifacts,
@@ -169,6 +173,7 @@ def _build_runtime(
         forecast=QueueForecast(db),
         job_cache=job_cache,
         wait_slots=WaitSlots(limits.max_waits),
+        stream_slots=WaitSlots(limits.max_streams),
         list_slots=KeySlots("lists", max_at_once=2, max_seconds=10),
         inline_slots=KeySlots("inline videos", max_at_once=8, max_seconds=30),
         jobs_due=jobs_due,
@@ -178,8 +183,9 @@ def _build_runtime(
         request_limit=RateLimit(settings.max_requests_per_second, "requests"),
         submit_limit=RateLimit(settings.max_submits_per_second, "submits"),
         egress_rules=rules.egress_rules(settings),
-        link_secret=wiring_secrets.link_secret(settings),
+        event_renderer=EventBlocks(WebhookBodies(link_secret, public_url)),
+        link_secret=link_secret,
         worker_token=wiring_secrets.worker_token(settings),
-        public_url=settings.public_url.rstrip("/") or None,
+        public_url=public_url,
         version=rules.VERSION,
     )

@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from service.cli.processes.connections import HEAD_SECONDS, Connections
 from service.cli.processes.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS
 from service.cli.processes.serve import Server, configure
-from service.domain.limits import max_connections, max_waits
+from service.domain.limits import max_connections, max_streams, max_waits
 from service.runtime.notifier import Notifier
 
 GET = b"GET /echo HTTP/1.1\r\nHost: rushes.test\r\n\r\n"
@@ -548,7 +548,7 @@ def test_open_files_are_shared_out_below_the_limit() -> None:
     assert max_connections(1_000_000) == 4096
     for limit in (1024, 4096, 20_000):
         assert 2 * max_connections(limit) < limit
-        assert max_waits(limit) < 0.7 * max_connections(limit)
+        assert max_waits(limit) + max_streams(limit) < 0.9 * max_connections(limit)
 
 
 def test_the_limit_of_open_files_is_raised_to_what_is_allowed() -> None:

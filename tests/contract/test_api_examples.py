@@ -88,6 +88,8 @@ def test_the_commands_of_the_api_document_work(url: str, tmp_path: Path) -> None
     assert shell.bytes("start.bin") == shell.bytes("clip.mp4")[:1024]
     assert shell.bytes("thumbnail.jpg").startswith(b"\xff\xd8")
     assert shell.answer("--etag-compare").strip() == "304"
+    assert "event: job.succeeded" in shell.answer("/v1/jobs/$JOB/events")
+    assert shell.answer("/v1/events").splitlines()[0].startswith("event: job.")
     assert len(set(shell.answer("scene-12-take-3").split())) == 1
     assert json.loads(shell.answer("/retry"))["status"] == "succeeded"
     assert json.loads(shell.answer('DELETE "$URL/v1/jobs'))["deleted"] is True

@@ -1,1 +1,30 @@
-"""One file a group of routes."""
+"""One file for each group of routes; `ROUTERS` lists the router of every file."""
+
+from service.api.routes import (
+    content,
+    events,
+    generate,
+    health,
+    internal,
+    jobs,
+    keys,
+    models,
+    usage,
+    webhooks,
+)
+
+ROUTERS = tuple(
+    module.router
+    for module in (
+        generate,
+        jobs,
+        internal,
+        content,
+        events,
+        models,
+        usage,
+        keys,
+        webhooks,
+        health,
+    )
+)

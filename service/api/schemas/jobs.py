@@ -75,6 +75,7 @@ class Urls(BaseModel):
     self: str
     cancel: str
     retry: str
+    events: str
     content: str
     thumbnail: str
 
@@ -191,6 +192,7 @@ class JobOut(BaseModel):
                 self=links.job(job.id),
                 cancel=links.job(job.id, "/cancel"),
                 retry=links.job(job.id, "/retry"),
+                events=links.job(job.id, "/events"),
                 content=links.job(job.id, "/content"),
                 thumbnail=links.job(job.id, "/content?variant=thumbnail"),
             ),

@@ -32,6 +32,7 @@ CODES: dict[str, tuple[int, str]] = {
     "endpoint_disabled": (409, "this endpoint is disabled; enable it first"),
     "local_workers": (409, "this service has local workers, which are always warm"),
     "lost": (409, "this attempt no longer owns the job; stop at once"),
+    "position_gone": (410, "no event 57 is kept; begin without a position"),
     "precondition_failed": (412, "it does not match `If-Match`: fetch it again"),
     "too_large": (413, "the body is too large"),
     "too_large_inline": (413, "the video is too large to be sent inline"),
