@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from service.app import build
 from service.cli.processes.connections import Connections
 from service.cli.processes.serve import Server, configure
+from service.offsite.tenure import Replica
 from service.runtime.runtime import Runtime
 from service.settings import Settings
 from tests.api.world import KEY, World
@@ -107,9 +108,11 @@ class Live(World):
 
 
 @contextmanager
-def live(settings: Settings, connections: Connections | None = None) -> Iterator[Live]:
+def live(
+    settings: Settings, connections: Connections | None = None, replica: Replica | None = None
+) -> Iterator[Live]:
     connections = connections or Connections(1_000)
-    app = build(settings)
+    app = build(settings, replica=replica)
     config = configure(app, connections, "127.0.0.1", 0)
     server = Server(config, app.state.notifier, connections)
     ready: Queue[tuple[asyncio.AbstractEventLoop, int]] = Queue()
