@@ -157,7 +157,18 @@ def test_lists_tell_of_all_their_filters(documents: dict[str, Document]) -> None
     shapes = {one["name"]: one for one in parameters}
 
     assert shapes.keys() == {
-        *("limit", "after", "order", "status", "kind", "model", "ids", "metadata", "error", "prompt"),
+        *(
+            "limit",
+            "after",
+            "order",
+            "status",
+            "kind",
+            "model",
+            "ids",
+            "metadata",
+            "error",
+            "prompt",
+        ),
         *("created_after", "created_before", "ended_after", "ended_before"),
     }
     assert shapes["metadata"]["style"] == "deepObject"
