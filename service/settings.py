@@ -95,6 +95,11 @@ class Settings(BaseSettings):
         min_length=MIN_SECRET,
         description="Authenticates workers. Default: generated at each start.",
     )
+    metrics_token: SecretStr | None = Field(
+        None,
+        min_length=MIN_SECRET,
+        description="Authenticates a Prometheus that scrapes /metrics. Default: there is none.",
+    )
     secret: SecretStr | None = Field(
         None,
         min_length=MIN_SECRET,

@@ -98,6 +98,7 @@ def empty(db: Database) -> None:
 
     def delete(tx: Transaction) -> None:
         for table in (
+            "totals",
             "deliveries",
             "events",
             "endpoints",

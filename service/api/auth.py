@@ -12,7 +12,7 @@ from fastapi.security.base import SecurityBase
 from service.api.deps import runtime_of
 from service.api.forwarded import base_url
 from service.api.signed_links import SignedLinks
-from service.domain.errors import Forbidden, Unauthenticated, Unavailable
+from service.domain.errors import Forbidden, NotFound, Unauthenticated, Unavailable
 from service.domain.key import Key, Scope, matches, prefix_of
 from service.runtime.runtime import Runtime
 from service.store import keys
@@ -89,6 +89,19 @@ class _WorkerToken(_Bearer):
         return runtime
 
 
+class _MetricsToken(_Bearer):
+    """Require the metrics token; without one in the settings there are no metrics."""
+
+    async def __call__(self, request: Request) -> Runtime:
+        runtime = runtime_of(request)
+        if runtime.metrics_token is None:
+            raise NotFound("no metrics: RUSHES_METRICS_TOKEN is not set")
+        secret = bearer(request) or ""
+        if not hmac.compare_digest(secret.encode(), runtime.metrics_token.encode()):
+            raise Unauthenticated("this needs the metrics token")
+        return runtime
+
+
 class _AttemptToken(_Bearer):
     """Extract the token of an attempt; the lifecycle compares it."""
 
@@ -105,6 +118,9 @@ ContextDep = Annotated[RequestContext, Depends(ApiKeyAuth("apiKey", _KEY_DESCRIP
 AdminDep = Annotated[RequestContext, Depends(_AdminKey("apiKey", _KEY_DESCRIPTION))]
 WorkerDep = Annotated[
     Runtime, Depends(_WorkerToken("workerToken", "Authenticates workers when they claim jobs."))
+]
+MetricsDep = Annotated[
+    Runtime, Depends(_MetricsToken("metricsToken", "RUSHES_METRICS_TOKEN, for a Prometheus."))
 ]
 AttemptToken = Annotated[str, Depends(_AttemptToken("attemptToken", "Issued with the ticket."))]
 

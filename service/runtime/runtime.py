@@ -76,6 +76,7 @@ class Runtime:
     egress_rules: Rules
     link_secret: bytes
     worker_token: str
+    metrics_token: str | None
     public_url: str | None
     version: str
 

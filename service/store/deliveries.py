@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from service.domain import topics
 from service.domain.event import EventId
 from service.domain.ids import JobId, KeyId
+from service.domain.metrics import Series
 from service.domain.url import TargetRefused, split_url
 from service.domain.webhook import (
     Delivery,
@@ -18,6 +19,7 @@ from service.domain.webhook import (
     EndpointId,
     Try,
 )
+from service.store import totals
 from service.store.tables import PENDING, DeliveryRow
 from service.store.transaction import Transaction
 
@@ -148,7 +150,10 @@ def settle(
         ],
         delivered_at=outcome.at if state is DeliveryState.DELIVERED else None,
     )
-    return tx.execute(statement).rowcount == 1
+    is_settled = tx.execute(statement).rowcount == 1
+    if is_settled and state is not DeliveryState.PENDING:
+        totals.add(tx, {Series("webhook_deliveries", (state,)): 1})
+    return is_settled
 
 
 def replay(tx: Transaction, delivery: Delivery, *, now: datetime) -> Delivery:

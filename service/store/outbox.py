@@ -3,11 +3,11 @@
 from datetime import datetime
 from functools import partial
 
-from service.domain import ids
+from service.domain import ids, metrics
 from service.domain.event import DEFAULT_EVENTS, EventId, EventKind
 from service.domain.job import Job
 from service.domain.webhook import Delivery, DeliveryId, DeliveryState, EndpointId
-from service.store import deliveries, endpoints, events
+from service.store import deliveries, endpoints, events, totals
 from service.store.transaction import Transaction
 
 Target = tuple[str, EndpointId | None]
@@ -24,6 +24,8 @@ def enqueue(tx: Transaction, event: EventKind, job: Job, now: datetime) -> None:
 
 def _record(tx: Transaction, event: EventKind, job: Job, now: datetime) -> None:
     event_id = events.append(tx, event, job.key_id, job=job, now=now)
+    if job.state.final:
+        totals.add(tx, metrics.of_end(job))
     for target in _targets(tx, event, job):
         _insert(tx, event_id, event, job, target, now)
 

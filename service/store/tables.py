@@ -259,6 +259,16 @@ class LedgerRow(SQLModel, table=True):
     __table_args__ = (sa.Index("ix_ledger_day", "day"),)
 
 
+class TotalRow(SQLModel, table=True):
+    """One sum of /metrics. Never purged or reset, so that sums outlast jobs and restarts."""
+
+    __tablename__ = "totals"
+
+    name: str = Field(max_length=64, primary_key=True)
+    labels: str = Field(max_length=300, primary_key=True)  # a JSON list of their values
+    value: int = Field(sa_type=sa.BigInteger)
+
+
 class IdempotencyRow(SQLModel, table=True):
     """A caller's Idempotency-Key and the job it created, inserted in that job's transaction."""
 

@@ -186,6 +186,9 @@ def _build_runtime(
         event_renderer=EventBlocks(WebhookBodies(link_secret, public_url)),
         link_secret=link_secret,
         worker_token=wiring_secrets.worker_token(settings),
+        metrics_token=(
+            settings.metrics_token.get_secret_value() if settings.metrics_token else None
+        ),
         public_url=public_url,
         version=rules.VERSION,
     )

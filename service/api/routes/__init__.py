@@ -8,6 +8,7 @@ from service.api.routes import (
     internal,
     jobs,
     keys,
+    metrics,
     models,
     usage,
     webhooks,
@@ -26,5 +27,6 @@ ROUTERS = tuple(
         keys,
         webhooks,
         health,
+        metrics,
     )
 )
