@@ -39,7 +39,7 @@ def test_a_service_that_is_killed_whole_goes_on_at_the_last_finished_segment(
     settings: dict[str, Any] = {
         "models": [CARD.name],
         "weights": weights,
-        "running_lease_seconds": 2,
+        "running_lease_seconds": 10,
     }
     with running(tmp_path / "up", **settings) as service:
         job_id = service.submit(**ASK)["id"]

@@ -375,6 +375,7 @@ def test_no_interleaving_breaks_the_promises(db: Database) -> None:
     tell("random interleavings", runs=runs, steps=40)
 
 
+@pytest.mark.timeout(1200)  # hypothesis makes the interleaving that it found smaller
 def test_without_the_fence_an_interleaving_breaks_them(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
