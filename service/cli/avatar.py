@@ -27,7 +27,9 @@ class AvatarOptions:
     duration_seconds: Annotated[
         float | None, Option("--seconds", help="Cut the video to this length.")
     ] = None
-    resolution: Annotated[Literal["512p", "720p"] | None, Option(help="Of a square video.")] = None
+    resolution: Annotated[
+        Literal["480p", "512p", "720p"] | None, Option(help="Instead of --width and --height.")
+    ] = None
     width: Annotated[int | None, Option(help="Pixels.")] = None
     height: Annotated[int | None, Option(help="Pixels.")] = None
     seed: Annotated[int | None, Option(help="The same seed gives the same motion.")] = None

@@ -65,15 +65,18 @@ class AvatarOptions(JobOptions):
         default=None, description="A photo of the one face that is to speak; given like `audio`."
     )
     prompt: Prompt | None = Field(
-        default=None, description="How to act; ignored by models that only animate the photo."
+        default=None,
+        description="Who is seen and how they act; ignored by models that only animate the photo.",
     )
     duration_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = Field(
         default=None,
         description="Cut the video to this length. Default: as long as what is spoken, which it "
         "may not exceed.",
     )
-    resolution: Literal["512p", "720p"] | None = Field(
-        default=None, description="Of a square video; instead of `width` and `height`."
+    resolution: Literal["480p", "512p", "720p"] | None = Field(
+        default=None,
+        description="Instead of `width` and `height`: a square video, or of a model with several "
+        "sizes of this name the one nearest to the shape of the photo.",
     )
     captions: Captions | None = None
 

@@ -40,9 +40,9 @@ def _video_fields(old: Job, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _avatar_fields(old: Job, request: AvatarRequest, changes: dict[str, Any]) -> dict[str, Any]:
-    names = {"text", "voice", "width", "height", "seed", "captions"}
+    names = {"text", "voice", "seed", "captions"}
     if "model" not in changes and "models" not in changes:
-        names.add("model")
+        names |= {"model", "width", "height"}
     if changes.keys() & {"text", "audio"}:
         names -= {"text", "voice"}
     if "resolution" in changes:

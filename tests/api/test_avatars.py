@@ -165,6 +165,19 @@ def test_a_final_avatar_is_retried_with_changes(avatars: World) -> None:
     assert wrong.status_code == 422
 
 
+def test_a_retry_by_another_model_takes_the_size_of_that(avatars: World) -> None:
+    job = ask(avatars, text="Hello.", width=640, height=720).json()
+    avatars.client.post(f"/v1/jobs/{job['id']}/cancel")
+
+    same, other = (
+        avatars.client.post(f"/v1/jobs/{job['id']}/retry", json=changes).json()["input"]
+        for changes in ({"seed": 1}, {"model": "puppet"})
+    )
+
+    assert (same["width"], same["height"]) == (640, 720)
+    assert (other["width"], other["height"]) == (512, 512)
+
+
 def test_an_idempotency_key_makes_one_avatar(avatars: World) -> None:
     headers = {"Idempotency-Key": "once"}
     body = {"text": "Hello.", "reference_image": photo()}

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.models.card import IntRange, ModelCard
-from service.domain.models.catalog import SLATE
+from service.domain.models.catalog import PUPPET, SLATE
 from service.domain.options import MAX_SEED
 from service.domain.resolve.segments import plan
 from tests import make
@@ -35,6 +35,21 @@ def test_thirty_seconds_are_cut_into_equal_segments() -> None:
     assert [segment.request.num_frames for segment in segments] == [
         113, 113, 113, 113, 113, 105, 105
     ]  # fmt: skip
+
+
+@given(total=st.integers(1, 15_000))
+def test_whole_clips_are_cut_at_the_end_of_the_video_alone(total: int) -> None:
+    model = PUPPET.model_copy(update={"clip_frames": 93, "overlap": 13, "full_clips": True})
+    request = make.request(num_frames=total)
+
+    segments = plan(request, model)
+
+    assert len(segments) == 1 + max(0, -(-(total - 93) // 80))
+    assert sum(segment.kept_frames for segment in segments) == total
+    assert [segment.start for segment in segments] == [80 * n for n in range(len(segments))]
+    lengths = [segment.request.shape.num_frames for segment in segments]
+    assert lengths[:-1] == [93] * (len(segments) - 1)
+    assert len(segments) == 1 or 13 < lengths[-1] <= 93
 
 
 @given(

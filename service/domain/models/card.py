@@ -69,6 +69,14 @@ class Licence(_Facts):
     opt_in: bool = False  # whether the operator must accept it before it is served
 
 
+class Resolution(_Facts):
+    """A named choice of size. Of several sizes, each (width, height), the one is taken whose shape
+    is nearest to that of the image."""
+
+    name: str
+    sizes: tuple[tuple[int, int], ...]
+
+
 class Speed(_Facts):
     """Seconds for the default video on one GPU, from begin to finish on a warm worker."""
 
@@ -90,11 +98,16 @@ class ModelCard(_Facts):
 
     side: IntRange  # width and height, pixels
     max_pixels: int  # width x height
+    resolutions: tuple[Resolution, ...] = ()  # of avatars, the default first
+    only_resolutions: bool = False  # whether a size must be one of those
     frames: IntRange  # number of frames
     # Frames generated at once (None: any of `frames`), and the overlap of the segments of a longer
     # video. Both obey the frame rule.
     clip_frames: int | None = None
     overlap: int = 0
+    # Whether each segment is generated as a whole clip, of which the last one is cut; else they are
+    # of about equal length.
+    full_clips: bool = False
     fps: IntRange
     max_seconds: float
     steps: IntRange  # denoising steps
@@ -110,7 +123,10 @@ class ModelCard(_Facts):
 
     default_strength: float = 0.6  # of video-to-video
 
+    default_prompt: str = ""  # of avatars
+
     features: tuple[Feature, ...] = ("text-to-video",)
+    bends_photo: bool = False  # whether it moves the pixels of a photo, which it therefore needs
     # Models that take over if this is the default and cannot make a job, the best first.
     fallbacks: tuple[str, ...] = ()
     # GPUs by Modal's names, the first to try in front; empty: needs none.
@@ -133,10 +149,17 @@ class ModelCard(_Facts):
         num_frames = request.expected_frames
         segments = self.count_segments(num_frames)
         total_frames = num_frames + (segments - 1) * self.overlap
+        if self.full_clips and self.clip_frames is not None:
+            total_frames = segments * self.clip_frames
         size = request.width * request.height * total_frames / segments / 1e6
         step = self.seconds_per_step * size + self.seconds_per_step_squared * size**2
         per_segment = self.seconds_per_megapixel_frame * size + step * request.num_inference_steps
         return self.seconds_fixed + segments * per_segment
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """All sizes of its resolutions."""
+        return [size for resolution in self.resolutions for size in resolution.sizes]
 
     def max_frames(self, fps: int) -> int:
         """Return the most frames of a video at this rate. With a frame rule such as 8n + 1 the one

@@ -1,6 +1,7 @@
 """Resolve the parameters of an avatar against a model's card."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import hypot, log
 
 from service.domain.avatar import (
     MIN_AUDIO_SECONDS,
@@ -14,8 +15,8 @@ from service.domain.models.card import ModelCard
 from service.domain.resolve.media_rules import supporters
 from service.domain.resolve.resolve import size_errors
 
-_SIDES = {"512p": 512, "720p": 720}
 _TOLERANCE = 0.1  # seconds by which a header may be wrong: encoders pad
+Size = tuple[int, int]
 
 
 def resolve_avatar(
@@ -30,30 +31,93 @@ def resolve_avatar(
 
     Raises RequestRefused with a FieldError for each field that the model cannot honour.
     """
-    side = _SIDES.get(params.resolution or "")
+    if "speech" not in card.features:
+        detail = f"{card.name} makes no avatars; {supporters('speech', served_cards)}"
+        raise RequestRefused([FieldError("/model", detail, "not_supported")])
+    image = media.get("reference_image")
+    width, height = _size(params, card, image)
     seconds = params.duration_seconds
     request = AvatarRequest(
         model=card.name,
-        prompt=params.prompt or "",
-        width=params.width or side or card.default_width,
-        height=params.height or side or card.default_height,
+        prompt=params.prompt or card.default_prompt,
+        width=width,
+        height=height,
         num_frames=None if seconds is None else max(1, round(seconds * card.default_fps)),
         fps=card.default_fps,
+        num_inference_steps=card.default_steps,
         seed=seed if params.seed is None else params.seed,
         text=params.text,
         voice=params.voice,
         audio=media.get("audio"),
-        reference_image=media.get("reference_image"),
+        reference_image=image,
         captions=_captions(params),
     )
     errors = [
-        *size_errors(request, card),
+        *_resolution(params, card),
+        *(_listed_size(request, card) if card.only_resolutions else size_errors(request, card)),
         *_length(request, card),
-        *_abilities(request, card, served_cards),
     ]
+    if image is None and card.bends_photo:
+        detail = f"{card.name} animates a photo: give reference_image"
+        errors.append(FieldError("/reference_image", detail, "missing"))
     if errors:
         raise RequestRefused(errors)
     return request
+
+
+def _size(params: AvatarParams, card: ModelCard, image: MediaRef | None) -> Size:
+    """Return the size that was given, or the possible one whose shape is nearest to that of the
+    image, or to the default where that of the image is not known."""
+    given = (params.width or card.default_width, params.height or card.default_height)
+    sizes = _possible_sizes(params, card)
+    if not sizes:  # any size, or an impossible one, which is reported
+        return given
+    shape = card.default_width / card.default_height
+    if image is not None and image.width and image.height:
+        shape = image.width / image.height
+    return min(sizes, key=lambda size: abs(log(size[0] / size[1] / shape)))
+
+
+def _possible_sizes(params: AvatarParams, card: ModelCard) -> Sequence[Size]:
+    """List the sizes of the resolution, or those with the given side; none where both are given, or
+    any is possible."""
+    if params.resolution is not None or (params.width is None and params.height is None):
+        name = params.resolution or (card.resolutions[0].name if card.only_resolutions else "")
+        return next((r.sizes for r in card.resolutions if r.name == name), ())
+    if not card.only_resolutions:
+        return ()
+    return [
+        (width, height)
+        for width, height in card.sizes
+        if params.width in (None, width) and params.height in (None, height)
+    ]
+
+
+def _resolution(params: AvatarParams, card: ModelCard) -> Iterable[FieldError]:
+    names = [resolution.name for resolution in card.resolutions]
+    wanted = params.resolution
+    if wanted is not None and wanted not in names:
+        nearest = min(names, key=lambda name: abs(_lines(name) - _lines(wanted)))
+        detail = f"{card.name} has no {wanted}, but {' and '.join(names)}; nearest: {nearest}"
+        yield FieldError("/resolution", detail, "not_a_step")
+
+
+def _lines(resolution: str) -> int:
+    return int(resolution.rstrip("p"))
+
+
+def _listed_size(request: AvatarRequest, card: ModelCard) -> Iterable[FieldError]:
+    """Yield an error for a size that is not one of the card's."""
+    size = (request.width, request.height)
+    if size not in card.sizes:
+        nearest = min(card.sizes, key=lambda other: hypot(other[0] - size[0], other[1] - size[1]))
+        field = "height" if request.width in {width for width, _ in card.sizes} else "width"
+        detail = (
+            f"{card.name} cannot make {size[0]}x{size[1]}, only its {len(card.sizes)} sizes of "
+            f"{' and '.join(resolution.name for resolution in card.resolutions)}; "
+            f"nearest: {nearest[0]}x{nearest[1]}"
+        )
+        yield FieldError(f"/{field}", detail, "not_a_step")
 
 
 def _captions(params: AvatarParams) -> CaptionSettings | None:
@@ -79,14 +143,3 @@ def _length(request: AvatarRequest, card: ModelCard) -> Iterable[FieldError]:
     elif (request.duration_seconds or 0) > seconds + 1 / request.fps + _TOLERANCE:
         detail = f"the voice lasts {seconds:.2f} s: give at most that, or leave it out"
         yield FieldError("/duration_seconds", detail, "out_of_range")
-
-
-def _abilities(
-    request: AvatarRequest, card: ModelCard, served_cards: Sequence[ModelCard]
-) -> Iterable[FieldError]:
-    if "speech" not in card.features:
-        detail = f"{card.name} makes no avatars; {supporters('speech', served_cards)}"
-        yield FieldError("/model", detail, "not_supported")
-    elif request.reference_image is None and card.name == "puppet":
-        detail = f"{card.name} animates a photo: give reference_image"
-        yield FieldError("/reference_image", detail, "missing")

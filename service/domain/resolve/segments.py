@@ -61,9 +61,13 @@ def plan(request: AnyRequest, card: ModelCard) -> list[Segment]:
 
 
 def _lengths(num_frames: int, of: int, card: ModelCard) -> list[int]:
-    """Return possible lengths of the model, which differ by one step of its frame rule at most."""
+    """Return possible lengths of the model, which differ by one step of its frame rule at most, or
+    are those of whole clips."""
     if of == 1:
         return [num_frames]
+    if card.full_clips and card.clip_frames is not None:
+        whole = card.clip_frames
+        return [whole] * (of - 1) + [num_frames - (of - 1) * (whole - card.overlap)]
     step = card.frames.step
     steps, rest = divmod((num_frames - card.overlap) // step, of)
     return [card.overlap + step * (steps + (number < rest)) for number in range(of)]

@@ -1,7 +1,7 @@
 """The puppet's card."""
 
 from service.domain.avatar import MAX_AUDIO_SECONDS
-from service.domain.models.card import FloatRange, IntRange, Licence, ModelCard
+from service.domain.models.card import FloatRange, IntRange, Licence, ModelCard, Resolution
 
 _FPS = 25
 
@@ -19,6 +19,11 @@ PUPPET = ModelCard(
     ),
     side=IntRange(low=256, high=1280, step=2),
     max_pixels=1280 * 720,
+    resolutions=(
+        Resolution(name="512p", sizes=((512, 512),)),
+        Resolution(name="480p", sizes=((480, 480),)),
+        Resolution(name="720p", sizes=((720, 720),)),
+    ),
     frames=IntRange(low=1, high=int(MAX_AUDIO_SECONDS) * _FPS),
     clip_frames=10 * _FPS,
     fps=IntRange(low=_FPS, high=_FPS),
@@ -33,6 +38,7 @@ PUPPET = ModelCard(
     default_steps=0,
     default_guidance=0.0,
     features=("speech", "reference-image"),
+    bends_photo=True,
     seconds_fixed=2.0,
     seconds_per_megapixel_frame=0.075,
     speed_source="measured on two CPU cores, 2026-11",
