@@ -2,7 +2,7 @@
 
 import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class _Manifest(BaseModel):
     tail: Artifact | None
     difference: float | None
     audio: Artifact | None = None
+    anchor: Artifact | None = None
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,7 @@ class Checkpoints:
                 clip = next(filter(None, reads), None)
                 if clip is None:
                     break
-                # Only the last tail is needed, and each has tens of megabytes.
-                clips = [*(replace(earlier, tail=None) for earlier in clips), clip]
+                clips = [*(earlier.without_continuation() for earlier in clips), clip]
         return clips
 
     def save(self, segment: Segment, clip: SegmentClip, check_cancel: CheckCancel) -> None:
@@ -107,6 +107,7 @@ class Checkpoints:
             audio=self._put_array(
                 f"{folder}/{name}-audio.npy", None if clip.audio is None else clip.audio.samples
             ),
+            anchor=self._put_array(f"{folder}/{name}-anchor.npy", clip.anchor),
         )
         file = self.scratch / f"{name}.json"
         file.write_text(manifest.model_dump_json())
@@ -146,17 +147,21 @@ class Checkpoints:
             return None
         try:
             video = self._bytes(manifest.video)
-            tail = None if manifest.tail is None else _load_array(self._bytes(manifest.tail))
-            sound = None
-            if manifest.audio is not None:
-                sound = Audio(_load_array(self._bytes(manifest.audio)))
+            tail, samples, anchor = map(
+                self._array, (manifest.tail, manifest.audio, manifest.anchor)
+            )
         except _Missing:
             log.warning("segment is incomplete", job=self.ticket.job_id, segment=segment.number)
             return None
         file = self.scratch / f"saved-{segment.number}.mp4"
         file.write_bytes(video)
         log.info("segment loaded", job=self.ticket.job_id, segment=segment.number)
-        return SegmentClip(file, tail, manifest.difference, audio=sound)
+        sound = None if samples is None else Audio(samples)
+        return SegmentClip(file, tail, manifest.difference, audio=sound, anchor=anchor)
+
+    def _array(self, artifact: Artifact | None) -> Any:
+        """Return the stored array, None without one. Raises _Missing unless all bytes are there."""
+        return None if artifact is None else _load_array(self._bytes(artifact))
 
     def _bytes(self, artifact: Artifact) -> bytes:
         """Raises _Missing unless all bytes are there."""

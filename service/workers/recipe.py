@@ -92,7 +92,7 @@ def make_video(
         with checkpoints:
             for segment in segments[len(clips) :]:
                 clip = renderer.render(segment, clips[-1] if clips else None)
-                clips = [*(replace(earlier, tail=None, encoding=None) for earlier in clips), clip]
+                clips = [*(earlier.without_continuation() for earlier in clips), clip]
                 with watch.time("upload"):
                     checkpoints.save(segment, clip, steps.check_cancel)
         made_with, gpu = adapter.made_with, adapter.gpu

@@ -19,7 +19,7 @@ from service.domain.models.catalog import SLATE
 from service.domain.models.tuning import Profile
 from service.domain.request import PlacedImage, VideoRequest
 from service.domain.resolve.segments import Segment, plan
-from service.workers.adapters.base import Conditions, Frame, OnStep
+from service.workers.adapters.base import Clip, Conditions, Frame, OnStep
 from service.workers.recipe import WorkerEnvironment, make_video
 from service.workers.stages.generate import SegmentClip, SegmentRenderer, own_keyframes
 from service.workers.stages.stills import frame_at
@@ -107,6 +107,36 @@ def test_a_long_video_has_every_frame_and_its_seams_are_measured(artifacts: File
     # Two levels a frame, and the drift of six spread over the two frames of each seam.
     drawn = [36, 38, 40, 44, 48, 52, 56, 60, 64, 68, 72, 74]
     assert np.allclose(shown, drawn, atol=4)
+
+
+class Anchored(Drifting):
+    """Each segment after the first has the level that the first one returned as its anchor."""
+
+    def generate(self, request: VideoRequest, conditions: Conditions, on_step: OnStep) -> Clip:
+        clip = super().generate(request, conditions, on_step)
+        anchor = np.array([[request.seed * 3.25]], np.float32)
+        if conditions.anchor is None:
+            return Clip(clip.frames, anchor=lambda: anchor)
+        level = np.uint8(conditions.anchor[0, 0])
+        return Clip(
+            (np.full_like(frame, level) for frame in clip.frames),
+            anchor=lambda: conditions.anchor,  # type: ignore[arg-type,return-value]
+        )
+
+
+def test_what_a_model_keeps_of_the_first_segment_is_there_after_a_crash(
+    artifacts: Files, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        attempt(artifacts, Anchored(dies_in=2), fence=2)
+    again = Anchored()
+
+    outcome = attempt(artifacts, again, fence=4)
+
+    assert [asked.seed for asked in again.asked] == [9, 10]
+    whole = attempt(Files(tmp_path / "other"), Anchored())
+    assert levels(artifacts, outcome) == levels(Files(tmp_path / "other"), whole)
+    assert abs(levels(artifacts, outcome)[-1] - 22) < 3  # 7 * 3.25, of the first segment
 
 
 def test_a_crash_in_a_segment_costs_that_segment_alone(artifacts: Files, tmp_path: Path) -> None:

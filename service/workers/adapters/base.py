@@ -1,6 +1,6 @@
 """The protocol between a worker and the code that drives a video model."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Frame: TypeAlias = NDArray[np.uint8]
 # Images in playing order: uint8, shape (frames, height, width, 3), RGB.
 Frames: TypeAlias = NDArray[np.uint8]
+
+# A model's own memory of the first clip of a video, by which the later ones stay like it.
+Anchor: TypeAlias = NDArray[np.float32]
 
 AUDIO_RATE = 48_000  # samples per second of all sound
 
@@ -41,10 +44,20 @@ def audio_samples(num_frames: int, fps: int) -> int:
 
 @dataclass(frozen=True)
 class Clip:
-    """The frames of a request in playing order, and their sound, if any, of `audio_samples`."""
+    """The frames of a request in playing order, and their sound, if any, of `audio_samples`.
+
+    `anchor` is called after the last frame, and returns what the clips that continue it need.
+    """
 
     frames: Iterator[Frame]
     audio: Audio | None = None
+    anchor: Callable[[], Anchor] | None = None
+
+
+def audio_of_segment(audio: Audio, start: int, num_frames: int, fps: int) -> Audio:
+    """Cut out the sound of so many frames of a video, from frame `start` on."""
+    first, last = audio_samples(start, fps), audio_samples(start + num_frames, fps)
+    return Audio(audio.samples[first:last])
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,8 @@ class Conditions:
 
     `image` is its first frame and `last_image` its last; each of `keyframes` is an image with its
     frame index, from 0; `video` is transformed by the request's strength, and `audio` is the sound
-    to keep of it; `tail` is the end of the clip that it continues, repeated as its own beginning.
+    to keep of it; `tail` is the end of the clip that it continues, repeated as its own beginning,
+    and `anchor` what that clip returned.
     `portrait` is a face that speaks `speech`, whose sound is `audio`.
     The clip's first frame is frame `start` of a video of `video_frames`; None: the clip is the
     whole video.
@@ -77,6 +91,7 @@ class Conditions:
     video: Frames | None = None
     audio: Audio | None = None
     tail: Frames | None = None
+    anchor: Anchor | None = None
     portrait: "Portrait | None" = None
     speech: Speech | None = None
     captions: "BurnIn | None" = None  # to draw on its frames

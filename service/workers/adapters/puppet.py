@@ -7,7 +7,7 @@ from service.domain.attempt import Stage
 from service.domain.avatar import AvatarRequest
 from service.domain.models.card import ModelCard
 from service.domain.models.tuning import DEFAULT_TUNING, Profile, Tuning
-from service.workers.adapters.base import Audio, Clip, Conditions, Frame, OnStep, audio_samples
+from service.workers.adapters.base import Clip, Conditions, Frame, OnStep, audio_of_segment
 
 
 class Puppet:
@@ -30,12 +30,8 @@ class Puppet:
     def generate(self, request: AvatarRequest, conditions: Conditions, on_step: OnStep) -> Clip:
         audio, shape = conditions.audio, request.shape
         assert audio is not None, "an avatar has a voice"
-        start, end = (
-            audio_samples(frame, request.fps)
-            for frame in (conditions.start, conditions.start + shape.num_frames)
-        )
-        frames = _draw(request, conditions, on_step)
-        return Clip(frames, Audio(audio.samples[start:end]))
+        sound = audio_of_segment(audio, conditions.start, shape.num_frames, request.fps)
+        return Clip(_draw(request, conditions, on_step), sound)
 
 
 def _draw(request: AvatarRequest, conditions: Conditions, on_step: OnStep) -> Iterator[Frame]:

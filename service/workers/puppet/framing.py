@@ -43,6 +43,25 @@ def frame_face(photo: Frame, points: Points, width: int, height: int) -> tuple[F
     return image, framed, is_extended
 
 
+def crop_around(photo: Frame, face: Reals | None, width: int, height: int) -> Frame:
+    """Return the largest part of a photo with the shape of `width` x `height`, in that size.
+
+    It is around the middle of the points of a face, (n, 2), or of the photo, as far as there is
+    room: a face may be cut off that does not fit.
+    """
+    down, across = photo.shape[:2]
+    scale = max(width / across, height / down)
+    # At least a pixel: a photo may be a sliver.
+    wide = min(across, max(1, round(width / scale)))
+    tall = min(down, max(1, round(height / scale)))
+    x, y = (across / 2, down / 2) if face is None else (face.min(0) + face.max(0)) / 2
+    left, top = round(_place(x - wide / 2, wide, across)), round(_place(y - tall / 2, tall, down))
+    part = photo[top : top + tall, left : left + wide]
+    kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    image: Frame = cv2.resize(part, (width, height), interpolation=kind)
+    return image
+
+
 def _window(photo: Frame, points: Points, width: int, height: int) -> tuple[float, float, float]:
     """Choose the crop: left and top in pixels of the photo, and the scale."""
     down, across = photo.shape[:2]

@@ -19,7 +19,7 @@ from service.workers.puppet.face import (
     Points,
     Reals,
 )
-from service.workers.puppet.framing import frame_face
+from service.workers.puppet.framing import crop_around, frame_face
 
 _MAX_SIDE = 1600  # pixels, in which faces are looked for
 _MAX_FACES = 8  # that are looked at
@@ -66,6 +66,33 @@ def frame_portrait(photo: Frame, width: int, height: int, finder: FaceFinder) ->
     if is_extended:
         warnings.append("the photo is too narrow for this size: its edges were extended")
     return Portrait(image, points, tuple(warnings))
+
+
+def frame_photo(
+    photo: Frame, width: int, height: int, finder: FaceFinder
+) -> tuple[Frame, tuple[str, ...]]:
+    """Crop a photo, upright RGB, to as much as fits `width` x `height`, with the face inside.
+
+    It is for models that draw the person anew, animals and drawings too: that no human face is
+    found is one of the warnings, which are returned with the image. Raises AttemptFailed (user):
+    `several_faces` or `face_rotated`.
+    """
+    try:
+        mesh = _find_in(photo, finder)
+    except AttemptFailed as refused:
+        if refused.code != "face_not_found":
+            raise
+        warning = "no human face was found in the photo: look whether the right one speaks"
+        return crop_around(photo, None, width, height), (warning,)
+    face = mesh.points[:, :2]
+    image = crop_around(photo, face, width, height)
+    scale = max(width / photo.shape[1], height / photo.shape[0])
+    warnings = []
+    if mesh.eye_distance * scale < _MIN_EYES:
+        warnings.append("the face is small in the video: its lips will be coarse")
+    if (np.ptp(face, axis=0) * scale > (width, height)).any():
+        warnings.append("the face does not fit the video whole: ask for a shape like the photo's")
+    return image, tuple(warnings)
 
 
 def _find_in(photo: Frame, finder: FaceFinder) -> Mesh:

@@ -3,6 +3,7 @@
 import math
 import wave
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from service.domain.attempt import AttemptFailed, FailureKind, Stage, Ticket
 from service.domain.avatar import MAX_AUDIO_SECONDS, MIN_AUDIO_SECONDS, AvatarRequest
 from service.domain.ids import JobId
 from service.domain.media import MediaRef, Role
+from service.domain.models.card import ModelCard
 from service.domain.ports import ArtifactStore
 from service.domain.speech import Phone, Word
 from service.media.captions import Transcript, spread_words
@@ -33,7 +35,6 @@ from service.workers.stages.inputs.media import decode_speech
 
 if TYPE_CHECKING:
     from service.workers.burn_in import BurnIn
-    from service.workers.puppet.photo import Portrait  # imports OpenCV
 
 FindVoice = Callable[[str | None], Voice]
 
@@ -59,17 +60,17 @@ def prepare_avatar(
     frames.
 
     Raises AttemptFailed (user) for a voice that is too short, too long or silent, a duration beyond
-    its end, and a photo without exactly one face that can speak; and as `fetch` does.
+    its end, and a photo that the model cannot use; and as `fetch` does.
     """
     request = ticket.request
     assert isinstance(request, AvatarRequest), "a ticket of an avatar"
     files = _Files(JobId(ticket.job_id), artifacts, sources, scratch)
     step = partial(on_step, Stage.PREPROCESS)
     step(0, _STEPS)
-    portrait = None
+    face = Conditions()
     if request.reference_image is not None:
         file = files.get("reference_image", request.reference_image, partial(step, 0, _STEPS))
-        portrait = _portrait(file, request, sources)
+        face = _face(file, ticket.card, request, sources)
     step(1, _STEPS)
     file, words, phones = _voice(request, files, find_voice, partial(step, 1, _STEPS))
     sound = decode_speech(
@@ -80,12 +81,12 @@ def prepare_avatar(
     audio = Audio(_fit_sound(sound, audio_samples(num_frames, request.fps)))
     overlay, warnings = _captions(request, words, len(sound) / AUDIO_RATE, scratch)
     step(3, _STEPS)
-    conditions = Conditions(
-        portrait=portrait,
+    conditions = replace(
+        face,
         speech=Speech(_to_speech_rate(audio), phones),
         audio=audio,
         captions=overlay,
-        warnings=(*(portrait.warnings if portrait else ()), *warnings),
+        warnings=(*face.warnings, *warnings),
     )
     return request.model_copy(update={"num_frames": num_frames}), conditions
 
@@ -109,13 +110,18 @@ class _Files:
         return into
 
 
-def _portrait(file: Path, request: AvatarRequest, sources: Sources) -> "Portrait":
+def _face(file: Path, card: ModelCard, request: AvatarRequest, sources: Sources) -> Conditions:
+    """Read the photo as a portrait for a model that bends it, else as the first frame."""
     from service.workers.puppet.face import FaceFinder
-    from service.workers.puppet.photo import frame_portrait
+    from service.workers.puppet.photo import frame_photo, frame_portrait
 
     image = read_image(file, max_bytes=sources.max_image_bytes)
     photo = np.array(image, dtype=np.uint8)
-    return frame_portrait(photo, request.width, request.height, FaceFinder())
+    if card.bends_photo:
+        portrait = frame_portrait(photo, request.width, request.height, FaceFinder())
+        return Conditions(portrait=portrait, warnings=portrait.warnings)
+    first, warnings = frame_photo(photo, request.width, request.height, FaceFinder())
+    return Conditions(image=first, warnings=warnings)
 
 
 def _voice(

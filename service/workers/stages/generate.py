@@ -13,6 +13,7 @@ from service.domain.attempt import AttemptFailed, FailureKind, Stage
 from service.domain.resolve.segments import Segment
 from service.workers.adapters.base import (
     Adapter,
+    Anchor,
     Audio,
     Conditions,
     Frame,
@@ -28,7 +29,7 @@ from service.workers.stopwatch import Stopwatch
 @dataclass(frozen=True)
 class SegmentClip:
     """A generated segment: its own frames as a silent MP4 with its sound beside it, and its tail as
-    frames for the next one.
+    frames, and the model's anchor, for the next one.
 
     `difference` is that of its seam with the segment before, None for the first. `encoding` is the
     encoder of a new segment, whose MP4 may still be incomplete; None for a loaded one.
@@ -39,6 +40,11 @@ class SegmentClip:
     difference: float | None = None
     encoding: BackgroundEncoder | None = None
     audio: Audio | None = None
+    anchor: Anchor | None = None
+
+    def without_continuation(self) -> "SegmentClip":
+        """Return a copy without what only the next segment needs: tens of megabytes."""
+        return replace(self, tail=None, anchor=None, encoding=None)
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,8 @@ class SegmentRenderer:
             tail = _read_tail(frames, segment)
         difference = None if seam is None else seam.difference
         audio = None if clip.audio is None else _own_sound(clip.audio, segment)
-        return SegmentClip(target, tail, difference, encoding, audio)
+        anchor = None if clip.anchor is None else clip.anchor()
+        return SegmentClip(target, tail, difference, encoding, audio, anchor)
 
     def _captioned(self, frames: Iterator[Frame], segment: Segment) -> Iterator[Frame]:
         captions, fps = self.conditions.captions, segment.request.fps
@@ -98,6 +105,7 @@ class SegmentRenderer:
             video=conditions.video,
             audio=conditions.audio,
             tail=None if previous is None else previous.tail,
+            anchor=None if previous is None else previous.anchor,
             portrait=conditions.portrait,
             speech=conditions.speech,
             start=segment.start,

@@ -7,7 +7,7 @@ import pytest
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.workers.adapters.base import Frame
 from service.workers.puppet.face import CHIN, FOREHEAD, OUTER_EYES, Box, FaceFinder, Mesh
-from service.workers.puppet.photo import frame_portrait
+from service.workers.puppet.photo import frame_photo, frame_portrait
 from tests.workers.puppet.faces import cat, finder, portrait, presenter, smiley
 
 
@@ -151,3 +151,62 @@ def test_a_sliver_shows_no_face(shape: tuple[int, int]) -> None:
         frame_portrait(np.full((*shape, 3), 128, np.uint8), 512, 512, finder())
 
     assert failed.value.code == "face_not_found"
+
+
+def beside(image: Frame, width: int, left: int) -> Frame:
+    """A photo of this width with the person `left` pixels from its left edge."""
+    wide = np.full((image.shape[0], width, 3), (191, 220, 236), np.uint8)
+    wide[:, left : left + image.shape[1]] = image
+    return wide
+
+
+@pytest.mark.parametrize(("width", "height"), [(832, 480), (480, 832), (640, 608)])
+@pytest.mark.parametrize("left", [0, 500, 900])
+def test_a_whole_photo_is_cropped_around_the_face_without_distorting_it(
+    width: int, height: int, left: int
+) -> None:
+    image, warnings = frame_photo(beside(presenter(), 1500, left), width, height, finder())
+
+    assert image.shape == (height, width, 3)
+    assert warnings == ()
+    (box, *_) = finder().detect(image)
+    seen, drawn = (
+        np.ptp(finder().mesh(picture, one).points[:, :2], axis=0)
+        for picture, one in ((image, box), (presenter(), finder().detect(presenter())[0]))
+    )
+    assert seen[0] / seen[1] == pytest.approx(drawn[0] / drawn[1], rel=0.03)
+    # As much is kept as fits: either side of the photo is whole.
+    assert seen[1] / height == pytest.approx(drawn[1] / min(600, 1500 * height / width), rel=0.03)
+
+
+@pytest.mark.parametrize("make", [cat, smiley, lambda: np.zeros((1, 1, 3), np.uint8)])
+def test_what_has_no_human_face_is_taken_whole_with_a_warning(make) -> None:
+    image, (warning,) = frame_photo(make(), 1280, 320, finder())
+
+    assert image.shape == (320, 1280, 3)
+    assert "no human face" in warning
+
+
+@pytest.mark.parametrize(
+    ("photo", "code"),
+    [
+        (lambda: np.hstack([presenter(), presenter()]), "several_faces"),
+        (lambda: np.ascontiguousarray(presenter()[::-1, ::-1]), "face_rotated"),
+    ],
+    ids=["a group", "upside down"],
+)
+def test_a_photo_of_two_who_could_speak_or_upside_down_is_refused(photo, code) -> None:
+    with pytest.raises(AttemptFailed) as failed:
+        frame_photo(photo(), 832, 480, finder())
+
+    assert (failed.value.kind, failed.value.code) == (FailureKind.USER, code)
+
+
+def test_a_face_that_is_cut_off_or_small_in_the_video_is_warned_of() -> None:
+    _, (cut,) = frame_photo(presenter(), 1280, 320, finder())
+    far = np.full((1950, 2600, 3), (191, 220, 236), np.uint8)
+    far[200:800, 700:1300] = presenter()
+    _, (small,) = frame_photo(far, 320, 320, finder())
+
+    assert "does not fit the video whole" in cut
+    assert "small in the video" in small
