@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(UV) pip install --quiet --python .venv --constraints constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up deploy up-modal smoke-modal test test-fast chaos soak check fix migrate migration client torch quantize postgres s3 avatar bench gpu constraints
+.PHONY: help demo up deploy up-modal smoke-modal test test-fast chaos soak check fix migrate migration client torch quantize postgres s3 avatar longcat bench gpu constraints
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -75,6 +75,9 @@ s3: .venv/.ok ## Install what clips in a bucket need
 
 avatar: .venv/.ok ## Install what the puppet and its voice need
 	@$(INSTALL) -e '.[avatar]'
+
+longcat: .venv/.torch ## Install what LongCat's code needs, which is cloned beside: docs/avatars.md
+	@$(INSTALL) -e '.[longcat]'
 
 bench: .venv/.test ## Measure: start, API, queue, encoder, overhead, lists
 	$(RUN)/python -m benchmarks.start

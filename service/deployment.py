@@ -4,6 +4,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from service.domain.models.card import ModelCard
+from service.domain.models.cards.longcat import longcat_card
+from service.domain.models.catalog import CARDS, LONGCAT
 from service.environment import setting_texts
 from service.settings import Settings
 
@@ -28,6 +31,18 @@ def deployed_weights(settings: Settings) -> dict[str, Path]:
     """Return the configured weights that are on the Volume; local folders are dropped."""
     items = settings.weights.items()
     return {model: path for model, path in items if path.is_relative_to(WEIGHTS)}
+
+
+def served_card(settings: Settings, model: str) -> ModelCard:
+    """Return the card of a model, with the weights that the settings name."""
+    if model != LONGCAT.name:
+        return CARDS[model]
+    return longcat_card(
+        settings.longcat_repo,
+        settings.longcat_revision,
+        settings.longcat_base_revision,
+        int8=settings.quantize == "int8-weights",
+    )
 
 
 def call_seconds(settings: Settings) -> int:

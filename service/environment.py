@@ -28,7 +28,7 @@ def unknown_settings() -> dict[str, str]:
 _FOR_WORKERS = {
     *("data_dir", "models", "accept_licences", "weights", "worker_token"),
     *("compile", "compile_decoder", "compiled_shapes", "compiled_dir", "attention", "quantize"),
-    *("vae_dtype", "vae_channels_last", "embeddings_bytes", "ahead_bytes"),
+    *("vae_dtype", "vae_channels_last", "lora_multiplier", "embeddings_bytes", "ahead_bytes"),
     *("max_image_bytes", "max_video_bytes", "egress_ports", "webhooks_allow_loopback"),
     *("log_level", "log_format", "failpoint"),
     *(name for name in Settings.model_fields if name.startswith("s3_")),

@@ -32,6 +32,7 @@ def _network(text: str) -> str:
     return text
 
 
+_REVISION = r"^[\w.-]+$"  # of a repository of weights
 Address = Annotated[str, AfterValidator(_address)]
 Network = Annotated[str, AfterValidator(_network)]
 
@@ -162,6 +163,26 @@ class Settings(BaseSettings):
         {}, description='Local weights by model, as JSON: {"ltx-2b": "/weights/ltx"}.'
     )
 
+    longcat_repo: str = Field(
+        "meituan-longcat/LongCat-Video-Avatar-1.5",
+        pattern=r"^[\w.-]+/[\w.-]+$",
+        description="Repository of longcat's weights on the Hugging Face Hub.",
+    )
+    longcat_revision: str = Field(
+        "main", pattern=_REVISION, description="Its branch or commit; pin a commit in production."
+    )
+    longcat_base_revision: str = Field(
+        "main",
+        pattern=_REVISION,
+        description="The same of meituan-longcat/LongCat-Video: tokenizer, text encoder, VAE.",
+    )
+    longcat_source_commit: str = Field(
+        "6b3f4b8582a8bc3f20f795735f5383716c4ba794",
+        pattern=r"^[0-9a-f]{40}$",
+        description="Commit of longcat's code, as GitHub's meituan-longcat/LongCat-Video, that "
+        "`make deploy` installs.",
+    )
+
     compile: Literal["auto", "on", "off"] = Field(
         "auto", description="Compile the models' blocks; see docs/speed.md for this and the next."
     )
@@ -186,6 +207,12 @@ class Settings(BaseSettings):
     vae_channels_last: bool = Field(
         False,
         description="Use the channels-last memory format for the decoder, which may be faster.",
+    )
+    lora_multiplier: float = Field(
+        1.0,
+        gt=0,
+        le=2,
+        description="Weight of the LoRA that distils longcat; 0.3 to 0.6 against red lips.",
     )
     embeddings_bytes: int = Field(
         268_435_456, ge=0, description="Memory of a worker for cached prompt embeddings; 0: none."

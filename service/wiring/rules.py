@@ -4,7 +4,7 @@ import resource
 from datetime import timedelta
 from importlib.metadata import version
 
-from service.deployment import API_INPUTS, call_seconds
+from service.deployment import API_INPUTS, call_seconds, served_card
 from service.domain.errors import Unavailable
 from service.domain.limits import Limits, max_streams, max_waits
 from service.domain.models.card import ModelCard
@@ -30,7 +30,7 @@ def cards(settings: Settings) -> dict[str, ModelCard]:
     check_accepted_names(settings.accept_licences)
     for name in names:
         check_licence(CARDS[name], settings.accept_licences)
-    return {name: CARDS[name] for name in names}
+    return {name: served_card(settings, name) for name in names}
 
 
 def tuning(settings: Settings) -> Tuning:

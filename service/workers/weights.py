@@ -27,6 +27,16 @@ def find_weights(card: ModelCard, folder: Path | None, fetch: Fetch | None = Non
     return [_fetch_snapshot(weights, fetch or _snapshot_download()) for weights in card.weights]
 
 
+def silence_libraries() -> None:
+    """Turn off progress bars and warnings, which would fill the worker's log."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+
+
 def read_pipeline(pipeline: Any, folder: Path, dtype: Any, **overrides: Any) -> Any:
     """Read a diffusers pipeline of this class onto the CPU from a folder in diffusers format.
 
@@ -34,7 +44,7 @@ def read_pipeline(pipeline: Any, folder: Path, dtype: Any, **overrides: Any) -> 
     """
     if not (folder / "model_index.json").is_file():
         raise _unavailable(f"{folder} is not a folder in diffusers format: no model_index.json")
-    return _read(
+    return read(
         folder,
         lambda: pipeline.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, local_files_only=True, **overrides
@@ -42,19 +52,27 @@ def read_pipeline(pipeline: Any, folder: Path, dtype: Any, **overrides: Any) -> 
     )
 
 
-def read_model(model: Any, folder: Path, part: str | None, dtype: Any) -> Any:
-    """Read one component of a pipeline from the subfolder `part`, or from `folder` itself."""
-    return _read(
+def read_model(model: Any, folder: Path, part: str | None, dtype: Any, **overrides: Any) -> Any:
+    """Read one component of a pipeline from the subfolder `part`, or from `folder` itself.
+
+    `overrides` replace values of its configuration.
+    """
+    return read(
         folder,
         lambda: model.from_pretrained(
-            folder, subfolder=part, dtype=dtype, use_safetensors=True, local_files_only=True
+            folder,
+            subfolder=part,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            **overrides,
         ),
     )
 
 
 def read_single_file(model: Any, checkpoint: Path, configs: Path, part: str, dtype: Any) -> Any:
     """Read a component from its authors' single file; its configuration comes from `configs`."""
-    return _read(
+    return read(
         checkpoint,
         lambda: model.from_single_file(
             str(checkpoint), config=str(configs), subfolder=part, dtype=dtype, local_files_only=True
@@ -70,9 +88,10 @@ def find_file(weights: Weights, folder: Path) -> Path:
     return file
 
 
-def _read(source: Path, read: Callable[[], Any]) -> Any:
+def read(source: Path, load: Callable[[], Any]) -> Any:
+    """Return what `load` reads from `source`. Raises AttemptFailed where files are missing."""
     try:
-        return read()
+        return load()
     except OSError as exc:
         raise _unavailable(f"the weights in {source} cannot be read: {exc}") from exc
 

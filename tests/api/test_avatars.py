@@ -265,3 +265,84 @@ def test_the_sound_of_a_silent_video_is_refused(avatars: World) -> None:
 
     assert answer.status_code == 422
     assert "has no sound" in answer.json()["errors"][0]["detail"]
+
+
+@pytest.fixture
+def both(settings: Settings) -> Iterator[World]:
+    settings.models = ["slate", "longcat", "puppet"]
+    with TestClient(build(settings), base_url="http://rushes.test") as client:
+        client.headers["Authorization"] = f"Bearer {KEY}"
+        yield World(client)
+
+
+def order(job: dict[str, Any]) -> list[str]:
+    return [job["model"], *(fallback["model"] for fallback in job["fallbacks"])]
+
+
+def test_the_first_model_that_is_served_is_the_default_and_the_next_takes_over(both: World) -> None:
+    job = ask(both, text="Hello.").json()
+
+    assert order(job) == ["longcat", "puppet"]
+    # 640x480, as the photo's shape is; and a square.
+    assert (job["input"]["width"], job["input"]["height"]) == (736, 544)
+    assert job["input"]["num_inference_steps"] == 8
+    assert job["input"]["prompt"].startswith("A person looks into the camera")
+    assert job["fallbacks"][0]["input"]["width"] == 512
+    assert job["cost"]["estimated_usd"] == 0  # of local workers
+
+
+def test_without_a_photo_only_one_of_them_can(both: World) -> None:
+    alone = ask(both, text="Hello.", reference_image=None)
+    named = ask(both, text="Hello.", reference_image=None, models=["longcat", "puppet"])
+
+    assert order(alone.json()) == ["longcat"]
+    assert (alone.json()["input"]["width"], alone.json()["input"]["height"]) == (832, 480)
+    assert named.status_code == 422
+    (error,) = named.json()["errors"]
+    assert (error["pointer"], error["detail"]) == (
+        "/reference_image",
+        "puppet animates a photo: give reference_image",
+    )
+
+
+def test_an_order_of_both_gives_each_its_own_size(both: World) -> None:
+    job = ask(both, text="Hello.", models=["longcat", "puppet"], resolution="720p").json()
+
+    assert order(job) == ["longcat", "puppet"]
+    assert (job["input"]["width"], job["input"]["height"]) == (1120, 832)
+    assert job["fallbacks"][0]["input"]["height"] == 720
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "says"),
+    [
+        ({"width": 640, "height": 480}, "/height", "57 sizes of 480p and 720p; nearest: 672x576"),
+        ({"resolution": "512p"}, "/resolution", "longcat has no 512p, but 480p and 720p"),
+        ({"duration_seconds": 601}, "/duration_seconds", "600 s at most"),
+    ],
+)
+def test_what_the_default_cannot_make_is_refused(
+    both: World, body: dict[str, Any], pointer: str, says: str
+) -> None:
+    answer = ask(both, text="Hello.", **body)
+
+    assert answer.status_code == 422, answer.text
+    found = {error["pointer"]: error["detail"] for error in answer.json()["errors"]}
+    assert says in found[pointer]
+
+
+def test_the_weights_of_the_settings_are_those_of_the_card(settings: Settings) -> None:
+    settings.models = ["slate", "longcat"]
+    settings.longcat_repo = "someone/LongCat-Video-Avatar-1.6"
+    settings.longcat_revision, settings.longcat_base_revision = "a" * 40, "b" * 40
+    settings.quantize = "int8-weights"
+    with TestClient(build(settings), base_url="http://rushes.test") as client:
+        client.headers["Authorization"] = f"Bearer {KEY}"
+        listed = {model["id"]: model for model in client.get("/v1/models").json()["data"]}
+
+    avatar, base = listed["longcat"]["weights"]
+    assert (avatar["repo"], avatar["revision"]) == (settings.longcat_repo, "a" * 40)
+    assert "base_model_int8/*" in avatar["files"]
+    assert "base_model/*" not in avatar["files"]
+    assert (base["repo"], base["revision"]) == ("meituan-longcat/LongCat-Video", "b" * 40)
+    assert listed["longcat"]["gpu_memory_gb"] == 40

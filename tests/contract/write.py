@@ -63,8 +63,8 @@ service tells which of these it serves, and whether a worker is there for them, 
 
 `RUSHES_MODELS=["ltx-2b", "slate"]` chooses; the first is the default. When it is not set, a machine
 with a CUDA or Apple GPU and diffusers installed (`make torch`) serves ltx-2b and slate, and every
-other machine serves slate alone. To add one, see
-[architecture.md](architecture.md#where-a-change-goes).
+other machine serves slate alone, besides the [avatars](avatars.md) that are installed. To add one,
+see [architecture.md](architecture.md#where-a-change-goes).
 
 A size or a frame count that a model cannot make is refused, with the nearest that it can; it is
 never rounded in silence. `duration_seconds` is different: it becomes the nearest frame count, and
@@ -76,6 +76,9 @@ GPUs by Modal's names, the one to try first in front. A GPU with less memory tha
 holds each part of the model only while it works, and every clip pays for moving them; the second
 figure is for that. The first of `ltx-2b` was measured; all others are the sizes of the weights in
 bfloat16 and room for the work, and those for Mochi and HunyuanVideo 1.5 follow what others report.
+`longcat` does not move its parts: with less memory it keeps the attention cache on the CPU. With
+`RUSHES_QUANTIZE=int8-weights` it needs 40 GB, or 34; 720p needs about 20 GB more. All of these are
+estimates.
 """
 
 _FALLBACKS_INTRO = """\
@@ -163,7 +166,9 @@ _WEIGHTS_INTRO = """\
 Fetched from the Hugging Face Hub at the first job, at exactly these commits, unless
 `RUSHES_WEIGHTS` names a local folder in diffusers format (that of `ltx-13b` with a part
 `latent_upsampler`). The commits are those that other public projects pin for these files; they
-were not fetched here.
+were not fetched here. Those of `longcat` are settings (`RUSHES_LONGCAT_REPO`,
+`RUSHES_LONGCAT_REVISION`, `RUSHES_LONGCAT_BASE_REVISION`): no commit is known to us, so the default
+is the newest, and its local folder has the parts of both repositories.
 """
 
 Column = tuple[str, Callable[[ModelCard], str]]
@@ -213,6 +218,9 @@ def _table(columns: list[Column]) -> str:
 
 
 def _sides(card: ModelCard) -> str:
+    if card.only_resolutions:
+        counts = (f"{len(known.sizes)} sizes of {known.name}" for known in card.resolutions)
+        return f"{' and '.join(counts)}: see [avatars.md](avatars.md#the-sizes-of-longcat)"
     return f"{_numbers(card.side)}, at most {card.max_pixels:,} pixels"
 
 

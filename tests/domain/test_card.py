@@ -42,7 +42,9 @@ def test_a_cards_defaults_are_possible(card: ModelCard) -> None:
     assert card.default_steps in card.steps
     assert card.default_guidance in card.guidance
     assert card.frames.nearest(card.default_seconds * card.default_fps) in card.frames
-    assert all(len(source.revision) == 40 for source in card.weights)
+    # LongCat's are settings, whose default is the newest.
+    pinned = card.name != "longcat"
+    assert all((len(source.revision) == 40) == pinned for source in card.weights)
 
 
 @pytest.mark.parametrize("card", CARDS.values(), ids=CARDS.keys())

@@ -5,7 +5,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from service.domain.models.catalog import CARDS, PUPPET, SLATE
+from service.domain.models.catalog import CARDS, LONGCAT, PUPPET, SLATE
 
 _PROBE = (
     "import torch; print('cuda' if torch.cuda.is_available() "
@@ -32,9 +32,13 @@ def accelerator() -> str | None:
 
 def models_to_serve() -> list[str]:
     """Return the first real model, if there is a GPU, and what needs none: the sandbox, and the
-    puppet where its packages are installed."""
+    puppet where its packages are installed. LongCat is in front of it where its code is installed,
+    which nobody has by chance, and there is a CUDA GPU."""
     avatars = [PUPPET.name] if find_spec("ai_edge_litert") and find_spec("cv2") else []
-    if find_spec("diffusers") is None or accelerator() is None:
+    device = accelerator() if find_spec("diffusers") else None
+    if device is None:
         return [SLATE.name, *avatars]
+    if device == "cuda" and avatars and find_spec("longcat_video"):
+        avatars.insert(0, LONGCAT.name)
     real = next(card for card in CARDS.values() if not card.sandbox)
     return [real.name, SLATE.name, *avatars]

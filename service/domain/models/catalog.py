@@ -3,6 +3,7 @@
 from service.domain.errors import Unavailable
 from service.domain.models.card import ModelCard
 from service.domain.models.cards.hunyuan import HUNYUAN, HUNYUAN_15
+from service.domain.models.cards.longcat import LONGCAT as LONGCAT
 from service.domain.models.cards.ltx import LTX_2B as LTX_2B
 from service.domain.models.cards.ltx import LTX_2B_DEV, LTX_13B
 from service.domain.models.cards.mochi import MOCHI
@@ -10,7 +11,10 @@ from service.domain.models.cards.puppet import PUPPET as PUPPET
 from service.domain.models.cards.slate import SLATE as SLATE
 from service.domain.models.cards.wan import WAN_5B, WAN_5B_FAST
 
-_ALL = (SLATE, LTX_2B, LTX_2B_DEV, LTX_13B, WAN_5B, WAN_5B_FAST, MOCHI, HUNYUAN, HUNYUAN_15, PUPPET)
+_ALL = (
+    *(SLATE, LTX_2B, LTX_2B_DEV, LTX_13B, WAN_5B, WAN_5B_FAST, MOCHI, HUNYUAN, HUNYUAN_15),
+    *(PUPPET, LONGCAT),
+)
 
 CARDS: dict[str, ModelCard] = {card.name: card for card in _ALL}
 

@@ -31,6 +31,7 @@ class Tuning(BaseModel):
     quantize: Quantize = "off"
     vae_dtype: Literal["model", "bfloat16"] = "model"
     vae_channels_last: bool = False
+    lora_multiplier: float = Field(default=1.0, gt=0, le=2)  # of a model distilled by a LoRA
     embeddings_bytes: int = Field(default=256 << 20, ge=0)
 
 

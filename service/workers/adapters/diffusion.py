@@ -28,7 +28,7 @@ from service.workers.device import (
 from service.workers.device import place as place_pipe
 from service.workers.tuning.apply import AppliedTuning
 from service.workers.tuning.embeddings import EmbeddingCache
-from service.workers.weights import find_weights
+from service.workers.weights import find_weights, silence_libraries
 
 if TYPE_CHECKING:
     import torch
@@ -134,7 +134,7 @@ class DiffusionAdapter(ABC):
 
     def _assemble_tuned(self, device: "torch.device") -> Any:
         """Build the pipeline on the CPU and apply the tuning."""
-        _silence_libraries()
+        silence_libraries()
         pipe = self.assemble(find_weights(self.card, self._weights), best_dtype(device))
         self.equip(pipe)
         self._applied_tuning = AppliedTuning(pipe, self._tuning, device, self._embeddings)
@@ -206,13 +206,3 @@ def strength_of(request: VideoRequest) -> float:
 def steps_over(request: VideoRequest) -> int:
     """Count the steps of a video-to-video request, scaled by its strength; at least 1."""
     return max(1, int(request.num_inference_steps * strength_of(request)))
-
-
-def _silence_libraries() -> None:
-    """Turn off progress bars and warnings, which would fill the worker's log."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    for logging in (diffusers_logging, transformers_logging):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()

@@ -18,6 +18,7 @@ ADAPTERS: dict[str, str] = {
     "mochi": "service.workers.adapters.mochi:Mochi",
     "hunyuan": "service.workers.adapters.hunyuan:Hunyuan",
     "puppet": "service.workers.adapters.puppet:Puppet",
+    "longcat": "service.workers.adapters.longcat:Longcat",
     "hunyuan-1.5": "service.workers.adapters.hunyuan15:Hunyuan15",
 }
 

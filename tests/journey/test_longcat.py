@@ -1,0 +1,82 @@
+"""LongCat through the whole service: on a double of its authors' package, and without it."""
+
+import base64
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.workers.stages.mp4_index import read_index
+from tests.journey.service import Running, running
+from tests.workers.longcat.weights import DOUBLE, build_double, on_path
+from tests.workers.puppet.faces import PRESENTER
+
+pytestmark = pytest.mark.slow
+
+MODELS = ["slate", "longcat", "puppet"]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("longcat")
+    with on_path(DOUBLE):
+        weights = build_double(folder / "weights")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        paths = [str(DOUBLE), *filter(None, [os.environ.get("PYTHONPATH")])]
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        with running(folder, models=MODELS, weights={"longcat": str(weights)}) as found:
+            yield found
+
+
+def ask(service: Running, **body: Any) -> dict[str, Any]:
+    answer = service.client.post("/generate-avatar", json=body)
+    assert answer.status_code == 202, answer.text
+    job: dict[str, Any] = answer.json()
+    return job
+
+
+def photo() -> str:
+    return base64.b64encode(PRESENTER.read_bytes()).decode()
+
+
+@pytest.mark.parametrize("with_photo", [True, False], ids=["photo", "no photo"])
+def test_a_text_becomes_a_video_with_its_voice(
+    service: Running, tmp_path: Path, with_photo: bool
+) -> None:
+    face = {"reference_image": photo()} if with_photo else {}
+
+    job = ask(service, text="Hello from Rushes.", captions={"format": "vtt"}, **face)
+    done = service.wait(job["id"], seconds=240)
+
+    assert (done["status"], done["model"]) == ("succeeded", "longcat"), service.log()
+    size = (done["result"]["width"], done["result"]["height"])
+    assert size == ((640, 608) if with_photo else (832, 480))  # of a square photo, and of none
+    assert done["result"]["made_with"]["lora_multiplier"] == "1"
+    video = tmp_path / "video.mp4"
+    video.write_bytes(httpx.get(done["result"]["video_url"]).content)
+    sound = read_index(video).track("soun")
+    assert sound is not None
+    assert sound.duration == done["result"]["num_frames"] * 1920
+    assert httpx.get(done["result"]["captions_url"]).text.startswith("WEBVTT")
+
+
+def test_where_its_code_is_missing_the_puppet_takes_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)  # of the service above, too
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in paths if p != str(DOUBLE)))
+    with running(tmp_path, models=MODELS, weights={"longcat": str(tmp_path)}) as service:
+        job = ask(service, text="Hello there.", reference_image=photo())
+        done = service.wait(job["id"], seconds=240)
+        alone = service.wait(ask(service, text="Hello there.")["id"], seconds=240)
+
+        assert (done["status"], done["model"]) == ("succeeded", "puppet"), service.log()
+    (record,) = done["fell_back"]
+    assert (record["model"], record["code"]) == ("longcat", "code_unavailable")
+    assert record["changes"]["width"] == {"before": 640, "after": 512}
+    assert (alone["status"], alone["error"]["code"]) == ("failed", "code_unavailable")
+    assert "clone https://github.com/meituan-longcat" in alone["error"]["message"]
