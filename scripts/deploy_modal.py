@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import secrets
 import subprocess
 import sys
@@ -13,9 +14,8 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from service.deployment import deployed_models, deployed_weights
+from service.deployment import deployed_models, deployed_weights, served_card
 from service.domain.key import new_secret
-from service.domain.models.catalog import CARDS
 from service.environment import setting_texts
 from service.settings import Settings
 from service.wiring import secrets as wiring_secrets
@@ -191,7 +191,7 @@ def report_weights(
 ) -> None:
     """Fill the weights Volume, or say how, for each model that lacks weights."""
     for model in deployed_models(settings):
-        if model in deployed_weights(settings) or not CARDS[model].weights:
+        if model in deployed_weights(settings) or not served_card(settings, model).weights:
             continue
         run = ["run", *flag("--env", environment), f"{SCRIPT}::download", "--model", model]
         if options.download:
@@ -206,8 +206,10 @@ def has_weights(settings: Settings, model: str, environment: str | None) -> bool
     import modal
 
     volume = modal.Volume.from_name(f"{settings.modal_app}-weights", environment_name=environment)
-    for source in CARDS[model].weights:
-        folder = f"/hub/models--{source.repo.replace('/', '--')}/snapshots/{source.revision}"
+    for source in served_card(settings, model).weights:
+        folder = f"/hub/models--{source.repo.replace('/', '--')}/snapshots"
+        if re.fullmatch("[0-9a-f]{40}", source.revision):  # a branch has that of some commit
+            folder += f"/{source.revision}"
         try:
             if not volume.listdir(folder):
                 return False

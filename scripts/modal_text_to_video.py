@@ -20,15 +20,18 @@ from service.deployment import (
     call_seconds,
     deployed_environment,
     deployed_models,
+    served_card,
 )
 from service.dispatch.on_modal import class_name
 from service.domain.models.card import ModelCard
-from service.domain.models.catalog import CARDS
+from service.domain.models.cards.longcat import SOURCE
+from service.domain.models.catalog import LONGCAT
 from service.settings import CALL_MARGIN_SECONDS, Settings
 
 SETTINGS = Settings()
 APP = SETTINGS.modal_app
-MODELS = deployed_models(SETTINGS)
+# With the weights that the settings name: the api puts equal cards into its tickets.
+MODELS = {name: served_card(SETTINGS, name) for name in deployed_models(SETTINGS)}
 
 _ARTIFACTS = Path("/artifacts")
 _COMPILED = Path("/compiled")
@@ -101,17 +104,37 @@ def _with_packages(image: modal.Image, *extras: str) -> modal.Image:
     )
 
 
+def _with_longcat(image: modal.Image) -> modal.Image:
+    """Add LongCat's code, which pip cannot install, at its pinned commit.
+
+    A `.pth` file puts it on Python's path: a container's PYTHONPATH is Modal's, for our source.
+    """
+    folder, commit = "/opt/longcat", SETTINGS.longcat_source_commit
+    site_packages = "import site; print(site.getsitepackages()[0])"
+    return image.apt_install("git").run_commands(
+        # Without the sample videos.
+        f"git clone --filter=blob:none --no-checkout {SOURCE} {folder}",
+        f"git -C {folder} checkout {commit} -- longcat_video",
+        f"echo {folder} > \"$(python -c '{site_packages}')/longcat.pth\"",
+    )
+
+
 if modal.is_local():
     _packages = _with_packages(_base, "postgres", "s3", "modal")
     api_image = _with_source(_packages, _settings)
     _small = ("quantize",) if SETTINGS.quantize != "off" else ()
-    _draws = any(CARDS[name].sandbox or CARDS[name].kind == "avatar" for name in MODELS)
+    _draws = any(card.sandbox or card.kind == "avatar" for card in MODELS.values())
     _fonts = ("fonts",) if _draws else ()
-    _avatar = ("avatar",) if any(CARDS[name].kind == "avatar" for name in MODELS) else ()
+    _avatar = ("avatar",) if any(card.kind == "avatar" for card in MODELS.values()) else ()
+    _longcat = ("longcat",) if LONGCAT.name in MODELS else ()
     # Triton needs a C compiler.
     _packages = _with_packages(
-        _base.apt_install("gcc", "libc6-dev"), "torch", "s3", "modal", *_small, *_fonts, *_avatar
+        _base.apt_install("gcc", "libc6-dev"),
+        *("torch", "s3", "modal"),
+        *(*_small, *_fonts, *_avatar, *_longcat),
     )
+    if _longcat:
+        _packages = _with_longcat(_packages)
     gpu_image = _with_source(_packages, _settings | _offline | _compiling)
     _packages = _with_packages(_base, "torch", "s3", "modal")
     cpu_image = _with_source(_packages, _settings | {"HF_HUB_CACHE": str(WEIGHTS / "hub")})
@@ -170,7 +193,7 @@ def download(model: str) -> str:
     """Download a model's weights to the Volume, on a CPU."""
     from huggingface_hub import snapshot_download
 
-    for source in CARDS[model].weights:
+    for source in served_card(SETTINGS, model).weights:
         snapshot_download(
             source.repo,
             revision=source.revision,
@@ -215,7 +238,7 @@ class Worker:
             interruptions=(modal.exception.InputCancellation,),
             retire=modal.experimental.stop_fetching_inputs,
         )
-        self.worker.load(CARDS[self.model])
+        self.worker.load(MODELS[self.model])
 
     @modal.method()
     def run(self, ticket: dict[str, Any]) -> dict[str, Any]:
@@ -258,6 +281,6 @@ def _worker(card: ModelCard) -> type:
     return type(class_name(card.name), (Worker,), attributes)
 
 
-for _card in (CARDS[name] for name in MODELS):
+for _card in MODELS.values():
     _cls = _worker(_card)
     globals()[_cls.__name__] = app.cls(**_options(_card))(_cls)

@@ -89,3 +89,9 @@ def test_those_that_take_over_are_other_real_models(card: ModelCard) -> None:
     assert card.name not in card.fallbacks
     assert len(set(card.fallbacks)) == len(card.fallbacks)
     assert not any(CARDS[name].sandbox for name in card.fallbacks)
+
+
+@pytest.mark.parametrize("card", CARDS.values(), ids=lambda card: card.name)
+def test_a_card_in_a_ticket_is_the_same_card(card: ModelCard) -> None:
+    """Else a worker would load its model again."""
+    assert ModelCard.model_validate_json(card.model_dump_json()) == card

@@ -27,6 +27,7 @@ from tests.modal.live import CHECKOUT
 pytestmark = MARKS
 
 APP = "fresh"
+COMMIT = "c0ffee" * 6 + "c0de"
 
 
 @dataclass
@@ -70,13 +71,14 @@ def command(
         "RUSHES_MODAL_APP": APP,
         "RUSHES_DATA_DIR": str(tmp_path_factory.mktemp("kept")),
         "RUSHES_DATABASE_URL": new_database(postgres),
-        "RUSHES_MODELS": '["slate", "ltx-2b"]',
+        "RUSHES_MODELS": '["slate", "ltx-2b", "longcat"]',
         "RUSHES_MODAL_MAX_CONTAINERS": "2",
         "RUSHES_MODAL_MIN_CONTAINERS": '{"slate": 1}',
         "RUSHES_MODAL_SCALEDOWN_SECONDS": "77",
         "RUSHES_MODAL_START_SECONDS": "300",
         "RUSHES_MODAL_GPUS": '{"ltx-2b": ["H100", "L40S"]}',
         "RUSHES_MODAL_SNAPSHOTS": '["slate"]',
+        "RUSHES_LONGCAT_SOURCE_COMMIT": COMMIT,
         "RUSHES_WEBHOOKS_ALLOW_LOOPBACK": "1",
     }
     return Command(cloud, cloud.env | settings)
@@ -124,9 +126,10 @@ def test_every_model_is_a_cls_with_its_gpus_volumes_limits_and_no_retries(
 ) -> None:
     found = deployed.command.cloud.functions(APP)
 
-    assert set(found) == {"api", "tick", "download", "Slate.*", "Ltx2b.*"}
+    assert set(found) == {"api", "tick", "download", "Slate.*", "Ltx2b.*", "Longcat.*"}
     assert (found["Slate.*"]["gpus"], found["Ltx2b.*"]["gpus"]) == ([""], ["H100", "L40S"])
-    for name, least in (("Slate.*", 1), ("Ltx2b.*", 0)):
+    assert found["Longcat.*"]["gpus"] == ["H100", "A100-80GB"]
+    for name, least in (("Slate.*", 1), ("Ltx2b.*", 0), ("Longcat.*", 0)):
         worker = found[name]["definition"]
         mounts = {at["mount_path"]: at.get("read_only", False) for at in worker["volume_mounts"]}
         assert mounts == {"/artifacts": False, "/compiled": False, "/weights": True}
@@ -144,6 +147,12 @@ def test_every_model_is_a_cls_with_its_gpus_volumes_limits_and_no_retries(
         (install,) = (line for line in function["recipe"] if "/uv pip install" in line)
         assert "--constraints /constraints.txt" in install
         assert "COPY . /" in function["recipe"][: function["recipe"].index(install)]
+    # The code that is no package is there at its commit, and what it and the face check need.
+    recipe = "\n".join(found["Longcat.*"]["recipe"])
+    assert f"git -C /opt/longcat checkout {COMMIT} -- longcat_video" in recipe
+    assert "/longcat.pth" in recipe
+    assert all(name in recipe for name in ("librosa", "torchvision", "ai-edge-litert"))
+    assert not any("/opt/longcat" in line for line in found["api"]["recipe"])
     # Who fetches the weights puts them where those look, and is not offline.
     assert found["download"]["environment"]["HF_HUB_CACHE"] == "/weights/hub"
     assert "HF_HUB_OFFLINE" not in found["download"]["environment"]
@@ -308,3 +317,27 @@ def test_what_the_smoke_script_asks_for_is_what_the_model_can_make(card: ModelCa
 
     for ask in (on.smallest(), on.long()):
         resolve(VideoParams.model_validate(ask), card, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("revision", "folders", "complete"),
+    [
+        ("main", ["snapshots"], True),
+        ("main", [], False),
+        ("a" * 40, ["snapshots", f"snapshots/{'a' * 40}"], True),
+        ("a" * 40, ["snapshots"], False),
+    ],
+)
+def test_weights_of_a_branch_are_there_with_any_commit_of_it(
+    monkeypatch: pytest.MonkeyPatch, revision: str, folders: list[str], complete: bool
+) -> None:
+    def listdir(path: str) -> list[str]:
+        if not any(path.endswith(folder) for folder in folders):
+            raise FileNotFoundError(path)
+        return ["something"]
+
+    volume = SimpleNamespace(from_name=lambda *_, **__: SimpleNamespace(listdir=listdir))
+    monkeypatch.setattr(modal, "Volume", volume)
+    settings = Settings(_env_file=None, longcat_revision=revision, longcat_base_revision=revision)
+
+    assert deploy_modal.has_weights(settings, "longcat", None) is complete
