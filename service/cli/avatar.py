@@ -23,6 +23,9 @@ class AvatarOptions:
     reference_image: Annotated[
         str | None, Option("--image", metavar="FILE|URL|JOB", help="Photo of one face.")
     ] = None
+    prompt: Annotated[
+        str | None, Option(help="Who is seen and how they act, for models that generate it.")
+    ] = None
     model: Annotated[str | None, Option(help="See `rushes models`.")] = None
     duration_seconds: Annotated[
         float | None, Option("--seconds", help="Cut the video to this length.")

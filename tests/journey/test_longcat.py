@@ -2,6 +2,8 @@
 
 import base64
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import httpx
 import pytest
 
 from service.workers.stages.mp4_index import read_index
-from tests.journey.service import Running, running
+from tests.journey.service import KEY, Running, running
 from tests.workers.longcat.weights import DOUBLE, build_double, on_path
 from tests.workers.puppet.faces import PRESENTER
 
@@ -41,6 +43,23 @@ def ask(service: Running, **body: Any) -> dict[str, Any]:
 
 def photo() -> str:
     return base64.b64encode(PRESENTER.read_bytes()).decode()
+
+
+def test_a_prompt_of_the_command_line_says_who_is_seen(service: Running) -> None:
+    words = ["avatar", "--text", "Hello.", "--prompt", "An old sailor tells a story.", "--no-wait"]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "service.cli.main", *words],
+        env={**os.environ, "RUSHES_URL": str(service.client.base_url), "RUSHES_API_KEY": KEY},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    (job,) = service.client.get("/v1/jobs?kind=avatar&limit=1").json()["data"]
+    assert job["input"]["prompt"] == "An old sailor tells a story."
+    service.client.post(f"/v1/jobs/{job['id']}/cancel")
 
 
 @pytest.mark.parametrize("with_photo", [True, False], ids=["photo", "no photo"])
