@@ -1,5 +1,6 @@
 """A text and a photo become a talking presenter, through the whole service."""
 
+import io
 import os
 import signal
 import subprocess
@@ -11,12 +12,15 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
 from service.domain.models.catalog import PUPPET
 from service.workers.stages.mp4_index import read_index
 from tests import make
 from tests.journey.service import KEY, Running, running
 from tests.workers.avatars import FACES
+from tests.workers.puppet.faces import presenter
+from tests.workers.test_avatar_refusals import two_silent_hours
 from tests.workers.test_encode import decode
 
 pytestmark = pytest.mark.slow
@@ -74,28 +78,39 @@ def test_a_wait_answers_with_the_video_itself(service: Running) -> None:
     assert set(answer.json()) == {"video", "lip_sync_score", "duration_ms", "generation_time_ms"}
 
 
-def test_a_photo_without_a_face_fails_by_its_code(service: Running, tmp_path: Path) -> None:
-    from PIL import Image
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
+def test_no_input_ends_the_worker(service: Running, tmp_path: Path) -> None:
+    before = service.children("worker")
+    inputs = {
+        "no face": ({"text": "Hello."}, png(np.full((640, 640, 3), 128, np.uint8))),
+        "two faces": ({"text": "Hello."}, png(np.hstack([presenter(), presenter()]))),
+        "a broken photo": ({"text": "Hello."}, FACE.read_bytes()[:9000]),
+        "two silent hours": ({"audio": two_silent_hours(tmp_path).read_bytes()}, FACE.read_bytes()),
+        "noise": ({"audio": b"OggS" + bytes(range(256)) * 40}, FACE.read_bytes()),
+    }
 
-    wall = tmp_path / "wall.png"
-    Image.new("RGB", (640, 640), "grey").save(wall)
+    jobs = [service.wait(submit(service, photo, **words)) for words, photo in inputs.values()]
+    good = service.wait(submit(service, FACE.read_bytes(), text="Hello."))
 
-    done = rushes(service, "avatar", "--text", "Hello.", "--image", str(wall))
-
-    assert done.returncode != 0
-    assert "face" in done.stderr
+    assert [job["error"]["code"] for job in jobs] == [
+        *("face_not_found", "several_faces", "image_unreadable"),
+        *("media_too_long", "media_unreadable"),
+    ]
+    assert all(job["error"]["kind"] == "user" and job["attempts"] == 1 for job in jobs)
+    assert good["status"] == "succeeded"
+    assert service.children("worker") == before
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
 def test_a_killed_worker_costs_no_frame(service: Running, tmp_path: Path) -> None:
     text = "One, two, three, four, five, six, seven, eight, nine, and ten. " * 6
-    killed = submit(service, text)
+    killed = submit(service, FACE.read_bytes(), text=text)
     kept = until_kept(service, killed)
     (worker,) = service.children("worker")
     os.kill(worker, signal.SIGKILL)
 
     rest = service.wait(killed)
-    whole = service.wait(submit(service, text))
+    whole = service.wait(submit(service, FACE.read_bytes(), text=text))
 
     assert (rest["status"], rest["attempts"]) == ("succeeded", 2), service.log()
     assert PUPPET.clip_frames is not None
@@ -105,16 +120,18 @@ def test_a_killed_worker_costs_no_frame(service: Running, tmp_path: Path) -> Non
     assert np.array_equal(frames(rest, tmp_path), frames(whole, tmp_path))
 
 
-def submit(service: Running, text: str) -> str:
-    body = {"text": text, "width": "256", "height": "256", "seed": "3"}
-    with FACE.open("rb") as photo:
-        answer = service.client.post(
-            "/generate-avatar",
-            data=body,
-            files={"reference_image": ("face.jpg", photo, "image/jpeg")},
-        )
+def submit(service: Running, photo: bytes, text: str = "", audio: bytes = b"") -> str:
+    files = {"reference_image": ("face", photo)} | ({"audio": ("voice", audio)} if audio else {})
+    body = {"width": "256", "height": "256", "seed": "3"} | ({"text": text} if text else {})
+    answer = service.client.post("/generate-avatar", data=body, files=files)
     assert answer.status_code == 202, answer.text
     return str(answer.json()["id"])
+
+
+def png(photo: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "PNG")
+    return file.getvalue()
 
 
 def until_kept(service: Running, job_id: str) -> int:

@@ -56,20 +56,6 @@ def test_a_shorter_duration_cuts_and_a_longer_one_is_refused(artifacts: Files) -
     assert refused.value.code == "duration_too_long"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "amplitude", "code"), [(0.3, 0.3, "audio_too_short"), (2, 0.0, "audio_silent")]
-)
-def test_a_voice_that_cannot_be_spoken_with_is_refused(
-    artifacts: Files, seconds: float, amplitude: float, code: str
-) -> None:
-    audio = voice(artifacts, seconds, amplitude)
-
-    with pytest.raises(AttemptFailed) as refused:
-        make(artifacts, audio=audio)
-
-    assert refused.value.code == code
-
-
 def test_a_photo_without_a_face_is_refused_before_anything_is_spoken(artifacts: Files) -> None:
     file = artifacts._root.parent / "wall.png"
     Image.new("RGB", (640, 640), (120, 90, 60)).save(file)

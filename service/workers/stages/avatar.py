@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.attempt import AttemptFailed, FailureKind, Stage, Ticket
-from service.domain.avatar import MAX_AUDIO_SECONDS, MIN_AUDIO_SECONDS, AvatarRequest
+from service.domain.avatar import MAX_AUDIO_SECONDS, AvatarRequest
 from service.domain.ids import JobId
 from service.domain.media import MediaRef, Role
-from service.domain.models.card import ModelCard
 from service.domain.ports import ArtifactStore
 from service.domain.speech import Phone, Word
 from service.media.captions import Transcript, spread_words
@@ -30,8 +29,9 @@ from service.workers.adapters.base import (
 )
 from service.workers.stages.captions import burn_in, write_captions
 from service.workers.stages.fetch import Sources, fetch, stored_input
-from service.workers.stages.inputs.images import read_image
 from service.workers.stages.inputs.media import decode_speech
+from service.workers.stages.portrait import read_face
+from service.workers.stages.voice import check_voice
 
 if TYPE_CHECKING:
     from service.workers.burn_in import BurnIn
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 FindVoice = Callable[[str | None], Voice]
 
 _SPEECH_RATE = 16_000  # of the models that read lips from sound
-_MIN_PEAK = 10 ** (-50 / 20)  # -50 dB: below it nobody speaks
 _STEPS = 3
 
 
@@ -59,8 +58,8 @@ def prepare_avatar(
     """Speak the text or decode the voice, check the face, and return the request with its number of
     frames.
 
-    Raises AttemptFailed (user) for a voice that is too short, too long or silent, a duration beyond
-    its end, and a photo that the model cannot use; and as `fetch` does.
+    Raises AttemptFailed (user) for audio that is too long or `check_voice` refuses, a duration
+    beyond its end, and a photo that the model cannot use; and as `fetch` does.
     """
     request = ticket.request
     assert isinstance(request, AvatarRequest), "a ticket of an avatar"
@@ -70,12 +69,13 @@ def prepare_avatar(
     face = Conditions()
     if request.reference_image is not None:
         file = files.get("reference_image", request.reference_image, partial(step, 0, _STEPS))
-        face = _face(file, ticket.card, request, sources)
+        face = read_face(file, ticket.card, request.width, request.height, sources.max_image_bytes)
     step(1, _STEPS)
     file, words, phones = _voice(request, files, find_voice, partial(step, 1, _STEPS))
     sound = decode_speech(
         file, max_bytes=_max_bytes(sources, request), max_seconds=MAX_AUDIO_SECONDS
     )
+    check_voice(sound)
     step(2, _STEPS)
     num_frames = _num_frames(request, sound)
     audio = Audio(_fit_sound(sound, audio_samples(num_frames, request.fps)))
@@ -108,20 +108,6 @@ class _Files:
         into = self.scratch / f"input-{role}"
         fetch(ref.url, role, self._sources, into, check_cancel)
         return into
-
-
-def _face(file: Path, card: ModelCard, request: AvatarRequest, sources: Sources) -> Conditions:
-    """Read the photo as a portrait for a model that bends it, else as the first frame."""
-    from service.workers.puppet.face import FaceFinder
-    from service.workers.puppet.photo import frame_photo, frame_portrait
-
-    image = read_image(file, max_bytes=sources.max_image_bytes)
-    photo = np.array(image, dtype=np.uint8)
-    if card.bends_photo:
-        portrait = frame_portrait(photo, request.width, request.height, FaceFinder())
-        return Conditions(portrait=portrait, warnings=portrait.warnings)
-    first, warnings = frame_photo(photo, request.width, request.height, FaceFinder())
-    return Conditions(image=first, warnings=warnings)
 
 
 def _voice(
@@ -162,18 +148,11 @@ def _max_bytes(sources: Sources, request: AvatarRequest) -> int:
 
 def _num_frames(request: AvatarRequest, sound: NDArray[np.int16]) -> int:
     seconds = len(sound) / AUDIO_RATE
-    if seconds < MIN_AUDIO_SECONDS:
-        message = f"the voice lasts {seconds:.2f} s; at least {MIN_AUDIO_SECONDS:g} s are needed"
-        raise _refused("audio_too_short", message)
-    if np.abs(sound.astype(np.int32)).max() < _MIN_PEAK * 32768:
-        raise _refused("audio_silent", "nobody speaks in the audio; send a recording with a voice")
     available = max(1, math.ceil(seconds * request.fps - 1e-6))
     wanted = request.num_frames
     if wanted is not None and wanted > available:
-        raise _refused(
-            "duration_too_long",
-            f"the voice lasts {seconds:.2f} s: give a duration_seconds up to that, or leave it out",
-        )
+        message = f"the voice lasts {seconds:.2f} s: send duration_seconds up to that, or none"
+        raise AttemptFailed(FailureKind.USER, "duration_too_long", message)
     return wanted or available
 
 
@@ -192,7 +171,3 @@ def _to_speech_rate(audio: Audio) -> NDArray[np.float32]:
     mono = np.pad(mono, (0, -len(mono) % factor))
     means: NDArray[np.float32] = mono.reshape(-1, factor).mean(axis=1, dtype=np.float32)
     return means
-
-
-def _refused(code: str, message: str) -> AttemptFailed:
-    return AttemptFailed(FailureKind.USER, code, message)

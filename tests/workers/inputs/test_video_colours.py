@@ -253,7 +253,7 @@ def test_a_broken_video_is_called_broken(made: Make) -> None:
     refused = refusal(path)
 
     assert refused.code == "media_unreadable"
-    assert refused.message == "the file is truncated or broken"
+    assert refused.message == "the file is truncated or broken; send it whole"
 
 
 def test_the_codecs_that_are_read_are_those_of_the_documentation() -> None:

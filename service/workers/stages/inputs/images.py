@@ -59,14 +59,18 @@ def read_image(
 def _read_bytes(path: Path, max_bytes: int) -> bytes:
     size_bytes = path.stat().st_size
     if size_bytes > max_bytes:
-        raise _refused("too_large", f"has {size_bytes:,} bytes; the limit is {max_bytes:,}")
+        raise _refused(
+            "too_large", f"has {size_bytes:,} bytes; the limit is {max_bytes:,}: send a smaller one"
+        )
     return path.read_bytes()
 
 
 def _check_pixels(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         size = f"{width}x{height}"
-        raise _refused("too_large", f"is {size}; the limit is {max_pixels:,} pixels")
+        raise _refused(
+            "too_large", f"is {size}; the limit is {max_pixels:,} pixels: send a smaller one"
+        )
 
 
 def _read_heif(path: Path, content: bytes, max_pixels: int) -> tuple[Image.Image, ImageParts]:
@@ -91,8 +95,8 @@ def _parse(content: bytes) -> ImageParts:
         if webp.matches(content):
             return webp.parse(content)
     except InvalidImage as error:
-        raise _refused("unreadable", f"cannot be read: {error}") from error
-    raise _refused("format", "is neither PNG, JPEG, WebP, HEIC nor AVIF")
+        raise _refused("unreadable", f"cannot be read: {error}; send it whole") from error
+    raise _refused("format", "is neither PNG, JPEG, WebP, HEIC nor AVIF; send one of those")
 
 
 def _decode(parts: ImageParts) -> Image.Image:
@@ -104,7 +108,7 @@ def _decode(parts: ImageParts) -> Image.Image:
     except MemoryError:
         raise  # not the image's fault: its size was checked
     except Exception as error:  # Pillow's decoders raise many types
-        raise _refused("unreadable", f"cannot be read: {error}") from error
+        raise _refused("unreadable", f"cannot be read: {error}; send it whole") from error
     return image
 
 

@@ -80,7 +80,7 @@ def probe_media(
         tracks = read_tracks(lines, max_seconds + _PADDING_SECONDS)
     video, audio = tracks.get("video"), tracks.get("audio")
     if video is None and audio is None:
-        raise _refused("unreadable", "has neither audio nor video")
+        raise _refused("unreadable", "has neither audio nor video; send one that plays")
     kind: Kind = "video" if video else "audio"
     if kind not in kinds:
         raise _refused("kind", f"is {kind}; give {' or '.join(sorted(kinds))}")
@@ -248,14 +248,16 @@ def _facts(kind: Kind, video: Track | None, audio: Track | None) -> MediaFacts:
 def _check_file(path: Path, max_bytes: int, kinds: Set[Kind]) -> None:
     size_bytes = path.stat().st_size
     if size_bytes > max_bytes:
-        raise _refused("too_large", f"has {size_bytes:,} bytes; the limit is {max_bytes:,}")
+        raise _refused(
+            "too_large", f"has {size_bytes:,} bytes; the limit is {max_bytes:,}: send a smaller one"
+        )
     with path.open("rb") as file:
         head = file.read(16)
         if heif.media_type(head) or not _STARTS.match(head):
             names = "or Matroska"
             if "audio" in kinds:
                 names = "Matroska, WAV, MP3, M4A, AAC, FLAC, Ogg, AIFF, CAF, AMR or WMA"
-            raise _refused("format", f"is not an MP4, MOV, WebM, {names} file")
+            raise _refused("format", f"is not an MP4, MOV, WebM, {names} file; send one of those")
 
 
 def _check_codec(facts: MediaFacts) -> None:
@@ -288,11 +290,13 @@ def _refusing(max_seconds: float) -> Iterator[None]:
     try:
         yield
     except TooLong:
-        raise _refused("too_long", f"is longer than {max_seconds:g} s") from None
+        raise _refused(
+            "too_long", f"is longer than {max_seconds:g} s; send a shorter one"
+        ) from None
     except MediaTimeout:
-        raise _refused("timeout", "takes too long to read") from None
+        raise _refused("timeout", "takes too long to read; send it in another format") from None
     except UnreadableMedia:
-        raise _refused("unreadable", "is truncated or broken") from None
+        raise _refused("unreadable", "is truncated or broken; send it whole") from None
 
 
 def _refused(code: str, reason: str) -> AttemptFailed:
