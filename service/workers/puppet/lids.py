@@ -12,6 +12,8 @@ from service.workers.puppet.mouth import coordinates
 
 _MIN_BLINK = 0.02
 _SAMPLES = 48
+# How far a shut lid goes beyond the mesh's lower one, which often is drawn on the eyeball.
+_OVERLAP = 0.022  # in eye distances, in the middle
 _LASHES = 0.022  # of the lid's edge that keep their shape, in eye distances
 # The skin above an open lid that is stretched, in eye distances: least where brows are drawn near.
 _MIN_ROOM, _MAX_ROOM = 0.07, 0.22
@@ -49,6 +51,7 @@ class Lid:
         x = np.linspace(-half, half, _SAMPLES)
         top = np.interp(x, *_along(upper, centre, turn))
         bottom = np.interp(x, *_along(lower, centre, turn))
+        bottom += _OVERLAP * self._unit * (1 - (x / half) ** 2)
         part = self._part(centre, turn, half, float(top.min()), float(bottom.max()), frame)
         if part.width < _MIN_PIXELS or part.height < _MIN_PIXELS:
             return

@@ -16,6 +16,8 @@ from service.workers.puppet.photo import Portrait
 from service.workers.puppet.pose import Pose
 from service.workers.puppet.puppet import FPS, draw_frames
 from service.workers.puppet.rig import Rig
+from service.workers.stages.portrait import read_portrait
+from tests.workers.avatars import FACES
 from tests.workers.puppet.faces import babble, finder, portrait, syllables
 
 
@@ -144,6 +146,20 @@ def test_a_blink_covers_the_whites_of_the_eyes_and_nothing_else() -> None:
         assert whites[1] < 0.02 * whites[0]
     below_nose = int(photo.points[2, 1])
     assert np.array_equal(open_eyes[below_nose:], shut[below_nose:])
+
+
+@pytest.mark.parametrize("name", ["anna", "marc"])
+def test_no_sliver_of_an_eye_shows_below_a_shut_lid(name: str) -> None:
+    photo = read_portrait(FACES[name], 512, 512, 1 << 25)
+    rig = Rig(photo)
+    frames = [rig.draw(Pose(blink=blink)).astype(int) for blink in (0.0, 1.0)]
+
+    for upper, lower in LIDS:
+        lids = photo.points[list(upper + lower), :2]
+        (left, top), (right, bottom) = lids.min(0).astype(int), lids.max(0).astype(int) + 3
+        eyes = [np.ptp(frame[top:bottom, left:right], axis=2) < 25 for frame in frames]
+        assert eyes[0].sum() > 200  # what is grey: the white, the pupil and lashes
+        assert eyes[1].sum() < 0.2 * eyes[0].sum()
 
 
 def test_the_inside_of_a_mouth_is_dark_with_teeth_above() -> None:
