@@ -39,12 +39,16 @@ class Phone:
 def speaking_seconds(text: str) -> float:
     """Estimate how long a voice takes to speak a text at a usual pace."""
     num_pauses = len(_SENTENCE_END.findall(text))
-    letters = sum(map(_letters, text))
+    letters = letters_of(text)
     return letters / _LETTERS_PER_SECOND + num_pauses * _PAUSE_SECONDS + _EDGE_SECONDS
 
 
+def letters_of(text: str) -> int:
+    """Return how many letters of the Latin script take as long to speak as `text`."""
+    return sum(map(_letters, text))
+
+
 def _letters(character: str) -> int:
-    """Return how many letters of the Latin script take as long to speak."""
     if character.isdigit():
         return _DIGIT
     if unicodedata.category(character)[0] == "M":

@@ -56,6 +56,11 @@ def spread_words(text: str, seconds: float) -> Transcript:
     return Transcript(tuple(words), seconds, SPREAD)
 
 
+def ends_clause(word: str) -> bool:
+    """Tell whether a pause is likely after a word."""
+    return _pause_after(word) > 0
+
+
 def cues(transcript: Transcript) -> list[Cue]:
     """Put the words into cues of at most two rows, 42 columns each, and 1 to 7 seconds.
 

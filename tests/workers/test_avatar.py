@@ -1,5 +1,6 @@
 """A photo and a voice, from the ticket to the stored video."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from service.workers.adapters.puppet import Puppet
 from service.workers.recipe import WorkerEnvironment, make_video
 from service.workers.stages.mp4_index import read_index
 from service.workers.stages.stills import frame_at
-from tests.workers.avatars import JOB, environment, keep, make, ticket, video_of, write_wav
+from tests.workers.avatars import JOB, environment, keep, make, speak, ticket, video_of, write_wav
 
 pytestmark = pytest.mark.slow
 
@@ -120,6 +121,41 @@ def test_captions_lie_beside_the_video(artifacts: Files, form: str, begins: str)
     assert path is not None
     assert path.name == f"captions.{form}"
     assert path.read_text().startswith(begins)
+
+
+def test_the_words_of_a_recording_are_where_they_are_heard(artifacts: Files) -> None:
+    text = (
+        "Once upon a time there was a little girl who lived in a village near the forest. "
+        "Whenever she went out, she wore a red riding cloak. One morning she asked her mother if "
+        "she could go to visit her grandmother."
+    )
+    spoken = speak(text)
+    pauses = [np.zeros(round(seconds * spoken.rate)) for seconds in (1.5, 2.0)]
+    samples = np.concatenate([pauses[0], spoken.samples, pauses[1]])
+    keep(artifacts, "audio", write_wav(samples, spoken.rate, artifacts._root.parent / "told.wav"))
+    settings = CaptionSettings(format="json", burn_in=False)
+
+    outcome = make(artifacts, audio=MediaRef(source="upload"), text=text, captions=settings)
+
+    path = artifacts.path(outcome.facts.artifacts["captions"].key)
+    assert path is not None
+    words = json.loads(path.read_text())
+    heard_at = np.array([1500 + 1000 * word.start for word in spoken.words])
+    away = np.abs([word["startMs"] for word in words] - heard_at)
+    assert len(words) == len(spoken.words)
+    assert away.mean() < 300
+    assert away.max() < 1000
+    assert {word["confidence"] for word in words} == {0.6}
+
+
+def test_a_script_without_a_font_is_warned_of_in_the_result(artifacts: Files) -> None:
+    audio, text = voice(artifacts, seconds=2), "\U00012000\U00012001"
+    settings = CaptionSettings(format="vtt", burn_in=True)
+
+    outcome = make(artifacts, audio=audio, text=text, captions=settings)
+
+    (warning,) = [text for text in outcome.facts.warnings if text.startswith("captions:")]
+    assert "the letters of Cuneiform" in warning
 
 
 def test_burnt_in_captions_change_the_lower_part_of_the_frames_alone(artifacts: Files) -> None:

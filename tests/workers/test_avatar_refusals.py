@@ -142,9 +142,9 @@ def test_a_photo_is_refused_before_anything_is_spoken(
 
 def test_a_photo_is_checked_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(AttemptFailed) as refused:
-        read_face(as_png(group)(tmp_path), CARDS["puppet"], 512, 512, 1 << 25)
+        read_face(as_png(group)(tmp_path), PUPPET, 512, 512, 1 << 25)
 
-    face = read_face(FACES["anna"], CARDS["puppet"], 512, 768, 1 << 25)
+    face = read_face(FACES["anna"], PUPPET, 512, 768, 1 << 25)
     assert face.portrait is not None
     assert face.portrait.image.shape == (768, 512, 3)
     assert refused.value.code == "several_faces"

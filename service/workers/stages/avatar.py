@@ -17,7 +17,8 @@ from service.domain.ids import JobId
 from service.domain.media import MediaRef, Role
 from service.domain.ports import ArtifactStore
 from service.domain.speech import Phone, Word
-from service.media.captions import Transcript, spread_words
+from service.media.captions import Transcript
+from service.media.word_times import place_words
 from service.speech.base import Spoken, Voice
 from service.workers.adapters.base import (
     AUDIO_RATE,
@@ -31,7 +32,7 @@ from service.workers.stages.captions import burn_in, write_captions
 from service.workers.stages.fetch import Sources, fetch, stored_input
 from service.workers.stages.inputs.media import decode_speech
 from service.workers.stages.portrait import read_face
-from service.workers.stages.voice import check_voice
+from service.workers.stages.voice import check_voice, speech_stretches
 
 if TYPE_CHECKING:
     from service.workers.burn_in import BurnIn
@@ -79,7 +80,7 @@ def prepare_avatar(
     step(2, _STEPS)
     num_frames = _num_frames(request, sound)
     audio = Audio(_fit_sound(sound, audio_samples(num_frames, request.fps)))
-    overlay, warnings = _captions(request, words, len(sound) / AUDIO_RATE, scratch)
+    overlay, warnings = _captions(request, words, sound, scratch)
     step(3, _STEPS)
     conditions = replace(
         face,
@@ -124,12 +125,16 @@ def _voice(
 
 
 def _captions(
-    request: AvatarRequest, words: tuple[Word, ...], seconds: float, scratch: Path
+    request: AvatarRequest, words: tuple[Word, ...], sound: NDArray[np.int16], scratch: Path
 ) -> tuple["BurnIn | None", tuple[str, ...]]:
     """Write the captions; return what draws them, and warnings."""
     if request.captions is None or request.text is None:
         return None, ()
-    transcript = Transcript(words, seconds) if words else spread_words(request.text, seconds)
+    seconds = len(sound) / AUDIO_RATE
+    if words:
+        transcript = Transcript(words, seconds)
+    else:
+        transcript = place_words(request.text, speech_stretches(sound), seconds)
     cues = write_captions(transcript, request.captions, scratch)
     return burn_in(cues, request.captions, request.width, request.height)
 

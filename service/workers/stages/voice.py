@@ -13,6 +13,10 @@ _BLOCK = AUDIO_RATE // 10
 # still by 6 dB in noise that is as loud.
 _MIN_CHANGE_DB = 2.5
 _MIN_BLOCKS = 20  # in a shorter recording somebody may sing one vowel
+# Speech is what is louder than this share of the way from the quietest to the loudest, in dB.
+_STEP = AUDIO_RATE // 100
+_SHARE, _MAX_BELOW_DB = 0.35, 35.0
+_MIN_PAUSE, _MIN_SPEECH = 0.18, 0.05  # seconds
 
 
 def check_voice(sound: NDArray[np.int16]) -> None:
@@ -40,6 +44,23 @@ def check_voice(sound: NDArray[np.int16]) -> None:
             "nobody speaks in the audio: it is a steady tone or noise; send a recording with a "
             "voice",
         )
+
+
+def speech_stretches(sound: NDArray[np.int16]) -> list[tuple[float, float]]:
+    """Return the start and end, in seconds, of each stretch of speech between two pauses."""
+    blocks = sound[: len(sound) // _STEP * _STEP].reshape(-1, _STEP, sound.shape[1])
+    power = [float(np.mean((block.astype(np.float32) / 32768) ** 2)) for block in blocks]
+    level = np.convolve(10 * np.log10(np.array(power) + 1e-10), np.ones(3) / 3, "same")
+    low, high = np.percentile(level, [5, 95])
+    is_loud = level > max(low + _SHARE * (high - low), high - _MAX_BELOW_DB)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], is_loud.astype(int), [0]]))) / 100
+    stretches: list[tuple[float, float]] = []
+    for start, end in edges.reshape(-1, 2).tolist():
+        if stretches and start - stretches[-1][1] < _MIN_PAUSE:
+            stretches[-1] = (stretches[-1][0], end)
+        else:
+            stretches.append((start, end))
+    return [(start, end) for start, end in stretches if end - start >= _MIN_SPEECH]
 
 
 def _levels(sound: NDArray[np.int16]) -> tuple[NDArray[np.float64], float]:
