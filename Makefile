@@ -10,12 +10,12 @@ unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(UV) pip install --quiet --python .venv --constraints constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up deploy up-modal smoke-modal test test-fast chaos soak check fix migrate migration client torch quantize postgres s3 avatar longcat bench gpu constraints
+.PHONY: help demo up deploy up-modal smoke-modal test test-fast chaos soak check fix migrate migration client torch quantize postgres s3 avatar faces longcat bench gpu constraints
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-demo: .venv/.ok ## Make one video from nothing: out/demo.mp4
+demo: .venv/.avatar ## Make a video and a presenter who speaks: out/demo.mp4, out/presenter.mp4
 	@$(RUN)/python scripts/demo.py
 
 up: .venv/.ok ## Run the service (API and one worker) on port 8787
@@ -73,8 +73,10 @@ postgres: .venv/.ok ## Install what a Postgres database needs
 s3: .venv/.ok ## Install what clips in a bucket need
 	@$(INSTALL) -e '.[s3]'
 
-avatar: .venv/.ok ## Install what the puppet and its voice need
-	@$(INSTALL) -e '.[avatar]'
+avatar: .venv/.avatar ## Install what the puppet and its voice need
+
+faces: .venv/.avatar ## Let three drawn faces speak, and show their frames: out/faces
+	@$(RUN)/python -m scripts.show_faces
 
 longcat: .venv/.torch ## Install what LongCat's code needs, which is cloned beside: docs/avatars.md
 	@$(INSTALL) -e '.[longcat]'
@@ -115,6 +117,11 @@ $(UV):
 	@echo "Installing torch and what the models need, once: 1.5 GB and more …"
 	@if ls $(UV_FIND_LINKS)/torch-*.whl >/dev/null 2>&1; then $(INSTALL) -e '.[torch]'; \
 	  else $(INSTALL) --torch-backend=$${TORCH_BACKEND:-auto} -e '.[torch]'; fi
+	@touch $@
+
+.venv/.avatar: .venv/.ok
+	@echo "Installing what a photo that speaks needs, once …"
+	@$(INSTALL) -e '.[avatar]'
 	@touch $@
 
 .venv/.modal: .venv/.ok

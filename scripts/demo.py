@@ -1,4 +1,4 @@
-"""`make demo`: start the service, create one video with it, and stop the service."""
+"""`make demo`: start the service, create a video and a presenter who speaks, and stop it."""
 
 import json
 import os
@@ -13,7 +13,14 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / ".rushes" / "demo"
 LOG = DATA / "service.log"
 VIDEO = ROOT / "out" / "demo.mp4"
+PRESENTER = ROOT / "out" / "presenter.mp4"
 PROMPT = "A serene mountain landscape with flowing water"
+FACE = ROOT / "scripts" / "faces" / "anna.jpg"
+TEXT = (
+    "Hello, and welcome to Rushes. I was drawn by a program, and this voice was made on the same "
+    "computer, without a graphics card. Send me your own words, or another face."
+)
+VIDEO_OPTIONS = "--seconds 5 --width 768 --height 512".split()
 RUSHES = [sys.executable, "-m", "service.cli.main"]
 STOP_SECONDS = 30
 
@@ -32,7 +39,11 @@ def main() -> int:
     try:
         with service() as url:
             say(f'Creating a video: "{PROMPT}"')
-            job = make_video(url)
+            video = make(url, VIDEO, "video", *VIDEO_OPTIONS, PROMPT)
+            say(f'\nCreating a presenter: "{TEXT}"')
+            presenter = make(
+                url, PRESENTER, "avatar", "--seed=7", f"--image={FACE}", f"--text={TEXT}"
+            )
     except KeyboardInterrupt:
         say("Interrupted; the service is stopped.")
         return 130
@@ -42,7 +53,7 @@ def main() -> int:
         if tail:
             say("\n".join([f"The last lines of {relative(LOG)}:\n", *tail]))
         return 1
-    report(job)
+    report(video, presenter)
     return 0
 
 
@@ -80,11 +91,11 @@ def address(process: subprocess.Popen[str]) -> str:
     raise DemoError("the service did not start")
 
 
-def make_video(url: str) -> dict[str, Any]:
-    """Run `rushes video` and return the job; its progress bar is on standard error."""
-    command = f"video --url {url} --seconds 5 --width 768 --height 512 --force --json -o".split()
+def make(url: str, file: Path, command: str, *options: str) -> dict[str, Any]:
+    """Run a command of `rushes` and return its job; its progress bar is on standard error."""
+    common = ["--url", url, "--force", "--json", "-o", str(file)]
     process = subprocess.run(
-        [*RUSHES, *command, str(VIDEO), PROMPT],
+        [*RUSHES, command, *common, *options],
         cwd=DATA,
         env=environment() | {"RUSHES_DATA_DIR": str(DATA)},
         stdin=subprocess.DEVNULL,  # Ctrl-C ends the demo without a question
@@ -95,26 +106,35 @@ def make_video(url: str) -> dict[str, Any]:
     if process.returncode == 130:
         raise KeyboardInterrupt
     if process.returncode != 0:
-        raise DemoError(f"`rushes video` ended with {process.returncode}")
+        raise DemoError(f"`rushes {command}` ended with {process.returncode}")
     job: dict[str, Any] = json.loads(process.stdout)
     return job
 
 
-def report(job: dict[str, Any]) -> None:
-    video = job["result"]
-    size = f"{video['width']}x{video['height']}, {video['num_frames']} frames at {video['fps']} fps"
-    say(f"\nfile   {relative(VIDEO)}  ({size}, {video['duration_seconds']:.2f} s)")
-    say(f"job    {job['urls']['self']}  (on the demo's service, which is stopped now)")
-    if job["sandbox"]:
-        say(f"model  {job['model']}, the sandbox: a placeholder with the prompt on it. Run")
+def report(video: dict[str, Any], presenter: dict[str, Any]) -> None:
+    say(f"\nfile   {described(VIDEO, video)}")
+    if video["sandbox"]:
+        say(f"       by {video['model']}, the sandbox: a placeholder with the prompt on it. Run")
         say("       `make torch` and `make demo` on a machine with a GPU for real video.")
     else:
-        say(f"model  {job['model']} on {job['gpu']}")
+        say(f"       by {video['model']} on {video['gpu']}")
+    say(f"file   {described(PRESENTER, presenter)}")
+    say(f"       by {presenter['model']}: {relative(FACE)} speaks, on the CPU")
     say('next   `make up`, and in another terminal: .venv/bin/rushes video "…" -o video.mp4')
+    say('       or .venv/bin/rushes avatar --image face.jpg --text "…" -o hello.mp4')
+
+
+def described(file: Path, job: dict[str, Any]) -> str:
+    video = job["result"]
+    size = f"{video['width']}x{video['height']}, {video['num_frames']} frames at {video['fps']} fps"
+    return f"{relative(file)}  ({size}, {video['duration_seconds']:.2f} s)"
 
 
 def environment() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if not k.startswith("RUSHES_") or k in PASSED}
+    passed = {k: v for k, v in os.environ.items() if not k.startswith("RUSHES_") or k in PASSED}
+    if models := json.loads(passed.get("RUSHES_MODELS") or "[]"):
+        passed["RUSHES_MODELS"] = json.dumps([*models, *{"puppet"}.difference(models)])
+    return passed
 
 
 def relative(path: Path) -> str:

@@ -51,7 +51,7 @@ class Lid:
         x = np.linspace(-half, half, _SAMPLES)
         top = np.interp(x, *_along(upper, centre, turn))
         bottom = np.interp(x, *_along(lower, centre, turn))
-        bottom += _OVERLAP * self._unit * (1 - (x / half) ** 2)
+        bottom += _OVERLAP * self._unit * (1 - (x / half) ** 4)
         part = self._part(centre, turn, half, float(top.min()), float(bottom.max()), frame)
         if part.width < _MIN_PIXELS or part.height < _MIN_PIXELS:
             return
