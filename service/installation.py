@@ -1,10 +1,25 @@
-"""Commands for messages, by how this copy was installed: from a checkout or a wheel."""
+"""The optional parts of this package: which are installed, and the commands that install them."""
 
+from importlib.util import find_spec
 from pathlib import Path
+
+# Modules by which an extra is known to be installed: what every job of its models imports.
+_MODULES: dict[str, tuple[str, ...]] = {
+    "torch": ("torch", "diffusers", "transformers"),
+    "avatar": ("cv2", "ai_edge_litert"),
+    # Its own code is no package: docs/avatars.md says where it is cloned from.
+    "longcat": ("torch", "diffusers", "cv2", "ai_edge_litert", "longcat_video"),
+}
+
+
+def missing_modules(extra: str | None) -> list[str]:
+    """Return the modules of an extra that are not installed; nothing is imported."""
+    names = () if extra is None else _MODULES[extra]
+    return [name for name in names if find_spec(name) is None]
 
 
 def install_command(extra: str, root: Path | None = None) -> str:
-    """Return the command that installs an optional part: `torch`, `postgres`, `s3` or `quantize`.
+    """Return the command that installs an extra: `torch`, `avatar`, `postgres`, `s3`, `quantize`.
 
     `root` is where a checkout has its Makefile; by default the folder above this package.
     """

@@ -5,18 +5,20 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 import sqlalchemy as sa
 
-from service.cli.processes.detect import accelerator
+from service.cli.exits import CliError
+from service.cli.processes.detect import accelerator, missing_packages
+from service.cli.processes.up import with_models
 from service.cli.processes.upgrade import error_line
 from service.domain.errors import Unavailable
-from service.installation import install_command
+from service.domain.models.catalog import CARDS
+from service.installation import install_command, missing_modules
 from service.settings import Settings
 from service.store.engine import check_sessions
 from service.store.schema import check_schema
@@ -97,22 +99,37 @@ def database(settings: Settings) -> Finding:
     return Finding("database", "ok", f"{kind}, up to date")
 
 
-def gpu() -> Finding:
+def models(settings: Settings) -> list[Finding]:
+    """Check the models to serve: whether workers here have their packages and a GPU."""
+    try:
+        names = with_models(settings).models
+    except CliError as error:
+        return [Finding("models", "fault", str(error))]
+    missing = missing_packages(names) if settings.workers else []
+    if missing:
+        return [*(Finding("models", "fault", sentence) for sentence in missing), _gpu(names)]
+    how = "set by RUSHES_MODELS" if settings.models else "chosen for this machine"
+    return [Finding("models", "ok", f"{', '.join(names)}, {how}"), *_others(), _gpu(names)]
+
+
+def _others() -> list[Finding]:
+    """Report the models that are not there for want of packages."""
+    findings = []
+    for extra in ("torch", "avatar"):
+        if missing_modules(extra):
+            names = ", ".join(card.name for card in CARDS.values() if card.extra == extra)
+            detail = f"not installed; {install_command(extra)} installs what {names} need"
+            findings.append(Finding(f"packages for {extra}", "warning", detail))
+    return findings
+
+
+def _gpu(models: Iterable[str]) -> Finding:
     device = accelerator()
+    needing = [name for name in models if CARDS[name].gpus]
     if device is not None:
         return Finding("GPU", "ok", device)
-    return Finding(
-        "GPU",
-        "warning",
-        "no GPU found: the sandbox model slate will be used; "
-        f"{install_command('torch')} and a CUDA GPU for real models",
-    )
-
-
-def torch() -> Finding:
-    missing = [name for name in ("torch", "diffusers") if find_spec(name) is None]
-    if missing:
-        command = install_command("torch")
-        detail = f"{' and '.join(missing)} not installed; {command} installs what real models need"
-        return Finding("torch", "warning", detail)
-    return Finding("torch", "ok", f"torch {version('torch')}, diffusers {version('diffusers')}")
+    if needing:
+        detail = f"none found: {', '.join(needing)} will be very slow, or fail"
+    else:
+        detail = "none found: only a CUDA or Apple GPU makes real videos from prompts"
+    return Finding("GPU", "warning", detail)

@@ -7,7 +7,7 @@ _MARK = {"ok": "✓", "warning": "!", "fault": "✗"}
 
 @flatten_flags
 def doctor(connection: Connection) -> None:
-    """Check this machine and the service, one line each; exit 1 when something is wrong."""
+    """Check this machine and the service, one line each; exit 1 if a line begins with ✗."""
     from service.cli import checks, output
     from service.cli.client import connect
     from service.cli.config import read_settings
@@ -21,10 +21,10 @@ def doctor(connection: Connection) -> None:
         checks.ffmpeg(),
         checks.data_directory(settings),
         checks.database(settings),
+        *checks.models(settings),
     ]
     with connect(connection) as client:
         findings += check_service(client)
-    findings += [checks.gpu(), checks.torch()]
     faults = sum(item.status == "fault" for item in findings)
     if connection.as_json:
         body = {

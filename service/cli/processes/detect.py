@@ -1,11 +1,13 @@
-"""Detect the GPU, and with it the models to serve by default."""
+"""Detect the GPU and the installed packages, and with them the models to serve by default."""
 
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
 from service.domain.models.catalog import CARDS, LONGCAT, PUPPET, SLATE
+from service.installation import install_command, missing_modules
 
 _PROBE = (
     "import torch; print('cuda' if torch.cuda.is_available() "
@@ -32,13 +34,24 @@ def accelerator() -> str | None:
 
 def models_to_serve() -> list[str]:
     """Return the first real model, if there is a GPU, and what needs none: the sandbox, and the
-    puppet where its packages are installed. LongCat is in front of it where its code is installed,
-    which nobody has by chance, and there is a CUDA GPU."""
-    avatars = [PUPPET.name] if find_spec("ai_edge_litert") and find_spec("cv2") else []
-    device = accelerator() if find_spec("diffusers") else None
+    puppet, each where its packages are installed. LongCat is in front of it where its code is
+    installed, which nobody has by chance, and there is a CUDA GPU."""
+    avatars = [] if missing_modules(PUPPET.extra) else [PUPPET.name]
+    real = next(card for card in CARDS.values() if not card.sandbox)
+    device = None if missing_modules(real.extra) else accelerator()
     if device is None:
         return [SLATE.name, *avatars]
-    if device == "cuda" and avatars and find_spec("longcat_video"):
+    if device == "cuda" and avatars and not missing_modules(LONGCAT.extra):
         avatars.insert(0, LONGCAT.name)
-    real = next(card for card in CARDS.values() if not card.sandbox)
     return [real.name, SLATE.name, *avatars]
+
+
+def missing_packages(models: Iterable[str]) -> list[str]:
+    """Return a sentence for each model whose packages are not installed, and how to mend it."""
+    sentences = []
+    for card in map(CARDS.__getitem__, models):
+        missing = missing_modules(card.extra)
+        if card.extra is not None and missing:
+            packages = f"packages that are not installed ({', '.join(missing)})"
+            sentences.append(f"{card.name} needs {packages}: run {install_command(card.extra)}")
+    return sentences

@@ -6,8 +6,8 @@ import typer
 
 from service.cli.config import read_settings, unknown_setting_messages
 from service.cli.exits import CliError, Exit
-from service.cli.processes.detect import accelerator, models_to_serve
-from service.cli.processes.supervise import Supervisor
+from service.cli.processes.detect import accelerator, missing_packages, models_to_serve
+from service.cli.processes.supervise import CannotStart, Supervisor
 from service.domain.errors import Unavailable
 from service.domain.models.catalog import CARDS
 from service.log import Log, configure
@@ -29,6 +29,8 @@ def run_up(**flags: Any) -> None:
         else:
             typer.echo(line, err=True)
     settings = with_models(settings)
+    if settings.workers:
+        check_packages(settings)
     greet = _greet_in_log if is_json else _greet
     had_key = (settings.data_dir / KEY_FILE).exists()
     Supervisor(
@@ -62,7 +64,7 @@ def _default_model(settings: Settings) -> str:
     card = CARDS[settings.models[0]]
     if card.sandbox:
         return f"default model: {card.name}, the sandbox: it draws a placeholder, not a real video"
-    if accelerator() is None:
+    if card.gpus and accelerator() is None:
         return f"default model: {card.name}; no GPU found: it will be very slow, or fail"
     return f"default model: {card.name}"
 
@@ -75,3 +77,9 @@ def with_models(settings: Settings) -> Settings:
     except Unavailable as error:
         raise CliError(Exit.INVALID, error.message) from None
     return complete
+
+
+def check_packages(settings: Settings) -> None:
+    """Raise CannotStart if a worker here could not load one of the models."""
+    if sentences := missing_packages(settings.models):
+        raise CannotStart("; ".join(sentences))

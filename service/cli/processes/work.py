@@ -8,7 +8,7 @@ from types import FrameType
 import httpx
 
 from service.cli.exits import CliError, Exit
-from service.cli.processes.up import with_models
+from service.cli.processes.up import check_packages, with_models
 from service.domain.errors import RequestRefused, Unauthenticated
 from service.environment import keep_compiled
 from service.log import Log
@@ -29,6 +29,7 @@ def work(settings: Settings, api_url: str, name: str) -> None:
             "`rushes up` starts local workers, which need none; see its --workers",
         )
     settings = with_models(settings)
+    check_packages(settings)
     keep_compiled(settings)
     headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
     with httpx.Client(base_url=api_url, headers=headers, timeout=10, trust_env=False) as client:

@@ -51,6 +51,10 @@ class FloatRange(_Facts):
         return max(self.low, min(value, self.high))
 
 
+# The extras of pyproject.toml that models need.
+Extra = Literal["torch", "avatar", "longcat"]
+
+
 class Weights(_Facts):
     """A pinned source of weights. `files` are patterns within the repository."""
 
@@ -134,6 +138,8 @@ class ModelCard(_Facts):
     gpu_memory_gb: float | None = None  # with all parts loaded
     gpu_memory_offload_gb: float | None = None  # with each part loaded only while it works
     weights: tuple[Weights, ...] = ()
+    # The extra of this Python package that installs what a worker needs; None: nothing more.
+    extra: Extra | None = None
 
     # Seconds of an attempt on a warm worker: a fixed part, one per megapixel of all frames, and per
     # step one linear and one quadratic (attention) in the megapixels.

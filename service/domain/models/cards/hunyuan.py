@@ -56,6 +56,7 @@ HUNYUAN = ModelCard(
             files=_FILES,
         ),
     ),
+    extra="torch",
     seconds_fixed=2.0,
     # The decoder's FLOPs are not counted: taken for a fiftieth of the transformer's.
     seconds_per_megapixel_frame=0.15,

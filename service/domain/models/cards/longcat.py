@@ -65,6 +65,7 @@ LONGCAT = ModelCard(
         Resolution(name="720p", sizes=_SIZES_720P),
     ),
     only_resolutions=True,
+    extra="longcat",
     frames=IntRange(low=1, high=int(MAX_AUDIO_SECONDS) * _FPS),
     clip_frames=93,
     overlap=13,

@@ -73,6 +73,7 @@ LTX_2B = ModelCard(
     gpu_memory_gb=22.0,  # measured: 20.7 at the default size
     gpu_memory_offload_gb=12.0,
     weights=(_single_file("ltxv-2b-0.9.8-distilled.safetensors"), _CONFIGS_OF_2B),
+    extra="torch",
     seconds_fixed=1.0,
     seconds_per_megapixel_frame=0.0081,
     seconds_per_step=0.00275,

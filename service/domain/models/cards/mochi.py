@@ -41,6 +41,7 @@ MOCHI = ModelCard(
             ),
         ),
     ),
+    extra="torch",
     seconds_fixed=2.0,
     seconds_per_megapixel_frame=0.048,
     seconds_per_step=0.0674,

@@ -39,6 +39,7 @@ PUPPET = ModelCard(
     default_guidance=0.0,
     features=("speech", "reference-image"),
     bends_photo=True,
+    extra="avatar",
     seconds_fixed=2.0,
     seconds_per_megapixel_frame=0.075,
     speed_source="measured on two CPU cores, 2026-11",

@@ -48,6 +48,7 @@ WAN_5B = ModelCard(
             files=(*_WITHOUT_TRANSFORMER, "transformer/*.json", "transformer/*.safetensors"),
         ),
     ),
+    extra="torch",
     seconds_fixed=2.0,
     seconds_per_megapixel_frame=0.108,
     seconds_per_step=0.0130,
