@@ -1,4 +1,4 @@
-"""`rushes jobs`, `status`, `cancel`, `retry`, `download`: commands for existing jobs."""
+"""Commands for existing jobs: `rushes jobs`, `status`, `cancel`, `delete`, `retry`, `download`."""
 
 from typing import Annotated, Literal
 
@@ -54,6 +54,33 @@ def cancel(job_id: JobId, connection: Connection) -> None:
         output.print_line(
             f"{job_id} " + (f"{verb} {body['status']}" if phrases.is_final(body) else "is stopping")
         )
+
+
+@flatten_flags
+def delete(
+    job_ids: Annotated[list[str], Argument(metavar="ID…", help="Ids of final jobs.")],
+    connection: Connection,
+) -> None:
+    """Delete final jobs and their videos."""
+    from service.cli import output
+    from service.cli.client import Problem, connect, job_path
+    from service.cli.exits import CliError
+
+    deleted, problems = [], {}
+    with connect(connection) as client:
+        for job_id in job_ids:
+            try:
+                deleted.append(client.delete(job_path(job_id)))
+            except Problem as problem:
+                problems[job_id] = problem
+    if connection.as_json:
+        output.as_json({"object": "list", "data": deleted})
+    else:
+        for body in deleted:
+            output.print_line(f"{body['id']} is deleted")
+    if problems:
+        exit_code = next(iter(problems.values())).exit_code
+        raise CliError(exit_code, *(f"{job_id}: {each}" for job_id, each in problems.items()))
 
 
 @flatten_flags

@@ -12,7 +12,7 @@ from service.cli import keys
 from service.cli.avatar import avatar
 from service.cli.doctor import doctor
 from service.cli.exits import EPILOG, CliError, Exit
-from service.cli.jobs import cancel, download, jobs, retry, status
+from service.cli.jobs import cancel, delete, download, jobs, retry, status
 from service.cli.models import models
 from service.cli.usage import usage
 from service.cli.video import video
@@ -66,7 +66,7 @@ def up(
     run_up(host=host, port=port, data_dir=data_dir, workers=workers)
 
 
-for command in (video, avatar, jobs, status, cancel, retry, download, models, usage):
+for command in (video, avatar, jobs, status, cancel, retry, download, delete, models, usage):
     app.command()(command)
 app.add_typer(keys.app, name="keys")
 app.command()(doctor)

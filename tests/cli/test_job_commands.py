@@ -5,7 +5,7 @@ from hashlib import sha256
 
 import pytest
 
-from tests.cli.conftest import TINY, Rushes
+from tests.cli.conftest import LONG, TINY, Rushes
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +36,23 @@ def test_a_job_is_listed_shown_downloaded_and_retried(rushes: Rushes) -> None:
     assert sha256(video).hexdigest() == job["result"]["sha256"]
     assert json.loads(still.stdout)["id"] == job["id"]
     assert (rushes.folder / f"{job['id']}-thumbnail.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
+
+
+def test_final_jobs_are_deleted_and_others_are_named(rushes: Rushes) -> None:
+    ids = [rushes("video", "A cat", *TINY, "--json").stdout for _ in range(2)]
+    first, second = (json.loads(body)["id"] for body in ids)
+    running = rushes("video", "Long", *LONG, "--no-wait").stdout.strip()
+
+    partly = rushes("delete", first, running, "job_nope")
+    listed = rushes("delete", second, "--json")
+    gone = rushes("status", first)
+    rushes("cancel", running)
+
+    assert partly.stdout == f"{first} is deleted\n"
+    assert partly.returncode == 2
+    assert [line.partition(": ")[0] for line in partly.stderr.splitlines()] == [running, "job_nope"]
+    assert json.loads(listed.stdout)["data"][0]["id"] == second
+    assert gone.returncode == 4
 
 
 def test_without_waiting_the_id_is_all_that_is_printed(rushes: Rushes) -> None:
