@@ -39,4 +39,5 @@ def _health(url: str, health: Json) -> Finding:
     detail = f"{url} is {status}, version {health.get('version')}, default model {model}"
     if status == "healthy":
         return Finding("service", "ok", detail)
-    return Finding("service", "warning", f"{detail}: no worker for it")
+    reasons = ", ".join(health.get("reasons") or [])
+    return Finding("service", "warning", f"{detail}: {reasons}")

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Event
-from typing import Protocol
+from typing import Literal, Protocol
 
 from service.domain.call import Pool
 from service.domain.job import Job
+
+WorkersProblem = Literal["no_worker", "modal_unreachable"]
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Workers(Protocol):
     def competing(self, model: str) -> tuple[frozenset[str], int]:
         """Return the models that share workers with `model`, and the number of these workers."""
 
-    def can_run(self, model: str) -> bool:
-        """Tell whether a job of this model would be started, now or after a cold start."""
+    def problem(self, model: str) -> WorkersProblem | None:
+        """Name what keeps jobs of this model from being started, now or after a cold start."""
 
     def why_waiting(self, model: str) -> str:
         """Say in words what a job waits for while the model has no worker."""

@@ -38,16 +38,17 @@ class DiskSpace:
         """Raise StorageFull where the disk is nearly full."""
         if not self.enough:
             raise StorageFull(
-                f"{self._shortage} on the service's disk; delete old jobs, or tell its operator"
+                f"the service's disk is nearly full ({self._shortage}): delete old jobs "
+                "(`rushes delete ID`, or DELETE /v1/jobs/{job_id}), or ask its operator"
             )
 
     def _measure(self) -> str | None:
         """Describe the shortage, or return None."""
         free_bytes = shutil.disk_usage(self._folder).free
         if free_bytes < self._min_free_bytes:
-            return f"only {free_bytes:,} bytes of at least {self._min_free_bytes:,} are free"
+            return f"{free_bytes / 1e9:.2f} GB free, {self._min_free_bytes / 1e9:.2f} GB needed"
         disk = os.statvfs(self._folder)
         # Some file systems create inodes on demand, and report none.
         if disk.f_files and disk.f_favail < _MIN_FREE_INODES:
-            return f"only {disk.f_favail:,} inodes of at least {_MIN_FREE_INODES:,} are free"
+            return f"{disk.f_favail} inodes free, {_MIN_FREE_INODES} needed"
         return None

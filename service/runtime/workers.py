@@ -8,7 +8,7 @@ from service.domain.clock import ServiceClock
 from service.domain.errors import Busy, Conflict, FieldError, RequestRefused, Unavailable
 from service.domain.job import Job
 from service.lifecycle.calls.calls import Calls
-from service.lifecycle.workers import ModelWorkers, UnfitWorker
+from service.lifecycle.workers import ModelWorkers, UnfitWorker, WorkersProblem
 from service.log import Log
 from service.runtime.containers import ContainerPools
 from service.runtime.fleet import Fleet
@@ -41,8 +41,8 @@ class PulledWorkers:
     def competing(self, model: str) -> tuple[frozenset[str], int]:
         return self.fleet.competing(model, self.clock.passed())
 
-    def can_run(self, model: str) -> bool:
-        return self.of_model(model).count > 0
+    def problem(self, model: str) -> WorkersProblem | None:
+        return None if self.of_model(model).count else "no_worker"
 
     def why_waiting(self, model: str) -> str:
         return f"no worker serves {model} now: a job would wait for one"
@@ -96,8 +96,8 @@ class CalledWorkers:
     def competing(self, model: str) -> tuple[frozenset[str], int]:
         return frozenset({model}), self.calls.max_calls
 
-    def can_run(self, model: str) -> bool:
-        return not self.pools.is_unreachable
+    def problem(self, model: str) -> WorkersProblem | None:
+        return "modal_unreachable" if self.pools.is_unreachable else None
 
     def why_waiting(self, model: str) -> str:
         return f"no container of {model} runs now: a job would wait for one to start"

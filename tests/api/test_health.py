@@ -14,8 +14,10 @@ def test_health_tells_queue_and_workers(world: World) -> None:
 
     after = world.client.get("/health").json()
 
-    assert (before["status"], before["warm"]) == ("degraded", False)
-    assert after["status"] == "healthy"
+    assert (before["status"], before["reasons"], before["warm"]) == (
+        "degraded", ["no_worker"], False
+    )  # fmt: skip
+    assert (after["status"], after["reasons"]) == ("healthy", [])
     assert (after["model"], after["gpu"], after["warm"]) == ("slate", "Test GPU", True)
     assert after["queue"] == {"queued": 1, "running": 1}
 
@@ -29,6 +31,7 @@ def test_health_says_when_the_database_is_away(world: World) -> None:
     object.__setattr__(world.runtime.db, "_readers", broken)
 
     assert (health.status_code, health.json()["status"]) == (503, "unhealthy")
+    assert health.json()["reasons"][0] == "database_unavailable"
     assert (ready.status_code, ready.json()["code"]) == (503, "unavailable")
     assert world.client.get("/readyz").status_code == 200
     assert world.client.get("/livez").json() == {"status": "ok"}
@@ -46,6 +49,7 @@ def test_health_names_a_worker_whose_machine_is_at_fault_and_why(world: World) -
 
     assert answer.status_code == 204
     assert (degraded["status"], degraded["models"][0]["workers"]) == ("degraded", 1)
+    assert degraded["reasons"] == ["unfit_workers"]
     assert degraded["unfit_workers"] == [
         {"name": "w2", "reason": "scratch: No space left on device"}
     ]

@@ -91,7 +91,9 @@ def test_a_nearly_full_disk_takes_no_job_and_begins_none(
     refused = world.client.post("/generate-video", json={"prompt": "x"})
 
     assert (refused.status_code, refused.json()["code"]) == (507, "storage_full")
-    assert "only 1,000,000 bytes of at least" in refused.json()["detail"]
+    assert "nearly full (0.00 GB free, 0.50 GB needed)" in refused.json()["detail"]
+    health = world.client.get("/health").json()
+    assert health["reasons"] == ["no_worker", "disk_nearly_full"]
     assert refused.headers["Retry-After"] == "60"
     assert world.claim().status_code == 204
     assert world.job(job["id"])["status"] == "queued"
@@ -110,7 +112,7 @@ def test_a_disk_without_inodes_takes_no_job_though_it_has_room_for_bytes(tmp_pat
 
         lacking = DiskSpace(tmp_path, min_free_bytes=0)
         assert not lacking.enough
-        with pytest.raises(StorageFull, match="inodes of at least 100 are free"):
+        with pytest.raises(StorageFull, match=r"\(\d+ inodes free, 100 needed\)"):
             lacking.check()
 
 

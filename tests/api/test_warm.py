@@ -107,7 +107,8 @@ def test_health_is_degraded_while_modal_does_not_answer(world: World, modal: Cou
     world.client.get("/health")
     counted(world)
 
-    assert world.client.get("/health").json()["status"] == "degraded"
+    health = world.client.get("/health").json()
+    assert (health["status"], health["reasons"]) == ("degraded", ["modal_unreachable"])
 
 
 def test_counts_are_asked_for_again_after_ten_seconds(

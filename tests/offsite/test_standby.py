@@ -100,6 +100,7 @@ def test_one_serves_and_the_other_answers_503_and_writes_nothing(place: Place) -
         assert all(int(answer.headers["Retry-After"]) > 0 for answer in asked)
         assert asked[0].json()["code"] == "unavailable"
         assert asked[-1].json()["status"] == "unhealthy"
+        assert asked[-1].json()["reasons"] == ["standby"]
         assert other.get("/livez").status_code == 200
         assert {name: place.blobs.get(name) for name in place.blobs.names()} == before
 

@@ -43,11 +43,22 @@ class Liveness(BaseModel):
     status: Literal["ok"] = "ok"
 
 
+Reason = Literal[
+    "no_worker",
+    "modal_unreachable",
+    "unfit_workers",
+    "disk_nearly_full",
+    "database_unavailable",
+    "standby",
+]
+
+
 class Health(BaseModel):
-    """`degraded`: no worker is reachable, one is unfit, or the disk is nearly full.
-    `unhealthy`: the database is unavailable or read-only."""
+    """`degraded`: it responds, but something is wrong. `unhealthy`: the database is unavailable or
+    read-only, or another process owns it. `reasons` is empty while `healthy`."""
 
     status: Literal["healthy", "degraded", "unhealthy"]
+    reasons: list[Reason]
     model: str
     gpu: str | None
     warm: bool
@@ -83,10 +94,10 @@ async def health(request: Request, response: Response) -> Health:
         queue = None
         response.status_code = 503
     unfit = [UnfitWorker(**vars(worker)) for worker in runtime.workers.unfit()]
-    is_healthy = runtime.workers.can_run(models[0].id) and runtime.disk_space.enough and not unfit
-    status: Literal["healthy", "degraded"] = "healthy" if is_healthy else "degraded"
+    reasons = _reasons(runtime, models[0].id, is_readable=queue is not None)
     return Health(
-        status="unhealthy" if queue is None else status,
+        status="unhealthy" if queue is None else "degraded" if reasons else "healthy",
+        reasons=reasons,
         model=models[0].id,
         gpu=models[0].gpu,
         warm=models[0].warm,
@@ -97,12 +108,23 @@ async def health(request: Request, response: Response) -> Health:
     )
 
 
+def _reasons(runtime: Runtime, model: str, *, is_readable: bool) -> list[Reason]:
+    problems: dict[Reason | None, bool] = {
+        "database_unavailable": not is_readable,
+        runtime.workers.problem(model): True,
+        "unfit_workers": bool(runtime.workers.unfit()),
+        "disk_nearly_full": not runtime.disk_space.enough,
+    }
+    return [reason for reason, is_so in problems.items() if reason is not None and is_so]
+
+
 def _standby(app: FastAPI) -> Health:
     """Report unhealthy, without queue and workers, while another process owns the database."""
     cards: dict[str, ModelCard] = app.state.cards
     models = [ModelHealth(id=name, gpu=None, warm=False, workers=0) for name in cards]
     return Health(
         status="unhealthy",
+        reasons=["standby"],
         model=models[0].id,
         gpu=None,
         warm=False,
