@@ -19,6 +19,8 @@ def activity(job: Json) -> str:
     if job["status"] != "running" or not job["stage"]:
         again = job["status"] == "queued" and job["attempts"]
         return f"queued again after attempt {job['attempts']}" if again else str(job["status"])
+    if job["stage"] == "load" and not job["sandbox"]:
+        return "load (the first time, the weights are downloaded)"
     return ", ".join(filter(None, [job["stage"], job["stage_detail"]]))
 
 
@@ -28,7 +30,8 @@ def wait(job: Json) -> str:
     parts = []
     if position:
         parts.append(f"{position} job{'s' if position > 1 else ''} ahead")
-    if eta is not None:
+    # The estimate is that of a warm worker: loading, and a download, come on top of it.
+    if eta is not None and job["stage"] != "load":
         parts.append(f"about {seconds(eta)} left")
     elif position is not None:
         parts.append("no worker for its model yet")

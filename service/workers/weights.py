@@ -1,6 +1,7 @@
 """Weights from a local folder, or from the Hugging Face Hub at the card's commits."""
 
 import errno
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +25,8 @@ def find_weights(card: ModelCard, folder: Path | None, fetch: Fetch | None = Non
     """
     if folder is not None:
         return [folder]
-    return [_fetch_snapshot(weights, fetch or _snapshot_download()) for weights in card.weights]
+    fetch = fetch or _snapshot_download()
+    return [_fetch_snapshot(card.name, weights, fetch) for weights in card.weights]
 
 
 def silence_libraries() -> None:
@@ -103,7 +105,7 @@ def _snapshot_download() -> Fetch:
     return fetch
 
 
-def _fetch_snapshot(weights: Weights, fetch: Fetch) -> Path:
+def _fetch_snapshot(model: str, weights: Weights, fetch: Fetch) -> Path:
     """Download `weights` into the hub's cache, or find them there."""
     from huggingface_hub.errors import HTTPError
 
@@ -112,10 +114,10 @@ def _fetch_snapshot(weights: Weights, fetch: Fetch) -> Path:
             fetch(weights.repo, revision=weights.revision, allow_patterns=list(weights.files))
         )
     except (HTTPError, OSError, RuntimeError) as exc:  # RuntimeError: from hf_xet
-        raise _hub_failure(weights, exc) from exc
+        raise _hub_failure(model, weights, exc) from exc
 
 
-def _hub_failure(weights: Weights, exc: Exception) -> AttemptFailed:
+def _hub_failure(model: str, weights: Weights, exc: Exception) -> AttemptFailed:
     """Classify a hub error: machine for a full disk, internal if refused, else transient."""
     snapshot = f"{weights.repo} at {weights.revision[:12]}"
     reason = str(exc).partition("\n")[0]
@@ -125,14 +127,15 @@ def _hub_failure(weights: Weights, exc: Exception) -> AttemptFailed:
             FailureKind.MACHINE,
         )
     status = _status(exc)
+    local = f"set RUSHES_WEIGHTS to a local folder: {json.dumps({model: '/a/folder'})}"
     if 400 <= status < 500 and status not in (408, 429):
         return _unavailable(
-            f"the Hugging Face Hub refuses {snapshot} ({reason}); set HF_TOKEN if it asks for one, "
-            "or give the worker a local folder of weights"
+            f"huggingface.co refuses {snapshot} ({reason}); set HF_TOKEN if it asks for one, or "
+            f"{local}"
         )
+    problem = f"huggingface.co responds with {status}" if status else "cannot reach huggingface.co"
     return _unavailable(
-        f"{snapshot} could not be fetched from the Hugging Face Hub ({reason}); connect the worker "
-        "to it once, or give the worker a local folder of weights",
+        f"{problem}, for {snapshot} ({reason}); connect the machine, or {local}",
         FailureKind.TRANSIENT,
     )
 

@@ -18,7 +18,7 @@ from service.cli.flags import Output
 JOB: dict[str, Any] = {
     "id": "job_1", "status": "running", "stage": "generate", "stage_detail": "step 3 of 8",
     "attempts": 1, "queue_position": None, "eta_seconds": None, "cancel_requested_at": None,
-    "error": None, "result": None,
+    "sandbox": False, "error": None, "result": None,
 }  # fmt: skip
 
 
@@ -185,6 +185,11 @@ def test_the_end_of_a_job_is_told_in_a_sentence(changes: dict[str, Any], sentenc
     ("changes", "doing", "ahead"),
     [
         ({"eta_seconds": 200.0}, "generate, step 3 of 8", "about 3 min left"),
+        (
+            {"stage": "load", "stage_detail": None, "eta_seconds": 3.0},
+            "load (the first time, the weights are downloaded)",
+            "",
+        ),
         ({"cancel_requested_at": "2026-01-01T00:00:00Z"}, "stopping", ""),
         (
             {"status": "queued", "queue_position": 2, "eta_seconds": 40.2},

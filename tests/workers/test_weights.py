@@ -57,10 +57,10 @@ def wrapped(status: int) -> Exception:
     [
         (lambda: answer(404), FailureKind.INTERNAL, "set HF_TOKEN"),
         (lambda: wrapped(403), FailureKind.INTERNAL, "set HF_TOKEN"),
-        (lambda: answer(429), FailureKind.TRANSIENT, "connect the worker"),
-        (lambda: wrapped(503), FailureKind.TRANSIENT, "connect the worker"),
-        (broken_connection, FailureKind.TRANSIENT, "connect the worker"),
-        (lambda: ConnectionResetError("reset"), FailureKind.TRANSIENT, "connect the worker"),
+        (lambda: answer(429), FailureKind.TRANSIENT, "huggingface.co responds with 429, for"),
+        (lambda: wrapped(503), FailureKind.TRANSIENT, "huggingface.co responds with 503, for"),
+        (broken_connection, FailureKind.TRANSIENT, "cannot reach huggingface.co, for"),
+        (lambda: ConnectionResetError("reset"), FailureKind.TRANSIENT, "connect the machine, or"),
         (lambda: OSError(errno.ENOSPC, "No space"), FailureKind.MACHINE, "free space"),
         (lambda: RuntimeError("IO: No space left"), FailureKind.MACHINE, "free space"),
     ],
@@ -76,6 +76,10 @@ def test_a_failing_hub_says_who_must_act(
 
     assert (no.value.kind, no.value.code) == (kind, "weights_unavailable")
     assert "Lightricks/LTX-Video" in no.value.message
+    if kind is not FailureKind.MACHINE:
+        assert no.value.message.endswith(
+            'RUSHES_WEIGHTS to a local folder: {"ltx-2b": "/a/folder"}'
+        )
 
 
 def test_without_a_network_and_without_a_cache_the_real_hub_client_is_explained(
@@ -94,4 +98,5 @@ def test_without_a_network_and_without_a_cache_the_real_hub_client_is_explained(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=offline
     )
 
-    assert out.stdout.startswith("transient weights_unavailable Lightricks/LTX-Video at 8984fa2")
+    assert out.stdout.startswith("transient weights_unavailable cannot reach huggingface.co, for ")
+    assert "Lightricks/LTX-Video at 8984fa2" in out.stdout
