@@ -246,8 +246,10 @@ def _field_error(error: Mapping[str, Any]) -> FieldError:
     if kind == "extra_forbidden":
         kind = "unknown_field"
         message = _unknown_field(str(location[-1]), outermost=len(location) == 2)
-    elif kind == "missing":
-        message = "is required"
+    elif kind in _PLAIN:
+        message = _PLAIN[kind].format(
+            **{name: _plain(v) for name, v in error.get("ctx", {}).items()}
+        )
     elif kind == "model_attributes_type":
         message = _NOT_AN_OBJECT
     elif kind == "no_json_nor_form":
@@ -266,6 +268,33 @@ def _unknown_field(name: str, *, outermost: bool) -> str:
     return "no such field" + (f"; did you mean {suggestion}?" if suggestion else "")
 
 
+def _plain(value: Any) -> Any:
+    """Return 2.0 as 2, and large numbers with commas."""
+    is_whole = isinstance(value, int | float) and value == int(value)
+    return f"{int(value):,}" if is_whole else value
+
+
+# Our words for pydantic's errors, by its types.
+_PLAIN: dict[str, str] = {
+    "missing": "is required",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "string_too_short": "must not be empty",  # no field has another minimum than 1
+    "too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_long": "must have at most {max_length} items",
+    "string_type": "must be a text",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(
+        ("date_type", "date_parsing", "date_from_datetime_parsing", "date_from_datetime_inexact"),
+        "must be a date, such as 2026-11-30",
+    ),
+}
 # Names used by other services and by our command line.
 _SYNONYMS = {
     "seconds": "duration_seconds",

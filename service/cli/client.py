@@ -5,8 +5,8 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -57,16 +57,41 @@ class Problem(CliError):
             exit_code = Exit.NOT_FOUND
         if "code" not in body:
             exit_code, hint = Exit.UNREACHABLE, hint or "is that a Rushes service?"
+        request_id = body.get("request_id") if status >= 500 else None
+        self._notes = list(filter(None, [request_id and f"request id: {request_id}", hint]))
         lines = [str(error.get("detail")) for error in self.errors] or [self.detail]
-        if status >= 500 and body.get("request_id"):
-            lines.append(f"request id: {body['request_id']}")
-        super().__init__(exit_code, *lines, *filter(None, [hint]))
+        super().__init__(exit_code, *lines, *self._notes)
 
     def in_flags(self, flags: Mapping[str, str]) -> Self:
         """Name the command's flags in the message, in place of the API's fields."""
-        names = "|".join(map(re.escape, flags))
-        self.args = (re.sub(rf"\b({names})\b", lambda match: flags[match[1]], str(self)),)
+        lines = [_in_flags(error, flags) for error in self.errors] or [self.detail]
+        self.args = ("\n".join([*lines, *self._notes]),)
         return self
+
+
+def _in_flags(error: Json, flags: Mapping[str, str]) -> str:
+    """Write an error of a field as `--seconds: must be at most 3600`."""
+    detail, pointer = str(error.get("detail")), str(error.get("pointer", ""))
+    # `/metadata/scene` is of the flag --metadata, `?from` of --from.
+    name, *_, last = [*pointer.lstrip("/?").split("/"), pointer.lstrip("?").rpartition("/")[2]]
+    detail = detail.removeprefix(f"{last}: ").removeprefix("the request: ")
+    bare = "|".join(re.escape(name) for name in flags if "_" in name) or "$^"
+    detail = re.sub(rf"`(\w+)`|\b({bare})\b", lambda m: _flag(m[1] or m[2], flags), detail)
+    flag = flags.get(name)
+    return detail if flag is None or flag in detail.split() else f"{flag}: {detail}"
+
+
+def _flag(name: str, flags: Mapping[str, str]) -> str:
+    return flags.get(name, name)
+
+
+@contextmanager
+def named_by(flags: Mapping[str, str]) -> Iterator[None]:
+    """Name these flags in problems, in place of the API's fields."""
+    try:
+        yield
+    except Problem as problem:
+        raise problem.in_flags(flags) from None
 
 
 class Client:

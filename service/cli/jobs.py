@@ -20,10 +20,11 @@ def jobs(
 ) -> None:
     """List your jobs, newest first."""
     from service.cli import output
-    from service.cli.client import connect
+    from service.cli.client import connect, named_by
 
     query = {"status": status, "model": model, "limit": limit}
-    with connect(connection) as client:
+    flags = {name: f"--{name}" for name in query}
+    with connect(connection) as client, named_by(flags):
         body = client.get("/v1/jobs", **{name: v for name, v in query.items() if v is not None})
     output.as_json(body) if connection.as_json else output.jobs(body)
 

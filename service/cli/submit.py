@@ -23,7 +23,7 @@ def submit(request: Request, to: Output, connection: Connection, *, no_wait: boo
     """Post a request, wait for its video and save it; with `no_wait` print the job's id alone.
     Raises CliError."""
     from service.cli import output, phrases
-    from service.cli.client import Problem, connect
+    from service.cli.client import connect, named_by
     from service.cli.download import check_output, download
     from service.cli.watch import watch
 
@@ -31,10 +31,8 @@ def submit(request: Request, to: Output, connection: Connection, *, no_wait: boo
         raise typer.BadParameter("--no-wait leaves nothing to save", param_hint="-o")
     check_output(to)
     with connect(connection) as client:
-        try:
+        with named_by(request.flags):
             job = client.submit(request.path, request.body, request.files)
-        except Problem as problem:
-            raise problem.in_flags(request.flags) from None
         if no_wait:
             output.as_json(job) if connection.as_json else output.print_line(job["id"])
             return

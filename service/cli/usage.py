@@ -6,12 +6,14 @@ from typer import Option
 
 from service.cli.flags import Connection, flatten_flags
 
+_FLAGS = {"from": "--from", "to": "--to", "group_by": "--by", "all_keys": "--all"}
+
 
 @flatten_flags
 def usage(
     first: Annotated[
         str | None,
-        Option("--from", help="First day, 2026-11-01; default: the 1st."),
+        Option("--from", help="First day, UTC, such as 2026-11-01; default: the 1st."),
     ] = None,
     last: Annotated[str | None, Option("--to", help="Last day, UTC; default: today.")] = None,
     by: Annotated[
@@ -23,10 +25,10 @@ def usage(
 ) -> None:
     """Show the GPU seconds and costs of your jobs."""
     from service.cli import output
-    from service.cli.client import connect
+    from service.cli.client import connect, named_by
 
     days = {name: day for name, day in (("from", first), ("to", last)) if day is not None}
-    with connect(connection) as client:
+    with connect(connection) as client, named_by(_FLAGS):
         body = client.get("/v1/usage", group_by=by, all_keys=all_keys, **days)
     if connection.as_json:
         output.as_json(body)

@@ -9,14 +9,13 @@ from service.domain.ids import is_id
 
 
 def flags_of(options: type[Any]) -> dict[str, str]:
-    """Map the API's field names that contain `_` to the flags of these options."""
+    """Map the API's field names to the flags of these options."""
     flags = {}
     for name, kind in get_type_hints(options, include_extras=True).items():
-        if "_" in name:
-            (option,) = kind.__metadata__
-            # typer has the first of its positional arguments in `default`.
-            names = [each for each in (option.default, *(option.param_decls or ())) if each != ...]
-            flags[name] = next(iter(names), f"--{name.replace('_', '-')}")
+        (option,) = kind.__metadata__
+        # typer has the first of its positional arguments in `default`.
+        names = [each for each in (option.default, *(option.param_decls or ())) if each != ...]
+        flags[name] = str(next(iter(names), f"--{name.replace('_', '-')}")).partition("/")[0]
     return flags
 
 

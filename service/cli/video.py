@@ -118,7 +118,7 @@ def _keyframe(text: str) -> tuple[int, str]:
 
 @flatten_flags
 def video(
-    prompt: Annotated[str, Argument(help="What to show.")],
+    prompt: Annotated[str, Argument(metavar="PROMPT", help="What to show.")],
     to: Output,
     options: VideoOptions,
     no_wait: Annotated[bool, Option("--no-wait", help="Print the job's id and exit.")] = False,
@@ -130,6 +130,6 @@ def video(
         "/generate-video",
         {"prompt": prompt, **options.body()},
         options.files(),
-        flags_of(VideoOptions),
+        flags_of(VideoOptions) | {"prompt": "PROMPT", "model": "--model"},
     )
     submit(request, to, connection, no_wait=no_wait)

@@ -88,9 +88,11 @@ class AvatarOptions(JobOptions):
     @model_validator(mode="after")
     def _check_voice(self) -> Self:
         if self.text is not None and self.audio is not None and self.captions is None:
-            raise ValueError("give text or audio, not both; with captions, text says what is heard")
+            raise ValueError(
+                "give `text` or `audio`, not both; with `captions`, `text` says what is heard"
+            )
         if self.captions is not None and self.audio is not None and self.text is None:
-            raise ValueError("captions of audio need text, which says what is heard")
+            raise ValueError("`captions` with `audio` also needs `text`: the words that are spoken")
         if self.audio is None and len(self.text or "") > MAX_CHARACTERS:
             raise ValueError(f"text: a voice speaks at most {MAX_CHARACTERS:,} characters")
         if self.voice is not None and self.audio is not None:
@@ -100,7 +102,7 @@ class AvatarOptions(JobOptions):
     @model_validator(mode="after")
     def _check_size(self) -> Self:
         if self.resolution is not None and (self.width is not None or self.height is not None):
-            raise ValueError("give resolution, or width and height, not both")
+            raise ValueError("give `resolution`, or `width` and `height`, not both")
         return self
 
 
@@ -111,7 +113,7 @@ class AvatarParams(AvatarOptions):
     @model_validator(mode="after")
     def _needs_words(self) -> Self:
         if self.text is None and self.audio is None:
-            raise ValueError("give text to be spoken, or audio")
+            raise ValueError("give `text` or `audio`")
         return self
 
 

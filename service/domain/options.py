@@ -96,13 +96,13 @@ class JobOptions(BaseModel):
         if self.models is None:
             return self
         if self.model is not None:
-            raise ValueError("give model or models, not both")
+            raise ValueError("give `model` or `models`, not both")
         if len(set(self.models)) < len(self.models):
-            raise ValueError("models contains a model twice")
+            raise ValueError("`models` contains a model twice")
         return self
 
     @model_validator(mode="after")
     def _check_webhook(self) -> Self:
         if self.webhook_events is not None and self.webhook_url is None:
-            raise ValueError("webhook_events needs a webhook_url")
+            raise ValueError("`webhook_events` needs a `webhook_url`")
         return self

@@ -113,7 +113,7 @@ class VideoOptions(JobOptions):
     @model_validator(mode="after")
     def _check_length(self) -> Self:
         if self.duration_seconds is not None and self.num_frames is not None:
-            raise ValueError("give duration_seconds or num_frames, not both")
+            raise ValueError("give `duration_seconds` or `num_frames`, not both")
         return self
 
 

@@ -100,11 +100,11 @@ def test_parts_of_a_form_are_taken(avatars: World) -> None:
 @pytest.mark.parametrize(
     ("body", "pointer", "says"),
     [
-        ({}, "", "give text to be spoken, or audio"),
-        ({"text": "a", "audio": "aaaa"}, "", "give text or audio, not both"),
+        ({}, "", "give `text` or `audio`"),
+        ({"text": "a", "audio": "aaaa"}, "", "give `text` or `audio`, not both"),
         ({"audio": "aaaa", "voice": "x"}, "", "voice speaks text"),
         ({"text": "a", "resolution": "512p", "width": 512}, "", "not both"),
-        ({"text": "a", "reference_image": None}, "/reference_image", "give reference_image"),
+        ({"text": "a", "reference_image": None}, "/reference_image", "give `reference_image`"),
         ({"text": "a" * 5001}, "", "at most 5,000 characters"),
         ({"text": "a", "width": 511}, "/width", "nearest: 510 and 512"),
         ({"text": "a", "duration_seconds": 900}, "/duration_seconds", "600 s at most"),

@@ -84,9 +84,9 @@ def test_every_model_must_be_able_to_make_what_is_asked(world: World) -> None:
     ("ask", "pointer", "words"),
     [
         ({"models": ["slate", "nope"]}, "/models/1", "no model 'nope' here; available: slate"),
-        ({"models": ["slate"], "model": "slate"}, "", "model or models, not both"),
-        ({"models": ["slate", "slate"]}, "", "models contains a model twice"),
-        ({"models": []}, "/models", "at least 1"),
+        ({"models": ["slate"], "model": "slate"}, "", "`model` or `models`, not both"),
+        ({"models": ["slate", "slate"]}, "", "`models` contains a model twice"),
+        ({"models": []}, "/models", "must not be empty"),
     ],
 )
 def test_an_order_that_cannot_be_is_refused(

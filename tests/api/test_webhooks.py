@@ -168,7 +168,9 @@ def test_events_need_a_url_and_must_be_known(world: World) -> None:
         json={"prompt": "x", "webhook_url": "https://a.example/", "webhook_events": ["job.won"]},
     )
 
-    assert alone.json()["errors"][0]["detail"] == "the request: webhook_events needs a webhook_url"
+    assert (
+        alone.json()["errors"][0]["detail"] == "the request: `webhook_events` needs a `webhook_url`"
+    )
     assert unknown.json()["errors"][0]["pointer"] == "/webhook_events/0"
 
 

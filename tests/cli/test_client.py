@@ -11,9 +11,12 @@ import pytest
 
 from service.cli import client as client_module
 from service.cli import download, phrases
+from service.cli.avatar import AvatarOptions
 from service.cli.client import Client, Problem, Unreachable
 from service.cli.exits import CliError, Exit
 from service.cli.flags import Output
+from service.cli.values import flags_of
+from service.cli.video import VideoOptions
 
 JOB: dict[str, Any] = {
     "id": "job_1", "status": "running", "stage": "generate", "stage_detail": "step 3 of 8",
@@ -179,6 +182,34 @@ def test_wrong_bytes_leave_no_file_and_the_key_stays_here(
 )  # fmt: skip
 def test_the_end_of_a_job_is_told_in_a_sentence(changes: dict[str, Any], sentence: str) -> None:
     assert phrases.failure(JOB | changes) == sentence
+
+
+FLAGS = flags_of(VideoOptions) | flags_of(AvatarOptions) | {"prompt": "PROMPT", "from": "--from"}
+
+
+@pytest.mark.parametrize(
+    ("pointer", "detail", "line"),
+    [
+        ("", "the request: give `text` or `audio`", "give --text or --audio"),
+        (
+            "/duration_seconds",
+            "duration_seconds: must be at most 1",
+            "--seconds: must be at most 1",
+        ),
+        ("/last_image", "`last_image` needs `image`", "--last-image needs --image"),
+        ("/keyframes/0/frame", "nearest: 8", "--keyframe: nearest: 8"),
+        ("/metadata/scene", "scene: must be a text", "--metadata: must be a text"),
+        ("/keep_audio", "`keep_audio` needs `video`", "--keep-audio needs --video"),
+        ("/prompt", "prompt: must not be empty", "PROMPT: must not be empty"),
+        ("?from", "from: must be a date", "--from: must be a date"),
+        ("/width", "65 is not possible: the width …", "--width: 65 is not possible: the width …"),
+        ("/webhook_url", "a `webhook_url` of http", "a webhook_url of http"),
+    ],
+)
+def test_a_refusal_names_the_flags_of_the_command(pointer: str, detail: str, line: str) -> None:
+    body = {"code": "invalid_request", "errors": [{"pointer": pointer, "detail": detail}]}
+
+    assert str(Problem(422, body).in_flags(FLAGS)) == line
 
 
 @pytest.mark.parametrize(

@@ -134,15 +134,19 @@ def test_a_refused_request_tells_of_each_field_on_a_line(rushes: Rushes) -> None
 
 
 def test_refusals_speak_of_the_flags_that_were_typed(rushes: Rushes) -> None:
-    few, still = (
-        rushes("video", "A cat", "--steps", "0"),
-        rushes("video", "A cat", "--seconds", "0"),
-    )
-    no_end = rushes("video", "A cat", "--last-image", "https://example.com/a.png")
+    several = rushes("video", "A cat", "--steps", "0", "--seconds", "0")
+    no_end = rushes("video", "", "--last-image", "https://example.com/a.png")
+    silent = rushes("avatar", "--image", "https://example.com/a.png")
+    no_words = rushes("avatar", "--audio", "https://example.com/a.mp3", "--captions", "vtt")
+    no_date = rushes("usage", "--from", "2026-13-01")
 
-    assert few.stderr.startswith("--steps: ")
-    assert still.stderr.startswith("--seconds: ")
-    assert no_end.stderr == "--last-image needs image, the first frame of the video\n"
+    assert several.stderr == "--seconds: must be more than 0\n--steps: must be at least 1\n"
+    assert no_end.stderr == "PROMPT: must not be empty\n"
+    assert silent.stderr == "give --text or --audio\n"
+    assert no_words.stderr == (
+        "--captions with --audio also needs --text: the words that are spoken\n"
+    )
+    assert no_date.stderr == "--from: must be a date, such as 2026-11-30\n"
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,7 @@ def _validate(models: tuple[type[P], ...], values: Any, *, lenient: bool = False
     try:
         return model.model_validate(values, strict=not lenient)
     except ValidationError as error:
-        raise _invalid(error.errors(include_url=False, include_context=False)) from None
+        raise _invalid(error.errors(include_url=False)) from None
 
 
 def _invalid(errors: Iterable[Any]) -> RequestValidationError:

@@ -58,7 +58,7 @@ def resolve_avatar(
         *_length(request, card),
     ]
     if image is None and card.bends_photo:
-        detail = f"{card.name} animates a photo: give reference_image"
+        detail = f"{card.name} animates a photo: give `reference_image`"
         errors.append(FieldError("/reference_image", detail, "missing"))
     if errors:
         raise RequestRefused(errors)

@@ -28,27 +28,27 @@ def check_conditions(
     if "last_image" in media and "image" not in media:
         # Models with a last frame were trained to go from a first one to it.
         yield FieldError(
-            "/last_image", "last_image needs image, the first frame of the video", "needs_image"
+            "/last_image", "`last_image` needs `image`, the first frame of the video", "needs_image"
         )
     if "video" in media and len(media) > 1:
-        detail = "give video or images, not both"
+        detail = "give `video` or images, not both"
         yield FieldError("/video", detail, "not_together")
     yield from _without_video(params, media)
     if params.fit is not None and not media:
-        detail = "fit needs an image or video; leave it out"
+        detail = "`fit` needs an image or video; leave it out"
         yield FieldError("/fit", detail, "needs_media")
     video_bytes = request.width * request.height * request.num_frames * 3
     if "video" in media and video_bytes > _MAX_VIDEO_BYTES:
         max_frames = _MAX_VIDEO_BYTES // (request.width * request.height * 3)
         size = f"{request.width}x{request.height}"
-        detail = f"with video at most {max_frames} frames of {size} are possible"
+        detail = f"with `video` at most {max_frames} frames of {size} are possible"
         yield FieldError("/num_frames", detail, "out_of_range")
 
 
 def _without_video(params: VideoParams, media: Container[Role]) -> Iterable[FieldError]:
     for name in ("strength", "keep_audio"):
         if getattr(params, name) is not None and "video" not in media:
-            yield FieldError(f"/{name}", f"{name} needs video; leave it out", "needs_video")
+            yield FieldError(f"/{name}", f"`{name}` needs `video`; leave it out", "needs_video")
 
 
 def _keyframes(request: VideoRequest, card: ModelCard) -> Iterable[FieldError]:

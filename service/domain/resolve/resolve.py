@@ -160,7 +160,7 @@ def _segments(request: VideoRequest, card: ModelCard) -> Iterable[FieldError]:
     if segments > 1 and request.video is not None:
         yield FieldError(
             "/num_frames",
-            f"with video {card.name} makes at most {card.clip_frames} frames",
+            f"with `video` {card.name} makes at most {card.clip_frames} frames",
             "out_of_range",
         )
 
