@@ -58,7 +58,7 @@ def postgres_url(kept_postgres_url: str) -> Iterator[str]:
     with connected(kept_postgres_url) as connection:
         connection.exec_driver_sql(
             "TRUNCATE keys, jobs, labels, attempts, idempotency, endpoints, events, deliveries,"
-            " ledger, turns, timeline"
+            " ledger, turns, timeline, sessions"
         )
 
 

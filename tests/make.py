@@ -14,8 +14,8 @@ from service.domain.clock import ServiceClock
 from service.domain.errors import ServiceError
 from service.domain.ids import KeyId
 from service.domain.job import Job
+from service.domain.key import KeyRole, new_secret
 from service.domain.key import new_key as new_key
-from service.domain.key import new_secret
 from service.domain.limits import Limits
 from service.domain.models.catalog import CARDS, SLATE
 from service.domain.ports import ArtifactStore
@@ -88,7 +88,7 @@ def submission(key_id: KeyId, **changes: Any) -> Submission:
 def key(db: Database, *, admin: bool = False) -> tuple[KeyId, str]:
     """A key that is in the database, and its secret."""
     secret = new_secret()
-    made = new_key(secret, name="test", admin=admin, now=START)
+    made = new_key(secret, name="test", now=START, role=KeyRole.ADMIN if admin else KeyRole.USER)
     db.write(lambda tx: keys.insert(tx, made)).result()
     return made.id, secret
 

@@ -13,7 +13,7 @@ from service.api.deps import runtime_of
 from service.api.forwarded import base_url
 from service.api.signed_links import SignedLinks
 from service.domain.errors import Forbidden, NotFound, Unauthenticated, Unavailable
-from service.domain.key import Key, Scope, matches, prefix_of
+from service.domain.key import Key, KeyRole, Scope, matches, prefix_of
 from service.runtime.runtime import Runtime
 from service.store import keys
 
@@ -141,8 +141,11 @@ async def recheck_key(request: Request, context: RequestContext) -> None:
 
 
 def make_context(request: Request, key: Key, secret: str) -> RequestContext:
-    """Build the request context. Raises RateLimited where this key sends too many requests."""
+    """Build the request context. Raises RateLimited where this key sends too many requests, and
+    Forbidden for a change by a viewer's key."""
     runtime = runtime_of(request)
+    if key.role is KeyRole.VIEWER and request.method not in ("GET", "HEAD"):
+        raise Forbidden("the key of a viewer changes nothing", code="read_only_key")
     runtime.request_limit.spend(key.id)
     return RequestContext(runtime, key, links(request, runtime), secret)
 

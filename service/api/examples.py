@@ -24,7 +24,7 @@ from service.domain.attempt import FailureKind, VideoFacts
 from service.domain.event import DEFAULT_EVENTS
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobError, JobState
-from service.domain.key import Key
+from service.domain.key import Key, KeyRole
 from service.domain.models.catalog import CARDS
 from service.domain.price import NO_GPU, Balance
 from service.domain.request import VideoParams
@@ -149,7 +149,7 @@ def _of_jobs() -> Named:
 
 def _of_keys() -> Named:
     balance = Balance(50_000_000, spent=48_200_000, reserved=1_799_000)
-    key = Key(_KEY, "the editor", "rsh_0123abcd", bytes(32), admin=False, created_at=_NOW)
+    key = Key(_KEY, "the editor", "rsh_0123abcd", bytes(32), KeyRole.USER, created_at=_NOW)
     key_out, sums = KeyOut.from_domain(key, balance), Sums(jobs=3, gpu_seconds=4.5, cost_usd=0.01)
     day = _NOW.date()
     usage = Usage(

@@ -17,7 +17,11 @@ app = typer.Typer(help="Create, list, revoke and set budgets of API keys.", no_a
 @flatten_flags
 def create(
     name: Annotated[str, Argument(help="Who or what the key is for.")],
-    admin: Annotated[bool, Option("--admin", help="Allow it to create and revoke keys.")] = False,
+    role: Annotated[
+        str,
+        Option(metavar="user|viewer|admin", help="viewer: sees all in /admin and changes nothing."),
+    ] = "user",
+    admin: Annotated[bool, Option("--admin", help="Short for --role admin.")] = False,
     budget: Annotated[
         str, Option(metavar="USD|none", help="Budget for its jobs per month.")
     ] = "none",
@@ -28,8 +32,9 @@ def create(
     from service.cli import output
     from service.cli.client import connect
 
+    values = {"name": name, "role": "admin" if admin else role, "budget_usd": _usd(budget)}
     with connect(connection) as client:
-        body = client.post("/v1/keys", {"name": name, "admin": admin, "budget_usd": _usd(budget)})
+        body = client.post("/v1/keys", values)
     if connection.as_json:
         output.as_json(body)
     else:
@@ -50,13 +55,13 @@ def list_keys(connection: Connection) -> None:
         output.as_json(body)
         return
     output.table(
-        ("id", "name", "prefix", "admin", "this month", "age", "revoked"),
+        ("id", "name", "prefix", "role", "this month", "age", "revoked"),
         [
             (
                 key["id"],
                 phrases.one_line(key["name"]),
                 key["prefix"],
-                "yes" if key["admin"] else "",
+                key["role"],
                 _spent(key["budget"]),
                 phrases.age(key["created_at"]),
                 phrases.when(key["revoked_at"]),

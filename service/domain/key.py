@@ -6,12 +6,22 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from service.domain import ids
 from service.domain.ids import KeyId
 
 _GENERATED = re.compile(r"rsh_[0-9a-f]{8}_[A-Za-z0-9_-]{43}")
 _PREFIX_LENGTH = len("rsh_01234567")
+
+
+class KeyRole(StrEnum):
+    """The role of a key. A viewer may read, in the admin pages what is of all keys, and changes
+    nothing; an admin may also create and revoke keys, and act on the jobs of all."""
+
+    USER = "user"
+    VIEWER = "viewer"
+    ADMIN = "admin"
 
 
 @dataclass(frozen=True)
@@ -22,9 +32,13 @@ class Key:
     name: str
     prefix: str
     secret_hash: bytes
-    admin: bool
+    role: KeyRole
     created_at: datetime
     revoked_at: datetime | None = None
+
+    @property
+    def admin(self) -> bool:
+        return self.role is KeyRole.ADMIN
 
 
 @dataclass(frozen=True)
@@ -43,13 +57,13 @@ def new_secret() -> str:
     return f"rsh_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
 
 
-def new_key(secret: str, *, name: str, admin: bool, now: datetime) -> Key:
+def new_key(secret: str, *, name: str, now: datetime, role: KeyRole = KeyRole.USER) -> Key:
     return Key(
         id=KeyId(ids.new("key")),
         name=name,
         prefix=prefix_of(secret),
         secret_hash=hash_secret(secret),
-        admin=admin,
+        role=role,
         created_at=now,
     )
 

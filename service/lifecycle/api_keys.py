@@ -4,7 +4,7 @@ from datetime import datetime
 
 from service.domain.errors import Conflict, NotFound
 from service.domain.ids import KeyId
-from service.domain.key import Key, matches, new_key, prefix_of
+from service.domain.key import Key, KeyRole, matches, new_key, prefix_of
 from service.domain.price import Balance
 from service.store import keys
 from service.store.transaction import Transaction
@@ -15,7 +15,7 @@ def create_key(tx: Transaction, secret: str, now: datetime) -> Key:
     existing_key = keys.find(tx, prefix_of(secret))
     if existing_key is not None and matches(secret, existing_key.secret_hash):
         return existing_key
-    key = new_key(secret, name="first key", admin=True, now=now)
+    key = new_key(secret, name="first key", now=now, role=KeyRole.ADMIN)
     keys.insert(tx, key)
     return key
 

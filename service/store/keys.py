@@ -15,16 +15,16 @@ from service.domain.webhook import Secrets
 from service.store.tables import KeyRow
 from service.store.transaction import Transaction
 
-_keys: sa.Table = KeyRow.__table__  # type: ignore[attr-defined]
+key_table: sa.Table = KeyRow.__table__  # type: ignore[attr-defined]
 
 
 def insert(tx: Transaction, key: Key) -> None:
-    tx.execute(sa.insert(_keys), asdict(key))
+    tx.execute(sa.insert(key_table), asdict(key))
 
 
 def lock(tx: Transaction, key_id: KeyId) -> None:
     """Lock the key's row until this transaction ends."""
-    tx.execute(sa.select(_keys.c.id).where(_keys.c.id == key_id).with_for_update()).first()
+    tx.execute(sa.select(key_table.c.id).where(key_table.c.id == key_id).with_for_update()).first()
 
 
 def try_lock(tx: Transaction, key_id: KeyId) -> bool:
@@ -59,7 +59,7 @@ def add_to_counters(
 
 
 def balance(tx: Transaction, key_id: KeyId, month: int) -> Balance:
-    return _balances(tx, month, _keys.c.id == key_id)[key_id]
+    return _balances(tx, month, key_table.c.id == key_id)[key_id]
 
 
 def balances(tx: Transaction, month: int) -> dict[KeyId, Balance]:
@@ -68,60 +68,71 @@ def balances(tx: Transaction, month: int) -> dict[KeyId, Balance]:
 
 def set_budget(tx: Transaction, key_id: KeyId, budget: int | None) -> bool:
     """Set the monthly budget in microdollars, None for no limit; False if there is no such key."""
-    statement = sa.update(_keys).where(_keys.c.id == key_id).values(budget_microusd=budget)
+    statement = sa.update(key_table).where(key_table.c.id == key_id).values(budget_microusd=budget)
     return tx.execute(statement).rowcount == 1
 
 
 def count_queued(tx: Transaction) -> int:
     """Count the queued jobs of all keys."""
-    return int(tx.execute(sa.select(sa.func.coalesce(sa.func.sum(_keys.c.queued), 0))).scalar_one())
+    return int(
+        tx.execute(sa.select(sa.func.coalesce(sa.func.sum(key_table.c.queued), 0))).scalar_one()
+    )
+
+
+def active_counts(tx: Transaction) -> dict[KeyId, int]:
+    """Count the starting and running jobs of each key that has queued ones."""
+    statement = sa.select(key_table.c.id, key_table.c.active).where(key_table.c.queued > 0)
+    return {KeyId(row.id): int(row.active) for row in tx.execute(statement)}
 
 
 def last_turns(tx: Transaction) -> dict[KeyId, int]:
     """Return the number of the last turn of each key with queued jobs: the higher, the later."""
-    statement = sa.select(_keys.c.id, _keys.c.served).where(_keys.c.queued > 0)
+    statement = sa.select(key_table.c.id, key_table.c.served).where(key_table.c.queued > 0)
     return {KeyId(row.id): int(row.served) for row in tx.execute(statement)}
 
 
-_OWNER = _keys.c.id == sa.bindparam("owner")
-_TRY_LOCK = sa.select(_keys.c.id).where(_OWNER).with_for_update(skip_locked=True)
+_OWNER = key_table.c.id == sa.bindparam("owner")
+_TRY_LOCK = sa.select(key_table.c.id).where(_OWNER).with_for_update(skip_locked=True)
 _LIMIT = sa.bindparam("limit", type_=sa.BigInteger)
 # Expenses of an earlier month than this one count as 0.
 _MONTH = sa.bindparam("month", type_=sa.Integer)
-_SPENT = sa.case((_keys.c.spent_month >= _MONTH, _keys.c.spent_microusd), else_=0)
+_SPENT = sa.case((key_table.c.spent_month >= _MONTH, key_table.c.spent_microusd), else_=0)
 _ESTIMATE = sa.bindparam("estimate", type_=sa.BigInteger)
 _RESERVE_PLACES = (
-    sa.update(_keys)
+    sa.update(key_table)
     .where(
         _OWNER,
-        _keys.c.queued <= sa.bindparam("max_queued", type_=sa.BigInteger),
+        key_table.c.queued <= sa.bindparam("max_queued", type_=sa.BigInteger),
         sa.or_(
-            _keys.c.budget_microusd.is_(None),
-            _SPENT + _keys.c.reserved_microusd + _ESTIMATE <= _keys.c.budget_microusd,
+            key_table.c.budget_microusd.is_(None),
+            _SPENT + key_table.c.reserved_microusd + _ESTIMATE <= key_table.c.budget_microusd,
         ),
     )
     .values(
-        queued=_keys.c.queued + sa.bindparam("jobs", type_=sa.BigInteger),
-        reserved_microusd=_keys.c.reserved_microusd + _ESTIMATE,
+        queued=key_table.c.queued + sa.bindparam("jobs", type_=sa.BigInteger),
+        reserved_microusd=key_table.c.reserved_microusd + _ESTIMATE,
     )
 )
 _ADD_TO_COUNTERS = (
-    sa.update(_keys)
+    sa.update(key_table)
     .where(_OWNER)
     .values(
-        queued=_keys.c.queued + sa.bindparam("queued", type_=sa.Integer),
-        active=_keys.c.active + sa.bindparam("active", type_=sa.Integer),
-        reserved_microusd=_keys.c.reserved_microusd + sa.bindparam("reserved", type_=sa.BigInteger),
+        queued=key_table.c.queued + sa.bindparam("queued", type_=sa.Integer),
+        active=key_table.c.active + sa.bindparam("active", type_=sa.Integer),
+        reserved_microusd=key_table.c.reserved_microusd
+        + sa.bindparam("reserved", type_=sa.BigInteger),
         spent_microusd=_SPENT + sa.bindparam("spent", type_=sa.BigInteger),
-        spent_month=sa.case((_keys.c.spent_month >= _MONTH, _keys.c.spent_month), else_=_MONTH),
+        spent_month=sa.case(
+            (key_table.c.spent_month >= _MONTH, key_table.c.spent_month), else_=_MONTH
+        ),
     )
 )
-_all_keys = _keys.alias()
+_all_keys = key_table.alias()
 _INCREMENT_ACTIVE = (
-    sa.update(_keys)
-    .where(_OWNER, _keys.c.active < _LIMIT)
+    sa.update(key_table)
+    .where(_OWNER, key_table.c.active < _LIMIT)
     .values(
-        active=_keys.c.active + 1,
+        active=key_table.c.active + 1,
         served=sa.select(sa.func.max(_all_keys.c.served) + 1).scalar_subquery(),
     )
 )
@@ -129,9 +140,9 @@ _INCREMENT_ACTIVE = (
 
 def signing_secrets(tx: Transaction, key_id: KeyId) -> Secrets:
     """Return the secrets that sign deliveries of this key's jobs, created on first use."""
-    statement = sa.select(_keys.c.secret, _keys.c.old_secret, _keys.c.old_secret_until).where(
-        _keys.c.id == key_id
-    )
+    statement = sa.select(
+        key_table.c.secret, key_table.c.old_secret, key_table.c.old_secret_until
+    ).where(key_table.c.id == key_id)
     row = tx.execute(statement.with_for_update()).one()
     if row.secret is not None:
         return Secrets(row.secret, row.old_secret, row.old_secret_until)
@@ -142,8 +153,8 @@ def signing_secrets(tx: Transaction, key_id: KeyId) -> Secrets:
 
 def set_signing_secrets(tx: Transaction, key_id: KeyId, secrets: Secrets) -> None:
     tx.execute(
-        sa.update(_keys)
-        .where(_keys.c.id == key_id)
+        sa.update(key_table)
+        .where(key_table.c.id == key_id)
         .values(secret=secrets.present, old_secret=secrets.old, old_secret_until=secrets.old_until)
     )
 
@@ -151,10 +162,10 @@ def set_signing_secrets(tx: Transaction, key_id: KeyId, secrets: Secrets) -> Non
 def find(tx: Transaction, prefix: str) -> Key | None:
     """Return the key with this public prefix, revoked or not."""
     row = tx.execute(_BY_PREFIX, {"prefix": prefix}).mappings().first()
-    return None if row is None else _to_key(row)
+    return None if row is None else to_key(row)
 
 
-_BY_PREFIX = sa.select(_keys).where(_keys.c.prefix == sa.bindparam("prefix"))
+_BY_PREFIX = sa.select(key_table).where(key_table.c.prefix == sa.bindparam("prefix"))
 
 
 def revoked_among(tx: Transaction, key_ids: Sequence[KeyId]) -> set[KeyId]:
@@ -166,34 +177,36 @@ def revoked_among(tx: Transaction, key_ids: Sequence[KeyId]) -> set[KeyId]:
 
 
 def every(tx: Transaction) -> list[Key]:
-    return [_to_key(row) for row in tx.execute(sa.select(_keys).order_by(_keys.c.id)).mappings()]
+    return [
+        to_key(row) for row in tx.execute(sa.select(key_table).order_by(key_table.c.id)).mappings()
+    ]
 
 
 def revoke(tx: Transaction, key_id: KeyId, *, now: datetime) -> Key | None:
     """Revoke once; a second time changes nothing. None when there is no such key."""
     statement = (
-        sa.update(_keys)
-        .where(_keys.c.id == key_id)
+        sa.update(key_table)
+        .where(key_table.c.id == key_id)
         .values(
             revoked_at=sa.func.coalesce(
-                _keys.c.revoked_at, sa.literal(now, _keys.c.revoked_at.type)
+                key_table.c.revoked_at, sa.literal(now, key_table.c.revoked_at.type)
             )
         )
-        .returning(_keys)
+        .returning(key_table)
     )
     row = tx.execute(statement).mappings().first()
     tx.notify(topics.KEYS)
-    return None if row is None else _to_key(row)
+    return None if row is None else to_key(row)
 
 
 def _balances(
     tx: Transaction, month: int, condition: sa.ColumnElement[bool]
 ) -> dict[KeyId, Balance]:
     statement = sa.select(
-        _keys.c.id,
-        _keys.c.budget_microusd.label("budget"),
+        key_table.c.id,
+        key_table.c.budget_microusd.label("budget"),
         _SPENT.label("spent"),
-        _keys.c.reserved_microusd.label("reserved"),
+        key_table.c.reserved_microusd.label("reserved"),
     ).where(condition)
     return {
         KeyId(row.id): Balance(row.budget, row.spent, row.reserved)
@@ -201,5 +214,5 @@ def _balances(
     }
 
 
-def _to_key(row: Mapping[Any, Any]) -> Key:
+def to_key(row: Mapping[Any, Any]) -> Key:
     return Key(**{name: row[name] for name in Key.__dataclass_fields__})

@@ -11,6 +11,7 @@ from sqlmodel import Field, SQLModel
 
 from service.domain.attempt import FailureKind, Stage
 from service.domain.job import ACTIVE, FINAL, OWN_API, JobState
+from service.domain.key import KeyRole
 from service.domain.models.tuning import Profile
 from service.domain.webhook import DeliveryState
 from service.store.columns import Id, Instant, Json, str_enum
@@ -54,7 +55,9 @@ class KeyRow(SQLModel, table=True):
     name: str = Field(max_length=120)
     prefix: str = Field(max_length=16, unique=True)
     secret_hash: bytes = Field(sa_type=sa.LargeBinary(32))
-    admin: bool = False
+    role: KeyRole = Field(
+        sa_type=str_enum(KeyRole, "role"), sa_column_kwargs={"server_default": "user"}
+    )
     queued: int = 0  # number of queued jobs: stored, because every submit reads it
     active: int = 0  # number starting or running: stored, because every claim reads it
     served: int = Field(default=0, sa_type=sa.BigInteger)  # its last turn; higher: later

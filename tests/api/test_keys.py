@@ -58,6 +58,30 @@ def test_the_last_admin_key_cannot_be_revoked(world: World) -> None:
     assert world.client.delete(f"/v1/keys/{first['id']}").status_code == 200
 
 
+def test_a_viewer_reads_and_changes_nothing(world: World) -> None:
+    made = world.client.post("/v1/keys", json={"name": "support", "role": "viewer"}).json()
+    headers = {"Authorization": f"Bearer {made['secret']}"}
+    assert (made["key"]["role"], made["key"]["admin"]) == ("viewer", False)
+
+    assert world.client.get("/v1/jobs", headers=headers).status_code == 200
+    for _ in range(2):  # the second finds the key in the cache, and takes the fast path
+        refused = world.client.post("/generate-video", json={"prompt": "x"}, headers=headers)
+        assert (refused.status_code, refused.json()["code"]) == (403, "read_only_key")
+    job = world.submit()
+    canceled = world.client.post(f"/v1/jobs/{job['id']}/cancel", headers=headers)
+    assert canceled.status_code == 403
+    assert world.job(job["id"])["status"] == "queued"
+
+
+def test_a_key_has_one_role(world: World) -> None:
+    both = world.client.post("/v1/keys", json={"name": "x", "admin": True, "role": "viewer"})
+    admin = world.client.post("/v1/keys", json={"name": "x", "admin": True}).json()
+    none = world.client.post("/v1/keys", json={"name": "x", "role": "owner"})
+
+    assert both.status_code == none.status_code == 422
+    assert admin["key"]["role"] == "admin"
+
+
 def test_only_an_admin_may_handle_keys(world: World) -> None:
     headers = {"Authorization": f"Bearer {world.other_key()}"}
 

@@ -18,7 +18,7 @@ from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import Unavailable
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobFilter, JobState
-from service.domain.key import Scope
+from service.domain.key import KeyRole, Scope
 from service.domain.limits import Limits
 from service.domain.models.tuning import Profile
 from service.domain.price import Balance, Charge, month_of
@@ -299,6 +299,28 @@ def test_jobs_of_the_seventh_release_are_found_by_their_ends_and_errors(url: str
 def jobs_of(db: Database, key_id: KeyId, wanted: JobFilter | None = None) -> list[Job]:
     read = partial(job_lists.page, size=100, filters=wanted or JobFilter())
     return db.read(lambda tx: read(tx, Scope(key_id))).jobs
+
+
+def test_keys_of_the_fifth_release_keep_their_rights(url: str) -> None:
+    command.upgrade(alembic_config(url), "0005")
+    key_id = rows_0005.write_rows(url).key_id
+    copied = ", ".join(("secret_hash", "queued", "active", "served", "spent_microusd"))
+    copied += ", spent_month, reserved_microusd, created_at"
+    execute(
+        url,
+        f"UPDATE keys SET admin = true WHERE id = '{key_id}'",
+        f"INSERT INTO keys (id, name, prefix, admin, {copied})"
+        f" SELECT 'key_plain', 'plain', 'rsh_plain', false, {copied} FROM keys",
+    )
+
+    migrate(url)
+
+    db = Database(url, lambda topics: None)
+    try:
+        roles = {key.id: key.role for key in db.read(keys.every)}
+        assert roles == {KeyId(key_id): KeyRole.ADMIN, KeyId("key_plain"): KeyRole.USER}
+    finally:
+        db.close()
 
 
 ROWS = {

@@ -47,7 +47,7 @@ def test_a_read_does_not_wait_for_a_write(db: Database) -> None:
     gate = threading.Event()
 
     def write(tx: Transaction) -> None:
-        keys.insert(tx, make.new_key("k" * 30, name="n", admin=False, now=make.START))
+        keys.insert(tx, make.new_key("k" * 30, name="n", now=make.START))
         gate.wait(5)
 
     writing = db.write(write)
@@ -60,7 +60,7 @@ def test_a_read_does_not_wait_for_a_write(db: Database) -> None:
 
 
 def test_a_read_cannot_write(db: Database) -> None:
-    key = make.new_key("s" * 30, name="n", admin=False, now=make.START)
+    key = make.new_key("s" * 30, name="n", now=make.START)
 
     with pytest.raises((Unavailable, sa.exc.DBAPIError)) as refused:
         db.read(lambda tx: keys.insert(tx, key))
@@ -73,13 +73,10 @@ def test_a_failing_piece_of_work_harms_only_its_own_caller(db: Database) -> None
     blocker = db.write(lambda tx: gate.wait(5))  # so that the rest shares one batch
 
     def fail_after_writing(tx: Transaction) -> None:
-        keys.insert(tx, make.new_key("bad" * 10, name="bad", admin=False, now=make.START))
+        keys.insert(tx, make.new_key("bad" * 10, name="bad", now=make.START))
         raise NotFound("as planned")
 
-    good = [
-        make.new_key(f"good-{n}-" * 5, name=f"good {n}", admin=False, now=make.START)
-        for n in range(3)
-    ]
+    good = [make.new_key(f"good-{n}-" * 5, name=f"good {n}", now=make.START) for n in range(3)]
     futures = [db.write(lambda tx, key=key: keys.insert(tx, key)) for key in good]
     futures.insert(1, db.write(fail_after_writing))
     gate.set()
@@ -125,9 +122,7 @@ def test_closing_finishes_what_was_asked_for(migrated: Path, tmp_path: Path) -> 
     path = tmp_path / "close.db"
     path.write_bytes(migrated.read_bytes())
     database = Database(f"sqlite:///{path}", lambda topics: None)
-    made = [
-        make.new_key(f"key-{n}-" * 5, name=str(n), admin=False, now=make.START) for n in range(50)
-    ]
+    made = [make.new_key(f"key-{n}-" * 5, name=str(n), now=make.START) for n in range(50)]
     futures = [database.write(lambda tx, key=key: keys.insert(tx, key)) for key in made]
 
     database.close()
@@ -154,7 +149,7 @@ def test_a_write_transaction_takes_the_lock_at_once(migrated: Path, tmp_path: Pa
 def test_a_refusal_of_the_database_harms_only_its_own_caller(db: Database) -> None:
     gate = threading.Event()
     blocker = db.write(lambda tx: gate.wait(5))
-    twin = make.new_key("twin" * 10, name="twin", admin=False, now=make.START)
+    twin = make.new_key("twin" * 10, name="twin", now=make.START)
     futures = [db.write(lambda tx: keys.insert(tx, twin)) for _ in range(3)]
     gate.set()
     blocker.result()
@@ -241,7 +236,7 @@ def test_alike_work_that_spoils_the_transaction_is_done_one_by_one(db: Database)
 
     def add(tx: Transaction, names: list[str]) -> list[str]:
         for name in names:
-            keys.insert(tx, make.new_key(name * 5, name=name, admin=False, now=make.START))
+            keys.insert(tx, make.new_key(name * 5, name=name, now=make.START))
         return names
 
     futures = [db.write_together(add, name) for name in ("secret-a", "secret-b", "secret-a")]

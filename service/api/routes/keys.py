@@ -1,9 +1,9 @@
 """Create, list, budget and revoke API keys; for admin keys only."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.api.auth import AdminDep
 from service.api.schemas.keys import KeyList, KeyOut, NewKeyOut
@@ -11,7 +11,7 @@ from service.api.schemas.problems import problem_docs
 from service.domain import ids
 from service.domain.errors import NotFound
 from service.domain.ids import KeyId
-from service.domain.key import new_key, new_secret
+from service.domain.key import KeyRole, new_key, new_secret
 from service.domain.price import Balance, microusd, month_of
 from service.domain.text import Text
 from service.lifecycle.api_keys import revoke, set_monthly_budget
@@ -41,17 +41,29 @@ class KeyBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: Annotated[Text, Field(min_length=1, max_length=120)]
-    admin: bool = False
+    role: KeyRole | None = Field(
+        default=None,
+        strict=False,
+        description="`viewer` may see everything in /admin, and change nothing. Default: `user`.",
+    )
+    admin: bool = Field(default=False, description="The same as the role `admin`.")
     budget_usd: _BudgetUsd | None = Field(
         default=None, description="US dollars that its jobs may cost in a month. Default: no limit."
     )
+
+    @model_validator(mode="after")
+    def _check_role(self) -> Self:
+        if self.admin and self.role not in (None, KeyRole.ADMIN):
+            raise ValueError("give role or admin, not both")
+        return self
 
 
 @router.post("", status_code=201, responses=problem_docs(400, 401, 403, 413, 415, 422, 429, 503))
 async def create_key(body: KeyBody, context: AdminDep) -> NewKeyOut:
     """Create a key. Its secret is returned only once."""
     secret = new_secret()
-    key = new_key(secret, name=body.name, admin=body.admin, now=context.runtime.clock())
+    role = KeyRole.ADMIN if body.admin else body.role or KeyRole.USER
+    key = new_key(secret, name=body.name, now=context.runtime.clock(), role=role)
     budget = _microusd(body.budget_usd)
 
     def insert(tx: Transaction) -> None:
@@ -59,7 +71,7 @@ async def create_key(body: KeyBody, context: AdminDep) -> NewKeyOut:
         keys.set_budget(tx, key.id, budget)
 
     await context.runtime.write(insert)
-    log.info("key created", key=key.id, admin=key.admin, budget_usd=body.budget_usd)
+    log.info("key created", key=key.id, role=key.role, budget_usd=body.budget_usd)
     return NewKeyOut(key=KeyOut.from_domain(key, Balance(budget)), secret=secret)
 
 

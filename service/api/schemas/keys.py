@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Literal, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from service.api.schemas.costs import Budget
-from service.domain.key import Key
+from service.domain.key import Key, KeyRole
 from service.domain.price import Balance
 
 
@@ -17,7 +17,8 @@ class KeyOut(BaseModel):
     object: Literal["key"] = "key"
     name: str
     prefix: str
-    admin: bool
+    role: KeyRole
+    admin: bool = Field(description="Whether the role is `admin`.")
     budget: Budget
     created_at: datetime
     revoked_at: datetime | None
@@ -28,6 +29,7 @@ class KeyOut(BaseModel):
             id=key.id,
             name=key.name,
             prefix=key.prefix,
+            role=key.role,
             admin=key.admin,
             budget=Budget.from_domain(balance),
             created_at=key.created_at,
