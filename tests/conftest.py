@@ -58,7 +58,8 @@ def postgres_url(kept_postgres_url: str) -> Iterator[str]:
     with connected(kept_postgres_url) as connection:
         connection.exec_driver_sql(
             "TRUNCATE keys, jobs, labels, attempts, idempotency, endpoints, events, deliveries,"
-            " ledger, turns, timeline, sessions"
+            " ledger, turns, timeline, sessions, paused_models, audit,"
+            " bulk_actions, bulk_items"
         )
 
 

@@ -107,6 +107,11 @@ def empty(db: Database) -> None:
             "jobs",
             "labels",
             "ledger",
+            "sessions",
+            "bulk_items",
+            "bulk_actions",
+            "paused_models",
+            "audit",
             "keys",
         ):
             tx.execute(sa.text(f"DELETE FROM {table}"))

@@ -212,12 +212,14 @@ def _of_models() -> Named:
         id=_CARD.name,
         default=True,
         workers=1,
+        paused_at=None,
         rate=RateOut.from_domain(NO_GPU),
     )
     model_health = {"id": _CARD.name, "gpu": None, "warm": True, "workers": 1, "calls": None}
     health = {"status": "healthy", "model": _CARD.name, "gpu": None, "warm": True}
     return {
         "ModelList": ModelList(data=[model]),
+        "ModelPause": {"model": _CARD.name, "paused_at": _NOW.isoformat()},
         "WarmContainers": {"model": _CARD.name, "containers": 1},
         "Health": {
             **health,

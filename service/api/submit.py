@@ -31,7 +31,7 @@ Prefer = Annotated[
 
 # The problems of a submit and a retry.
 SUBMIT: tuple[int | str, ...] = (
-    *(400, "invalid_form", 401, 402, 408, 413, "too_large_inline", 415),
+    *(400, "invalid_form", 401, 402, "read_only_key", 408, 413, "too_large_inline", 415),
     *(422, "idempotency_key_reused", 429, "queue_full", "inputs_full", 503, 507),
 )
 

@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
-from service.cli import keys
+from service.cli import keys, models
 from service.cli.avatar import avatar
 from service.cli.doctor import doctor
 from service.cli.exits import EPILOG, CliError, Exit
 from service.cli.jobs import cancel, delete, download, jobs, retry, status
-from service.cli.models import models
 from service.cli.usage import usage
 from service.cli.video import video
 from service.stdio import make_nonblocking
@@ -66,9 +65,10 @@ def up(
     run_up(host=host, port=port, data_dir=data_dir, workers=workers)
 
 
-for command in (video, avatar, jobs, status, cancel, retry, download, delete, models, usage):
+for command in (video, avatar, jobs, status, cancel, retry, download, delete, usage):
     app.command()(command)
 app.add_typer(keys.app, name="keys")
+app.add_typer(models.app, name="models")
 app.command()(doctor)
 
 

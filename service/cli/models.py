@@ -1,13 +1,56 @@
 """`rushes models`: the models of the service, their limits and their workers."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import typer
 
 from service.cli.flags import Connection, flatten_flags
 
+app = typer.Typer(help="List the models; pause and resume one.", invoke_without_command=True)
 
+
+@app.callback()
 @flatten_flags
-def models(connection: Connection) -> None:
-    """List the models: sizes, lengths, GPU, licence, workers."""
+def models(context: typer.Context, connection: Connection) -> None:
+    """List the models: sizes, lengths, GPU, licence, workers. The subcommands pause and resume
+    one."""
+    if context.invoked_subcommand is None:
+        _list(connection)
+
+
+_Model = Annotated[str, typer.Argument(metavar="MODEL", help="A name from `rushes models`.")]
+
+
+@app.command()
+@flatten_flags
+def pause(model: _Model, connection: Connection) -> None:
+    """Start no more jobs of a model until it is resumed; its jobs wait, and none is lost."""
+    _set_paused(model, "put", connection)
+
+
+@app.command()
+@flatten_flags
+def resume(model: _Model, connection: Connection) -> None:
+    """Start jobs of a paused model again."""
+    _set_paused(model, "delete", connection)
+
+
+def _set_paused(model: str, method: Literal["put", "delete"], connection: Connection) -> None:
+    from urllib.parse import quote
+
+    from service.cli import output
+    from service.cli.client import connect
+
+    path = f"/v1/models/{quote(model, safe='') or '-'}/paused"
+    with connect(connection) as client:
+        body = client.put(path, {}) if method == "put" else client.delete(path)
+    if connection.as_json:
+        output.as_json(body)
+    else:
+        output.print_line(f"{body['model']} is {'paused' if body['paused_at'] else 'resumed'}")
+
+
+def _list(connection: Connection) -> None:
     from service.cli import output
     from service.cli.client import connect
 
@@ -23,6 +66,7 @@ def models(connection: Connection) -> None:
 def _row(card: dict[str, Any]) -> tuple[str, ...]:
     memory = f" (needs {card['gpu_memory_gb']:g} GB)" if card["gpu_memory_gb"] else ""
     notes = [word for word in ("default", "sandbox") if card[word]]
+    notes += ["paused"] if card["paused_at"] else []
     return (
         card["id"] + (f" ({', '.join(notes)})" if notes else ""),
         f"{_range(card['side'])}, at most {card['max_pixels'] / 1e6:.1f} MP",

@@ -2,11 +2,12 @@
 
 from datetime import datetime
 
+from service.domain.audit import AuditEntry
 from service.domain.errors import Conflict, NotFound
 from service.domain.ids import KeyId
 from service.domain.key import Key, KeyRole, matches, new_key, prefix_of
-from service.domain.price import Balance
-from service.store import keys
+from service.domain.price import Balance, month_of
+from service.store import audit, keys
 from service.store.transaction import Transaction
 
 
@@ -20,8 +21,18 @@ def create_key(tx: Transaction, secret: str, now: datetime) -> Key:
     return key
 
 
+def create(tx: Transaction, key: Key, budget: int | None, actor: KeyId) -> None:
+    """Insert a key with its budget in millionths of a dollar; None: no limit."""
+    keys.insert(tx, key)
+    keys.set_budget(tx, key.id, budget)
+    audit.insert(
+        tx,
+        AuditEntry(key.created_at, actor, "key.create", key.id, detail=f"{key.role}: {key.name}"),
+    )
+
+
 def set_monthly_budget(
-    tx: Transaction, key_id: KeyId, budget: int | None, month: int
+    tx: Transaction, key_id: KeyId, budget: int | None, now: datetime, actor: KeyId
 ) -> tuple[Key, Balance]:
     """Set what a key's jobs may cost in a month, in millionths of a dollar; None: no limit.
 
@@ -29,11 +40,13 @@ def set_monthly_budget(
     """
     if not keys.set_budget(tx, key_id, budget):
         raise NotFound(f"no key {key_id}")
+    detail = "no limit" if budget is None else f"${budget / 1e6:.2f} a month"
+    audit.insert(tx, AuditEntry(now, actor, "key.budget", key_id, detail=detail))
     (key,) = (key for key in keys.every(tx) if key.id == key_id)
-    return key, keys.balance(tx, key_id, month)
+    return key, keys.balance(tx, key_id, month_of(now))
 
 
-def revoke(tx: Transaction, key_id: KeyId, now: datetime) -> Key:
+def revoke(tx: Transaction, key_id: KeyId, now: datetime, actor: KeyId) -> Key:
     """Revoke a key; a second time changes nothing.
 
     Raises NotFound, or Conflict for the last admin key, without which no key could be created.
@@ -46,4 +59,5 @@ def revoke(tx: Transaction, key_id: KeyId, now: datetime) -> Key:
     revoked_key = keys.revoke(tx, key_id, now=now)
     if revoked_key is None:
         raise NotFound(f"no key {key_id}")
+    audit.insert(tx, AuditEntry(now, actor, "key.revoke", key_id, detail=revoked_key.name))
     return revoked_key

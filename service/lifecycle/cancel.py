@@ -2,20 +2,35 @@
 
 from datetime import datetime
 
-from service.domain.ids import JobId
+from service.domain.audit import AuditEntry
+from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobState
 from service.domain.key import Scope
 from service.domain.price import Charge
 from service.lifecycle.find import find_for_update
 from service.lifecycle.workers import Workers
-from service.store import attempts, moves
+from service.store import attempts, audit, moves
 from service.store.database import Database
 from service.store.transaction import Transaction
 
 
-def cancel(db: Database, workers: Workers, job_id: JobId, scope: Scope, now: datetime) -> Job:
-    """Cancel a job and stop its attempt. Raises NotFound for a job outside of `scope`."""
-    job = db.write(lambda tx: request_cancel(tx, job_id, scope, now)).result()
+def cancel(
+    db: Database,
+    workers: Workers,
+    job_id: JobId,
+    scope: Scope,
+    now: datetime,
+    actor: KeyId | None = None,
+) -> Job:
+    """Cancel a job and stop its attempt; where `actor` is an admin, that is recorded. Raises
+    NotFound for a job outside of `scope`."""
+
+    def change(tx: Transaction) -> Job:
+        if actor is not None:
+            audit.insert(tx, AuditEntry(now, actor, "job.cancel", job_id))
+        return request_cancel(tx, job_id, scope, now)
+
+    job = db.write(change).result()
     if job.attempt:
         workers.stop(job, now)
     return job

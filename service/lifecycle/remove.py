@@ -1,19 +1,39 @@
 """Delete a final job: its bytes first, then its row."""
 
+from dataclasses import dataclass
+from datetime import datetime
+
 from service.domain.artifact import job_folder
+from service.domain.audit import AuditEntry
 from service.domain.errors import Conflict
-from service.domain.ids import JobId
+from service.domain.ids import JobId, KeyId
 from service.domain.job import Job
 from service.domain.key import Scope
 from service.domain.ports import ArtifactStore
 from service.lifecycle.find import find
 from service.lifecycle.inputs import delete_inputs
-from service.store import jobs
+from service.store import audit, jobs
 from service.store.database import Database
+from service.store.transaction import Transaction
 
 
-def remove(db: Database, artifacts: ArtifactStore, job_id: JobId, scope: Scope) -> Job:
-    """Delete the job and return it. Raises NotFound, or Conflict while it is not final.
+@dataclass(frozen=True)
+class Deletion:
+    """An admin who deletes a job, and when."""
+
+    actor: KeyId
+    at: datetime
+
+
+def remove(
+    db: Database,
+    artifacts: ArtifactStore,
+    job_id: JobId,
+    scope: Scope,
+    deletion: Deletion | None = None,
+) -> Job:
+    """Delete the job and return it; an admin's `deletion` is recorded. Raises NotFound, or Conflict
+    while it is not final.
 
     A crash in between leaves a row without bytes, which a second delete removes; the other order
     would leave bytes without a row.
@@ -22,8 +42,14 @@ def remove(db: Database, artifacts: ArtifactStore, job_id: JobId, scope: Scope) 
     check_final(job)
     artifacts.delete(job_folder(job.id))
     delete_inputs(artifacts, job.id)
-    db.write(lambda tx: jobs.delete(tx, job)).result()
+    db.write(lambda tx: _delete(tx, job, deletion)).result()
     return job
+
+
+def _delete(tx: Transaction, job: Job, deletion: Deletion | None) -> None:
+    jobs.delete(tx, job)
+    if deletion is not None:
+        audit.insert(tx, AuditEntry(deletion.at, deletion.actor, "job.delete", job.id))
 
 
 def check_final(job: Job) -> None:

@@ -5,7 +5,8 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
-from service.store.columns import Id, Instant
+from service.domain.bulk import BulkState
+from service.store.columns import Id, Instant, str_enum
 
 
 class SessionRow(SQLModel, table=True):
@@ -17,3 +18,68 @@ class SessionRow(SQLModel, table=True):
     key_id: str = Field(sa_type=Id, foreign_key="keys.id", index=True)
     created_at: datetime = Field(sa_type=Instant)
     expires_at: datetime = Field(sa_type=Instant, index=True)
+
+
+class PausedModelRow(SQLModel, table=True):
+    """A model whose jobs wait until it is resumed."""
+
+    __tablename__ = "paused_models"
+
+    model: str = Field(max_length=64, primary_key=True)
+    paused_at: datetime = Field(sa_type=Instant)
+
+
+class AuditRow(SQLModel, table=True):
+    """A change by an admin: who did what to what, and to how many. Never deleted."""
+
+    __tablename__ = "audit"
+
+    id: int = Field(
+        sa_type=sa.BigInteger().with_variant(sa.Integer, "sqlite"),
+        primary_key=True,
+    )
+    at: datetime = Field(sa_type=Instant)
+    key_id: str = Field(sa_type=Id, foreign_key="keys.id")
+    act: str = Field(max_length=32)
+    target: str = Field(max_length=120)
+    number: int = Field(default=1)  # of what it changed
+    detail: str | None = Field(default=None, max_length=500)
+
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+
+class BulkActionRow(SQLModel, table=True):
+    """One act on all jobs that a filter selected when it was started."""
+
+    __tablename__ = "bulk_actions"
+
+    id: str = Field(sa_type=Id, primary_key=True)
+    key_id: str = Field(sa_type=Id, foreign_key="keys.id")
+    act: str = Field(max_length=16)
+    query: str = Field(sa_type=sa.Text)  # of the URL of the list
+    total: int
+    state: BulkState = Field(sa_type=str_enum(BulkState, "state"))
+    created_at: datetime = Field(sa_type=Instant)
+    ended_at: datetime | None = Field(default=None, sa_type=Instant)
+
+
+class BulkItemRow(SQLModel, table=True):
+    """A job of a bulk action, and what was done to it. It outlives its job."""
+
+    __tablename__ = "bulk_items"
+
+    bulk_id: str = Field(
+        sa_type=Id, primary_key=True, foreign_key="bulk_actions.id", ondelete="CASCADE"
+    )
+    job_id: str = Field(sa_type=Id, primary_key=True)
+    is_changed: bool | None = None  # None: its turn is still to come
+    outcome: str | None = Field(default=None, max_length=300)
+
+    __table_args__ = (
+        sa.Index(
+            "ix_bulk_items_open",
+            *("bulk_id", "job_id"),
+            sqlite_where=sa.text("is_changed IS NULL"),
+            postgresql_where=sa.text("is_changed IS NULL"),
+        ),
+    )

@@ -22,10 +22,15 @@ class Instant(sa.types.TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError("a naive datetime cannot be stored; give it a time zone")
-        return round(value.timestamp() * 1_000_000)
+        return micros(value)
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
         return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
+
+
+def micros(moment: datetime) -> int:
+    """Return a moment as an Instant stores it."""
+    return round(moment.timestamp() * 1_000_000)
 
 
 # `job_06h0c…`; compared byte by byte on both databases, so that ids sort by time.

@@ -11,6 +11,7 @@ from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobState, left_ms
 from service.domain.queue_order import Waiting
 from service.store import deliveries, events, labels
+from service.store.admin_tables import PausedModelRow
 from service.store.job_rows import job_table, to_job, to_row
 from service.store.tables import ACTIVE_STATES, INPUTS_KEPT, QUEUED, KeyRow
 from service.store.transaction import Transaction
@@ -75,6 +76,11 @@ def get_of_keys(tx: Transaction, ids: Sequence[JobId], key_ids: Sequence[KeyId])
     return [to_job(row) for row in tx.execute(statement, {"ids": list(ids)}).mappings()]
 
 
+def retries_of(tx: Transaction, job_id: JobId) -> list[Job]:
+    """List the retries of a job."""
+    return _all(tx, job_table.c.retry_of == job_id, size=50)
+
+
 def count_running(tx: Transaction) -> int:
     """Count the jobs that are starting or running."""
     return int(tx.execute(_ACTIVE).scalar_one())
@@ -106,7 +112,8 @@ def remaining_times(tx: Transaction) -> list[tuple[str, float]]:
 
 
 def candidates(tx: Transaction, models: list[str], now: datetime, *, limit: int) -> list[Candidate]:
-    """List the first due job of each key with fewer than `limit` active ones, best first.
+    """List the first due job of each key with fewer than `limit` active ones, best first; none of
+    a paused model.
 
     Best is the highest priority, and within it the key whose last turn is longest ago.
     """
@@ -136,6 +143,7 @@ def _before_deadline(jobs: Any) -> sa.ColumnElement[bool]:
 
 
 _keys: sa.Table = KeyRow.__table__  # type: ignore[attr-defined]
+paused_table: sa.Table = PausedModelRow.__table__  # type: ignore[attr-defined]
 _FIRST_OF_KEY = (
     sa.select(_first.c.id)
     .where(
@@ -156,7 +164,11 @@ _CANDIDATES = (
     )
     .select_from(_keys)
     .join(job_table, job_table.c.id == _FIRST_OF_KEY)
-    .where(_keys.c.queued > 0, _keys.c.active < sa.bindparam("limit", type_=sa.BigInteger))
+    .where(
+        _keys.c.queued > 0,
+        _keys.c.active < sa.bindparam("limit", type_=sa.BigInteger),
+        sa.not_(sa.exists().where(paused_table.c.model == sa.bindparam("model"))),
+    )
 )
 _TAKE_FIRST = (
     sa.select(job_table)
@@ -207,12 +219,13 @@ def ignoring_cancel(tx: Transaction, requested_before: datetime) -> list[Job]:
 
 
 def never_started(tx: Transaction, now: datetime) -> list[Job]:
-    """List queued jobs past their start deadline."""
+    """List queued jobs past their start deadline, but for those of a paused model."""
     return _all(
         tx,
         _QUEUED,
         job_table.c.start_deadline_at.is_not(None),
         job_table.c.start_deadline_at < now,
+        job_table.c.model.not_in(sa.select(paused_table.c.model)),
     )
 
 

@@ -48,6 +48,11 @@ class ModelCache:
         finally:
             self._preload_seconds += time.perf_counter() - start
 
+    def unload(self) -> None:
+        """Free the memory of the model; an attempt that still encodes needs it no more."""
+        self.entry = None
+        release_memory()
+
     def stopwatch(self, on_model_free: Callable[[], None] | None = None) -> Stopwatch:
         """Start the stopwatch of an attempt, with the preloading that it has to pay for."""
         seconds, self._preload_seconds = self._preload_seconds, 0.0

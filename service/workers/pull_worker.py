@@ -38,6 +38,7 @@ log = Log(__name__)
 _WAIT_SECONDS = 20.0
 _RETRY_SECONDS = 1.0  # after a failed claim
 _CHECK_SECONDS = 0.2
+_UNLOAD = "rushes-unload"  # a header: the model in memory is paused
 _UNFIT_SECONDS = 5.0  # between reports of a worker that cannot work
 
 
@@ -152,6 +153,9 @@ class PullWorker:
         if 400 <= answer.status_code < 500:
             raise RequestRefused([FieldError("", answer.text[:500], "claim_refused")])
         answer.raise_for_status()
+        if _UNLOAD in answer.headers:
+            log.info("model is paused: its memory is freed", model=card.name if card else None)
+            self.model_cache.unload()
         return None if answer.status_code == 204 else Ticket.model_validate_json(answer.content)
 
     def _run(

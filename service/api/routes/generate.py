@@ -75,7 +75,7 @@ async def generate_avatar(
 @router.post(
     "/v1/estimate",
     tags=["videos"],
-    responses=problem_docs(400, "invalid_form", 401, 413, 415, 422, 429, 503, 507),
+    responses=problem_docs(400, "invalid_form", 401, "read_only_key", 413, 415, 422, 429, 503, 507),
     openapi_extra=body_of(VideoParams, AvatarParams),
 )
 async def estimate(body: EstimateDep, request: Request, context: ContextDep) -> Estimate:

@@ -10,6 +10,7 @@ from service.api.auth import AttemptToken, WorkerDep
 from service.api.deps import RuntimeDep
 from service.api.forwarded import base_url
 from service.api.path_params import job_id_of
+from service.api.schemas.headers import UNLOAD, header_docs
 from service.api.schemas.problems import problem_docs
 from service.domain import topics
 from service.domain.attempt import Failure, Outcome, Progress, Ticket
@@ -24,7 +25,7 @@ from service.log import Log
 from service.runtime.fleet import Worker
 from service.runtime.notifier import wait_for_event
 from service.runtime.runtime import Runtime
-from service.store import jobs
+from service.store import jobs, pauses
 
 log = Log(__name__)
 router = APIRouter(prefix="/internal", tags=["workers"])
@@ -101,7 +102,10 @@ class EndReply(BaseModel):
 @router.post(
     "/claims",
     response_model=Ticket,
-    responses={204: {"description": "No job."}, **problem_docs(400, 401, 413, 415, 422, 503)},
+    responses={
+        204: {"description": "No job.", **header_docs(UNLOAD)},
+        **problem_docs(400, 401, 413, 415, 422, 503),
+    },
 )
 async def claim_work(body: ClaimBody, request: Request, runtime: WorkerDep) -> Response:
     """Claim a job: a ticket, or 204 when none came within `wait_seconds`."""
@@ -116,7 +120,8 @@ async def claim_work(body: ClaimBody, request: Request, runtime: WorkerDep) -> R
     )
     new_claim = await _wait_for_work(body, request, runtime)
     if new_claim is None:
-        return Response(status_code=204)
+        must_unload = await _is_paused(runtime, body.warm)
+        return Response(status_code=204, headers={UNLOAD: "1"} if must_unload else None)
     job = new_claim.job
     failpoint("claim.committed")
     log.info("attempt claimed", job=job.id, attempt=job.attempt, worker=body.worker)
@@ -137,11 +142,17 @@ async def _wait_for_work(body: ClaimBody, request: Request, runtime: Runtime) ->
                 return None
             if (new_claim := await _claim(body.worker, models, runtime)) is not None:
                 return new_claim
+            if await _is_paused(runtime, body.warm):
+                return None  # at once, so that the worker frees its memory
             seconds_left = (deadline - runtime.clock.passed()).total_seconds()
             if seconds_left <= 0:
                 return None
             await wait_for_event(event, min(seconds_left, _LOOK_AGAIN_SECONDS))
     return None
+
+
+async def _is_paused(runtime: Runtime, model: str | None) -> bool:
+    return model is not None and model in await runtime.read(pauses.every)
 
 
 async def _claim(worker: str, models: list[str], runtime: Runtime) -> claim.Claim | None:

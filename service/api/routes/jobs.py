@@ -185,7 +185,7 @@ async def get_job(
             "description": "A worker was told to stop.",
             **header_docs(*OF_JOB),
         },
-        **problem_docs(401, 404, 429, 503),
+        **problem_docs(401, "read_only_key", 404, 429, 503),
     },
 )
 async def cancel_job(job_id: JobPath, context: ContextDep) -> Response:
@@ -231,7 +231,9 @@ async def retry_job(
     )
 
 
-@router.delete("/{job_id}", responses=problem_docs(401, 404, "not_final", 412, 429))
+@router.delete(
+    "/{job_id}", responses=problem_docs(401, "read_only_key", 404, "not_final", 412, 429)
+)
 async def delete_job(job_id: JobPath, request: Request, context: ContextDep) -> DeletedObject:
     """Delete a final job and its video; with `If-Match` only if it is unchanged."""
     id_ = job_id_of(job_id)

@@ -14,7 +14,7 @@ from service.domain.ids import KeyId
 from service.domain.key import KeyRole, new_key, new_secret
 from service.domain.price import Balance, microusd, month_of
 from service.domain.text import Text
-from service.lifecycle.api_keys import revoke, set_monthly_budget
+from service.lifecycle.api_keys import create, revoke, set_monthly_budget
 from service.log import Log
 from service.store import keys
 from service.store.transaction import Transaction
@@ -66,9 +66,10 @@ async def create_key(body: KeyBody, context: AdminDep) -> NewKeyOut:
     key = new_key(secret, name=body.name, now=context.runtime.clock(), role=role)
     budget = _microusd(body.budget_usd)
 
+    actor = context.key.id
+
     def insert(tx: Transaction) -> None:
-        keys.insert(tx, key)
-        keys.set_budget(tx, key.id, budget)
+        create(tx, key, budget, actor)
 
     await context.runtime.write(insert)
     log.info("key created", key=key.id, role=key.role, budget_usd=body.budget_usd)
@@ -92,9 +93,9 @@ async def list_keys(context: AdminDep) -> KeyList:
 async def set_budget(key_id: str, body: BudgetBody, context: AdminDep) -> KeyOut:
     """Set the monthly budget of a key. Accepted jobs are not affected."""
     id_ = _key_id(key_id)
-    budget, month = _microusd(body.budget_usd), month_of(context.runtime.clock())
+    budget, now, actor = _microusd(body.budget_usd), context.runtime.clock(), context.key.id
     key, balance = await context.runtime.write(
-        lambda tx: set_monthly_budget(tx, id_, budget, month)
+        lambda tx: set_monthly_budget(tx, id_, budget, now, actor)
     )
     log.info("budget set", key=key.id, budget_usd=body.budget_usd)
     return KeyOut.from_domain(key, balance)
@@ -103,9 +104,9 @@ async def set_budget(key_id: str, body: BudgetBody, context: AdminDep) -> KeyOut
 @router.delete("/{key_id}", responses=problem_docs(401, 403, 404, "last_admin_key", 429, 503))
 async def revoke_key(key_id: str, context: AdminDep) -> KeyOut:
     """Revoke a key: its next request is refused. Its jobs are kept."""
-    id_, now = _key_id(key_id), context.runtime.clock()
+    id_, now, actor = _key_id(key_id), context.runtime.clock(), context.key.id
     key, balance = await context.runtime.write(
-        lambda tx: (revoke(tx, id_, now), keys.balance(tx, id_, month_of(now)))
+        lambda tx: (revoke(tx, id_, now, actor), keys.balance(tx, id_, month_of(now)))
     )
     log.info("key revoked", key=key.id)
     return KeyOut.from_domain(key, balance)

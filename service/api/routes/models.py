@@ -8,11 +8,14 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.auth import AdminDep, ContextDep, RequestContext
 from service.api.schemas.costs import RateOut
-from service.api.schemas.models import ModelList, ModelOut
+from service.api.schemas.models import ModelList, ModelOut, ModelPause
 from service.api.schemas.problems import problem_docs
+from service.domain.audit import AuditEntry
 from service.domain.errors import NotFound
 from service.domain.options import WHOLE
+from service.lifecycle.pause import pause, resume
 from service.log import Log
+from service.store import audit, pauses
 
 log = Log(__name__)
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -22,6 +25,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 async def list_models(context: ContextDep) -> ModelList:
     """All served models, the default first."""
     runtime = context.runtime
+    paused_since = await runtime.read(pauses.every)
     return ModelList(
         data=[
             ModelOut(
@@ -29,6 +33,7 @@ async def list_models(context: ContextDep) -> ModelList:
                 id=card.name,
                 default=card is runtime.default_card,
                 workers=runtime.workers.of_model(card.name).count,
+                paused_at=paused_since.get(card.name),
                 rate=RateOut.from_domain(runtime.terms.rates.expected(card.name)),
             )
             for card in runtime.cards.values()
@@ -69,9 +74,40 @@ async def show_warm(model: str, context: AdminDep) -> WarmContainers:
 async def keep_warm(model: str, body: WarmBody, context: AdminDep) -> WarmContainers:
     """Keep containers of a model warm; idle ones are billed too. A deploy resets the number."""
     _check_served(model, context)
-    await run_in_threadpool(context.runtime.workers.keep_warm, model, body.containers)
+    runtime, actor = context.runtime, context.key.id
+    await run_in_threadpool(runtime.workers.keep_warm, model, body.containers)
+    detail = f"{body.containers} containers"
+    await runtime.write(
+        lambda tx: audit.insert(
+            tx, AuditEntry(runtime.clock(), actor, "model.warm", model, detail=detail)
+        )
+    )
     log.warning("containers kept warm", model=model, containers=body.containers, key=context.key.id)
     return WarmContainers(model=model, containers=body.containers)
+
+
+_PAUSE_PROBLEMS = problem_docs(401, 403, 404, 429, 503)
+
+
+@router.put("/{model}/paused", responses=_PAUSE_PROBLEMS)
+async def pause_model(model: str, context: AdminDep) -> ModelPause:
+    """Start no more jobs of a model: they wait, their start deadlines do not run, and local workers
+    free its memory. Running jobs go on."""
+    _check_served(model, context)
+    runtime, actor = context.runtime, context.key.id
+    at = await runtime.write(lambda tx: pause(tx, model, actor, runtime.clock()))
+    log.warning("model paused", model=model, key=actor)
+    return ModelPause(model=model, paused_at=at)
+
+
+@router.delete("/{model}/paused", responses=_PAUSE_PROBLEMS)
+async def resume_model(model: str, context: AdminDep) -> ModelPause:
+    """Start jobs of a paused model again."""
+    _check_served(model, context)
+    runtime, actor = context.runtime, context.key.id
+    await runtime.write(lambda tx: resume(tx, model, actor, runtime.clock()))
+    log.warning("model resumed", model=model, key=actor)
+    return ModelPause(model=model, paused_at=None)
 
 
 def _check_served(model: str, context: RequestContext) -> None:

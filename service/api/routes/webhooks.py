@@ -62,7 +62,7 @@ class DeliveryQuery(BaseModel):
     "/webhook-endpoints",
     status_code=201,
     responses=problem_docs(
-        400, 401, "too_many_endpoints", "known_endpoint", 413, 415, 422, 429, 503
+        400, 401, "read_only_key", "too_many_endpoints", "known_endpoint", 413, 415, 422, 429, 503
     ),
 )
 async def create_endpoint(body: EndpointBody, context: ContextDep) -> NewWebhookEndpoint:
@@ -95,7 +95,9 @@ async def get_endpoint(endpoint_id: str, context: ContextDep) -> WebhookEndpoint
     return WebhookEndpoint.from_domain(endpoint)
 
 
-@router.delete("/webhook-endpoints/{endpoint_id}", responses=problem_docs(401, 404, 429, 503))
+@router.delete(
+    "/webhook-endpoints/{endpoint_id}", responses=problem_docs(401, "read_only_key", 404, 429, 503)
+)
 async def delete_endpoint(endpoint_id: str, context: ContextDep) -> DeletedObject:
     """Delete an endpoint and its pending deliveries."""
     id_, key_id = endpoint_id_of(endpoint_id), context.key.id
@@ -111,7 +113,10 @@ async def get_endpoint_secret(endpoint_id: str, context: ContextDep) -> WebhookS
     return WebhookSecret.from_domain(endpoint.secrets, context.runtime.clock())
 
 
-@router.post("/webhook-endpoints/{endpoint_id}/rotate", responses=problem_docs(401, 404, 429, 503))
+@router.post(
+    "/webhook-endpoints/{endpoint_id}/rotate",
+    responses=problem_docs(401, "read_only_key", 404, 429, 503),
+)
 async def rotate_endpoint_secret(endpoint_id: str, context: ContextDep) -> WebhookSecret:
     """Rotate the secret. For 24 hours deliveries are signed with the old one too."""
     id_, runtime, key_id = endpoint_id_of(endpoint_id), context.runtime, context.key.id
@@ -119,7 +124,10 @@ async def rotate_endpoint_secret(endpoint_id: str, context: ContextDep) -> Webho
     return WebhookSecret.from_domain(new_secrets, runtime.clock())
 
 
-@router.post("/webhook-endpoints/{endpoint_id}/enable", responses=problem_docs(401, 404, 429, 503))
+@router.post(
+    "/webhook-endpoints/{endpoint_id}/enable",
+    responses=problem_docs(401, "read_only_key", 404, 429, 503),
+)
 async def enable_endpoint(endpoint_id: str, context: ContextDep) -> WebhookEndpoint:
     """Enable a disabled endpoint again, from the next event on."""
     id_, key_id = endpoint_id_of(endpoint_id), context.key.id
@@ -130,7 +138,7 @@ async def enable_endpoint(endpoint_id: str, context: ContextDep) -> WebhookEndpo
 @router.post(
     "/webhook-endpoints/{endpoint_id}/test",
     status_code=202,
-    responses=problem_docs(401, 404, "endpoint_disabled", 429, 503),
+    responses=problem_docs(401, "read_only_key", 404, "endpoint_disabled", 429, 503),
 )
 async def send_test(endpoint_id: str, context: ContextDep) -> WebhookDelivery:
     """Send a `webhook.test` event to the endpoint, signed like any other."""
@@ -145,7 +153,7 @@ async def get_webhook_secret(context: ContextDep) -> WebhookSecret:
     return await _own_secret(context, "keep")
 
 
-@router.post("/webhook-secret/rotate", responses=problem_docs(401, 429, 503))
+@router.post("/webhook-secret/rotate", responses=problem_docs(401, "read_only_key", 429, 503))
 async def rotate_webhook_secret(context: ContextDep) -> WebhookSecret:
     """Rotate that secret. For 24 hours deliveries are signed with the old one too."""
     return await _own_secret(context, "rotate")
@@ -196,7 +204,7 @@ async def get_delivery(delivery_id: str, context: ContextDep) -> WebhookDelivery
 @router.post(
     "/webhook-deliveries/{delivery_id}/replay",
     status_code=202,
-    responses=problem_docs(401, 404, "endpoint_disabled", 429, 503),
+    responses=problem_docs(401, "read_only_key", 404, "endpoint_disabled", 429, 503),
 )
 async def replay_delivery(delivery_id: str, context: ContextDep) -> WebhookDelivery:
     """Send a delivery again, with the same id and body."""

@@ -10,7 +10,10 @@ def _header(description: str, example: Any, schema: dict[str, Any] = _TEXT) -> d
     return {"description": description, "schema": schema, "example": example}
 
 
+UNLOAD = "Rushes-Unload"
+
 HEADERS = {
+    UNLOAD: _header("The model in the worker's memory is paused: free that memory.", "1"),
     "X-Request-Id": _header(
         "The request's id: the one sent, if valid.", "req_fd8e07569c5a11ee7a4fc075"
     ),

@@ -1,5 +1,6 @@
 """Response models of video models."""
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -15,9 +16,19 @@ class ModelOut(ModelCard):
     object: Literal["model"] = "model"
     default: bool
     workers: int
+    paused_at: datetime | None = Field(
+        description="Since when its jobs wait until it is resumed; null: it is not paused."
+    )
     rate: RateOut = Field(description="Of the GPU that is tried first.")
 
 
 class ModelList(BaseModel):
     object: Literal["list"] = "list"
     data: list[ModelOut]
+
+
+class ModelPause(BaseModel):
+    """The pause of a model; null: it is not paused."""
+
+    model: str
+    paused_at: datetime | None

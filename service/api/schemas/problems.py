@@ -21,6 +21,7 @@ CODES: dict[str, tuple[int, str]] = {
         "$1.799 reserved for open jobs",
     ),
     "forbidden": (403, "this needs an admin key"),
+    "read_only_key": (403, "the key of a viewer changes nothing"),
     "not_found": (404, "no job job_06h0d9vq1dp9l4uu8vk1jbtr78"),
     "method_not_allowed": (405, "this route does not support this method"),
     "timeout": (408, "the body was not received in time"),

@@ -1,0 +1,31 @@
+"""Pause and resume a model: its queued jobs wait, and lose nothing by that."""
+
+from datetime import datetime
+
+from service.domain.audit import AuditEntry
+from service.domain.ids import KeyId
+from service.store import audit, pauses
+from service.store.transaction import Transaction
+
+
+def pause(tx: Transaction, model: str, actor: KeyId, now: datetime) -> datetime:
+    """Start no more jobs of the model; return since when. A second time changes nothing.
+
+    Jobs that run go on to their end. Start deadlines do not run meanwhile.
+    """
+    paused_at = pauses.every(tx).get(model)
+    if paused_at is not None:
+        return paused_at
+    pauses.insert(tx, model, now)
+    audit.insert(tx, AuditEntry(now, actor, "model.pause", model))
+    return now
+
+
+def resume(tx: Transaction, model: str, actor: KeyId, now: datetime) -> None:
+    """Start jobs of the model again; their start deadlines are later by the pause."""
+    paused_at = pauses.every(tx).get(model)
+    if paused_at is None:
+        return
+    pauses.extend_start_deadlines(tx, model, paused_at, now)
+    pauses.delete(tx, model)
+    audit.insert(tx, AuditEntry(now, actor, "model.resume", model))

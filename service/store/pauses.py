@@ -1,0 +1,47 @@
+"""The paused_models table: models whose jobs wait."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from service.domain import topics
+from service.store.columns import micros
+from service.store.job_rows import job_table
+from service.store.jobs import paused_table
+from service.store.tables import QUEUED
+from service.store.transaction import Transaction
+
+
+def every(tx: Transaction) -> dict[str, datetime]:
+    """Return since when each paused model is paused."""
+    return {row.model: row.paused_at for row in tx.execute(_EVERY)}
+
+
+_EVERY = sa.select(paused_table)
+
+
+def insert(tx: Transaction, model: str, now: datetime) -> None:
+    tx.execute(sa.insert(paused_table), {"model": model, "paused_at": now})
+    tx.notify(topics.of_queue(model))
+
+
+def delete(tx: Transaction, model: str) -> None:
+    tx.execute(sa.delete(paused_table).where(paused_table.c.model == model))
+    tx.notify(topics.of_queue(model))
+
+
+def extend_start_deadlines(tx: Transaction, model: str, paused_at: datetime, now: datetime) -> None:
+    """Give the queued jobs of a model as much longer to start as they have waited since then."""
+    jobs = job_table.c
+    run_at, paused, end = _micros(jobs.run_at), micros(paused_at), micros(now)
+    waited_from = sa.case((run_at > paused, run_at), else_=paused)
+    waited = sa.case((waited_from < end, end - waited_from), else_=0)
+    tx.execute(
+        sa.update(job_table)
+        .where(sa.text(QUEUED), jobs.model == model, jobs.start_deadline_at.is_not(None))
+        .values(start_deadline_at=_micros(jobs.start_deadline_at) + waited)
+    )
+
+
+def _micros(instant: sa.ColumnElement[datetime]) -> sa.ColumnElement[int]:
+    return sa.type_coerce(instant, sa.BigInteger)
