@@ -2,10 +2,13 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from service.domain.topics import Topic
+
+T = TypeVar("T")
 
 
 class Notifier:
@@ -19,6 +22,12 @@ class Notifier:
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+
+    def run(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+        """Run `work` on the event loop of the routes and wait for it, in another thread. Raises
+        TimeoutError."""
+        assert self._loop is not None, "attached before anything is served"
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
 
     def notify(self, topics: Sequence[Topic]) -> None:
         """Wake the listeners of these topics, from any thread."""

@@ -1,12 +1,13 @@
 """Accept a request for a job: resolve it, store its inputs, and make the job durable."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from anyio import to_thread
 
-from service.domain.avatar import AvatarParams, JobParams
+from service.domain.avatar import AvatarOptions, AvatarParams, JobParams
 from service.domain.errors import (
     Conflict,
     FieldError,
@@ -22,7 +23,7 @@ from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.media import MediaRef, Role, kept_bytes
 from service.domain.options import JobOptions
-from service.domain.request import VideoParams
+from service.domain.request import VideoOptions, VideoParams
 from service.domain.resubmit import params_again
 from service.domain.submission import Idempotency, Submission, new_id
 from service.failpoint import failpoint
@@ -36,6 +37,8 @@ from service.runtime.runtime import Runtime
 from service.store import jobs
 
 log = Log(__name__)
+
+_RETRY_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,24 @@ async def create_job(runtime: Runtime, request: SubmitRequest) -> Accepted:
     )
     failpoint("submit.committed")
     return accepted
+
+
+def retry_again(runtime: Runtime, job: Job, name: str) -> Job:
+    """Submit a final job again for its key, from another thread; once for each `name`. Raises what
+    `create_job` does, and Unavailable where it takes too long."""
+    options = AvatarOptions() if job.request.kind == "avatar" else VideoOptions()
+    request = SubmitRequest(
+        key_id=job.key_id,
+        params=options,
+        api_url=job.api_url or "",
+        api=job.api,
+        idempotency=Idempotency(name, hashlib.sha256(name.encode()).digest()),
+        retry_of=job.id,
+    )
+    try:
+        return runtime.notifier.run(create_job(runtime, request), _RETRY_SECONDS).job
+    except TimeoutError:
+        raise Unavailable("the retry took too long") from None
 
 
 async def prepare(runtime: Runtime, request: SubmitRequest) -> tuple[Submission, dict[Role, Input]]:

@@ -1,6 +1,6 @@
 """Lists of jobs, each read from an index in the order of the list."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -18,8 +18,8 @@ from service.store.transaction import Transaction
 # Prompts have no index: a page searches this many jobs at most, and the next goes on from there.
 MAX_SEARCHED = 2_000
 
-_PROMPT = job_table.c.request["prompt"].as_string()
-_SPOKEN = job_table.c.request["text"].as_string()
+# The texts of a job in which words are searched.
+TEXTS = tuple(job_table.c.request[name].as_string().label(name) for name in ("prompt", "text"))
 
 
 class Page(NamedTuple):
@@ -67,6 +67,27 @@ def page(
     rows = tx.execute(_merged(pages, direction).limit(size + 1)).mappings()
     found = [to_job(row) for row in rows]
     return Page(found[:size], found[size - 1].id if len(found) > size else None)
+
+
+def selecting(scope: Scope, filters: JobFilter, *columns: Any) -> sa.Select[Any]:
+    """Return a query of these columns of all jobs that a filter selects, but for its words."""
+    table, job_id, conditions = labels.source(scope, list(filters.metadata.items()))
+    conditions += _conditions(filters, job_id)
+    if filters.states:
+        conditions.append(job_table.c.state.in_(filters.states))
+    return sa.select(*columns).select_from(table).where(*conditions)
+
+
+def containing(words: tuple[str, ...], rows: Iterable[Any]) -> list[Any]:
+    """Return those rows whose `prompt` or `text` contains all these words; upper and lower case are
+    alike."""
+    wanted = [word.casefold() for word in words]
+    found = []
+    for row in rows:
+        prompt = "\n".join(filter(None, (row.prompt, row.text))).casefold()
+        if all(word in prompt for word in wanted):
+            found.append(row)
+    return found
 
 
 def _conditions(filters: JobFilter, job_id: sa.ColumnElement[str]) -> list[Condition]:
@@ -143,14 +164,9 @@ def _behind(columns: list[Any], place: list[Any], newest_first: bool) -> sa.Colu
 
 
 def _search(tx: Transaction, searched: sa.Select[Any], words: tuple[str, ...], size: int) -> Page:
-    """Find the prompts that contain all these words; upper and lower case are alike."""
-    rows: list[Any] = list(tx.execute(searched.with_only_columns(job_table.c.id, _PROMPT, _SPOKEN)))
-    wanted = [word.casefold() for word in words]
-    found: list[JobId] = []
-    for job_id, written, spoken in rows:
-        prompt = "\n".join(filter(None, (written, spoken))).casefold()
-        if all(word in prompt for word in wanted):
-            found.append(job_id)
+    """Find the jobs whose prompt contains all these words."""
+    rows: list[Any] = list(tx.execute(searched.with_only_columns(job_table.c.id, *TEXTS)))
+    found = [row.id for row in containing(words, rows)]
     end = rows[-1].id if len(rows) == MAX_SEARCHED else None
     jobs_by_id = jobs.get_all(tx, found[:size])
     return Page(

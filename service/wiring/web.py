@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from threading import Event
 
 from fastapi import FastAPI
@@ -15,6 +16,7 @@ from service.domain.job import OWN_API
 from service.domain.ports import Offsite
 from service.domain.topics import Topic
 from service.egress.client import Egress
+from service.lifecycle.bulk import BulkRunner
 from service.lifecycle.leader import Leadership
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
@@ -29,6 +31,7 @@ from service.runtime.notifier import Notifier
 from service.runtime.queue_forecast import QueueForecast
 from service.runtime.rate_limit import RateLimit
 from service.runtime.runtime import Runtime
+from service.runtime.submit import retry_again
 from service.runtime.ticker import Ticker
 from service.runtime.uploads import Uploads
 from service.runtime.wait_slots import WaitSlots
@@ -74,6 +77,7 @@ def serving(
         unserved_jobs.tick,
         rescuer.tick,
         lambda now: retention.tick(timekeeper.certain_time(now)),
+        BulkRunner(runtime.db, workers, runtime.artifacts, partial(retry_again, runtime)).tick,
     ]
 
     def leads() -> bool:

@@ -1,0 +1,151 @@
+"""Bulk actions: start one, stop it, and the tick that carries it out job by job."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from service.domain import ids
+from service.domain.audit import AuditEntry
+from service.domain.bulk import (
+    MAX_JOBS,
+    BulkAct,
+    BulkAction,
+    BulkId,
+    BulkItem,
+    BulkState,
+)
+from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused, ServiceError
+from service.domain.ids import JobId, KeyId
+from service.domain.job import Job, JobFilter
+from service.domain.key import Scope
+from service.domain.ports import ArtifactStore
+from service.lifecycle.cancel import cancel
+from service.lifecycle.find import find
+from service.lifecycle.remove import remove
+from service.lifecycle.workers import Workers
+from service.log import Log
+from service.store import audit, bulk
+from service.store.database import Database
+from service.store.transaction import Transaction
+
+log = Log(__name__)
+
+_ALL = Scope(None)
+_BATCH = 100
+_SECONDS = 0.5  # of a tick: the others wait for it
+
+# Submits a final job again, for its key; a second time with the same name changes nothing.
+Retry = Callable[[Job, str], Job]
+
+
+@dataclass(frozen=True)
+class Order:
+    """A bulk action that somebody wants: the act, the filter of jobs of a scope, the URL of their
+    list, and the number of jobs that was named."""
+
+    act: BulkAct
+    scope: Scope
+    filters: JobFilter
+    query: str
+    jobs: int
+
+
+def start(tx: Transaction, order: Order, actor: KeyId, now: datetime) -> BulkAction:
+    """Start a bulk action on the jobs that its filter selects now. Raises Conflict if these are
+    not as many as were told, and RequestRefused for none or too many."""
+    found = bulk.survey(tx, order.act, order.scope, order.filters)
+    if not 0 < found.jobs <= MAX_JOBS:
+        detail = f"{found.jobs:,} jobs: from 1 to {MAX_JOBS:,} at once"
+        raise RequestRefused([FieldError("/jobs", detail, "out_of_range")])
+    if found.jobs != order.jobs:
+        detail = f"{order.jobs:,} jobs were to {order.act}, and now there are {found.jobs:,}"
+        raise Conflict(f"{detail}; look at the list again")
+    action = BulkAction(
+        id=BulkId(ids.new("blk")),
+        key_id=actor,
+        act=order.act,
+        query=order.query,
+        total=found.jobs,
+        state=BulkState.RUNNING,
+        created_at=now,
+    )
+    bulk.insert(tx, action, order.scope, order.filters)
+    detail = f"{order.act} {order.query}"[:500]
+    entry = AuditEntry(now, actor, "bulk.start", action.id, number=found.jobs, detail=detail)
+    audit.insert(tx, entry)
+    return action
+
+
+def stop(tx: Transaction, bulk_id: BulkId, actor: KeyId, now: datetime) -> None:
+    """Leave the jobs whose turn is still to come as they are. Raises NotFound."""
+    if bulk.get(tx, bulk_id) is None:
+        raise NotFound(f"no bulk action {bulk_id}")
+    if bulk.end(tx, bulk_id, BulkState.STOPPED, now):
+        num_left = bulk.counts(tx, bulk_id).get(None, 0)
+        audit.insert(tx, AuditEntry(now, actor, "bulk.stop", bulk_id, number=num_left))
+
+
+@dataclass(frozen=True)
+class BulkRunner:
+    """The tick of bulk actions. A crash repeats at most one act, which then changes nothing."""
+
+    db: Database
+    workers: Workers
+    artifacts: ArtifactStore
+    retry: Retry
+
+    def tick(self, now: datetime) -> int:
+        """Act on jobs for a while; return how many had their turn."""
+        deadline, count = time.monotonic() + _SECONDS, 0
+        for action in self.db.read(bulk.running):
+            count += self._advance(action, now, deadline)
+        return count
+
+    def _advance(self, action: BulkAction, now: datetime, deadline: float) -> int:
+        """Act on the next jobs of an action until the deadline; the first that must wait, say for a
+        full queue, ends its turn."""
+        batch = self.db.read(lambda tx: bulk.open_items(tx, action.id, size=_BATCH))
+        if not batch:
+            self._finish(action, now)
+        for number, job_id in enumerate(batch):
+            if time.monotonic() >= deadline or not self._is_running(action):
+                return number
+            item = self._act(action, job_id, now)
+            if item is None:
+                return number
+            self.db.write(partial(bulk.settle, bulk_id=action.id, item=item)).result()
+        return len(batch)
+
+    def _is_running(self, action: BulkAction) -> bool:
+        current = self.db.read(lambda tx: bulk.get(tx, action.id))
+        return current is not None and current.state is BulkState.RUNNING
+
+    def _act(self, action: BulkAction, job_id: JobId, now: datetime) -> BulkItem | None:
+        """Act on one job; None if it must wait. Its refusal does not stop the others."""
+        try:
+            return BulkItem(job_id, True, self._apply(action, job_id, now))
+        except ServiceError as error:
+            if error.retryable:
+                log.debug("bulk action waits", bulk=action.id, job=job_id, error=error)
+                return None
+            return BulkItem(job_id, False, error.message[:300])
+
+    def _apply(self, action: BulkAction, job_id: JobId, now: datetime) -> str:
+        """Return in words what was done."""
+        if action.act == "cancel":
+            was_final = self.db.read(lambda tx: find(tx, job_id, _ALL)).state.final
+            if was_final:
+                raise Conflict("it had ended before")
+            job = cancel(self.db, self.workers, job_id, _ALL, now)
+            return "canceled" if job.state.final else "told to stop"
+        if action.act == "delete":
+            remove(self.db, self.artifacts, job_id, _ALL)
+            return "deleted"
+        job = self.db.read(lambda tx: find(tx, job_id, _ALL))
+        return f"retried as {self.retry(job, f'rushes-bulk:{action.id}:{job_id}').id}"
+
+    def _finish(self, action: BulkAction, now: datetime) -> None:
+        self.db.write(lambda tx: bulk.end(tx, action.id, BulkState.DONE, now)).result()
+        log.info("bulk action done", bulk=action.id, act=action.act, jobs=action.total)

@@ -1,0 +1,129 @@
+"""The tables of bulk actions and of their jobs."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from service.domain.bulk import STATES_OF, BulkAct, BulkAction, BulkId, BulkItem, BulkState, Survey
+from service.domain.ids import JobId
+from service.domain.job import JobFilter
+from service.domain.key import Scope
+from service.store import job_lists
+from service.store.admin_tables import BulkActionRow, BulkItemRow
+from service.store.job_rows import job_table
+from service.store.transaction import Transaction
+
+_actions: sa.Table = BulkActionRow.__table__  # type: ignore[attr-defined]
+_items: sa.Table = BulkItemRow.__table__  # type: ignore[attr-defined]
+_OPEN = sa.text("is_changed IS NULL")
+
+
+def survey(tx: Transaction, act: BulkAct, scope: Scope, filters: JobFilter) -> Survey:
+    """Count the jobs of a filter that can be acted on, and sum their estimates."""
+    estimate = job_table.c.estimated_microusd
+    if filters.words:
+        rows = _with_words(tx, act, scope, filters)
+        return Survey(len(rows), sum(row.estimated_microusd for row in rows) / 1e6)
+    sums = (sa.func.count().label("jobs"), sa.func.coalesce(sa.func.sum(estimate), 0).label("usd"))
+    row = tx.execute(_matching(act, scope, filters, *sums)).one()
+    return Survey(row.jobs, int(row.usd) / 1e6)
+
+
+def insert(tx: Transaction, action: BulkAction, scope: Scope, filters: JobFilter) -> None:
+    """Insert an action and its jobs: those that the filter selects now."""
+    tx.execute(sa.insert(_actions), asdict(action))
+    if filters.words:
+        rows = _with_words(tx, action.act, scope, filters)
+        items = [{"bulk_id": action.id, "job_id": row.id} for row in rows]
+        tx.execute(sa.insert(_items), items)
+        return
+    chosen = _matching(action.act, scope, filters, sa.literal(action.id), job_table.c.id)
+    tx.execute(sa.insert(_items).from_select(["bulk_id", "job_id"], chosen))
+
+
+def _with_words(tx: Transaction, act: BulkAct, scope: Scope, filters: JobFilter) -> list[Any]:
+    """Search in the prompts, as the list does: not by the database, whose cases differ."""
+    columns = (job_table.c.id, job_table.c.estimated_microusd, *job_lists.TEXTS)
+    rows = tx.execute(_matching(act, scope, filters, *columns))
+    return job_lists.containing(filters.words, rows)
+
+
+def _matching(act: BulkAct, scope: Scope, filters: JobFilter, *columns: Any) -> sa.Select[Any]:
+    selected = job_lists.selecting(scope, filters, *columns)
+    return selected.where(job_table.c.state.in_(sorted(STATES_OF[act])))
+
+
+def running(tx: Transaction) -> list[BulkAction]:
+    """List the actions that are not at their end, the oldest first."""
+    statement = sa.select(_actions).where(_actions.c.state == BulkState.RUNNING)
+    return [_to_action(row) for row in tx.execute(statement.order_by(_actions.c.id)).mappings()]
+
+
+def page(tx: Transaction, *, size: int) -> list[BulkAction]:
+    """List the newest actions."""
+    statement = sa.select(_actions).order_by(_actions.c.id.desc()).limit(size)
+    return [_to_action(row) for row in tx.execute(statement).mappings()]
+
+
+def get(tx: Transaction, bulk_id: BulkId) -> BulkAction | None:
+    row = tx.execute(sa.select(_actions).where(_actions.c.id == bulk_id)).mappings().first()
+    return None if row is None else _to_action(row)
+
+
+def open_items(tx: Transaction, bulk_id: BulkId, *, size: int) -> list[JobId]:
+    """List the first jobs whose turn is still to come."""
+    statement = (
+        sa.select(_items.c.job_id)
+        .where(_items.c.bulk_id == bulk_id, _OPEN)
+        .order_by(_items.c.job_id)
+        .limit(size)
+    )
+    return list(tx.execute(statement).scalars())
+
+
+def counts(tx: Transaction, bulk_id: BulkId) -> dict[bool | None, int]:
+    """Count the jobs of an action: changed, not changed, and still to come."""
+    statement = (
+        sa.select(_items.c.is_changed, sa.func.count().label("jobs"))
+        .where(_items.c.bulk_id == bulk_id)
+        .group_by(_items.c.is_changed)
+    )
+    return {row.is_changed: row.jobs for row in tx.execute(statement)}
+
+
+def items(
+    tx: Transaction, bulk_id: BulkId, *, size: int, after: JobId | None = None
+) -> list[BulkItem]:
+    """List the jobs of an action and what was done to each, starting after `after`."""
+    columns = [_items.c[name] for name in BulkItem.__dataclass_fields__]
+    statement = sa.select(*columns).where(_items.c.bulk_id == bulk_id)
+    if after is not None:
+        statement = statement.where(_items.c.job_id > after)
+    rows = tx.execute(statement.order_by(_items.c.job_id).limit(size)).mappings()
+    return [BulkItem(**row) for row in rows]
+
+
+def settle(tx: Transaction, bulk_id: BulkId, item: BulkItem) -> None:
+    """Record what was done to a job."""
+    tx.execute(
+        sa.update(_items)
+        .where(_items.c.bulk_id == bulk_id, _items.c.job_id == item.job_id)
+        .values(is_changed=item.is_changed, outcome=item.outcome)
+    )
+
+
+def end(tx: Transaction, bulk_id: BulkId, state: BulkState, now: datetime) -> bool:
+    """End an action that runs; False if it has ended before."""
+    statement = (
+        sa.update(_actions)
+        .where(_actions.c.id == bulk_id, _actions.c.state == BulkState.RUNNING)
+        .values(state=state, ended_at=now)
+    )
+    return tx.execute(statement).rowcount == 1
+
+
+def _to_action(row: Mapping[Any, Any]) -> BulkAction:
+    return BulkAction(**row)

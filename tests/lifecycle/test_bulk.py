@@ -1,0 +1,152 @@
+"""Bulk actions on both databases: what they choose, and that each job has one turn."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from service.artifacts.files import Files
+from service.domain.bulk import BulkAction, BulkState
+from service.domain.errors import Conflict, QueueFull, RequestRefused
+from service.domain.ids import JobId, KeyId
+from service.domain.job import Job, JobFilter, JobState
+from service.domain.key import Scope
+from service.domain.limits import Limits
+from service.lifecycle.bulk import BulkRunner, Order, Retry, start, stop
+from service.store import bulk, job_lists, jobs
+from service.store.database import Database
+from tests import make
+from tests.make import START, submit
+
+ALL = Scope(None)
+
+
+def accept(db: Database, key_id: KeyId, **changes: object) -> JobId:
+    new = make.submission(key_id, estimated_usd=0.25, **changes)
+    return JobId(make.do(db, lambda tx: submit(tx, new, Limits(), START)).job.id)
+
+
+def runner(db: Database, tmp_path: Path, retry: Retry = lambda job, name: job) -> BulkRunner:
+    return BulkRunner(db, make.PULLED, Files(tmp_path / "artifacts"), retry)
+
+
+def begin(db: Database, key_id: KeyId, order: Order) -> BulkAction:
+    action: BulkAction = make.do(db, lambda tx: start(tx, order, key_id, START))
+    return action
+
+
+def states(db: Database, ids: list[JobId]) -> list[JobState]:
+    found = db.read(lambda tx: jobs.get_all(tx, ids))
+    return [found[id_].state for id_ in ids]
+
+
+def test_the_survey_counts_jobs_and_dollars(db: Database, key_id: KeyId) -> None:
+    scene = [accept(db, key_id, metadata={"scene": "12", "take": "1"}) for _ in range(3)]
+    accept(db, key_id, metadata={"scene": "13"})
+    filters = JobFilter(metadata={"scene": "12", "take": "1"})
+
+    found = db.read(lambda tx: bulk.survey(tx, "cancel", ALL, filters))
+
+    assert (found.jobs, found.estimated_usd) == (3, 0.75)
+    assert db.read(lambda tx: bulk.survey(tx, "delete", ALL, filters)).jobs == 0
+    begin(db, key_id, Order("cancel", ALL, filters, "", 3))
+    (action,) = db.read(bulk.running)
+    assert db.read(lambda tx: bulk.open_items(tx, action.id, size=9)) == scene
+
+
+def test_words_choose_the_jobs_that_the_list_shows(db: Database, key_id: KeyId) -> None:
+    prompts = ("Ein Bär, ÜBER den Wolken", "ein bär", "über dem Bären", "100% über Bär")
+    ids = [accept(db, key_id, request=make.request(prompt=text)) for text in prompts]
+    filters = JobFilter(words=("bär", "über"))
+    shown = db.read(lambda tx: job_lists.page(tx, ALL, size=9, filters=filters)).jobs
+
+    found = db.read(lambda tx: bulk.survey(tx, "cancel", ALL, filters))
+    action = begin(db, key_id, Order("cancel", ALL, filters, "", found.jobs))
+
+    chosen = db.read(lambda tx: bulk.open_items(tx, action.id, size=9))
+    assert chosen == sorted(job.id for job in shown) == [ids[0], *ids[2:]]
+    assert found.estimated_usd == 0.75
+
+
+def test_only_the_jobs_of_the_scope_are_chosen(db: Database, key_id: KeyId) -> None:
+    accept(db, key_id)
+    other = make.key(db)[0]
+    accept(db, other)
+
+    assert db.read(lambda tx: bulk.survey(tx, "cancel", Scope(other), JobFilter())).jobs == 1
+    assert db.read(lambda tx: bulk.survey(tx, "cancel", ALL, JobFilter())).jobs == 2
+
+
+def test_each_job_has_one_turn(db: Database, key_id: KeyId, tmp_path: Path) -> None:
+    ids = [accept(db, key_id) for _ in range(5)]
+    action = begin(db, key_id, Order("cancel", ALL, JobFilter(), "", 5))
+    later = accept(db, key_id)
+    tick = runner(db, tmp_path).tick
+
+    assert tick(START) == 5
+    assert tick(START) == 0
+
+    assert states(db, [*ids, later]) == [JobState.CANCELED] * 5 + [JobState.QUEUED]
+    ended = db.read(lambda tx: bulk.get(tx, action.id))
+    assert ended is not None
+    assert (ended.state, ended.ended_at) == (BulkState.DONE, START)
+    assert db.read(lambda tx: bulk.counts(tx, action.id)) == {True: 5}
+
+
+def test_a_job_that_ended_meanwhile_is_named_and_left(
+    db: Database, key_id: KeyId, tmp_path: Path
+) -> None:
+    ids = [accept(db, key_id) for _ in range(2)]
+    begin(db, key_id, Order("cancel", ALL, JobFilter(), "", 2))
+    other = begin(db, key_id, Order("cancel", ALL, JobFilter(), "", 2))
+
+    runner(db, tmp_path).tick(START)
+
+    items = db.read(lambda tx: bulk.items(tx, other.id, size=9))
+    assert [(item.job_id, item.is_changed, item.outcome) for item in items] == [
+        (id_, False, "it had ended before") for id_ in ids
+    ]
+
+
+def test_a_stopped_action_leaves_the_others(db: Database, key_id: KeyId, tmp_path: Path) -> None:
+    ids = [accept(db, key_id) for _ in range(3)]
+    action = begin(db, key_id, Order("cancel", ALL, JobFilter(), "", 3))
+
+    make.do(db, lambda tx: stop(tx, action.id, key_id, START))
+
+    assert runner(db, tmp_path).tick(START) == 0
+    assert states(db, ids) == [JobState.QUEUED] * 3
+
+
+def test_a_full_queue_is_waited_for(db: Database, key_id: KeyId, tmp_path: Path) -> None:
+    accept(db, key_id)
+    runner_of_cancel = runner(db, tmp_path)
+    begin(db, key_id, Order("cancel", ALL, JobFilter(), "", 1))
+    runner_of_cancel.tick(START)
+    runner_of_cancel.tick(START)
+    answers = [QueueFull("full"), None]
+
+    def retry(job: Job, name: str) -> Job:
+        error = answers.pop(0)
+        if error is not None:
+            raise error
+        return job
+
+    action = begin(db, key_id, Order("retry", ALL, JobFilter(), "", 1))
+    tick = runner(db, tmp_path, retry).tick
+
+    assert [tick(START + timedelta(seconds=n)) for n in range(2)] == [0, 1]
+    assert db.read(lambda tx: bulk.counts(tx, action.id)) == {True: 1}
+
+
+@pytest.mark.parametrize(("told", "error"), [(2, Conflict), (0, Conflict)], ids=["more", "none"])
+def test_another_number_than_was_told_is_refused(
+    db: Database, key_id: KeyId, told: int, error: type[Exception]
+) -> None:
+    accept(db, key_id)
+
+    with pytest.raises(error):
+        begin(db, key_id, Order("cancel", ALL, JobFilter(), "", told))
+    with pytest.raises(RequestRefused):
+        begin(db, key_id, Order("retry", ALL, JobFilter(), "", 0))
+    assert db.read(bulk.running) == []
