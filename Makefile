@@ -128,7 +128,7 @@ $(UV):
 	@$(INSTALL) -e '.[modal,postgres]'
 	@touch $@
 
-.venv/.test: .venv/.ok .tools/client-generator/.ok $(TYPESCRIPT)/node_modules/.ok
+.venv/.test: .venv/.ok .tools/client-generator/.ok $(TYPESCRIPT)/node_modules/.ok tests/admin/node_modules/.ok
 	@echo "Installing all that the tests and the stand-in for Modal need, once …"
 	@TORCH_BACKEND=cpu $(MAKE) --no-print-directory .venv/.torch
 	@$(INSTALL) -e '.[torch,quantize,postgres,s3,modal,avatar]' --group test --group lint --group bench
@@ -141,7 +141,7 @@ $(UV):
 	@touch $@
 
 # Where there is no Node, the tests that need it say so.
-$(TYPESCRIPT)/node_modules/.ok: $(TYPESCRIPT)/package-lock.json
-	@if command -v npm >/dev/null; then npm ci --prefix $(TYPESCRIPT) --silent --no-audit --no-fund; \
+%/node_modules/.ok: %/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --prefix $* --silent --no-audit --no-fund; \
 	  else mkdir -p $(@D); fi
 	@touch $@

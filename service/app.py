@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
+from service.admin import install as admin
 from service.api import docs, problems
 from service.api.fast_path import FastPath
 from service.api.forwarded import ForwardedHeaders
@@ -62,6 +63,7 @@ def build(
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    admin.install(app)
     docs.install(app, settings.public_url.rstrip("/") or None)
     return app
 

@@ -57,4 +57,10 @@ def base_url(request: Request) -> str:
     """Return the service's address as the client wrote it, without a trailing slash."""
     scope = request.scope
     host = request.headers.get("host", "localhost")
-    return f"{scope['scheme']}://{host}{scope.get(_PREFIX, '')}"
+    return f"{scope['scheme']}://{host}{base_path(request)}"
+
+
+def base_path(request: Request) -> str:
+    """Return the path prefix that a proxy took off, without a trailing slash; mostly empty."""
+    prefix: str = request.scope.get(_PREFIX, "")
+    return prefix

@@ -16,7 +16,10 @@ from service.log import Log, request_context
 
 log = Log("rushes.access")
 
-_MEDIA = re.compile(r"/generate-(?:video|avatar)|/v1/estimate|/v1/jobs/[^/]+/retry")
+_MEDIA = re.compile(
+    r"/generate-(?:video|avatar)|/v1/estimate|/v1/jobs/[^/]+/retry"
+    r"|/admin/(?:new/[a-z]+|jobs/[^/]+/retry)(?:/estimate)?"
+)
 # For ordinary bodies, which are read before the key is checked. Routes that take images and videos
 # check the key first and allow more time.
 _BODY_SECONDS = 30.0

@@ -15,7 +15,7 @@ from service.store.transaction import Transaction
 
 LAPSED = "lapsed"  # the outcome of an attempt that no worker began
 
-_attempts: sa.Table = AttemptRow.__table__  # type: ignore[attr-defined]
+attempt_table: sa.Table = AttemptRow.__table__  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def open_attempt(
     tx: Transaction, job: Job, *, token_hash: bytes, worker: str, now: datetime
 ) -> None:
     tx.execute(
-        sa.insert(_attempts),
+        sa.insert(attempt_table),
         {
             "job_id": job.id,
             "number": job.attempt,
@@ -53,16 +53,45 @@ def open_attempt(
 
 
 def get(tx: Transaction, job_id: JobId, number: int) -> Attempt | None:
-    columns = [_attempts.c[name] for name in Attempt.__dataclass_fields__]
+    columns = [attempt_table.c[name] for name in Attempt.__dataclass_fields__]
     statement = sa.select(*columns).where(_is_attempt(job_id, number))
     row = tx.execute(statement).mappings().first()
     return None if row is None else Attempt(**row)
 
 
+@dataclass(frozen=True)
+class PastAttempt:
+    """One try at a job, as people read it."""
+
+    number: int
+    model: str | None
+    fence: int
+    worker: str
+    restarts: int
+    created_at: datetime
+    started_at: datetime | None
+    heartbeat_at: datetime | None
+    ended_at: datetime | None
+    outcome: str | None
+    error_kind: FailureKind | None
+    error_detail: str | None
+    gpu_ms: int
+    cost_microusd: int
+
+
+def of_job(tx: Transaction, job_id: JobId) -> list[PastAttempt]:
+    """List all attempts at a job, the first one first."""
+    columns = [attempt_table.c[name] for name in PastAttempt.__dataclass_fields__]
+    statement = (
+        sa.select(*columns).where(attempt_table.c.job_id == job_id).order_by(attempt_table.c.number)
+    )
+    return [PastAttempt(**row) for row in tx.execute(statement).mappings()]
+
+
 def belongs_to_other_attempt(tx: Transaction, job: Job, call_id: str) -> bool:
     """Tell whether this call belongs to an attempt other than the job's newest."""
-    statement = sa.select(_attempts.c.number).where(
-        _attempts.c.call_id == call_id, sa.not_(_is_attempt(job.id, job.attempt))
+    statement = sa.select(attempt_table.c.number).where(
+        attempt_table.c.call_id == call_id, sa.not_(_is_attempt(job.id, job.attempt))
     )
     return tx.execute(statement).first() is not None
 
@@ -70,8 +99,8 @@ def belongs_to_other_attempt(tx: Transaction, job: Job, call_id: str) -> bool:
 def set_call_id(tx: Transaction, job: Job, call_id: str) -> None:
     """Record the call started for the attempt, unless its worker has reported one already."""
     tx.execute(
-        sa.update(_attempts)
-        .where(_is_attempt(job.id, job.attempt), _attempts.c.call_id.is_(None))
+        sa.update(attempt_table)
+        .where(_is_attempt(job.id, job.attempt), attempt_table.c.call_id.is_(None))
         .values(call_id=call_id)
     )
 
@@ -81,7 +110,7 @@ def begin(tx: Transaction, job: Job, *, call_id: str, now: datetime) -> None:
 
 
 def restart(tx: Transaction, job: Job, *, counts: bool, now: datetime) -> None:
-    restarts = _attempts.c.restarts + int(counts)
+    restarts = attempt_table.c.restarts + int(counts)
     _set(tx, job, fence=job.fence, heartbeat_at=now, restarts=restarts)
 
 
@@ -100,8 +129,8 @@ def end(
 ) -> None:
     """Close the job's open attempt, if it has one."""
     tx.execute(
-        sa.update(_attempts)
-        .where(_attempts.c.job_id == job.id, _attempts.c.ended_at.is_(None))
+        sa.update(attempt_table)
+        .where(attempt_table.c.job_id == job.id, attempt_table.c.ended_at.is_(None))
         .values(
             ended_at=charge.at,
             outcome=outcome,
@@ -115,33 +144,33 @@ def end(
 
 def count_failed(tx: Transaction, job: Job, kind: FailureKind) -> int:
     """Count the attempts at this job with its present model that ended with `kind`."""
-    return _count(tx, job, _attempts.c.error_kind == kind)
+    return _count(tx, job, attempt_table.c.error_kind == kind)
 
 
 def count_lapsed(tx: Transaction, job: Job) -> int:
     """Count the attempts at this job with its present model that no worker began."""
-    return _count(tx, job, _attempts.c.outcome == LAPSED)
+    return _count(tx, job, attempt_table.c.outcome == LAPSED)
 
 
 def abandoned_calls(tx: Transaction, since: datetime) -> list[str]:
     """List the calls of attempts that the service ended since then; their workers may still run."""
     ended_by_us = sa.or_(
-        _attempts.c.outcome.in_(("canceled", "released", LAPSED)),
-        _attempts.c.error_kind.in_((FailureKind.LOST, FailureKind.TIMEOUT)),
+        attempt_table.c.outcome.in_(("canceled", "released", LAPSED)),
+        attempt_table.c.error_kind.in_((FailureKind.LOST, FailureKind.TIMEOUT)),
     )
-    statement = sa.select(_attempts.c.call_id).where(
-        _attempts.c.call_id.is_not(None), _attempts.c.ended_at >= since, ended_by_us
+    statement = sa.select(attempt_table.c.call_id).where(
+        attempt_table.c.call_id.is_not(None), attempt_table.c.ended_at >= since, ended_by_us
     )
     return list(tx.execute(statement).scalars())
 
 
 def _count(tx: Transaction, job: Job, condition: sa.ColumnElement[bool]) -> int:
-    model = _attempts.c.model
+    model = attempt_table.c.model
     statement = (
         sa.select(sa.func.count())
-        .select_from(_attempts)
+        .select_from(attempt_table)
         .where(
-            _attempts.c.job_id == job.id,
+            attempt_table.c.job_id == job.id,
             sa.or_(model.is_(None), model == job.request.model),
             condition,
         )
@@ -150,8 +179,8 @@ def _count(tx: Transaction, job: Job, condition: sa.ColumnElement[bool]) -> int:
 
 
 def _set(tx: Transaction, job: Job, **values: Any) -> None:
-    tx.execute(sa.update(_attempts).where(_is_attempt(job.id, job.attempt)).values(**values))
+    tx.execute(sa.update(attempt_table).where(_is_attempt(job.id, job.attempt)).values(**values))
 
 
 def _is_attempt(job_id: JobId, number: int) -> sa.ColumnElement[bool]:
-    return sa.and_(_attempts.c.job_id == job_id, _attempts.c.number == number)
+    return sa.and_(attempt_table.c.job_id == job_id, attempt_table.c.number == number)

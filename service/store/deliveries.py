@@ -184,24 +184,25 @@ def disable_pending(tx: Transaction, endpoint_id: EndpointId) -> None:
     )
 
 
-def get(tx: Transaction, delivery_id: DeliveryId, *, key_id: KeyId) -> Delivery | None:
-    statement = sa.select(_deliveries).where(
-        _deliveries.c.id == delivery_id, _deliveries.c.key_id == key_id
-    )
+def get(tx: Transaction, delivery_id: DeliveryId, *, key_id: KeyId | None) -> Delivery | None:
+    """Return the delivery if it exists and, unless `key_id` is None, belongs to that key."""
+    statement = sa.select(_deliveries).where(_deliveries.c.id == delivery_id)
+    if key_id is not None:
+        statement = statement.where(_deliveries.c.key_id == key_id)
     row = tx.execute(statement).mappings().first()
     return None if row is None else _to_delivery(row)
 
 
 def page(
     tx: Transaction,
-    key_id: KeyId,
+    key_id: KeyId | None,
     *,
     size: int,
     after: DeliveryId | None = None,
     filters: DeliveryFilter,
 ) -> list[Delivery]:
-    """List a key's deliveries, newest first, starting after `after`."""
-    conditions = [_deliveries.c.key_id == key_id]
+    """List the deliveries of a key, or of all, newest first, starting after `after`."""
+    conditions = [] if key_id is None else [_deliveries.c.key_id == key_id]
     if after is not None:
         conditions.append(_deliveries.c.id < after)
     for column, value in (

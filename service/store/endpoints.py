@@ -51,6 +51,14 @@ _OF_KEY = (
 )
 
 
+def every(tx: Transaction) -> list[Endpoint]:
+    """List the endpoints of all keys: those that fail first, then the oldest."""
+    statement = sa.select(_endpoints).order_by(
+        _endpoints.c.failing_since.is_(None), _endpoints.c.id
+    )
+    return [_to_endpoint(row) for row in tx.execute(statement.limit(200)).mappings()]
+
+
 def rotate(tx: Transaction, endpoint: Endpoint, secrets: Secrets) -> None:
     _set(
         tx,

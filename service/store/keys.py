@@ -170,8 +170,8 @@ _BY_PREFIX = sa.select(key_table).where(key_table.c.prefix == sa.bindparam("pref
 
 def revoked_among(tx: Transaction, key_ids: Sequence[KeyId]) -> set[KeyId]:
     """Return those of these keys that are revoked."""
-    statement = sa.select(_keys.c.id).where(
-        _keys.c.id.in_(key_ids), _keys.c.revoked_at.is_not(None)
+    statement = sa.select(key_table.c.id).where(
+        key_table.c.id.in_(key_ids), key_table.c.revoked_at.is_not(None)
     )
     return set(tx.execute(statement).scalars())
 

@@ -43,8 +43,9 @@ def register(
     return endpoint
 
 
-def find(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId) -> Endpoint:
-    """Return an endpoint. Raises NotFound if it does not exist or is not this key's."""
+def find(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId | None) -> Endpoint:
+    """Return an endpoint. Raises NotFound if it does not exist or, unless `key_id` is None, is not
+    this key's."""
     endpoint = endpoints.get(tx, endpoint_id, key_id=key_id)
     if endpoint is None:
         raise NotFound(f"no webhook endpoint {endpoint_id}")
@@ -95,7 +96,9 @@ def send_test(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId, now: date
     return delivery
 
 
-def replay(tx: Transaction, delivery_id: DeliveryId, key_id: KeyId, now: datetime) -> Delivery:
+def replay(
+    tx: Transaction, delivery_id: DeliveryId, key_id: KeyId | None, now: datetime
+) -> Delivery:
     """Make a delivery pending again, with its id and body and a new series of tries.
 
     A pending one without a finished try stays as it is. Raises Conflict if its endpoint is
@@ -109,8 +112,8 @@ def replay(tx: Transaction, delivery_id: DeliveryId, key_id: KeyId, now: datetim
     return deliveries.replay(tx, delivery, now=now)
 
 
-def find_delivery(tx: Transaction, delivery_id: DeliveryId, key_id: KeyId) -> Delivery:
-    """Return a delivery. Raises NotFound if it does not exist or is not this key's."""
+def find_delivery(tx: Transaction, delivery_id: DeliveryId, key_id: KeyId | None) -> Delivery:
+    """Return a delivery. Raises NotFound as `find` does."""
     delivery = deliveries.get(tx, delivery_id, key_id=key_id)
     if delivery is None:
         raise NotFound(f"no webhook delivery {delivery_id}")

@@ -88,6 +88,11 @@ PLANTS = [
         "service/api/routes/jobs.py",
         "from service.store.tables import JobRow",
     ),
+    Plant(
+        "Admin pages change jobs by use cases alone",
+        "service/admin/routes/jobs.py",
+        "from service.store import moves",
+    ),
     Plant("HTTP stays in the API", "service/runtime/wait_slots.py", "import fastapi"),
     Plant(
         "Only the roots and wiring read settings",

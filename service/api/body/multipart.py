@@ -82,6 +82,7 @@ class _Reader:
         self._name = ""
         self._text = bytearray()
         self._file: BinaryIO | None = None
+        self._has_filename = False
         self._num_left = 0  # bytes that this part may still have
         self._parser = _parser(boundary, self)
 
@@ -125,6 +126,7 @@ class _Reader:
             raise _form_error("a part has no name")
         self._name = options[b"name"].decode(errors="replace")
         if b"filename" in options:
+            self._has_filename = options[b"filename"] != b""
             self._begin_file()
         else:
             self._text.clear()
@@ -143,8 +145,12 @@ class _Reader:
 
     def on_part_end(self) -> None:
         if self._file is not None:
+            is_empty = self._file.tell() == 0
             self._file.close()
             self._file = None
+            if is_empty and not self._has_filename:  # a browser's field without a choice
+                _, placeholder = self._form.fields.pop()
+                del self._form.files[placeholder]
             return
         self._fields_bytes += len(self._text)
         try:

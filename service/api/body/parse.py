@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ from service.lifecycle.inputs import Input
 from service.media import sniff
 from service.media.data_uri import decode_inline, decode_pieces
 from service.media.sound_length import sound_seconds
+from service.runtime.runtime import Runtime
 from service.runtime.uploads import UploadArea, Uploads
 
 P = TypeVar("P", bound=JobOptions)
@@ -147,10 +148,8 @@ async def _read(
 ) -> ParsedBody[P]:
     uploads = context.runtime.uploads
     if is_form(request):
-        context.runtime.disk_space.check()
-        form = await read_form(request, area, uploads)
-        params = _validate(models, form.values(), lenient=True)
-        return await run_in_threadpool(_with_files, params, form.files, area, uploads)
+        parsed_body, _ = await read_form_body(request, context.runtime, area, models)
+        return parsed_body
     body = await receive(request, area, uploads.max_bytes)
     if isinstance(body, bytes):
         params = _validate(models, _json(request, body, models))
@@ -164,6 +163,23 @@ async def _read(
     if not spans.keys() <= set(params.media_texts.values()):
         raise TooLarge("only images and videos may be this long")
     return await run_in_threadpool(_with_files, params, spans, area, uploads)
+
+
+async def read_form_body(
+    request: Request,
+    runtime: Runtime,
+    area: UploadArea,
+    models: tuple[type[P], ...],
+    own_fields: Collection[str] = (),
+) -> tuple[ParsedBody[P], dict[str, Any]]:
+    """Parse a form; return beside it its `own_fields`, which are not the model's."""
+    runtime.disk_space.check()
+    form = await read_form(request, area, runtime.uploads)
+    values = form.values()
+    others = {name: values.pop(name) for name in own_fields if name in values}
+    params = _validate(models, values, lenient=True)
+    parsed_body = await run_in_threadpool(_with_files, params, form.files, area, runtime.uploads)
+    return parsed_body, others
 
 
 def _json(request: Request, body: bytes, models: tuple[type[JobOptions], ...]) -> Any:

@@ -47,6 +47,7 @@ def _greet(settings: Settings, url: str, is_first_start: bool) -> None:
     if is_first_start and key_file.exists():
         typer.echo(f"your API key, shown only once and saved in {key_file}:")
         typer.echo(f"  {key_file.read_text()}")
+    typer.echo(f"admin pages: {url}/admin")
     typer.echo(f"ready {url}")
 
 
@@ -56,7 +57,7 @@ def _greet_in_log(settings: Settings, url: str, is_first_start: bool) -> None:
     log.info(_default_model(settings))
     if is_first_start and key_file.exists():
         log.info("API key created", file=key_file)
-    log.info("ready", url=url)
+    log.info("ready", url=url, admin=f"{url}/admin")
 
 
 def _default_model(settings: Settings) -> str:

@@ -1,0 +1,147 @@
+"""Filters of jobs in the URL of a page."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from service.domain import ids
+from service.domain.errors import FieldError, RequestRefused
+from service.domain.ids import JobId, KeyId
+from service.domain.job import JobFilter, JobState
+from service.domain.key import Scope
+
+OPEN = ("queued", "starting", "running")
+
+
+class JobQuery(BaseModel):
+    """The filters of a list of jobs; empty ones, as forms send them, do not count.
+
+    `text` is a job's id, or words of the prompt.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    text: Annotated[str, Field(max_length=400)] = ""
+    state: list[JobState] = []
+    model: Annotated[str, Field(max_length=64)] = ""
+    kind: Annotated[str, Field(max_length=16)] = ""
+    key: Annotated[str, Field(max_length=40)] = ""
+    error: Annotated[str, Field(max_length=64)] = ""
+    label: Annotated[str, Field(max_length=600)] = ""
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+    ended_from: datetime | None = None
+    ended_before: datetime | None = None
+    id: Annotated[list[str], Field(max_length=100)] = []
+
+    @field_validator("created_from", "created_before", "ended_from", "ended_before", mode="before")
+    @classmethod
+    def _no_date(cls, value: Any) -> Any:
+        return value or None
+
+    @field_validator("created_from", "created_before", "ended_from", "ended_before")
+    @classmethod
+    def _in_utc(cls, value: datetime | None) -> datetime | None:
+        """Take a time without a zone, as browsers send it, for one of UTC."""
+        return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
+
+    @field_validator("state", "id", mode="before")
+    @classmethod
+    def _no_empty(cls, value: Any) -> Any:
+        return [each for each in value if each] if isinstance(value, list) else value
+
+    @property
+    def scope(self) -> Scope:
+        """Return the jobs of the key that is named, or of all."""
+        return Scope(KeyId(self.key) if self.key else None)
+
+    def to_filter(self) -> JobFilter:
+        """Return the store's filter. Raises RequestRefused for what is no id or label."""
+        words = self.text.split()
+        job_ids = [word for word in words if ids.is_id("job", word)] + self.id
+        return JobFilter(
+            states=tuple(self.state),
+            models=(self.model,) if self.model else (),
+            kinds=(self.kind,) if self.kind else (),
+            error_code=self.error or None,
+            words=tuple(word for word in words if not ids.is_id("job", word))[:16],
+            ids=tuple(JobId(each) for each in job_ids),
+            metadata=self._metadata(),
+            created_after=self.created_from,
+            created_before=self.created_before,
+            ended_after=self.ended_from,
+            ended_before=self.ended_before,
+        )
+
+    def _metadata(self) -> dict[str, str]:
+        if not self.label:
+            return {}
+        name, equals, text = self.label.partition("=")
+        if not equals:
+            detail = "write the label and its text as name=text"
+            raise RequestRefused([FieldError("?label", detail, "invalid_label")])
+        return {name.strip(): text.strip()}
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Return the filters as they stand in a URL."""
+        found: list[tuple[str, str]] = []
+        for name, value in self:
+            values = value if isinstance(value, list) else [value]
+            found += [(name, url_text(each)) for each in values if each]
+        return found
+
+    def url(self, **changes: Any) -> str:
+        """Return the query string of these filters, with some of them changed."""
+        return "?" + urlencode(self.model_copy(update=changes).pairs())
+
+    def chips(self, key_names: dict[str, str]) -> "list[Chip]":
+        """Return what stands for each filter on the page, and the URL without it."""
+        return [
+            Chip(_LABELS.get(name, name), _shown(name, text, key_names), self._without(name, text))
+            for name, text in self.pairs()
+            if name != "state"
+        ]
+
+    def _without(self, name: str, text: str) -> str:
+        return "?" + urlencode([pair for pair in self.pairs() if pair != (name, text)])
+
+    @property
+    def is_detailed(self) -> bool:
+        """Tell whether one of the less usual filters is set."""
+        return any(name not in ("state", "text", "id") for name, _ in self.pairs())
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A filter that is set, and the URL without it."""
+
+    label: str
+    text: str
+    url: str
+
+
+JobQueryDep = Annotated[JobQuery, Query()]
+
+_LABELS = {
+    "text": "prompt or id",
+    "created_from": "submitted from",
+    "created_before": "submitted before",
+    "ended_from": "ended from",
+    "ended_before": "ended before",
+    "label": "metadata",
+}
+
+
+def url_text(value: Any) -> str:
+    """Return a value as it stands in a URL: a time to the second, without its zone."""
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"
+    return str(value)
+
+
+def _shown(name: str, text: str, key_names: dict[str, str]) -> str:
+    return key_names.get(text, text) if name == "key" else text.replace("T", " ")

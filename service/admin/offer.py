@@ -1,0 +1,98 @@
+"""A form for a job: read what it sends, estimate it, and submit it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from service.admin.job_view import Change
+from service.admin.visit import CSRF_FIELD, Visit
+from service.api.body.parse import ParsedBody, read_form_body
+from service.api.problems import problem_of
+from service.domain.audit import Act, AuditEntry
+from service.domain.errors import ServiceError
+from service.domain.job import Job
+from service.domain.options import JobOptions
+from service.domain.submission import Submission
+from service.runtime.estimate import warnings
+from service.runtime.submit import SubmitRequest, create_job, prepare
+from service.store import audit
+
+Refusal = ServiceError | RequestValidationError | HTTPException
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A job that is not submitted yet: its request, its time, its price, and warnings."""
+
+    submission: Submission
+    expected_seconds: float
+    warnings: list[str]
+    changes: list[Change]
+
+
+@asynccontextmanager
+async def body_of(visit: Visit, model: type[JobOptions]) -> AsyncIterator[ParsedBody[Any]]:
+    """Read a form with its files, and check that this session sent it."""
+    runtime = visit.runtime
+    with runtime.uploads.area(visit.key.id) as area:
+        reading = read_form_body(visit.request, runtime, area, (model,), own_fields=(CSRF_FIELD,))
+        body, own = await runtime.uploads.with_timeout(reading)
+        visit.check_csrf(str(own.get(CSRF_FIELD, "")))
+        yield body
+
+
+def submit_request(visit: Visit, body: ParsedBody[Any], parent: Job | None = None) -> SubmitRequest:
+    """Return the request for a job of this key; a retry belongs to the key of its parent."""
+    return SubmitRequest(
+        key_id=visit.key.id if parent is None else parent.key_id,
+        params=body.params if parent is None else _only_changes(body.params, parent),
+        api_url=visit.api_url,
+        files=body.files,
+        retry_of=None if parent is None else parent.id,
+    )
+
+
+def _only_changes(params: JobOptions, parent: Job) -> JobOptions:
+    """Leave out what is as in the parent, so that another model uses its own defaults."""
+    same = {
+        name: None
+        for name, value in params
+        if value is not None and getattr(parent.request, name, None) == value
+    }
+    return params.model_copy(update=same)
+
+
+async def submit(visit: Visit, body: ParsedBody[Any], parent: Job | None = None) -> Job:
+    """Submit the job, and record who did."""
+    runtime, actor = visit.runtime, visit.key.id
+    job = (await create_job(runtime, submit_request(visit, body, parent))).job
+    act: Act = "job.submit" if parent is None else "job.retry"
+    detail = None if parent is None else f"of {parent.id}"
+    await runtime.write(
+        lambda tx: audit.insert(tx, AuditEntry(job.created_at, actor, act, job.id, detail=detail))
+    )
+    return job
+
+
+async def estimate(visit: Visit, request: SubmitRequest) -> Offer:
+    """Resolve a request without submitting it. Raises what would refuse it."""
+    submission, _ = await prepare(visit.runtime, request)
+    card = visit.runtime.cards[submission.request.model]
+    return Offer(
+        submission,
+        card.expected_seconds(submission.request),
+        await warnings(visit.runtime, request.params, submission),
+        [],
+    )
+
+
+def refusal(visit: Visit, error: Refusal, *, quiet: bool = False) -> Response:
+    """Return the part of a page that says what is wrong with a form, or is still to be filled in:
+    `quiet`."""
+    problem, _ = problem_of(visit.request, error)
+    return visit.part("refusal.html", problem=problem, quiet=quiet)

@@ -1,0 +1,152 @@
+"""Bulk actions: confirm one, watch it, stop it, and read what it did to which jobs."""
+
+from dataclasses import dataclass
+from typing import Annotated, get_args
+from urllib.parse import parse_qs
+
+from fastapi import Query
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from service.admin.job_query import JobQuery, JobQueryDep
+from service.admin.visit import ActorDep, AdminVisitDep, Visit, VisitDep, page_router
+from service.api.path_params import job_id_of
+from service.domain import ids
+from service.domain.bulk import BulkAct, BulkAction, BulkId, BulkState
+from service.domain.errors import FieldError, NotFound, RequestRefused
+from service.lifecycle import bulk as use
+from service.lifecycle.bulk import Order
+from service.store import bulk, keys
+from service.store.transaction import Transaction
+
+router = page_router("/bulk")
+
+_PAGE = 200
+
+
+@dataclass(frozen=True)
+class BulkView:
+    """A bulk action and its progress."""
+
+    action: BulkAction
+    by: str  # the name of the key
+    changed: int
+    refused: int
+    left: int
+
+    @property
+    def is_running(self) -> bool:
+        return self.action.state is BulkState.RUNNING
+
+    @property
+    def name(self) -> str:
+        jobs = "job" if self.action.total == 1 else "jobs"
+        return f"{self.action.act.capitalize()} {self.action.total:,} {jobs}"
+
+
+@router.get("")
+async def list_bulk_actions(visit: VisitDep) -> Response:
+    views = await visit.read(lambda tx: [_view(tx, each) for each in bulk.page(tx, size=50)])
+    return await visit.page("bulk_list.html", views=views)
+
+
+@router.get("/new")
+async def confirm(visit: AdminVisitDep, query: JobQueryDep, act: BulkAct) -> Response:
+    """Name the number of jobs and the dollars before anything is done."""
+    scope, filters = query.scope, query.to_filter()
+    survey = await visit.read(lambda tx: bulk.survey(tx, act, scope, filters))
+    key_names = await visit.read(lambda tx: {str(key.id): key.name for key in keys.every(tx)})
+    chips = query.chips(key_names)
+    return await visit.page("bulk_new.html", act=act, query=query, survey=survey, chips=chips)
+
+
+@router.post("")
+async def start(visit: ActorDep) -> Response:
+    form = await visit.request.form()
+    text = str(form.get("query", ""))
+    query, act = _parse(text), _act(str(form.get("act")))
+    number = _number(str(form.get("jobs")))
+    order = Order(act, query.scope, query.to_filter(), query.url(), number)
+    runtime, actor = visit.runtime, visit.key.id
+    action = await runtime.write(lambda tx: use.start(tx, order, actor, runtime.clock()))
+    return visit.redirect(f"/bulk/{action.id}")
+
+
+@router.get("/{bulk_id}")
+async def show(
+    bulk_id: str, visit: VisitDep, after: Annotated[str, Query(max_length=40)] = ""
+) -> Response:
+    id_, start_at = _id(bulk_id), job_id_of(after) if after else None
+    view = await _find(visit, id_)
+    rows = await visit.read(lambda tx: bulk.items(tx, id_, size=_PAGE + 1, after=start_at))
+    return await visit.page(
+        "bulk.html",
+        view=view,
+        items=rows[:_PAGE],
+        next=rows[_PAGE - 1].job_id if len(rows) > _PAGE else None,
+    )
+
+
+@router.get("/{bulk_id}/live")
+async def show_live(bulk_id: str, visit: VisitDep) -> Response:
+    """The part that changes while the action runs."""
+    view = await _find(visit, _id(bulk_id))
+    response = visit.part("bulk_live.html", view=view)
+    if not view.is_running:
+        response.headers["HX-Refresh"] = "true"  # for what was done to each job
+    return response
+
+
+@router.post("/{bulk_id}/stop")
+async def stop(bulk_id: str, visit: ActorDep) -> Response:
+    id_, runtime, actor = _id(bulk_id), visit.runtime, visit.key.id
+    await runtime.write(lambda tx: use.stop(tx, id_, actor, runtime.clock()))
+    return visit.redirect(f"/bulk/{id_}")
+
+
+async def _find(visit: Visit, bulk_id: BulkId) -> BulkView:
+    action = await visit.read(lambda tx: bulk.get(tx, bulk_id))
+    if action is None:
+        raise NotFound(f"no bulk action {bulk_id}")
+    return await visit.read(lambda tx: _view(tx, action))
+
+
+def _view(tx: Transaction, action: BulkAction) -> BulkView:
+    counts = bulk.counts(tx, action.id)
+    names = {key.id: key.name for key in keys.every(tx)}
+    return BulkView(
+        action,
+        names[action.key_id],
+        changed=counts.get(True, 0),
+        refused=counts.get(False, 0),
+        left=counts.get(None, 0),
+    )
+
+
+def _id(text: str) -> BulkId:
+    if not ids.is_id("blk", text):
+        raise NotFound(f"no bulk action {text[:64]}")
+    return BulkId(text)
+
+
+def _act(text: str) -> BulkAct:
+    for act in get_args(BulkAct):
+        if text == act:
+            found: BulkAct = act
+            return found
+    raise RequestRefused([FieldError("/act", "must be cancel, retry or delete", "unknown_act")])
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+
+
+def _parse(text: str) -> JobQuery:
+    """Parse the query of a list, in which states and ids may be several. Raises RequestRefused."""
+    parsed = parse_qs(text.removeprefix("?"))
+    values = {k: v if k in ("state", "id") else v[0] for k, v in parsed.items()}
+    try:
+        return JobQuery.model_validate(values)
+    except ValidationError:
+        detail = "the filter is not one of a list of jobs"
+        raise RequestRefused([FieldError("/query", detail, "invalid_filter")]) from None

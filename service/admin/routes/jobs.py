@@ -1,0 +1,87 @@
+"""The list of jobs, and one job: its video, its progress, and what can be done with it."""
+
+from typing import Annotated
+
+from fastapi import Query
+from starlette.responses import Response
+
+from service.admin import code_samples
+from service.admin.job_query import OPEN, JobQueryDep
+from service.admin.job_view import JobView, read_job
+from service.admin.visit import ALL_JOBS, ActorDep, VisitDep, page_router
+from service.api.path_params import job_id_of
+from service.domain.job import JobState
+from service.lifecycle.cancel import cancel
+from service.lifecycle.remove import Deletion, remove
+from service.log import Log
+from service.store import job_lists, keys
+
+log = Log(__name__)
+router = page_router("/jobs")
+
+_PAGE = 50
+
+
+@router.get("")
+async def list_jobs(
+    visit: VisitDep, query: JobQueryDep, after: Annotated[str, Query(max_length=40)] = ""
+) -> Response:
+    filters = query.to_filter()
+    start = job_id_of(after) if after else None
+    page = await visit.read(
+        lambda tx: job_lists.page(tx, query.scope, size=_PAGE, after=start, filters=filters)
+    )
+    key_names = await visit.read(lambda tx: {key.id: key.name for key in keys.every(tx)})
+    return await visit.page(
+        "jobs.html",
+        jobs=page.jobs,
+        next=page.next_after,
+        after=after,
+        query=query,
+        chips=query.chips({str(id_): name for id_, name in key_names.items()}),
+        states=list(JobState),
+        models=list(visit.runtime.cards),
+        key_names=key_names,
+        open_states=OPEN,
+    )
+
+
+@router.get("/{job_id}")
+async def show_job(job_id: str, visit: VisitDep) -> Response:
+    view = await _view(visit, job_id)
+    return await visit.page(
+        "job.html", view=view, samples=code_samples.of_job(view.job, visit.api_url)
+    )
+
+
+@router.get("/{job_id}/live")
+async def show_live(job_id: str, visit: VisitDep) -> Response:
+    """The part of a job's page that changes while it runs."""
+    return visit.part("job_live.html", view=await _view(visit, job_id))
+
+
+@router.post("/{job_id}/cancel")
+async def cancel_job(job_id: str, visit: ActorDep) -> Response:
+    runtime, id_ = visit.runtime, job_id_of(job_id)
+    await runtime.run(
+        cancel, runtime.db, runtime.workers, id_, ALL_JOBS, runtime.clock(), visit.key.id
+    )
+    log.info("job canceled in the admin pages", job=id_, key=visit.key.id)
+    return visit.redirect(f"/jobs/{id_}")
+
+
+@router.post("/{job_id}/delete")
+async def delete_job(job_id: str, visit: ActorDep) -> Response:
+    runtime, id_ = visit.runtime, job_id_of(job_id)
+    deletion = Deletion(visit.key.id, runtime.clock())
+    await runtime.run(remove, runtime.db, runtime.artifacts, id_, ALL_JOBS, deletion)
+    log.info("job deleted in the admin pages", job=id_, key=visit.key.id)
+    return visit.redirect("/jobs")
+
+
+async def _view(visit: VisitDep, job_id: str) -> JobView:
+    id_ = job_id_of(job_id)
+    view = await visit.read(lambda tx: read_job(tx, visit.runtime, id_))
+    if view.job.state is JobState.QUEUED:
+        return view.with_forecast(await visit.runtime.forecast_job(view.job))
+    return view

@@ -1,0 +1,66 @@
+"""The form to make a video or an avatar."""
+
+from typing import Annotated, Literal
+
+from fastapi import Query
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from service.admin import offer
+from service.admin.visit import AdminVisitDep, Visit, page_router
+from service.domain.avatar import AvatarParams
+from service.domain.errors import ServiceError
+from service.domain.models.card import ModelCard
+from service.domain.options import JobOptions
+from service.domain.request import VideoParams
+
+router = page_router("/new")
+
+Kind = Literal["video", "avatar"]
+_PARAMS: dict[Kind, type[JobOptions]] = {"video": VideoParams, "avatar": AvatarParams}
+
+
+@router.get("")
+async def show_default_form(visit: AdminVisitDep) -> Response:
+    return visit.redirect(f"/new/{visit.runtime.default_card.kind}")
+
+
+@router.get("/{kind}")
+async def show_form(
+    kind: Kind, visit: AdminVisitDep, model: Annotated[str, Query(max_length=64)] = ""
+) -> Response:
+    cards = _cards(visit, kind)
+    return await visit.page(
+        "make.html",
+        kind=kind,
+        cards=cards,
+        card=cards.get(model) or next(iter(cards.values()), None),
+        values={},
+    )
+
+
+@router.post("/{kind}")
+async def make(kind: Kind, visit: AdminVisitDep) -> Response:
+    """Submit the form; the browser goes on to the page of the job."""
+    try:
+        async with offer.body_of(visit, _PARAMS[kind]) as body:
+            job = await offer.submit(visit, body)
+    except (ServiceError, RequestValidationError, HTTPException) as error:
+        return offer.refusal(visit, error)
+    return Response(headers={"HX-Redirect": f"{visit.base}/admin/jobs/{job.id}"})
+
+
+@router.post("/{kind}/estimate")
+async def show_estimate(kind: Kind, visit: AdminVisitDep) -> Response:
+    """Say what the job would cost, or why there is nothing to say yet."""
+    try:
+        async with offer.body_of(visit, _PARAMS[kind]) as body:
+            found = await offer.estimate(visit, offer.submit_request(visit, body))
+    except (ServiceError, RequestValidationError, HTTPException) as error:
+        return offer.refusal(visit, error, quiet=True)
+    return visit.part("estimate.html", offer=found)
+
+
+def _cards(visit: Visit, kind: Kind) -> dict[str, ModelCard]:
+    return {name: card for name, card in visit.runtime.cards.items() if card.kind == kind}

@@ -1,0 +1,235 @@
+"""The overview: what waits, runs, fails and costs."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Annotated, Literal
+
+from fastapi import Query
+from starlette.responses import Response
+
+from service.admin.charts import Bar
+from service.admin.job_query import JobQuery
+from service.admin.visit import Visit, VisitDep, page_router
+from service.domain import service_level
+from service.domain.ids import JobId, KeyId
+from service.domain.job import JobState
+from service.domain.service_level import FinishedJob, Promise, StageTimes
+from service.domain.window import LENGTHS, Window
+from service.runtime.diagnosis import Reason, read_situation, why_waiting
+from service.runtime.fleet import Worker
+from service.store import keys, ledger, statistics
+from service.store.ledger import Total
+from service.store.statistics import OpenAttempt, WaitingGroup
+from service.store.transaction import Transaction
+
+router = page_router("")
+
+_SAMPLE = 2_000  # newest jobs of a window whose times are read
+_BARS = 48
+# A lease is over, and a tick should have settled its job long ago.
+_FORSAKEN_AFTER = timedelta(minutes=2)
+
+Length = Literal["1h", "24h", "7d", "30d"]
+LengthQuery = Annotated[Length, Query(alias="window")]
+
+
+@dataclass(frozen=True)
+class Now:
+    """The jobs that wait or run at this moment, and the workers."""
+
+    groups: list[tuple[WaitingGroup, Reason]]
+    attempts: list[OpenAttempt]
+    idle: list[Worker]
+    unfit: list[Worker]
+    warm: list[str]  # models in memory
+    forsaken: list[JobId]
+    key_names: Mapping[str, str]
+
+    @property
+    def queued(self) -> int:
+        return sum(group.jobs for group, _ in self.groups)
+
+    @property
+    def workers_busy(self) -> int:
+        return len({attempt.worker for attempt in self.attempts})
+
+    @property
+    def workers_total(self) -> int:
+        return self.workers_busy + len(self.idle) + len(self.unfit)
+
+    @property
+    def oldest_at(self) -> datetime | None:
+        return min((group.oldest_at for group, _ in self.groups), default=None)
+
+
+@dataclass(frozen=True)
+class Past:
+    """The jobs that ended within a window."""
+
+    window: Window
+    model: str | None
+    counts: Counter[JobState]
+    bars: list[Bar]
+    failures: list[tuple[str, int]]
+    sample: list[FinishedJob]
+
+    @property
+    def total(self) -> int:
+        return self.counts.total()
+
+    @property
+    def per_hour(self) -> float:
+        return self.counts[JobState.SUCCEEDED] / (self.window.length / timedelta(hours=1))
+
+    @property
+    def success_rate(self) -> float | None:
+        return service_level.success_rate(self.counts)
+
+    @property
+    def times(self) -> dict[str, StageTimes | None]:
+        return {
+            "p50": service_level.stage_times(self.sample, 0.50),
+            "p95": service_level.stage_times(self.sample, 0.95),
+        }
+
+    @property
+    def promises(self) -> dict[str, Promise]:
+        return {
+            "warm": service_level.warm_five_seconds(self.sample),
+            "success": service_level.success(self.counts),
+            "price": service_level.price_of_ten_seconds(self.sample),
+        }
+
+    def query(self, *states: str, error: str = "") -> str:
+        """Return the filters of the jobs that a figure counts."""
+        return JobQuery(
+            state=[JobState(state) for state in states],
+            model=self.model or "",
+            error=error,
+            ended_from=self.window.start,
+            ended_before=self.window.end,
+        ).url()
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Dollars by the calendar, in UTC: today, the last seven days, and this month."""
+
+    by_model: dict[str, dict[str, float]]  # of a period, by name
+    by_key: dict[str, dict[str, float]]
+
+    def total(self, period: str) -> float:
+        return sum(self.by_model[period].values())
+
+    def names(self, by: Literal["model", "key"]) -> list[str]:
+        """Return the names that cost anything, the dearest of the month first."""
+        sums = self.by_model if by == "model" else self.by_key
+        names = {name for period in sums.values() for name, usd in period.items() if usd}
+        return sorted(names, key=lambda name: -max(period.get(name, 0) for period in sums.values()))
+
+
+@router.get("")
+async def show_overview(
+    visit: VisitDep, window: LengthQuery = "24h", model: Annotated[str, Query()] = ""
+) -> Response:
+    chosen = model if model in visit.runtime.cards else None
+    past = Window.until(visit.runtime.clock(), LENGTHS[window])
+    now = await visit.read(lambda tx: read_now(tx, visit))
+    return await visit.page(
+        "overview.html",
+        state=now,
+        past=await visit.read(lambda tx: read_past(tx, past, chosen)),
+        costs=await visit.read(lambda tx: read_costs(tx, past.end.date())),
+        length=window,
+        lengths=list(LENGTHS),
+        model=chosen,
+        models=list(visit.runtime.cards),
+    )
+
+
+@router.get("/now")
+async def show_now(visit: VisitDep) -> Response:
+    """The part of the overview that changes by the second."""
+    return visit.part("now.html", state=await visit.read(lambda tx: read_now(tx, visit)))
+
+
+def read_now(tx: Transaction, visit: Visit) -> Now:
+    """Read what waits and runs, and say why."""
+    runtime = visit.runtime
+    now, situation = runtime.clock(), read_situation(tx, runtime)
+    attempts = statistics.open_attempts(tx)
+    busy = {attempt.worker for attempt in attempts}
+    workers = runtime.fleet.present(runtime.clock.passed())
+    return Now(
+        groups=[
+            (group, why_waiting(runtime, group, situation))
+            for group in statistics.waiting_groups(tx)
+        ],
+        attempts=attempts,
+        idle=[each for each in workers if each.unfit is None and each.name not in busy],
+        unfit=[each for each in workers if each.unfit is not None],
+        warm=sorted({each.warm for each in workers if each.warm is not None}),
+        forsaken=statistics.forsaken(tx, now - _FORSAKEN_AFTER),
+        key_names={key.id: key.name for key in keys.every(tx)},
+    )
+
+
+def read_past(tx: Transaction, window: Window, model: str | None) -> Past:
+    """Count and time the jobs that ended within the window."""
+    width = window.length / _BARS
+    by_time = statistics.ended_by_time(tx, window, width, model)
+    return Past(
+        window=window,
+        model=model,
+        counts=statistics.ended(tx, window, model),
+        bars=[
+            _bar(window.start + n * width, width, by_time.get(n, Counter())) for n in range(_BARS)
+        ],
+        failures=statistics.failures(tx, window, model),
+        sample=statistics.finished_jobs(tx, window, model, size=_SAMPLE),
+    )
+
+
+def read_costs(tx: Transaction, today: date) -> Costs:
+    """Sum the costs of all keys by the calendar."""
+    periods = {
+        "today": (today, today),
+        "week": (today - timedelta(days=6), today),
+        "month": (today.replace(day=1), today),
+    }
+    names = {key.id: key.name for key in keys.every(tx)}
+
+    def sums(by: Literal["model", "key"], days: tuple[date, date]) -> dict[str, float]:
+        return _dollars(ledger.totals(tx, by, *days, key_id=None))
+
+    by_key = {period: sums("key", days) for period, days in periods.items()}
+    return Costs(
+        by_model={period: sums("model", days) for period, days in periods.items()},
+        by_key={period: _named(costs, names) for period, costs in by_key.items()},
+    )
+
+
+def _dollars(totals: list[Total]) -> dict[str, float]:
+    return {total.name: total.microusd / 1e6 for total in totals}
+
+
+def _named(costs: dict[str, float], names: Mapping[KeyId, str]) -> dict[str, float]:
+    """Return the costs by the names of keys; keys of one name are told apart by their ids."""
+    shared = Counter(names.values())
+    return {
+        name if shared[name := names[KeyId(id_)]] == 1 else f"{name} ({id_})": usd
+        for id_, usd in costs.items()
+    }
+
+
+def _bar(start: datetime, width: timedelta, counts: Counter[JobState]) -> Bar:
+    good, bad = counts[JobState.SUCCEEDED], counts[JobState.FAILED] + counts[JobState.EXPIRED]
+    end = start + width
+    label = f"{start:%d %b %H:%M} to {end:%H:%M} UTC: {good} succeeded, {bad} failed"
+    canceled = counts[JobState.CANCELED]
+    return Bar(
+        f"{label}, {canceled} canceled" if canceled else label,
+        {"good": good, "bad": bad, "none": canceled},
+    )

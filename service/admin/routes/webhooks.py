@@ -1,0 +1,74 @@
+"""Webhook endpoints and deliveries of all keys: which fail, replay, test."""
+
+from typing import Annotated
+
+from fastapi import Query
+from starlette.responses import Response
+
+from service.admin.visit import ActorDep, VisitDep, page_router
+from service.api.path_params import delivery_id_of, endpoint_id_of
+from service.domain.audit import AuditEntry
+from service.domain.ids import KeyId
+from service.domain.webhook import DeliveryFilter, DeliveryState
+from service.store import audit, deliveries, endpoints, keys
+from service.store.transaction import Transaction
+from service.webhooks import endpoints as use
+
+router = page_router("/webhooks")
+
+_PAGE = 50
+
+
+@router.get("")
+async def show_webhooks(
+    visit: VisitDep,
+    state: DeliveryState | None = None,
+    after: Annotated[str, Query(max_length=40)] = "",
+) -> Response:
+    filters = DeliveryFilter(state=state)
+    start = delivery_id_of(after) if after else None
+    rows = await visit.read(
+        lambda tx: deliveries.page(tx, None, size=_PAGE + 1, after=start, filters=filters)
+    )
+    registered = await visit.read(endpoints.every)
+    return await visit.page(
+        "webhooks.html",
+        endpoints=registered,
+        deliveries=rows[:_PAGE],
+        next=rows[_PAGE - 1].id if len(rows) > _PAGE else None,
+        state=state,
+        states=list(DeliveryState),
+        key_names=await visit.read(lambda tx: {key.id: key.name for key in keys.every(tx)}),
+    )
+
+
+@router.post("/deliveries/{delivery_id}/replay")
+async def replay(delivery_id: str, visit: ActorDep) -> Response:
+    id_, runtime, actor = delivery_id_of(delivery_id), visit.runtime, visit.key.id
+
+    def change(tx: Transaction) -> None:
+        now = runtime.clock()
+        use.replay(tx, id_, None, now)
+        audit.insert(tx, AuditEntry(now, actor, "webhook.replay", id_))
+
+    await runtime.write(change)
+    return visit.redirect("/webhooks")
+
+
+@router.post("/endpoints/{endpoint_id}/{act}")
+async def change_endpoint(endpoint_id: str, act: str, visit: ActorDep) -> Response:
+    """Send a test event to an endpoint, or enable it again."""
+    id_, runtime, actor = endpoint_id_of(endpoint_id), visit.runtime, visit.key.id
+
+    def change(tx: Transaction) -> None:
+        now = runtime.clock()
+        owner: KeyId = use.find(tx, id_, None).key_id
+        if act == "enable":
+            use.enable(tx, id_, owner)
+            audit.insert(tx, AuditEntry(now, actor, "webhook.enable", id_))
+        else:
+            use.send_test(tx, id_, owner, now)
+            audit.insert(tx, AuditEntry(now, actor, "webhook.test", id_))
+
+    await runtime.write(change)
+    return visit.redirect("/webhooks")

@@ -1,0 +1,91 @@
+// What HTML alone cannot do: play a thumbnail, copy a text, and rest while nobody looks.
+"use strict";
+
+// Nothing is asked for while the page is in the background.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden && event.detail.requestConfig.verb === "get") event.preventDefault();
+});
+
+// A part that is being used is not replaced under the user's hands.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const target = event.detail.target;
+  const video = target.querySelector("video");
+  if (video && !video.paused && event.detail.requestConfig.triggeringEvent === undefined) {
+    event.detail.shouldSwap = false;
+  }
+});
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const before = button.textContent;
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "Select it and press Ctrl+C";
+  }
+  setTimeout(() => { button.textContent = before; }, 1500);
+});
+
+// A thumbnail plays its video while it is pointed at.
+document.addEventListener("mouseover", (event) => {
+  const thumb = event.target.closest(".thumb[data-video]");
+  if (!thumb || thumb.querySelector("video")) return;
+  const video = document.createElement("video");
+  Object.assign(video, { src: thumb.dataset.video, muted: true, loop: true, playsInline: true, autoplay: true });
+  thumb.append(video);
+  thumb.addEventListener("mouseleave", () => video.remove(), { once: true });
+});
+
+// An open menu closes by Escape, and by a click beside it.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  const menu = document.activeElement?.closest("details.confirm[open]");
+  if (menu) { menu.open = false; menu.querySelector("summary").focus(); }
+});
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.confirm[open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+
+// A chosen or dropped file is shown by its picture, or by its name.
+document.addEventListener("change", (event) => {
+  const input = event.target;
+  if (input.matches(".drop input")) {
+    const [file] = input.files, name = input.parentElement.querySelector("[data-drop-name]");
+    input.parentElement.querySelector("img")?.remove();
+    if (!file) return;
+    name.textContent = `${file.name}, ${(file.size / 1e6).toFixed(1)} MB`;
+    if (file.type.startsWith("image/")) {
+      const image = document.createElement("img");
+      image.alt = "";
+      image.src = URL.createObjectURL(file);
+      image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
+      input.before(image);
+    }
+  }
+  // Each model has limits of its own: another one has another form, with what was written.
+  if (input.matches("form[data-form] [data-model]")) {
+    const url = new URL(input.form.dataset.form, location.href), words = {};
+    url.searchParams.set("model", input.value);
+    for (const name of ["prompt", "text", "negative_prompt"]) {
+      if (input.form.elements[name]) words[name] = input.form.elements[name].value;
+    }
+    sessionStorage.setItem("words", JSON.stringify(words));
+    location.assign(url);
+  }
+});
+for (const [name, text] of Object.entries(JSON.parse(sessionStorage.getItem("words") ?? "{}"))) {
+  const field = document.querySelector(`form[data-form] [name="${name}"]`);
+  if (field) field.value = text;
+}
+sessionStorage.removeItem("words");
+
+// A file may be dropped on its field: browsers do that by themselves.
+for (const kind of ["dragenter", "dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    event.target.closest?.(".drop")?.classList.toggle("over", kind === "dragenter");
+  });
+}

@@ -1,0 +1,121 @@
+"""Figures of finished jobs: percentiles by stage, and how far the service keeps its promises."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import ceil
+
+from service.domain.job import JobState
+
+# In the order in which a job goes through them. `queue` lasts until the claim of the attempt that
+# succeeded, `start` until its worker begins.
+STAGES = ("queue", "start", "load", "generate", "decode", "encode", "upload", "rest")
+_MEASURED = STAGES[2:-1]  # by the worker
+_WARM_LOAD_MS = 1000  # a model that takes longer to load was not in memory
+
+MAX_WARM_SECONDS = 10.0  # of a five-second video
+MIN_SUCCESS = 0.99
+MAX_USD_PER_TEN_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class FinishedJob:
+    """A job that succeeded: its times, its length and its cost in dollars."""
+
+    created_at: datetime
+    claimed_at: datetime
+    begun_at: datetime
+    finished_at: datetime
+    timings_ms: Mapping[str, int]
+    seconds: float
+    cost_usd: float
+
+    def stages_ms(self) -> dict[str, float]:
+        """Return the milliseconds of each stage, which add up to the time from submit to end."""
+        known = {name: float(self.timings_ms.get(name, 0)) for name in _MEASURED}
+        at_worker = _ms(self.begun_at, self.finished_at)
+        return {
+            "queue": _ms(self.created_at, self.claimed_at),
+            "start": _ms(self.claimed_at, self.begun_at),
+            **known,
+            "rest": max(0.0, at_worker - sum(known.values())),
+        }
+
+    @property
+    def total_ms(self) -> float:
+        return _ms(self.created_at, self.finished_at)
+
+    @property
+    def is_warm(self) -> bool:
+        """Tell whether its model was in memory before."""
+        return self.timings_ms.get("load", 0) < _WARM_LOAD_MS
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """A percentile of each stage by itself, and of the whole, in milliseconds."""
+
+    stages: dict[str, float]
+    total: float
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the smallest of `values` that at least this share of them does not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, ceil(share * len(ordered)) - 1)]
+
+
+def stage_times(jobs: Sequence[FinishedJob], share: float) -> StageTimes | None:
+    """Return a percentile of the stages of these jobs; None without a job."""
+    if not jobs:
+        return None
+    times = [job.stages_ms() for job in jobs]
+    stages = {name: percentile([each[name] for each in times], share) for name in STAGES}
+    return StageTimes(stages, percentile([job.total_ms for job in jobs], share))
+
+
+def success_rate(counts: Mapping[JobState, int]) -> float | None:
+    """Return the share of succeeded jobs among those that ended by themselves; None without one."""
+    good = counts.get(JobState.SUCCEEDED, 0)
+    bad = counts.get(JobState.FAILED, 0) + counts.get(JobState.EXPIRED, 0)
+    return good / (good + bad) if good + bad else None
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A promise of the product and its measured value, None where nothing was measured. `jobs` is
+    the number of jobs behind it."""
+
+    value: float | None
+    jobs: int
+    is_kept: bool
+
+
+def warm_five_seconds(jobs: Sequence[FinishedJob]) -> Promise:
+    """Measure the seconds from begin to end of a video of about five seconds on a warm worker, at
+    the 95th percentile."""
+    seconds = [
+        _ms(job.begun_at, job.finished_at) / 1000
+        for job in jobs
+        if job.is_warm and 4.5 <= job.seconds <= 5.5
+    ]
+    value = percentile(seconds, 0.95) if seconds else None
+    return Promise(value, len(seconds), value is None or value < MAX_WARM_SECONDS)
+
+
+def success(counts: Mapping[JobState, int]) -> Promise:
+    """Measure the share of jobs that succeed."""
+    rate = success_rate(counts)
+    total = sum(counts.get(s, 0) for s in (JobState.SUCCEEDED, JobState.FAILED, JobState.EXPIRED))
+    return Promise(rate, total, rate is None or rate >= MIN_SUCCESS)
+
+
+def price_of_ten_seconds(jobs: Sequence[FinishedJob]) -> Promise:
+    """Measure the dollars that ten seconds of video cost."""
+    seconds = sum(job.seconds for job in jobs)
+    value = 10 * sum(job.cost_usd for job in jobs) / seconds if seconds else None
+    return Promise(value, len(jobs), value is None or value < MAX_USD_PER_TEN_SECONDS)
+
+
+def _ms(start: datetime, end: datetime) -> float:
+    return max(0.0, (end - start).total_seconds() * 1000)

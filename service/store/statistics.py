@@ -1,0 +1,163 @@
+"""Counts and times of jobs, for the overview: of those that wait or run now, and by when they
+ended."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from service.domain.ids import JobId, KeyId
+from service.domain.job import Job, JobState
+from service.domain.service_level import FinishedJob
+from service.domain.window import Window
+from service.store.attempts import attempt_table
+from service.store.columns import micros
+from service.store.job_rows import job_table, to_job
+from service.store.tables import ACTIVE_STATES, QUEUED
+from service.store.transaction import Transaction
+
+_QUEUED = sa.text(QUEUED)
+_ACTIVE = sa.text(ACTIVE_STATES)
+
+
+class WaitingGroup(NamedTuple):
+    """The queued jobs of one key for one model."""
+
+    model: str
+    key_id: KeyId
+    jobs: int
+    oldest_at: datetime  # when the first of them was submitted
+    due_at: datetime  # before which none of them may start
+
+
+class OpenAttempt(NamedTuple):
+    """An attempt that a worker holds, and its job."""
+
+    worker: str
+    claimed_at: datetime
+    begun_at: datetime | None
+    heard_at: datetime | None
+    job: Job
+
+
+def waiting_groups(tx: Transaction) -> list[WaitingGroup]:
+    """List the queued jobs by model and key, the longest waiting first."""
+    model, key_id = job_table.c.model, job_table.c.key_id
+    oldest = sa.func.min(job_table.c.created_at, type_=job_table.c.created_at.type)
+    due = sa.func.min(job_table.c.run_at, type_=job_table.c.run_at.type)
+    statement = (
+        sa.select(model, key_id, sa.func.count(), oldest, due)
+        .where(_QUEUED)
+        .group_by(model, key_id)
+        .order_by(oldest)
+    )
+    return [WaitingGroup._make(row) for row in tx.execute(statement)]
+
+
+def open_attempts(tx: Transaction, *, size: int = 200) -> list[OpenAttempt]:
+    """List the attempts at jobs that are starting or running, by worker."""
+    attempt = attempt_table.c
+    columns = [
+        attempt.worker.label("worker"),
+        attempt.created_at.label("claimed_at"),
+        attempt.started_at.label("begun_at"),
+        attempt.heartbeat_at.label("heard_at"),
+    ]
+    statement = (
+        sa.select(job_table, *(column.label(f"attempt_{column.name}") for column in columns))
+        .join(attempt_table, attempt.job_id == job_table.c.id)
+        .where(_ACTIVE, attempt.ended_at.is_(None))
+        .order_by(attempt.worker, job_table.c.id)
+        .limit(size)
+    )
+    names = [column.name for column in columns]
+    return [
+        OpenAttempt(**{name: row[f"attempt_{name}"] for name in names}, job=to_job(row))
+        for row in tx.execute(statement).mappings()
+    ]
+
+
+def forsaken(tx: Transaction, before: datetime) -> list[JobId]:
+    """List open jobs whose lease ended before that moment, and which nobody has settled since."""
+    statement = sa.select(job_table.c.id).where(_ACTIVE, job_table.c.lease_until < before)
+    return list(tx.execute(statement.order_by(job_table.c.id).limit(100)).scalars())
+
+
+def ended(tx: Transaction, window: Window, model: str | None = None) -> Counter[JobState]:
+    """Count the jobs that ended within the window, by state."""
+    statement = (
+        sa.select(job_table.c.state, sa.func.count().label("jobs"))
+        .where(*_ended_in(window, model))
+        .group_by(job_table.c.state)
+    )
+    return Counter({row.state: row.jobs for row in tx.execute(statement)})
+
+
+def ended_by_time(
+    tx: Transaction, window: Window, width: timedelta, model: str | None = None
+) -> dict[int, Counter[JobState]]:
+    """Count the jobs that ended within the window, by the number of its part, each `width` long."""
+    since_start = sa.type_coerce(job_table.c.finished_at, sa.BigInteger) - micros(window.start)
+    part = (since_start // int(width.total_seconds() * 1_000_000)).label("part")
+    statement = (
+        sa.select(part, job_table.c.state, sa.func.count().label("jobs"))
+        .where(*_ended_in(window, model))
+        .group_by(part, job_table.c.state)
+    )
+    counts: dict[int, Counter[JobState]] = {}
+    for row in tx.execute(statement):
+        counts.setdefault(int(row.part), Counter())[row.state] = row.jobs
+    return counts
+
+
+def failures(tx: Transaction, window: Window, model: str | None = None) -> list[tuple[str, int]]:
+    """Count the jobs that failed within the window by their error's code, the most first."""
+    number = sa.func.count().label("jobs")
+    statement = (
+        sa.select(job_table.c.error_code, number)
+        .where(*_ended_in(window, model), job_table.c.state == JobState.FAILED)
+        .group_by(job_table.c.error_code)
+        .order_by(number.desc(), job_table.c.error_code)
+        .limit(20)
+    )
+    return [(row.error_code, row.jobs) for row in tx.execute(statement)]
+
+
+def finished_jobs(
+    tx: Transaction, window: Window, model: str | None = None, *, size: int
+) -> list[FinishedJob]:
+    """List the newest `size` jobs that succeeded within the window."""
+    job, attempt = job_table.c, attempt_table.c
+    newest = (
+        sa.select(job_table)
+        .where(*_ended_in(window, model), job.state == JobState.SUCCEEDED)
+        .order_by(job.finished_at.desc())
+        .limit(size)
+        .subquery()
+        .c
+    )
+    statement = sa.select(
+        newest.created_at, newest.finished_at, newest.timings_ms, newest.actual_microusd,
+        newest.result["num_frames"].as_integer().label("num_frames"),
+        newest.result["fps"].as_integer().label("fps"),
+        attempt.created_at.label("claimed_at"), attempt.started_at.label("begun_at"),
+    ).where(attempt.job_id == newest.id, attempt.number == newest.attempt)  # fmt: skip
+    return [
+        FinishedJob(
+            created_at=row.created_at,
+            claimed_at=row.claimed_at,
+            begun_at=row.begun_at or row.claimed_at,
+            finished_at=row.finished_at,
+            timings_ms=row.timings_ms or {},
+            seconds=row.num_frames / row.fps,
+            cost_usd=(row.actual_microusd or 0) / 1e6,
+        )
+        for row in tx.execute(statement)
+    ]
+
+
+def _ended_in(window: Window, model: str | None) -> list[sa.ColumnElement[bool]]:
+    finished_at = job_table.c.finished_at
+    conditions = [finished_at >= window.start, finished_at < window.end]
+    return conditions if model is None else [*conditions, job_table.c.model == model]

@@ -1,0 +1,87 @@
+"""Chromium from the system, driven by Playwright."""
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+CHROMIUM = shutil.which("chromium")
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs Chromium: apt-get install chromium"
+)
+ROOT = Path(__file__).parents[2]
+AXE = ROOT / "tests/admin/node_modules/axe-core/axe.min.js"
+
+SCHEMES = {
+    "light": {"viewport": {"width": 1360, "height": 900}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1360, "height": 900}, "color_scheme": "dark"},
+    "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"},
+}
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Visitor:
+    """A person in a browser. Whatever the console says in error, or leads elsewhere, is kept."""
+
+    page: Page
+    url: str
+    complaints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.set_default_timeout(60_000)
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", self._on_request)
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    def _on_request(self, request: Any) -> None:
+        if not re.match(rf"{re.escape(self.url)}/|blob:|data:", request.url):
+            self.complaints.append(f"asked {request.url}")
+
+    def log_in(self, secret: str) -> "Visitor":
+        self.page.goto(f"{self.url}/admin")
+        self.page.get_by_label("API key").fill(secret)
+        self.page.get_by_role("button", name="Log in").click()
+        self.page.wait_for_url(f"{self.url}/admin")
+        return self
+
+    def go(self, path: str) -> Page:
+        self.page.goto(f"{self.url}/admin{path}")
+        return self.page
+
+    def until(self, holds: str) -> None:
+        """Wait until a JavaScript expression is true; the page's policy lets Playwright's own way
+        evaluate none."""
+        deadline = time.monotonic() + 120
+        while not self.page.evaluate(holds):
+            assert time.monotonic() < deadline, f"never {holds}"
+            self.page.wait_for_timeout(50)
+
+    def serious_faults(self) -> list[str]:
+        """What axe-core finds that keeps people out."""
+        self.page.evaluate(AXE.read_text())  # not as a script of the page: its policy forbids that
+        found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        return [
+            f"{fault['id']}: {node['target']} {node['failureSummary']}"
+            for fault in found["violations"]
+            if fault["impact"] in ("serious", "critical")
+            for node in fault["nodes"]
+        ]

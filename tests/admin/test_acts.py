@@ -1,0 +1,320 @@
+"""What an admin changes on the other pages: pauses, bulk actions, webhooks, keys; the record."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.admin.visit import ALL_JOBS
+from service.app import build
+from service.domain.bulk import BulkState
+from service.domain.ids import JobId
+from service.domain.job import JobFilter, JobState
+from service.lifecycle import bulk as use
+from service.lifecycle.bulk import BulkRunner, Order
+from service.runtime.submit import retry_again
+from service.settings import Settings
+from service.store import audit, bulk, deliveries
+from tests.admin.person import Person
+from tests.api.world import World
+
+
+def until(holds: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 60
+    while not (found := holds()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    # The ticker begins after one lease.
+    return settings.model_copy(update={"running_lease_seconds": 1, "webhooks_allow_loopback": True})
+
+
+def acts(world: World) -> list[tuple[str, str, int]]:
+    entries = world.runtime.db.read(lambda tx: audit.page(tx, size=50))
+    return [(each.act, each.target, each.number) for each in entries]
+
+
+def bulk_state(world: World, bulk_id: str) -> BulkState:
+    action = world.runtime.db.read(lambda tx: bulk.get(tx, bulk_id))  # type: ignore[arg-type]
+    assert action is not None
+    return action.state
+
+
+def start_bulk(person: Person, act: str, query: str) -> str:
+    """Confirm a bulk action as the page offers it, and return its id."""
+    page = person.get(f"/admin/bulk/new?act={act}&{query}").text
+    fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
+    fields = {name: text.replace("&amp;", "&") for name, text in fields.items()}
+    answer = person.post("/admin/bulk", **{**fields, "csrf": person.csrf})
+    assert answer.status_code == 303, answer.text
+    return str(answer.headers["location"].rpartition("/")[2])
+
+
+def test_a_model_is_paused_and_resumed_with_a_badge_on_every_page(admin: Person) -> None:
+    assert admin.post("/admin/models/slate/pause").status_code == 303
+    job = admin.world.submit()
+
+    for path in ("/admin", "/admin/jobs", "/admin/models", "/admin/audit"):
+        assert "Paused: slate" in admin.get(path).text
+    assert "slate is paused" in admin.get(f"/admin/jobs/{job['id']}").text
+    assert admin.world.claim().status_code == 204
+
+    admin.post("/admin/models/slate/resume")
+    assert "Paused: slate" not in admin.get("/admin").text
+    assert admin.world.claim().status_code == 200
+    assert acts(admin.world)[:2] == [("model.resume", "slate", 1), ("model.pause", "slate", 1)]
+
+
+def test_a_bulk_cancel_acts_on_exactly_the_filter(admin: Person) -> None:
+    world = admin.world
+    done = world.submit(prompt="old ball")["id"]
+    world.finish()
+    balls = [world.submit(prompt=f"ball {n}")["id"] for n in range(12)]
+    tree = world.submit(prompt="tree")["id"]
+
+    page = admin.get("/admin/bulk/new?act=cancel&text=ball").text
+    assert "Cancel 12 jobs?" in page
+    bulk_id = start_bulk(admin, "cancel", "text=ball")
+    later = world.submit(prompt="a later ball")["id"]
+    until(lambda: bulk_state(world, bulk_id) is BulkState.DONE)
+
+    assert {world.job(each)["status"] for each in balls} == {"canceled"}
+    assert [world.job(each)["status"] for each in (done, tree, later)] == [
+        "succeeded",
+        "queued",
+        "queued",
+    ]
+    record = admin.get(f"/admin/bulk/{bulk_id}").text
+    assert sorted(re.findall(r"<code>(job_\w+)</code></a></td><td>canceled", record)) == balls
+    assert ("bulk.start", bulk_id, 12) in acts(world)
+    assert "Cancel 12 jobs" in admin.get("/admin/bulk").text
+
+
+def test_a_bulk_retry_makes_one_job_of_each(admin: Person) -> None:
+    world = admin.world
+    for n in range(3):
+        job = world.submit(prompt=f"ball {n}", metadata={"n": str(n)})
+        world.client.post(f"/v1/jobs/{job['id']}/cancel")
+
+    bulk_id = start_bulk(admin, "retry", "state=canceled")
+    until(lambda: bulk_state(world, bulk_id) is BulkState.DONE)
+
+    queued = world.client.get("/v1/jobs?status=queued").json()["data"]
+    assert sorted(job["input"]["prompt"] for job in queued) == ["ball 0", "ball 1", "ball 2"]
+    assert admin.get(f"/admin/bulk/{bulk_id}").text.count("retried as job_") == 3
+
+
+def test_a_bulk_delete_deletes_the_final_jobs_of_the_filter(admin: Person) -> None:
+    world = admin.world
+    world.submit()
+    gone = world.finish()
+    kept = world.submit()["id"]
+
+    bulk_id = start_bulk(admin, "delete", "model=slate")
+    until(lambda: bulk_state(world, bulk_id) is BulkState.DONE)
+
+    assert world.client.get(f"/v1/jobs/{gone}").status_code == 404
+    assert world.job(kept)["status"] == "queued"
+
+
+def test_a_list_that_has_changed_is_shown_again(admin: Person) -> None:
+    world = admin.world
+    world.submit()
+    page = admin.get("/admin/bulk/new?act=cancel&state=queued").text
+    assert "Cancel 1 job?" in page
+    world.submit()
+
+    answer = admin.post("/admin/bulk", act="cancel", query="?state=queued", jobs="1")
+
+    assert answer.status_code == 409
+    assert "now there are 2" in answer.text
+    assert world.runtime.db.read(lambda tx: bulk.page(tx, size=9)) == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"act": "explode", "query": "", "jobs": "1"},
+        {"act": "cancel", "query": "?state=asleep", "jobs": "1"},
+        {"act": "cancel", "query": "?text=nothing", "jobs": "0"},
+        {"act": "cancel", "query": "", "jobs": "many"},
+    ],
+    ids=["act", "filter", "none", "number"],
+)
+def test_a_bulk_action_that_cannot_be_is_refused(admin: Person, fields: dict[str, str]) -> None:
+    admin.world.submit()
+
+    assert admin.post("/admin/bulk", **fields).status_code in (409, 422)
+
+
+def test_a_bulk_action_can_be_stopped(world: World, admin: Person) -> None:
+    jobs = [world.submit()["id"] for _ in range(4)]
+    db, now = world.runtime.db, world.runtime.clock()
+    key_id = admin.world.client.get("/v1/keys").json()["data"][0]["id"]
+    order = Order("cancel", ALL_JOBS, JobFilter(states=(JobState.QUEUED,)), "?state=queued", 4)
+    runner = BulkRunner(db, world.runtime.workers, world.runtime.artifacts, lambda job, name: job)
+    action = db.write(lambda tx: use.start(tx, order, key_id, now)).result()
+
+    assert admin.post(f"/admin/bulk/{action.id}/stop").status_code == 303
+
+    assert bulk_state(world, action.id) is BulkState.STOPPED
+    assert runner.tick(now) == 0
+    done = [job for job in jobs if world.job(job)["status"] == "canceled"]
+    num_left = 4 - len(done)
+    assert acts(world)[0] == ("bulk.stop", action.id, num_left)
+
+
+def test_a_bulk_action_goes_on_after_a_restart_and_retries_nothing_twice(
+    settings: Settings, world: World
+) -> None:
+    """The first service dies after a retry, before it is recorded."""
+    parents = []
+    for _ in range(3):
+        job = world.submit()
+        world.client.post(f"/v1/jobs/{job['id']}/cancel")
+        parents.append(job["id"])
+    runtime, now = world.runtime, world.runtime.clock()
+    key_id = world.client.get("/v1/keys").json()["data"][0]["id"]
+    order = Order("retry", ALL_JOBS, JobFilter(states=(JobState.CANCELED,)), "?state=canceled", 3)
+    # Asked for before the action is known to the ticker, under the name that it will use.
+    action = runtime.db.write(lambda tx: use.start(tx, order, key_id, now)).result()
+    first = runtime.job_cache.find(runtime.db, JobId(parents[0]), use._ALL)
+    retry_again(runtime, first, f"rushes-bulk:{action.id}:{parents[0]}")
+
+    until(lambda: bulk_state(world, action.id) is BulkState.DONE)
+
+    queued = world.client.get("/v1/jobs?status=queued").json()["data"]
+    assert sorted(job["retry_of"] for job in queued) == sorted(parents)
+    assert settings.running_lease_seconds == 1
+
+
+def test_a_delivery_is_replayed_and_a_test_is_sent(admin: Person) -> None:
+    world = admin.world
+    made = world.client.post("/v1/webhook-endpoints", json={"url": "http://127.0.0.1:9/hook?s=1"})
+    endpoint = made.json()["endpoint"]["id"]
+    page = admin.get("/admin/webhooks").text
+    assert "http://127.0.0.1:9/hook?…" in page
+    assert "s=1" not in page
+
+    admin.post(f"/admin/webhooks/endpoints/{endpoint}/test")
+
+    def tried() -> Any:
+        rows = world.client.get("/v1/webhook-deliveries").json()["data"]
+        return rows[0] if rows and rows[0]["attempts"] else None
+
+    delivery = until(tried)
+    assert "Replay" in admin.get("/admin/webhooks").text
+    admin.post(f"/admin/webhooks/deliveries/{delivery['id']}/replay")
+
+    assert acts(world)[:2] == [
+        ("webhook.replay", delivery["id"], 1),
+        ("webhook.test", endpoint, 1),
+    ]
+    found = world.runtime.db.read(lambda tx: deliveries.get(tx, delivery["id"], key_id=None))
+    assert found is not None
+
+
+def test_keys_are_made_budgeted_and_revoked(admin: Person) -> None:
+    world = admin.world
+
+    made = admin.post("/admin/keys", name="studio", role="user", budget="50")
+    secret = re.search(r"rsh_\w{8}_[\w-]{43}", made.text)
+    assert secret is not None
+    assert secret[0] not in admin.get("/admin/keys").text  # shown once
+    assert world.client.get("/v1/jobs", headers={"Authorization": f"Bearer {secret[0]}"}).is_success
+    (key,) = (k for k in world.client.get("/v1/keys").json()["data"] if k["name"] == "studio")
+    assert key["budget"]["budget_usd"] == 50
+
+    admin.post(f"/admin/keys/{key['id']}/budget", budget="")
+    admin.post(f"/admin/keys/{key['id']}/revoke")
+
+    (key,) = (k for k in world.client.get("/v1/keys").json()["data"] if k["name"] == "studio")
+    assert key["budget"]["budget_usd"] is None
+    assert key["revoked_at"]
+    assert [act for act, target, _ in acts(world) if target == key["id"]] == [
+        "key.revoke",
+        "key.budget",
+        "key.create",
+    ]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": "", "role": "user"},
+        {"name": "x" * 121, "role": "user"},
+        {"name": "x", "role": "owner"},
+        {"name": "x", "role": "user", "budget": "much"},
+        {"name": "x", "role": "user", "budget": "nan"},
+        {"name": "x", "role": "user", "budget": "-1"},
+    ],
+    ids=["no name", "long name", "role", "budget", "nan", "negative"],
+)
+def test_a_key_that_cannot_be_is_refused(admin: Person, fields: dict[str, str]) -> None:
+    assert admin.post("/admin/keys", **fields).status_code == 422
+    assert len(admin.world.client.get("/v1/keys").json()["data"]) == 1
+
+
+def test_what_an_admin_does_by_the_api_is_recorded_too(admin: Person) -> None:
+    world = admin.world
+    world.client.put("/v1/models/slate/paused")
+    world.client.delete("/v1/models/slate/paused")
+    key = world.client.post("/v1/keys", json={"name": "n"}).json()["key"]["id"]
+    world.client.put(f"/v1/keys/{key}/budget", json={"budget_usd": 1})
+    world.client.delete(f"/v1/keys/{key}")
+
+    assert [act for act, _, _ in acts(world)] == [
+        *("key.revoke", "key.budget", "key.create", "model.resume", "model.pause"),
+    ]
+    page = admin.get("/admin/audit").text
+    for act in ("key.revoke", "key.budget", "key.create", "model.resume", "model.pause"):
+        assert f"<code>{act}</code>" in page
+
+
+def test_what_an_admin_does_to_a_job_is_recorded(admin: Person) -> None:
+    job = admin.world.submit()["id"]
+
+    admin.post(f"/admin/jobs/{job}/cancel")
+    admin.post(f"/admin/jobs/{job}/delete")
+
+    assert acts(admin.world) == [("job.delete", job, 1), ("job.cancel", job, 1)]
+
+
+def test_a_viewer_reads_every_page_and_can_do_nothing(world: World, viewer: Person) -> None:
+    job = world.submit()["id"]
+    before = acts(world)
+    for path in ("models", "webhooks", "keys", "audit", "bulk"):
+        page = viewer.get(f"/admin/{path}")
+        assert page.status_code == 200
+        assert re.findall(r'<form[^>]*action="([^"]+)"', page.text) == ["/admin/logout"]
+
+    key = world.client.get("/v1/keys").json()["data"][0]["id"]
+    for path, fields in (
+        ("models/slate/pause", {}),
+        ("models/slate/resume", {}),
+        ("bulk", {"act": "cancel", "query": "", "jobs": "1"}),
+        ("keys", {"name": "x", "role": "admin"}),
+        (f"keys/{key}/budget", {"budget": "1"}),
+        (f"keys/{key}/revoke", {}),
+        ("webhooks/deliveries/msg_06h0cqct31vp78ap2nmi51uars/replay", {}),
+        ("webhooks/endpoints/wep_06h0cqct31vp78ap2nmi51uars/test", {}),
+        (f"jobs/{job}/cancel", {}),
+    ):
+        assert viewer.post(f"/admin/{path}", **fields).status_code == 403, path
+    assert viewer.get("/admin/bulk/new?act=cancel").status_code == 403
+    assert acts(world) == before
+    assert world.job(job)["status"] == "queued"
+
+
+def test_pages_of_a_service_that_has_just_begun_are_whole(settings: Settings) -> None:
+    with TestClient(build(settings), base_url="http://rushes.test") as client:
+        person = Person(World(client)).log_in("a-key-for-tests-a-key-for-tests")
+        for path in ("", "/jobs", "/models", "/webhooks", "/keys", "/bulk", "/audit"):
+            assert person.get(f"/admin{path}").status_code == 200, path

@@ -1,0 +1,224 @@
+"""The figures of the overview, against others computed row by row from the tables."""
+
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from service.admin.routes.overview import read_costs, read_past
+from service.domain.attempt import FailureKind
+from service.domain.ids import KeyId
+from service.domain.job import JobState
+from service.domain.key import Scope
+from service.domain.limits import Limits
+from service.domain.price import Rate, Rates
+from service.domain.service_level import percentile
+from service.domain.terms import Terms
+from service.domain.window import LENGTHS, Window
+from service.lifecycle import report
+from service.lifecycle.cancel import request_cancel
+from service.store import statistics
+from service.store.database import Database
+from tests import make
+
+MIDNIGHT = datetime(2026, 11, 24, tzinfo=UTC)
+RATES = Rates(table={"L40S": Rate(0.0005, "test", "L40S")}, gpus={"slate": ("L40S",)})
+TERMS = Terms(rates=RATES, retention=make.TERMS.retention, models=make.MODELS)
+
+
+class Past:
+    """Jobs that went through the service at times of a test's choice."""
+
+    def __init__(self, db: Database, key_id: KeyId) -> None:
+        self.db = db
+        self.key_id = key_id
+
+    def submit(self, at: datetime) -> None:
+        new = make.submission(self.key_id)
+        make.do(self.db, lambda tx: make.submit(tx, new, Limits(), at))
+
+    def run(self, submitted: datetime, claimed: float, begun: float, ended: float | None) -> Any:
+        """Submit a job, and claim, begin and end it so many seconds later."""
+        self.submit(submitted)
+        claim = make.claim(self.db, submitted + timedelta(seconds=claimed))
+        job = make.begin(self.db, claim, submitted + timedelta(seconds=begun), claim.token)
+        if ended is None:
+            return claim, job
+        outcome = make.outcome(job).model_copy(
+            update={
+                "timings_ms": {"load": 100, "generate": 2000, "encode": 300, "total": 2500},
+                "gpu": "NVIDIA L40S",
+                "gpu_seconds": 2.5,
+            }
+        )
+        self._end(report.finish, claim, job, submitted + timedelta(seconds=ended), outcome=outcome)
+        return claim, job
+
+    def fail(self, submitted: datetime, ended: float) -> None:
+        claim, job = self.run(submitted, 1, 2, None)
+        failure = make.failure(FailureKind.USER)
+        self._end(report.fail, claim, job, submitted + timedelta(seconds=ended), failure=failure)
+
+    def cancel(self, submitted: datetime, ended: float) -> None:
+        self.submit(submitted)
+        with_scope = Scope(self.key_id)
+        job_id = rows(self.db, "SELECT id FROM jobs WHERE state = 'queued'")[0]["id"]
+        at = submitted + timedelta(seconds=ended)
+        make.do(self.db, lambda tx: request_cancel(tx, job_id, with_scope, at))
+
+    def _end(self, act: Any, claim: Any, job: Any, at: datetime, **what: Any) -> None:
+        told = make.credentials(claim)
+        make.do(self.db, lambda tx: act(tx, told, fence=job.fence, terms=TERMS, now=at, **what))
+
+
+def rows(db: Database, query: str) -> list[dict[str, Any]]:
+    found = db.read(lambda tx: tx.connection.exec_driver_sql(query).mappings().all())
+    return [dict(row) for row in found]
+
+
+def micros(moment: datetime) -> int:
+    return round(moment.timestamp() * 1_000_000)
+
+
+@pytest.fixture
+def past(db: Database, key_id: KeyId) -> Past:
+    """Jobs around a midnight, some of which are open, or end just at the bounds of windows."""
+    past = Past(db, key_id)
+    for minutes, ended in (
+        (-90, 20),
+        (-61, 60),
+        (-30, 40),
+        (-5, 300),
+        (-3, 170),
+        (1, 10),
+        (10, 33),
+    ):
+        past.run(MIDNIGHT + timedelta(minutes=minutes), 2, 3, ended)
+    past.fail(MIDNIGHT - timedelta(minutes=20), 30)
+    past.fail(MIDNIGHT + timedelta(minutes=2), 45)
+    past.cancel(MIDNIGHT - timedelta(minutes=10), 5)
+    past.run(MIDNIGHT - timedelta(minutes=4), 1, 2, None)  # runs through all windows
+    past.submit(MIDNIGHT + timedelta(minutes=12))  # waits
+    return past
+
+
+WINDOWS = {
+    "an hour after midnight": Window(MIDNIGHT, MIDNIGHT + timedelta(hours=1)),
+    "around midnight": Window(MIDNIGHT - timedelta(hours=1), MIDNIGHT + timedelta(minutes=5)),
+    "ends with a job": Window(MIDNIGHT - timedelta(hours=1), MIDNIGHT),
+    "begins with a job": Window(MIDNIGHT - timedelta(minutes=60), MIDNIGHT + timedelta(hours=23)),
+    "cuts through jobs": Window(MIDNIGHT - timedelta(minutes=2), MIDNIGHT + timedelta(seconds=65)),
+    "a month": Window.until(MIDNIGHT + timedelta(days=1), LENGTHS["30d"]),
+    "nothing": Window(MIDNIGHT + timedelta(days=2), MIDNIGHT + timedelta(days=3)),
+}
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_the_figures_of_a_window_are_those_of_its_jobs(past: Past, name: str) -> None:
+    window = WINDOWS[name]
+    first, last = micros(window.start), micros(window.end)
+    every = rows(past.db, "SELECT * FROM jobs")
+    ended = [
+        row
+        for row in every
+        if row["finished_at"] is not None and first <= row["finished_at"] < last
+    ]
+
+    shown = past.db.read(lambda tx: read_past(tx, window, None))
+
+    by_state = Counter(row["state"] for row in ended)
+    assert {str(state): number for state, number in shown.counts.items()} == by_state
+    good, bad = by_state["succeeded"], by_state["failed"]
+    assert shown.success_rate == (good / (good + bad) if good + bad else None)
+    assert shown.per_hour == pytest.approx(good / (window.length.total_seconds() / 3600))
+    assert sum(bar.total for bar in shown.bars) == len(ended)
+    assert dict(shown.failures) == Counter(
+        row["error_code"] for row in ended if row["state"] == "failed"
+    )
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_each_bar_counts_the_jobs_of_its_part_of_the_window(past: Past, name: str) -> None:
+    window = WINDOWS[name]
+    every = rows(past.db, "SELECT * FROM jobs WHERE finished_at IS NOT NULL")
+    width = window.length / 48
+
+    shown = past.db.read(lambda tx: read_past(tx, window, None)).bars
+
+    for number, bar in enumerate(shown):
+        first = micros(window.start + number * width)
+        last = micros(window.start + (number + 1) * width)
+        states = [row["state"] for row in every if first <= row["finished_at"] < last]
+        assert dict(bar.parts) == {
+            "good": states.count("succeeded"),
+            "bad": states.count("failed"),
+            "none": states.count("canceled"),
+        }
+
+
+def test_stage_times_are_those_of_the_rows(past: Past) -> None:
+    window = WINDOWS["around midnight"]
+    joined = rows(
+        past.db,
+        "SELECT j.created_at AS submitted, j.finished_at AS ended, a.created_at AS claimed,"
+        " a.started_at AS begun FROM jobs j JOIN attempts a ON a.job_id = j.id"
+        f" WHERE j.state = 'succeeded' AND j.finished_at >= {micros(window.start)}"
+        f" AND j.finished_at < {micros(window.end)}",
+    )
+
+    times = past.db.read(lambda tx: read_past(tx, window, None)).times
+
+    assert len(joined) > 3
+    for name, share in (("p50", 0.50), ("p95", 0.95)):
+        shown = times[name]
+        assert shown is not None
+        at_worker = [(row["ended"] - row["begun"]) / 1000 for row in joined]
+        total = [(row["ended"] - row["submitted"]) / 1000 for row in joined]
+        queue = [(row["claimed"] - row["submitted"]) / 1000 for row in joined]
+        assert shown.total == pytest.approx(percentile(total, share))
+        assert shown.stages["queue"] == pytest.approx(percentile(queue, share))
+        assert shown.stages["generate"] == 2000
+        assert shown.stages["rest"] == pytest.approx(percentile(at_worker, share) - 2400)
+
+
+def test_costs_are_those_of_the_attempts_by_the_day_on_which_they_ended(
+    past: Past, db: Database
+) -> None:
+    attempts = rows(db, "SELECT ended_at, cost_microusd FROM attempts WHERE ended_at IS NOT NULL")
+    today = date(2026, 11, 24)
+
+    costs = db.read(lambda tx: read_costs(tx, today))
+
+    def spent(first: date) -> float:
+        days = [
+            (datetime.fromtimestamp(row["ended_at"] / 1e6, UTC).date(), row["cost_microusd"])
+            for row in attempts
+        ]
+        return sum(usd for day, usd in days if first <= day <= today) / 1e6
+
+    assert costs.total("today") == pytest.approx(spent(today))
+    assert costs.total("week") == pytest.approx(spent(today - timedelta(days=6)))
+    assert costs.total("month") == pytest.approx(spent(today.replace(day=1)))
+    assert 0 < costs.total("today") < costs.total("week")
+    assert costs.by_key["week"] == {"test": pytest.approx(costs.total("week"))}
+
+
+def test_what_waits_and_runs_is_counted_by_model_and_key(past: Past, db: Database) -> None:
+    (group,) = db.read(statistics.waiting_groups)
+    attempts = db.read(statistics.open_attempts)
+
+    assert (group.model, group.key_id, group.jobs) == ("slate", past.key_id, 1)
+    assert group.oldest_at == MIDNIGHT + timedelta(minutes=12)
+    assert [each.job.state for each in attempts] == [JobState.RUNNING]
+    assert attempts[0].begun_at == MIDNIGHT - timedelta(minutes=4) + timedelta(seconds=2)
+
+
+def test_an_open_job_that_nobody_looks_after_is_found(past: Past, db: Database) -> None:
+    (running,) = [each.job for each in db.read(statistics.open_attempts)]
+    assert running.lease_until is not None
+
+    at_end = db.read(lambda tx: statistics.forsaken(tx, running.lease_until))
+    after = db.read(lambda tx: statistics.forsaken(tx, running.lease_until + timedelta(seconds=1)))
+
+    assert (at_end, after) == ([], [running.id])

@@ -1,0 +1,187 @@
+"""The pages of jobs: filters, hostile text, and what a viewer sees."""
+
+import re
+from datetime import timedelta
+
+import pytest
+
+from service.domain.ids import JobId
+from service.store import jobs
+from tests.admin.person import Person
+from tests.api.world import World
+
+HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
+ESCAPED = "&lt;script&gt;alert(1)&lt;/script&gt;"
+
+
+def ids_in(text: str) -> list[str]:
+    return re.findall(r'class="prompt"><a href="/admin/jobs/(job_\w+)"', text)
+
+
+def listed(person: Person, query: str) -> list[str]:
+    answer = person.get(f"/admin/jobs?{query}")
+    assert answer.status_code == 200, answer.text
+    return ids_in(answer.text)
+
+
+def test_an_admin_sees_the_jobs_of_all_keys(admin: Person) -> None:
+    own = admin.world.submit()
+    other = {"Authorization": f"Bearer {admin.world.other_key()}"}
+    foreign = admin.world.client.post("/generate-video", json={"prompt": "y"}, headers=other).json()
+
+    assert listed(admin, "") == [foreign["id"], own["id"]]
+    assert admin.get(f"/admin/jobs/{foreign['id']}").status_code == 200
+
+
+def test_each_filter_selects(admin: Person) -> None:
+    world = admin.world
+    blue = world.submit(prompt="a Blue ball, 100% round", metadata={"scene": "12"})["id"]
+    done = world.finish()
+    assert done == blue
+    red = world.submit(prompt="a red ball", model="ltx-2b")["id"]
+    other = {"Authorization": f"Bearer {world.other_key()}"}
+    body = {"prompt": "a green tree"}
+    tree = world.client.post("/generate-video", json=body, headers=other).json()["id"]
+    job_of_tree = world.runtime.db.read(lambda tx: jobs.get(tx, JobId(tree)))
+    assert job_of_tree is not None
+    key_id = job_of_tree.key_id
+    job = world.job(blue)
+    ended = job["finished_at"][:19]
+
+    assert listed(admin, "state=succeeded") == [blue]
+    assert listed(admin, "state=queued&state=running") == [tree, red]
+    assert listed(admin, "model=ltx-2b") == [red]
+    assert listed(admin, f"key={key_id}") == [tree]
+    assert listed(admin, "kind=avatar") == []
+    assert listed(admin, "text=blue+ball") == [blue]
+    assert listed(admin, "text=100%25") == [blue]
+    assert listed(admin, f"text={red}") == [red]
+    assert listed(admin, f"id={red}&id={blue}") == [red, blue]
+    assert listed(admin, "label=scene%3D12") == [blue]
+    assert listed(admin, "error=worker_lost") == []
+    assert listed(admin, f"ended_from={ended}") == [blue]
+    assert listed(admin, f"ended_before={ended}") == []
+    assert listed(admin, "created_from=2100-01-01T00:00:00") == []
+    assert listed(admin, "created_before=2100-01-01T00:00:00&state=&model=") == [tree, red, blue]
+
+
+def test_filters_that_mean_nothing_are_named(admin: Person) -> None:
+    for query in ("label=scene", "state=sleeping", "created_from=yesterday"):
+        answer = admin.get(f"/admin/jobs?{query}")
+        assert answer.status_code == 422
+        assert "role=" in answer.text or "<h1>" in answer.text
+
+
+def test_pages_follow_each_other_with_the_filters(admin: Person) -> None:
+    made = [admin.world.submit(prompt=f"ball {n}")["id"] for n in range(53)]
+    admin.world.submit(prompt="tree")
+
+    first = admin.get("/admin/jobs?text=ball")
+    older = re.search(r'rel="next" href="([^"]+)"', first.text)
+    assert older is not None
+    second = admin.get("/admin/jobs" + older[1].replace("&amp;", "&"))
+
+    assert ids_in(first.text) + ids_in(second.text) == made[::-1]
+    assert 'rel="next"' not in second.text
+
+
+def test_hostile_text_is_shown_as_text(admin: Person) -> None:
+    world = admin.world
+    made = world.client.post("/v1/keys", json={"name": HOSTILE}).json()
+    job = world.client.post(
+        "/generate-video",
+        json={"prompt": HOSTILE, "negative_prompt": HOSTILE, "metadata": {"scene": HOSTILE}},
+        headers={"Authorization": f"Bearer {made['secret']}"},
+    ).json()
+
+    for path in (
+        "/admin",
+        "/admin/jobs",
+        f"/admin/jobs/{job['id']}",
+        f"/admin/jobs?text={HOSTILE}",
+    ):
+        text = admin.get(path).text
+        assert ESCAPED in text, path
+        assert "<script>alert" not in text
+        assert "<img src=x" not in text
+
+
+def test_the_page_of_a_job_shows_its_history(admin: Person) -> None:
+    world = admin.world
+    world.submit(webhook_url="https://hooks.test/path?token=s3cr3t")
+    job_id = world.finish()
+
+    text = admin.get(f"/admin/jobs/{job_id}").text
+
+    assert "attempt 1 claimed by w1" in text
+    assert "attempt 1 begun" in text
+    assert "<video" in text
+    assert "https://hooks.test/path?…" in text
+    assert "s3cr3t" not in text
+    assert "hx-trigger" not in text  # it is final: nothing is polled
+
+
+def test_a_job_that_runs_is_polled_until_it_is_final(admin: Person) -> None:
+    job = admin.world.submit()
+    live = f"/admin/jobs/{job['id']}/live"
+    assert f'hx-get="{live}"' in admin.get(live).text
+    admin.world.begin()
+    assert f'hx-get="{live}"' in admin.get(live).text
+
+    admin.post(f"/admin/jobs/{job['id']}/cancel")
+    assert "Canceling…" in admin.get(live).text
+
+
+def test_why_a_job_waits_is_said(admin: Person) -> None:
+    job = admin.world.submit(model="ltx-2b")
+
+    assert "no worker serves ltx-2b now" in admin.get(f"/admin/jobs/{job['id']}").text
+    assert "no worker serves ltx-2b now" in admin.get("/admin").text
+
+
+def test_a_deleted_job_is_gone(admin: Person) -> None:
+    admin.world.submit()
+    job_id = admin.world.finish()
+
+    assert admin.post(f"/admin/jobs/{job_id}/delete").headers["location"] == "/admin/jobs"
+
+    assert admin.get(f"/admin/jobs/{job_id}").status_code == 404
+    assert admin.world.client.get(f"/v1/jobs/{job_id}").status_code == 404
+
+
+def test_a_job_that_runs_is_not_deleted(admin: Person) -> None:
+    job = admin.world.submit()
+
+    answer = admin.post(f"/admin/jobs/{job['id']}/delete")
+
+    assert answer.status_code == 409
+    assert "cancel it first" in answer.text
+
+
+def test_a_viewer_sees_no_button_and_can_do_nothing(world: World, viewer: Person) -> None:
+    queued = world.submit()["id"]
+    page = viewer.get(f"/admin/jobs/{queued}")
+    assert page.status_code == 200
+    forms = re.findall(r'<form[^>]*action="([^"]+)"', page.text)
+    assert forms == ["/admin/logout"]
+
+    for act in ("cancel", "delete"):
+        assert viewer.post(f"/admin/jobs/{queued}/{act}").status_code == 403
+    assert world.job(queued)["status"] == "queued"
+
+
+def test_a_video_that_is_no_longer_kept_is_not_asked_for(
+    admin: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin.world.submit()
+    job_id = admin.world.finish()
+    runtime = admin.world.runtime
+    later = runtime.clock() + timedelta(days=8)
+    session = Person(admin.world)
+    monkeypatch.setattr(type(runtime.clock), "__call__", lambda self: later)
+    session.log_in("a-key-for-tests-a-key-for-tests")
+
+    text = session.get(f"/admin/jobs/{job_id}").text
+
+    assert "<video" not in text
+    assert "is deleted" in text

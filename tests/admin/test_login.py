@@ -1,0 +1,183 @@
+"""Sessions of the admin pages: who gets one, what it is worth, and when it ends."""
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.lifecycle.sessions import LIFETIME
+from tests.admin.person import Person
+from tests.api.world import KEY, World
+
+
+def guest(world: World) -> TestClient:
+    return Person(world).client
+
+
+def test_every_page_leads_to_the_login_and_from_there_back(world: World) -> None:
+    client = guest(world)
+    asked = client.get("/admin/jobs?state=failed&text=a+b")
+
+    assert asked.status_code == 303
+    page = client.get(asked.headers["location"])
+    assert page.status_code == 200
+    assert 'value="/admin/jobs?state=failed&amp;text=a+b"' in page.text
+    done = client.post(
+        "/admin/login", data={"key": KEY, "next": "/admin/jobs?state=failed&text=a+b"}
+    )
+    assert done.headers["location"] == "/admin/jobs?state=failed&text=a+b"
+
+
+@pytest.mark.parametrize(
+    "goal", ["https://evil.test/admin", "//evil.test", "/admin/../../x y", "/\\evil.test", ""]
+)
+def test_a_login_leads_to_no_other_site(world: World, goal: str) -> None:
+    done = guest(world).post("/admin/login", data={"key": KEY, "next": goal})
+
+    assert done.headers["location"] == "/admin"
+
+
+def test_the_cookie_is_for_this_site_alone(world: World) -> None:
+    cookie = guest(world).post("/admin/login", data={"key": KEY}).headers["set-cookie"].lower()
+
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
+    assert "path=/admin" in cookie
+    assert f"max-age={int(LIFETIME.total_seconds())}" in cookie
+    assert "secure" not in cookie  # this service is reached without TLS
+    assert KEY not in cookie
+
+
+def test_behind_tls_the_cookie_is_secure_and_keeps_to_the_prefix(world: World) -> None:
+    client = TestClient(world.client.app, client=("127.0.0.1", 1), follow_redirects=False)
+    headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Prefix": "/rushes"}
+
+    done = client.post("/admin/login", data={"key": KEY}, headers=headers)
+
+    assert "secure" in done.headers["set-cookie"].lower()
+    assert "path=/rushes/admin" in done.headers["set-cookie"].lower()
+    assert done.headers["location"] == "/rushes/admin"
+
+
+def test_a_wrong_key_and_that_of_a_user_get_no_session(world: World) -> None:
+    for secret, status in (("nonsense", 401), ("", 401), (world.other_key(), 403)):
+        refused = guest(world).post("/admin/login", data={"key": secret})
+
+        assert refused.status_code == status
+        assert "set-cookie" not in refused.headers
+        assert 'role="alert"' in refused.text
+
+
+def test_failed_logins_are_limited(world: World) -> None:
+    client = guest(world)
+    for _ in range(10):
+        assert client.post("/admin/login", data={"key": "guess"}).status_code == 401
+
+    refused = client.post("/admin/login", data={"key": KEY})
+
+    assert refused.status_code == 429
+    assert "Too many failed logins" in refused.text
+
+
+def test_a_session_ends_by_logout(admin: Person) -> None:
+    token = admin.client.cookies["rushes_session"]
+
+    assert admin.post("/admin/logout").headers["location"] == "/admin/login"
+
+    admin.client.cookies.set("rushes_session", token, domain="rushes.test", path="/admin")
+    assert admin.get("/admin").status_code == 303
+
+
+def test_log_out_everywhere_ends_every_session_of_the_key(admin: Person) -> None:
+    elsewhere = Person(admin.world).log_in(KEY)
+
+    admin.post("/admin/logout", everywhere="1")
+
+    assert elsewhere.get("/admin").status_code == 303
+
+
+def test_a_session_ends_with_its_key(world: World) -> None:
+    made = world.client.post("/v1/keys", json={"name": "n", "role": "viewer"}).json()
+    person = Person(world).log_in(made["secret"])
+    assert person.get("/admin/jobs").status_code == 200
+
+    world.client.delete(f"/v1/keys/{made['key']['id']}")
+
+    assert person.get("/admin/jobs").status_code == 303
+
+
+def test_a_session_ends_in_time(admin: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = type(admin.world.runtime.clock)
+    now = admin.world.runtime.clock()
+    monkeypatch.setattr(clock, "__call__", lambda self: now + LIFETIME)
+
+    assert admin.get("/admin").status_code == 303
+
+
+def test_a_part_of_a_page_is_led_to_the_login_whole(world: World) -> None:
+    part = guest(world).get("/admin/now", headers={"HX-Request": "true"})
+
+    assert part.headers["hx-redirect"] == "/admin/login"
+    assert part.text == ""
+
+
+def test_a_change_needs_the_token_of_the_session(admin: Person) -> None:
+    job = admin.world.submit()
+    path = f"/admin/jobs/{job['id']}/cancel"
+
+    for fields in ({}, {"csrf": "x" * 64}, {"csrf": Person(admin.world).log_in(KEY).csrf}):
+        assert admin.client.post(path, data=fields).status_code == 403
+    assert admin.world.job(job["id"])["status"] == "queued"
+
+    assert admin.post(path).status_code == 303
+    assert admin.world.job(job["id"])["status"] == "canceled"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://x.test"},
+    ],
+    ids=["cross-site", "same-site", "origin"],
+)
+def test_a_form_of_another_site_changes_nothing(admin: Person, headers: dict[str, str]) -> None:
+    job = admin.world.submit()
+
+    answer = admin.client.post(
+        f"/admin/jobs/{job['id']}/cancel", data={"csrf": admin.csrf}, headers=headers
+    )
+    login = admin.client.post("/admin/login", data={"key": KEY}, headers=headers)
+
+    assert answer.status_code == login.status_code == 403
+    assert admin.world.job(job["id"])["status"] == "queued"
+
+
+@pytest.mark.parametrize("path", ["/admin/login", "/admin", "/admin/jobs", "/admin/nothing"])
+def test_every_page_has_the_headers_that_keep_a_browser_safe(admin: Person, path: str) -> None:
+    headers = admin.get(path).headers
+
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "style-src 'self';" in policy
+    assert "unsafe" not in policy
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cache-control"] == "no-store"
+
+
+def test_no_page_has_a_script_or_a_style_of_its_own(admin: Person) -> None:
+    job = admin.world.submit()
+    for path in ("/admin/login", "/admin", "/admin/jobs", f"/admin/jobs/{job['id']}"):
+        text = admin.get(path).text
+        assert "<style" not in text
+        assert " style=" not in text
+        assert "<script>" not in text
+        assert "http://" not in text.replace("http://rushes.test", "").replace("xmlns", "")
+
+
+def test_a_page_that_does_not_exist_says_so(admin: Person) -> None:
+    answer = admin.get("/admin/nothing")
+
+    assert answer.status_code == 404
+    assert "there is no page" in answer.text

@@ -1,0 +1,152 @@
+"""The forms: make a video or an avatar, and retry a job with edits."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from httpx import Response
+
+from tests.admin.person import Person
+from tests.api.world import World
+from tests.workers.inputs.pictures import png
+
+
+def send(person: Person, path: str, *, files: Any = None, **fields: Any) -> Response:
+    """Send a form as a browser does: every field, and files without a choice as empty ones."""
+    parts: list[Any] = [(name, (None, str(value))) for name, value in fields.items()]
+    parts.append(("csrf", (None, person.csrf)))
+    nothing = ("", b"", "application/octet-stream")
+    names = ("image", "last_image", "video")
+    parts += [(name, (files or {}).get(name, nothing)) for name in names]
+    return person.client.post(path, files=parts)
+
+
+def job_of(answer: Response) -> str:
+    assert answer.status_code == 200, answer.text
+    return answer.headers["hx-redirect"].rpartition("/")[2]
+
+
+def test_the_form_has_the_limits_of_the_model(admin: Person) -> None:
+    text = admin.get("/admin/new/video?model=ltx-2b").text
+
+    width = re.search(
+        r'<input type="number" name="width" min="(\d+)" max="(\d+)" step="(\d+)"', text
+    )
+    card = admin.world.runtime.cards["ltx-2b"]
+    assert width is not None
+    assert tuple(map(int, width.groups())) == (card.side.low, card.side.high, card.side.step)
+
+
+def test_a_kind_without_a_model_says_so(admin: Person) -> None:
+    assert "no model that makes avatars" in admin.get("/admin/new/avatar").text
+
+
+def test_a_video_is_made(admin: Person) -> None:
+    empty = dict.fromkeys(("duration_seconds", "fps", "seed", "negative_prompt"), "")
+
+    job_id = job_of(send(admin, "/admin/new/video", prompt="a blue ball", width="128", **empty))
+
+    job = admin.world.job(job_id)
+    assert job["status"] == "queued"
+    assert (job["input"]["prompt"], job["input"]["width"]) == ("a blue ball", 128)
+
+
+def test_a_video_is_made_from_an_image(admin: Person) -> None:
+    image = ("photo.png", png(64, 64), "image/png")
+
+    job_id = job_of(send(admin, "/admin/new/video", prompt="it moves", files={"image": image}))
+
+    kept = admin.world.job(job_id)["input"]["image"]
+    assert (kept["source"], kept["media_type"], kept["width"]) == ("upload", "image/png", 64)
+
+
+def test_what_is_wrong_is_said_and_nothing_is_made(admin: Person) -> None:
+    for fields, words in (
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": "x", "width": "63"}, "nearest"),
+        ({"prompt": "x", "colour": "red"}, "colour"),
+    ):
+        answer = send(admin, "/admin/new/video", **fields)
+        assert answer.status_code == 200
+        assert 'role="alert"' in answer.text
+        assert words in answer.text, answer.text
+        assert "hx-redirect" not in answer.headers
+    assert admin.world.client.get("/v1/jobs").json()["data"] == []
+
+
+def test_an_estimate_says_what_it_costs_and_makes_nothing(admin: Person) -> None:
+    told = send(admin, "/admin/new/video/estimate", prompt="x", duration_seconds="2", fps="24")
+    empty = send(admin, "/admin/new/video/estimate", prompt="")
+
+    assert "costs about" in told.text
+    assert "48 frames" in told.text
+    assert "Write a prompt" in empty.text
+    assert admin.world.client.get("/v1/jobs").json()["data"] == []
+
+
+def test_a_form_without_the_token_makes_nothing(admin: Person, viewer: Person) -> None:
+    for person, token in ((admin, ""), (admin, viewer.csrf), (viewer, viewer.csrf)):
+        parts = [("prompt", (None, "x")), ("csrf", (None, token))]
+        answer = person.client.post("/admin/new/video", files=parts)
+        assert "hx-redirect" not in answer.headers
+    assert viewer.get("/admin/new/video").status_code == 403
+    assert admin.world.client.get("/v1/jobs").json()["data"] == []
+
+
+@pytest.fixture
+def parent(world: World) -> str:
+    """A final job of another key."""
+    headers = {"Authorization": f"Bearer {world.other_key()}"}
+    body = {"prompt": "a red ball", "width": 128, "height": 64, "num_frames": 24, "seed": 7}
+    world.client.post("/generate-video", json=body, headers=headers)
+    return world.finish()
+
+
+def test_a_retry_is_of_the_same_key_with_the_edits(admin: Person, parent: str) -> None:
+    form = admin.get(f"/admin/jobs/{parent}/retry").text
+    assert 'name="num_frames"' in form
+    assert 'value="24"' in form
+    fields = {"prompt": "a green ball", "width": "128", "height": "64", "num_frames": "24"}
+
+    told = send(admin, f"/admin/jobs/{parent}/retry/estimate", **fields)
+    job_id = job_of(send(admin, f"/admin/jobs/{parent}/retry", **fields))
+
+    assert "<del>a red ball</del>" in told.text
+    assert "<ins>a green ball</ins>" in told.text
+    page = admin.get(f"/admin/jobs/{job_id}").text
+    assert "<del>a red ball</del>" in page
+    assert "seed" not in re.findall(r"<tr><th>(\w+)</th>", page)
+    assert f"/admin/jobs/{job_id}" in admin.get(f"/admin/jobs/{parent}").text
+    assert admin.world.client.get(f"/v1/jobs/{job_id}").status_code == 404  # not the admin's own
+
+
+def test_a_retry_with_another_model_takes_its_defaults(admin: Person, parent: str) -> None:
+    fields = {"model": "ltx-2b", "prompt": "a red ball", "width": "128", "height": "64"}
+
+    told = send(admin, f"/admin/jobs/{parent}/retry/estimate", **fields, num_frames="24")
+
+    card = admin.world.runtime.cards["ltx-2b"]
+    assert f"{card.default_width}\N{MULTIPLICATION SIGN}{card.default_height}" in told.text
+
+
+def test_a_job_that_runs_is_not_retried(admin: Person) -> None:
+    job = admin.world.submit()
+
+    assert admin.get(f"/admin/jobs/{job['id']}/retry").status_code == 409
+
+
+def test_the_code_samples_submit_the_same_request(admin: Person, parent: str) -> None:
+    text = admin.get(f"/admin/jobs/{parent}").text
+    curl = re.search(r'data-copy="(curl [^"]*)"', text)
+    assert curl is not None
+    body = json.loads(curl[1].replace("&#34;", '"').replace("&#39;", "'").split("-d '")[1][:-1])
+
+    made = admin.world.client.post("/generate-video", json=body).json()
+
+    assert {name: made["input"][name] for name in ("prompt", "width", "num_frames", "seed")} == {
+        "prompt": "a red ball",
+        "width": 128,
+        "num_frames": 24,
+        "seed": 7,
+    }
