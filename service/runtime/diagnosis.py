@@ -45,7 +45,8 @@ def why_waiting(runtime: Runtime, group: WaitingGroup, situation: Situation) -> 
         return Reason(f"{limit} jobs of this key run, which is the cap of a key")
     workers = runtime.workers.of_model(group.model)
     if workers.count == 0:
-        return Reason(_no_worker(runtime, group.model), not runtime.workers.can_run(group.model))
+        problem = runtime.workers.problem(group.model)
+        return Reason(_no_worker(runtime, group.model), problem is not None)
     if group.due_at > situation.now:
         return Reason(f"will be tried again at {group.due_at:%H:%M:%S} UTC")
     plural = "the worker is" if workers.count == 1 else f"all {workers.count} workers are"
