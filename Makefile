@@ -2,7 +2,6 @@
 PYTHON ?= python3
 UV := .tools/bin/uv
 RUN := .venv/bin
-TYPESCRIPT := tests/contract/clients/typescript
 # uv does not read pip's setting for a folder of local wheels.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # Compiled modules are worth keeping: the tests start many processes.
@@ -47,10 +46,12 @@ check: .venv/.test ## Format, lint, types, import contracts
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 	$(RUN)/lint-imports
+	@if command -v npm >/dev/null; then npm run --silent check; else echo "no Node: TypeScript is not checked"; fi
 
 fix: .venv/.test ## Format and mend what can be mended
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
+	@if command -v npm >/dev/null; then npm run --silent fix; fi
 
 migrate: .venv/.ok ## Bring the database up to date
 	$(RUN)/rushes migrate
@@ -59,7 +60,7 @@ migration: .venv/.test migrate ## New migration from the tables: make migration 
 	$(RUN)/alembic revision --autogenerate -m '$(name)' \
 	  --rev-id $$(printf '%04d' $$(($$(ls migrations/versions/*.py | wc -l) + 1)))
 
-client: .venv/.test ## Write clients/*.json, docs/models.md and .env.example anew
+client: .venv/.test ## Write clients/*.json, TypeScript's types, docs/models.md and .env.example anew
 	$(RUN)/python -m tests.contract.write
 
 torch: .venv/.torch ## Install torch and diffusers, for the real models
@@ -128,7 +129,7 @@ $(UV):
 	@$(INSTALL) -e '.[modal,postgres]'
 	@touch $@
 
-.venv/.test: .venv/.ok .tools/client-generator/.ok $(TYPESCRIPT)/node_modules/.ok tests/admin/node_modules/.ok
+.venv/.test: .venv/.ok .tools/client-generator/.ok node_modules/.ok tests/admin/node_modules/.ok
 	@echo "Installing all that the tests and the stand-in for Modal need, once …"
 	@TORCH_BACKEND=cpu $(MAKE) --no-print-directory .venv/.torch
 	@$(INSTALL) -e '.[torch,quantize,postgres,s3,modal,avatar]' --group test --group lint --group bench
@@ -141,6 +142,10 @@ $(UV):
 	@touch $@
 
 # Where there is no Node, the tests that need it say so.
+node_modules/.ok: package-lock.json
+	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund; else mkdir -p $(@D); fi
+	@touch $@
+
 %/node_modules/.ok: %/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --prefix $* --silent --no-audit --no-fund; \
 	  else mkdir -p $(@D); fi

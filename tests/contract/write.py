@@ -4,6 +4,9 @@
 """
 
 import json
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -394,6 +397,21 @@ _SPEED: list[Column] = [
     ("where that comes from", lambda card: card.speed_source),
 ]
 
+# TypeScript.
+
+OPENAPI_TYPESCRIPT = ROOT / "node_modules" / ".bin" / "openapi-typescript"
+TYPES = "clients/typescript/src/schema.ts"
+
+
+def typescript_types() -> str:
+    """Generate the types of the API's document; needs Node and `npm ci`."""
+    with tempfile.TemporaryDirectory() as folder:
+        document = Path(folder) / "openapi.json"
+        document.write_text(as_json("clients"), encoding="utf-8")
+        command = [OPENAPI_TYPESCRIPT, document, "--default-non-nullable=false"]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 WRITTEN: dict[str, Callable[[], str]] = {
     "clients/openapi.json": lambda: as_json("clients"),
     "clients/internal.json": lambda: as_json("workers"),
@@ -405,6 +423,10 @@ WRITTEN: dict[str, Callable[[], str]] = {
 def main() -> None:
     for name, text in WRITTEN.items():
         (ROOT / name).write_text(text(), encoding="utf-8")
+    if OPENAPI_TYPESCRIPT.exists():
+        (ROOT / TYPES).write_text(typescript_types(), encoding="utf-8")
+    else:
+        sys.stderr.write(f"{TYPES} is left as it was: run `npm ci` first\n")
 
 
 if __name__ == "__main__":
