@@ -1,0 +1,89 @@
+/** Exit codes, the same as those of `rushes`, and the error that carries one. */
+
+import {
+  ConnectionError,
+  JobCanceledError,
+  JobExpiredError,
+  JobFailedError,
+  ResponseError,
+} from "../../clients/typescript/src/node/index.js";
+
+export const Exit = {
+  ok: 0,
+  failure: 1,
+  invalid: 2,
+  unauthorized: 3,
+  notFound: 4,
+  noVideo: 5,
+  unreachable: 6,
+  interrupted: 130, // 128 + SIGINT, as in shells
+} as const;
+export type ExitCode = (typeof Exit)[keyof typeof Exit];
+
+export const EXIT_HELP = `Exit codes:
+  0  done
+  1  failure: it cannot write a file, or the service is unhealthy
+  2  wrong usage, or a request that was refused
+  3  the key is missing or refused
+  4  no such job or model
+  5  the job failed, was canceled or expired
+  6  the service cannot be reached
+130  interrupted by Ctrl-C`;
+
+/** Ends the command; the lines say what is wrong and what to do about it. */
+export class CommandError extends Error {
+  readonly exit: ExitCode;
+
+  constructor(exit: ExitCode, ...lines: string[]) {
+    super(lines.join("\n"));
+    this.exit = exit;
+  }
+}
+
+/** Say what any error means to whoever runs the command; `flags` are the names of the API's fields. */
+export function explain(error: unknown, flags: ReadonlyMap<string, string>): CommandError {
+  if (error instanceof CommandError) return error;
+  if (error instanceof ResponseError) return explainResponse(error, flags);
+  if (error instanceof ConnectionError) {
+    const hint = "start a service with `make up`, or name another with --url or RUSHES_URL";
+    return new CommandError(Exit.unreachable, error.message, hint);
+  }
+  const isNoVideo = [JobFailedError, JobCanceledError, JobExpiredError].some(
+    (kind) => error instanceof kind,
+  );
+  const message = error instanceof Error ? error.message : String(error);
+  return new CommandError(isNoVideo ? Exit.noVideo : Exit.failure, message);
+}
+
+function explainResponse(error: ResponseError, flags: ReadonlyMap<string, string>): CommandError {
+  const { problem, status, fields } = error;
+  if (problem === null) {
+    return new CommandError(Exit.unreachable, error.message, "is that a Rushes service?");
+  }
+  const lines = fields.map(({ pointer, detail }) => {
+    return `${flagOf(pointer, flags)}${inFlags(detail, flags)}`;
+  });
+  if (lines.length === 0) lines.push(problem.detail);
+  if (status >= 500) lines.push(`request id: ${problem.request_id}`);
+  if (status === 401)
+    lines.push("the key comes from --key, RUSHES_API_KEY or else .rushes/api-key");
+  return new CommandError(exitOf(error), ...lines);
+}
+
+function exitOf({ status, fields }: ResponseError): ExitCode {
+  if (fields.some((field) => field.code === "unknown_model")) return Exit.notFound;
+  if (status === 401 || status === 403) return Exit.unauthorized;
+  if (status === 404) return Exit.notFound;
+  return status === 429 || status >= 500 ? Exit.failure : Exit.invalid;
+}
+
+/** The flag of a field, as a JSON pointer names it; empty for what is no field of the body. */
+function flagOf(pointer: string, flags: ReadonlyMap<string, string>): string {
+  const name = /^\/(\w+)/.exec(pointer)?.[1];
+  return name === undefined ? "" : `${flags.get(name) ?? `--${name}`}: `;
+}
+
+/** Name the command's flags in place of the API's fields. */
+function inFlags(detail: string, flags: ReadonlyMap<string, string>): string {
+  return detail.replace(/\b\w+\b/g, (word) => flags.get(word) ?? word);
+}

@@ -1,0 +1,270 @@
+"""`scripts/generate-video-modal.ts` against a live service: files, flags, refusals, Ctrl-C."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from service.cli.exits import Exit
+from tests.cli.conftest import hear_ctrl_c
+from tests.clients.node import TSX, environment, needs_node
+from tests.contract.write import ROOT
+from tests.journey.service import KEY, Running, running
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs_node]
+
+SCRIPT = ROOT / "scripts" / "generate-video-modal.ts"
+FACE = ROOT / "tests" / "workers" / "puppet" / "data" / "presenter.png"
+TINY = "-w 64 -h 64 -f 4".split()
+LONG = "--width 1280 --height 720 --seconds 120 --fps 60".split()  # minutes: never waited for
+
+
+@dataclass
+class Command:
+    """Runs the script in `folder`, as `npx tsx` does."""
+
+    folder: Path
+    url: str | None
+
+    def command(self, *words: str) -> list[str]:
+        # tsx is installed in the repository, and `folder` is elsewhere.
+        (
+            node,
+            *_,
+        ) = TSX
+        return [
+            node,
+            "--import",
+            str(ROOT / "node_modules/tsx/dist/loader.mjs"),
+            str(SCRIPT),
+            *words,
+        ]
+
+    def __call__(self, *words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            self.command(*words),
+            cwd=self.folder,
+            env=environment(self.url, **settings),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("script")
+    with running(folder, "--workers", "1", models=["slate", "puppet"]) as found:
+        yield found
+
+
+@pytest.fixture
+def generate(service: Running, tmp_path: Path) -> Command:
+    return Command(tmp_path, str(service.client.base_url).rstrip("/"))
+
+
+def test_a_prompt_becomes_a_file(generate: Command) -> None:
+    made = generate("-p", "A cat", *TINY, "-o", "clip.mp4")
+
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.startswith("saved clip.mp4  (64x64, 4 frames at 24 fps, 0.17 s")
+    assert "the sandbox" in made.stdout
+    assert "100 %  succeeded" in made.stderr
+    assert [path.name for path in generate.folder.iterdir()] == ["clip.mp4"]
+
+
+def test_every_flag_arrives_and_json_is_the_job_alone(generate: Command) -> None:
+    flags = (
+        "--model slate --fps 12 -s 9 -g 2.5 --negative fog --seed 7 --json --force "
+        "--width 64 --height 64 --frames 4"
+    )
+
+    made = generate("--prompt", "A cat", *flags.split())
+
+    job = json.loads(made.stdout)
+    asked = {
+        "model": "slate", "prompt": "A cat", "negative_prompt": "fog", "width": 64, "height": 64,
+        "num_frames": 4, "fps": 12, "num_inference_steps": 9, "guidance_scale": 2.5, "seed": 7,
+    }  # fmt: skip
+    assert {name: job["input"][name] for name in asked} == asked
+    file = generate.folder / f"{job['id']}.mp4"
+    assert sha256(file.read_bytes()).hexdigest() == job["result"]["sha256"]
+
+
+def test_media_are_files_or_jobs(generate: Command) -> None:
+    shutil.copy(FACE, generate.folder / "first.png")
+    first = json.loads(generate("-p", "A cat", *TINY, "--image", "first.png", "--json").stdout)
+    over = json.loads(generate("-p", "A cat", "--video", first["id"], "--json").stdout)
+    again = json.loads(
+        generate("-p", "A cat", *TINY, "--video", f"{first['id']}.mp4", "--json").stdout
+    )
+
+    assert first["input"]["image"]["sha256"] == sha256(FACE.read_bytes()).hexdigest()
+    assert over["input"]["video"]["job_id"] == first["id"]
+    assert again["input"]["video"]["sha256"] == first["result"]["sha256"]
+
+
+def test_a_photo_speaks(generate: Command) -> None:
+    made = generate(
+        *("--avatar", "--image", str(FACE), "--text", "Hello from Rushes.", "--json"),
+        *("--voice", "hibari-heart", "-w", "256", "-h", "256"),
+    )
+
+    assert made.returncode == 0, made.stderr
+    job = json.loads(made.stdout)
+    assert (job["kind"], job["input"]["width"], job["sandbox"]) == ("avatar", 256, False)
+    assert job["result"]["has_audio"]
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "message"),
+    [
+        ("", Exit.INVALID, "--prompt is missing"),
+        ("-p x --widht 64", Exit.INVALID, "Unknown option '--widht'"),
+        ("-p x -w", Exit.INVALID, "'-w, --width <value>' argument missing"),
+        ("-p x -w wide", Exit.INVALID, '--width: "wide" is not a number'),
+        ("-p x -h 65", Exit.INVALID, "--height: 65 is not possible"),
+        (
+            "-p x -f 100000",
+            Exit.INVALID,
+            "--frames: 100000 is not possible: the frame count of slate",
+        ),
+        ("-p x -w 65", Exit.INVALID, "steps of 2; nearest: 64 and 66"),
+        ("-p x -f 4 --seconds 2", Exit.INVALID, "--seconds"),
+        ("-p x --model nope", Exit.NOT_FOUND, "no model 'nope' here"),
+        ("-p x --image none.png", Exit.INVALID, '--image: "none.png" is no file, URL or job id'),
+        ("-p x --text Hello.", Exit.INVALID, "--text needs --avatar"),
+        ("--avatar --text Hello. --frames 4", Exit.INVALID, "--frames is for videos"),
+        ("-p x -o none/clip.mp4", Exit.INVALID, "no such folder: none"),
+        ("-p x --key wrong", Exit.UNAUTHORIZED, "the key comes from --key"),
+        ("-p x --url ftp://x", Exit.INVALID, "must begin with http:// or https://"),
+        ("--job job_06h0d9vq1dp9l4uu8vk1jbtr78", Exit.NOT_FOUND, "no job"),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_exit_code_of_the_other_command_line(
+    generate: Command, words: str, exit_code: Exit, message: str
+) -> None:
+    made = generate(*words.split())
+
+    assert message in made.stderr
+    assert made.returncode == exit_code
+    assert made.stdout == ""
+
+
+def test_a_file_is_overwritten_by_force_alone(generate: Command) -> None:
+    (generate.folder / "clip.mp4").write_text("mine")
+
+    refused = generate("-p", "A cat", *TINY, "-o", "clip.mp4")
+    kept = (generate.folder / "clip.mp4").read_text()
+    forced = generate("-p", "A cat", *TINY, "-o", "clip.mp4", "--force")
+
+    assert (refused.returncode, kept) == (Exit.INVALID, "mine")
+    assert forced.returncode == 0
+    assert (generate.folder / "clip.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def test_a_job_that_fails_has_no_video(generate: Command) -> None:
+    (generate.folder / "broken.png").write_bytes(FACE.read_bytes()[:20_000])
+
+    made = generate("-p", "A cat", *TINY, "--image", "broken.png")
+
+    assert "(image_unreadable)" in made.stderr
+    assert made.returncode == Exit.NO_VIDEO
+    assert "--job" not in made.stderr
+
+
+def test_a_job_goes_on_after_ctrl_c(generate: Command, service: Running) -> None:
+    program = subprocess.Popen(
+        generate.command("-p", "A cat", *LONG),
+        cwd=generate.folder,
+        env=environment(generate.url),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_ctrl_c,
+    )
+    with program:
+        assert program.stderr is not None
+        job_id = next(line.split()[1] for line in program.stderr if line.startswith("job "))
+        program.send_signal(signal.SIGINT)
+        rest = program.stderr.read()
+
+    assert program.returncode == Exit.INTERRUPTED
+    assert f"job {job_id} goes on" in rest
+    assert f"--job {job_id}" in rest
+    assert service.job(job_id)["status"] in ("queued", "starting", "running")
+    canceled = service.client.post(f"/v1/jobs/{job_id}/cancel")
+    assert canceled.is_success
+
+
+def test_an_earlier_job_is_waited_for_and_saved(generate: Command, service: Running) -> None:
+    job_id = service.submit()["id"]
+
+    made = generate("--job", job_id, "-o", "clip.mp4")
+
+    assert made.stdout.startswith("saved clip.mp4")
+
+
+def test_the_health_of_the_service_is_shown(generate: Command) -> None:
+    shown = generate("--health")
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("healthy: Rushes 0.")
+    assert json.loads(generate("--health", "--json").stdout)["status"] == "healthy"
+
+
+def test_settings_are_those_of_the_service(service: Running, tmp_path: Path) -> None:
+    """As in the folder in which `make up` has run."""
+    generate = Command(tmp_path, None)
+    (tmp_path / ".env").write_text(f"RUSHES_PORT={service.client.base_url.port}\n")
+    (tmp_path / ".rushes").mkdir()
+    (tmp_path / ".rushes" / "api-key").write_text(f"{KEY}\n")
+
+    made = generate("-p", "A cat", *TINY, "--json")
+
+    assert made.returncode == 0, made.stderr
+
+
+def test_nobody_at_the_address_is_said(tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        address = "{}:{}".format(*nobody.getsockname())
+        made = Command(tmp_path, f"http://{address}")("-p", "A cat")
+
+    assert made.returncode == Exit.UNREACHABLE
+    assert f"no answer: connect ECONNREFUSED {address}" in made.stderr
+    assert "start a service with `make up`" in made.stderr
+
+
+def test_help_lists_every_flag(generate: Command) -> None:
+    shown = generate("--help").stdout
+    source = (ROOT / "scripts" / "command" / "flags.ts").read_text()
+    table = source.partition("const OPTIONS = {")[2].partition("} as const")[0]
+    flags = [line.split(":")[0].strip() for line in table.splitlines() if ":" in line]
+
+    assert len(flags) > 20
+    assert [flag for flag in flags if f"--{flag} " not in shown] == []
+    for code in Exit:
+        assert f"{code.value:>3}  " in shown
+
+
+def test_it_runs_by_npx_in_the_repository(service: Running, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["npx", "tsx", "scripts/generate-video-modal.ts", "-p", "A cat", *TINY, "-o", tmp_path],
+        cwd=ROOT,
+        env=environment(str(service.client.base_url)) | {"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert [path.suffix for path in tmp_path.iterdir()] == [".mp4"]
