@@ -56,7 +56,9 @@ export interface paths {
         put?: never;
         /**
          * Estimate
-         * @description Dry run of a submit: resolved parameters, cost, expected seconds and warnings.
+         * @description Dry run of a submit: resolved parameters, length, cost, expected seconds and warnings.
+         *
+         *     The body is that of `/generate-video`, or of `/generate-avatar` where it has `text` or `audio`.
          */
         post: operations["estimate"];
         delete?: never;
@@ -169,6 +171,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/jobs/{job_id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Stream Job Events
+         * @description The job's changes of state and its progress, from the beginning; ends with its last event.
+         */
+        get: operations["stream_job_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Stream Events
+         * @description The events of all your jobs, from now on.
+         */
+        get: operations["stream_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/models": {
         parameters: {
             query?: never;
@@ -208,6 +250,31 @@ export interface paths {
         put: operations["keep_warm"];
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{model}/paused": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Pause Model
+         * @description Start no more jobs of a model: they wait, their start deadlines do not run, and local workers
+         *     free its memory. Running jobs go on.
+         */
+        put: operations["pause_model"];
+        post?: never;
+        /**
+         * Resume Model
+         * @description Start jobs of a paused model again.
+         */
+        delete: operations["resume_model"];
         options?: never;
         head?: never;
         patch?: never;
@@ -585,6 +652,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metrics
+         * @description Metrics for Prometheus; the bearer token is that of `RUSHES_METRICS_TOKEN`.
+         */
+        get: operations["metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -695,7 +782,7 @@ export interface components {
             reference_image?: string | null;
             /**
              * Prompt
-             * @description How to act; ignored by models that only animate the photo.
+             * @description Who is seen and how they act; ignored by models that only animate the photo.
              * @default null
              */
             prompt?: string | null;
@@ -707,10 +794,10 @@ export interface components {
             duration_seconds?: number | null;
             /**
              * Resolution
-             * @description Of a square video; instead of `width` and `height`.
+             * @description Instead of `width` and `height`: a square video, or of a model with several sizes of this name the one nearest to the shape of the photo.
              * @default null
              */
-            resolution?: ("512p" | "720p") | null;
+            resolution?: ("480p" | "512p" | "720p") | null;
             /** @default null */
             captions?: components["schemas"]["Captions"] | null;
         };
@@ -803,7 +890,7 @@ export interface components {
             reference_image?: string;
             /**
              * Prompt
-             * @description How to act; ignored by models that only animate the photo.
+             * @description Who is seen and how they act; ignored by models that only animate the photo.
              */
             prompt?: string;
             /**
@@ -813,9 +900,9 @@ export interface components {
             duration_seconds?: number;
             /**
              * Resolution
-             * @description Of a square video; instead of `width` and `height`.
+             * @description Instead of `width` and `height`: a square video, or of a model with several sizes of this name the one nearest to the shape of the photo.
              */
-            resolution?: "512p" | "720p";
+            resolution?: "480p" | "512p" | "720p";
             captions?: components["schemas"]["Captions"];
         };
         /**
@@ -924,7 +1011,7 @@ export interface components {
             reference_image?: string | null;
             /**
              * Prompt
-             * @description How to act; ignored by models that only animate the photo.
+             * @description Who is seen and how they act; ignored by models that only animate the photo.
              * @default null
              */
             prompt?: string | null;
@@ -936,10 +1023,10 @@ export interface components {
             duration_seconds?: number | null;
             /**
              * Resolution
-             * @description Of a square video; instead of `width` and `height`.
+             * @description Instead of `width` and `height`: a square video, or of a model with several sizes of this name the one nearest to the shape of the photo.
              * @default null
              */
-            resolution?: ("512p" | "720p") | null;
+            resolution?: ("480p" | "512p" | "720p") | null;
             /** @default null */
             captions?: components["schemas"]["Captions"] | null;
         };
@@ -1033,7 +1120,7 @@ export interface components {
             reference_image?: string;
             /**
              * Prompt
-             * @description How to act; ignored by models that only animate the photo.
+             * @description Who is seen and how they act; ignored by models that only animate the photo.
              */
             prompt?: string;
             /**
@@ -1043,9 +1130,9 @@ export interface components {
             duration_seconds?: number;
             /**
              * Resolution
-             * @description Of a square video; instead of `width` and `height`.
+             * @description Instead of `width` and `height`: a square video, or of a model with several sizes of this name the one nearest to the shape of the photo.
              */
-            resolution?: "512p" | "720p";
+            resolution?: "480p" | "512p" | "720p";
             captions?: components["schemas"]["Captions"];
         };
         /**
@@ -1452,14 +1539,27 @@ export interface components {
             input: components["schemas"]["VideoRequest"] | components["schemas"]["AvatarRequest"];
             /**
              * Duration Seconds
-             * @description null: as long as what is spoken.
+             * @description As requested, or as the header of `audio` says; null where only speaking or decoding tells.
              */
             duration_seconds: number | null;
+            /**
+             * Duration Range Seconds
+             * @description The shortest and longest that is likely, where `duration_seconds` is null.
+             */
+            duration_range_seconds: [
+                number,
+                number
+            ] | null;
             /**
              * Expected Seconds
              * @description On a warm worker, from begin to finish.
              */
             expected_seconds: number;
+            /**
+             * Starts In Seconds
+             * @description Until a worker would begin it, behind all that wait; null without a worker.
+             */
+            starts_in_seconds: number | null;
             /**
              * Fallbacks
              * @description Models to try if this one fails, in order.
@@ -1863,8 +1963,8 @@ export interface components {
         };
         /**
          * Health
-         * @description `degraded`: no worker is reachable, one is unfit, or the disk is nearly full.
-         *     `unhealthy`: the database is unavailable or read-only.
+         * @description `degraded`: it responds, but something is wrong. `unhealthy`: the database is unavailable or
+         *     read-only, or another process owns it. `reasons` is empty while `healthy`.
          */
         Health: {
             /**
@@ -1872,6 +1972,8 @@ export interface components {
              * @enum {string}
              */
             status: "healthy" | "degraded" | "unhealthy";
+            /** Reasons */
+            reasons: ("no_worker" | "modal_unreachable" | "unfit_workers" | "disk_nearly_full" | "database_unavailable" | "standby")[];
             /** Model */
             model: string;
             /** Gpu */
@@ -2166,6 +2268,25 @@ export interface components {
             attempt: number;
         };
         /**
+         * JobEvent
+         * @description An event of a job. `job.queued` and `job.progress` show the job as it is now; the others are
+         *     changes of its state.
+         */
+        JobEvent: {
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "job.queued" | "job.started" | "job.progress" | "job.succeeded" | "job.failed" | "job.canceled" | "job.expired";
+            /**
+             * Timestamp
+             * Format: date-time
+             */
+            timestamp: string;
+            /** @description The job then. Above 20,000 bytes `input`, and if necessary `metadata`, are null, and `omitted` names them. */
+            data: components["schemas"]["AnyJob"];
+        };
+        /**
          * JobList
          * @description A page of jobs; continue with `?after=<last_id>` while `has_more`.
          */
@@ -2192,8 +2313,11 @@ export interface components {
         KeyBody: {
             /** Name */
             name: string;
+            /** @description `viewer` may see everything in /admin, and change nothing. Default: `user`. */
+            role?: components["schemas"]["KeyRole"] | null;
             /**
              * Admin
+             * @description The same as the role `admin`.
              * @default false
              */
             admin?: boolean;
@@ -2231,7 +2355,11 @@ export interface components {
             name: string;
             /** Prefix */
             prefix: string;
-            /** Admin */
+            role: components["schemas"]["KeyRole"];
+            /**
+             * Admin
+             * @description Whether the role is `admin`.
+             */
             admin: boolean;
             budget: components["schemas"]["Budget"];
             /**
@@ -2242,6 +2370,13 @@ export interface components {
             /** Revoked At */
             revoked_at: string | null;
         };
+        /**
+         * KeyRole
+         * @description The role of a key. A viewer may read, in the admin pages what is of all keys, and changes
+         *     nothing; an admin may also create and revoke keys, and act on the jobs of all.
+         * @enum {string}
+         */
+        KeyRole: "user" | "viewer" | "admin";
         /**
          * Keyframe
          * @description An image, and the frame at which the video is to show it.
@@ -2441,6 +2576,8 @@ export interface components {
             size_bytes: number | null;
             /** Sha256 */
             sha256: string | null;
+            /** Seconds */
+            seconds: number | null;
             /** Width */
             width: number | null;
             /** Height */
@@ -2502,6 +2639,16 @@ export interface components {
             side: components["schemas"]["IntRange"];
             /** Max Pixels */
             max_pixels: number;
+            /**
+             * Resolutions
+             * @default []
+             */
+            resolutions: components["schemas"]["Resolution"][];
+            /**
+             * Only Resolutions
+             * @default false
+             */
+            only_resolutions: boolean;
             frames: components["schemas"]["IntRange"];
             /** Clip Frames */
             clip_frames: number | null;
@@ -2510,6 +2657,11 @@ export interface components {
              * @default 0
              */
             overlap: number;
+            /**
+             * Full Clips
+             * @default false
+             */
+            full_clips: boolean;
             fps: components["schemas"]["IntRange"];
             /** Max Seconds */
             max_seconds: number;
@@ -2535,12 +2687,22 @@ export interface components {
              */
             default_strength: number;
             /**
+             * Default Prompt
+             * @default
+             */
+            default_prompt: string;
+            /**
              * Features
              * @default [
              *       "text-to-video"
              *     ]
              */
             features: ("text-to-video" | "image-to-video" | "last-image" | "keyframes" | "video-to-video" | "continuation" | "speech" | "reference-image")[];
+            /**
+             * Bends Photo
+             * @default false
+             */
+            bends_photo: boolean;
             /**
              * Fallbacks
              * @default []
@@ -2560,6 +2722,8 @@ export interface components {
              * @default []
              */
             weights: components["schemas"]["Weights"][];
+            /** Extra */
+            extra: ("torch" | "avatar" | "longcat") | null;
             /** Seconds Fixed */
             seconds_fixed: number;
             /** Seconds Per Megapixel Frame */
@@ -2593,8 +2757,23 @@ export interface components {
             default: boolean;
             /** Workers */
             workers: number;
+            /**
+             * Paused At
+             * @description Since when its jobs wait until it is resumed; null: it is not paused.
+             */
+            paused_at: string | null;
             /** @description Of the GPU that is tried first. */
             rate: components["schemas"]["RateOut"];
+        };
+        /**
+         * ModelPause
+         * @description The pause of a model; null: it is not paused.
+         */
+        ModelPause: {
+            /** Model */
+            model: string;
+            /** Paused At */
+            paused_at: string | null;
         };
         /**
          * NewKeyOut
@@ -2864,6 +3043,41 @@ export interface components {
             containers: number;
         };
         /**
+         * PositionGoneProblem
+         * @description The error `position_gone`.
+         */
+        PositionGoneProblem: {
+            /**
+             * Type
+             * @default about:blank
+             */
+            type: string;
+            /** Title */
+            title: string;
+            /**
+             * Status
+             * @constant
+             */
+            status: 410;
+            /** Detail */
+            detail: string;
+            /**
+             * Code
+             * @constant
+             */
+            code: "position_gone";
+            /** Request Id */
+            request_id: string;
+            /**
+             * Retryable
+             * @description The same request may succeed later.
+             * @default false
+             */
+            retryable: boolean;
+            /** Errors */
+            errors: components["schemas"]["FieldProblem"][];
+        };
+        /**
          * PreconditionFailedProblem
          * @description The error `precondition_failed`.
          */
@@ -2995,6 +3209,55 @@ export interface components {
             usd_per_second: number;
             /** Source */
             source: string;
+        };
+        /**
+         * ReadOnlyKeyProblem
+         * @description The error `read_only_key`.
+         */
+        ReadOnlyKeyProblem: {
+            /**
+             * Type
+             * @default about:blank
+             */
+            type: string;
+            /** Title */
+            title: string;
+            /**
+             * Status
+             * @constant
+             */
+            status: 403;
+            /** Detail */
+            detail: string;
+            /**
+             * Code
+             * @constant
+             */
+            code: "read_only_key";
+            /** Request Id */
+            request_id: string;
+            /**
+             * Retryable
+             * @description The same request may succeed later.
+             * @default false
+             */
+            retryable: boolean;
+            /** Errors */
+            errors: components["schemas"]["FieldProblem"][];
+        };
+        /**
+         * Resolution
+         * @description A named choice of size. Of several sizes, each (width, height), the one is taken whose shape
+         *     is nearest to that of the image.
+         */
+        Resolution: {
+            /** Name */
+            name: string;
+            /** Sizes */
+            sizes: [
+                number,
+                number
+            ][];
         };
         /**
          * Result
@@ -3549,6 +3812,8 @@ export interface components {
             cancel: string;
             /** Retry */
             retry: string;
+            /** Events */
+            events: string;
             /** Content */
             content: string;
             /** Thumbnail */
@@ -4442,6 +4707,11 @@ export interface components {
     requestBodies: never;
     headers: {
         /**
+         * @description The model in the worker's memory is paused: free that memory.
+         * @example 1
+         */
+        "Rushes-Unload": string;
+        /**
          * @description The request's id: the one sent, if valid.
          * @example req_fd8e07569c5a11ee7a4fc075
          */
@@ -4596,6 +4866,16 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["BudgetExceededProblem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ReadOnlyKeyProblem"];
                 };
             };
             /** @description Request Timeout */
@@ -4776,6 +5056,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["BudgetExceededProblem"];
                 };
             };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ReadOnlyKeyProblem"];
+                };
+            };
             /** @description Request Timeout */
             408: {
                 headers: {
@@ -4881,8 +5171,8 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["VideoParams"];
-                "multipart/form-data": components["schemas"]["VideoParamsForm"];
+                "application/json": components["schemas"]["VideoParams"] | components["schemas"]["AvatarParams"];
+                "multipart/form-data": components["schemas"]["VideoParamsForm"] | components["schemas"]["AvatarParamsForm"];
             };
         };
         responses: {
@@ -4915,6 +5205,16 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ReadOnlyKeyProblem"];
                 };
             };
             /** @description Request Timeout */
@@ -5026,6 +5326,16 @@ export interface operations {
                 model?: string | null;
                 /** @description Up to 100 job ids, comma-separated or repeated. */
                 ids?: string[] | null;
+                /** @description The code of the job's error. */
+                error?: string | null;
+                /** @description At or after. */
+                created_after?: string | null;
+                created_before?: string | null;
+                /** @description At or after. With a bound on the end, jobs are in its order. */
+                ended_after?: string | null;
+                ended_before?: string | null;
+                /** @description Words that the prompt or the spoken text contains, in any order. A page searches 2,000 jobs at most: it may be short, or empty, while `has_more` is true. */
+                prompt?: string | null;
                 /** @description Only jobs with all of these labels: `metadata[scene]=12`. */
                 metadata?: {
                     [key: string]: string;
@@ -5269,6 +5579,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
                 };
             };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ReadOnlyKeyProblem"];
+                };
+            };
             /** @description Not Found */
             404: {
                 headers: {
@@ -5390,6 +5710,16 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ReadOnlyKeyProblem"];
                 };
             };
             /** @description Not Found */
@@ -5529,6 +5859,16 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["BudgetExceededProblem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ReadOnlyKeyProblem"];
                 };
             };
             /** @description Not Found */
@@ -5783,6 +6123,229 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["InvalidRequestProblem"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["HeadTooLargeProblem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InternalErrorProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnavailableProblem"];
+                };
+            };
+        };
+    };
+    stream_job_events: {
+        parameters: {
+            query?: {
+                /** @description As `Last-Event-ID`, which is used if both are sent. */
+                after?: number | null;
+            };
+            header?: {
+                /** @description Resume behind the event with this id; 0: from the oldest that is kept. */
+                "Last-Event-ID"?: number | null;
+            };
+            path: {
+                /** @description A job's id. */
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The stream. Each event's `data` is this object in one line of JSON. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["JobEvent"];
+                };
+            };
+            /** @description The job is final, and its last event is behind you. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["NotFoundProblem"];
+                };
+            };
+            /** @description Gone */
+            410: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["PositionGoneProblem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InvalidRequestProblem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RateLimitedProblem"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["HeadTooLargeProblem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InternalErrorProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnavailableProblem"];
+                };
+            };
+        };
+    };
+    stream_events: {
+        parameters: {
+            query?: {
+                /** @description As `Last-Event-ID`, which is used if both are sent. */
+                after?: number | null;
+            };
+            header?: {
+                /** @description Resume behind the event with this id; 0: from the oldest that is kept. */
+                "Last-Event-ID"?: number | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The stream. Each event's `data` is this object in one line of JSON. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["JobEvent"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Gone */
+            410: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["PositionGoneProblem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InvalidRequestProblem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RateLimitedProblem"];
                 };
             };
             /** @description Request Header Fields Too Large */
@@ -6103,6 +6666,198 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["InvalidRequestProblem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RateLimitedProblem"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["HeadTooLargeProblem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InternalErrorProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnavailableProblem"];
+                };
+            };
+        };
+    };
+    pause_model: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelPause"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ForbiddenProblem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["NotFoundProblem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RateLimitedProblem"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["HeadTooLargeProblem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InternalErrorProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnavailableProblem"];
+                };
+            };
+        };
+    };
+    resume_model: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelPause"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ForbiddenProblem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["NotFoundProblem"];
                 };
             };
             /** @description Too Many Requests */
@@ -6850,6 +7605,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
                 };
             };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ReadOnlyKeyProblem"];
+                };
+            };
             /** @description Request Timeout */
             408: {
                 headers: {
@@ -7063,6 +7828,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
                 };
             };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ReadOnlyKeyProblem"];
+                };
+            };
             /** @description Not Found */
             404: {
                 headers: {
@@ -7235,6 +8010,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
                 };
             };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ReadOnlyKeyProblem"];
+                };
+            };
             /** @description Not Found */
             404: {
                 headers: {
@@ -7321,6 +8106,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
                 };
             };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ReadOnlyKeyProblem"];
+                };
+            };
             /** @description Not Found */
             404: {
                 headers: {
@@ -7405,6 +8200,16 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ReadOnlyKeyProblem"];
                 };
             };
             /** @description Not Found */
@@ -7573,6 +8378,16 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ReadOnlyKeyProblem"];
                 };
             };
             /** @description Too Many Requests */
@@ -7838,6 +8653,16 @@ export interface operations {
                     "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
                 };
             };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ReadOnlyKeyProblem"];
+                };
+            };
             /** @description Not Found */
             404: {
                 headers: {
@@ -8023,6 +8848,79 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Liveness"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["HeadTooLargeProblem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InternalErrorProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnavailableProblem"];
+                };
+            };
+        };
+    };
+    metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": unknown;
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["NotFoundProblem"];
                 };
             };
             /** @description Request Header Fields Too Large */
