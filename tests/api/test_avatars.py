@@ -212,7 +212,7 @@ def test_an_estimate_of_a_recording_is_as_long_as_its_header_says(avatars: World
 def test_an_estimate_of_a_text_tells_a_range(avatars: World) -> None:
     found = estimate(avatars, text="The quick brown fox jumps over the lazy dog. " * 4, seed=1)
 
-    low, high = found["duration_range_seconds"]
+    low, high = found["duration_range_seconds"].values()
     assert found["duration_seconds"] is None
     assert 5 < low < 12 < high < 25  # the offline voice takes 12.6 s
     (warning,) = [text for text in found["warnings"] if "as long as what is spoken" in text]
@@ -223,11 +223,14 @@ def test_an_estimate_of_a_text_tells_a_range(avatars: World) -> None:
     ("body", "seconds", "range_seconds"),
     [
         ({"text": "Hello to all of you.", "duration_seconds": 1.0}, 1.0, None),
-        ({"audio": "https://example.com/voice.mp3"}, None, [0.5, 600.0]),
+        ({"audio": "https://example.com/voice.mp3"}, None, {"shortest": 0.5, "longest": 600.0}),
     ],
 )
 def test_an_estimate_says_what_it_cannot_know(
-    avatars: World, body: dict[str, Any], seconds: float | None, range_seconds: list[float] | None
+    avatars: World,
+    body: dict[str, Any],
+    seconds: float | None,
+    range_seconds: dict[str, float] | None,
 ) -> None:
     found = estimate(avatars, **body)
 

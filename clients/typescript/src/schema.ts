@@ -1542,14 +1542,8 @@ export interface components {
              * @description As requested, or as the header of `audio` says; null where only speaking or decoding tells.
              */
             duration_seconds: number | null;
-            /**
-             * Duration Range Seconds
-             * @description The shortest and longest that is likely, where `duration_seconds` is null.
-             */
-            duration_range_seconds: [
-                number,
-                number
-            ] | null;
+            /** @description The shortest and longest that is likely, where `duration_seconds` is null. */
+            duration_range_seconds: components["schemas"]["SecondsRange"] | null;
             /**
              * Expected Seconds
              * @description On a warm worker, from begin to finish.
@@ -3314,6 +3308,16 @@ export interface components {
             made_with: {
                 [key: string]: string;
             };
+        };
+        /**
+         * SecondsRange
+         * @description What is likely of a length that is not known yet.
+         */
+        SecondsRange: {
+            /** Shortest */
+            shortest: number;
+            /** Longest */
+            longest: number;
         };
         /**
          * Shortfall

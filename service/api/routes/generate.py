@@ -8,7 +8,14 @@ from service.api.auth import ContextDep
 from service.api.body.parse import AvatarParamsDep, EstimateDep, VideoParamsDep, body_of
 from service.api.schemas.costs import Cost
 from service.api.schemas.headers import OF_SUBMIT, header_docs
-from service.api.schemas.jobs import AnyJob, Estimate, FallbackOut, InlineAvatar, InlineVideo
+from service.api.schemas.jobs import (
+    AnyJob,
+    Estimate,
+    FallbackOut,
+    InlineAvatar,
+    InlineVideo,
+    SecondsRange,
+)
 from service.api.schemas.problems import problem_docs
 from service.api.submit import SUBMIT, IdempotencyKey, Prefer, submit, submit_request
 from service.domain.avatar import AnyRequest, AvatarParams, AvatarRequest
@@ -109,11 +116,11 @@ def _seconds(request: AnyRequest) -> float | None:
     return round(request.expected_frames / request.fps, 6)
 
 
-def _seconds_range(request: AnyRequest) -> tuple[float, float] | None:
+def _seconds_range(request: AnyRequest) -> SecondsRange | None:
     if not isinstance(request, AvatarRequest) or request.seconds_range is None:
         return None
     shortest, longest = request.seconds_range
-    return round(shortest, 1), round(longest, 1)
+    return SecondsRange(shortest=round(shortest, 1), longest=round(longest, 1))
 
 
 def _cost(submission: Submission) -> Cost:

@@ -299,6 +299,13 @@ class DeletedObject(BaseModel):
     deleted: Literal[True] = True
 
 
+class SecondsRange(BaseModel):
+    """What is likely of a length that is not known yet."""
+
+    shortest: float
+    longest: float
+
+
 class Estimate(BaseModel):
     """A dry run of a submit: resolved input, cost and warnings. No job is created."""
 
@@ -309,7 +316,7 @@ class Estimate(BaseModel):
         description="As requested, or as the header of `audio` says; null where only speaking or "
         "decoding tells."
     )
-    duration_range_seconds: tuple[float, float] | None = Field(
+    duration_range_seconds: SecondsRange | None = Field(
         description="The shortest and longest that is likely, where `duration_seconds` is null."
     )
     expected_seconds: float = Field(description="On a warm worker, from begin to finish.")
