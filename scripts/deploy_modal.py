@@ -108,6 +108,7 @@ def local_values(settings: Settings) -> dict[str, str]:
         "RUSHES_BOOTSTRAP_KEY": revealed(settings.bootstrap_key),
         "RUSHES_WORKER_TOKEN": revealed(settings.worker_token),
         "RUSHES_SECRET": revealed(settings.secret),
+        "ELEVENLABS_API_KEY": revealed(settings.elevenlabs_api_key),
     }
 
 

@@ -120,12 +120,13 @@ def _with_longcat(image: modal.Image) -> modal.Image:
 
 
 if modal.is_local():
-    _packages = _with_packages(_base, "postgres", "s3", "modal")
+    _avatar = ("avatar",) if any(card.kind == "avatar" for card in MODELS.values()) else ()
+    # The api speaks the texts of avatars, so that no GPU waits for a voice.
+    _packages = _with_packages(_base, "postgres", "s3", "modal", *_avatar)
     api_image = _with_source(_packages, _settings)
     _small = ("quantize",) if SETTINGS.quantize != "off" else ()
     _draws = any(card.sandbox or card.kind == "avatar" for card in MODELS.values())
     _fonts = ("fonts",) if _draws else ()
-    _avatar = ("avatar",) if any(card.kind == "avatar" for card in MODELS.values()) else ()
     _longcat = ("longcat",) if LONGCAT.name in MODELS else ()
     # Triton needs a C compiler.
     _packages = _with_packages(

@@ -57,7 +57,8 @@ def speakers() -> list[Speaker]:
         spoken = voice.speak(text, seed=seed, speed=speed)
         if spoken.phones is None:
             raise SystemExit("this release of hibari tells no phones")
-        return Utterance(spoken.samples, spoken.rate, list(spoken.phones))
+        levels = np.frombuffer(spoken.samples, "<i2").astype(np.float32) / np.float32(32767)
+        return Utterance(levels, spoken.rate, list(spoken.phones))
 
     try:
         espeak = Espeak()

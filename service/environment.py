@@ -24,6 +24,8 @@ def unknown_settings() -> dict[str, str]:
     return {name: next(iter(get_close_matches(name, names, n=1)), "") for name in unknown}
 
 
+_SECRETS = frozenset({"ELEVENLABS_API_KEY"})  # that are read by a name of their own
+
 # Settings of a worker. It runs the models' code, so it gets no secret but its own.
 _FOR_WORKERS = {
     *("data_dir", "models", "accept_licences", "weights", "worker_token"),
@@ -41,8 +43,17 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     return {
         name: text
         for name, text in child_environment(settings).items()
-        if name in names or not name.startswith("RUSHES_")
+        if name in names or _is_foreign(name)
     }
+
+
+def tool_environment() -> dict[str, str]:
+    """Return the environment of a program that needs no setting and no secret of the service."""
+    return {name: text for name, text in os.environ.items() if _is_foreign(name)}
+
+
+def _is_foreign(name: str) -> bool:
+    return not name.startswith("RUSHES_") and name not in _SECRETS
 
 
 def keep_compiled(settings: Settings) -> None:

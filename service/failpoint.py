@@ -7,6 +7,7 @@ from collections.abc import Callable
 FAILPOINTS = (
     "inputs.kept",  # the inputs are stored, the job is not
     "submit.committed",  # the job is durable, its 202 is not sent
+    "speech.kept",  # the speech is stored, its job does not know
     "claim.committed",  # the attempt is open, its ticket is not sent
     "begin.committed",  # the attempt is running, its worker has no fencing token yet
     "finish.committed",  # the job has succeeded, its worker is not told

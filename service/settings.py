@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIN_SECRET = 24  # characters
@@ -41,7 +41,11 @@ class Settings(BaseSettings):
     """Every setting, with its default. Each is read from `RUSHES_<NAME>` or from `.env`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="RUSHES_", env_file=".env", extra="ignore", env_ignore_empty=True
+        env_prefix="RUSHES_",
+        env_file=".env",
+        extra="ignore",
+        env_ignore_empty=True,
+        populate_by_name=True,
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -105,6 +109,23 @@ class Settings(BaseSettings):
         None,
         min_length=MIN_SECRET,
         description="Signs clip URLs. Default: generated once, in the data directory.",
+    )
+
+    elevenlabs_api_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("ELEVENLABS_API_KEY", "RUSHES_ELEVENLABS_API_KEY"),
+        description="Speaks texts by voices of ElevenLabs; also read from ELEVENLABS_API_KEY.",
+    )
+    elevenlabs_model: str = Field(
+        "eleven_multilingual_v2",
+        min_length=1,
+        description="Its model for speech, such as eleven_flash_v2_5.",
+    )
+    elevenlabs_usd_per_1000_characters: float = Field(
+        0.10, ge=0, allow_inf_nan=False, description="What it charges for 1,000 credits."
+    )
+    elevenlabs_url: Address = Field(
+        "https://api.elevenlabs.io", description="Address of its API, or of a regional one."
     )
 
     workers: int = Field(1, ge=0, le=64, description="Local worker processes.")

@@ -28,6 +28,11 @@ def input_key(job_id: JobId, role: Role) -> str:
     return f"{input_folder(job_id)}/{role}"
 
 
+def speech_keys(job_id: JobId) -> tuple[str, str]:
+    """Return the keys of the sound and of the facts of what was spoken for a job."""
+    return f"{input_folder(job_id)}/speech.wav", f"{input_folder(job_id)}/speech.json"
+
+
 def artifact_prefix(job_id: JobId, fence: int | str) -> str:
     return f"{job_folder(job_id)}/{fence}"
 

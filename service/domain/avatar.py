@@ -54,7 +54,11 @@ class AvatarOptions(JobOptions):
         description="Spoken by `voice`; beside `audio`, what is heard in it, for captions.",
     )
     voice: Label | None = Field(
-        default=None, description="A voice from `GET /v1/voices`. Default: the offline voice."
+        default=None, description="A voice of the service. Default: the offline voice."
+    )
+    speed: Annotated[float, Field(gt=0, le=4, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="Of `voice`, which has a range of its own; 1, the default, is its usual pace.",
     )
     audio: MediaText | None = Field(
         default=None,
@@ -95,8 +99,9 @@ class AvatarOptions(JobOptions):
             raise ValueError("`captions` with `audio` also needs `text`: the words that are spoken")
         if self.audio is None and len(self.text or "") > MAX_CHARACTERS:
             raise ValueError(f"text: a voice speaks at most {MAX_CHARACTERS:,} characters")
-        if self.voice is not None and self.audio is not None:
-            raise ValueError("voice speaks text; leave it out with audio")
+        for name in ("voice", "speed"):
+            if getattr(self, name) is not None and self.audio is not None:
+                raise ValueError(f"`text` is spoken by a voice; leave `{name}` out with `audio`")
         return self
 
     @model_validator(mode="after")
@@ -122,7 +127,8 @@ class AvatarRequest(JobRequest):
 
     kind: Literal["avatar"] = "avatar"
     text: str | None = None
-    voice: str | None = None  # with a text
+    voice: str | None = None  # with a text; None: the first of the service
+    speed: float = 1.0
     audio: MediaRef | None = None
     reference_image: MediaRef | None = None
     captions: CaptionSettings | None = None
@@ -134,7 +140,7 @@ class AvatarRequest(JobRequest):
         if self.audio is not None:
             seconds = self.audio.seconds or _USUAL_SECONDS
         else:
-            seconds = speaking_seconds(self.text or "")
+            seconds = speaking_seconds(self.text or "") / self.speed
         return max(1, ceil(seconds * self.fps - 1e-6))
 
     @property
@@ -143,9 +149,13 @@ class AvatarRequest(JobRequest):
         if self.num_frames is not None:
             return None
         if self.audio is None:
-            seconds = speaking_seconds(self.text or "")
+            seconds = speaking_seconds(self.text or "") / self.speed
             return SHORTEST * seconds, min(LONGEST * seconds, MAX_AUDIO_SECONDS)
         return None if self.audio.seconds else (MIN_AUDIO_SECONDS, MAX_AUDIO_SECONDS)
+
+    @property
+    def needs_speech(self) -> bool:
+        return self.audio is None
 
     @property
     def media(self) -> dict[Role, MediaRef]:

@@ -12,6 +12,7 @@ from service.domain.ids import JobId, KeyId
 from service.domain.model_choice import ModelChoice
 from service.domain.models.tuning import Profile
 from service.domain.options import Priority
+from service.domain.speech import SpeechUsage
 
 OWN_API = "rushes"  # the one under service/api/routes
 RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}  # the lowest is claimed first
@@ -99,6 +100,8 @@ class Job(BaseModel):
 
     created_at: AwareDatetime
     run_at: AwareDatetime  # not claimed before this
+    speech_at: AwareDatetime | None = None  # its text is spoken then; None: nothing to speak
+    speech_tries: int = 0
     start_timeout_seconds: int | None = None  # how long to wait for each of its models
     start_deadline_at: AwareDatetime | None = None  # queued past this: next model, or expired
     timeout_seconds: int  # running longer than this: failed, kind timeout
@@ -117,6 +120,7 @@ class Job(BaseModel):
     rate_source: str | None = None
     rate_gpu: str | None = None  # the GPU that the rate is for
     usd_per_second: float | None = None
+    speech: SpeechUsage | None = None  # where a text was spoken
     error: JobError | None = None
 
     webhook_url: str | None = None

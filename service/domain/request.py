@@ -199,6 +199,11 @@ class JobRequest(BaseModel):
         return {}
 
     @property
+    def needs_speech(self) -> bool:
+        """Tell whether a text is to be spoken before a worker can begin."""
+        return False
+
+    @property
     def shape(self) -> VideoShape:
         """Return the shape of the video, once its number of frames is known."""
         assert self.num_frames is not None, "known once the inputs were read"

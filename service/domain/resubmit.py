@@ -40,11 +40,13 @@ def _video_fields(old: Job, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _avatar_fields(old: Job, request: AvatarRequest, changes: dict[str, Any]) -> dict[str, Any]:
-    names = {"text", "voice", "seed", "captions"}
+    names = {"text", "voice", "speed", "seed", "captions"}
     if "model" not in changes and "models" not in changes:
         names |= {"model", "width", "height"}
-    if changes.keys() & {"text", "audio"}:
-        names -= {"text", "voice"}
+    if "audio" in changes:
+        names -= {"text", "voice", "speed"}
+    elif request.audio is not None and "text" not in changes:
+        names -= {"voice", "speed"}
     if "resolution" in changes:
         names -= {"width", "height"}
     fields = request.model_dump(include=names, exclude_none=True) | _media_fields(old)

@@ -68,6 +68,25 @@ def is_uncounted(kind: FailureKind) -> bool:
     return retry is not None and not retry.counts
 
 
+# A text that cannot be spoken now, since the provider or this machine is at fault, is tried again
+# for so long from its submit, and so often at least.
+MAX_SPEECH_WAIT = timedelta(hours=1)
+_MIN_SPEECH_TRIES = 5
+_SPEECH = Retry(limit=_MIN_SPEECH_TRIES, first_wait=timedelta(seconds=3))
+
+
+def speech_wait(
+    job: Job, kind: FailureKind, now: datetime, hint: timedelta = timedelta(0)
+) -> timedelta | None:
+    """Return the wait before the text of a queued job is tried again after a failure, or None to
+    give up. `hint` is the wait that its provider asks for."""
+    if kind not in (FailureKind.TRANSIENT, FailureKind.MACHINE):
+        return None
+    if job.speech_tries >= _MIN_SPEECH_TRIES and now - job.created_at > MAX_SPEECH_WAIT:
+        return None
+    return max(hint, _SPEECH.wait(min(job.speech_tries, _MIN_SPEECH_TRIES)))
+
+
 def retry_wait(kind: FailureKind, *, attempts_left: int, earlier: int) -> timedelta | None:
     """Return the wait before the next attempt, or None for no further attempt.
 

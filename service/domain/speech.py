@@ -1,8 +1,10 @@
-"""Speech: when each word and each sound is heard, and about how long a text takes."""
+"""Speech: when each word and each sound is heard, about how long a text takes, and its cost."""
 
 import re
 import unicodedata
 from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
 
 MAX_CHARACTERS = 5000  # of a text that a voice speaks: about six minutes
 # Of what `speaking_seconds` returns: voices and languages differ.
@@ -56,3 +58,13 @@ def _letters(character: str) -> int:
     if unicodedata.east_asian_width(character) in "WF":
         return _HAN if unicodedata.name(character, "").startswith("CJK") else _KANA
     return 1
+
+
+class SpeechUsage(BaseModel):
+    """The use of a provider for the speech of one job. `characters` are those that it counted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    provider: str
+    characters: int = Field(ge=0)
+    usd: float = Field(ge=0)

@@ -62,6 +62,7 @@ def new_job(submission: Submission, now: datetime) -> Job:
         max_attempts=MAX_ATTEMPTS,
         created_at=now,
         run_at=now,
+        speech_at=now if submission.request.needs_speech else None,
         fallbacks=submission.fallbacks,
         start_timeout_seconds=None if wait is None else round(wait.total_seconds()),
         start_deadline_at=None if wait is None else now + wait,

@@ -7,6 +7,7 @@ from service.domain.ids import JobId, KeyId
 Topic = NewType("Topic", str)
 
 KEYS = Topic("keys")  # an API key was made, changed or revoked
+SPEECH = Topic("speech")  # a text is to be spoken that was not before
 DELIVERIES = Topic("deliveries")  # a webhook delivery is due that was not before
 
 

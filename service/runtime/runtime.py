@@ -22,6 +22,7 @@ from service.domain.queue_order import Forecast
 from service.domain.submission import Submission
 from service.domain.terms import Terms
 from service.egress.client import Rules
+from service.lifecycle.speech import FindVoice
 from service.lifecycle.submit import Accepted, Answer, submit_all
 from service.lifecycle.workers import Workers
 from service.runtime.disk_space import DiskSpace
@@ -67,6 +68,7 @@ class Runtime:
     workers: Workers
     jobs_due: Event  # set when a job was queued
     webhooks_due: Event  # set when a webhook is owed
+    speech_due: Event  # set when a text is to be spoken
     disk_space: DiskSpace
     uploads: Uploads
     request_limit: RateLimit
@@ -74,6 +76,7 @@ class Runtime:
     job_cache: JobCache
     event_renderer: Renderer
     egress_rules: Rules
+    find_voice: FindVoice
     link_secret: bytes
     worker_token: str
     metrics_token: str | None

@@ -34,6 +34,7 @@ from service.lifecycle.targets import refuse_bad_target
 from service.log import Log
 from service.runtime.media import resolve_media
 from service.runtime.runtime import Runtime
+from service.runtime.speech_check import check_speech
 from service.store import jobs
 
 log = Log(__name__)
@@ -114,6 +115,7 @@ async def prepare(runtime: Runtime, request: SubmitRequest) -> tuple[Submission,
     first, *rest = choices = choose_models(runtime.cards, runtime.terms.rates, params, media)
     if params.webhook_url is not None:
         refuse_bad_target(runtime.egress_rules, params.webhook_url, "/webhook_url")
+    speech_usd = await check_speech(runtime, request.key_id, first.request)
     submission = Submission(
         key_id=request.key_id,
         request=first.request,
@@ -123,7 +125,7 @@ async def prepare(runtime: Runtime, request: SubmitRequest) -> tuple[Submission,
         priority=params.priority or "normal",
         metadata=params.metadata or {},
         # Reserves enough for whichever model makes the video.
-        estimated_usd=max(choice.estimated_usd for choice in choices),
+        estimated_usd=max(choice.estimated_usd for choice in choices) + speech_usd,
         rate=first.rate,
         api=request.api,
         api_url=request.api_url[:300],

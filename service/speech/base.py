@@ -5,35 +5,33 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal, Protocol, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal, Protocol
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.speech import MAX_CHARACTERS, Phone, Word
 
-Samples: TypeAlias = NDArray[np.float32]
 Provider = Literal["hibari", "espeak", "elevenlabs"]
 
 
 @dataclass(frozen=True)
 class Spoken:
-    """A text as a voice spoke it: float32 samples, mono, -1 to 1, `rate` of them a second.
+    """A text as a voice spoke it: little-endian samples of 16 bits, mono, `rate` of them a second.
 
     `words` are timed where the voice tells it, else empty. `phones` are None where it does not;
-    lips are then read from the sound. `cost_usd` is what a provider charges for it.
+    lips are then read from the sound. A provider counts the text as `characters`, and charges
+    `cost_usd` for them.
     """
 
-    samples: NDArray[np.float32]
+    samples: bytes
     rate: int
     words: tuple[Word, ...] = ()
     phones: tuple[Phone, ...] | None = None
+    characters: int = 0
     cost_usd: float = 0.0
 
     @property
     def seconds(self) -> float:
-        return len(self.samples) / self.rate
+        return len(self.samples) / 2 / self.rate
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,10 @@ class Voice(Protocol):
     @property
     def provider(self) -> Provider: ...
 
+    def expected_usd(self, text: str) -> float:
+        """Return what a text will cost, as far as that is known before."""
+        ...
+
     def speak(self, text: str, *, seed: int, speed: float) -> Spoken:
         """Speak `text` at `speed` times the usual pace. One seed gives one sound, where the
         voice can promise that.
@@ -76,7 +78,7 @@ class Voice(Protocol):
 
 
 class InformedVoice:
-    """The properties of a voice, from its description."""
+    """The properties of a voice, from its description; it costs nothing."""
 
     def __init__(self, info: VoiceInfo) -> None:
         self.info = info
@@ -96,6 +98,9 @@ class InformedVoice:
     @property
     def provider(self) -> Provider:
         return self.info.provider
+
+    def expected_usd(self, text: str) -> float:
+        return 0.0
 
 
 class ProviderBusy(AttemptFailed):

@@ -1,8 +1,8 @@
 """The voices of this installation."""
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.domain.attempt import AttemptFailed
@@ -11,7 +11,7 @@ from service.speech.elevenlabs import PREFIX as ELEVENLABS_PREFIX
 from service.speech.elevenlabs import ElevenLabs
 from service.speech.elevenlabs_api import Account
 from service.speech.espeak import espeak_program, espeak_voices
-from service.speech.hibari import installed_voices
+from service.speech.offline import OfflineVoices
 
 
 @dataclass(frozen=True)
@@ -22,68 +22,90 @@ class Listing:
     problems: tuple[str, ...] = ()
 
 
-class Catalog:
-    """Lists voices and finds them by id. Thread-safe; voices of this machine are looked for once.
+@dataclass
+class _Search:
+    """The voices that were found, and the failures of providers."""
 
-    The voices of hibari come first, then those of espeak-ng, then those of ElevenLabs.
+    voices: list[Voice] = field(default_factory=list)
+    failures: list[AttemptFailed] = field(default_factory=list)
+
+    def add(self, search: Callable[[], Sequence[Voice]]) -> None:
+        try:
+            self.voices += search()
+        except AttemptFailed as failure:
+            self.failures.append(failure)
+
+
+class Catalog:
+    """Lists voices and finds them by id. Thread-safe.
+
+    The voices of hibari come first, then those of espeak-ng, then those of ElevenLabs. Those of
+    this machine are looked for until once without a failure.
     """
 
-    def __init__(self, account: Account | None = None, espeak: Path | None = None) -> None:
+    def __init__(
+        self, offline: OfflineVoices, espeak: Path | None = None, account: Account | None = None
+    ) -> None:
         """`account` is None without ElevenLabs, `espeak` is None without that program."""
+        self._offline = offline
         self._espeak = espeak
         self._elevenlabs = None if account is None else ElevenLabs(account)
         self._lock = threading.Lock()
-        self._local: dict[str, Voice] | None = None
-        self._problems: list[str] = []
+        self._machine: _Search | None = None
 
     def listing(self) -> Listing:
         """List all voices; those of ElevenLabs take a request."""
-        voices: list[Voice] = [*self._machine_voices().values()]
-        problems = [*self._problems]
+        machine = self._search_machine()
+        found = _Search([*machine.voices], [*machine.failures])
         if self._elevenlabs is not None:
-            voices += _attempt(self._elevenlabs.voices, problems)
-        return Listing(tuple(voice.info for voice in voices), tuple(problems))
+            found.add(self._elevenlabs.voices)
+        return Listing(
+            tuple(voice.info for voice in found.voices),
+            tuple(failure.message for failure in found.failures),
+        )
 
     def find(self, voice_id: str | None) -> Voice:
         """Return the voice with this id, without a request: ElevenLabs refuses an unknown one when
         it speaks. None: the first voice of this machine.
 
-        Raises AttemptFailed (user) with the nearest id of this machine.
+        Raises AttemptFailed: user with the nearest id of this machine, and machine where it cannot
+        be searched.
         """
-        local = self._machine_voices()
+        if voice_id is not None and voice_id.startswith(ELEVENLABS_PREFIX):
+            return self._find_of_account(voice_id)
+        machine = self._search_machine()
+        voices = {voice.id: voice for voice in machine.voices}
+        if voice_id in voices:
+            return voices[voice_id]
+        if voice_id is None and voices:
+            return next(iter(voices.values()))
+        if machine.failures:
+            raise machine.failures[0]
         if voice_id is None:
-            if not local:
-                raise text_failure("voice_unknown", "no voice is installed here: name one")
-            return next(iter(local.values()))
-        if voice_id in local:
-            return local[voice_id]
-        if voice_id.startswith(ELEVENLABS_PREFIX):
-            if self._elevenlabs is not None:
-                return self._elevenlabs.voice(voice_id.removeprefix(ELEVENLABS_PREFIX))
-            message = "this installation has no API key of ElevenLabs"
-            raise text_failure("voice_unknown", f"there is no voice {voice_id[:100]!r}: {message}")
-        raise unknown_voice(voice_id, local)
+            raise text_failure("voice_unknown", "no voice is installed here: name one")
+        raise unknown_voice(voice_id, voices)
 
-    def _machine_voices(self) -> dict[str, Voice]:
+    def _find_of_account(self, voice_id: str) -> Voice:
+        if self._elevenlabs is not None:
+            return self._elevenlabs.voice(voice_id.removeprefix(ELEVENLABS_PREFIX))
+        message = "this installation has no API key of ElevenLabs (ELEVENLABS_API_KEY)"
+        raise text_failure("voice_unknown", f"there is no voice {voice_id[:100]!r}: {message}")
+
+    def _search_machine(self) -> _Search:
         with self._lock:
-            if self._local is None:
-                voices: list[Voice] = [*installed_voices()]
-                if self._espeak is not None:
-                    program = self._espeak
-                    voices += _attempt(lambda: espeak_voices(program), self._problems)
-                self._local = {voice.id: voice for voice in voices}
-            return self._local
+            if self._machine is not None:
+                return self._machine
+            search = _Search()
+            search.add(self._offline.voices)
+            if self._espeak is not None:
+                program = self._espeak
+                search.add(lambda: espeak_voices(program))
+            if not search.failures:
+                self._machine = search
+            return search
 
 
-def machine_catalog(account: Account | None = None) -> Catalog:
-    """Return the voices of this machine and of `account`."""
-    return Catalog(account, espeak_program())
-
-
-def _attempt(search: Callable[[], Sequence[Voice]], problems: list[str]) -> Sequence[Voice]:
-    """Return the voices that `search` finds; if it fails, none and one more of `problems`."""
-    try:
-        return search()
-    except AttemptFailed as failure:
-        problems.append(failure.message)
-        return []
+def machine_catalog(environment: Mapping[str, str], account: Account | None = None) -> Catalog:
+    """Return the voices of this machine and of `account`. `environment` is that of processes that
+    speak."""
+    return Catalog(OfflineVoices(environment), espeak_program(), account)

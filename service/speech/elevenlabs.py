@@ -12,20 +12,20 @@ from itertools import groupby
 
 from pydantic import BaseModel, Field
 
+from service.domain.attempt import AttemptFailed
 from service.domain.speech import Word
 from service.speech.base import (
     InformedVoice,
-    Samples,
     Spoken,
     VoiceInfo,
     check_speed,
     check_text,
     text_failure,
 )
-from service.speech.decode import from_mp3, from_pcm
 from service.speech.elevenlabs_api import Account, Api, parse, wrong_response
 
 PREFIX = "elevenlabs-"
+_RATE = 24_000  # samples a second; higher ones need a dearer plan
 _VOICE_ID = re.compile(r"[A-Za-z0-9]{8,64}")
 _MIN_SPEED, _MAX_SPEED = 0.7, 1.2
 _SEEDS = 1 << 32
@@ -83,7 +83,7 @@ class Recording:
 class Clone:
     """A new voice. One that `requires_verification` speaks after its owner confirmed it there."""
 
-    voice: "ElevenLabsVoice"
+    info: VoiceInfo
     requires_verification: bool
 
 
@@ -95,6 +95,9 @@ class ElevenLabsVoice(InformedVoice):
         super().__init__(info)
         self._api = api
 
+    def expected_usd(self, text: str) -> float:
+        return len(text) * self._api.account.usd_per_character
+
     def speak(self, text: str, *, seed: int, speed: float) -> Spoken:
         """Speak a text by one request; see Voice and Api.call for the failures."""
         check_text(text)
@@ -103,7 +106,7 @@ class ElevenLabsVoice(InformedVoice):
         response = self._api.call(
             "POST",
             f"/v1/text-to-speech/{self.id.removeprefix(PREFIX)}/with-timestamps",
-            params={"output_format": account.output_format},
+            params={"output_format": f"pcm_{_RATE}"},
             json={
                 "text": text,
                 "model_id": account.model_id,
@@ -112,12 +115,12 @@ class ElevenLabsVoice(InformedVoice):
             },
         )
         speech: _Speech = parse(response, _Speech)
-        samples = _decode(speech.audio_base64, account)
-        words = _words(speech.alignment, len(samples) / account.rate) if speech.alignment else ()
+        spoken = Spoken(_decode(speech.audio_base64), _RATE)
+        words = _words(speech.alignment, spoken.seconds) if speech.alignment else ()
         costs = (_credits(response.headers.get(name, "")) for name in _COST_HEADERS)
-        credits = next((cost for cost in costs if cost is not None), len(text))
-        cost_usd = credits * account.usd_per_character
-        return Spoken(samples, account.rate, words, cost_usd=cost_usd)
+        characters = next((cost for cost in costs if cost is not None), len(text))
+        cost_usd = characters * account.usd_per_character
+        return replace(spoken, words=words, characters=characters, cost_usd=cost_usd)
 
 
 class ElevenLabs:
@@ -155,7 +158,6 @@ class ElevenLabs:
         name: str,
         recordings: Sequence[Recording],
         *,
-        description: str = "",
         language: str = "",
         remove_noise: bool = False,
     ) -> Clone:
@@ -167,8 +169,6 @@ class ElevenLabs:
             message = f"a clone needs a name and 1 to {_MAX_SAMPLES} recordings"
             raise text_failure("clone_invalid", message)
         form = {"name": name, "remove_background_noise": str(remove_noise).lower()}
-        if description:
-            form["description"] = description
         if language:
             form["labels"] = json.dumps({"language": language})
         files = [
@@ -180,7 +180,18 @@ class ElevenLabs:
         if not _VOICE_ID.fullmatch(answer.voice_id):
             raise wrong_response("the new voice has no valid id")
         info = replace(_info(answer.voice_id), name=name, language=language, is_clone=True)
-        return Clone(ElevenLabsVoice(self._api, info), answer.requires_verification)
+        return Clone(info, answer.requires_verification)
+
+    def delete(self, voice_id: str) -> None:
+        """Delete a voice of the account; one that does not exist counts as deleted.
+
+        Raises AttemptFailed; see Api.call.
+        """
+        try:
+            self._api.call("DELETE", f"/v1/voices/{voice_id}")
+        except AttemptFailed as failure:
+            if failure.code != "voice_unknown":
+                raise
 
 
 def _info(voice_id: str) -> VoiceInfo:
@@ -211,14 +222,13 @@ def _media_type(name: str) -> str:
     return mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
-def _decode(text: str, account: Account) -> Samples:
+def _decode(text: str) -> bytes:
     try:
         content = base64.b64decode(text, validate=True)
-        is_pcm = account.output_format.startswith("pcm_")
-        samples = from_pcm(content) if is_pcm else from_mp3(content, account.rate)
     except (binascii.Error, ValueError):
         raise wrong_response("its audio cannot be decoded") from None
-    if not len(samples):
+    samples = content[: len(content) // 2 * 2]
+    if not samples:
         raise wrong_response("it has no audio")
     return samples
 

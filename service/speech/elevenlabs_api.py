@@ -21,8 +21,8 @@ _MAX_BYTES = 64 << 20  # of a response: 15 minutes of speech in base64
 _MAX_OPERATION_SECONDS = 60.0  # without a byte
 _MAX_REASON_CHARACTERS = 200
 _MAX_RETRY_SECONDS = 3600.0  # a longer Retry-After is not believed
+_UNKNOWN_VOICE = frozenset({"voice_not_found", "voice_does_not_exist"})
 _BUSY_STATUSES = frozenset({408, 409, 425, 429})
-_FORMAT = re.compile(r"pcm_(?P<pcm>\d{4,5})|mp3_(?P<mp3>\d{5})_\d{2,3}")
 
 # Each part of a form: its field, and the file's name, content and type.
 Files: TypeAlias = Sequence[tuple[str, tuple[str, bytes, str]]]
@@ -39,7 +39,6 @@ class Account:
     usd_per_character: float
     base_url: str = BASE_URL
     model_id: str = "eleven_multilingual_v2"
-    output_format: str = "pcm_24000"
     max_time: timedelta = timedelta(seconds=120)  # for a whole request
 
     def __post_init__(self) -> None:
@@ -47,15 +46,6 @@ class Account:
             raise ValueError("the API key of ElevenLabs has characters that no key has")
         if not re.match(r"https?://[^/\s]", self.base_url):
             raise ValueError("the base URL of ElevenLabs must begin with https:// or http://")
-        if _FORMAT.fullmatch(self.output_format) is None:
-            raise ValueError("the output format of ElevenLabs must be pcm_RATE or mp3_RATE_KBITS")
-
-    @property
-    def rate(self) -> int:
-        """Return the samples a second of the output format."""
-        match = _FORMAT.fullmatch(self.output_format)
-        assert match is not None  # __post_init__
-        return int(match["pcm"] or match["mp3"])
 
 
 @dataclass(frozen=True)
@@ -143,7 +133,7 @@ class Api:
             return provider_failure("voice_quota_exceeded", said)
         if response.status_code in (401, 403):
             return provider_failure("voice_key_refused", said)
-        if response.status_code == 404 or code == "voice_not_found":
+        if response.status_code == 404 or code in _UNKNOWN_VOICE:
             return text_failure("voice_unknown", said)
         if 400 <= response.status_code < 500:
             return text_failure("voice_request_refused", said)

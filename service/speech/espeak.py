@@ -12,14 +12,12 @@ from pathlib import Path
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.speech.base import (
     InformedVoice,
-    Samples,
     Spoken,
     VoiceInfo,
     check_speed,
     check_text,
     text_failure,
 )
-from service.speech.decode import from_pcm
 
 PROGRAM = "espeak-ng"
 PREFIX = "espeak-"
@@ -70,7 +68,7 @@ class EspeakVoice(InformedVoice):
         # The program reads double brackets as its own phonemes.
         content = text.replace("[[", "[ [").encode()
         samples, rate = _samples(_run(self._program, options, content, self._time))
-        if not samples.any():
+        if not any(samples):
             message = f"the voice {self.id} has no sound for this text: it reads {self.language}"
             raise text_failure("text_without_words", message)
         return Spoken(samples, rate)
@@ -117,7 +115,7 @@ def _run(program: Path, options: Sequence[str], content: bytes, time: timedelta)
     return process.stdout
 
 
-def _samples(content: bytes) -> tuple[Samples, int]:
+def _samples(content: bytes) -> tuple[bytes, int]:
     """Decode the program's output: mono, 16 bit, with a length that it does not know at the start.
 
     Raises AttemptFailed (machine).
@@ -130,9 +128,9 @@ def _samples(content: bytes) -> tuple[Samples, int]:
         raise _machine_failure(f"returns no WAV: {error}") from None
     if form != (1, 2):
         raise _machine_failure("returns a WAV that is not mono of 16 bits")
-    return from_pcm(data), rate
+    return data, rate
 
 
 def _machine_failure(reason: str) -> AttemptFailed:
-    message = f"the worker's machine failed: {PROGRAM} {reason}"
+    message = f"the machine of the service failed: {PROGRAM} {reason}"
     return AttemptFailed(FailureKind.MACHINE, "machine_fault", message)

@@ -1,8 +1,7 @@
-"""The offline voice: hibari, whose model comes with its package."""
+"""The offline voice: hibari, whose model comes with its package. Run by hibari_program.py."""
 
 import threading
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from service.domain.attempt import AttemptFailed
 from service.domain.speech import MAX_CHARACTERS
 from service.speech.base import (
     InformedVoice,
-    Samples,
     Spoken,
     VoiceInfo,
     check_speed,
@@ -24,6 +22,7 @@ from service.speech.hibari_script import Passage, passages
 from service.speech.hibari_timing import (
     DURATIONS,
     RATE,
+    Samples,
     Sound,
     fits,
     phones_of,
@@ -38,11 +37,6 @@ _MAX_PHONEMES = 4 * MAX_CHARACTERS  # of a text: a number is read as many words
 _THREADS = 1
 # Raised by hibari for numbers of hundreds of digits, and for digits such as a circled one.
 _UNREADABLE = (ValueError, IndexError)
-
-
-def is_installed() -> bool:
-    """Tell whether the packages are there; nothing is imported."""
-    return find_spec("hibari") is not None and find_spec("onnxruntime") is not None
 
 
 @dataclass(frozen=True)
@@ -114,8 +108,6 @@ class HibariVoice(InformedVoice):
 
 def installed_voices() -> list[HibariVoice]:
     """Return the voices whose models are on this machine; none is downloaded."""
-    if not is_installed():
-        return []
     from hibari.voices import VOICES, voice_path
 
     voices = []
@@ -145,9 +137,9 @@ def _speak(tts: Any, text: str, seed: int, speed: float) -> Spoken | None:
         num_samples += len(samples)
     if not parts:
         raise _no_words()
-    joined = np.clip(np.concatenate(parts), -1.0, 1.0).astype(np.float32)
+    joined = np.concatenate(parts)
     heard = trim(heard, joined)
-    return Spoken(joined, RATE, words_of(heard, text.split()), phones_of(heard))
+    return Spoken(_to_16_bits(joined), RATE, words_of(heard, text.split()), phones_of(heard))
 
 
 def _passages(tts: Any, text: str) -> list[Passage]:
@@ -192,10 +184,14 @@ def _synthesize(
 
 def _speak_untimed(tts: Any, text: str, seed: int, speed: float) -> Spoken:
     """Speak by the package's public interface alone."""
-    samples = np.clip(tts(text, speed, seed), -1.0, 1.0).astype(np.float32)
+    samples = tts(text, speed, seed)
     if not len(samples):
         raise _no_words()
-    return Spoken(samples, RATE)
+    return Spoken(_to_16_bits(samples), RATE)
+
+
+def _to_16_bits(samples: Samples) -> bytes:
+    return np.rint(np.clip(samples, -1.0, 1.0) * 32767).astype("<i2").tobytes()
 
 
 def _no_words() -> AttemptFailed:

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.speech import Phone, Word
-from service.speech.base import Samples
 from service.speech.hibari_script import PAUSES, PRIMARY_STRESS, STRESS_MARKS, Passage, is_sound
 from service.speech.phones import VOWELS, split_phone
 
+Samples: TypeAlias = NDArray[np.float32]  # mono, -1 to 1, RATE a second
 RATE = 24_000
 DURATIONS = "/Cast_32_output_0"  # of hibari-tts 0.2.1: int64, one per id, in units of _UNIT
 UNIT_SAMPLES = 600  # a unit of the durations is 25 ms

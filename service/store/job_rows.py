@@ -32,6 +32,7 @@ def to_row(job: Job) -> dict[str, Any]:
         "input_bytes": kept_bytes(job.request.media.values()),
         "created_at": job.created_at,
         "run_at": job.run_at,
+        "speech_at": job.speech_at,
         "start_timeout_seconds": job.start_timeout_seconds,
         "start_deadline_at": job.start_deadline_at,
         "timeout_seconds": job.timeout_seconds,

@@ -55,6 +55,8 @@ def insert(tx: Transaction, new: Sequence[Job]) -> None:
     labels.insert(tx, new)
     for model in {job.request.model for job in new}:
         tx.notify(topics.of_queue(model))
+    if any(job.speech_at is not None for job in new):
+        tx.notify(topics.SPEECH)
 
 
 def get(tx: Transaction, job_id: JobId, *, key_id: KeyId | None = None) -> Job | None:
@@ -151,6 +153,7 @@ _FIRST_OF_KEY = (
         _first.c.model == sa.bindparam("model"),
         _first.c.key_id == _keys.c.id,
         _first.c.run_at <= _param("now", "run_at"),
+        _first.c.speech_at.is_(None),
         _before_deadline(_first),
     )
     .order_by(_first.c.priority, _first.c.run_at, _first.c.id)
@@ -178,6 +181,7 @@ _TAKE_FIRST = (
         job_table.c.key_id == _param("owner", "key_id"),
         job_table.c.priority == sa.bindparam("priority"),
         job_table.c.run_at <= _param("now", "run_at"),
+        job_table.c.speech_at.is_(None),
         _before_deadline(job_table),
     )
     .order_by(job_table.c.run_at, job_table.c.id)

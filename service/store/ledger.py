@@ -1,7 +1,7 @@
 """The ledger table: jobs, GPU time and cost per key, day, model and GPU."""
 
 from dataclasses import dataclass
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -31,18 +31,20 @@ class Total:
 def add(tx: Transaction, job: Job, charge: Charge, *, jobs: int) -> None:
     """Book the cost of an attempt at `job`, and the number of `jobs` that ended with it."""
     if jobs or charge.gpu_ms:
-        tx.execute(
-            _ADD[tx.connection.dialect.name],
-            {
-                "key_id": job.key_id,
-                "day": charge.at.astimezone(UTC).date(),
-                "model": job.request.model,
-                "gpu": charge.booked_under,
-                "jobs": jobs,
-                "gpu_ms": charge.gpu_ms,
-                "microusd": charge.microusd,
-            },
-        )
+        name, gpu = job.request.model, charge.booked_under
+        sums = {"jobs": jobs, "gpu_ms": charge.gpu_ms, "microusd": charge.microusd}
+        _add(tx, job.key_id, charge.at, {"model": name, "gpu": gpu, **sums})
+
+
+def add_speech(tx: Transaction, key_id: KeyId, provider: str, microusd: int, now: datetime) -> None:
+    """Book the cost of speech under the name of its provider, as of a model without a GPU."""
+    sums = {"jobs": 0, "gpu_ms": 0, "microusd": microusd}
+    _add(tx, key_id, now, {"model": provider, "gpu": "", **sums})
+
+
+def _add(tx: Transaction, key_id: KeyId, at: datetime, row: dict[str, Any]) -> None:
+    day = at.astimezone(UTC).date()
+    tx.execute(_ADD[tx.connection.dialect.name], {"key_id": key_id, "day": day, **row})
 
 
 def totals(

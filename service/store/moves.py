@@ -16,6 +16,7 @@ from service.domain.errors import Lost
 from service.domain.job import ACTIVE, Job, JobState, sources
 from service.domain.price import Charge, microusd, month_of
 from service.domain.retention import SETTLE
+from service.domain.speech import SpeechUsage
 from service.domain.webhook import EVENT_OF
 from service.store import keys, ledger, outbox
 from service.store.job_rows import job_table, to_job, to_row
@@ -146,6 +147,7 @@ def _finish(tx: Transaction, job: Job, to: JobState, charge: Charge, **values: A
         purge_at=now + SETTLE,
         lease_until=None,
         run_deadline_at=None,
+        speech_at=None,
         **values,
     )
     outbox.enqueue(tx, EVENT_OF[to], final_job, now)
@@ -200,6 +202,50 @@ def _count(tx: Transaction, job: Job, to: JobState, charge: Charge | None) -> No
 
 
 # Changes within a state.
+
+
+def finish_speech(tx: Transaction, job: Job, usage: SpeechUsage, *, size_bytes: int) -> Job:
+    """Let a queued job go to a worker: its text was spoken, and the sound is an input of it."""
+    after = _update(
+        tx,
+        job,
+        {JobState.QUEUED},
+        speech_at=None,
+        speech=usage.model_dump(),
+        stage_detail=None,
+        input_bytes=job_table.c.input_bytes + size_bytes,
+    )
+    tx.notify(topics.of_queue(job.request.model))
+    return after
+
+
+def postpone_speech(tx: Transaction, job: Job, *, until: datetime, reason: str) -> Job:
+    """Let the text of a queued job be spoken later; `reason` says what it waits for."""
+    return _update(
+        tx,
+        job,
+        {JobState.QUEUED},
+        speech_at=until,
+        speech_tries=job.speech_tries + 1,
+        stage_detail=reason[:200],
+    )
+
+
+def pay_for_speech(tx: Transaction, job: Job, usage: SpeechUsage, *, now: datetime) -> None:
+    """Add what speech has cost to the job, to its key's expenses and to the ledger, in any state:
+    the provider charges it, whatever becomes of the job."""
+    cost = microusd(usage.usd)
+    if not cost:
+        return
+    tx.execute(
+        sa.update(job_table)
+        .where(job_table.c.id == job.id)
+        .values(actual_microusd=sa.func.coalesce(job_table.c.actual_microusd, 0) + cost)
+    )
+    counts = {"queued": 0, "active": 0, "reserved": 0}
+    keys.add_to_counters(tx, job.key_id, cost=cost, month=month_of(now), **counts)
+    ledger.add_speech(tx, job.key_id, usage.provider, cost, now)
+    tx.notify(topics.of_job(job.id))
 
 
 def make_due(tx: Transaction, job: Job, *, now: datetime) -> Job:

@@ -37,6 +37,7 @@ PENDING = "state = 'pending'"
 INPUTS_KEPT = "input_bytes > 0"
 # True of every job: lists of all keys' jobs have indexes that no other query takes for better ones.
 OF_ALL = "key_id <> ''"
+UNSPOKEN = f"{QUEUED} AND speech_at IS NOT NULL"
 
 
 def _partial(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
@@ -115,6 +116,10 @@ class JobRow(SQLModel, table=True):
 
     created_at: datetime = Field(sa_type=Instant)
     run_at: datetime = Field(sa_type=Instant)
+    # When its text is to be spoken, before which no worker gets it: the time of the next try, or
+    # when the present one counts as lost. NULL: there is nothing to speak, or no more.
+    speech_at: datetime | None = Field(default=None, sa_type=Instant)
+    speech_tries: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     start_timeout_seconds: int | None = None
     start_deadline_at: datetime | None = Field(default=None, sa_type=Instant)
     timeout_seconds: int
@@ -126,6 +131,7 @@ class JobRow(SQLModel, table=True):
 
     result: dict[str, Any] | None = Field(default=None, sa_type=Json)
     timings_ms: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    speech: dict[str, Any] | None = Field(default=None, sa_type=Json)
     gpu: str | None = Field(default=None, max_length=64)
     gpu_ms: int = Field(default=0, sa_type=sa.BigInteger)
     estimated_microusd: int = Field(default=0, sa_type=sa.BigInteger)
@@ -161,12 +167,14 @@ class JobRow(SQLModel, table=True):
         ),
         sa.CheckConstraint("state <> 'succeeded' OR result IS NOT NULL", name="success_has_result"),
         sa.CheckConstraint("state <> 'failed' OR error_kind IS NOT NULL", name="failure_has_kind"),
-        # The last two columns let SQLite check its conditions without the row.
+        # The last columns let SQLite check its conditions without the row.
         _partial(
             "ix_jobs_claim",
             *("model", "key_id", "priority", "run_at", "id", "state", "start_deadline_at"),
+            "speech_at",
             where=QUEUED,
         ),
+        _partial("ix_jobs_unspoken", "priority", "speech_at", "key_id", "id", where=UNSPOKEN),
         _partial("ix_jobs_lease", "lease_until", where=ACTIVE_STATES),
         _partial("ix_jobs_active_by_key", "key_id", where=ACTIVE_STATES),
         _partial(

@@ -36,7 +36,10 @@ def _table(row: type[SQLModel]) -> sa.Table:
 _timeline, _jobs, _attempts = _table(TimelineRow), _table(JobRow), _table(AttemptRow)
 _deliveries, _idempotency = _table(DeliveryRow), _table(IdempotencyRow)
 _keys, _endpoints, _turns = _table(KeyRow), _table(EndpointRow), _table(LeaseRow)
-_OF_JOBS = ("run_at", "lease_until", "run_deadline_at", "start_deadline_at", "cancel_requested_at")
+_OF_JOBS = (
+    *("run_at", "speech_at", "lease_until", "run_deadline_at", "start_deadline_at"),
+    "cancel_requested_at",
+)
 
 
 def read(tx: Transaction) -> Timeline | None:

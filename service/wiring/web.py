@@ -20,6 +20,7 @@ from service.lifecycle.bulk import BulkRunner
 from service.lifecycle.leader import Leadership
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
+from service.lifecycle.speech import SpeechMaker
 from service.lifecycle.timekeeper import Timekeeper
 from service.lifecycle.unserved import Unserved
 from service.runtime.disk_space import DiskSpace
@@ -31,17 +32,18 @@ from service.runtime.notifier import Notifier
 from service.runtime.queue_forecast import QueueForecast
 from service.runtime.rate_limit import RateLimit
 from service.runtime.runtime import Runtime
+from service.runtime.speaker import Speaker
 from service.runtime.submit import retry_again
 from service.runtime.ticker import Ticker
 from service.runtime.uploads import Uploads
 from service.runtime.wait_slots import WaitSlots
 from service.settings import Settings
-from service.store import timeline
+from service.store import speeches, timeline
 from service.store.engine import check_durable, check_sessions
 from service.store.schema import check_schema
 from service.webhooks.courier import Courier
 from service.webhooks.deliver import Sender
-from service.wiring import rules, storage
+from service.wiring import rules, speech, storage
 from service.wiring import secrets as wiring_secrets
 from service.wiring.workers import build_workers
 
@@ -85,18 +87,18 @@ def serving(
         return timekeeper.is_leading()
 
     ticker = Ticker(ticks, leads, clock, seconds=_TICK_SECONDS, grace=grace)
-    courier = _build_courier(runtime, webhooks_due)
+    beside = (ticker, _build_courier(runtime, webhooks_due), _build_speaker(runtime))
     app.state.runtime = runtime
-    ticker.start()
-    courier.start()
+    for each in beside:
+        each.start()
     workers.start(runtime.jobs_due)
     try:
         yield
     finally:
         app.state.runtime = None
         runtime.event_feed.close()
-        ticker.stop()
-        courier.stop()
+        for each in beside:
+            each.stop()
         workers.close()
         with suppress(Unavailable):  # the leadership expires by itself
             leadership.leave()
@@ -139,6 +141,20 @@ def _build_courier(runtime: Runtime, webhooks_due: Event) -> Courier:
     return Courier(runtime.db, sender, runtime.clock, webhooks_due)
 
 
+def _build_speaker(runtime: Runtime) -> Speaker:
+    if runtime.db.local:  # no other process speaks: an unfinished try was one of this file's last
+        now = runtime.clock()
+        runtime.db.write(lambda tx: speeches.make_all_due(tx, now)).result()
+    maker = SpeechMaker(
+        runtime.db,
+        runtime.artifacts,
+        runtime.find_voice,
+        runtime.uploads.folder,
+        runtime.clock,
+    )
+    return Speaker(maker, runtime.speech_due)
+
+
 def _build_runtime(
     settings: Settings,
     notifier: Notifier,
@@ -146,7 +162,7 @@ def _build_runtime(
     clock: ServiceClock,
     offsite: Offsite | None,
 ) -> Runtime:
-    job_cache, key_cache, jobs_due = JobCache(), KeyCache(), Event()
+    job_cache, key_cache, jobs_due, speech_due = JobCache(), KeyCache(), Event(), Event()
 
     def on_commit(changed: Sequence[Topic]) -> None:
         job_cache.forget(changed)
@@ -154,6 +170,8 @@ def _build_runtime(
             key_cache.forget()
         if topics.DELIVERIES in changed:
             webhooks_due.set()
+        if topics.SPEECH in changed:
+            speech_due.set()
         if any(map(topics.is_queue, changed)):
             jobs_due.set()
         notifier.notify(changed)
@@ -182,12 +200,14 @@ def _build_runtime(
         inline_slots=KeySlots("inline videos", max_at_once=8, max_seconds=30),
         jobs_due=jobs_due,
         webhooks_due=webhooks_due,
+        speech_due=speech_due,
         disk_space=DiskSpace(settings.data_dir, settings.min_free_bytes),
         uploads=build_uploads(settings),
         request_limit=RateLimit(settings.max_requests_per_second, "requests"),
         submit_limit=RateLimit(settings.max_submits_per_second, "submits"),
         egress_rules=rules.egress_rules(settings),
         event_renderer=EventBlocks(WebhookBodies(link_secret, public_url)),
+        find_voice=speech.voice_finder(settings),
         link_secret=link_secret,
         worker_token=wiring_secrets.worker_token(settings),
         metrics_token=(

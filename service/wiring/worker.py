@@ -27,17 +27,10 @@ def build_worker_environment(
     settings: Settings, artifacts: ArtifactStore, scratch: Path
 ) -> "WorkerEnvironment":
     """Build the environment of a worker, local or on Modal."""
-    # Both import numpy, which the API does not need.
-    from service.speech.catalog import machine_catalog
+    # It imports numpy, which the API does not need.
     from service.workers.recipe import WorkerEnvironment
 
-    return WorkerEnvironment(
-        artifacts,
-        scratch,
-        sources(settings),
-        settings.ahead_bytes,
-        find_voice=machine_catalog().find,
-    )
+    return WorkerEnvironment(artifacts, scratch, sources(settings), settings.ahead_bytes)
 
 
 def warm(settings: Settings) -> "ModelCache":

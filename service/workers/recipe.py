@@ -16,7 +16,7 @@ from service.domain.request import VideoRequest
 from service.domain.resolve.segments import Segment, plan
 from service.workers.adapters.base import Adapter, Audio, Conditions, OnStep
 from service.workers.checkpoints import Checkpoints
-from service.workers.stages.avatar import FindVoice, no_voice, prepare_avatar
+from service.workers.stages.avatar import prepare_avatar
 from service.workers.stages.check import check
 from service.workers.stages.encode import EncodedVideo
 from service.workers.stages.encode_ahead import CheckCancel
@@ -39,7 +39,6 @@ class WorkerEnvironment:
     sources: Sources = field(default_factory=Sources)
     # Memory for frames that wait to be encoded: about five seconds of 720p.
     ahead_bytes: int = 512 << 20
-    find_voice: FindVoice = no_voice
 
 
 def make_video(
@@ -135,7 +134,6 @@ def _with_speech(
         ticket,
         environment.artifacts,
         environment.sources,
-        environment.find_voice,
         scratch,
         on_step,
     )

@@ -102,7 +102,8 @@ def test_parts_of_a_form_are_taken(avatars: World) -> None:
     [
         ({}, "", "give `text` or `audio`"),
         ({"text": "a", "audio": "aaaa"}, "", "give `text` or `audio`, not both"),
-        ({"audio": "aaaa", "voice": "x"}, "", "voice speaks text"),
+        ({"audio": "aaaa", "voice": "x"}, "", "leave `voice` out with `audio`"),
+        ({"audio": "aaaa", "speed": 1.1}, "", "leave `speed` out with `audio`"),
         ({"text": "a", "resolution": "512p", "width": 512}, "", "not both"),
         ({"text": "a", "reference_image": None}, "/reference_image", "give `reference_image`"),
         ({"text": "a" * 5001}, "", "at most 5,000 characters"),

@@ -11,9 +11,14 @@ from service.deployment import deployed_environment
 from service.domain.errors import Unavailable
 from service.domain.models.catalog import SLATE
 from service.domain.models.tuning import DEFAULT_TUNING
-from service.environment import child_environment, keep_compiled, worker_environment
+from service.environment import (
+    child_environment,
+    keep_compiled,
+    tool_environment,
+    worker_environment,
+)
 from service.settings import Settings
-from service.wiring import rules, worker
+from service.wiring import rules, speech, worker
 from service.wiring.secrets import load_or_create_secret
 from service.workers.adapters.slate import Slate
 from service.workers.pull_worker import PullWorker
@@ -39,7 +44,10 @@ def test_a_secret_that_is_none_stops_the_start(tmp_path: Path, content: str) -> 
         load_or_create_secret(path, "a" * 40)
 
 
-def test_workers_are_told_no_secret_but_their_own(tmp_path: Path) -> None:
+def test_workers_are_told_no_secret_but_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ELEVENLABS_API_KEY", "e" * 30)
     settings = Settings(
         _env_file=None,
         data_dir=tmp_path,
@@ -52,9 +60,28 @@ def test_workers_are_told_no_secret_but_their_own(tmp_path: Path) -> None:
 
     assert "b" * 30 not in told.values()
     assert "s" * 30 not in told.values()
+    assert "e" * 30 not in told.values()
+    assert "e" * 30 not in tool_environment().values()
     assert not any("sqlite" in text for text in told.values())
     assert told["RUSHES_WORKER_TOKEN"] == "w" * 30
     assert child_environment(settings)["RUSHES_BOOTSTRAP_KEY"] == "b" * 30
+    assert child_environment(settings)["RUSHES_ELEVENLABS_API_KEY"] == "e" * 30
+
+
+@pytest.mark.parametrize("name", ["ELEVENLABS_API_KEY", "RUSHES_ELEVENLABS_API_KEY"])
+def test_the_key_of_elevenlabs_is_read_by_both_of_its_names(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert speech.account(Settings(_env_file=None)) is None
+    monkeypatch.setenv(name, "sk_1")
+    monkeypatch.setenv("RUSHES_ELEVENLABS_USD_PER_1000_CHARACTERS", "0.05")
+
+    account = speech.account(Settings(_env_file=None))
+
+    assert account is not None
+    assert account.api_key == "sk_1"
+    assert account.usd_per_character == pytest.approx(0.00005)
+    assert "sk_1" not in repr(Settings(_env_file=None))
 
 
 class Recorded(Settings):

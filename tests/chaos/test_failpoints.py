@@ -20,6 +20,8 @@ from tests.chaos.patient import Patient
 from tests.chaos.scale import rounds, tell
 from tests.chaos.sqlite_file import PendingCommit, change, let_leases_end, rows
 from tests.chaos.worker_alone import TOKEN, worker_alone
+from tests.speech.provider import KEY as PROVIDER_KEY
+from tests.speech.provider import VOICE, serve
 from tests.webhooks.receiver import Receiver, body_of, receiving
 from tests.workers.inputs.pictures import gradient, saved
 
@@ -164,6 +166,28 @@ def test_a_submit_whose_answer_was_lost_has_made_one_job(tmp_path: Path) -> None
     assert queue == {"queued": 1, "running": 0}
 
 
+def test_a_text_that_was_spoken_is_paid_once(tmp_path: Path) -> None:
+    with serve() as provider:
+        account = {"elevenlabs_api_key": PROVIDER_KEY, "elevenlabs_url": provider.url}
+        with scene(tmp_path, "speech.kept", models=["slate", "puppet"], **account) as here:
+            picture = base64.b64encode(saved(gradient(), "PNG")).decode()
+            body = {"text": "Hello.", "voice": f"elevenlabs-{VOICE}", "reference_image": picture}
+            answer = here.client.send("POST", "/generate-avatar", json=body)
+            here.die()
+            spoken = rows(tmp_path, "SELECT speech IS NULL, actual_microusd FROM jobs")
+            here.come_back("turns")
+            job = here.until(
+                lambda: here.client.get(f"/v1/jobs/{answer.json()['id']}"),
+                lambda job: job["cost"]["speech"] is not None,
+            )
+
+        tell("speech.kept", requests=len(provider.requests))
+    assert spoken == [(1, None)]
+    assert job["cost"]["speech"]["characters"] == 3  # the stand-in counts half
+    assert job["cost"]["actual_usd"] == pytest.approx(0.0003)
+    assert len(provider.requests) == 1
+
+
 def test_a_ticket_that_was_lost_costs_a_lease_and_no_attempt(tmp_path: Path) -> None:
     """Lost three times in a long run: more often than workers may be lost."""
     times = rounds(1, 3)
@@ -287,6 +311,7 @@ def test_a_job_whose_bytes_are_gone_is_purged_in_the_end(tmp_path: Path) -> None
 _TESTED = {
     "inputs.kept": test_a_picture_that_was_kept_without_its_job_is_collected,
     "submit.committed": test_a_submit_whose_answer_was_lost_has_made_one_job,
+    "speech.kept": test_a_text_that_was_spoken_is_paid_once,
     "claim.committed": test_a_ticket_that_was_lost_costs_a_lease_and_no_attempt,
     "begin.committed": test_a_worker_that_did_not_hear_its_fence_begins_again_and_goes_on,
     "finish.committed": test_a_finish_whose_answer_was_lost_is_said_again_and_counts_once,

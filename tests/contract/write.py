@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
+from pydantic import AliasChoices, SecretStr
 from pydantic_settings import BaseSettings
 
 from service.domain.avatar import AvatarParams, AvatarRequest
@@ -46,7 +46,9 @@ def env_example() -> str:
 
 def _setting(settings: type[BaseSettings], name: str) -> str:
     field = settings.model_fields[name]
-    return f"\n# {field.description}\nRUSHES_{name.upper()}={_as_text(field.default)}\n"
+    alias = field.validation_alias
+    variable = alias.choices[0] if isinstance(alias, AliasChoices) else f"RUSHES_{name.upper()}"
+    return f"\n# {field.description}\n{variable}={_as_text(field.default)}\n"
 
 
 def _as_text(default: Any) -> str:

@@ -22,13 +22,24 @@ from service.domain.key import KeyRole, Scope
 from service.domain.limits import Limits
 from service.domain.models.tuning import Profile
 from service.domain.price import Balance, Charge, month_of
+from service.domain.speech import SpeechUsage
 from service.domain.submission import Idempotency
 from service.domain.webhook import DeliveryFilter
 from service.lifecycle.cancel import request_cancel
 from service.lifecycle.settle import settle
 from service.lifecycle.submit import find_earlier
 from service.settings import Settings
-from service.store import attempts, deliveries, events, job_lists, jobs, keys, ledger, moves
+from service.store import (
+    attempts,
+    deliveries,
+    events,
+    job_lists,
+    jobs,
+    keys,
+    ledger,
+    moves,
+    speeches,
+)
 from service.store.database import Database
 from service.store.engine import make_engine
 from service.store.ledger import Total
@@ -43,7 +54,7 @@ from service.store.tables import EventRow, IdempotencyRow, JobRow
 from tests import make
 from tests.conftest import DATABASES, new_database
 from tests.make import submit
-from tests.migrations import rows_0001, rows_0002, rows_0003, rows_0004, rows_0005
+from tests.migrations import rows_0001, rows_0002, rows_0003, rows_0004, rows_0005, rows_0010
 from tests.migrations.rows_0001 import write_rows
 
 
@@ -113,7 +124,7 @@ def test_a_database_that_is_up_to_date_is_told_so_without_alembic(url: str) -> N
 
 
 def test_every_revision_but_the_newest_has_rows_to_be_upgraded() -> None:
-    assert sorted(RELEASED)[:-1] == [f"000{n}" for n in range(1, 10)]
+    assert sorted(RELEASED)[:-1] == [f"{n:04}" for n in range(1, 11)]
 
 
 def test_a_database_of_the_first_release_goes_on_with_all_its_rows(url: str) -> None:
@@ -296,6 +307,33 @@ def test_jobs_of_the_seventh_release_are_found_by_their_ends_and_errors(url: str
         db.close()
 
 
+def test_texts_of_the_tenth_release_are_spoken_before_a_worker_gets_their_jobs(url: str) -> None:
+    command.upgrade(alembic_config(url), "0010")
+    key_id = KeyId(rows_0010.write_rows(url).key_id)
+
+    migrate(url)
+
+    command.check(alembic_config(url))
+    db = Database(url, lambda topics: None)
+    try:
+        found = jobs_of(db, key_id)
+        by_state = {job.state: job for job in found}
+        assert {job.state for job in found if job.speech_at is not None} == {
+            JobState.QUEUED,
+            JobState.RUNNING,  # which may be queued again
+        }
+        later = make.START + timedelta(days=1)
+        assert make.claim(db, later) is None
+        queued = by_state[JobState.QUEUED]
+        listed = db.read(lambda tx: speeches.due(tx, later, busy_keys=[], size=9))
+        assert [each.id for each in listed] == [queued.id]
+        usage = SpeechUsage(provider="hibari", characters=0, usd=0.0)
+        make.do(db, lambda tx: moves.finish_speech(tx, queued, usage, size_bytes=100))
+        assert make.claim(db, later).job.id == queued.id
+    finally:
+        db.close()
+
+
 def jobs_of(db: Database, key_id: KeyId, wanted: JobFilter | None = None) -> list[Job]:
     read = partial(job_lists.page, size=100, filters=wanted or JobFilter())
     return db.read(lambda tx: read(tx, Scope(key_id))).jobs
@@ -425,7 +463,7 @@ def test_a_database_of_a_newer_release_is_refused(url: str) -> None:
 def test_a_database_of_an_older_release_is_refused_with_the_way_out(url: str) -> None:
     command.upgrade(alembic_config(url), "0001")
 
-    with pytest.raises(Unavailable, match="needs 0010; run `rushes migrate`"):
+    with pytest.raises(Unavailable, match="needs 0011; run `rushes migrate`"):
         check_schema(url)
 
 

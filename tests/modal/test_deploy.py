@@ -117,6 +117,7 @@ def test_a_second_deploy_makes_no_secret_and_keeps_the_key(deployed: Deployed) -
         in again.stdout
     )
     whole = "RUSHES_DATABASE_URL=… RUSHES_BOOTSTRAP_KEY=… RUSHES_WORKER_TOKEN=… RUSHES_SECRET=…"
+    whole += " ELEVENLABS_API_KEY=…"
     assert f"modal secret create --force {APP} {whole}" in again.stdout
     assert deployed.kept in again.stdout
 
@@ -243,7 +244,7 @@ def test_without_the_address_of_a_database_none_is_told(tmp_path: Path) -> None:
 
     told = deploy_modal.service_secret(settings, None)
 
-    assert told.pop("RUSHES_DATABASE_URL") == ""
+    assert told.pop("RUSHES_DATABASE_URL") == told.pop("ELEVENLABS_API_KEY") == ""
     assert all(told.values())
     assert sorted(told) == ["RUSHES_BOOTSTRAP_KEY", "RUSHES_SECRET", "RUSHES_WORKER_TOKEN"]
 

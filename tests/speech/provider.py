@@ -109,6 +109,9 @@ def serve() -> Iterator[Provider]:
         def do_POST(self) -> None:
             self._serve()
 
+        def do_DELETE(self) -> None:
+            self._serve()
+
         def log_message(self, *_: object) -> None:
             pass
 

@@ -1,15 +1,34 @@
 """The voices of an installation, from all of its providers."""
 
 import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from service.domain.attempt import AttemptFailed, FailureKind
+from service.programs import Program
 from service.speech.catalog import Catalog
 from service.speech.elevenlabs_api import Account
+from service.speech.hibari import HibariVoice
+from service.speech.offline import OfflineVoices
 from tests.speech.provider import KEY, VOICE, Reply, serve
 from tests.speech.test_espeak import StandIn
+
+
+def catalog(espeak: Path | None = None, account: Account | None = None) -> Catalog:
+    return Catalog(OfflineVoices(dict(os.environ)), espeak, account)
+
+
+def broken(content: str, seconds: float = 60) -> OfflineVoices:
+    """Offline voices whose program is another one."""
+    voices = OfflineVoices({}, timedelta(seconds=seconds))
+    environment = {"MISBEHAVE": content}
+    voices._program = Program("tests.misbehaving_program", "the offline voice", environment)
+    return voices
 
 
 def failure(catalog: Catalog, voice_id: str) -> AttemptFailed:
@@ -20,7 +39,7 @@ def failure(catalog: Catalog, voice_id: str) -> AttemptFailed:
 
 
 def test_without_any_program_or_key_there_is_the_offline_voice() -> None:
-    listing = Catalog().listing()
+    listing = catalog().listing()
 
     assert [(voice.id, voice.provider) for voice in listing.voices] == [("hibari-heart", "hibari")]
     assert listing.problems == ()
@@ -31,21 +50,73 @@ def test_the_voices_of_all_providers_are_listed_and_found(tmp_path: Path) -> Non
         page = {"voices": [{"voice_id": VOICE, "name": "Rachel"}], "has_more": False}
         provider.respond = lambda _: Reply(body=json.dumps(page).encode())
         account = Account(KEY, 0.0, base_url=provider.url)
-        catalog = Catalog(account, StandIn(tmp_path).path)
+        voices = catalog(StandIn(tmp_path).path, account)
 
-        voices = catalog.listing().voices
+        listed = voices.listing().voices
 
-        assert [voice.id for voice in voices[:2]] == ["hibari-heart", "espeak-af"]
-        assert voices[-1].id == f"elevenlabs-{VOICE}"
-        for voice in voices:
-            assert catalog.find(voice.id).id == voice.id
+        assert [voice.id for voice in listed[:2]] == ["hibari-heart", "espeak-af"]
+        assert listed[-1].id == f"elevenlabs-{VOICE}"
+        for voice in listed:
+            assert voices.find(voice.id).id == voice.id
         assert len(provider.requests) == 1  # for the list
 
 
-def test_a_voice_is_one_object_so_that_its_model_is_read_once() -> None:
-    catalog = Catalog()
+def test_the_offline_voice_speaks_as_its_model_does(heart: HibariVoice) -> None:
+    text = "The quick brown fox paid $9.99."
 
-    assert catalog.find("hibari-heart") is catalog.find("hibari-heart")
+    spoken = catalog().find(None).speak(text, seed=3, speed=1.2)
+
+    assert spoken == heart.speak(text, seed=3, speed=1.2)
+
+
+def test_what_the_offline_voice_cannot_speak_is_the_users_fault() -> None:
+    with pytest.raises(AttemptFailed) as caught:
+        catalog().find("hibari-heart").speak("你好世界", seed=1, speed=1.0)
+
+    assert (caught.value.kind, caught.value.code) == (FailureKind.USER, "text_without_words")
+
+
+def test_the_model_stays_out_of_this_process() -> None:
+    """The API process answers requests meanwhile."""
+    code = (
+        "import os, sys; from service.speech.catalog import machine_catalog; "
+        "voice = machine_catalog(dict(os.environ)).find('hibari-heart'); "
+        "assert voice.speak('Hello.', seed=1, speed=1.0).samples; "
+        "assert not {'numpy', 'onnxruntime', 'hibari'} & sys.modules.keys()"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("raise SystemExit('no model')", "exits with 1: no model"),
+        ("print('hello')", "gives an answer that cannot be read"),
+        ("import time; time.sleep(60)", "does not end within 5 s"),
+    ],
+    ids=["exits", "babbles", "hangs"],
+)
+def test_a_program_that_fails_is_the_machines_fault(program: str, reason: str) -> None:
+    voices = broken(program, seconds=5)
+
+    with pytest.raises(AttemptFailed) as caught:
+        voices.speak({"voice": "hibari-heart", "text": "Hello", "seed": 1, "speed": 1.0})
+
+    assert (caught.value.kind, caught.value.code) == (FailureKind.MACHINE, "machine_fault")
+    assert reason in caught.value.message
+
+
+def test_voices_that_could_not_be_listed_are_looked_for_again() -> None:
+    voices = broken("raise SystemExit('no memory')")
+    later = Catalog(voices)
+
+    with pytest.raises(AttemptFailed, match="no memory") as caught:
+        later.find(None)
+    voices._program = OfflineVoices(dict(os.environ))._program
+
+    assert caught.value.kind is FailureKind.MACHINE
+    assert later.find(None).id == "hibari-heart"
 
 
 @pytest.mark.parametrize(
@@ -59,27 +130,24 @@ def test_a_voice_is_one_object_so_that_its_model_is_read_once() -> None:
     ],
 )
 def test_an_unknown_voice_names_the_nearest(tmp_path: Path, voice_id: str, nearest: str) -> None:
-    catalog = Catalog(None, StandIn(tmp_path).path)
-
-    message = failure(catalog, voice_id).message
+    message = failure(catalog(StandIn(tmp_path).path), voice_id).message
 
     assert f"the nearest is '{nearest}" in message
     assert len(message) < 300
 
 
 def test_a_voice_of_elevenlabs_needs_a_key() -> None:
-    assert "no API key" in failure(Catalog(), f"elevenlabs-{VOICE}").message
+    assert "no API key" in failure(catalog(), f"elevenlabs-{VOICE}").message
 
 
 def test_a_provider_that_fails_hides_no_other(tmp_path: Path) -> None:
     with serve() as provider:
         account = Account("sk_wrong", 0.0, base_url=provider.url)
-        catalog = Catalog(account, tmp_path / "espeak-ng")
 
-        listing = catalog.listing()
+        listing = catalog(tmp_path / "espeak-ng", account).listing()
 
     assert [voice.id for voice in listing.voices] == ["hibari-heart"]
     assert [problem.split(":")[0] for problem in listing.problems] == [
-        "the worker's machine failed",
+        "the machine of the service failed",
         "ElevenLabs answers 401",
     ]

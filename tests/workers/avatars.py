@@ -1,5 +1,6 @@
 """Avatars made by the whole recipe, without a service around it."""
 
+import os
 import wave
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from service.domain.avatar import AvatarRequest
 from service.domain.ids import JobId
 from service.domain.media import MediaRef
 from service.domain.models.catalog import PUPPET
+from service.domain.speech import SpeechUsage
 from service.speech.base import Spoken
 from service.speech.catalog import machine_catalog
+from service.speech.recording import store_speech
 from service.workers.adapters.puppet import Puppet
 from service.workers.recipe import WorkerEnvironment, make_video
 from service.workers.stages.inputs.media import decode_speech
@@ -26,13 +29,13 @@ FACES = {
     for name in ("anna", "marc", "zuri")
 }
 JOB = JobId("job_06h0d9vq1dp9l4uu8vk1jbtr78")
-VOICES = machine_catalog()
+VOICES = machine_catalog(dict(os.environ))
 
 
 def environment(artifacts: Files) -> WorkerEnvironment:
     scratch = artifacts._root.parent / "scratch"
     scratch.mkdir(exist_ok=True)
-    return WorkerEnvironment(artifacts, scratch, find_voice=VOICES.find)
+    return WorkerEnvironment(artifacts, scratch)
 
 
 def keep(artifacts: Files, role: str, file: Path) -> None:
@@ -40,6 +43,12 @@ def keep(artifacts: Files, role: str, file: Path) -> None:
     copy = artifacts._root.parent / f"{role}.part"
     copy.write_bytes(file.read_bytes())
     artifacts.put(input_key(JOB, role), copy, "application/octet-stream")
+
+
+def keep_speech(artifacts: Files, text: str, seed: int) -> None:
+    """Keep what the service speaks before the job is given to a worker."""
+    usage = SpeechUsage(provider="hibari", characters=0, usd=0.0)
+    store_speech(artifacts, JOB, speak(text, seed), usage, artifacts._root.parent)
 
 
 def ticket(artifacts: Files, face: Path = PRESENTER, **changes: Any) -> Ticket:
@@ -54,6 +63,8 @@ def ticket(artifacts: Files, face: Path = PRESENTER, **changes: Any) -> Ticket:
         seed=3,
         reference_image=MediaRef(source="upload", media_type="image/png"),
     ).model_copy(update=changes)
+    if request.needs_speech:
+        keep_speech(artifacts, request.text or "", request.seed)
     return Ticket(
         job_id=JOB,
         attempt=1,

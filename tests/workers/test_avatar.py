@@ -2,20 +2,20 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from service.artifacts.files import Files
+from service.domain.artifact import speech_keys
 from service.domain.attempt import AttemptFailed, Outcome
 from service.domain.avatar import CaptionSettings
 from service.domain.media import MediaRef
 from service.domain.models.catalog import PUPPET
 from service.domain.request import VideoShape
 from service.workers.adapters.puppet import Puppet
-from service.workers.recipe import WorkerEnvironment, make_video
+from service.workers.recipe import make_video
 from service.workers.stages.mp4_index import read_index
 from service.workers.stages.stills import frame_at
 from tests.workers.avatars import JOB, environment, keep, make, speak, ticket, video_of, write_wav
@@ -57,25 +57,32 @@ def test_a_shorter_duration_cuts_and_a_longer_one_is_refused(artifacts: Files) -
     assert refused.value.code == "duration_too_long"
 
 
-def test_a_photo_without_a_face_is_refused_before_anything_is_spoken(artifacts: Files) -> None:
+def test_a_photo_without_a_face_is_refused(artifacts: Files) -> None:
     file = artifacts._root.parent / "wall.png"
     Image.new("RGB", (640, 640), (120, 90, 60)).save(file)
     asked = ticket(artifacts, text="Hello.")
     keep(artifacts, "reference_image", file)
 
-    def never(_voice: str | None) -> Any:
-        raise AssertionError("it was spoken")
-
     with pytest.raises(AttemptFailed) as refused:
         make_video(
             asked,
             Puppet(PUPPET),
-            WorkerEnvironment(artifacts, file.parent, find_voice=never),
+            environment(artifacts),
             f"jobs/{JOB}/2",
             lambda *_: None,
         )
 
     assert refused.value.code == "face_not_found"
+
+
+def test_speech_that_is_gone_fails_by_its_code(artifacts: Files) -> None:
+    asked = ticket(artifacts, text="Hello.")
+    artifacts.delete(speech_keys(JOB)[0])
+
+    with pytest.raises(AttemptFailed) as refused:
+        make_video(asked, Puppet(PUPPET), environment(artifacts), f"jobs/{JOB}/2", lambda *_: None)
+
+    assert (refused.value.kind, refused.value.code) == ("internal", "input_gone")
 
 
 def test_a_lost_worker_goes_on_at_the_last_finished_segment(artifacts: Files) -> None:

@@ -23,6 +23,7 @@ from service.workers.puppet.photo import frame_portrait
 from service.workers.stages.avatar import _to_speech_rate
 from service.workers.stages.inputs.images import read_image
 from service.workers.stages.mp4_index import read_index
+from tests.speech.sound import levels
 from tests.workers.avatars import FACES, heard, keep, make, speak, video_of, write_wav
 from tests.workers.puppet.test_lip_sync import write
 
@@ -44,7 +45,7 @@ CLOSED = 0.012  # above the lips at rest, in eye distances
 def recording(text: str, file: Path) -> Path:
     """A deeper voice: the offline one, spoken faster and played slower. It tells no sounds."""
     spoken = speak(text)
-    return write_wav(spoken.samples, round(spoken.rate * 0.8), file)
+    return write_wav(levels(spoken), round(spoken.rate * 0.8), file)
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Made:
         if self.voice == "recording":
             return heard(recording(TEXT, folder / "again.wav"))
         spoken = speak(TEXT)
-        return heard(write_wav(spoken.samples, spoken.rate, folder / "again.wav"))
+        return heard(write_wav(levels(spoken), spoken.rate, folder / "again.wav"))
 
 
 def make_speaker(folder: Path, face: str, voice: str) -> Made:
@@ -193,7 +194,7 @@ def test_the_score_of_other_speech_is_below_that_of_the_speech_80_ms_off(made: M
     else:
         spoken = speak(OTHER_TEXT)
         folder = made.artifacts._root.parent
-        file = write_wav(spoken.samples, spoken.rate, folder / "other.wav")
+        file = write_wav(levels(spoken), spoken.rate, folder / "other.wav")
     other = _to_speech_rate(Audio(heard(file)))
 
     found = compare(made.gaps, other[: len(made.sound)])

@@ -15,6 +15,7 @@ from PIL import Image
 
 from scripts import draw_faces
 from service.artifacts.files import Files
+from service.domain.artifact import speech_keys
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.media import MediaRef
 from service.domain.models.catalog import PUPPET
@@ -123,17 +124,15 @@ PHOTOS: dict[str, tuple[Write, str, str]] = {
 
 
 @pytest.mark.parametrize(("write", "code", "way_out"), PHOTOS.values(), ids=PHOTOS.keys())
-def test_a_photo_is_refused_before_anything_is_spoken(
+def test_a_photo_is_refused_before_its_voice_is_read(
     tmp_path: Path, write: Write, code: str, way_out: str
 ) -> None:
     artifacts = Files(tmp_path / "artifacts")
     asked = ticket(artifacts, text="Hello.")
     keep(artifacts, "reference_image", write(tmp_path))
+    artifacts.delete(speech_keys(JOB)[0])  # reading it would fail
 
-    def never(_voice: str | None) -> None:
-        raise AssertionError("it was spoken")
-
-    world = WorkerEnvironment(artifacts, tmp_path, find_voice=never)  # type: ignore[arg-type]
+    world = WorkerEnvironment(artifacts, tmp_path)
     with pytest.raises(AttemptFailed) as refused:
         make_video(asked, Puppet(PUPPET), world, f"jobs/{JOB}/2", lambda *_: None)
 

@@ -6,10 +6,12 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.domain.price import Balance, Rate
+from service.domain.speech import SpeechUsage
 
 
 class Cost(BaseModel):
-    """US dollars: the estimate, and the cost of all attempts that have ended, failed ones too."""
+    """US dollars: the estimate, and the cost of the speech and of all attempts that have ended,
+    failed ones too."""
 
     estimated_usd: float = Field(description="By the most expensive of its models.")
     actual_usd: float | None = None
@@ -17,6 +19,9 @@ class Cost(BaseModel):
     gpu: str | None = Field(default=None, description="The GPU that the rate is for.")
     usd_per_second: float | None = None
     rate_source: str | None = Field(default=None, description="Source of the rate.")
+    speech: SpeechUsage | None = Field(
+        default=None, description="Of the text of an avatar, once it was spoken."
+    )
 
 
 class RateOut(BaseModel):

@@ -112,7 +112,9 @@ class JobOut(BaseModel):
     sandbox: bool = Field(description="True when the model only draws a placeholder.")
     status: JobState
     stage: Stage | None = Field(description="The worker's current stage.")
-    stage_detail: str | None
+    stage_detail: str | None = Field(
+        description="The step of the stage; of a queued job, what its voice waits for."
+    )
     progress: int = Field(ge=0, le=100, description="Percent, never decreasing; 100 on success.")
     queue_position: int | None = Field(
         description="Jobs ahead of this one; null when it is not queued."
@@ -179,6 +181,7 @@ class JobOut(BaseModel):
                 gpu=job.rate_gpu,
                 usd_per_second=job.usd_per_second,
                 rate_source=job.rate_source,
+                speech=job.speech,
             ),
             error=job.error,
             retry_of=job.retry_of,

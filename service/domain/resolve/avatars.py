@@ -48,6 +48,7 @@ def resolve_avatar(
         seed=seed if params.seed is None else params.seed,
         text=params.text,
         voice=params.voice,
+        speed=params.speed or 1.0,
         audio=media.get("audio"),
         reference_image=image,
         captions=_captions(params),

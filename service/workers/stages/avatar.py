@@ -1,7 +1,6 @@
 """Get a face and a voice ready: what is spoken, how long it is, and who speaks it."""
 
 import math
-import wave
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -19,7 +18,7 @@ from service.domain.ports import ArtifactStore
 from service.domain.speech import Phone, Word
 from service.media.captions import Transcript
 from service.media.word_times import place_words
-from service.speech.base import Spoken, Voice
+from service.speech.recording import Recording, find_speech
 from service.workers.adapters.base import (
     AUDIO_RATE,
     Audio,
@@ -37,30 +36,22 @@ from service.workers.stages.voice import check_voice, speech_stretches
 if TYPE_CHECKING:
     from service.workers.burn_in import BurnIn
 
-FindVoice = Callable[[str | None], Voice]
-
 _SPEECH_RATE = 16_000  # of the models that read lips from sound
 _STEPS = 3
-
-
-def no_voice(_voice: str | None) -> Voice:
-    """Refuse to speak: this worker was started without voices."""
-    raise AttemptFailed(FailureKind.INTERNAL, "no_voices", "this worker has no voices")
 
 
 def prepare_avatar(
     ticket: Ticket,
     artifacts: ArtifactStore,
     sources: Sources,
-    find_voice: FindVoice,
     scratch: Path,
     on_step: OnStep,
 ) -> tuple[AvatarRequest, Conditions]:
-    """Speak the text or decode the voice, check the face, and return the request with its number of
-    frames.
+    """Check the face, decode the voice, and return the request with its number of frames.
 
-    Raises AttemptFailed (user) for audio that is too long or `check_voice` refuses, a duration
-    beyond its end, and a photo that the model cannot use; and as `fetch` does.
+    A text has been spoken before. Raises AttemptFailed (user) for audio that is too long or
+    `check_voice` refuses, a duration beyond its end, and a photo that the model cannot use; and as
+    `fetch` does.
     """
     request = ticket.request
     assert isinstance(request, AvatarRequest), "a ticket of an avatar"
@@ -72,7 +63,7 @@ def prepare_avatar(
         file = files.get("reference_image", request.reference_image, partial(step, 0, _STEPS))
         face = read_face(file, ticket.card, request.width, request.height, sources.max_image_bytes)
     step(1, _STEPS)
-    file, words, phones = _voice(request, files, find_voice, partial(step, 1, _STEPS))
+    file, words, phones = _voice(request, files, partial(step, 1, _STEPS))
     sound = decode_speech(
         file, max_bytes=_max_bytes(sources, request), max_seconds=MAX_AUDIO_SECONDS
     )
@@ -110,18 +101,23 @@ class _Files:
         fetch(ref.url, role, self._sources, into, check_cancel)
         return into
 
+    def speech(self) -> Recording:
+        """Return what the service has spoken for this job. Raises AttemptFailed (`input_gone`)."""
+        recording = find_speech(self._artifacts, self._job_id)
+        if recording is None:
+            message = "what was spoken for this job no longer exists"
+            raise AttemptFailed(FailureKind.INTERNAL, "input_gone", message, of_model=False)
+        return recording
+
 
 def _voice(
-    request: AvatarRequest, files: _Files, find_voice: FindVoice, check_cancel: Callable[[], None]
+    request: AvatarRequest, files: _Files, check_cancel: Callable[[], None]
 ) -> tuple[Path, tuple[Word, ...], tuple[Phone, ...] | None]:
-    """Return the file of the voice, and the words and sounds of a text that was spoken here."""
+    """Return the file of the voice, and the words and sounds of a text that was spoken."""
     if request.audio is not None:
         return files.get("audio", request.audio, check_cancel), (), None
-    assert request.text is not None, "an avatar has a text or a voice"
-    spoken = find_voice(request.voice).speak(request.text, seed=request.seed, speed=1.0)
-    file = files.scratch / "voice.wav"
-    _write_wav(spoken, file)
-    return file, spoken.words, spoken.phones
+    recording = files.speech()
+    return recording.file, recording.facts.words, recording.facts.phones
 
 
 def _captions(
@@ -139,15 +135,8 @@ def _captions(
     return burn_in(cues, request.captions, request.width, request.height)
 
 
-def _write_wav(spoken: Spoken, file: Path) -> None:
-    levels = np.clip(np.rint(spoken.samples * 32767), -32768, 32767).astype("<i2")
-    with wave.open(str(file), "wb") as target:
-        target.setparams((1, 2, spoken.rate, 0, "NONE", ""))
-        target.writeframes(levels.tobytes())
-
-
 def _max_bytes(sources: Sources, request: AvatarRequest) -> int:
-    """Return the limit of an uploaded voice; one that was spoken here has its own length."""
+    """Return the limit of an uploaded voice; one that was spoken has its own length."""
     return sources.max_video_bytes if request.audio is not None else 1 << 30
 
 

@@ -1,0 +1,192 @@
+"""Speak the texts of queued jobs, before a worker or a GPU is asked for.
+
+A provider that is busy keeps only its job waiting. What was spoken is stored before the job knows
+of it, so that a crash in between does not pay twice.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from service.domain.artifact import speech_keys
+from service.domain.attempt import AttemptFailed, Failure, FailureKind
+from service.domain.avatar import AvatarRequest
+from service.domain.errors import StorageFull, Unavailable
+from service.domain.ids import JobId, KeyId
+from service.domain.job import Job, JobState
+from service.domain.ports import ArtifactStore, Clock
+from service.domain.price import Charge
+from service.domain.retry import speech_wait
+from service.domain.speech import SpeechUsage
+from service.failpoint import failpoint
+from service.log import Log
+from service.speech.base import ProviderBusy, Voice
+from service.speech.recording import Recording, SpeechFacts, find_speech, store_facts, store_speech
+from service.store import jobs, moves, speeches
+from service.store.database import Database
+from service.store.speeches import Due
+from service.store.transaction import Transaction
+
+log = Log(__name__)
+
+# When a try counts as lost: longer than a provider or a program may take (service/speech).
+_TRY_TIME = timedelta(minutes=5)
+
+# Finds a voice for the jobs of a key; None: the first of the service. Raises AttemptFailed.
+FindVoice = Callable[[str | None, KeyId], Voice]
+
+
+@dataclass(frozen=True)
+class SpeechMaker:
+    """Speaks the text of one job at a time in each thread that calls it."""
+
+    db: Database
+    artifacts: ArtifactStore
+    find_voice: FindVoice
+    scratch: Path
+    clock: Clock
+
+    def due(self, busy_keys: Collection[KeyId], size: int) -> list[Due]:
+        """List jobs that wait for their speech, of other keys than these."""
+        now = self.clock()
+        return self.db.read(lambda tx: speeches.due(tx, now, busy_keys=busy_keys, size=size))
+
+    def speak(self, job_id: JobId) -> Job | None:
+        """Speak the text of a job, or find that it was spoken, and return the job: ready for a
+        worker, to be tried again later, or failed. None if it has changed meanwhile.
+
+        Raises Unavailable without a database: the try is lost then, but not the speech.
+        """
+        now = self.clock()
+        job = self.db.write(
+            lambda tx: speeches.take(tx, job_id, now, until=now + _TRY_TIME)
+        ).result()
+        if job is None:
+            return None
+        try:
+            recording, is_new = self._record(job)
+        except AttemptFailed as failure:
+            return self._fail(job, failure)
+        except (Unavailable, StorageFull, OSError) as fault:
+            return self._fail(job, _storage_failure(fault))
+        except Exception as fault:  # noqa: BLE001
+            log.error("speech failed by a bug", fault, job=job.id)
+            return self._fail(job, _BUG)
+        failpoint("speech.kept")
+        return self._finish(job, recording, is_new=is_new)
+
+    def _record(self, job: Job) -> tuple[Recording, bool]:
+        """Return the speech of a job, and whether it is new: not stored by an earlier try, nor
+        that of the job that this one retries."""
+        assert isinstance(job.request, AvatarRequest), "only avatars have a text to be spoken"
+        voice = self.find_voice(job.request.voice, job.key_id)
+        recording = find_speech(self.artifacts, job.id)
+        if recording is not None:
+            return recording, False
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix="speech-", dir=self.scratch) as folder:
+            recording = self._copy_earlier(job, job.request, Path(folder))
+            if recording is not None:
+                return recording, False
+            return self._speak(job, job.request, voice, Path(folder)), True
+
+    def _speak(self, job: Job, request: AvatarRequest, voice: Voice, scratch: Path) -> Recording:
+        assert request.text is not None, "an avatar has a text or a recording"
+        spoken = voice.speak(request.text, seed=request.seed, speed=request.speed)
+        usage = SpeechUsage(
+            provider=voice.provider, characters=spoken.characters, usd=spoken.cost_usd
+        )
+        try:
+            return store_speech(self.artifacts, job.id, spoken, usage, scratch)
+        except Exception:
+            now = self.clock()
+            self.db.write(lambda tx: moves.pay_for_speech(tx, job, usage, now=now)).result()
+            raise
+
+    def _copy_earlier(self, job: Job, request: AvatarRequest, scratch: Path) -> Recording | None:
+        """Copy the speech of the job that this one retries, if it is of the same text and voice; it
+        was paid for there."""
+        earlier_id = job.retry_of
+        if earlier_id is None:
+            return None
+        earlier = self.db.read(lambda tx: jobs.get(tx, earlier_id))
+        recording = find_speech(self.artifacts, earlier_id)
+        if earlier is None or recording is None or not _says_the_same(earlier, request):
+            return None
+        (source, _), (target, _) = speech_keys(earlier_id), speech_keys(job.id)
+        if not self.artifacts.copy(source, target):
+            return None
+        usage = SpeechUsage(provider=recording.facts.usage.provider, characters=0, usd=0.0)
+        facts = SpeechFacts(**{**dict(recording.facts), "usage": usage})
+        return store_facts(self.artifacts, job.id, facts, scratch)
+
+    def _finish(self, job: Job, recording: Recording, *, is_new: bool) -> Job | None:
+        now, usage = self.clock(), recording.facts.usage
+
+        def finish(tx: Transaction) -> Job | None:
+            current = _waiting(tx, job)
+            if is_new or current is not None:
+                moves.pay_for_speech(tx, job, usage, now=now)
+            if current is None:
+                return None
+            return moves.finish_speech(tx, current, usage, size_bytes=recording.size_bytes)
+
+        after = self.db.write(finish).result()
+        log.info(
+            "text spoken", job=job.id, provider=usage.provider, characters=usage.characters or None
+        )
+        return after
+
+    def _fail(self, job: Job, failure: AttemptFailed) -> Job | None:
+        now = self.clock()
+        hint = failure.retry_after if isinstance(failure, ProviderBusy) else None
+
+        def fail(tx: Transaction) -> Job | None:
+            current = _waiting(tx, job)
+            if current is None:
+                return None
+            wait = speech_wait(current, failure.kind, now, timedelta(seconds=hint or 0))
+            if wait is None:
+                return moves.fail(tx, current, _to_failure(failure), charge=Charge(now))
+            reason = f"waits for its voice: {failure.message}"
+            return moves.postpone_speech(tx, current, until=now + wait, reason=reason)
+
+        after = self.db.write(fail).result()
+        if after is not None:
+            state, code = after.state, failure.code
+            log.warning("text not spoken", job=job.id, code=code, state=state, kind=failure.kind)
+        return after
+
+
+def _waiting(tx: Transaction, job: Job) -> Job | None:
+    """Return the job as it is now, locked, if it still waits for its speech."""
+    current = jobs.get_for_update(tx, job.id)
+    if current is None or current.state is not JobState.QUEUED or current.speech_at is None:
+        return None
+    return current
+
+
+def _says_the_same(earlier: Job, request: AvatarRequest) -> bool:
+    names = ("text", "voice", "speed", "seed")
+    return earlier.request.needs_speech and all(
+        getattr(earlier.request, name) == getattr(request, name) for name in names
+    )
+
+
+def _to_failure(failure: AttemptFailed) -> Failure:
+    return Failure(
+        kind=failure.kind, code=failure.code, message=failure.message[:2000], of_model=False
+    )
+
+
+def _storage_failure(fault: Exception) -> AttemptFailed:
+    log.warning("speech could not be stored", error=fault)
+    message = "what was spoken cannot be stored now"
+    return AttemptFailed(FailureKind.MACHINE, "storage_unavailable", message, of_model=False)
+
+
+_BUG = AttemptFailed(
+    FailureKind.INTERNAL, "speech_error", "the text could not be spoken; the service's log says why"
+)

@@ -1,0 +1,41 @@
+"""Check at the submit that a voice can speak a text, and what that will cost."""
+
+from anyio import to_thread
+
+from service.domain.attempt import AttemptFailed, FailureKind
+from service.domain.avatar import AvatarRequest
+from service.domain.errors import FieldError, RequestRefused
+from service.domain.ids import KeyId
+from service.domain.request import JobRequest
+from service.log import Log
+from service.runtime.runtime import Runtime
+from service.speech.base import check_speed, check_text
+
+log = Log(__name__)
+
+_POINTERS = {"voice": "/voice", "speed": "/speed", "text": "/text"}  # by the start of a code
+
+
+async def check_speech(runtime: Runtime, key_id: KeyId, request: JobRequest) -> float:
+    """Return about how many US dollars the speech of a request will cost.
+
+    Raises RequestRefused naming the field that its voice cannot speak by. Where voices cannot be
+    searched now, the request passes, and waits for its voice.
+    """
+    if not isinstance(request, AvatarRequest) or not request.needs_speech:
+        return 0.0
+    try:
+        return await to_thread.run_sync(_check, runtime, key_id, request)
+    except AttemptFailed as failure:
+        if failure.kind is not FailureKind.USER:
+            log.warning("voice cannot be checked", code=failure.code, kind=failure.kind)
+            return 0.0
+        pointer = _POINTERS[failure.code.partition("_")[0]]
+        raise RequestRefused([FieldError(pointer, failure.message, failure.code)]) from None
+
+
+def _check(runtime: Runtime, key_id: KeyId, request: AvatarRequest) -> float:
+    voice, text = runtime.find_voice(request.voice, key_id), request.text or ""
+    check_text(text)
+    check_speed(request.speed, voice.info.min_speed, voice.info.max_speed)
+    return voice.expected_usd(text)

@@ -1,0 +1,71 @@
+"""The voices of hibari in processes of their own, whose model takes a core and 200 MB."""
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from importlib.util import find_spec
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from service.programs import Program, raise_failure
+from service.speech.base import (
+    InformedVoice,
+    Spoken,
+    VoiceInfo,
+    check_speed,
+    check_text,
+)
+
+LIST = "--voices"
+_LIST_TIME = timedelta(seconds=60)
+_SPEAK_TIME = timedelta(seconds=180)  # the longest text takes about 15 s of a core
+
+
+class OfflineVoices:
+    """Finds the voices of hibari that are on this machine, and runs the program that has them."""
+
+    def __init__(self, environment: Mapping[str, str], time: timedelta = _SPEAK_TIME) -> None:
+        """`environment` is the program's own; `time` is a text's limit."""
+        self._program = Program("service.speech.hibari_program", "the offline voice", environment)
+        self._time = time
+
+    def voices(self) -> list["OfflineVoice"]:
+        """Return the voices; none where the packages are not installed. Raises AttemptFailed
+        (machine)."""
+        if find_spec("hibari") is None or find_spec("onnxruntime") is None:
+            return []
+        output = self._program.run([LIST], b"", _LIST_TIME)
+        return [OfflineVoice(info, self) for info in self._parse(list[VoiceInfo], output)]
+
+    def speak(self, request: Mapping[str, Any]) -> Spoken:
+        """Run the program for a text. Raises AttemptFailed as it reports, or machine."""
+        output = self._program.run([], json.dumps(request).encode(), self._time)
+        head, _, samples = output.partition(b"\n")
+        facts = self._parse(dict[str, Any], head)
+        raise_failure(facts)
+        spoken: Spoken = TypeAdapter(Spoken).validate_python({**facts, "samples": samples})
+        return spoken
+
+    def _parse(self, kind: Any, output: bytes) -> Any:
+        try:
+            return TypeAdapter(kind).validate_json(output)
+        except ValidationError:
+            raise self._program.failure("gives an answer that cannot be read") from None
+
+
+class OfflineVoice(InformedVoice):
+    """A voice of hibari, spoken by a process that ends with the text.
+
+    One seed gives one sound, bit for bit, on one machine.
+    """
+
+    def __init__(self, info: VoiceInfo, voices: OfflineVoices) -> None:
+        super().__init__(info)
+        self._voices = voices
+
+    def speak(self, text: str, *, seed: int, speed: float) -> Spoken:
+        """Speak an English text; see Voice. Words of other languages are passed over."""
+        check_text(text)
+        check_speed(speed, self.info.min_speed, self.info.max_speed)
+        return self._voices.speak({"voice": self.id, "text": text, "seed": seed, "speed": speed})

@@ -1,0 +1,377 @@
+"""Texts are spoken before a worker gets their jobs, and each is paid for once."""
+
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service import failpoint
+from service.artifacts.files import Files
+from service.domain.artifact import speech_keys
+from service.domain.attempt import AttemptFailed, Failure, FailureKind
+from service.domain.avatar import AvatarRequest
+from service.domain.errors import StorageFull
+from service.domain.ids import JobId, KeyId
+from service.domain.job import Job, JobState
+from service.domain.key import Scope
+from service.domain.limits import Limits
+from service.domain.media import MediaRef
+from service.domain.retry import MAX_SPEECH_WAIT
+from service.domain.speech import Phone, Word
+from service.lifecycle.cancel import request_cancel
+from service.lifecycle.settle import settle
+from service.lifecycle.speech import SpeechMaker
+from service.speech.base import (
+    InformedVoice,
+    ProviderBusy,
+    Spoken,
+    Voice,
+    VoiceInfo,
+    provider_failure,
+    text_failure,
+)
+from service.speech.recording import find_speech
+from service.store import jobs, keys, ledger, speeches
+from service.store.database import Database
+from service.store.ledger import Total
+from tests import make
+from tests.make import submit
+
+SPOKEN = Spoken(
+    b"\x01\x02" * 800,
+    8000,
+    (Word("Hello.", 0.0, 0.1),),
+    (Phone(0.0, 0.1, "h"),),
+    characters=6,
+    cost_usd=0.0006,
+)
+
+
+class Parrot(InformedVoice):
+    """A voice of a provider that says what it is told to, or fails as it is told to."""
+
+    def __init__(self) -> None:
+        info = VoiceInfo(id="elevenlabs-parrot", name="", language="", provider="elevenlabs")
+        super().__init__(info)
+        self.texts: list[str] = []
+        self.failures: list[Exception] = []
+        self.meanwhile: Any = lambda: None
+
+    def speak(self, text: str, *, seed: int, speed: float) -> Spoken:
+        self.texts.append(text)
+        self.meanwhile()
+        if self.failures:
+            raise self.failures.pop(0)
+        return SPOKEN
+
+
+@dataclass
+class Stage:
+    """A service without its API, whose only voice is a parrot."""
+
+    db: Database
+    key_id: KeyId
+    clock: make.FakeClock
+    artifacts: Files
+    scratch: Path
+    voice: Parrot = field(default_factory=Parrot)
+
+    @property
+    def maker(self) -> SpeechMaker:
+        return SpeechMaker(self.db, self.artifacts, self.find, self.scratch, self.clock)
+
+    def find(self, voice_id: str | None, key_id: KeyId) -> Voice:
+        if voice_id == "gone":
+            raise text_failure("voice_unknown", "there is no voice 'gone'")
+        return self.voice
+
+    def submit(self, **changes: Any) -> Job:
+        retry_of = changes.pop("retry_of", None)
+        request = AvatarRequest(
+            model="slate", prompt="", width=256, height=256, num_frames=None, fps=25, seed=3,
+            text="Hello.", reference_image=MediaRef(source="upload"),
+        ).model_copy(update=changes)  # fmt: skip
+        asked = make.submission(self.key_id, request=request, retry_of=retry_of)
+        accepted = make.do(self.db, lambda tx: submit(tx, asked, Limits(), self.clock()))
+        job: Job = accepted.job
+        return job
+
+    def job(self, job: Job) -> Job:
+        found = self.db.read(lambda tx: jobs.get(tx, job.id))
+        assert found is not None
+        return found
+
+    def due(self) -> list[JobId]:
+        return [each.id for each in self.maker.due((), 9)]
+
+
+@pytest.fixture
+def stage(db: Database, key_id: KeyId, clock: make.FakeClock, tmp_path: Path) -> Stage:
+    return Stage(db, key_id, clock, Files(tmp_path / "artifacts"), tmp_path / "scratch")
+
+
+def test_a_job_is_claimed_once_its_text_was_spoken(stage: Stage) -> None:
+    job = stage.submit()
+    assert make.claim(stage.db, stage.clock()) is None
+    assert stage.due() == [job.id]
+
+    after = stage.maker.speak(job.id)
+
+    assert after is not None
+    assert (after.state, after.speech_at) == (JobState.QUEUED, None)
+    assert make.claim(stage.db, stage.clock()).job.id == job.id
+    recording = find_speech(stage.artifacts, job.id)
+    assert recording is not None
+    assert (recording.facts.words, recording.facts.phones) == (SPOKEN.words, SPOKEN.phones)
+    assert recording.file.read_bytes()[44:] == SPOKEN.samples
+    assert list(stage.scratch.iterdir()) == []
+
+
+def test_a_recording_needs_no_speech(stage: Stage) -> None:
+    job = stage.submit(text=None, audio=MediaRef(source="upload"))
+
+    assert stage.due() == []
+    assert make.claim(stage.db, stage.clock()).job.id == job.id
+
+
+def test_speech_costs_its_job_its_key_and_shows_in_the_ledger(stage: Stage) -> None:
+    job = stage.submit()
+    stage.maker.speak(job.id)
+
+    after = stage.job(job)
+    assert after.speech is not None
+    assert after.speech.model_dump() == {"provider": "elevenlabs", "characters": 6, "usd": 0.0006}
+    assert after.actual_usd == pytest.approx(0.0006)
+    month = stage.clock().year * 12 + stage.clock().month
+    assert stage.db.read(lambda tx: keys.balance(tx, stage.key_id, month)).spent == 600
+    day = (date(2026, 1, 1), date(2026, 12, 31))
+    assert stage.db.read(lambda tx: ledger.totals(tx, "model", *day, key_id=stage.key_id)) == [
+        Total("elevenlabs", jobs=0, gpu_ms=0, microusd=600)
+    ]
+    # The bytes count as inputs of the key until they are deleted.
+    size = stage.artifacts.path(speech_keys(job.id)[0]).stat().st_size  # type: ignore[union-attr]
+    assert stage.db.read(lambda tx: jobs.input_bytes(tx, stage.key_id)) == size
+
+
+def test_a_busy_provider_keeps_its_job_waiting_and_takes_no_attempt(stage: Stage) -> None:
+    job, other = stage.submit(), stage.submit()
+    stage.voice.failures = [ProviderBusy("voice_provider_busy", "ElevenLabs answers 429", 90.0)]
+
+    stage.maker.speak(job.id)
+    stage.maker.speak(other.id)
+
+    waiting = stage.job(job)
+    assert (waiting.state, waiting.attempt, waiting.speech_tries) == (JobState.QUEUED, 0, 1)
+    assert waiting.stage_detail == "waits for its voice: ElevenLabs answers 429"
+    assert waiting.speech_at == stage.clock() + timedelta(seconds=90)
+    assert make.claim(stage.db, stage.clock()).job.id == other.id
+    stage.clock.advance(89)
+    assert stage.due() == []
+    stage.clock.advance(1)
+    assert stage.due() == [job.id]
+    stage.maker.speak(job.id)
+    ready = stage.job(job)
+    assert (ready.speech_at, ready.stage_detail) == (None, None)
+    assert len(stage.voice.texts) == 3
+
+
+def test_without_a_hint_the_waits_grow(stage: Stage) -> None:
+    job = stage.submit()
+    waits = []
+
+    for _ in range(5):
+        stage.voice.failures = [ProviderBusy("voice_unreachable", "broke off")]
+        stage.maker.speak(job.id)
+        at = stage.job(job).speech_at
+        assert at is not None
+        waits.append((at - stage.clock()).total_seconds())
+        stage.clock.now = at
+
+    assert [low <= wait <= 2 * low for low, wait in zip((2, 4, 8, 16, 32), waits, strict=True)]
+    assert waits == sorted(waits)
+
+
+def test_after_an_hour_of_tries_the_job_fails_by_the_providers_reason(stage: Stage) -> None:
+    job = stage.submit()
+    started = stage.clock()
+
+    while stage.job(job).state is JobState.QUEUED:
+        stage.voice.failures = [ProviderBusy("voice_provider_busy", "answers 429: slow down", 600)]
+        stage.maker.speak(job.id)
+        stage.clock.now = stage.job(job).speech_at or stage.clock.now
+
+    failed = stage.job(job)
+    assert failed.error is not None
+    assert (failed.error.kind, failed.error.code) == ("transient", "voice_provider_busy")
+    assert failed.error.message == "answers 429: slow down"
+    assert failed.error.retryable
+    assert failed.attempt == 0
+    assert stage.clock() - started >= MAX_SPEECH_WAIT
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (provider_failure("voice_key_refused", "ElevenLabs answers 401: no"), "internal"),
+        (text_failure("voice_request_refused", "ElevenLabs answers 422: no"), "user"),
+        (KeyError("a bug"), "internal"),
+    ],
+    ids=["401", "422", "bug"],
+)
+def test_what_waiting_cannot_help_fails_the_job_at_once(
+    stage: Stage, failure: Exception, kind: str
+) -> None:
+    job = stage.submit()
+    stage.voice.failures = [failure]
+
+    stage.maker.speak(job.id)
+
+    failed = stage.job(job)
+    assert (failed.state, failed.attempt) == (JobState.FAILED, 0)
+    assert failed.error is not None
+    assert failed.error.kind == kind
+    if isinstance(failure, AttemptFailed):
+        assert (failed.error.code, failed.error.message) == (failure.code, failure.message)
+    assert stage.due() == []
+
+
+def test_a_voice_that_is_gone_fails_the_job(stage: Stage) -> None:
+    job = stage.submit(voice="gone")
+
+    stage.maker.speak(job.id)
+
+    failed = stage.job(job)
+    assert failed.error is not None
+    assert failed.error.code == "voice_unknown"
+    assert stage.voice.texts == []
+
+
+def test_speech_of_a_process_that_died_is_found_and_paid_once(stage: Stage) -> None:
+    """It was stored, and its job does not know."""
+    job = stage.submit()
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    maker = stage.maker
+    failpoint.arm("speech.kept", die)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            maker.speak(job.id)
+    finally:
+        failpoint._actions.clear()
+    assert stage.due() == []  # the try may be going on
+    stage.clock.advance(600)
+    assert stage.due() == [job.id]
+
+    stage.maker.speak(job.id)
+
+    assert stage.voice.texts == ["Hello."]
+    assert stage.job(job).speech_at is None
+    assert stage.job(job).actual_usd == pytest.approx(0.0006)
+
+
+def test_a_restart_need_not_wait_for_the_try_of_the_process_before(stage: Stage) -> None:
+    job = stage.submit()
+    stage.db.write(
+        lambda tx: speeches.take(
+            tx, job.id, stage.clock(), until=stage.clock() + timedelta(minutes=5)
+        )
+    ).result()
+    assert stage.due() == []
+
+    make.do(stage.db, lambda tx: speeches.make_all_due(tx, stage.clock()))
+
+    assert stage.due() == [job.id]
+
+
+def test_two_tries_at_once_are_one(stage: Stage) -> None:
+    job = stage.submit()
+
+    stage.voice.meanwhile = lambda: taken.append(stage.maker.speak(job.id))
+    taken: list[Job | None] = []
+    stage.maker.speak(job.id)
+
+    assert taken == [None]
+    assert stage.voice.texts == ["Hello."]
+
+
+def test_a_job_that_is_canceled_while_it_is_spoken_stays_so_and_pays(stage: Stage) -> None:
+    job = stage.submit()
+    stage.voice.meanwhile = lambda: make.do(
+        stage.db, lambda tx: request_cancel(tx, job.id, Scope(stage.key_id), stage.clock())
+    )
+
+    assert stage.maker.speak(job.id) is None
+
+    canceled = stage.job(job)
+    assert canceled.state is JobState.CANCELED
+    assert canceled.actual_usd == pytest.approx(0.0006)
+
+
+def test_a_disk_without_space_does_not_fail_the_job(stage: Stage) -> None:
+    job = stage.submit()
+
+    class Full(Files):
+        def put(self, key: str, source: Path, media_type: str) -> Any:
+            raise StorageFull("no space")
+
+    files, stage.artifacts = stage.artifacts, Full(stage.artifacts._root)
+    stage.maker.speak(job.id)
+    assert stage.job(job).state is JobState.QUEUED
+    assert stage.job(job).actual_usd == pytest.approx(0.0006)  # it was paid all the same
+
+    stage.artifacts = files
+    stage.clock.advance(60)
+    stage.maker.speak(job.id)
+
+    assert stage.job(job).speech_at is None
+    assert stage.job(job).actual_usd == pytest.approx(0.0012)
+
+
+def test_a_retry_of_the_same_text_pays_nothing(stage: Stage) -> None:
+    first = stage.submit()
+    stage.maker.speak(first.id)
+    make.do(stage.db, lambda tx: request_cancel(tx, first.id, Scope(stage.key_id), stage.clock()))
+
+    same = stage.submit(retry_of=first.id)
+    other = stage.submit(retry_of=first.id, text="Good bye.")
+    stage.maker.speak(same.id)
+    stage.maker.speak(other.id)
+
+    assert stage.voice.texts == ["Hello.", "Good bye."]
+    assert stage.job(same).speech_at is None
+    usage = stage.job(same).speech
+    assert usage is not None
+    assert (usage.characters, usage.usd) == (0, 0.0)
+    recording = find_speech(stage.artifacts, same.id)
+    assert recording is not None
+    assert recording.facts.words == SPOKEN.words
+
+
+def test_keys_that_are_served_already_leave_the_next_text_to_others(stage: Stage) -> None:
+    mine = stage.submit()
+    other_key = make.key(stage.db)[0]
+    own, stage.key_id = stage.key_id, other_key
+    theirs = stage.submit()
+
+    assert stage.due() == [mine.id, theirs.id]
+    assert [each.id for each in stage.maker.due([own], 9)] == [theirs.id]
+
+
+def test_a_lost_attempt_finds_the_speech(stage: Stage) -> None:
+    """The next worker speaks as the one before, and nobody pays again."""
+    job = stage.submit()
+    stage.maker.speak(job.id)
+    begun = make.begin(stage.db, make.claim(stage.db, stage.clock()), stage.clock())
+    lost = Failure(kind=FailureKind.LOST, code="worker_lost", message="fell silent")
+
+    make.do(stage.db, lambda tx: settle(tx, begun, lost, make.TERMS, stage.clock()))
+
+    assert stage.due() == []
+    again = make.claim(stage.db, stage.clock()).job
+    assert (again.id, again.attempt) == (job.id, 2)
+    assert find_speech(stage.artifacts, job.id) is not None
+    assert stage.voice.texts == ["Hello."]
