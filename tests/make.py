@@ -112,6 +112,7 @@ def empty(db: Database) -> None:
             "bulk_actions",
             "paused_models",
             "audit",
+            "avatars",
             "keys",
         ):
             tx.execute(sa.text(f"DELETE FROM {table}"))

@@ -9,6 +9,7 @@ from service.api.schemas import problems
 from service.api.schemas.costs import Budget, Cost, RateOut, Sums, Usage, UsageRow
 from service.api.schemas.jobs import DeletedObject, Estimate, InlineVideo, JobList, JobOut
 from service.api.schemas.keys import KeyList, KeyOut, NewKeyOut
+from service.api.schemas.likeness_examples import likeness_examples
 from service.api.schemas.models import ModelList, ModelOut
 from service.api.schemas.webhooks import (
     NewWebhookEndpoint,
@@ -52,7 +53,14 @@ Named = dict[str, Any]
 
 def examples() -> dict[str, Named]:
     """Return the named examples of each schema, by the schema's name."""
-    single = {**_of_jobs(), **_of_keys(), **_of_webhooks(), **_of_models(), **_of_bodies()}
+    single = {
+        **_of_jobs(),
+        **_of_keys(),
+        **_of_webhooks(),
+        **_of_models(),
+        **_of_bodies(),
+        **likeness_examples(),
+    }
     return {
         **{name: {name: _plain(value)} for name, value in single.items()},
         **{name: {value["code"]: value} for name, value in problems.examples().items()},

@@ -13,7 +13,7 @@ from service.api.responses import inline_response, job_out, json_response, wait_
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.ids import JobId
 from service.domain.job import JobState
-from service.domain.options import JobOptions
+from service.domain.options import JobOptions, MediaBody
 from service.domain.submission import Idempotency
 from service.lifecycle.submit import Accepted
 from service.runtime.submit import SubmitRequest, create_job
@@ -54,7 +54,7 @@ def submit_request(
         params=body.params,
         api_url=context.links.base,
         files=body.files,
-        idempotency=_idempotency(request, idempotency_key, body.params),
+        idempotency=idempotency_of(request, idempotency_key, body.params),
         retry_of=retry_of,
         traceparent=_traceparent(request),
     )
@@ -116,8 +116,9 @@ def _traceparent(request: Request) -> str | None:
     return header if _TRACEPARENT.fullmatch(header) else None
 
 
-def _idempotency(request: Request, name: str | None, params: JobOptions) -> Idempotency | None:
-    """Return the key and fingerprint of a request; None without an Idempotency-Key."""
+def idempotency_of(request: Request, name: str | None, params: MediaBody) -> Idempotency | None:
+    """Return the key and fingerprint of a request; None without an Idempotency-Key. Raises
+    RequestRefused for one that is none."""
     if name is None:
         return None
     if not _IDEMPOTENCY_KEY.fullmatch(name):

@@ -68,6 +68,11 @@ class AvatarOptions(JobOptions):
     reference_image: MediaText | None = Field(
         default=None, description="A photo of the one face that is to speak; given like `audio`."
     )
+    avatar: Label | None = Field(
+        default=None,
+        description="One of `GET /v1/avatars`, instead of `reference_image`; its own voice speaks "
+        "`text` where `voice` is left out.",
+    )
     prompt: Prompt | None = Field(
         default=None,
         description="Who is seen and how they act; ignored by models that only animate the photo.",
@@ -102,6 +107,12 @@ class AvatarOptions(JobOptions):
         for name in ("voice", "speed"):
             if getattr(self, name) is not None and self.audio is not None:
                 raise ValueError(f"`text` is spoken by a voice; leave `{name}` out with `audio`")
+        return self
+
+    @model_validator(mode="after")
+    def _check_face(self) -> Self:
+        if self.avatar is not None and self.reference_image is not None:
+            raise ValueError("give avatar or reference_image, not both")
         return self
 
     @model_validator(mode="after")

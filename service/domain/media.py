@@ -53,15 +53,16 @@ MAX_PIXELS = 24_000_000  # of an image; phones commonly take up to 12 million
 class MediaRef(BaseModel):
     """The source of an input image or video, and its known properties.
 
-    Of an upload and of another job's video the service stores a copy for as long as the job's own
-    video. A URL is fetched by the worker, so its content is not known.
+    Of an upload, of another job's video and of an avatar's photo the service stores a copy for as
+    long as the job's own video. A URL is fetched by the worker, so its content is not known.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    source: Literal["upload", "url", "job"]
+    source: Literal["upload", "url", "job", "avatar"]
     url: str | None = None
     job_id: str | None = None  # whose video it is
+    avatar_id: str | None = None  # whose photo it is
     media_type: str | None = None
     size_bytes: int | None = None
     sha256: str | None = None

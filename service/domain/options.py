@@ -27,13 +27,26 @@ WHOLE = BeforeValidator(_whole)
 MediaText = Annotated[str, Field(min_length=1), AfterValidator(_storable)]
 
 
-class JobOptions(BaseModel):
+class MediaBody(BaseModel):
+    """A body that may have images, videos and recordings among its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @property
+    def media_texts(self) -> dict[Role, str]:
+        """Return the texts of all inputs, by role."""
+        return {}
+
+    def with_media_texts(self, texts: Mapping[Role, str]) -> Self:
+        """Return a copy with some of the inputs' texts replaced."""
+        return self.model_copy(update=dict(texts))
+
+
+class JobOptions(MediaBody):
     """The parameters of a job of any kind, each optional.
 
     `null` has the same effect as leaving a field out.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     model: Label | None = Field(
         default=None,
@@ -81,15 +94,6 @@ class JobOptions(BaseModel):
         default=None,
         description="`b64_json`: a wait that sees the job finish answers with the MP4 itself.",
     )
-
-    @property
-    def media_texts(self) -> dict[Role, str]:
-        """Return the texts of all inputs, by role."""
-        return {}
-
-    def with_media_texts(self, texts: Mapping[Role, str]) -> Self:
-        """Return a copy with some of the inputs' texts replaced."""
-        return self.model_copy(update=dict(texts))
 
     @model_validator(mode="after")
     def _check_models(self) -> Self:

@@ -40,6 +40,21 @@ def _video_fields(old: Job, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _avatar_fields(old: Job, request: AvatarRequest, changes: dict[str, Any]) -> dict[str, Any]:
+    names = _names_kept(request, changes)
+    fields = request.model_dump(include=names, exclude_none=True) | _media_fields(old)
+    if "avatar" in changes:
+        fields.pop("reference_image", None)
+    if request.prompt:
+        fields["prompt"] = request.prompt
+    if "text" in changes:
+        fields.pop("audio", None)
+    elif request.duration_seconds is not None:
+        fields["duration_seconds"] = request.duration_seconds
+    return fields
+
+
+def _names_kept(request: AvatarRequest, changes: dict[str, Any]) -> set[str]:
+    """Return the fields of an avatar that are repeated, as far as they are not replaced."""
     names = {"text", "voice", "speed", "seed", "captions"}
     if "model" not in changes and "models" not in changes:
         names |= {"model", "width", "height"}
@@ -49,14 +64,7 @@ def _avatar_fields(old: Job, request: AvatarRequest, changes: dict[str, Any]) ->
         names -= {"voice", "speed"}
     if "resolution" in changes:
         names -= {"width", "height"}
-    fields = request.model_dump(include=names, exclude_none=True) | _media_fields(old)
-    if request.prompt:
-        fields["prompt"] = request.prompt
-    if "text" in changes:
-        fields.pop("audio", None)
-    elif request.duration_seconds is not None:
-        fields["duration_seconds"] = request.duration_seconds
-    return fields
+    return names
 
 
 def input_reference(job: Job, role: Role) -> str:

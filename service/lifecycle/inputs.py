@@ -51,6 +51,8 @@ def delete_inputs(artifacts: ArtifactStore, job_id: JobId) -> None:
 
 
 def _source_deleted(role: Role, ref: MediaRef) -> RequestRefused:
-    what = "the upload of that job" if ref.job_id is None else f"the video of job {ref.job_id}"
+    what = "the upload of that job"
+    if ref.job_id is not None or ref.avatar_id is not None:
+        what = f"the video of job {ref.job_id}" if ref.job_id else f"the avatar {ref.avatar_id}"
     detail = f"{what} has been deleted; send the {role} itself"
     return RequestRefused([FieldError(f"/{role}", detail, "gone")])

@@ -8,12 +8,13 @@ from functools import partial
 from service.domain import ids
 from service.domain.artifact import SEGMENTS, artifact_prefix, attempt_folder, job_folder
 from service.domain.job import Job, JobState
+from service.domain.likeness import AVATAR_PREFIX
 from service.domain.ports import ArtifactStore
 from service.domain.retention import Purge, RetentionPolicy, next_purge_at, purge_of
 from service.failpoint import failpoint
 from service.lifecycle.inputs import delete_inputs
 from service.log import Log
-from service.store import deliveries, events, idempotency, jobs
+from service.store import avatars, deliveries, events, idempotency, jobs
 from service.store.database import Database
 from service.store.transaction import Transaction
 
@@ -21,6 +22,7 @@ log = Log(__name__)
 
 _BATCH = 500  # rows or jobs at a time: a purge must not block the writer
 _STRAYS_EVERY = timedelta(hours=1)
+FindExisting = Callable[[Transaction, list[str]], set[str]]
 
 
 @dataclass
@@ -80,23 +82,27 @@ class Retention:
             self.artifacts.delete(prefix if fence != winner else f"{prefix}/{SEGMENTS}")
 
     def _collect_strays(self, before: datetime) -> None:
-        """Delete bytes without a job: of a worker that wrote after its job was deleted, or of an
-        API process that died before it inserted the job.
+        """Delete bytes without a row: of a worker that wrote after its job was deleted, or of an
+        API process that died before it inserted the job or the avatar.
 
         Only those older than any job, since this database may be new, or restored.
         """
         for folder in ("jobs", "inputs"):
-            self._collect_below(folder, before)
+            self._collect_below(folder, "job", jobs.existing_ids, before)
+        self._collect_below("avatars", AVATAR_PREFIX, avatars.existing_ids, before)
 
-    def _collect_below(self, folder: str, before: datetime) -> None:
-        names = [name for name in self.artifacts.children(folder) if _is_older(name, before)]
+    def _collect_below(
+        self, folder: str, prefix: str, find_existing: FindExisting, before: datetime
+    ) -> None:
+        children = self.artifacts.children(folder)
+        names = [name for name in children if _is_older(name, prefix, before)]
         for start in range(0, len(names), _BATCH):
             batch = names[start : start + _BATCH]
-            existing = self.db.read(lambda tx, ids=batch: jobs.existing_ids(tx, ids))  # type: ignore[misc]
+            existing = self.db.read(lambda tx, ids=batch: find_existing(tx, ids))  # type: ignore[misc]
             for name in batch:
                 if name not in existing:
                     self.artifacts.delete(f"{folder}/{name}")
-                    log.info("stray bytes deleted", job=name)
+                    log.info("stray bytes deleted", folder=folder, of=name)
 
     def _delete_rows(self, now: datetime) -> None:
         """Read first, so that the writer runs only when there are rows to delete."""
@@ -113,6 +119,6 @@ class Retention:
             pass
 
 
-def _is_older(name: str, moment: datetime) -> bool:
-    """Tell whether `name` is a job id created before `moment`."""
-    return ids.is_id("job", name) and ids.made_at(name) < moment
+def _is_older(name: str, prefix: str, moment: datetime) -> bool:
+    """Tell whether `name` is an id with this prefix created before `moment`."""
+    return ids.is_id(prefix, name) and ids.made_at(name) < moment

@@ -10,12 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from service.domain.artifact import speech_keys
+from service.domain.artifact import input_key, speech_keys
 from service.domain.attempt import AttemptFailed, Failure, FailureKind
 from service.domain.avatar import AvatarRequest
 from service.domain.errors import StorageFull, Unavailable
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobState
+from service.domain.models.catalog import CARDS
 from service.domain.ports import ArtifactStore, Clock
 from service.domain.price import Charge
 from service.domain.retry import speech_wait
@@ -47,6 +48,8 @@ class SpeechMaker:
     find_voice: FindVoice
     scratch: Path
     clock: Clock
+    # Raises AttemptFailed for a photo without a face that can speak; None: no photo is checked.
+    check_photo: Callable[[Path], object] | None = None
 
     def due(self, busy_keys: Collection[KeyId], size: int) -> list[Due]:
         """List jobs that wait for their speech, of other keys than these."""
@@ -80,7 +83,7 @@ class SpeechMaker:
     def _record(self, job: Job) -> tuple[Recording, bool]:
         """Return the speech of a job, and whether it is new: not stored by an earlier try, nor
         that of the job that this one retries."""
-        assert isinstance(job.request, AvatarRequest), "only avatars have a text to be spoken"
+        assert isinstance(job.request, AvatarRequest), "only avatars have a text to be speech"
         voice = self.find_voice(job.request.voice, job.key_id)
         recording = find_speech(self.artifacts, job.id)
         if recording is not None:
@@ -94,16 +97,29 @@ class SpeechMaker:
 
     def _speak(self, job: Job, request: AvatarRequest, voice: Voice, scratch: Path) -> Recording:
         assert request.text is not None, "an avatar has a text or a recording"
-        spoken = voice.speak(request.text, seed=request.seed, speed=request.speed)
+        if voice.expected_usd(request.text):
+            self._check_photo(job, request)
+        speech = voice.speak(request.text, seed=request.seed, speed=request.speed)
         usage = SpeechUsage(
-            provider=voice.provider, characters=spoken.characters, usd=spoken.cost_usd
+            provider=voice.provider, characters=speech.characters, usd=speech.cost_usd
         )
         try:
-            return store_speech(self.artifacts, job.id, spoken, usage, scratch)
+            return store_speech(self.artifacts, job.id, speech, usage, scratch)
         except Exception:
             now = self.clock()
             self.db.write(lambda tx: moves.pay_for_speech(tx, job, usage, now=now)).result()
             raise
+
+    def _check_photo(self, job: Job, request: AvatarRequest) -> None:
+        """Check a stored photo, which a worker would refuse after its text was paid for; that of a
+        saved avatar was checked when it was created."""
+        ref = request.reference_image
+        card = CARDS.get(request.model)
+        if self.check_photo is None or ref is None or card is None or not card.bends_photo:
+            return
+        path = self.artifacts.path(input_key(job.id, "reference_image"))
+        if path is not None and ref.source != "avatar":
+            self.check_photo(path)
 
     def _copy_earlier(self, job: Job, request: AvatarRequest, scratch: Path) -> Recording | None:
         """Copy the speech of the job that this one retries, if it is of the same text and voice; it
@@ -135,7 +151,7 @@ class SpeechMaker:
 
         after = self.db.write(finish).result()
         log.info(
-            "text spoken", job=job.id, provider=usage.provider, characters=usage.characters or None
+            "text speech", job=job.id, provider=usage.provider, characters=usage.characters or None
         )
         return after
 
@@ -156,7 +172,7 @@ class SpeechMaker:
         after = self.db.write(fail).result()
         if after is not None:
             state, code = after.state, failure.code
-            log.warning("text not spoken", job=job.id, code=code, state=state, kind=failure.kind)
+            log.warning("text not speech", job=job.id, code=code, state=state, kind=failure.kind)
         return after
 
 
@@ -183,10 +199,10 @@ def _to_failure(failure: AttemptFailed) -> Failure:
 
 def _storage_failure(fault: Exception) -> AttemptFailed:
     log.warning("speech could not be stored", error=fault)
-    message = "what was spoken cannot be stored now"
+    message = "what was speech cannot be stored now"
     return AttemptFailed(FailureKind.MACHINE, "storage_unavailable", message, of_model=False)
 
 
 _BUG = AttemptFailed(
-    FailureKind.INTERNAL, "speech_error", "the text could not be spoken; the service's log says why"
+    FailureKind.INTERNAL, "speech_error", "the text could not be speech; the service's log says why"
 )

@@ -34,6 +34,7 @@ from service.runtime.job_loader import JobLoader
 from service.runtime.key_cache import KeyCache
 from service.runtime.key_slots import KeySlots
 from service.runtime.notifier import Notifier
+from service.runtime.photo_check import PhotoCheck
 from service.runtime.queue_forecast import QueueForecast
 from service.runtime.rate_limit import RateLimit
 from service.runtime.uploads import Uploads
@@ -65,6 +66,7 @@ class Runtime:
     stream_slots: WaitSlots
     list_slots: KeySlots
     inline_slots: KeySlots
+    photo_slots: KeySlots
     workers: Workers
     jobs_due: Event  # set when a job was queued
     webhooks_due: Event  # set when a webhook is owed
@@ -77,6 +79,7 @@ class Runtime:
     event_renderer: Renderer
     egress_rules: Rules
     find_voice: FindVoice
+    photo_check: PhotoCheck
     link_secret: bytes
     worker_token: str
     metrics_token: str | None

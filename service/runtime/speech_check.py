@@ -1,5 +1,9 @@
 """Check at the submit that a voice can speak a text, and what that will cost."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
 from anyio import to_thread
 
 from service.domain.attempt import AttemptFailed, FailureKind
@@ -13,6 +17,8 @@ from service.speech.base import check_speed, check_text
 
 log = Log(__name__)
 
+T = TypeVar("T")
+
 _POINTERS = {"voice": "/voice", "speed": "/speed", "text": "/text"}  # by the start of a code
 
 
@@ -24,12 +30,23 @@ async def check_speech(runtime: Runtime, key_id: KeyId, request: JobRequest) -> 
     """
     if not isinstance(request, AvatarRequest) or not request.needs_speech:
         return 0.0
+    return await _refusing(partial(_check, runtime, key_id, request)) or 0.0
+
+
+async def check_voice(runtime: Runtime, key_id: KeyId, voice_id: str) -> None:
+    """Raise RequestRefused for a voice that this key cannot use."""
+    await _refusing(partial(runtime.find_voice, voice_id, key_id))
+
+
+async def _refusing(check: Callable[[], T]) -> T | None:
+    """Run a check in a thread, and name the field that it refuses; None where it cannot be done
+    now."""
     try:
-        return await to_thread.run_sync(_check, runtime, key_id, request)
+        return await to_thread.run_sync(check)
     except AttemptFailed as failure:
         if failure.kind is not FailureKind.USER:
             log.warning("voice cannot be checked", code=failure.code, kind=failure.kind)
-            return 0.0
+            return None
         pointer = _POINTERS[failure.code.partition("_")[0]]
         raise RequestRefused([FieldError(pointer, failure.message, failure.code)]) from None
 

@@ -1,7 +1,6 @@
 """Accept a request for a job: resolve it, store its inputs, and make the job durable."""
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -11,7 +10,6 @@ from service.domain.avatar import AvatarOptions, AvatarParams, JobParams
 from service.domain.errors import (
     Conflict,
     FieldError,
-    InputsFull,
     NotFound,
     RequestRefused,
     ServiceError,
@@ -21,7 +19,7 @@ from service.domain.ids import JobId, KeyId
 from service.domain.job import OWN_API, Job
 from service.domain.key import Scope
 from service.domain.limits import Limits
-from service.domain.media import MediaRef, Role, kept_bytes
+from service.domain.media import Role, kept_bytes
 from service.domain.options import JobOptions
 from service.domain.request import VideoOptions, VideoParams
 from service.domain.resubmit import params_again
@@ -32,10 +30,10 @@ from service.lifecycle.model_choices import choose_models
 from service.lifecycle.submit import Accepted, find_earlier
 from service.lifecycle.targets import refuse_bad_target
 from service.log import Log
+from service.runtime.avatars import check_stored_bytes, use_avatar
 from service.runtime.media import resolve_media
 from service.runtime.runtime import Runtime
 from service.runtime.speech_check import check_speech
-from service.store import jobs
 
 log = Log(__name__)
 
@@ -109,8 +107,9 @@ def retry_again(runtime: Runtime, job: Job, name: str) -> Job:
 async def prepare(runtime: Runtime, request: SubmitRequest) -> tuple[Submission, dict[Role, Input]]:
     """Resolve the params against the models' cards. RequestRefused names each invalid field."""
     old_job = await _job_to_retry(runtime, request)
-    params = _params(request, old_job)
+    params, of_avatar = await use_avatar(runtime, request.key_id, _params(request, old_job))
     inputs = await resolve_media(runtime, Scope(request.key_id), params, request.files, old_job)
+    inputs |= of_avatar
     media = {role: each.ref for role, each in inputs.items()}
     first, *rest = choices = choose_models(runtime.cards, runtime.terms.rates, params, media)
     if params.webhook_url is not None:
@@ -167,7 +166,8 @@ async def _create(runtime: Runtime, request: SubmitRequest) -> Accepted:
     if submission.job_id is None:
         return await runtime.submit(submission)
     runtime.disk_space.check()
-    await _check_input_bytes(runtime, request.key_id, (each.ref for each in inputs.values()))
+    num_bytes = kept_bytes(each.ref for each in inputs.values())
+    await check_stored_bytes(runtime, request.key_id, num_bytes)
     job_id, artifacts = submission.job_id, runtime.artifacts
     await to_thread.run_sync(store_inputs, artifacts, job_id, inputs)
     failpoint("inputs.kept")
@@ -193,19 +193,6 @@ async def _find_earlier(runtime: Runtime, request: SubmitRequest) -> Accepted | 
         return None
     # Committed is not yet durable where the database is replicated: a write waits for that.
     return await runtime.write(lambda tx: find_earlier(tx, key_id, name, now))
-
-
-async def _check_input_bytes(runtime: Runtime, key_id: KeyId, refs: Iterable[MediaRef]) -> None:
-    """Raises InputsFull. Counts accepted jobs only: concurrent uploads of one key (at most 16 a
-    process, runtime/uploads.py) may exceed the limit once."""
-    limit, num_new = runtime.limits.max_input_bytes_per_key, kept_bytes(refs)
-    num_kept = await runtime.read(lambda tx: jobs.input_bytes(tx, key_id))
-    if num_kept + num_new > limit:
-        raise InputsFull(
-            f"your jobs keep {num_kept:,} bytes of images and videos, and these have {num_new:,}: "
-            f"the limit is {limit:,} (RUSHES_MAX_INPUT_BYTES_PER_KEY); delete final jobs, or "
-            "send https URLs, which are not stored"
-        )
 
 
 def _timeout(params: JobOptions, limits: Limits) -> timedelta:

@@ -56,12 +56,12 @@ class Catalog:
     def listing(self) -> Listing:
         """List all voices; those of ElevenLabs take a request."""
         machine = self._search_machine()
-        found = _Search([*machine.voices], [*machine.failures])
+        search = _Search([*machine.voices], [*machine.failures])
         if self._elevenlabs is not None:
-            found.add(self._elevenlabs.voices)
+            search.add(self._elevenlabs.voices)
         return Listing(
-            tuple(voice.info for voice in found.voices),
-            tuple(failure.message for failure in found.failures),
+            tuple(voice.info for voice in search.voices),
+            tuple(failure.message for failure in search.failures),
         )
 
     def find(self, voice_id: str | None) -> Voice:

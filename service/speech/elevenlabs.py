@@ -115,12 +115,12 @@ class ElevenLabsVoice(InformedVoice):
             },
         )
         speech: _Speech = parse(response, _Speech)
-        spoken = Spoken(_decode(speech.audio_base64), _RATE)
-        words = _words(speech.alignment, spoken.seconds) if speech.alignment else ()
+        sound = Spoken(_decode(speech.audio_base64), _RATE)
+        words = _words(speech.alignment, sound.seconds) if speech.alignment else ()
         costs = (_credits(response.headers.get(name, "")) for name in _COST_HEADERS)
         characters = next((cost for cost in costs if cost is not None), len(text))
         cost_usd = characters * account.usd_per_character
-        return replace(spoken, words=words, characters=characters, cost_usd=cost_usd)
+        return replace(sound, words=words, characters=characters, cost_usd=cost_usd)
 
 
 class ElevenLabs:

@@ -81,9 +81,9 @@ class HibariVoice(InformedVoice):
             self._engine = self._engine or self._load()
             engine = self._engine
             if engine.is_timed:
-                spoken = _speak(engine.tts, text, seed, speed)
-                if spoken is not None:
-                    return spoken
+                speech = _speak(engine.tts, text, seed, speed)
+                if speech is not None:
+                    return speech
                 self._engine = engine = _Engine(self._plain(), is_timed=False)
             return _speak_untimed(engine.tts, text, seed, speed)
 

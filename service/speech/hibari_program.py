@@ -22,11 +22,11 @@ def main() -> None:
         output.write(json.dumps(infos).encode())
         return
     try:
-        spoken = _speak(**json.load(sys.stdin.buffer))
+        speech = _speak(**json.load(sys.stdin.buffer))
     except AttemptFailed as failure:
         output.write(failure_line(failure))
         return
-    facts = asdict(spoken)
+    facts = asdict(speech)
     samples = facts.pop("samples")
     output.write(json.dumps(facts).encode() + b"\n" + samples)
 

@@ -44,8 +44,8 @@ class OfflineVoices:
         head, _, samples = output.partition(b"\n")
         facts = self._parse(dict[str, Any], head)
         raise_failure(facts)
-        spoken: Spoken = TypeAdapter(Spoken).validate_python({**facts, "samples": samples})
-        return spoken
+        speech: Spoken = TypeAdapter(Spoken).validate_python({**facts, "samples": samples})
+        return speech
 
     def _parse(self, kind: Any, output: bytes) -> Any:
         try:

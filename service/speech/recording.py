@@ -36,14 +36,14 @@ class Recording:
 
 
 def store_speech(
-    artifacts: ArtifactStore, job_id: JobId, spoken: Spoken, usage: SpeechUsage, scratch: Path
+    artifacts: ArtifactStore, job_id: JobId, speech: Spoken, usage: SpeechUsage, scratch: Path
 ) -> Recording:
     """Store speech durably: its facts last, so that where they are the sound is, too."""
     sound_key, _ = speech_keys(job_id)
     file = scratch / "speech.wav"
-    write_wav(spoken, file)
+    write_wav(speech, file)
     artifacts.put(sound_key, file, "audio/wav")
-    facts = SpeechFacts(usage=usage, words=spoken.words, phones=spoken.phones)
+    facts = SpeechFacts(usage=usage, words=speech.words, phones=speech.phones)
     return store_facts(artifacts, job_id, facts, scratch)
 
 
@@ -68,7 +68,7 @@ def find_speech(artifacts: ArtifactStore, job_id: JobId) -> Recording | None:
     return Recording(sound, SpeechFacts.model_validate_json(facts.read_bytes()))
 
 
-def write_wav(spoken: Spoken, file: Path) -> None:
+def write_wav(speech: Spoken, file: Path) -> None:
     with wave.open(str(file), "wb") as target:
-        target.setparams((1, 2, spoken.rate, 0, "NONE", ""))
-        target.writeframes(spoken.samples)
+        target.setparams((1, 2, speech.rate, 0, "NONE", ""))
+        target.writeframes(speech.samples)

@@ -40,7 +40,7 @@ OF_ALL = "key_id <> ''"
 UNSPOKEN = f"{QUEUED} AND speech_at IS NOT NULL"
 
 
-def _partial(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
+def partial(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
     condition = sa.text(where)
     return sa.Index(
         name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition
@@ -168,33 +168,33 @@ class JobRow(SQLModel, table=True):
         sa.CheckConstraint("state <> 'succeeded' OR result IS NOT NULL", name="success_has_result"),
         sa.CheckConstraint("state <> 'failed' OR error_kind IS NOT NULL", name="failure_has_kind"),
         # The last columns let SQLite check its conditions without the row.
-        _partial(
+        partial(
             "ix_jobs_claim",
             *("model", "key_id", "priority", "run_at", "id", "state", "start_deadline_at"),
             "speech_at",
             where=QUEUED,
         ),
-        _partial("ix_jobs_unspoken", "priority", "speech_at", "key_id", "id", where=UNSPOKEN),
-        _partial("ix_jobs_lease", "lease_until", where=ACTIVE_STATES),
-        _partial("ix_jobs_active_by_key", "key_id", where=ACTIVE_STATES),
-        _partial(
+        partial("ix_jobs_unspoken", "priority", "speech_at", "key_id", "id", where=UNSPOKEN),
+        partial("ix_jobs_lease", "lease_until", where=ACTIVE_STATES),
+        partial("ix_jobs_active_by_key", "key_id", where=ACTIVE_STATES),
+        partial(
             "ix_jobs_start_deadline", "start_deadline_at", where="start_deadline_at IS NOT NULL"
         ),
-        _partial("ix_jobs_purge", "purge_at", where="purge_at IS NOT NULL"),
-        _partial("ix_jobs_retry_of", "retry_of", where="retry_of IS NOT NULL"),
-        _partial("ix_jobs_inputs", "key_id", "input_bytes", where=INPUTS_KEPT),
+        partial("ix_jobs_purge", "purge_at", where="purge_at IS NOT NULL"),
+        partial("ix_jobs_retry_of", "retry_of", where="retry_of IS NOT NULL"),
+        partial("ix_jobs_inputs", "key_id", "input_bytes", where=INPUTS_KEPT),
         # Of lists: of one key, and of all.
         sa.Index("ix_jobs_owner", "key_id", "id"),
         sa.Index("ix_jobs_state", "key_id", "state", "id"),
-        _partial("ix_jobs_state_of_all", "state", "id", where=OF_ALL),
+        partial("ix_jobs_state_of_all", "state", "id", where=OF_ALL),
         sa.Index("ix_jobs_model", "key_id", "model", "id"),
-        _partial("ix_jobs_model_of_all", "model", "id", where=OF_ALL),
+        partial("ix_jobs_model_of_all", "model", "id", where=OF_ALL),
         sa.Index("ix_jobs_kind", "key_id", "kind", "id"),
-        _partial("ix_jobs_kind_of_all", "kind", "id", where=OF_ALL),
-        _partial("ix_jobs_error", "key_id", "error_code", "id", where="error_code IS NOT NULL"),
-        _partial("ix_jobs_error_of_all", "error_code", "id", where="error_code IS NOT NULL"),
-        _partial("ix_jobs_end", "key_id", "finished_at", "id", where="finished_at IS NOT NULL"),
-        _partial("ix_jobs_end_of_all", "finished_at", "id", where="finished_at IS NOT NULL"),
+        partial("ix_jobs_kind_of_all", "kind", "id", where=OF_ALL),
+        partial("ix_jobs_error", "key_id", "error_code", "id", where="error_code IS NOT NULL"),
+        partial("ix_jobs_error_of_all", "error_code", "id", where="error_code IS NOT NULL"),
+        partial("ix_jobs_end", "key_id", "finished_at", "id", where="finished_at IS NOT NULL"),
+        partial("ix_jobs_end_of_all", "finished_at", "id", where="finished_at IS NOT NULL"),
     )
 
 
@@ -246,8 +246,8 @@ class AttemptRow(SQLModel, table=True):
         sa.CheckConstraint(
             "(outcome IS NOT NULL) = (ended_at IS NOT NULL)", name="outcome_iff_ended"
         ),
-        _partial("uq_attempts_open", "job_id", where="ended_at IS NULL", unique=True),
-        _partial("uq_attempts_call", "call_id", where="call_id IS NOT NULL", unique=True),
+        partial("uq_attempts_open", "job_id", where="ended_at IS NULL", unique=True),
+        partial("uq_attempts_call", "call_id", where="call_id IS NOT NULL", unique=True),
     )
 
 
@@ -371,7 +371,7 @@ class DeliveryRow(SQLModel, table=True):
     __table_args__ = (
         sa.CheckConstraint("(next_at IS NOT NULL) = (state = 'pending')", name="next_iff_pending"),
         sa.UniqueConstraint("event_id", "url"),
-        _partial("ix_deliveries_due", "next_at", where=PENDING),
+        partial("ix_deliveries_due", "next_at", where=PENDING),
         sa.Index("ix_deliveries_owner", "key_id", "id"),
         sa.Index("ix_deliveries_age", "created_at"),
     )

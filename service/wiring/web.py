@@ -16,6 +16,7 @@ from service.domain.job import OWN_API
 from service.domain.ports import Offsite
 from service.domain.topics import Topic
 from service.egress.client import Egress
+from service.environment import tool_environment
 from service.lifecycle.bulk import BulkRunner
 from service.lifecycle.leader import Leadership
 from service.lifecycle.rescue import Rescuer
@@ -29,6 +30,7 @@ from service.runtime.job_cache import JobCache
 from service.runtime.key_cache import KeyCache
 from service.runtime.key_slots import KeySlots
 from service.runtime.notifier import Notifier
+from service.runtime.photo_check import PhotoCheck
 from service.runtime.queue_forecast import QueueForecast
 from service.runtime.rate_limit import RateLimit
 from service.runtime.runtime import Runtime
@@ -151,6 +153,7 @@ def _build_speaker(runtime: Runtime) -> Speaker:
         runtime.find_voice,
         runtime.uploads.folder,
         runtime.clock,
+        runtime.photo_check.warnings if runtime.photo_check.is_available else None,
     )
     return Speaker(maker, runtime.speech_due)
 
@@ -198,6 +201,7 @@ def _build_runtime(
         stream_slots=WaitSlots(limits.max_streams),
         list_slots=KeySlots("lists", max_at_once=2, max_seconds=10),
         inline_slots=KeySlots("inline videos", max_at_once=8, max_seconds=30),
+        photo_slots=KeySlots("photos being checked", max_at_once=2, max_seconds=30),
         jobs_due=jobs_due,
         webhooks_due=webhooks_due,
         speech_due=speech_due,
@@ -208,6 +212,7 @@ def _build_runtime(
         egress_rules=rules.egress_rules(settings),
         event_renderer=EventBlocks(WebhookBodies(link_secret, public_url)),
         find_voice=speech.voice_finder(settings),
+        photo_check=PhotoCheck(tool_environment()),
         link_secret=link_secret,
         worker_token=wiring_secrets.worker_token(settings),
         metrics_token=(

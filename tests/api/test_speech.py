@@ -1,5 +1,6 @@
 """Texts of avatars are spoken by ElevenLabs, before a worker gets their jobs."""
 
+import base64
 import io
 import json
 import logging
@@ -22,6 +23,7 @@ from tests.api.test_avatars import photo
 from tests.api.world import KEY, World
 from tests.speech import provider as elevenlabs
 from tests.speech.provider import VOICE, Provider, Reply, problem, serve, speech
+from tests.workers.avatars import FACES
 
 TEXT = "Hello there, you two."
 
@@ -34,7 +36,8 @@ class Studio:
     provider: Provider
 
     def ask(self, **body: Any) -> Any:
-        body = {"text": TEXT, "voice": f"elevenlabs-{VOICE}", "reference_image": photo(), **body}
+        face = base64.b64encode(FACES["marc"].read_bytes()).decode()
+        body = {"text": TEXT, "voice": f"elevenlabs-{VOICE}", "reference_image": face, **body}
         return self.world.client.post("/generate-avatar", json=body)
 
     def submit(self, **body: Any) -> str:
@@ -220,6 +223,14 @@ def test_a_key_that_none_can_be_stops_the_start(settings: Settings) -> None:
         TestClient(build(settings)),
     ):
         pass
+
+
+def test_a_photo_without_a_face_is_refused_before_its_text_is_paid_for(studio: Studio) -> None:
+    job = studio.until(studio.submit(reference_image=photo()), is_final)
+
+    assert (job["status"], job["attempts"]) == ("failed", 0)
+    assert (job["error"]["kind"], job["error"]["code"]) == ("user", "face_not_found")
+    assert studio.provider.requests == []
 
 
 def test_the_price_of_speech_counts_against_the_budget(studio: Studio) -> None:

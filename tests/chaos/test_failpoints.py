@@ -23,6 +23,7 @@ from tests.chaos.worker_alone import TOKEN, worker_alone
 from tests.speech.provider import KEY as PROVIDER_KEY
 from tests.speech.provider import VOICE, serve
 from tests.webhooks.receiver import Receiver, body_of, receiving
+from tests.workers.avatars import FACES
 from tests.workers.inputs.pictures import gradient, saved
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -170,7 +171,7 @@ def test_a_text_that_was_spoken_is_paid_once(tmp_path: Path) -> None:
     with serve() as provider:
         account = {"elevenlabs_api_key": PROVIDER_KEY, "elevenlabs_url": provider.url}
         with scene(tmp_path, "speech.kept", models=["slate", "puppet"], **account) as here:
-            picture = base64.b64encode(saved(gradient(), "PNG")).decode()
+            picture = base64.b64encode(FACES["zuri"].read_bytes()).decode()
             body = {"text": "Hello.", "voice": f"elevenlabs-{VOICE}", "reference_image": picture}
             answer = here.client.send("POST", "/generate-avatar", json=body)
             here.die()

@@ -23,8 +23,9 @@ from service.api.body.stream import receive
 from service.api.path_params import JobPath, job_id_of
 from service.domain.avatar import AvatarOptions, AvatarParams
 from service.domain.errors import FieldError, NotFound, RequestRefused, TooLarge
+from service.domain.likeness import NewAvatar
 from service.domain.media import MAX_PIXELS, MEDIA_RULES, MediaRef, Role, rule_of
-from service.domain.options import JobOptions
+from service.domain.options import JobOptions, MediaBody
 from service.domain.request import VideoOptions, VideoParams
 from service.lifecycle.inputs import Input
 from service.media import sniff
@@ -33,13 +34,16 @@ from service.media.sound_length import sound_seconds
 from service.runtime.runtime import Runtime
 from service.runtime.uploads import UploadArea, Uploads
 
-P = TypeVar("P", bound=JobOptions)
-P_co = TypeVar("P_co", bound=JobOptions, covariant=True)
+P = TypeVar("P", bound=MediaBody)
+P_co = TypeVar("P_co", bound=MediaBody, covariant=True)
 
-_OPTIONAL: set[type[JobOptions]] = {VideoOptions, AvatarOptions}  # bodies of a retry
+_OPTIONAL: set[type[MediaBody]] = {VideoOptions, AvatarOptions}  # bodies of a retry
 # Fields that tell a body for an avatar from one for a video.
 _OF_AVATARS = AvatarOptions.model_fields.keys() - VideoOptions.model_fields.keys()
-_BODIES: tuple[type[JobOptions], ...] = (VideoParams, VideoOptions, AvatarParams, AvatarOptions)
+_BODIES: tuple[type[MediaBody], ...] = (
+    *(VideoParams, VideoOptions, AvatarParams, AvatarOptions),
+    NewAvatar,
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,14 @@ async def avatar_params_body(
         yield await _parse(request, context, area, AvatarParams)
 
 
+async def new_avatar_body(
+    request: Request, context: ContextDep
+) -> AsyncIterator[ParsedBody[NewAvatar]]:
+    """Parse the body that creates an avatar."""
+    with context.runtime.uploads.area(context.key.id) as area:
+        yield await _parse(request, context, area, NewAvatar)
+
+
 async def estimate_body(
     request: Request, context: ContextDep
 ) -> AsyncIterator[ParsedBody[JobOptions]]:
@@ -94,10 +106,11 @@ async def retry_body(
 VideoParamsDep = Annotated[ParsedBody[VideoParams], Depends(video_params_body)]
 AvatarParamsDep = Annotated[ParsedBody[AvatarParams], Depends(avatar_params_body)]
 EstimateDep = Annotated[ParsedBody[JobOptions], Depends(estimate_body)]
+NewAvatarDep = Annotated[ParsedBody[NewAvatar], Depends(new_avatar_body)]
 RetryDep = Annotated[ParsedBody[JobOptions], Depends(retry_body)]
 
 
-def body_of(*models: type[JobOptions]) -> dict[str, Any]:
+def body_of(*models: type[MediaBody]) -> dict[str, Any]:
     """Return the OpenAPI `requestBody` of a route that takes one of `models`, as JSON or a form."""
     schemas = {
         content: [{"$ref": f"#/components/schemas/{model.__name__}{suffix}"} for model in models]
@@ -122,15 +135,19 @@ def body_schemas() -> dict[str, Any]:
     return schemas | {f"{name}Form": _form_schema(name, schemas[name]) for name in names}
 
 
+_OF_A_TEXT = ("type", "minLength")  # of a required field, which has no choice of kinds
+
+
 def _form_schema(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     """Derive the form's schema: no null, and images and videos may be files."""
     schema = copy.deepcopy(schema) | {"title": f"{name}Form"}
     for name, field_schema in schema["properties"].items():
         kinds = [kind for kind in field_schema.get("anyOf", ()) if kind != {"type": "null"}]
         if name in MEDIA_RULES:
-            kinds.insert(0, {"type": "string", "format": "binary"})
+            text = {k: field_schema.pop(k) for k in _OF_A_TEXT if k in field_schema}
+            kinds = [{"type": "string", "format": "binary"}, *(kinds or [text])]
         if kinds:
-            del field_schema["default"]
+            field_schema.pop("default", None)
             field_schema["anyOf"] = kinds
     return schema
 
@@ -182,7 +199,7 @@ async def read_form_body(
     return parsed_body, others
 
 
-def _json(request: Request, body: bytes, models: tuple[type[JobOptions], ...]) -> Any:
+def _json(request: Request, body: bytes, models: tuple[type[MediaBody], ...]) -> Any:
     is_optional = not _OPTIONAL.isdisjoint(models)
     if not body and is_optional:
         return {}

@@ -1,6 +1,7 @@
 """One file for each group of routes; `ROUTERS` lists the router of every file."""
 
 from service.api.routes import (
+    avatars,
     content,
     events,
     generate,
@@ -18,6 +19,7 @@ ROUTERS = tuple(
     module.router
     for module in (
         generate,
+        avatars,
         jobs,
         internal,
         content,

@@ -28,6 +28,11 @@ CODES: dict[str, tuple[int, str]] = {
     "not_final": (409, "the job is running; cancel it first"),
     "no_content": (409, "job job_06h0d9vq1dp9l4uu8vk1jbtr78 is running and is not finished yet"),
     "last_admin_key": (409, "this is the last admin key; create another one first"),
+    "too_many_avatars": (409, "a key may have 1,000 avatars; delete one first"),
+    "no_face_check": (
+        409,
+        "photos cannot be checked here: the service needs the packages of rushes[avatar]",
+    ),
     "too_many_endpoints": (409, "a key may have 16 endpoints"),
     "known_endpoint": (409, "this URL is already registered"),
     "endpoint_disabled": (409, "this endpoint is disabled; enable it first"),

@@ -1,4 +1,4 @@
-"""Texts are spoken before a worker gets their jobs."""
+"""Texts are spoken before a worker gets their jobs; avatars are kept."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,6 +13,7 @@ depends_on = None
 _JSON = sa.JSON(none_as_null=True).with_variant(
     postgresql.JSONB(none_as_null=True, astext_type=Text()), "postgresql"
 )
+_ID = sa.String(30).with_variant(sa.String(30, collation="C"), "postgresql")
 _QUEUED = "state = 'queued'"
 _CLAIM = ("model", "key_id", "priority", "run_at", "id", "state", "start_deadline_at", "speech_at")
 
@@ -32,6 +33,40 @@ def upgrade() -> None:
     )
     # Texts of open jobs, which the workers of the release before would have spoken.
     op.execute(_UNSPOKEN[op.get_bind().dialect.name])
+    _make_avatars()
+
+
+def _make_avatars() -> None:
+    op.create_table(
+        "avatars",
+        sa.Column("id", _ID, nullable=False),
+        sa.Column("key_id", _ID, nullable=False),
+        sa.Column("name", sa.String(120), nullable=False),
+        sa.Column("image", _JSON, nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("warnings", _JSON, nullable=False),
+        sa.Column("voice", sa.String(100), nullable=True),
+        sa.Column("consent", _JSON, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("idempotency_key", sa.String(255), nullable=True),
+        sa.Column("fingerprint", sa.LargeBinary(32), nullable=True),
+        sa.ForeignKeyConstraint(["key_id"], ["keys.id"], name=op.f("fk_avatars_key_id_keys")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_avatars")),
+    )
+    op.create_index("ix_avatars_owner", "avatars", ["key_id", "id"])
+    _make_request_index("avatars")
+
+
+def _make_request_index(table: str) -> None:
+    condition = sa.text("idempotency_key IS NOT NULL")
+    op.create_index(
+        f"uq_{table}_request",
+        table,
+        ["key_id", "idempotency_key"],
+        unique=True,
+        sqlite_where=condition,
+        postgresql_where=condition,
+    )
 
 
 def _make_index(name: str, columns: tuple[str, ...], where: str) -> None:

@@ -1,0 +1,162 @@
+"""Create avatars: their photo is checked, stored, and then known by an id; and use them in jobs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from anyio import to_thread
+
+from service.domain import ids
+from service.domain.attempt import AttemptFailed, FailureKind
+from service.domain.avatar import AvatarParams, JobParams
+from service.domain.errors import (
+    Conflict,
+    FieldError,
+    InputsFull,
+    NotFound,
+    RequestRefused,
+    ServiceError,
+    Unavailable,
+)
+from service.domain.ids import KeyId
+from service.domain.key import Key
+from service.domain.likeness import (
+    AVATAR_PREFIX,
+    AvatarId,
+    Consent,
+    NewAvatar,
+    SavedAvatar,
+    avatar_folder,
+)
+from service.domain.media import Role
+from service.domain.submission import Idempotency
+from service.lifecycle import avatars
+from service.lifecycle.inputs import Input, StoredInput
+from service.log import Log
+from service.runtime.runtime import Runtime
+from service.runtime.speech_check import check_voice
+
+log = Log(__name__)
+
+
+@dataclass(frozen=True)
+class Created:
+    """The avatar; `is_replay` if an earlier request with its Idempotency-Key created it."""
+
+    avatar: SavedAvatar
+    is_replay: bool
+
+
+async def create_avatar(
+    runtime: Runtime, key: Key, new: NewAvatar, photo: Input, idempotency: Idempotency | None
+) -> Created:
+    """Check the photo and keep the avatar, durably.
+
+    Raises RequestRefused naming the field of a photo that cannot speak or an unknown voice,
+    Conflict where photos cannot be checked here or the key has too many avatars, InputsFull,
+    StorageFull, RateLimited and Unavailable.
+    """
+    earlier = await _find_earlier(runtime, key.id, idempotency)
+    if earlier is not None:
+        return Created(earlier, is_replay=True)
+    await check_stored_bytes(runtime, key.id, photo.ref.size_bytes or 0)
+    if new.voice is not None:
+        await check_voice(runtime, key.id, new.voice)
+    path, now = photo.bytes_at, runtime.clock()
+    assert isinstance(path, Path), "a photo is sent with its avatar"
+    avatar = SavedAvatar(
+        id=AvatarId(ids.new(AVATAR_PREFIX)),
+        key_id=key.id,
+        name=new.name,
+        image=photo.ref,
+        warnings=await _check_photo(runtime, key.id, path),
+        voice=new.voice,
+        consent=Consent(text=new.consent, by=new.consent_by or key.name, at=now),
+        created_at=now,
+    )
+    return await _store(runtime, avatar, path, idempotency)
+
+
+async def _find_earlier(
+    runtime: Runtime, key_id: KeyId, idempotency: Idempotency | None
+) -> SavedAvatar | None:
+    """Return the avatar that this Idempotency-Key created before, once that is durable."""
+    if await runtime.read(lambda tx: avatars.find_earlier(tx, key_id, idempotency)) is None:
+        return None
+    return await runtime.write(lambda tx: avatars.find_earlier(tx, key_id, idempotency))
+
+
+async def use_avatar(
+    runtime: Runtime, key_id: KeyId, params: JobParams
+) -> tuple[JobParams, dict[Role, Input]]:
+    """Return the params with the avatar's voice where they name none, and its photo as an input;
+    nothing changes without an avatar. Raises RequestRefused for an unknown one."""
+    if not isinstance(params, AvatarParams) or params.avatar is None:
+        return params, {}
+    name = params.avatar
+    try:
+        avatar = await find_avatar(runtime, name, key_id)
+    except NotFound as error:
+        field_error = FieldError("/avatar", error.message, "unknown_avatar")
+        raise RequestRefused([field_error]) from None
+    ref = avatar.image.model_copy(update={"source": "avatar", "avatar_id": avatar.id})
+    if params.voice is None and params.audio is None:
+        params = params.model_copy(update={"voice": avatar.voice})
+    return params, {"reference_image": Input(ref, StoredInput(avatar.image_key))}
+
+
+async def find_avatar(runtime: Runtime, name: str, key_id: KeyId) -> SavedAvatar:
+    """Return an avatar of this key. Raises NotFound, also for what is no id of one."""
+    if not ids.is_id(AVATAR_PREFIX, name):
+        raise NotFound(f"no avatar {name[:64]}")
+    return await runtime.read(lambda tx: avatars.find(tx, AvatarId(name), key_id))
+
+
+async def check_stored_bytes(runtime: Runtime, key_id: KeyId, num_new: int) -> None:
+    """Raise InputsFull where so many more bytes of a key would exceed its limit.
+
+    Counts what was accepted: concurrent uploads of one key (at most 16 a process,
+    runtime/uploads.py) may exceed the limit once.
+    """
+    limit = runtime.limits.max_input_bytes_per_key
+    num_kept = await runtime.read(lambda tx: avatars.kept_bytes(tx, key_id))
+    if num_kept + num_new > limit:
+        raise InputsFull(
+            f"{num_kept:,} bytes of your images, videos and avatars are stored, and these have "
+            f"{num_new:,}: the limit is {limit:,} (RUSHES_MAX_INPUT_BYTES_PER_KEY); delete final "
+            "jobs or avatars, or send https URLs, which are not stored"
+        )
+
+
+async def _check_photo(runtime: Runtime, key_id: KeyId, photo: Path) -> tuple[str, ...]:
+    check = runtime.photo_check
+    if not check.is_available:
+        message = "photos cannot be checked here: the service needs the packages of rushes[avatar]"
+        raise Conflict(message, code="no_face_check")
+    async with runtime.photo_slots.hold(key_id):
+        try:
+            return await to_thread.run_sync(check.warnings, photo)
+        except AttemptFailed as failure:
+            if failure.kind is FailureKind.USER:
+                error = FieldError("/image", failure.message, failure.code)
+                raise RequestRefused([error]) from None
+            raise Unavailable(failure.message) from None
+
+
+async def _store(
+    runtime: Runtime, avatar: SavedAvatar, photo: Path, idempotency: Idempotency | None
+) -> Created:
+    """Store the photo, then the row; what is stored without a row is collected by the retention."""
+    artifacts, media_type = runtime.artifacts, avatar.image.media_type or ""
+    await to_thread.run_sync(artifacts.put, avatar.image_key, photo, media_type)
+    try:
+        stored_avatar = await runtime.write(lambda tx: avatars.add(tx, avatar, idempotency))
+    except Unavailable:
+        raise  # it may have been kept nevertheless
+    except ServiceError:
+        await to_thread.run_sync(artifacts.delete, avatar_folder(avatar.id))
+        raise
+    if stored_avatar.id != avatar.id:
+        await to_thread.run_sync(artifacts.delete, avatar_folder(avatar.id))
+        return Created(stored_avatar, is_replay=True)
+    log.info("avatar created", avatar=avatar.id, key=avatar.key_id)
+    return Created(stored_avatar, is_replay=False)
