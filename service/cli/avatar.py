@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from typer import Option
 
-from service.cli.flags import Connection, Output, flatten_flags
+from service.cli.flags import Connection, NoWait, Output, flatten_flags
 from service.cli.submit import Request, submit
 from service.cli.values import file_of, flags_of, is_path, pair_of
 
@@ -37,7 +37,7 @@ class AvatarOptions:
     height: Annotated[int | None, Option(help="Pixels.")] = None
     seed: Annotated[int | None, Option(help="The same seed gives the same motion.")] = None
     captions: Annotated[
-        Literal["vtt", "srt", "json"] | None, Option(help="Captions beside the video.")
+        Literal["vtt", "srt", "json"] | None, Option(help="Save captions beside the video.")
     ] = None
     burn_in: Annotated[bool, Option("--burn-in", help="Draw captions into the video.")] = False
     priority: Annotated[
@@ -76,10 +76,16 @@ class AvatarOptions:
 def avatar(
     to: Output,
     options: AvatarOptions,
-    no_wait: Annotated[bool, Option("--no-wait", help="Print the job's id and exit.")] = False,
+    no_wait: NoWait = False,
     *,
     connection: Connection,
 ) -> None:
     """Create a talking avatar: submit, watch, download."""
-    request = Request("/generate-avatar", options.body(), options.files(), flags_of(AvatarOptions))
+    request = Request(
+        "/generate-avatar",
+        options.body(),
+        options.files(),
+        flags_of(AvatarOptions),
+        options.captions,
+    )
     submit(request, to, connection, no_wait=no_wait)

@@ -8,23 +8,33 @@ from service.cli.client import Client
 from service.cli.exits import CliError, Exit
 from service.cli.flags import Output
 from service.cli.phrases import Json
-from service.domain.artifact import ARTIFACT_RULES, Variant
+from service.domain.artifact import ARTIFACT_RULES, CaptionFormat, Variant
 
 
-def check_output(to: Output) -> None:
-    """Raise CliError if the file cannot be written, before a job is submitted."""
+def check_output(to: Output, captions: CaptionFormat | None = None) -> None:
+    """Raise CliError if the files cannot be written, before a job is submitted."""
     if to.output is not None and not to.output.is_dir():
         _check_file(to.output, to.force)
+        if captions is not None:
+            _check_file(beside(to.output, captions), to.force)
+
+
+def beside(video: Path, captions: CaptionFormat) -> Path:
+    """Return the file for the captions of a video: `clip.vtt` for `clip.mp4`."""
+    return video.with_suffix(f".{captions}")
 
 
 def download(client: Client, job: Json, to: Output, variant: Variant = "video") -> Path:
     """Save a file of the job and return its path. Raises CliError if there is none."""
     _check_result(job)
-    file = _file(to.output, job["id"] + _suffix(variant))
+    url = job["result"][f"{variant}_url"]
+    if url is None:
+        raise CliError(Exit.NOT_FOUND, f"job {job['id']} has no {variant}: none were requested")
+    file = _file(to.output, job["id"] + _suffix(job, variant))
     _check_file(file, to.force)
     part = file.with_name(file.name + ".part")
     try:
-        sha256 = client.download(job["result"][f"{variant}_url"], part)
+        sha256 = client.download(url, part)
         if variant == "video" and sha256 != job["result"]["sha256"]:
             raise CliError(
                 Exit.FAILURE, "the download does not match the video's SHA-256; try again"
@@ -42,14 +52,16 @@ def download(client: Client, job: Json, to: Output, variant: Variant = "video") 
     return file
 
 
-def _suffix(variant: Variant) -> str:
+def _suffix(job: Json, variant: Variant) -> str:
+    if variant == "captions":
+        return f".{job['input']['captions']['format']}"
     return ".mp4" if variant == "video" else f"-{ARTIFACT_RULES[variant].file}"
 
 
 def _check_result(job: Json) -> None:
     if not phrases.is_final(job):
         detail = f"job {job['id']} is {job['status']}: there is no video yet"
-        raise CliError(Exit.FAILURE, detail)
+        raise CliError(Exit.FAILURE, f"{detail}; `rushes download --wait {job['id']}` waits for it")
     if job["result"] is None:
         raise CliError(Exit.NO_VIDEO, phrases.failure(job))
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from typer import Option
 
+NoWait = Annotated[bool, Option("--no-wait", help="Print the job's id and exit.")]
+
 
 @dataclass(frozen=True)
 class Connection:

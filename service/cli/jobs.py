@@ -1,11 +1,14 @@
 """Commands for existing jobs: `rushes jobs`, `status`, `cancel`, `delete`, `retry`, `download`."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from typer import Argument, Option
 
-from service.cli.flags import Connection, Output, flatten_flags
+from service.cli.flags import Connection, NoWait, Output, flatten_flags
+from service.cli.submit import Request, submit
+from service.cli.values import flags_of
 from service.cli.video import VideoOptions
+from service.domain.artifact import Variant
 
 JobId = Annotated[str, Argument(metavar="ID", help="The job's id.")]
 
@@ -87,28 +90,29 @@ def delete(
 @flatten_flags
 def retry(
     job_id: JobId,
+    to: Output,
     options: VideoOptions,
     prompt: Annotated[str | None, Option(help="Instead of the job's own.")] = None,
+    no_wait: NoWait = False,
     *,
     connection: Connection,
 ) -> None:
-    """Submit a final job again as a new one: same request and seed, except what you change."""
-    from service.cli import output
-    from service.cli.client import connect, job_path
+    """Submit a final job again as a new one: same request and seed, except what you change. Watch
+    and download it."""
+    from service.cli.client import job_path
 
     changes = options.body() | ({} if prompt is None else {"prompt": prompt})
-    with connect(connection) as client:
-        body = client.submit(job_path(job_id, "/retry"), changes, options.files())
-    output.as_json(body) if connection.as_json else output.job(body)
+    flags = flags_of(VideoOptions) | {"prompt": "--prompt", "model": "--model"}
+    request = Request(job_path(job_id, "/retry"), changes, options.files(), flags)
+    submit(request, to, connection, no_wait=no_wait)
 
 
 @flatten_flags
 def download(
     job_id: JobId,
     to: Output,
-    variant: Annotated[
-        Literal["video", "thumbnail", "last_frame"], Option(help="Which of its files.")
-    ] = "video",
+    variant: Annotated[Variant, Option(help="Which of its files.")] = "video",
+    wait: Annotated[bool, Option("--wait", help="Wait until the job is final.")] = False,
     *,
     connection: Connection,
 ) -> None:
@@ -116,9 +120,12 @@ def download(
     from service.cli import download as downloads
     from service.cli import output
     from service.cli.client import connect, job_path
+    from service.cli.watch import watch
 
     downloads.check_output(to)
     with connect(connection) as client:
         body = client.get(job_path(job_id))
+        if wait:
+            body = watch(client, body)
         file = downloads.download(client, body, to, variant)
     output.as_json(body) if connection.as_json else output.print_line(f"saved {file}")

@@ -60,11 +60,9 @@ def job(body: Json) -> None:
     rows = [
         ("model", phrases.model(body)),
         ("prompt", request["prompt"]),
-        (
-            "request",
-            f"{request['width']}x{request['height']}, {request['num_frames']} frames at "
-            f"{request['fps']} fps, {request['num_inference_steps']} steps, seed {request['seed']}",
-        ),
+        ("text", request.get("text") or ""),
+        ("voice", request.get("voice") or ""),
+        ("request", phrases.request(request)),
         ("created", phrases.when(body["created_at"])),
         ("finished", phrases.when(body["finished_at"])),
         ("cost", phrases.cost(body["cost"])),
@@ -76,6 +74,8 @@ def job(body: Json) -> None:
         rows.append(("video", phrases.video(body["result"])))
         rows.append(("until", phrases.when(body["result"]["expires_at"])))
         rows.append(("at", body["result"]["video_url"]))
+        rows.append(("captions", body["result"]["captions_url"] or ""))
+        rows += phrases.warnings(body)
     fields((name, text) for name, text in rows if text)
 
 
@@ -91,7 +91,9 @@ def jobs(body: Json) -> None:
             str(row["progress"]),
             row["model"],
             phrases.age(row["created_at"]),
-            textwrap.shorten(phrases.one_line(row["input"]["prompt"]), columns, placeholder="…"),
+            textwrap.shorten(
+                phrases.one_line(phrases.subject(row["input"])), columns, placeholder="…"
+            ),
         )
         for row in body["data"]
     ]

@@ -64,6 +64,25 @@ def video(result: Json) -> str:
     )
 
 
+def request(body: Json) -> str:
+    """Format as `768x512, 121 frames at 24 fps, 30 steps, seed 7`, without what does not apply."""
+    length = f"{body['num_frames']} frames " if body["num_frames"] else ""
+    steps = f"{body['num_inference_steps']} steps" if body["num_inference_steps"] else ""
+    spoken = "" if length else "as long as the speech"
+    parts = [f"{length}at {body['fps']} fps", spoken, steps, f"seed {body['seed']}"]
+    size = f"{body['width']}x{body['height']}"
+    return (f"{size}, " if length else f"{size} ") + ", ".join(filter(None, parts))
+
+
+def subject(body: Json) -> str:
+    """Return the prompt of a request, or the text that is spoken."""
+    return str(body["prompt"] or body.get("text") or "")
+
+
+def warnings(job: Json) -> list[tuple[str, str]]:
+    return [("warning", text) for text in job["result"]["warnings"]]
+
+
 def model(job: Json) -> str:
     if job["sandbox"]:
         return (

@@ -7,16 +7,19 @@ from typing import Any
 import typer
 
 from service.cli.flags import Connection, Output
+from service.domain.artifact import CaptionFormat
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request for a job. `flags` are the names by which errors call the API's fields."""
+    """A request for a job. `flags` are the names by which errors call the API's fields; `captions`
+    are saved beside the video."""
 
     path: str
     body: dict[str, Any]
     files: dict[str, Path]
     flags: dict[str, str]
+    captions: CaptionFormat | None = None
 
 
 def submit(request: Request, to: Output, connection: Connection, *, no_wait: bool) -> None:
@@ -24,12 +27,12 @@ def submit(request: Request, to: Output, connection: Connection, *, no_wait: boo
     Raises CliError."""
     from service.cli import output, phrases
     from service.cli.client import connect, named_by
-    from service.cli.download import check_output, download
+    from service.cli.download import beside, check_output, download
     from service.cli.watch import watch
 
     if no_wait and to.output is not None:
         raise typer.BadParameter("--no-wait leaves nothing to save", param_hint="-o")
-    check_output(to)
+    check_output(to, request.captions)
     with connect(connection) as client:
         with named_by(request.flags):
             job = client.submit(request.path, request.body, request.files)
@@ -41,6 +44,12 @@ def submit(request: Request, to: Output, connection: Connection, *, no_wait: boo
         if connection.as_json:
             output.as_json(job)
         file = download(client, job, to)
+        captions = None
+        if request.captions is not None:
+            captions = beside(file, request.captions)
+            download(client, job, Output(captions, to.force), "captions")
     if not connection.as_json:
         output.print_line(f"saved {file}  ({phrases.video(job['result'])})")
-        output.fields([("job", job["urls"]["self"]), ("model", phrases.model(job))])
+        if captions is not None:
+            output.print_line(f"saved {captions}")
+        output.fields([("model", phrases.model(job)), *phrases.warnings(job)])

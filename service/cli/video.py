@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from service.cli.flags import Connection, Output, flatten_flags
+from service.cli.flags import Connection, NoWait, Output, flatten_flags
 from service.cli.submit import Request, submit
 from service.cli.values import file_of, flags_of, is_path, pair_of
 
@@ -121,7 +121,7 @@ def video(
     prompt: Annotated[str, Argument(metavar="PROMPT", help="What to show.")],
     to: Output,
     options: VideoOptions,
-    no_wait: Annotated[bool, Option("--no-wait", help="Print the job's id and exit.")] = False,
+    no_wait: NoWait = False,
     *,
     connection: Connection,
 ) -> None:

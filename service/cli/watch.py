@@ -77,14 +77,18 @@ def _ask(job_id: str) -> Literal["cancel", "leave", "watch"]:
 
 def _leave(client: Client, job_id: str, choice: Literal["cancel", "leave"]) -> None:
     if choice == "leave":
-        raise CliError(Exit.INTERRUPTED, f"job {job_id} continues", _next_steps(job_id))
+        raise CliError(Exit.INTERRUPTED, "the job goes on", _next_steps(job_id))
     job = client.post(job_path(job_id, "/cancel"))
     if job["status"] == "succeeded":
-        raise CliError(Exit.INTERRUPTED, f"job {job_id} had already finished", _next_steps(job_id))
+        fetch = f"fetch it: `rushes download {job_id}`"
+        raise CliError(Exit.INTERRUPTED, f"job {job_id} had already finished", fetch)
     raise CliError(
         Exit.INTERRUPTED, f"job {job_id} " + ("is canceled" if is_final(job) else "is stopping")
     )
 
 
 def _next_steps(job_id: str) -> str:
-    return f"continue with `rushes status {job_id}` and `rushes download {job_id}`"
+    return (
+        f"see it: `rushes status {job_id}`; stop it: `rushes cancel {job_id}`; "
+        f"fetch it: `rushes download --wait {job_id}`"
+    )

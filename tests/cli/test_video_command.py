@@ -178,7 +178,8 @@ def test_ctrl_c_without_a_terminal_leaves_the_job_running(rushes: Rushes) -> Non
         _, told = video.communicate(timeout=20)
     assert video.returncode == 130
     assert f"rushes status {job_id}" in told
-    assert f"rushes download {job_id}" in told
+    assert f"`rushes cancel {job_id}`" in told
+    assert f"`rushes download --wait {job_id}`" in told
     assert json.loads(rushes("cancel", job_id, "--json").stdout)["cancel_requested_at"]
 
 
@@ -208,7 +209,7 @@ def test_ctrl_c_on_a_terminal_asks_and_may_be_taken_back(rushes: Rushes) -> None
         video.communicate(timeout=20)
     os.close(ours)
     assert b"%" in shown
-    assert b"continues" not in told
+    assert b"goes on" not in told
     assert video.returncode == 130
 
 
