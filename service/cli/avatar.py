@@ -41,10 +41,14 @@ class AvatarOptions:
     ] = None
     burn_in: Annotated[bool, Option("--burn-in", help="Draw captions into the video.")] = False
     priority: Annotated[
-        Literal["low", "normal", "high"] | None, Option(help="Order within the queue.")
+        Literal["low", "normal", "high"] | None,
+        Option(help="Order within the queue; default: normal."),
     ] = None
     timeout_seconds: Annotated[
-        int | None, Option("--timeout", help="Seconds after which an attempt fails.")
+        int | None,
+        Option(
+            "--timeout", help="Seconds after which an attempt fails; the service's default: 1800."
+        ),
     ] = None
     metadata: Annotated[
         list[str] | None, Option(metavar="NAME=TEXT", help="Kept on the job; may be repeated.")

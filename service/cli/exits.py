@@ -18,9 +18,9 @@ class Exit(IntEnum):
 
 MEANING = {
     Exit.OK: "done",
-    Exit.FAILURE: "failure: it cannot start or write a file, or `doctor` found a fault",
+    Exit.FAILURE: "no start, no file, no answer (429, 5xx), no video yet, or a ✗ of `doctor`",
     Exit.INVALID: "wrong usage, wrong settings, or a request that was refused",
-    Exit.UNAUTHORIZED: "the key is missing or refused",
+    Exit.UNAUTHORIZED: "the key is missing, refused, or may not do this",
     Exit.NOT_FOUND: "no such job, model or key",
     Exit.NO_VIDEO: "the job failed, was canceled or expired",
     Exit.UNREACHABLE: "the service cannot be reached",

@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from typer import Argument, Option
 
+from service.cli.app import App
 from service.cli.flags import Connection, flatten_flags
 
 if TYPE_CHECKING:
     from service.cli.client import Client
 
-app = typer.Typer(help="Create, list, revoke and set budgets of API keys.", no_args_is_help=True)
+app = App(help="Create, list, revoke and set budgets of API keys.")
 
 
 @app.command()
@@ -96,16 +96,15 @@ def budget(
 @app.command()
 @flatten_flags
 def revoke(
-    key_id: Annotated[str, Argument(metavar="ID", help="The key's id.")], connection: Connection
+    key: Annotated[str, Argument(metavar="NAME|ID", help="The key's name or id.")],
+    connection: Connection,
 ) -> None:
     """Revoke a key; it stops working at once."""
-    from urllib.parse import quote
-
     from service.cli import output
     from service.cli.client import connect
 
     with connect(connection) as client:
-        body = client.delete(f"/v1/keys/{quote(key_id, safe='') or '-'}")
+        body = client.delete(f"/v1/keys/{_find(client, key)}")
     output.as_json(body) if connection.as_json else output.print_line(f"{body['id']} is revoked")
 
 

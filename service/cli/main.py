@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from service.cli import keys, models
+from service.cli.app import App
 from service.cli.avatar import avatar
 from service.cli.doctor import doctor
 from service.cli.exits import EPILOG, CliError, Exit
@@ -17,11 +18,10 @@ from service.cli.usage import usage
 from service.cli.video import video
 from service.stdio import make_nonblocking
 
-app = typer.Typer(
+app = App(
     name="rushes",
     help="Text in, video out, on your own GPUs.",
     epilog=EPILOG,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

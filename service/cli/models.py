@@ -6,7 +6,7 @@ import typer
 
 from service.cli.flags import Connection, flatten_flags
 
-app = typer.Typer(help="List the models; pause and resume one.", invoke_without_command=True)
+app = App(help="List the models; pause and resume one.", invoke_without_command=True)
 
 
 @app.callback()

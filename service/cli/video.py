@@ -19,7 +19,11 @@ class VideoOptions:
 
     models: Annotated[
         list[str] | None,
-        Option("--model", help="See `rushes models`; may be repeated: the next is the fallback."),
+        Option(
+            "--model",
+            metavar="NAME",
+            help="See `rushes models`; may be repeated: the next is the fallback.",
+        ),
     ] = None
     duration_seconds: Annotated[float | None, Option("--seconds", help="Length.")] = None
     num_frames: Annotated[int | None, Option("--frames", help="Instead of --seconds.")] = None
@@ -57,16 +61,22 @@ class VideoOptions:
         Option("--keep-audio/--no-keep-audio", help="Keep the sound of --video; the default."),
     ] = None
     fit: Annotated[
-        Literal["crop", "pad"] | None, Option(help="How to fit images of another shape.")
+        Literal["crop", "pad"] | None,
+        Option(help="How to fit images of another shape; default: crop."),
     ] = None
     priority: Annotated[
-        Literal["low", "normal", "high"] | None, Option(help="Order within the queue.")
+        Literal["low", "normal", "high"] | None,
+        Option(help="Order within the queue; default: normal."),
     ] = None
     timeout_seconds: Annotated[
-        int | None, Option("--timeout", help="Seconds after which an attempt fails.")
+        int | None,
+        Option(
+            "--timeout", help="Seconds after which an attempt fails; the service's default: 1800."
+        ),
     ] = None
     start_timeout_seconds: Annotated[
-        int | None, Option("--start-timeout", help="Seconds to wait for a worker of each model.")
+        int | None,
+        Option("--start-timeout", help="Seconds to wait for a worker of each model; no default."),
     ] = None
     metadata: Annotated[
         list[str] | None, Option(metavar="NAME=TEXT", help="Kept on the job; may be repeated.")

@@ -1,11 +1,14 @@
 """Commands without a service, or with wrong settings: plain words and the right exit code."""
 
 import json
+import re
 import sqlite3
 
 import pytest
+from typer.testing import CliRunner
 
 from service.cli.exits import MEANING
+from service.cli.main import app
 from tests.cli.conftest import Rushes
 
 pytestmark = pytest.mark.slow
@@ -106,3 +109,11 @@ def test_a_wrong_address_is_told_in_our_words(alone: Rushes) -> None:
         "setting public_url (RUSHES_PUBLIC_URL): must be an address like "
         "https://rushes.example.com\n"
     )
+
+
+@pytest.mark.parametrize("words", [[], ["video"], ["avatar"], ["keys", "create"], ["up"]])
+def test_help_shows_no_types_of_python(words: list[str]) -> None:
+    shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*words, "--help"]).output
+
+    assert "--help" in shown
+    assert not re.search(r"<bool>|list\[", shown)

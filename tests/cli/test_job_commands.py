@@ -96,7 +96,7 @@ def test_a_key_is_made_used_listed_and_revoked(rushes: Rushes) -> None:
 
     forbidden = rushes("keys", "list", api_key=secret)
     listed = rushes("keys", "list", "--api-key", made["secret"])
-    revoked = rushes("keys", "revoke", made["key"]["id"])
+    revoked = rushes("keys", "revoke", "another")
     refused = rushes("jobs", api_key=made["secret"])
 
     assert (forbidden.returncode, forbidden.stderr) == (3, "this needs an admin key\n")

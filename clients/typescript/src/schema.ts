@@ -67,6 +67,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/avatars": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Avatars
+         * @description Your avatars, newest first.
+         */
+        get: operations["list_avatars"];
+        put?: never;
+        /**
+         * Create
+         * @description Keep a face for jobs to come. Its photo is checked now, as a job would check it.
+         */
+        post: operations["create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/avatars/{avatar_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Avatar
+         * @description One avatar.
+         */
+        get: operations["get_avatar"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete Avatar
+         * @description Delete an avatar and its photo at once. Jobs that were accepted with it keep their copy.
+         */
+        delete: operations["delete_avatar"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/jobs": {
         parameters: {
             query?: never;
@@ -678,6 +726,45 @@ export interface components {
     schemas: {
         AnyJob: components["schemas"]["OpenJob"] | components["schemas"]["SucceededJob"] | components["schemas"]["FailedJob"] | components["schemas"]["CanceledJob"] | components["schemas"]["ExpiredJob"];
         /**
+         * AvatarImage
+         * @description The photo of an avatar, as it was sent.
+         */
+        AvatarImage: {
+            /** Media Type */
+            media_type: string;
+            /** Size Bytes */
+            size_bytes: number;
+            /** Sha256 */
+            sha256: string;
+            /**
+             * Width
+             * @description Pixels, upright; null where its header does not tell.
+             */
+            width: number | null;
+            /** Height */
+            height: number | null;
+        };
+        /**
+         * AvatarList
+         * @description A page of avatars; continue with `?after=<last_id>` while `has_more`.
+         */
+        AvatarList: {
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object: "list";
+            /** Data */
+            data: components["schemas"]["AvatarOut"][];
+            /** First Id */
+            first_id: string | null;
+            /** Last Id */
+            last_id: string | null;
+            /** Has More */
+            has_more: boolean;
+        };
+        /**
          * AvatarOptions
          * @description All parameters of an avatar, each optional: those of a retry.
          */
@@ -764,10 +851,16 @@ export interface components {
             text?: string | null;
             /**
              * Voice
-             * @description A voice from `GET /v1/voices`. Default: the offline voice.
+             * @description A voice of the service. Default: the offline voice.
              * @default null
              */
             voice?: string | null;
+            /**
+             * Speed
+             * @description Of `voice`, which has a range of its own; 1, the default, is its usual pace.
+             * @default null
+             */
+            speed?: number | null;
             /**
              * Audio
              * @description The voice, instead of `text`: base64, a `data:` URI, an https URL, the id of a job of yours with sound, or a part of a multipart form; the sound of a video counts.
@@ -780,6 +873,12 @@ export interface components {
              * @default null
              */
             reference_image?: string | null;
+            /**
+             * Avatar
+             * @description One of `GET /v1/avatars`, instead of `reference_image`; its own voice speaks `text` where `voice` is left out.
+             * @default null
+             */
+            avatar?: string | null;
             /**
              * Prompt
              * @description Who is seen and how they act; ignored by models that only animate the photo.
@@ -875,9 +974,14 @@ export interface components {
             text?: string;
             /**
              * Voice
-             * @description A voice from `GET /v1/voices`. Default: the offline voice.
+             * @description A voice of the service. Default: the offline voice.
              */
             voice?: string;
+            /**
+             * Speed
+             * @description Of `voice`, which has a range of its own; 1, the default, is its usual pace.
+             */
+            speed?: number;
             /**
              * Audio
              * @description The voice, instead of `text`: base64, a `data:` URI, an https URL, the id of a job of yours with sound, or a part of a multipart form; the sound of a video counts.
@@ -888,6 +992,11 @@ export interface components {
              * @description A photo of the one face that is to speak; given like `audio`.
              */
             reference_image?: string;
+            /**
+             * Avatar
+             * @description One of `GET /v1/avatars`, instead of `reference_image`; its own voice speaks `text` where `voice` is left out.
+             */
+            avatar?: string;
             /**
              * Prompt
              * @description Who is seen and how they act; ignored by models that only animate the photo.
@@ -904,6 +1013,39 @@ export interface components {
              */
             resolution?: "480p" | "512p" | "720p";
             captions?: components["schemas"]["Captions"];
+        };
+        /**
+         * AvatarOut
+         * @description A face that can be named in jobs, until it is deleted.
+         */
+        AvatarOut: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default avatar
+             * @constant
+             */
+            object: "avatar";
+            /** Name */
+            name: string;
+            image: components["schemas"]["AvatarImage"];
+            /**
+             * Warnings
+             * @description What may look worse than it could, and why.
+             */
+            warnings: string[];
+            /**
+             * Voice
+             * @description The voice of its texts where a job names none.
+             */
+            voice: string | null;
+            consent: components["schemas"]["Consent"];
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
         };
         /**
          * AvatarParams
@@ -993,10 +1135,16 @@ export interface components {
             text?: string | null;
             /**
              * Voice
-             * @description A voice from `GET /v1/voices`. Default: the offline voice.
+             * @description A voice of the service. Default: the offline voice.
              * @default null
              */
             voice?: string | null;
+            /**
+             * Speed
+             * @description Of `voice`, which has a range of its own; 1, the default, is its usual pace.
+             * @default null
+             */
+            speed?: number | null;
             /**
              * Audio
              * @description The voice, instead of `text`: base64, a `data:` URI, an https URL, the id of a job of yours with sound, or a part of a multipart form; the sound of a video counts.
@@ -1009,6 +1157,12 @@ export interface components {
              * @default null
              */
             reference_image?: string | null;
+            /**
+             * Avatar
+             * @description One of `GET /v1/avatars`, instead of `reference_image`; its own voice speaks `text` where `voice` is left out.
+             * @default null
+             */
+            avatar?: string | null;
             /**
              * Prompt
              * @description Who is seen and how they act; ignored by models that only animate the photo.
@@ -1105,9 +1259,14 @@ export interface components {
             text?: string;
             /**
              * Voice
-             * @description A voice from `GET /v1/voices`. Default: the offline voice.
+             * @description A voice of the service. Default: the offline voice.
              */
             voice?: string;
+            /**
+             * Speed
+             * @description Of `voice`, which has a range of its own; 1, the default, is its usual pace.
+             */
+            speed?: number;
             /**
              * Audio
              * @description The voice, instead of `text`: base64, a `data:` URI, an https URL, the id of a job of yours with sound, or a part of a multipart form; the sound of a video counts.
@@ -1118,6 +1277,11 @@ export interface components {
              * @description A photo of the one face that is to speak; given like `audio`.
              */
             reference_image?: string;
+            /**
+             * Avatar
+             * @description One of `GET /v1/avatars`, instead of `reference_image`; its own voice speaks `text` where `voice` is left out.
+             */
+            avatar?: string;
             /**
              * Prompt
              * @description Who is seen and how they act; ignored by models that only animate the photo.
@@ -1168,6 +1332,11 @@ export interface components {
             text: string | null;
             /** Voice */
             voice: string | null;
+            /**
+             * Speed
+             * @default 1
+             */
+            speed: number;
             audio: components["schemas"]["MediaRef"] | null;
             reference_image: components["schemas"]["MediaRef"] | null;
             captions: components["schemas"]["CaptionSettings"] | null;
@@ -1297,7 +1466,10 @@ export interface components {
             status: "canceled";
             /** @description The worker's current stage. */
             stage: components["schemas"]["Stage"] | null;
-            /** Stage Detail */
+            /**
+             * Stage Detail
+             * @description The step of the stage; of a queued job, what its voice waits for.
+             */
             stage_detail: string | null;
             /**
              * Progress
@@ -1417,8 +1589,24 @@ export interface components {
             after: number | null;
         };
         /**
+         * Consent
+         * @description The statement that a person agreed to be shown or heard: its text, who made it, and when.
+         */
+        Consent: {
+            /** Text */
+            text: string;
+            /** By */
+            by: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+        };
+        /**
          * Cost
-         * @description US dollars: the estimate, and the cost of all attempts that have ended, failed ones too.
+         * @description US dollars: the estimate, and the cost of the speech and of all attempts that have ended,
+         *     failed ones too.
          */
         Cost: {
             /**
@@ -1445,6 +1633,8 @@ export interface components {
              * @description Source of the rate.
              */
             rate_source: string | null;
+            /** @description Of the text of an avatar, once it was spoken. */
+            speech: components["schemas"]["SpeechUsage"] | null;
         };
         /** DeletedObject */
         DeletedObject: {
@@ -1455,7 +1645,7 @@ export interface components {
              * @default job
              * @enum {string}
              */
-            object: "job" | "webhook_endpoint";
+            object: "job" | "webhook_endpoint" | "avatar";
             /**
              * Deleted
              * @default true
@@ -1615,7 +1805,10 @@ export interface components {
             status: "expired";
             /** @description The worker's current stage. */
             stage: components["schemas"]["Stage"] | null;
-            /** Stage Detail */
+            /**
+             * Stage Detail
+             * @description The step of the stage; of a queued job, what its voice waits for.
+             */
             stage_detail: string | null;
             /**
              * Progress
@@ -1741,7 +1934,10 @@ export interface components {
             status: "failed";
             /** @description The worker's current stage. */
             stage: components["schemas"]["Stage"] | null;
-            /** Stage Detail */
+            /**
+             * Stage Detail
+             * @description The step of the stage; of a queued job, what its voice waits for.
+             */
             stage_detail: string | null;
             /**
              * Progress
@@ -2551,19 +2747,21 @@ export interface components {
          * MediaRef
          * @description The source of an input image or video, and its known properties.
          *
-         *     Of an upload and of another job's video the service stores a copy for as long as the job's own
-         *     video. A URL is fetched by the worker, so its content is not known.
+         *     Of an upload, of another job's video and of an avatar's photo the service stores a copy for as
+         *     long as the job's own video. A URL is fetched by the worker, so its content is not known.
          */
         MediaRef: {
             /**
              * Source
              * @enum {string}
              */
-            source: "upload" | "url" | "job";
+            source: "upload" | "url" | "job" | "avatar";
             /** Url */
             url: string | null;
             /** Job Id */
             job_id: string | null;
+            /** Avatar Id */
+            avatar_id: string | null;
             /** Media Type */
             media_type: string | null;
             /** Size Bytes */
@@ -2770,6 +2968,66 @@ export interface components {
             paused_at: string | null;
         };
         /**
+         * NewAvatar
+         * @description The body of `POST /v1/avatars`.
+         */
+        NewAvatar: {
+            /** Name */
+            name: string;
+            /**
+             * Consent
+             * @description The statement that the person agreed to it, and how: kept with the date.
+             * @example Anna Berg agreed in writing on 3 May 2026 that we may animate her portrait.
+             */
+            consent: string;
+            /**
+             * Consent By
+             * @description Who makes this statement. Default: the name of the API key.
+             * @default null
+             */
+            consent_by?: string | null;
+            /**
+             * Image
+             * @description A photo of the one face that is to speak: base64, a `data:` URI, or a part of a multipart form.
+             */
+            image: string;
+            /**
+             * Voice
+             * @description The voice of its texts where a job names none.
+             * @default null
+             */
+            voice?: string | null;
+        };
+        /**
+         * NewAvatarForm
+         * @description The body of `POST /v1/avatars`.
+         */
+        NewAvatarForm: {
+            /** Name */
+            name: string;
+            /**
+             * Consent
+             * @description The statement that the person agreed to it, and how: kept with the date.
+             * @example Anna Berg agreed in writing on 3 May 2026 that we may animate her portrait.
+             */
+            consent: string;
+            /**
+             * Consent By
+             * @description Who makes this statement. Default: the name of the API key.
+             */
+            consent_by?: string;
+            /**
+             * Image
+             * @description A photo of the one face that is to speak: base64, a `data:` URI, or a part of a multipart form.
+             */
+            image: string;
+            /**
+             * Voice
+             * @description The voice of its texts where a job names none.
+             */
+            voice?: string;
+        };
+        /**
          * NewKeyOut
          * @description A new API key; its `secret` is returned only once.
          */
@@ -2811,6 +3069,41 @@ export interface components {
              * @constant
              */
             code: "no_content";
+            /** Request Id */
+            request_id: string;
+            /**
+             * Retryable
+             * @description The same request may succeed later.
+             * @default false
+             */
+            retryable: boolean;
+            /** Errors */
+            errors: components["schemas"]["FieldProblem"][];
+        };
+        /**
+         * NoFaceCheckProblem
+         * @description The error `no_face_check`.
+         */
+        NoFaceCheckProblem: {
+            /**
+             * Type
+             * @default about:blank
+             */
+            type: string;
+            /** Title */
+            title: string;
+            /**
+             * Status
+             * @constant
+             */
+            status: 409;
+            /** Detail */
+            detail: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            code: "no_face_check";
             /** Request Id */
             request_id: string;
             /**
@@ -2944,7 +3237,10 @@ export interface components {
             status: "queued" | "running" | "starting";
             /** @description The worker's current stage. */
             stage: components["schemas"]["Stage"] | null;
-            /** Stage Detail */
+            /**
+             * Stage Detail
+             * @description The step of the stage; of a queued job, what its voice waits for.
+             */
             stage_detail: string | null;
             /**
              * Progress
@@ -3334,6 +3630,18 @@ export interface components {
             estimated_usd: number;
         };
         /**
+         * SpeechUsage
+         * @description The use of a provider for the speech of one job. `characters` are those that it counted.
+         */
+        SpeechUsage: {
+            /** Provider */
+            provider: string;
+            /** Characters */
+            characters: number;
+            /** Usd */
+            usd: number;
+        };
+        /**
          * Speed
          * @description Seconds for the default video on one GPU, from begin to finish on a warm worker.
          */
@@ -3443,7 +3751,10 @@ export interface components {
             status: "succeeded";
             /** @description The worker's current stage. */
             stage: components["schemas"]["Stage"] | null;
-            /** Stage Detail */
+            /**
+             * Stage Detail
+             * @description The step of the stage; of a queued job, what its voice waits for.
+             */
             stage_detail: string | null;
             /**
              * Progress
@@ -3624,6 +3935,41 @@ export interface components {
              * @enum {string}
              */
             code: "too_large";
+            /** Request Id */
+            request_id: string;
+            /**
+             * Retryable
+             * @description The same request may succeed later.
+             * @default false
+             */
+            retryable: boolean;
+            /** Errors */
+            errors: components["schemas"]["FieldProblem"][];
+        };
+        /**
+         * TooManyAvatarsProblem
+         * @description The error `too_many_avatars`.
+         */
+        TooManyAvatarsProblem: {
+            /**
+             * Type
+             * @default about:blank
+             */
+            type: string;
+            /** Title */
+            title: string;
+            /**
+             * Status
+             * @constant
+             */
+            status: 409;
+            /** Detail */
+            detail: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            code: "too_many_avatars";
             /** Request Id */
             request_id: string;
             /**
@@ -5313,6 +5659,422 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["StorageFullProblem"];
+                };
+            };
+        };
+    };
+    list_avatars: {
+        parameters: {
+            query?: {
+                limit?: number;
+                /** @description The `last_id` of the page before. */
+                after?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AvatarList"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InvalidRequestProblem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RateLimitedProblem"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["HeadTooLargeProblem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InternalErrorProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnavailableProblem"];
+                };
+            };
+        };
+    };
+    create: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Send the same one again to get the same job, not a second video. Kept 24 h. */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewAvatar"];
+                "multipart/form-data": components["schemas"]["NewAvatarForm"];
+            };
+        };
+        responses: {
+            /** @description Created, or created before. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    Location: components["headers"]["Location"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AvatarOut"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InvalidJsonProblem"] | components["schemas"]["InvalidFormProblem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["TimeoutProblem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["TooManyAvatarsProblem"] | components["schemas"]["NoFaceCheckProblem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["TooLargeProblem"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Accept-Encoding": components["headers"]["Accept-Encoding"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnsupportedEncodingProblem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InvalidRequestProblem"] | components["schemas"]["IdempotencyKeyReusedProblem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RateLimitedProblem"] | components["schemas"]["InputsFullProblem"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["HeadTooLargeProblem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InternalErrorProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnavailableProblem"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["StorageFullProblem"];
+                };
+            };
+        };
+    };
+    get_avatar: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                avatar_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AvatarOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["NotFoundProblem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RateLimitedProblem"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["HeadTooLargeProblem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InternalErrorProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnavailableProblem"];
+                };
+            };
+        };
+    };
+    delete_avatar: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                avatar_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletedObject"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["NotFoundProblem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RateLimitedProblem"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["HeadTooLargeProblem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InternalErrorProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnavailableProblem"];
                 };
             };
         };
