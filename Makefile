@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(UV) pip install --quiet --python .venv --constraints constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up deploy up-modal smoke-modal test test-fast chaos soak check fix migrate migration client torch quantize postgres s3 avatar faces longcat bench gpu constraints
+.PHONY: help demo up compose deploy up-modal smoke-modal test test-fast chaos soak check fix migrate migration client torch quantize postgres s3 avatar faces longcat bench gpu constraints
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ demo: .venv/.avatar ## Make a video and a presenter who speaks: out/demo.mp4, ou
 
 up: .venv/.ok ## Run the service (API and one worker) on port 8787
 	@$(RUN)/rushes up $(ARGS)
+
+compose: ## Write the secrets of docker-compose.yml into .env, and say what to run
+	@$(PYTHON) scripts/compose_env.py
 
 deploy: .venv/.modal ## Deploy to your Modal account: make deploy ARGS="--strategy recreate"
 	@$(RUN)/python scripts/deploy_modal.py $(ARGS)

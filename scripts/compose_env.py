@@ -1,0 +1,52 @@
+"""`make compose`: write the secrets of docker-compose.yml into .env, and say what to run."""
+
+import re
+import secrets
+from pathlib import Path
+
+ENV = Path(__file__).resolve().parents[1] / ".env"
+HEADING = "# Secrets of docker-compose.yml; keep them as long as its volumes.\n"
+RUN = """\
+docker compose up --build --detach --wait
+
+The service is then on http://127.0.0.1:8787, its API key is RUSHES_BOOTSTRAP_KEY in .env, and
+docs/self-hosting.md says more."""
+
+
+def main() -> None:
+    written = write_missing(ENV)
+    print(f"Wrote {', '.join(written)} to .env." if written else "All secrets are in .env.")
+    print(f"Now run:\n\n{RUN}")
+
+
+def write_missing(env: Path) -> list[str]:
+    """Append a new value for each secret that the file does not set; return their names."""
+    text = env.read_text() if env.exists() else ""
+    missing = {name: value for name, value in new_values().items() if not is_set(name, text)}
+    if missing:
+        start = "" if not text or text.endswith("\n") else "\n"
+        env.touch(mode=0o600)
+        with env.open("a") as file:
+            lines = "".join(f"{name}={value}\n" for name, value in missing.items())
+            file.write(f"{start}{HEADING}{lines}")
+    return list(missing)
+
+
+def new_values() -> dict[str, str]:
+    """Return a value for each secret, the API key in the form of service/domain/key.py."""
+    return {
+        "POSTGRES_PASSWORD": secrets.token_urlsafe(32),
+        "RUSHES_S3_SECRET_ACCESS_KEY": secrets.token_urlsafe(32),
+        "RUSHES_SECRET": secrets.token_urlsafe(32),
+        "RUSHES_WORKER_TOKEN": secrets.token_urlsafe(32),
+        "RUSHES_BOOTSTRAP_KEY": f"rsh_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}",
+        "RUSHES_API_KEY": "${RUSHES_BOOTSTRAP_KEY}",  # for the command line
+    }
+
+
+def is_set(name: str, text: str) -> bool:
+    return re.search(rf"^(export )?{name}=\S", text, re.MULTILINE) is not None
+
+
+if __name__ == "__main__":
+    main()
