@@ -305,7 +305,7 @@ def test_without_a_photo_only_one_of_them_can(both: World) -> None:
     (error,) = named.json()["errors"]
     assert (error["pointer"], error["detail"]) == (
         "/reference_image",
-        "puppet animates a photo: give reference_image",
+        "puppet animates a photo: give `reference_image`",
     )
 
 
@@ -350,3 +350,19 @@ def test_the_weights_of_the_settings_are_those_of_the_card(settings: Settings) -
     assert "base_model/*" not in avatar["files"]
     assert (base["repo"], base["revision"]) == ("meituan-longcat/LongCat-Video", "b" * 40)
     assert listed["longcat"]["gpu_memory_gb"] == 40
+
+
+def test_an_estimate_is_of_whole_clips_and_of_the_first_gpu(settings: Settings) -> None:
+    settings.models = ["slate", "longcat"]
+    settings.gpu_rates = {"H100": 0.001097}
+    with TestClient(build(settings), base_url="http://rushes.test") as client:
+        client.headers["Authorization"] = f"Bearer {KEY}"
+        one, two = (
+            estimate(World(client), audio=wav(6), reference_image=None, duration_seconds=seconds)
+            for seconds in (3.72, 3.76)  # 93 frames and 94
+        )
+
+    assert one["expected_seconds"] == pytest.approx(72, abs=3)
+    assert two["expected_seconds"] - one["expected_seconds"] == pytest.approx(64, abs=3)
+    usd = 0.001097 * two["expected_seconds"]
+    assert two["cost"]["estimated_usd"] == pytest.approx(usd, abs=1e-5)

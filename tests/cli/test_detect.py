@@ -2,9 +2,11 @@
 
 import pytest
 
+from service import installation
 from service.cli.processes import detect
 
-PACKAGES = ("diffusers", "ai_edge_litert", "cv2")
+TORCH = ("torch", "diffusers", "transformers")
+PACKAGES = (*TORCH, "ai_edge_litert", "cv2")
 
 
 @pytest.mark.parametrize(
@@ -13,11 +15,11 @@ PACKAGES = ("diffusers", "ai_edge_litert", "cv2")
         (None, (), ["slate"]),
         (None, ("ai_edge_litert", "cv2"), ["slate", "puppet"]),
         (None, (*PACKAGES, "longcat_video"), ["slate", "puppet"]),
-        ("cuda", ("diffusers",), ["ltx-2b", "slate"]),
+        ("cuda", TORCH, ["ltx-2b", "slate"]),
         ("cuda", PACKAGES, ["ltx-2b", "slate", "puppet"]),
         ("cuda", (*PACKAGES, "longcat_video"), ["ltx-2b", "slate", "longcat", "puppet"]),
         # Without the check of the face, and on a GPU that is not NVIDIA's, it is not served.
-        ("cuda", ("diffusers", "longcat_video"), ["ltx-2b", "slate"]),
+        ("cuda", (*TORCH, "longcat_video"), ["ltx-2b", "slate"]),
         ("mps", (*PACKAGES, "longcat_video"), ["ltx-2b", "slate", "puppet"]),
     ],
 )
@@ -28,6 +30,6 @@ def test_what_is_served_where_nothing_is_said(
     models: list[str],
 ) -> None:
     monkeypatch.setattr(detect, "accelerator", lambda: device)
-    monkeypatch.setattr(detect, "find_spec", lambda name: name if name in packages else None)
+    monkeypatch.setattr(installation, "find_spec", lambda name: name if name in packages else None)
 
     assert detect.models_to_serve() == models

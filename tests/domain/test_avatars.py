@@ -97,7 +97,7 @@ def test_a_model_without_a_list_makes_any_size_and_squares_by_name() -> None:
 
 def test_only_a_model_that_bends_a_photo_needs_one() -> None:
     assert made(LISTED).reference_image is None
-    with pytest.raises(RequestRefused, match="give reference_image"):
+    with pytest.raises(RequestRefused, match="give `reference_image`"):
         made(PUPPET)
 
 

@@ -20,6 +20,7 @@ from tests import make
 from tests.journey.service import Running, running
 from tests.tiny import BUILD
 from tests.workers.inputs.pictures import gradient, saved
+from tests.workers.longcat.weights import path_with_double
 from tests.workers.models import HEIGHT, WIDTH, film
 from tests.workers.test_encode import decode, probe
 
@@ -45,6 +46,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     weights = {model: str(built[build]) for model, build in BUILD.items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")  # models this small lose by sharing their work
+        patch.setenv("PYTHONPATH", path_with_double())  # without its code longcat is not served
         with running(
             folder,
             models=list(CARDS),

@@ -1,4 +1,4 @@
-"""LongCat through the whole service: on a double of its authors' package, and without it."""
+"""LongCat through the whole service, on a double of its authors' package."""
 
 import base64
 import os
@@ -13,7 +13,7 @@ import pytest
 
 from service.workers.stages.mp4_index import read_index
 from tests.journey.service import KEY, Running, running
-from tests.workers.longcat.weights import DOUBLE, build_double, on_path
+from tests.workers.longcat.weights import DOUBLE, build_double, on_path, path_with_double
 from tests.workers.puppet.faces import PRESENTER
 
 pytestmark = pytest.mark.slow
@@ -28,8 +28,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         weights = build_double(folder / "weights")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
-        paths = [str(DOUBLE), *filter(None, [os.environ.get("PYTHONPATH")])]
-        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        patch.setenv("PYTHONPATH", path_with_double())
         with running(folder, models=MODELS, weights={"longcat": str(weights)}) as found:
             yield found
 
@@ -83,19 +82,17 @@ def test_a_text_becomes_a_video_with_its_voice(
     assert httpx.get(done["result"]["captions_url"]).text.startswith("WEBVTT")
 
 
-def test_where_its_code_is_missing_the_puppet_takes_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_where_its_weights_are_missing_the_puppet_takes_over(
+    service: Running, tmp_path: Path
 ) -> None:
-    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)  # of the service above, too
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in paths if p != str(DOUBLE)))
-    with running(tmp_path, models=MODELS, weights={"longcat": str(tmp_path)}) as service:
-        job = ask(service, text="Hello there.", reference_image=photo())
-        done = service.wait(job["id"], seconds=240)
-        alone = service.wait(ask(service, text="Hello there.")["id"], seconds=240)
+    """The double is still found: the service above has set the path."""
+    with running(tmp_path, models=MODELS, weights={"longcat": str(tmp_path)}) as other:
+        job = ask(other, text="Hello there.", reference_image=photo())
+        done = other.wait(job["id"], seconds=240)
+        alone = other.wait(ask(other, text="Hello there.")["id"], seconds=240)
 
-        assert (done["status"], done["model"]) == ("succeeded", "puppet"), service.log()
+        assert (done["status"], done["model"]) == ("succeeded", "puppet"), other.log()
     (record,) = done["fell_back"]
-    assert (record["model"], record["code"]) == ("longcat", "code_unavailable")
+    assert (record["model"], record["code"]) == ("longcat", "weights_unavailable")
     assert record["changes"]["width"] == {"before": 640, "after": 512}
-    assert (alone["status"], alone["error"]["code"]) == ("failed", "code_unavailable")
-    assert "clone https://github.com/meituan-longcat" in alone["error"]["message"]
+    assert (alone["status"], alone["error"]["code"]) == ("failed", "weights_unavailable")

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
+from service.domain.models.cards.longcat import SOURCE
 from service.domain.models.catalog import CARDS, LONGCAT, PUPPET, SLATE
 from service.installation import install_command, missing_modules
 
+_AUTHORS_CODE = "longcat_video"  # no package that a command could install
 _PROBE = (
     "import torch; print('cuda' if torch.cuda.is_available() "
     "else 'mps' if torch.backends.mps.is_available() else 'cpu')"
@@ -51,7 +53,12 @@ def missing_packages(models: Iterable[str]) -> list[str]:
     sentences = []
     for card in map(CARDS.__getitem__, models):
         missing = missing_modules(card.extra)
-        if card.extra is not None and missing:
+        if _AUTHORS_CODE in missing:
+            sentences.append(
+                f"{card.name} needs its authors' code: clone {SOURCE} and set PYTHONPATH to the "
+                "folder (docs/avatars.md)"
+            )
+        elif card.extra is not None and missing:
             packages = f"packages that are not installed ({', '.join(missing)})"
             sentences.append(f"{card.name} needs {packages}: run {install_command(card.extra)}")
     return sentences

@@ -1,5 +1,6 @@
 """Folders of tiny weights for the double: a real text encoder, tokenizer and feature extractor."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,11 @@ import pytest
 from tests.tiny.text import characters, umt5
 
 DOUBLE = Path(__file__).parent / "double"
+
+
+def path_with_double() -> str:
+    """Return a PYTHONPATH for child processes that find the double, too."""
+    return os.pathsep.join([str(DOUBLE), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 @contextmanager
