@@ -17,7 +17,8 @@ COPY pyproject.toml constraints.txt README.md ./
 RUN uv venv /opt/rushes && uv pip install --requirement pyproject.toml --extra s3
 
 FROM packages AS api-packages
-RUN uv pip install --requirement pyproject.toml --extra postgres
+# It also speaks the texts of avatars, and checks their photos.
+RUN uv pip install --requirement pyproject.toml --extra postgres --extra avatar
 COPY migrations migrations
 COPY service service
 RUN uv pip install --no-deps .
