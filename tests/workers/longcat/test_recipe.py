@@ -159,12 +159,9 @@ def test_a_killed_worker_s_video_goes_on_and_is_the_same(
 ) -> None:
     ticket = studio.ticket(THREE_CLIPS, photo=photo)
     whole = studio.video(studio.make(ticket, fence=2)).read_bytes()
-    steps = 0
 
-    def die(stage: Stage, *_: int) -> None:
-        nonlocal steps
-        steps += stage is Stage.GENERATE
-        if steps == 9 * dies_in + 4:  # eight steps of each clip, and the end of its decoding
+    def die(stage: Stage, step: int, total: int) -> None:
+        if (stage, step, total) == (Stage.GENERATE, 8 * dies_in + 4, 24):
             raise KeyboardInterrupt  # as sudden as a kill
 
     with pytest.raises(KeyboardInterrupt):
@@ -192,19 +189,18 @@ def test_progress_goes_up_clip_by_clip(studio: Studio) -> None:
 
 def test_a_cancel_between_two_steps_ends_the_attempt(studio: Studio) -> None:
     canceled = AttemptFailed(FailureKind.CANCELED, "canceled", "by its owner")
-    steps = 0
+    told: list[tuple[Stage, int, int]] = []
 
-    def cancel(stage: Stage, *_: int) -> None:
-        nonlocal steps
-        steps += stage is Stage.GENERATE
-        if steps == 12:
+    def cancel(*report: Any) -> None:
+        told.append(report)
+        if report == (Stage.GENERATE, 12, 24):
             raise canceled
 
     with pytest.raises(AttemptFailed) as ended:
         studio.make(studio.ticket(THREE_CLIPS, photo=False), on_step=cancel)
 
     assert ended.value is canceled
-    assert steps == 12
+    assert told[-1] == (Stage.GENERATE, 12, 24)
     assert studio.clips == ["at2v", "avc"]
 
 
