@@ -8,6 +8,8 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(UV) pip install --quiet --python .venv --constraints constraints.txt
 
+RESTART := echo 'Installed. If the service runs, restart it: make up'
+
 .DEFAULT_GOAL := help
 .PHONY: help demo up compose deploy up-modal smoke-modal test test-fast chaos soak check fix migrate migration client torch quantize postgres s3 avatar faces longcat bench gpu constraints
 
@@ -67,6 +69,7 @@ client: .venv/.test ## Write clients/*.json, TypeScript's types, docs/models.md 
 	$(RUN)/python -m tests.contract.write
 
 torch: .venv/.torch ## Install torch and diffusers, for the real models
+	@$(RESTART)
 
 quantize: .venv/.torch ## Install what RUSHES_QUANTIZE needs
 	@$(INSTALL) -e '.[quantize]'
@@ -78,6 +81,7 @@ s3: .venv/.ok ## Install what clips in a bucket need
 	@$(INSTALL) -e '.[s3]'
 
 avatar: .venv/.avatar ## Install what the puppet and its voice need
+	@$(RESTART)
 
 faces: .venv/.avatar ## Let three drawn faces speak, and show their frames: out/faces
 	@$(RUN)/python -m scripts.show_faces
@@ -107,6 +111,8 @@ constraints: $(UV) ## Pin every version anew
 	  --no-annotate --no-header pyproject.toml -o constraints.txt
 
 $(UV):
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { \
+	  echo "pip is missing: apt install python3-pip (or put a uv binary at $(UV))" >&2; exit 1; }
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action ignore \
 	  --target .tools uv
 

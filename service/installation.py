@@ -33,5 +33,10 @@ def start_command(root: Path | None = None) -> str:
     return "`make up` or `rushes up`" if _has_makefile(root) else "`rushes up`"
 
 
+def rushes_command(root: Path | None = None) -> str:
+    """Return what to type for `rushes`: a checkout has it in its environment."""
+    return ".venv/bin/rushes" if _has_makefile(root) else "rushes"
+
+
 def _has_makefile(root: Path | None) -> bool:
     return ((root or Path(__file__).parent.parent) / "Makefile").is_file()

@@ -12,7 +12,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 MIN_SECRET = 24  # characters
 # Modal ends a call after a day; the job's own timeout must come first, to be reported.
 CALL_MARGIN_SECONDS = 60
-KEY_FILE = "api-key"  # in the data directory: the generated admin key
+# In the data directory: the generated admin key, and where a running service listens.
+KEY_FILE = "api-key"
+ADDRESS_FILE = "address"
 
 
 def _address(text: str) -> str:
@@ -93,12 +95,12 @@ class Settings(BaseSettings):
     bootstrap_key: SecretStr | None = Field(
         None,
         min_length=MIN_SECRET,
-        description="The first API key. Default: a generated one, shown once.",
+        description="The first API key, at least 24 characters. Default: generated, shown once.",
     )
     worker_token: SecretStr | None = Field(
         None,
         min_length=MIN_SECRET,
-        description="Authenticates workers. Default: generated at each start.",
+        description="Authenticates workers, at least 24 characters. Default: new at each start.",
     )
     metrics_token: SecretStr | None = Field(
         None,
@@ -108,7 +110,8 @@ class Settings(BaseSettings):
     secret: SecretStr | None = Field(
         None,
         min_length=MIN_SECRET,
-        description="Signs clip URLs. Default: generated once, in the data directory.",
+        description="Signs video URLs, at least 24 characters. Default: generated once and kept in "
+        "the data directory.",
     )
 
     elevenlabs_api_key: SecretStr | None = Field(

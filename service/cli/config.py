@@ -1,5 +1,6 @@
 """Read settings for a command and report invalid ones in one line each."""
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -7,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsError
 
 from service.cli.exits import CliError, Exit
 from service.environment import unknown_settings
-from service.settings import KEY_FILE, ClientSettings, Settings
+from service.settings import ADDRESS_FILE, KEY_FILE, ClientSettings, Settings
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -18,11 +19,13 @@ def read_settings(**flags: Any) -> Settings:
 
 
 def read_address(url: str | None) -> str:
-    """Return the URL: the flag, else RUSHES_URL, else where `rushes up` listens by default."""
+    """Return the URL: the flag, else RUSHES_URL, else where the service of the data directory
+    listens, or would by default."""
     base_url = url or _read(ClientSettings, {}).url
     if not base_url:
         settings = read_settings()
-        base_url = address(settings.host, settings.port)
+        running = _content(settings.data_dir / ADDRESS_FILE)
+        base_url = running or address(settings.host, settings.port)
     if not base_url.startswith(("http://", "https://")):
         raise CliError(
             Exit.INVALID, f"the address {base_url!r} must begin with http:// or https://"
@@ -35,8 +38,12 @@ def read_key(api_key: str | None) -> str | None:
     setting = _read(ClientSettings, {}).api_key
     if api_key or setting:
         return api_key or (setting.get_secret_value() if setting else None)
+    return _content(read_settings().data_dir / KEY_FILE)
+
+
+def _content(file: Path) -> str | None:
     try:
-        return (read_settings().data_dir / KEY_FILE).read_text().strip() or None
+        return file.read_text().strip() or None
     except OSError:
         return None
 

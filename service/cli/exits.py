@@ -32,9 +32,20 @@ EPILOG = "\n".join(
 )
 
 
+# Of a child process that has said itself why it cannot start.
+SAID_WHY = 78  # EX_CONFIG of sysexits.h
+
+
 class CliError(Exception):
     """End the command. `lines` say what is wrong and what to do about it."""
 
-    def __init__(self, exit_code: Exit, *lines: str) -> None:
+    def __init__(self, exit_code: int, *lines: str) -> None:
         super().__init__("\n".join(lines))
         self.exit_code = exit_code
+
+
+class CannotStart(CliError):
+    """The settings, the port, the data directory or the API prevents the start."""
+
+    def __init__(self, reason: str, exit_code: int = Exit.FAILURE) -> None:
+        super().__init__(exit_code, f"rushes cannot start: {reason}")

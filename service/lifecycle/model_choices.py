@@ -47,9 +47,9 @@ def _default(cards: Mapping[str, ModelCard], kind: str) -> ModelCard:
     """Return the first served model for jobs of this kind."""
     default = next((card for card in cards.values() if card.kind == kind), None)
     if default is None:
-        names = [card.name for card in CARDS.values() if card.kind == kind]
-        detail = f"no model here makes {kind}s; its owner can serve {', '.join(names)}"
-        raise RequestRefused([FieldError("/model", f"{detail} (RUSHES_MODELS)", "unknown_model")])
+        card = next(card for card in CARDS.values() if card.kind == kind)
+        detail = f"this service has no {kind} model: {_advice(card)}"
+        raise RequestRefused([FieldError("/model", detail, "unknown_model")])
     return default
 
 
@@ -58,11 +58,16 @@ def _card(cards: Mapping[str, ModelCard], name: str, pointer: str) -> ModelCard:
     if card is None:
         detail = f"no model {name!r} here; available: {', '.join(cards)}"
         if name in CARDS:
-            detail += (
-                f"; its owner can serve it too ({install_command('torch')}, and RUSHES_MODELS)"
-            )
+            detail += f"; {_advice(CARDS[name])}"
         raise RequestRefused([FieldError(pointer, detail, "unknown_model")])
     return card
+
+
+def _advice(card: ModelCard) -> str:
+    """Say how the operator can serve a model; its workers may be on another machine."""
+    install = "" if card.extra is None else f"run {install_command(card.extra)} and "
+    named = f"RUSHES_MODELS, if it is set, must name {card.name}"
+    return f"its operator can {install}restart it ({named})"
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,10 @@ def test_without_a_model_for_avatars_its_owner_is_told(world: World) -> None:
     answer = world.client.post("/generate-avatar", json={"text": "a", "reference_image": photo()})
 
     assert answer.status_code == 422
-    assert "its owner can serve puppet" in answer.json()["errors"][0]["detail"]
+    assert answer.json()["errors"][0]["detail"] == (
+        "this service has no avatar model: its operator can run `make avatar` and restart it "
+        "(RUSHES_MODELS, if it is set, must name puppet)"
+    )
 
 
 def test_a_final_avatar_is_retried_with_changes(avatars: World) -> None:

@@ -59,7 +59,8 @@ def test_a_worker_without_a_token_says_so(alone: Rushes) -> None:
     refused = alone("worker")
 
     assert refused.returncode == 2
-    assert refused.stderr.startswith("RUSHES_WORKER_TOKEN is not set")
+    assert refused.stderr.startswith("RUSHES_WORKER_TOKEN is not set: restart the service with")
+    assert "RUSHES_WORKER_TOKEN=$(openssl rand -hex 32)" in refused.stderr
 
 
 def test_an_address_without_a_scheme_is_refused(alone: Rushes) -> None:

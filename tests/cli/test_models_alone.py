@@ -18,8 +18,8 @@ TORCH = "packages that are not installed (torch)"
 
 @pytest.fixture
 def without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes that find neither torch nor OpenCV."""
-    hidden = "import sys\nsys.modules['torch'] = sys.modules['cv2'] = None\n"
+    """Processes that find neither torch nor OpenCV nor boto3."""
+    hidden = "import sys\nfor name in ('torch', 'cv2', 'boto3'): sys.modules[name] = None\n"
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden" / "sitecustomize.py").write_text(hidden)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hidden"), prepend=":")
@@ -67,6 +67,18 @@ def test_the_doctor_speaks_of_the_models_of_the_settings(alone: Rushes, without:
     assert any("none found: ltx-2b will be very slow" in each["detail"] for each in checks)
     assert elsewhere.returncode == 0
     assert "✗ models: unknown model 'nope'" in unknown.stdout
+
+
+@pytest.mark.slow
+def test_a_setting_that_cannot_be_served_stops_the_start_in_one_line(
+    alone: Rushes, without: None
+) -> None:
+    bucket = alone("up", "--port", "0", s3_bucket="videos")
+    worker = alone("worker", s3_bucket="videos", models='["slate"]', worker_token="x" * 24)
+
+    needs = "rushes cannot start: RUSHES_S3_BUCKET needs boto3; `make s3` installs it\n"
+    assert (bucket.returncode, bucket.stderr) == (1, needs)
+    assert (worker.returncode, worker.stderr) == (1, needs)
 
 
 def test_every_model_on_torch_says_so() -> None:

@@ -125,3 +125,24 @@ def is_free(lock: Path) -> bool:
         except BlockingIOError:
             return False
     return True
+
+
+def test_it_says_where_it_listens_and_what_waits_when_it_stops(tmp_path: Path) -> None:
+    """Another port needs no flag for the commands of the same data directory."""
+    here = Rushes(tmp_path, {"data_dir": tmp_path / "data"})
+    up = Rushes(tmp_path).start(*"up --port 0 --data-dir data --workers 0".split())
+    with up:
+        assert up.stdout is not None
+        greeting: list[str] = []
+        while not (greeting and greeting[-1].startswith("ready ")):
+            greeting.append(up.stdout.readline())
+        submitted = here("video", "A cat", "--no-wait")
+        up.send_signal(signal.SIGINT)
+        farewell = up.stdout.read()
+
+    url = greeting[-1].split()[1]
+    assert f"documentation: {url}/docs\n" in greeting
+    assert any("RUSHES_DATA_DIR=data .venv/bin/rushes video" in line for line in greeting)
+    assert submitted.stdout.startswith("job_"), submitted.stderr
+    assert farewell == "stopped; 1 unfinished job runs again at the next start\n"
+    assert here("jobs").returncode == 6  # the address is forgotten

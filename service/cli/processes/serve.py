@@ -1,18 +1,31 @@
 """The API process: one uvicorn server, on the supervisor's socket or its own."""
 
 import gc
+import logging
 import os
 import resource
 import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from dataclasses import dataclass
 from types import FrameType
+from typing import Any, TypeAlias
 
 import uvicorn
+from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from service.app import build
+from service.cli.exits import SAID_WHY, CannotStart
 from service.cli.processes.connections import Connections, raise_open_files
 from service.cli.processes.http_protocol import HttpFactory
 from service.cli.processes.pulse import beat
+from service.domain.errors import Unavailable
 from service.domain.limits import max_connections
 from service.runtime.notifier import Notifier
 from service.settings import Settings
@@ -20,9 +33,15 @@ from service.settings import Settings
 
 def serve(settings: Settings, socket_fd: int | None = None, pulse_fd: int | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then finish open requests and return. The event loop sends
-    heartbeats on the pipe `pulse_fd`."""
+    heartbeats on the pipe `pulse_fd`. Raises CannotStart where the settings cannot be served."""
     raise_open_files()
-    app = build(settings)
+    with _in_one_line() as start:
+        app = build(settings)
+        app.router.lifespan_context = start.watched(app.router.lifespan_context)
+        _serve(app, settings, socket_fd, pulse_fd)
+
+
+def _serve(app: FastAPI, settings: Settings, socket_fd: int | None, pulse_fd: int | None) -> None:
     open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     connections = Connections(max_connections(open_files), settings.keep_alive_seconds)
     config = configure(app, connections, settings.host, settings.port)
@@ -33,6 +52,46 @@ def serve(settings: Settings, socket_fd: int | None = None, pulse_fd: int | None
     if pulse_fd is not None:
         os.set_blocking(pulse_fd, False)
     Server(config, app.state.notifier, connections, pulse_fd).run(sockets=sockets)
+
+
+Lifespan: TypeAlias = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
+
+
+@dataclass
+class _Start:
+    """The start of an app, and the setting that it cannot be served with."""
+
+    refusal: Unavailable | None = None
+
+    def watched(self, lifespan: Lifespan) -> Lifespan:
+        """Return a lifespan that notes why it was not entered."""
+
+        @asynccontextmanager
+        async def watched(app: FastAPI) -> AsyncIterator[None]:
+            async with AsyncExitStack() as stack:
+                try:
+                    await stack.enter_async_context(lifespan(app))
+                except Unavailable as error:
+                    self.refusal = error
+                    raise
+                yield
+
+        return watched
+
+
+@contextmanager
+def _in_one_line() -> Iterator[_Start]:
+    """Raise CannotStart for Unavailable at the start, and drop uvicorn's traceback of it."""
+    start = _Start()
+    logging.getLogger("uvicorn.error").addFilter(lambda _: start.refusal is None)
+    try:
+        yield start
+    except Unavailable as error:  # from `build`
+        raise CannotStart(error.message, SAID_WHY) from None
+    except SystemExit:
+        if start.refusal is None:
+            raise
+        raise CannotStart(start.refusal.message, SAID_WHY) from None
 
 
 def configure(app: ASGIApp, connections: Connections, host: str, port: int) -> uvicorn.Config:

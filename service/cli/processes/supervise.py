@@ -1,6 +1,7 @@
 """`rushes up`: the API and its workers as child processes, restarted when they die."""
 
 import fcntl
+import json
 import secrets
 import signal
 import socket
@@ -18,31 +19,25 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from service.cli.config import address
-from service.cli.exits import CliError, Exit
+from service.cli.exits import SAID_WHY, CannotStart, Exit
 from service.cli.processes.child import Child
 from service.cli.processes.upgrade import prepare_database
 from service.environment import child_environment, worker_environment
-from service.settings import Settings
+from service.settings import ADDRESS_FILE, Settings
 
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 12.0  # a worker releases its attempt within one step
 
 
-class CannotStart(CliError):
-    """The port, the data directory or the API prevents the start."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(Exit.FAILURE, f"rushes cannot start: {reason}")
-
-
 @dataclass
 class Supervisor:
-    """Runs the service until SIGTERM or SIGINT. `say` reports events, and `greet` the address
-    once the API is ready."""
+    """Runs the service until SIGTERM or SIGINT. `say` reports events, `greet` the address once the
+    API is ready, and `bye` the stop, with the number of jobs that are not final, where known."""
 
     settings: Settings
     say: Callable[[str], None]
     greet: Callable[[str], None]
+    bye: Callable[[int | None], None]
     _stop: Event = field(default_factory=Event)
     _children: list[Child] = field(default_factory=list)
 
@@ -56,10 +51,12 @@ class Supervisor:
             try:
                 self._start(listener, lock, url)
                 if not self._stop.is_set():
+                    (self.settings.data_dir / ADDRESS_FILE).write_text(url)
                     self.greet(url)
                 self._watch()
             finally:
-                self._end()
+                unfinished = self._end(url)
+        self.bye(unfinished)
 
     def _start(self, listener: socket.socket, lock: IO[str], url: str) -> None:
         settings = self.settings.model_copy(
@@ -91,6 +88,8 @@ class Supervisor:
     def _wait_until_ready(self, api: Child, url: str) -> None:
         deadline = time.monotonic() + _READY_SECONDS
         while not self._stop.is_set() and not _is_ready(f"{url}/readyz"):
+            if api.exit_code == SAID_WHY:
+                raise SystemExit(Exit.FAILURE)
             if api.exit_code is not None:
                 raise CannotStart("the API did not start; see the lines above")
             if time.monotonic() > deadline:
@@ -103,13 +102,20 @@ class Supervisor:
                 if (message := child.watch()) is not None:
                     self.say(message)
 
-    def _end(self) -> None:
-        """Stop the workers first, so that they can release their attempts to the API."""
-        for child in self._children[1:]:
+    def _end(self, url: str) -> int | None:
+        """Stop the workers first, so that they can release their attempts to the API, then the API.
+        Return the number of jobs that are not final, where the API tells it."""
+        workers = self._children[1:]
+        for child in workers:
             if child.process is not None:
                 child.process.terminate()
-        for child in reversed(self._children):
+        for child in reversed(workers):
             child.end(_STOP_SECONDS)
+        unfinished = _count_unfinished(url)
+        for child in self._children[:1]:
+            child.end(_STOP_SECONDS)
+        (self.settings.data_dir / ADDRESS_FILE).unlink(missing_ok=True)
+        return unfinished
 
 
 def _lock(folder: Path) -> IO[str]:
@@ -158,14 +164,26 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def _is_ready(url: str) -> bool:
-    """Request `url` without urllib, which would use the environment's proxy."""
+    return _get(url) is not None
+
+
+def _count_unfinished(url: str) -> int | None:
+    """Count the jobs that are not final; None if the API does not tell."""
+    body = _get(f"{url}/health")
+    queue = None if body is None else json.loads(body)["queue"]
+    return None if queue is None else queue["queued"] + queue["running"]
+
+
+def _get(url: str) -> bytes | None:
+    """Return the body of a 200, without urllib, which would use the environment's proxy."""
     parts = urlsplit(url)
     assert parts.hostname is not None, "our own address"
     connection = HTTPConnection(parts.hostname, parts.port, timeout=2)
     try:
         connection.request("GET", parts.path)
-        return connection.getresponse().status == HTTPStatus.OK
+        response = connection.getresponse()
+        return response.read() if response.status == HTTPStatus.OK else None
     except (OSError, HTTPException):
-        return False
+        return None
     finally:
         connection.close()

@@ -1,15 +1,17 @@
 """`rushes up`: read the settings, choose the models, and run the supervisor."""
 
+import shlex
 from typing import Any
 
 import typer
 
 from service.cli.config import read_settings, unknown_setting_messages
-from service.cli.exits import CliError, Exit
+from service.cli.exits import CannotStart, CliError, Exit
 from service.cli.processes.detect import accelerator, missing_packages, models_to_serve
-from service.cli.processes.supervise import CannotStart, Supervisor
+from service.cli.processes.supervise import Supervisor
 from service.domain.errors import Unavailable
 from service.domain.models.catalog import CARDS
+from service.installation import rushes_command
 from service.log import Log, configure
 from service.settings import KEY_FILE, Settings
 from service.wiring import rules
@@ -37,6 +39,7 @@ def run_up(**flags: Any) -> None:
         settings,
         say=log.info if is_json else typer.echo,
         greet=lambda url: greet(settings, url, is_first_start=not had_key),
+        bye=_log_stop if is_json else _say_stop,
     ).run()
 
 
@@ -47,8 +50,32 @@ def _greet(settings: Settings, url: str, is_first_start: bool) -> None:
     if is_first_start and key_file.exists():
         typer.echo(f"your API key, shown only once and saved in {key_file}:")
         typer.echo(f"  {key_file.read_text()}")
+    elif key_file.exists():
+        typer.echo(f"your API key is in {key_file}")
     typer.echo(f"admin pages: {url}/admin")
+    typer.echo(f"documentation: {url}/docs")
+    typer.echo(f'try, in another terminal: {_command(settings)} video "A red ball"')
     typer.echo(f"ready {url}")
+
+
+def _command(settings: Settings) -> str:
+    """Return the command line's name, with the data directory where it would not find it."""
+    if settings.data_dir == read_settings().data_dir:
+        return rushes_command()
+    return f"RUSHES_DATA_DIR={shlex.quote(str(settings.data_dir))} {rushes_command()}"
+
+
+def _say_stop(unfinished: int | None) -> None:
+    if not unfinished:
+        typer.echo("stopped")
+    elif unfinished == 1:
+        typer.echo("stopped; 1 unfinished job runs again at the next start")
+    else:
+        typer.echo(f"stopped; {unfinished} unfinished jobs run again at the next start")
+
+
+def _log_stop(unfinished: int | None) -> None:
+    log.info("stopped", unfinished=unfinished)
 
 
 def _greet_in_log(settings: Settings, url: str, is_first_start: bool) -> None:

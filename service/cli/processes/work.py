@@ -7,9 +7,9 @@ from types import FrameType
 
 import httpx
 
-from service.cli.exits import CliError, Exit
+from service.cli.exits import CannotStart, CliError, Exit
 from service.cli.processes.up import check_packages, with_models
-from service.domain.errors import RequestRefused, Unauthenticated
+from service.domain.errors import RequestRefused, Unauthenticated, Unavailable
 from service.environment import keep_compiled
 from service.log import Log
 from service.settings import Settings
@@ -25,12 +25,17 @@ def work(settings: Settings, api_url: str, name: str) -> None:
     if token is None:
         raise CliError(
             Exit.INVALID,
-            "RUSHES_WORKER_TOKEN is not set: use the one that the service was started with",
+            "RUSHES_WORKER_TOKEN is not set: restart the service with "
+            "RUSHES_WORKER_TOKEN=$(openssl rand -hex 32) and give the same to this command",
             "`rushes up` starts local workers, which need none; see its --workers",
         )
     settings = with_models(settings)
     check_packages(settings)
     keep_compiled(settings)
+    try:
+        artifacts = storage.artifacts(settings)
+    except Unavailable as error:
+        raise CannotStart(error.message) from None
     headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
     with httpx.Client(base_url=api_url, headers=headers, timeout=10, trust_env=False) as client:
         puller = PullWorker(
@@ -39,7 +44,7 @@ def work(settings: Settings, api_url: str, name: str) -> None:
             models=list(rules.cards(settings)),
             environment=worker.build_worker_environment(
                 settings,
-                storage.artifacts(settings),
+                artifacts,
                 _empty_folder(settings.data_dir / "scratch" / name),
             ),
             model_cache=worker.warm(settings),
