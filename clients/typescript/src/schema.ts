@@ -3607,7 +3607,7 @@ export interface components {
         };
         /**
          * SecondsRange
-         * @description What is likely of a length that is not known yet.
+         * @description The likely bounds of a length that is not known yet.
          */
         SecondsRange: {
             /** Shortest */

@@ -303,7 +303,7 @@ class DeletedObject(BaseModel):
 
 
 class SecondsRange(BaseModel):
-    """What is likely of a length that is not known yet."""
+    """The likely bounds of a length that is not known yet."""
 
     shortest: float
     longest: float
