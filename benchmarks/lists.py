@@ -75,7 +75,7 @@ def main() -> int:
 
 def _fill(db: Database, url: str, count: int) -> KeyId:
     """Insert finished jobs of 50 keys over 90 days; return one of the keys."""
-    owners = [new_key(new_secret(), name=f"k{n}", admin=False, now=NOW) for n in range(KEYS)]
+    owners = [new_key(new_secret(), name=f"k{n}", now=NOW) for n in range(KEYS)]
     for owner in owners:
         db.write(lambda tx, owner=owner: keys.insert(tx, owner)).result()
     rows = _rows([owner.id for owner in owners], count)

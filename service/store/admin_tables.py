@@ -7,6 +7,7 @@ from sqlmodel import Field, SQLModel
 
 from service.domain.bulk import BulkState
 from service.store.columns import Id, Instant, str_enum
+from service.store.tables import JobRow
 
 
 class SessionRow(SQLModel, table=True):
@@ -83,3 +84,14 @@ class BulkItemRow(SQLModel, table=True):
             postgresql_where=sa.text("is_changed IS NULL"),
         ),
     )
+
+
+# All that the overview counts of ended jobs, so that it reads no row.
+_jobs: sa.Table = JobRow.__table__  # type: ignore[attr-defined]
+_ENDED = sa.text("finished_at IS NOT NULL")
+sa.Index(
+    "ix_jobs_ended",
+    *(_jobs.c[name] for name in ("state", "finished_at", "model", "error_code")),
+    sqlite_where=_ENDED,
+    postgresql_where=_ENDED,
+)

@@ -2,13 +2,13 @@
 ended."""
 
 from collections import Counter
-from datetime import datetime, timedelta
-from typing import NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from service.domain.ids import JobId, KeyId
-from service.domain.job import Job, JobState
+from service.domain.job import FINAL, Job, JobState
 from service.domain.service_level import FinishedJob
 from service.domain.window import Window
 from service.store.attempts import attempt_table
@@ -84,31 +84,56 @@ def forsaken(tx: Transaction, before: datetime) -> list[JobId]:
     return list(tx.execute(statement.order_by(job_table.c.id).limit(100)).scalars())
 
 
-def ended(tx: Transaction, window: Window, model: str | None = None) -> Counter[JobState]:
-    """Count the jobs that ended within the window, by state."""
-    statement = (
-        sa.select(job_table.c.state, sa.func.count().label("jobs"))
-        .where(*_ended_in(window, model))
-        .group_by(job_table.c.state)
-    )
-    return Counter({row.state: row.jobs for row in tx.execute(statement)})
-
-
-def ended_by_time(
-    tx: Transaction, window: Window, width: timedelta, model: str | None = None
-) -> dict[int, Counter[JobState]]:
-    """Count the jobs that ended within the window, by the number of its part, each `width` long."""
-    since_start = sa.type_coerce(job_table.c.finished_at, sa.BigInteger) - micros(window.start)
-    part = (since_start // int(width.total_seconds() * 1_000_000)).label("part")
-    statement = (
-        sa.select(part, job_table.c.state, sa.func.count().label("jobs"))
-        .where(*_ended_in(window, model))
-        .group_by(part, job_table.c.state)
-    )
-    counts: dict[int, Counter[JobState]] = {}
-    for row in tx.execute(statement):
-        counts.setdefault(int(row.part), Counter())[row.state] = row.jobs
+def ended(
+    tx: Transaction, window: Window, parts: int, model: str | None = None
+) -> list[Counter[JobState]]:
+    """Count the jobs that ended within each of so many equal parts of the window, by state."""
+    width = micros(window.end) - micros(window.start)
+    bounds = {"start": micros(window.start), "width": width // parts, "last": parts - 1}
+    values = {**bounds, "end": micros(window.end), "model": model}
+    counts = [Counter[JobState]() for _ in range(parts)]
+    for row in tx.execute(_ENDED if model is None else _ENDED_OF_MODEL, values):
+        if row.jobs:
+            counts[row.part][JobState(row.state)] = row.jobs
     return counts
+
+
+def _count_ended(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Build a query that counts each part and state by itself, from the index alone: grouping all
+    jobs of a month would sort them."""
+    number = sa.bindparam
+    first = sa.select(sa.literal_column("0").label("part")).cte("parts", recursive=True)
+    is_last = first.c.part >= number("last", type_=sa.BigInteger)
+    parts = first.union_all(sa.select(first.c.part + 1).where(sa.not_(is_last)))
+    states = sa.union_all(
+        *(sa.select(sa.literal_column(f"'{state}'").label("state")) for state in sorted(FINAL))
+    ).subquery("states")
+    start = number("start", type_=sa.BigInteger)
+    width = number("width", type_=sa.BigInteger)
+    last = parts.c.part >= number("last", type_=sa.BigInteger)
+    until = sa.case(
+        (last, number("end", type_=sa.BigInteger)), else_=start + (parts.c.part + 1) * width
+    )
+    ended_at = sa.type_coerce(job_table.c.finished_at, sa.BigInteger)
+    counted = (
+        sa.select(sa.func.count())
+        .select_from(job_table)
+        .where(
+            sa.type_coerce(job_table.c.state, sa.String) == states.c.state,
+            ended_at >= start + parts.c.part * width,
+            ended_at < until,
+            *conditions,
+        )
+        .correlate(parts, states)
+        .scalar_subquery()
+    )
+    return sa.select(parts.c.part, states.c.state, counted.label("jobs")).select_from(
+        parts.join(states, sa.true())
+    )
+
+
+_ENDED = _count_ended()
+_ENDED_OF_MODEL = _count_ended(job_table.c.model == sa.bindparam("model"))
 
 
 def failures(tx: Transaction, window: Window, model: str | None = None) -> list[tuple[str, int]]:

@@ -142,13 +142,13 @@ def test_the_figures_of_a_window_are_those_of_its_jobs(past: Past, name: str) ->
 def test_each_bar_counts_the_jobs_of_its_part_of_the_window(past: Past, name: str) -> None:
     window = WINDOWS[name]
     every = rows(past.db, "SELECT * FROM jobs WHERE finished_at IS NOT NULL")
-    width = window.length / 48
+    width = (micros(window.end) - micros(window.start)) // 48
 
     shown = past.db.read(lambda tx: read_past(tx, window, None)).bars
 
     for number, bar in enumerate(shown):
-        first = micros(window.start + number * width)
-        last = micros(window.start + (number + 1) * width)
+        first = micros(window.start) + number * width
+        last = micros(window.end) if number == 47 else first + width
         states = [row["state"] for row in every if first <= row["finished_at"] < last]
         assert dict(bar.parts) == {
             "good": states.count("succeeded"),

@@ -179,14 +179,12 @@ def read_now(tx: Transaction, visit: Visit) -> Now:
 def read_past(tx: Transaction, window: Window, model: str | None) -> Past:
     """Count and time the jobs that ended within the window."""
     width = window.length / _BARS
-    by_time = statistics.ended_by_time(tx, window, width, model)
+    parts = statistics.ended(tx, window, _BARS, model)
     return Past(
         window=window,
         model=model,
-        counts=statistics.ended(tx, window, model),
-        bars=[
-            _bar(window.start + n * width, width, by_time.get(n, Counter())) for n in range(_BARS)
-        ],
+        counts=sum(parts, Counter[JobState]()),
+        bars=[_bar(window.start + n * width, width, counts) for n, counts in enumerate(parts)],
         failures=statistics.failures(tx, window, model),
         sample=statistics.finished_jobs(tx, window, model, size=_SAMPLE),
     )
