@@ -79,14 +79,14 @@ async def submit(visit: Visit, body: ParsedBody[Any], parent: Job | None = None)
     return job
 
 
-async def estimate(visit: Visit, request: SubmitRequest) -> Offer:
-    """Resolve a request without submitting it. Raises what would refuse it."""
-    submission, _ = await prepare(visit.runtime, request)
+async def estimate(visit: Visit, body: ParsedBody[Any], parent: Job | None = None) -> Offer:
+    """Resolve a form without submitting it. Raises what would refuse it."""
+    submission, _ = await prepare(visit.runtime, submit_request(visit, body, parent))
     card = visit.runtime.cards[submission.request.model]
     return Offer(
         submission,
         card.expected_seconds(submission.request),
-        await warnings(visit.runtime, request.params, submission),
+        await warnings(visit.runtime, body.params, submission),
         [],
     )
 

@@ -108,12 +108,14 @@ def test_a_retry_is_of_the_same_key_with_the_edits(admin: Person, parent: str) -
     assert 'name="num_frames"' in form
     assert 'value="24"' in form
     fields = {"prompt": "a green ball", "width": "128", "height": "64", "num_frames": "24"}
+    fields["seed"] = "7"
 
     told = send(admin, f"/admin/jobs/{parent}/retry/estimate", **fields)
     job_id = job_of(send(admin, f"/admin/jobs/{parent}/retry", **fields))
 
     assert "<del>a red ball</del>" in told.text
     assert "<ins>a green ball</ins>" in told.text
+    assert "random one" not in told.text  # it has the seed of its parent
     page = admin.get(f"/admin/jobs/{job_id}").text
     assert "<del>a red ball</del>" in page
     assert "seed" not in re.findall(r"<tr><th>(\w+)</th>", page)

@@ -188,3 +188,25 @@ def test_a_budget_is_given_by_name_or_id_and_taken_away(rushes: Rushes) -> None:
     assert (missing.returncode, missing.stderr) == (4, "no key nobody\n")
     assert (wrong.returncode, "such as 50, or none" in wrong.stderr) == (2, True)
     assert (ambiguous.returncode, "2 keys are called" in ambiguous.stderr) == (2, True)
+
+
+def test_a_model_is_paused_and_resumed(rushes: Rushes) -> None:
+    paused = rushes("models", "pause", "slate")
+    listed = rushes("models")
+    resumed = rushes("models", "resume", "slate")
+
+    assert paused.stdout == "slate is paused\n"
+    assert "paused" in listed.stdout
+    assert resumed.stdout == "slate is resumed\n"
+    assert "paused" not in rushes("models").stdout
+    assert rushes("models", "pause", "nope").returncode == 4
+
+
+def test_the_key_of_a_viewer_changes_nothing(rushes: Rushes) -> None:
+    secret = rushes("keys", "create", "support desk", "--role", "viewer").stdout.strip()
+
+    assert "viewer" in rushes("keys", "list").stdout
+    assert rushes("jobs", "--api-key", secret).returncode == 0
+    refused = rushes("video", "x", "--no-wait", "--api-key", secret)
+    assert refused.returncode != 0
+    assert "changes nothing" in refused.stderr

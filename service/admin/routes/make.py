@@ -56,7 +56,7 @@ async def show_estimate(kind: Kind, visit: AdminVisitDep) -> Response:
     """Say what the job would cost, or why there is nothing to say yet."""
     try:
         async with offer.body_of(visit, _PARAMS[kind]) as body:
-            found = await offer.estimate(visit, offer.submit_request(visit, body))
+            found = await offer.estimate(visit, body)
     except (ServiceError, RequestValidationError, HTTPException) as error:
         return offer.refusal(visit, error, quiet=True)
     return visit.part("estimate.html", offer=found)

@@ -52,7 +52,7 @@ async def show_estimate(job_id: str, visit: AdminVisitDep) -> Response:
     parent = await _parent(visit, job_id)
     try:
         async with offer.body_of(visit, _options(parent)) as body:
-            found = await offer.estimate(visit, offer.submit_request(visit, body, parent))
+            found = await offer.estimate(visit, body, parent)
     except (ServiceError, RequestValidationError, HTTPException) as error:
         return offer.refusal(visit, error, quiet=True)
     changes = diff(parent.request, found.submission.request)
