@@ -59,7 +59,7 @@ def postgres_url(kept_postgres_url: str) -> Iterator[str]:
         connection.exec_driver_sql(
             "TRUNCATE keys, jobs, labels, attempts, idempotency, endpoints, events, deliveries,"
             " ledger, turns, timeline, sessions, paused_models, audit,"
-            " bulk_actions, bulk_items, avatars"
+            " bulk_actions, bulk_items, avatars, voices"
         )
 
 

@@ -113,6 +113,7 @@ def empty(db: Database) -> None:
             "paused_models",
             "audit",
             "avatars",
+            "voices",
             "keys",
         ):
             tx.execute(sa.text(f"DELETE FROM {table}"))

@@ -17,7 +17,7 @@ from service.log import Log, request_context
 log = Log("rushes.access")
 
 _MEDIA = re.compile(
-    r"/generate-(?:video|avatar)|/v1/(?:estimate|avatars|jobs/[^/]+/retry)"
+    r"/generate-(?:video|avatar)|/v1/(?:estimate|avatars|voices|jobs/[^/]+/retry)"
     r"|/admin/(?:new/[a-z]+|jobs/[^/]+/retry)(?:/estimate)?"
 )
 # For ordinary bodies, which are read before the key is checked. Routes that take images and videos

@@ -54,7 +54,7 @@ class AvatarOptions(JobOptions):
         description="Spoken by `voice`; beside `audio`, what is heard in it, for captions.",
     )
     voice: Label | None = Field(
-        default=None, description="A voice of the service. Default: the offline voice."
+        default=None, description="One of `GET /v1/voices`. Default: the offline voice."
     )
     speed: Annotated[float, Field(gt=0, le=4, allow_inf_nan=False)] | None = Field(
         default=None,

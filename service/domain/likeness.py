@@ -1,16 +1,21 @@
-"""Likenesses of people who agreed to it, kept until they are deleted: avatars of a photo."""
+"""Likenesses of people who agreed to it, kept until they are deleted: avatars of a photo, and
+voices."""
 
-from typing import Annotated, NewType
+from collections.abc import Mapping
+from typing import Annotated, NewType, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from service.domain.ids import KeyId
-from service.domain.media import MediaRef, Role
+from service.domain.media import SAMPLES, MediaRef, Role
 from service.domain.options import MediaBody, MediaText
 from service.domain.text import Label, Text, _not_blank, _storable
 
 AvatarId = NewType("AvatarId", str)
 AVATAR_PREFIX = "ava"
+VoiceId = NewType("VoiceId", str)
+VOICE_PREFIX = "voi"
+MAX_SAMPLES = 25
 
 Name = Annotated[
     str, Field(min_length=1, max_length=120), AfterValidator(_storable), AfterValidator(_not_blank)
@@ -81,3 +86,43 @@ class SavedAvatar(BaseModel):
 def avatar_folder(avatar_id: AvatarId) -> str:
     """Return the prefix of everything that is stored of an avatar."""
     return f"avatars/{avatar_id}"
+
+
+class NewVoice(NewLikeness):
+    """The body of `POST /v1/voices`: recordings of the voice to clone."""
+
+    samples: Annotated[list[MediaText], Field(min_length=1, max_length=MAX_SAMPLES)] = Field(
+        description="Recordings of one person alone, a minute or more in all; each is a part of a "
+        "multipart form, base64 or a `data:` URI."
+    )
+    language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,3}$")] | None = (
+        Field(default=None, description="That of the recordings, such as `en` or `pt-BR`.")
+    )
+    remove_noise: bool | None = Field(
+        default=None, description="Remove noise from the recordings before they are used."
+    )
+
+    @property
+    def media_texts(self) -> dict[Role, str]:
+        return {f"{SAMPLES}/{number}": text for number, text in enumerate(self.samples)}
+
+    def with_media_texts(self, texts: Mapping[Role, str]) -> Self:
+        """Return a copy with some of the recordings' texts replaced."""
+        samples = [texts.get(role, text) for role, text in self.media_texts.items()]
+        return self.model_copy(update={"samples": samples})
+
+
+class ClonedVoice(BaseModel):
+    """A voice that a key has had cloned, under the provider's own id. One that
+    `needs_verification` speaks after its owner has confirmed it there."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: VoiceId
+    key_id: KeyId
+    name: str
+    language: str = ""
+    provider_id: str
+    needs_verification: bool = False
+    consent: Consent
+    created_at: AwareDatetime

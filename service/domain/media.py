@@ -87,6 +87,15 @@ def rule_of(role: Role) -> MediaRule:
     return MEDIA_RULES[field_of(role)]
 
 
+SAMPLES = "samples"  # the field of recordings of a voice, which are no inputs of a job
+MAX_SAMPLE_BYTES = 10_000_000  # the provider's limit
+
+
+def kind_of(role: Role) -> MediaKind:
+    """Return the kind of files that a role takes."""
+    return "audio" if field_of(role) == SAMPLES else rule_of(role).kind
+
+
 def keyframe_role(number: int) -> Role:
     """Return the role of a keyframe by its number, from 0."""
     return f"keyframes/{number}/image"

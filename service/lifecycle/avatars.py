@@ -1,5 +1,7 @@
 """Keep avatars until their owner deletes them."""
 
+from typing import TypeVar
+
 from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
 from service.domain.ids import KeyId
 from service.domain.likeness import AvatarId, SavedAvatar, avatar_folder
@@ -8,6 +10,8 @@ from service.domain.submission import Idempotency
 from service.store import avatars, jobs, keys
 from service.store.database import Database
 from service.store.transaction import Transaction
+
+T = TypeVar("T")
 
 MAX_PER_KEY = 1_000
 
@@ -33,15 +37,22 @@ def find_earlier(
 ) -> SavedAvatar | None:
     """Return the avatar that this Idempotency-Key created. Raises RequestRefused if it came with
     another request."""
-    record = None if idempotency is None else avatars.find_request(tx, key_id, idempotency.name)
-    if record is None or idempotency is None:
+    if idempotency is None:
         return None
-    avatar, fingerprint = record
+    return replay_of(avatars.find_request(tx, key_id, idempotency.name), idempotency)
+
+
+def replay_of(record: tuple[T, bytes] | None, idempotency: Idempotency) -> T | None:
+    """Return the value of a record with the fingerprint of its request. Raises RequestRefused if
+    that was another one."""
+    if record is None:
+        return None
+    value, fingerprint = record
     if fingerprint != idempotency.fingerprint:
         code = "idempotency_key_reused"
         detail = "this Idempotency-Key was already used with another request"
         raise RequestRefused([FieldError("", detail, code)], code="idempotency_key_reused")
-    return avatar
+    return value
 
 
 def find(tx: Transaction, avatar_id: AvatarId, key_id: KeyId) -> SavedAvatar:

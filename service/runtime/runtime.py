@@ -22,8 +22,8 @@ from service.domain.queue_order import Forecast
 from service.domain.submission import Submission
 from service.domain.terms import Terms
 from service.egress.client import Rules
-from service.lifecycle.speech import FindVoice
 from service.lifecycle.submit import Accepted, Answer, submit_all
+from service.lifecycle.voices import Voices
 from service.lifecycle.workers import Workers
 from service.runtime.disk_space import DiskSpace
 from service.runtime.event_feed import EventFeed, Renderer
@@ -67,6 +67,7 @@ class Runtime:
     list_slots: KeySlots
     inline_slots: KeySlots
     photo_slots: KeySlots
+    voice_slots: KeySlots
     workers: Workers
     jobs_due: Event  # set when a job was queued
     webhooks_due: Event  # set when a webhook is owed
@@ -78,7 +79,7 @@ class Runtime:
     job_cache: JobCache
     event_renderer: Renderer
     egress_rules: Rules
-    find_voice: FindVoice
+    voices: Voices
     photo_check: PhotoCheck
     link_secret: bytes
     worker_token: str

@@ -35,7 +35,7 @@ async def check_speech(runtime: Runtime, key_id: KeyId, request: JobRequest) -> 
 
 async def check_voice(runtime: Runtime, key_id: KeyId, voice_id: str) -> None:
     """Raise RequestRefused for a voice that this key cannot use."""
-    await _refusing(partial(runtime.find_voice, voice_id, key_id))
+    await _refusing(partial(runtime.voices.find, voice_id, key_id))
 
 
 async def _refusing(check: Callable[[], T]) -> T | None:
@@ -52,7 +52,7 @@ async def _refusing(check: Callable[[], T]) -> T | None:
 
 
 def _check(runtime: Runtime, key_id: KeyId, request: AvatarRequest) -> float:
-    voice, text = runtime.find_voice(request.voice, key_id), request.text or ""
+    voice, text = runtime.voices.find(request.voice, key_id), request.text or ""
     check_text(text)
     check_speed(request.speed, voice.info.min_speed, voice.info.max_speed)
     return voice.expected_usd(text)

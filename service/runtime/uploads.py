@@ -12,7 +12,14 @@ from threading import Lock
 from typing import TypeVar
 
 from service.domain.errors import Unavailable
-from service.domain.media import MAX_KEYFRAMES, Role, rule_of
+from service.domain.media import (
+    MAX_KEYFRAMES,
+    MAX_SAMPLE_BYTES,
+    SAMPLES,
+    Role,
+    field_of,
+    kind_of,
+)
 
 # Concurrent uploads, each with a block in memory and files on disk: in all, and per key.
 _MAX_AT_ONCE, _MAX_PER_KEY = 32, 16
@@ -37,8 +44,9 @@ class Uploads:
     _lock: Lock = field(default_factory=Lock, init=False)
 
     def max_bytes_of(self, role: Role) -> int:
-        is_image = rule_of(role).kind == "image"
-        return self.max_image_bytes if is_image else self.max_video_bytes
+        if field_of(role) == SAMPLES:
+            return MAX_SAMPLE_BYTES
+        return self.max_image_bytes if kind_of(role) == "image" else self.max_video_bytes
 
     @property
     def max_form_bytes(self) -> int:

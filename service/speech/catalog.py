@@ -1,6 +1,7 @@
 """The voices of this installation."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from service.speech.elevenlabs import ElevenLabs
 from service.speech.elevenlabs_api import Account
 from service.speech.espeak import espeak_program, espeak_voices
 from service.speech.offline import OfflineVoices
+
+_ACCOUNT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -49,19 +52,18 @@ class Catalog:
         """`account` is None without ElevenLabs, `espeak` is None without that program."""
         self._offline = offline
         self._espeak = espeak
-        self._elevenlabs = None if account is None else ElevenLabs(account)
-        self._lock = threading.Lock()
+        self.elevenlabs = None if account is None else ElevenLabs(account)
+        self._machine_lock, self._account_lock = threading.Lock(), threading.Lock()
         self._machine: _Search | None = None
+        self._account: _Search | None = None
+        self._account_until = 0.0
 
     def listing(self) -> Listing:
-        """List all voices; those of ElevenLabs take a request."""
-        machine = self._search_machine()
-        search = _Search([*machine.voices], [*machine.failures])
-        if self._elevenlabs is not None:
-            search.add(self._elevenlabs.voices)
+        """List all voices; those of ElevenLabs as they were within the last minute."""
+        searches = [self._search_machine(), self._search_account()]
         return Listing(
-            tuple(voice.info for voice in search.voices),
-            tuple(failure.message for failure in search.failures),
+            tuple(voice.info for search in searches for voice in search.voices),
+            tuple(failure.message for search in searches for failure in search.failures),
         )
 
     def find(self, voice_id: str | None) -> Voice:
@@ -86,13 +88,13 @@ class Catalog:
         raise unknown_voice(voice_id, voices)
 
     def _find_of_account(self, voice_id: str) -> Voice:
-        if self._elevenlabs is not None:
-            return self._elevenlabs.voice(voice_id.removeprefix(ELEVENLABS_PREFIX))
+        if self.elevenlabs is not None:
+            return self.elevenlabs.voice(voice_id.removeprefix(ELEVENLABS_PREFIX))
         message = "this installation has no API key of ElevenLabs (ELEVENLABS_API_KEY)"
         raise text_failure("voice_unknown", f"there is no voice {voice_id[:100]!r}: {message}")
 
     def _search_machine(self) -> _Search:
-        with self._lock:
+        with self._machine_lock:
             if self._machine is not None:
                 return self._machine
             search = _Search()
@@ -103,6 +105,18 @@ class Catalog:
             if not search.failures:
                 self._machine = search
             return search
+
+    def _search_account(self) -> _Search:
+        """Return the account's voices; every page of a list would ask for them again."""
+        if self.elevenlabs is None:
+            return _Search()
+        with self._account_lock:
+            if self._account is None or time.monotonic() >= self._account_until:
+                search = _Search()
+                search.add(self.elevenlabs.voices)
+                self._account = search
+                self._account_until = time.monotonic() + _ACCOUNT_SECONDS
+            return self._account
 
 
 def machine_catalog(environment: Mapping[str, str], account: Account | None = None) -> Catalog:

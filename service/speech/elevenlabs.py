@@ -4,11 +4,12 @@ import base64
 import binascii
 import json
 import math
-import mimetypes
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import groupby
+from pathlib import Path
 
 from pydantic import BaseModel, Field
 
@@ -30,7 +31,6 @@ _VOICE_ID = re.compile(r"[A-Za-z0-9]{8,64}")
 _MIN_SPEED, _MAX_SPEED = 0.7, 1.2
 _SEEDS = 1 << 32
 _PAGE_SIZE, _MAX_PAGES = 100, 10
-_MAX_SAMPLES = 25  # files of a clone
 # Credits that a request took, by newer and older names.
 _COST_HEADERS = ("character-cost", "x-character-count")
 
@@ -72,11 +72,11 @@ class _CloneAnswer(BaseModel):
 
 
 @dataclass(frozen=True)
-class Recording:
-    """A recording of the voice to clone: a file, whose type its name tells."""
+class Sample:
+    """A recording of the voice to clone: a file, and its type, such as `audio/mpeg`."""
 
-    name: str
-    content: bytes
+    file: Path
+    media_type: str
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class ElevenLabs:
         if not _VOICE_ID.fullmatch(voice_id):
             message = f"{voice_id[:100]!r} is no id of a voice of ElevenLabs"
             raise text_failure("voice_unknown", message)
-        return ElevenLabsVoice(self._api, _info(voice_id))
+        return ElevenLabsVoice(self._api, info_of(voice_id))
 
     def voices(self) -> list[ElevenLabsVoice]:
         """Return the voices of the account, at most 1000. Raises AttemptFailed; see Api.call."""
@@ -156,30 +156,33 @@ class ElevenLabs:
     def clone(
         self,
         name: str,
-        recordings: Sequence[Recording],
+        samples: Sequence[Sample],
         *,
         language: str = "",
         remove_noise: bool = False,
     ) -> Clone:
-        """Make a voice of 1 to 25 recordings of a person who agreed to it.
-
-        Raises AttemptFailed; see Api.call.
-        """
-        if not name.strip() or not 1 <= len(recordings) <= _MAX_SAMPLES:
-            message = f"a clone needs a name and 1 to {_MAX_SAMPLES} recordings"
-            raise text_failure("clone_invalid", message)
+        """Make a voice of recordings of a person who agreed to it. Raises AttemptFailed; see
+        Api.call."""
         form = {"name": name, "remove_background_noise": str(remove_noise).lower()}
         if language:
             form["labels"] = json.dumps({"language": language})
-        files = [
-            ("files", (recording.name, recording.content, _media_type(recording.name)))
-            for recording in recordings
-        ]
-        response = self._api.call("POST", "/v1/voices/add", data=form, files=files)
+        with ExitStack() as stack:
+            files = [
+                (
+                    "files",
+                    (
+                        _name(number, sample),
+                        stack.enter_context(sample.file.open("rb")),
+                        sample.media_type,
+                    ),
+                )
+                for number, sample in enumerate(samples, start=1)
+            ]
+            response = self._api.call("POST", "/v1/voices/add", data=form, files=files)
         answer: _CloneAnswer = parse(response, _CloneAnswer)
         if not _VOICE_ID.fullmatch(answer.voice_id):
             raise wrong_response("the new voice has no valid id")
-        info = replace(_info(answer.voice_id), name=name, language=language, is_clone=True)
+        info = replace(info_of(answer.voice_id), name=name, language=language, is_clone=True)
         return Clone(info, answer.requires_verification)
 
     def delete(self, voice_id: str) -> None:
@@ -194,7 +197,8 @@ class ElevenLabs:
                 raise
 
 
-def _info(voice_id: str) -> VoiceInfo:
+def info_of(voice_id: str) -> VoiceInfo:
+    """Describe a voice of which the account tells nothing but its id."""
     return VoiceInfo(
         id=f"{PREFIX}{voice_id}",
         name=voice_id,
@@ -210,7 +214,7 @@ def _item_info(item: _VoiceItem) -> VoiceInfo:
     labels = item.labels or {}
     others = [verified.language for verified in item.verified_languages or []]
     return replace(
-        _info(item.voice_id),
+        info_of(item.voice_id),
         name=item.name or item.voice_id,
         language=labels.get("language") or next(iter(others), ""),
         gender=labels.get("gender") or "",
@@ -218,8 +222,12 @@ def _item_info(item: _VoiceItem) -> VoiceInfo:
     )
 
 
-def _media_type(name: str) -> str:
-    return mimetypes.guess_type(name)[0] or "application/octet-stream"
+_EXTENSIONS = {"audio/mpeg": "mp3", "audio/mp4": "m4a"}
+
+
+def _name(number: int, sample: Sample) -> str:
+    subtype = sample.media_type.partition("/")[2].removeprefix("x-")
+    return f"sample-{number}.{_EXTENSIONS.get(sample.media_type, subtype)}"
 
 
 def _decode(text: str) -> bytes:

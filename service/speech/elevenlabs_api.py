@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -25,7 +25,7 @@ _UNKNOWN_VOICE = frozenset({"voice_not_found", "voice_does_not_exist"})
 _BUSY_STATUSES = frozenset({408, 409, 425, 429})
 
 # Each part of a form: its field, and the file's name, content and type.
-Files: TypeAlias = Sequence[tuple[str, tuple[str, bytes, str]]]
+Files: TypeAlias = Sequence[tuple[str, tuple[str, BinaryIO, str]]]
 
 
 @dataclass(frozen=True)

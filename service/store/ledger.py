@@ -9,7 +9,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from service.domain.ids import KeyId
 from service.domain.job import Job
-from service.domain.price import Charge
+from service.domain.price import Charge, microusd, month_of
+from service.domain.speech import SpeechUsage
+from service.store import keys
 from service.store.tables import LedgerRow
 from service.store.transaction import Transaction
 
@@ -36,10 +38,15 @@ def add(tx: Transaction, job: Job, charge: Charge, *, jobs: int) -> None:
         _add(tx, job.key_id, charge.at, {"model": name, "gpu": gpu, **sums})
 
 
-def add_speech(tx: Transaction, key_id: KeyId, provider: str, microusd: int, now: datetime) -> None:
-    """Book the cost of speech under the name of its provider, as of a model without a GPU."""
-    sums = {"jobs": 0, "gpu_ms": 0, "microusd": microusd}
-    _add(tx, key_id, now, {"model": provider, "gpu": "", **sums})
+def pay_for_speech(tx: Transaction, key_id: KeyId, usage: SpeechUsage, now: datetime) -> None:
+    """Add the cost of speech to a key's expenses, and book it under the name of its provider, as of
+    a model without a GPU."""
+    cost = microusd(usage.usd)
+    counts = {"queued": 0, "active": 0, "reserved": 0}
+    keys.add_to_counters(tx, key_id, cost=cost, month=month_of(now), **counts)
+    if cost:
+        sums = {"jobs": 0, "gpu_ms": 0, "microusd": cost}
+        _add(tx, key_id, now, {"model": usage.provider, "gpu": "", **sums})
 
 
 def _add(tx: Transaction, key_id: KeyId, at: datetime, row: dict[str, Any]) -> None:

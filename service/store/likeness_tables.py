@@ -37,3 +37,31 @@ class AvatarRow(SQLModel, table=True):
             unique=True,
         ),
     )
+
+
+class VoiceRow(SQLModel, table=True):
+    """A voice that a key has had cloned by ElevenLabs."""
+
+    __tablename__ = "voices"
+
+    id: str = Field(sa_type=Id, primary_key=True)
+    key_id: str = Field(sa_type=Id, foreign_key="keys.id")
+    name: str = Field(max_length=120)
+    language: str = Field(max_length=40)
+    provider_id: str = Field(max_length=64, unique=True)
+    needs_verification: bool
+    consent: dict[str, Any] = Field(sa_type=Json)
+    created_at: datetime = Field(sa_type=Instant)
+    # The Idempotency-Key that created it, and the SHA-256 of its request.
+    idempotency_key: str | None = Field(default=None, max_length=255)
+    fingerprint: bytes | None = Field(default=None, sa_type=sa.LargeBinary(32))
+
+    __table_args__ = (
+        sa.Index("ix_voices_owner", "key_id", "id"),
+        partial(
+            "uq_voices_request",
+            *("key_id", "idempotency_key"),
+            where="idempotency_key IS NOT NULL",
+            unique=True,
+        ),
+    )

@@ -242,9 +242,7 @@ def pay_for_speech(tx: Transaction, job: Job, usage: SpeechUsage, *, now: dateti
         .where(job_table.c.id == job.id)
         .values(actual_microusd=sa.func.coalesce(job_table.c.actual_microusd, 0) + cost)
     )
-    counts = {"queued": 0, "active": 0, "reserved": 0}
-    keys.add_to_counters(tx, job.key_id, cost=cost, month=month_of(now), **counts)
-    ledger.add_speech(tx, job.key_id, usage.provider, cost, now)
+    ledger.pay_for_speech(tx, job.key_id, usage, now)
     tx.notify(topics.of_job(job.id))
 
 

@@ -2,16 +2,14 @@
 
 from service.domain.errors import Unavailable
 from service.environment import tool_environment
-from service.lifecycle.speech import FindVoice
 from service.settings import Settings
-from service.speech.catalog import machine_catalog
+from service.speech.catalog import Catalog, machine_catalog
 from service.speech.elevenlabs_api import Account
 
 
-def voice_finder(settings: Settings) -> FindVoice:
-    """Return what finds the voice of a job: of this machine, or of the account of the settings."""
-    catalog = machine_catalog(tool_environment(), account(settings))
-    return lambda voice_id, _: catalog.find(voice_id)
+def catalog(settings: Settings) -> Catalog:
+    """Return the voices of this machine, and of the account of the settings."""
+    return machine_catalog(tool_environment(), account(settings))
 
 
 def account(settings: Settings) -> Account | None:

@@ -24,6 +24,7 @@ from service.lifecycle.retention import Retention
 from service.lifecycle.speech import SpeechMaker
 from service.lifecycle.timekeeper import Timekeeper
 from service.lifecycle.unserved import Unserved
+from service.lifecycle.voices import Voices
 from service.runtime.disk_space import DiskSpace
 from service.runtime.fleet import Fleet
 from service.runtime.job_cache import JobCache
@@ -150,7 +151,7 @@ def _build_speaker(runtime: Runtime) -> Speaker:
     maker = SpeechMaker(
         runtime.db,
         runtime.artifacts,
-        runtime.find_voice,
+        runtime.voices.find,
         runtime.uploads.folder,
         runtime.clock,
         runtime.photo_check.warnings if runtime.photo_check.is_available else None,
@@ -201,6 +202,7 @@ def _build_runtime(
         stream_slots=WaitSlots(limits.max_streams),
         list_slots=KeySlots("lists", max_at_once=2, max_seconds=10),
         inline_slots=KeySlots("inline videos", max_at_once=8, max_seconds=30),
+        voice_slots=KeySlots("voices being made", max_at_once=2, max_seconds=30),
         photo_slots=KeySlots("photos being checked", max_at_once=2, max_seconds=30),
         jobs_due=jobs_due,
         webhooks_due=webhooks_due,
@@ -211,7 +213,7 @@ def _build_runtime(
         submit_limit=RateLimit(settings.max_submits_per_second, "submits"),
         egress_rules=rules.egress_rules(settings),
         event_renderer=EventBlocks(WebhookBodies(link_secret, public_url)),
-        find_voice=speech.voice_finder(settings),
+        voices=Voices(db, speech.catalog(settings)),
         photo_check=PhotoCheck(tool_environment()),
         link_secret=link_secret,
         worker_token=wiring_secrets.worker_token(settings),

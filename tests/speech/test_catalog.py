@@ -58,7 +58,8 @@ def test_the_voices_of_all_providers_are_listed_and_found(tmp_path: Path) -> Non
         assert listed[-1].id == f"elevenlabs-{VOICE}"
         for voice in listed:
             assert voices.find(voice.id).id == voice.id
-        assert len(provider.requests) == 1  # for the list
+        assert voices.listing().voices == listed
+        assert len(provider.requests) == 1  # for the list, which is kept for a minute
 
 
 def test_the_offline_voice_speaks_as_its_model_does(heart: HibariVoice) -> None:

@@ -15,12 +15,12 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.body.stream import blocks
 from service.domain.errors import FieldError, RequestRefused, TooLarge
-from service.domain.media import MEDIA_RULES
+from service.domain.media import MEDIA_RULES, SAMPLES, field_of
 from service.runtime.uploads import UploadArea, Uploads
 
 _MAX_PARTS = 64
 _FILES = tuple(name for name in MEDIA_RULES if name != "keyframes")
-_LISTS = ("webhook_events", "prompts")
+_LISTS = ("webhook_events", "prompts", SAMPLES)
 _JSON_FIELDS = ("metadata", "keyframes", "captions", *_LISTS)
 _BRACKETS = re.compile(r"([a-z_]{1,64})\[([^\[\]]*)\]")
 _KEYFRAME = re.compile(r"keyframes\[(\d)\]\[(frame|image)\]")
@@ -164,7 +164,7 @@ class _Reader:
         self._is_complete = True
 
     def _begin_file(self) -> None:
-        if self._name not in _FILES and not _is_image_of_keyframe(self._name):
+        if not _may_be_file(self._name):
             detail = f"must not be a file; files are: {', '.join(_FILES)}, keyframes[0][image], …"
             raise RequestRefused([_field_error(self._name, detail, "unexpected_file")])
         # No base64, URL or id looks like this, so a plain field cannot name a file.
@@ -212,9 +212,10 @@ def _add_field(values: dict[str, Any], name: str, text: str) -> None:
         _container(values, match[1], [], name).append(text)
 
 
-def _is_image_of_keyframe(name: str) -> bool:
-    match = _KEYFRAME.fullmatch(name)
-    return match is not None and match[2] == "image"
+def _may_be_file(name: str) -> bool:
+    keyframe = _KEYFRAME.fullmatch(name)
+    is_image = keyframe is not None and keyframe[2] == "image"
+    return name in _FILES or field_of(name) == SAMPLES or is_image
 
 
 def _container(values: dict[str, Any], name: str, empty: Any, whole: str) -> Any:

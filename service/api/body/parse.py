@@ -23,8 +23,8 @@ from service.api.body.stream import receive
 from service.api.path_params import JobPath, job_id_of
 from service.domain.avatar import AvatarOptions, AvatarParams
 from service.domain.errors import FieldError, NotFound, RequestRefused, TooLarge
-from service.domain.likeness import NewAvatar
-from service.domain.media import MAX_PIXELS, MEDIA_RULES, MediaRef, Role, rule_of
+from service.domain.likeness import NewAvatar, NewVoice
+from service.domain.media import MAX_PIXELS, MEDIA_RULES, SAMPLES, MediaRef, Role, kind_of
 from service.domain.options import JobOptions, MediaBody
 from service.domain.request import VideoOptions, VideoParams
 from service.lifecycle.inputs import Input
@@ -42,7 +42,7 @@ _OPTIONAL: set[type[MediaBody]] = {VideoOptions, AvatarOptions}  # bodies of a r
 _OF_AVATARS = AvatarOptions.model_fields.keys() - VideoOptions.model_fields.keys()
 _BODIES: tuple[type[MediaBody], ...] = (
     *(VideoParams, VideoOptions, AvatarParams, AvatarOptions),
-    NewAvatar,
+    *(NewAvatar, NewVoice),
 )
 
 
@@ -82,6 +82,14 @@ async def new_avatar_body(
         yield await _parse(request, context, area, NewAvatar)
 
 
+async def new_voice_body(
+    request: Request, context: ContextDep
+) -> AsyncIterator[ParsedBody[NewVoice]]:
+    """Parse the body that clones a voice."""
+    with context.runtime.uploads.area(context.key.id) as area:
+        yield await _parse(request, context, area, NewVoice)
+
+
 async def estimate_body(
     request: Request, context: ContextDep
 ) -> AsyncIterator[ParsedBody[JobOptions]]:
@@ -107,6 +115,7 @@ VideoParamsDep = Annotated[ParsedBody[VideoParams], Depends(video_params_body)]
 AvatarParamsDep = Annotated[ParsedBody[AvatarParams], Depends(avatar_params_body)]
 EstimateDep = Annotated[ParsedBody[JobOptions], Depends(estimate_body)]
 NewAvatarDep = Annotated[ParsedBody[NewAvatar], Depends(new_avatar_body)]
+NewVoiceDep = Annotated[ParsedBody[NewVoice], Depends(new_voice_body)]
 RetryDep = Annotated[ParsedBody[JobOptions], Depends(retry_body)]
 
 
@@ -142,6 +151,8 @@ def _form_schema(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     """Derive the form's schema: no null, and images and videos may be files."""
     schema = copy.deepcopy(schema) | {"title": f"{name}Form"}
     for name, field_schema in schema["properties"].items():
+        if name == SAMPLES:
+            field_schema["items"] = {"type": "string", "format": "binary"}
         kinds = [kind for kind in field_schema.get("anyOf", ()) if kind != {"type": "null"}]
         if name in MEDIA_RULES:
             text = {k: field_schema.pop(k) for k in _OF_A_TEXT if k in field_schema}
@@ -274,7 +285,7 @@ _FORMATS = {
 
 def _inspect(path: Path, role: Role) -> MediaRef:
     """Describe a file by its first bytes. Raises RequestRefused for one of another type."""
-    kind = rule_of(role).kind
+    kind = kind_of(role)
     media_type = sniff.media_type(path)
     kinds = ("audio/", "video/") if kind == "audio" else (f"{kind}/",)
     if media_type is None or not media_type.startswith(kinds):

@@ -12,6 +12,7 @@ from service.api.routes import (
     metrics,
     models,
     usage,
+    voices,
     webhooks,
 )
 
@@ -20,6 +21,7 @@ ROUTERS = tuple(
     for module in (
         generate,
         avatars,
+        voices,
         jobs,
         internal,
         content,

@@ -298,7 +298,7 @@ class JobList(BaseModel):
 
 class DeletedObject(BaseModel):
     id: str
-    object: Literal["job", "webhook_endpoint", "avatar"] = "job"
+    object: Literal["job", "webhook_endpoint", "avatar", "voice"] = "job"
     deleted: Literal[True] = True
 
 

@@ -29,6 +29,12 @@ CODES: dict[str, tuple[int, str]] = {
     "no_content": (409, "job job_06h0d9vq1dp9l4uu8vk1jbtr78 is running and is not finished yet"),
     "last_admin_key": (409, "this is the last admin key; create another one first"),
     "too_many_avatars": (409, "a key may have 1,000 avatars; delete one first"),
+    "too_many_voices": (409, "a key may have 100 voices; delete one first"),
+    "not_your_voice": (409, "hibari-heart is a voice of the service: only clones can be deleted"),
+    "no_voice_provider": (
+        409,
+        "voices are cloned by ElevenLabs: the service has no ELEVENLABS_API_KEY",
+    ),
     "no_face_check": (
         409,
         "photos cannot be checked here: the service needs the packages of rushes[avatar]",
@@ -60,6 +66,7 @@ CODES: dict[str, tuple[int, str]] = {
     "rate_limited": (429, "more than 200 requests a second; slow down"),
     "head_too_large": (431, "at most 32,768 bytes and 200 headers before the body"),
     "internal_error": (500, "internal error; please report it with the request id"),
+    "voice_provider_failed": (503, "ElevenLabs answers 429: too many requests"),
     "unavailable": (503, "the database does not answer"),
     "storage_full": (507, "the disk is nearly full"),
 }
@@ -69,6 +76,7 @@ _DEFAULTS = {
     413: "too_large",
     422: "invalid_request",
     429: "rate_limited",
+    503: "unavailable",
 }
 MEDIA_TYPE = "application/problem+json"
 

@@ -1,4 +1,4 @@
-"""Texts are spoken before a worker gets their jobs; avatars are kept."""
+"""Texts are spoken before a worker gets their jobs; avatars and voices are kept."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -34,6 +34,7 @@ def upgrade() -> None:
     # Texts of open jobs, which the workers of the release before would have spoken.
     op.execute(_UNSPOKEN[op.get_bind().dialect.name])
     _make_avatars()
+    _make_voices()
 
 
 def _make_avatars() -> None:
@@ -55,6 +56,27 @@ def _make_avatars() -> None:
     )
     op.create_index("ix_avatars_owner", "avatars", ["key_id", "id"])
     _make_request_index("avatars")
+
+
+def _make_voices() -> None:
+    op.create_table(
+        "voices",
+        sa.Column("id", _ID, nullable=False),
+        sa.Column("key_id", _ID, nullable=False),
+        sa.Column("name", sa.String(120), nullable=False),
+        sa.Column("language", sa.String(40), nullable=False),
+        sa.Column("provider_id", sa.String(64), nullable=False),
+        sa.Column("needs_verification", sa.Boolean(), nullable=False),
+        sa.Column("consent", _JSON, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("idempotency_key", sa.String(255), nullable=True),
+        sa.Column("fingerprint", sa.LargeBinary(32), nullable=True),
+        sa.ForeignKeyConstraint(["key_id"], ["keys.id"], name=op.f("fk_voices_key_id_keys")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_voices")),
+        sa.UniqueConstraint("provider_id", name=op.f("uq_voices_provider_id")),
+    )
+    op.create_index("ix_voices_owner", "voices", ["key_id", "id"])
+    _make_request_index("voices")
 
 
 def _make_request_index(table: str) -> None:

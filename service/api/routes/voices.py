@@ -1,0 +1,137 @@
+"""Voices: those of the service, and clones that a key has had made."""
+
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse
+
+from service.api.auth import ContextDep
+from service.api.body.parse import NewVoiceDep, body_of
+from service.api.schemas.headers import header_docs
+from service.api.schemas.jobs import DeletedObject
+from service.api.schemas.problems import problem_docs
+from service.api.schemas.voices import VoiceList, VoiceOut
+from service.api.submit import IdempotencyKey, idempotency_of
+from service.domain.errors import FieldError, RequestRefused
+from service.domain.likeness import NewVoice
+from service.lifecycle.voices import Entry
+from service.runtime.voices import by_provider, create_voice, sample_of
+
+router = APIRouter(prefix="/v1/voices", tags=["voices"])
+
+_WAV = {"audio/wav": {"schema": {"type": "string", "format": "binary"}}}
+
+
+class VoiceQuery(BaseModel):
+    """Filters and page of a list of voices."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=100, ge=1, le=100)
+    after: str | None = Field(default=None, description="The `last_id` of the page before.")
+    language: str | None = Field(
+        default=None, max_length=40, description="Voices of this language: `en` takes `en-GB` too."
+    )
+
+    def selects(self, entry: Entry) -> bool:
+        tag, wanted = entry.info.language.lower(), (self.language or "").lower()
+        return not wanted or tag in ("", wanted) or tag.startswith(f"{wanted}-")
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses={
+        201: {
+            "description": "Cloned, or cloned before.",
+            **header_docs("Location", "Idempotency-Replayed"),
+        },
+        **problem_docs(400, "invalid_form", 401, "too_many_voices", "no_voice_provider", 413),
+        **problem_docs(415, 422, "idempotency_key_reused", 429, 503, "voice_provider_failed", 507),
+    },
+    openapi_extra=body_of(NewVoice),
+)
+async def create_voice_clone(
+    body: NewVoiceDep,
+    request: Request,
+    response: Response,
+    context: ContextDep,
+    idempotency_key: IdempotencyKey = None,
+) -> VoiceOut:
+    """Clone a voice from recordings, by ElevenLabs. Only your key can use it."""
+    for role in body.params.media_texts:
+        if role not in body.files:
+            detail = "send the recording itself: a file of a form, base64 or a data URI"
+            raise RequestRefused([FieldError(f"/{role}", detail, "not_a_file")])
+    idempotency = idempotency_of(request, idempotency_key, body.params)
+    voice, is_replay = await create_voice(
+        context.runtime, context.key, body.params, body.files, idempotency
+    )
+    response.headers["Location"] = f"{context.links.base}/v1/voices/{voice.id}"
+    if is_replay:
+        response.headers["Idempotency-Replayed"] = "true"
+    return await get_voice(voice.id, context)
+
+
+@router.get("", responses=problem_docs(401, 422, 429))
+async def list_voices(query: Annotated[VoiceQuery, Query()], context: ContextDep) -> VoiceList:
+    """Voices for your jobs: your clones, newest first, then those of the service."""
+    key = context.key
+    listing = partial(context.runtime.voices.listing, key.id, is_admin=key.admin)
+    async with context.runtime.list_slots.hold(key.id):
+        entries, problems = await run_in_threadpool(listing)
+    ids = [entry.info.id for entry in entries]
+    first = 0
+    if query.after is not None:
+        if query.after not in ids:
+            detail = f"{query.after[:64]!r} is the id of no voice"
+            raise RequestRefused([FieldError("?after", detail, "invalid_id")])
+        first = ids.index(query.after) + 1
+    rest = [entry for entry in entries[first:] if query.selects(entry)]
+    page = [VoiceOut.from_domain(entry, context.links.base) for entry in rest[: query.limit]]
+    return VoiceList(
+        data=page,
+        first_id=page[0].id if page else None,
+        last_id=page[-1].id if page else None,
+        has_more=len(rest) > query.limit,
+        problems=list(problems),
+    )
+
+
+@router.get("/{voice_id}", responses=problem_docs(401, 404, 429))
+async def get_voice(voice_id: str, context: ContextDep) -> VoiceOut:
+    """One voice."""
+    key = context.key
+    find = partial(context.runtime.voices.get, voice_id, key.id, is_admin=key.admin)
+    return VoiceOut.from_domain(await run_in_threadpool(find), context.links.base)
+
+
+@router.get(
+    "/{voice_id}/sample",
+    response_class=FileResponse,
+    responses={
+        200: {"description": "A short WAV.", "content": _WAV, **header_docs("ETag")},
+        **problem_docs(401, 402, 404, 422, 429, 503, "voice_provider_failed"),
+    },
+)
+async def get_voice_sample(voice_id: str, context: ContextDep) -> FileResponse:
+    """A sentence by this voice. The first request of all has it spoken, and pays for it."""
+    path = await sample_of(context.runtime, context.key, voice_id)
+    return FileResponse(path, media_type="audio/wav")
+
+
+@router.delete(
+    "/{voice_id}",
+    responses=problem_docs(
+        401, 404, "not_your_voice", "no_voice_provider", 422, 429, 503, "voice_provider_failed"
+    ),
+)
+async def delete_voice(voice_id: str, context: ContextDep) -> DeletedObject:
+    """Delete a clone, here and at ElevenLabs. Jobs that wait for it fail: `voice_unknown`."""
+    runtime = context.runtime
+    remove = partial(runtime.voices.remove, runtime.artifacts, voice_id, context.key.id)
+    voice = await by_provider(remove, "/voice_id")
+    return DeletedObject(id=voice.id, object="voice")

@@ -1,0 +1,165 @@
+"""The voices that a key may use: those of the service, and the clones that are its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from service.domain import ids
+from service.domain.errors import Conflict, NotFound
+from service.domain.ids import KeyId
+from service.domain.likeness import VOICE_PREFIX, ClonedVoice, VoiceId
+from service.domain.ports import ArtifactStore
+from service.domain.submission import Idempotency
+from service.lifecycle.avatars import replay_of
+from service.speech.base import Voice, VoiceInfo, text_failure
+from service.speech.catalog import Catalog
+from service.speech.elevenlabs import PREFIX, Clone, ElevenLabs, Sample, info_of
+from service.store import keys, voices
+from service.store.database import Database
+from service.store.transaction import Transaction
+
+MAX_PER_KEY = 100
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A voice in a list; `clone` is set for a clone of the key itself."""
+
+    info: VoiceInfo
+    clone: ClonedVoice | None = None
+
+
+@dataclass(frozen=True)
+class Voices:
+    """Finds, lists, clones and deletes voices for keys. Thread-safe.
+
+    A clone is its key's alone: others cannot use it by the provider's id either. Clones of the
+    account that were not made here are listed for admin keys.
+    """
+
+    db: Database
+    catalog: Catalog
+
+    def find(self, voice_id: str | None, key_id: KeyId) -> Voice:
+        """Return a voice that a key may use; None: the first of the service. Raises AttemptFailed:
+        user for an unknown one, else as Catalog.find."""
+        if voice_id is None:
+            return self.catalog.find(None)
+        if ids.is_id(VOICE_PREFIX, voice_id):
+            clone = self.db.read(lambda tx: voices.get(tx, VoiceId(voice_id), key_id))
+            if clone is None:
+                raise text_failure("voice_unknown", f"there is no voice {voice_id!r} of yours")
+            return self.catalog.find(catalog_id(clone))
+        provider_id = voice_id.removeprefix(PREFIX)
+        if provider_id != voice_id:
+            owner = self.db.read(lambda tx: voices.owner_of(tx, provider_id))
+            if owner not in (None, key_id):
+                raise text_failure("voice_unknown", f"there is no voice {voice_id[:100]!r}")
+        return self.catalog.find(voice_id)
+
+    def listing(self, key_id: KeyId, *, is_admin: bool) -> tuple[list[Entry], Sequence[str]]:
+        """List a key's clones, newest first, then the voices of the service; and why others cannot
+        be listed now."""
+        clones, all_clones = self.db.read(
+            lambda tx: (voices.of_key(tx, key_id), voices.provider_ids(tx))
+        )
+        listing = self.catalog.listing()
+        others = [
+            Entry(info)
+            for info in listing.voices
+            if info.id.removeprefix(PREFIX) not in all_clones and (is_admin or not info.is_clone)
+        ]
+        return [*map(entry_of, clones), *others], listing.problems
+
+    def get(self, voice_id: str, key_id: KeyId, *, is_admin: bool) -> Entry:
+        """Return one voice of a key's listing. Raises NotFound."""
+        if ids.is_id(VOICE_PREFIX, voice_id):
+            return entry_of(self._clone(voice_id, key_id))
+        entries, _ = self.listing(key_id, is_admin=is_admin)
+        for entry in entries:
+            if entry.info.id == voice_id:
+                return entry
+        raise NotFound(f"no voice {voice_id[:100]}")
+
+    def clone(self, name: str, samples: Sequence[Sample], language: str, *, clean: bool) -> Clone:
+        """Have a voice cloned. Raises Conflict without an account, and AttemptFailed."""
+        return self._account().clone(name, samples, language=language, remove_noise=clean)
+
+    def discard(self, clone: Clone) -> None:
+        """Delete a clone at the provider that was not kept. Raises AttemptFailed."""
+        self._account().delete(clone.info.id.removeprefix(PREFIX))
+
+    def remove(self, artifacts: ArtifactStore, voice_id: str, key_id: KeyId) -> ClonedVoice:
+        """Delete a clone: at the provider, its sample, then its row.
+
+        Raises NotFound, Conflict for a voice of the service, and AttemptFailed, after which it can
+        be tried again.
+        """
+        if not ids.is_id(VOICE_PREFIX, voice_id):
+            self.get(voice_id, key_id, is_admin=False)
+            message = f"{voice_id[:100]} is a voice of the service: only clones can be deleted"
+            raise Conflict(message, code="not_your_voice")
+        clone = self._clone(voice_id, key_id)
+        self._account().delete(clone.provider_id)
+        artifacts.delete(sample_folder(catalog_id(clone)))
+        self.db.write(lambda tx: voices.delete(tx, clone.id)).result()
+        return clone
+
+    def _clone(self, voice_id: str, key_id: KeyId) -> ClonedVoice:
+        clone = self.db.read(lambda tx: voices.get(tx, VoiceId(voice_id), key_id))
+        if clone is None:
+            raise NotFound(f"no voice {voice_id}")
+        return clone
+
+    def _account(self) -> ElevenLabs:
+        account = self.catalog.elevenlabs
+        if account is None:
+            message = "voices are cloned by ElevenLabs: the service has no ELEVENLABS_API_KEY"
+            raise Conflict(message, code="no_voice_provider")
+        return account
+
+
+def entry_of(clone: ClonedVoice) -> Entry:
+    """Return a clone as a list shows it to its key."""
+    info, name, language = info_of(clone.provider_id), clone.name, clone.language
+    return Entry(replace(info, id=clone.id, name=name, language=language, is_clone=True), clone)
+
+
+def catalog_id(clone: ClonedVoice) -> str:
+    """Return the id by which the catalog finds a clone."""
+    return f"{PREFIX}{clone.provider_id}"
+
+
+def sample_folder(catalog_id: str) -> str:
+    """Return the prefix of what is stored of a voice."""
+    return f"voices/{catalog_id}"
+
+
+def add(tx: Transaction, voice: ClonedVoice, idempotency: Idempotency | None) -> ClonedVoice:
+    """Insert a clone, or return the one that its Idempotency-Key created meanwhile.
+
+    Raises as `check_limit` and `find_earlier`.
+    """
+    keys.lock(tx, voice.key_id)  # so that two at once do not exceed the limit
+    earlier = find_earlier(tx, voice.key_id, idempotency)
+    if earlier is not None:
+        return earlier
+    check_limit(tx, voice.key_id)
+    voices.insert(tx, voice, idempotency)
+    return voice
+
+
+def check_limit(tx: Transaction, key_id: KeyId) -> None:
+    """Raise Conflict where a key has as many voices as it may have."""
+    if len(voices.of_key(tx, key_id)) >= MAX_PER_KEY:
+        message = f"a key may have {MAX_PER_KEY} voices; delete one first"
+        raise Conflict(message, code="too_many_voices")
+
+
+def find_earlier(
+    tx: Transaction, key_id: KeyId, idempotency: Idempotency | None
+) -> ClonedVoice | None:
+    """Return the voice that this Idempotency-Key created. Raises RequestRefused if it came with
+    another request."""
+    if idempotency is None:
+        return None
+    return replay_of(voices.find_request(tx, key_id, idempotency.name), idempotency)

@@ -1,0 +1,184 @@
+"""Clone voices, and keep a sample of each voice that is listened to."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+from anyio import to_thread
+
+from service.domain import ids
+from service.domain.attempt import AttemptFailed, FailureKind
+from service.domain.errors import (
+    BudgetExceeded,
+    FieldError,
+    RequestRefused,
+    ServiceError,
+    Unavailable,
+)
+from service.domain.key import Key
+from service.domain.likeness import VOICE_PREFIX, ClonedVoice, Consent, NewVoice, VoiceId
+from service.domain.media import Role
+from service.domain.price import microusd, month_of
+from service.domain.speech import SpeechUsage
+from service.domain.submission import Idempotency
+from service.lifecycle import voices
+from service.lifecycle.inputs import Input
+from service.log import Log
+from service.runtime.runtime import Runtime
+from service.speech.base import ProviderBusy, Voice
+from service.speech.elevenlabs import PREFIX, Clone, Sample
+from service.speech.recording import write_wav
+from service.store import keys, ledger
+
+log = Log(__name__)
+
+T = TypeVar("T")
+
+_RETRY_SECONDS = 30  # where the provider says nothing
+_SEED = 1
+_SAMPLE = "Hello! This is how I sound when I tell you something new."
+_SAMPLES = {
+    "de": "Hallo! So klinge ich, wenn ich dir etwas Neues erzähle.",
+    "es": "¡Hola! Así sueno cuando te cuento algo nuevo.",
+    "fr": "Bonjour ! Voilà ma voix quand je vous raconte quelque chose.",
+    "it": "Ciao! Ecco come suono quando ti racconto qualcosa di nuovo.",
+    "nl": "Hallo! Zo klink ik als ik je iets nieuws vertel.",
+    "pt": "Olá! É assim que eu soo quando conto algo novo.",
+}
+
+
+async def create_voice(
+    runtime: Runtime,
+    key: Key,
+    new: NewVoice,
+    files: dict[Role, Input],
+    idempotency: Idempotency | None,
+) -> tuple[ClonedVoice, bool]:
+    """Have a voice cloned and keep it, durably; True: an earlier request with this Idempotency-Key
+    did.
+
+    Raises RequestRefused for what the provider refuses, Conflict without an account or over the
+    limit, RateLimited, and Unavailable.
+    """
+    earlier = await _find_earlier(runtime, key, idempotency)
+    if earlier is not None:
+        return earlier, True
+    await runtime.read(lambda tx: voices.check_limit(tx, key.id))
+    samples = [_sample(each) for each in files.values()]
+    clone = partial(runtime.voices.clone, new.name, samples, new.language or "")
+    async with runtime.voice_slots.hold(key.id):
+        result = await by_provider(partial(clone, clean=bool(new.remove_noise)), "/samples")
+    now = runtime.clock()
+    voice = ClonedVoice(
+        id=VoiceId(ids.new(VOICE_PREFIX)),
+        key_id=key.id,
+        name=new.name,
+        language=new.language or "",
+        provider_id=result.info.id.removeprefix(PREFIX),
+        needs_verification=result.requires_verification,
+        consent=Consent(text=new.consent, by=new.consent_by or key.name, at=now),
+        created_at=now,
+    )
+    return await _keep(runtime, voice, result, idempotency)
+
+
+async def sample_of(runtime: Runtime, key: Key, voice_id: str) -> Path:
+    """Return a WAV of a voice, spoken at the first time, which the key pays for.
+
+    Raises NotFound, BudgetExceeded, RequestRefused for a voice that the provider refuses,
+    RateLimited and Unavailable.
+    """
+    get = partial(runtime.voices.get, voice_id, key.id, is_admin=key.admin)
+    entry = await to_thread.run_sync(get)
+    find = partial(runtime.voices.find, voice_id, key.id)
+    voice = await by_provider(find, "/voice_id")
+    file_key = f"{voices.sample_folder(voice.id)}/sample.wav"
+    path = await to_thread.run_sync(runtime.artifacts.path, file_key)
+    if path is None:
+        text = _SAMPLES.get(entry.info.language[:2].lower(), _SAMPLE)
+        async with runtime.voice_slots.hold(key.id):
+            await _check_budget(runtime, key, voice.expected_usd(text))
+            make = partial(_make_sample, runtime, key, voice, text, file_key)
+            path = await by_provider(make, "/voice_id")
+    return path
+
+
+async def by_provider(work: Callable[[], T], pointer: str) -> T:
+    """Run work that asks a provider in a thread, and raise the error of the service for a failure:
+    what the provider refuses is an error of the field `pointer`."""
+    try:
+        return await to_thread.run_sync(work)
+    except AttemptFailed as failure:
+        if failure.kind is FailureKind.USER:
+            raise RequestRefused([FieldError(pointer, failure.message, failure.code)]) from None
+        hint = failure.retry_after if isinstance(failure, ProviderBusy) else None
+        raise Unavailable(
+            failure.message,
+            code="voice_provider_failed",
+            retry_after_seconds=math.ceil(hint or _RETRY_SECONDS),
+        ) from None
+
+
+async def _find_earlier(
+    runtime: Runtime, key: Key, idempotency: Idempotency | None
+) -> ClonedVoice | None:
+    """Return the voice that this Idempotency-Key created before, once that is durable."""
+    if await runtime.read(lambda tx: voices.find_earlier(tx, key.id, idempotency)) is None:
+        return None
+    return await runtime.write(lambda tx: voices.find_earlier(tx, key.id, idempotency))
+
+
+def _sample(upload: Input) -> Sample:
+    assert isinstance(upload.bytes_at, Path), "a recording is sent with its voice"
+    return Sample(upload.bytes_at, upload.ref.media_type or "application/octet-stream")
+
+
+async def _keep(
+    runtime: Runtime, voice: ClonedVoice, clone: Clone, idempotency: Idempotency | None
+) -> tuple[ClonedVoice, bool]:
+    """Insert the row; a clone without one is deleted at the provider."""
+    try:
+        row = await runtime.write(lambda tx: voices.add(tx, voice, idempotency))
+    except Unavailable:
+        # It may have been kept nevertheless. If not, the account has a voice that nobody can use.
+        log.error("clone may be left at the provider", voice=voice.id, provider=voice.provider_id)
+        raise
+    except ServiceError:
+        await by_provider(partial(runtime.voices.discard, clone), "")
+        raise
+    if row.id != voice.id:
+        await by_provider(partial(runtime.voices.discard, clone), "")
+        return row, True
+    log.info("voice cloned", voice=voice.id, key=voice.key_id)
+    return row, False
+
+
+async def _check_budget(runtime: Runtime, key: Key, usd: float) -> None:
+    balance = await runtime.read(lambda tx: keys.balance(tx, key.id, month_of(runtime.clock())))
+    if not balance.allows(microusd(usd)):
+        assert balance.budget is not None, "only a budget can be exceeded"
+        raise BudgetExceeded(
+            budget=balance.budget / 1e6,
+            spent=balance.spent / 1e6,
+            reserved=balance.reserved / 1e6,
+            estimated=usd,
+        )
+
+
+def _make_sample(runtime: Runtime, key: Key, voice: Voice, text: str, file_key: str) -> Path:
+    """Speak and store a sample. Raises AttemptFailed."""
+    speech = voice.speak(text, seed=_SEED, speed=1.0)
+    usage = SpeechUsage(provider=voice.provider, characters=speech.characters, usd=speech.cost_usd)
+    now = runtime.clock()
+    runtime.db.write(lambda tx: ledger.pay_for_speech(tx, key.id, usage, now)).result()
+    runtime.uploads.folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=runtime.uploads.folder) as folder:
+        file = Path(folder, "sample.wav")
+        write_wav(speech, file)
+        runtime.artifacts.put(file_key, file, "audio/wav")
+    path = runtime.artifacts.path(file_key)
+    assert path is not None, "stored just now"
+    return path
