@@ -16,12 +16,18 @@ class AvatarOptions:
     """Flags of an avatar, named like the API's fields."""
 
     text: Annotated[str | None, Option(help="Text to speak.")] = None
-    voice: Annotated[str | None, Option(help="Voice of --text, such as hibari-heart.")] = None
+    voice: Annotated[str | None, Option(help="Voice of --text, one of `rushes voices`.")] = None
     audio: Annotated[
         str | None, Option(metavar="FILE|URL|JOB", help="Voice, instead of --text.")
     ] = None
     reference_image: Annotated[
         str | None, Option("--image", metavar="FILE|URL|JOB", help="Photo of one face.")
+    ] = None
+    avatar: Annotated[
+        str | None, Option(metavar="ID", help="One of `rushes avatars`, instead of --image.")
+    ] = None
+    speed: Annotated[
+        float | None, Option(help="Of the voice; 1, the default, is its usual pace.")
     ] = None
     prompt: Annotated[
         str | None, Option(help="Who is seen and how they act, for models that generate it.")

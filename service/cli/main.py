@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import keys, models
+from service.cli import avatars, keys, models
 from service.cli.app import App
 from service.cli.avatar import avatar
 from service.cli.doctor import doctor
@@ -16,6 +16,7 @@ from service.cli.exits import EPILOG, CliError, Exit
 from service.cli.jobs import cancel, delete, download, jobs, retry, status
 from service.cli.usage import usage
 from service.cli.video import video
+from service.cli.voices import voices
 from service.stdio import make_nonblocking
 
 app = App(
@@ -65,8 +66,9 @@ def up(
     run_up(host=host, port=port, data_dir=data_dir, workers=workers)
 
 
-for command in (video, avatar, jobs, status, cancel, retry, download, delete, usage):
+for command in (video, avatar, jobs, status, cancel, retry, download, delete, voices, usage):
     app.command()(command)
+app.add_typer(avatars.app, name="avatars")
 app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
 app.command()(doctor)
