@@ -525,9 +525,10 @@ def test_a_reader_that_takes_nothing_is_cut_off(service: Running) -> None:
 def test_a_slow_reader_goes_on(service: Running) -> None:
     with stalled(service) as client:
         size = 0
-        for _ in range(5):
-            size += taken(client, 1_000_000)
-            service.later(60)
+        for _ in range(15):
+            # Thrice in every minute: the server may note a stall before, within or after a read.
+            size += taken(client, 300_000)
+            service.later(20)
 
         assert size + taken(client, LARGE_BYTES - size) >= LARGE_BYTES
 
