@@ -152,6 +152,7 @@ def test_levers_reach_a_worker_through_its_environment(monkeypatch: pytest.Monke
         "quantize": "float8",
         "vae_dtype": "bfloat16",
         "vae_channels_last": True,
+        "lora_multiplier": 0.5,
         "embeddings_bytes": 0,
     }
     service = Settings(_env_file=None, **chosen)
