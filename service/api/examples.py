@@ -234,6 +234,7 @@ def _of_models() -> Named:
             "version": "0.1.0",
             "queue": {"queued": 0, "running": 1},
             "models": [model_health],
+            "reasons": [],
             "unfit_workers": [],
         },
         "Liveness": {"status": "ok"},

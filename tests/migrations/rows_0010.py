@@ -1,4 +1,4 @@
-"""Rows as the release of revision 0010 wrote them, in plain SQL: its code is gone."""
+"""Rows as the releases of revisions 0001 to 0009 wrote them, in plain SQL: its code is gone."""
 
 import json
 

@@ -308,8 +308,9 @@ def test_jobs_of_the_seventh_release_are_found_by_their_ends_and_errors(url: str
 
 
 def test_texts_of_the_tenth_release_are_spoken_before_a_worker_gets_their_jobs(url: str) -> None:
-    command.upgrade(alembic_config(url), "0010")
+    command.upgrade(alembic_config(url), "0009")
     key_id = KeyId(rows_0010.write_rows(url).key_id)
+    command.upgrade(alembic_config(url), "0010")
 
     migrate(url)
 

@@ -115,6 +115,74 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/voices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Voices
+         * @description Voices for your jobs: your clones, newest first, then those of the service.
+         */
+        get: operations["list_voices"];
+        put?: never;
+        /**
+         * Create Voice Clone
+         * @description Clone a voice from recordings, by ElevenLabs. Only your key can use it.
+         */
+        post: operations["create_voice_clone"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/voices/{voice_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Voice
+         * @description One voice.
+         */
+        get: operations["get_voice"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete Voice
+         * @description Delete a clone, here and at ElevenLabs. Jobs that wait for it fail: `voice_unknown`.
+         */
+        delete: operations["delete_voice"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/voices/{voice_id}/sample": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Voice Sample
+         * @description A sentence by this voice. The first request of all has it spoken, and pays for it.
+         */
+        get: operations["get_voice_sample"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/jobs": {
         parameters: {
             query?: never;
@@ -851,7 +919,7 @@ export interface components {
             text?: string | null;
             /**
              * Voice
-             * @description A voice of the service. Default: the offline voice.
+             * @description One of `GET /v1/voices`. Default: the offline voice.
              * @default null
              */
             voice?: string | null;
@@ -974,7 +1042,7 @@ export interface components {
             text?: string;
             /**
              * Voice
-             * @description A voice of the service. Default: the offline voice.
+             * @description One of `GET /v1/voices`. Default: the offline voice.
              */
             voice?: string;
             /**
@@ -1135,7 +1203,7 @@ export interface components {
             text?: string | null;
             /**
              * Voice
-             * @description A voice of the service. Default: the offline voice.
+             * @description One of `GET /v1/voices`. Default: the offline voice.
              * @default null
              */
             voice?: string | null;
@@ -1259,7 +1327,7 @@ export interface components {
             text?: string;
             /**
              * Voice
-             * @description A voice of the service. Default: the offline voice.
+             * @description One of `GET /v1/voices`. Default: the offline voice.
              */
             voice?: string;
             /**
@@ -1645,7 +1713,7 @@ export interface components {
              * @default job
              * @enum {string}
              */
-            object: "job" | "webhook_endpoint" | "avatar";
+            object: "job" | "webhook_endpoint" | "avatar" | "voice";
             /**
              * Deleted
              * @default true
@@ -3037,6 +3105,77 @@ export interface components {
             secret: string;
         };
         /**
+         * NewVoice
+         * @description The body of `POST /v1/voices`: recordings of the voice to clone.
+         */
+        NewVoice: {
+            /** Name */
+            name: string;
+            /**
+             * Consent
+             * @description The statement that the person agreed to it, and how: kept with the date.
+             * @example Anna Berg agreed in writing on 3 May 2026 that we may animate her portrait.
+             */
+            consent: string;
+            /**
+             * Consent By
+             * @description Who makes this statement. Default: the name of the API key.
+             * @default null
+             */
+            consent_by?: string | null;
+            /**
+             * Samples
+             * @description Recordings of one person alone, a minute or more in all; each is a part of a multipart form, base64 or a `data:` URI.
+             */
+            samples: string[];
+            /**
+             * Language
+             * @description That of the recordings, such as `en` or `pt-BR`.
+             * @default null
+             */
+            language?: string | null;
+            /**
+             * Remove Noise
+             * @description Remove noise from the recordings before they are used.
+             * @default null
+             */
+            remove_noise?: boolean | null;
+        };
+        /**
+         * NewVoiceForm
+         * @description The body of `POST /v1/voices`: recordings of the voice to clone.
+         */
+        NewVoiceForm: {
+            /** Name */
+            name: string;
+            /**
+             * Consent
+             * @description The statement that the person agreed to it, and how: kept with the date.
+             * @example Anna Berg agreed in writing on 3 May 2026 that we may animate her portrait.
+             */
+            consent: string;
+            /**
+             * Consent By
+             * @description Who makes this statement. Default: the name of the API key.
+             */
+            consent_by?: string;
+            /**
+             * Samples
+             * @description Recordings of one person alone, a minute or more in all; each is a part of a multipart form, base64 or a `data:` URI.
+             */
+            samples: string[];
+            /**
+             * Language
+             * @description That of the recordings, such as `en` or `pt-BR`.
+             */
+            language?: string;
+            /**
+             * Remove Noise
+             * @description Remove noise from the recordings before they are used.
+             */
+            remove_noise?: boolean;
+        };
+        /**
          * NewWebhookEndpoint
          * @description A new endpoint and the secret that signs its deliveries.
          */
@@ -3116,6 +3255,41 @@ export interface components {
             errors: components["schemas"]["FieldProblem"][];
         };
         /**
+         * NoVoiceProviderProblem
+         * @description The error `no_voice_provider`.
+         */
+        NoVoiceProviderProblem: {
+            /**
+             * Type
+             * @default about:blank
+             */
+            type: string;
+            /** Title */
+            title: string;
+            /**
+             * Status
+             * @constant
+             */
+            status: 409;
+            /** Detail */
+            detail: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            code: "no_voice_provider";
+            /** Request Id */
+            request_id: string;
+            /**
+             * Retryable
+             * @description The same request may succeed later.
+             * @default false
+             */
+            retryable: boolean;
+            /** Errors */
+            errors: components["schemas"]["FieldProblem"][];
+        };
+        /**
          * NotFinalProblem
          * @description The error `not_final`.
          */
@@ -3174,6 +3348,41 @@ export interface components {
              * @constant
              */
             code: "not_found";
+            /** Request Id */
+            request_id: string;
+            /**
+             * Retryable
+             * @description The same request may succeed later.
+             * @default false
+             */
+            retryable: boolean;
+            /** Errors */
+            errors: components["schemas"]["FieldProblem"][];
+        };
+        /**
+         * NotYourVoiceProblem
+         * @description The error `not_your_voice`.
+         */
+        NotYourVoiceProblem: {
+            /**
+             * Type
+             * @default about:blank
+             */
+            type: string;
+            /** Title */
+            title: string;
+            /**
+             * Status
+             * @constant
+             */
+            status: 409;
+            /** Detail */
+            detail: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            code: "not_your_voice";
             /** Request Id */
             request_id: string;
             /**
@@ -4017,6 +4226,41 @@ export interface components {
             errors: components["schemas"]["FieldProblem"][];
         };
         /**
+         * TooManyVoicesProblem
+         * @description The error `too_many_voices`.
+         */
+        TooManyVoicesProblem: {
+            /**
+             * Type
+             * @default about:blank
+             */
+            type: string;
+            /** Title */
+            title: string;
+            /**
+             * Status
+             * @constant
+             */
+            status: 409;
+            /** Detail */
+            detail: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            code: "too_many_voices";
+            /** Request Id */
+            request_id: string;
+            /**
+             * Retryable
+             * @description The same request may succeed later.
+             * @default false
+             */
+            retryable: boolean;
+            /** Errors */
+            errors: components["schemas"]["FieldProblem"][];
+        };
+        /**
          * Try
          * @description One try at a delivery. `error` is the service's own code, never text of the receiver.
          */
@@ -4091,8 +4335,8 @@ export interface components {
             /** Detail */
             detail: string;
             /**
-             * Code
-             * @constant
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
              */
             code: "unavailable";
             /** Request Id */
@@ -4906,6 +5150,121 @@ export interface components {
             keep_audio: boolean | null;
             /** Fit */
             fit: ("crop" | "pad") | null;
+        };
+        /**
+         * VoiceList
+         * @description A page of voices; continue with `?after=<last_id>` while `has_more`.
+         */
+        VoiceList: {
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object: "list";
+            /** Data */
+            data: components["schemas"]["VoiceOut"][];
+            /** First Id */
+            first_id: string | null;
+            /** Last Id */
+            last_id: string | null;
+            /** Has More */
+            has_more: boolean;
+            /**
+             * Problems
+             * @description Why voices of a provider cannot be listed now.
+             */
+            problems: string[];
+        };
+        /**
+         * VoiceOut
+         * @description A voice that can be named in jobs. The last three are null for one of the service.
+         */
+        VoiceOut: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default voice
+             * @constant
+             */
+            object: "voice";
+            /** Name */
+            name: string;
+            /**
+             * Language
+             * @description A BCP 47 tag; empty for any language.
+             */
+            language: string;
+            /**
+             * Provider
+             * @enum {string}
+             */
+            provider: "hibari" | "espeak" | "elevenlabs";
+            /**
+             * Gender
+             * @description As the provider says it.
+             */
+            gender: string;
+            /** Is Clone */
+            is_clone: boolean;
+            /**
+             * Word Times
+             * @description Whether it tells when each word is spoken.
+             */
+            word_times: boolean;
+            /** Min Speed */
+            min_speed: number;
+            /** Max Speed */
+            max_speed: number;
+            /**
+             * Sample Url
+             * @description A short WAV, for requests with a key.
+             */
+            sample_url: string;
+            /**
+             * Needs Verification
+             * @description Whether its owner must confirm it at the provider before it speaks.
+             */
+            needs_verification: boolean | null;
+            consent: components["schemas"]["Consent"] | null;
+            /** Created At */
+            created_at: string | null;
+        };
+        /**
+         * VoiceProviderFailedProblem
+         * @description The error `voice_provider_failed`.
+         */
+        VoiceProviderFailedProblem: {
+            /**
+             * Type
+             * @default about:blank
+             */
+            type: string;
+            /** Title */
+            title: string;
+            /**
+             * Status
+             * @constant
+             */
+            status: 503;
+            /** Detail */
+            detail: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            code: "voice_provider_failed";
+            /** Request Id */
+            request_id: string;
+            /**
+             * Retryable
+             * @description The same request may succeed later.
+             * @default false
+             */
+            retryable: boolean;
+            /** Errors */
+            errors: components["schemas"]["FieldProblem"][];
         };
         /**
          * WarmBody
@@ -6075,6 +6434,551 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["UnavailableProblem"];
+                };
+            };
+        };
+    };
+    list_voices: {
+        parameters: {
+            query?: {
+                limit?: number;
+                /** @description The `last_id` of the page before. */
+                after?: string | null;
+                /** @description Voices of this language: `en` takes `en-GB` too. */
+                language?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VoiceList"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InvalidRequestProblem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RateLimitedProblem"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["HeadTooLargeProblem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InternalErrorProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnavailableProblem"];
+                };
+            };
+        };
+    };
+    create_voice_clone: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Send the same one again to get the same job, not a second video. Kept 24 h. */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewVoice"];
+                "multipart/form-data": components["schemas"]["NewVoiceForm"];
+            };
+        };
+        responses: {
+            /** @description Cloned, or cloned before. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    Location: components["headers"]["Location"];
+                    "Idempotency-Replayed": components["headers"]["Idempotency-Replayed"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VoiceOut"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InvalidJsonProblem"] | components["schemas"]["InvalidFormProblem"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["TimeoutProblem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["TooManyVoicesProblem"] | components["schemas"]["NoVoiceProviderProblem"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["TooLargeProblem"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Accept-Encoding": components["headers"]["Accept-Encoding"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnsupportedEncodingProblem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InvalidRequestProblem"] | components["schemas"]["IdempotencyKeyReusedProblem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RateLimitedProblem"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["HeadTooLargeProblem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InternalErrorProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnavailableProblem"] | components["schemas"]["VoiceProviderFailedProblem"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["StorageFullProblem"];
+                };
+            };
+        };
+    };
+    get_voice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                voice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VoiceOut"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["NotFoundProblem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RateLimitedProblem"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["HeadTooLargeProblem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InternalErrorProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnavailableProblem"];
+                };
+            };
+        };
+    };
+    delete_voice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                voice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletedObject"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["NotFoundProblem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["NotYourVoiceProblem"] | components["schemas"]["NoVoiceProviderProblem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InvalidRequestProblem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RateLimitedProblem"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["HeadTooLargeProblem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InternalErrorProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnavailableProblem"] | components["schemas"]["VoiceProviderFailedProblem"];
+                };
+            };
+        };
+    };
+    get_voice_sample: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                voice_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A short WAV. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    ETag: components["headers"]["ETag"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "audio/wav": string;
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnauthenticatedProblem"];
+                };
+            };
+            /** @description Payment Required */
+            402: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["BudgetExceededProblem"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["NotFoundProblem"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InvalidRequestProblem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["RateLimitedProblem"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["HeadTooLargeProblem"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["InternalErrorProblem"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    "Retry-After": components["headers"]["Retry-After"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["UnavailableProblem"] | components["schemas"]["VoiceProviderFailedProblem"];
                 };
             };
         };
