@@ -11,7 +11,7 @@ INSTALL := $(UV) pip install --quiet --python .venv --constraints constraints.tx
 RESTART := echo 'Installed. If the service runs, restart it: make up'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up compose deploy up-modal smoke-modal test test-fast chaos soak check fix migrate migration client torch quantize postgres s3 avatar faces longcat bench gpu constraints
+.PHONY: help demo up compose deploy up-modal smoke-modal test test-fast chaos soak check fix migrate migration client torch quantize postgres s3 avatar faces longcat bench gpu constraints chromium
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -138,7 +138,7 @@ $(UV):
 	@$(INSTALL) -e '.[modal,postgres]'
 	@touch $@
 
-.venv/.test: .venv/.ok .tools/client-generator/.ok node_modules/.ok tests/admin/node_modules/.ok
+.venv/.test: .venv/.ok .tools/client-generator/.ok node_modules/.ok tests/admin/node_modules/.ok | chromium
 	@echo "Installing all that the tests and the stand-in for Modal need, once …"
 	@TORCH_BACKEND=cpu $(MAKE) --no-print-directory .venv/.torch
 	@$(INSTALL) -e '.[torch,quantize,postgres,s3,modal,avatar]' --group test --group lint --group bench
@@ -149,6 +149,12 @@ $(UV):
 	@$(UV) venv --quiet --allow-existing --python '>=3.11' .tools/client-generator
 	@$(UV) pip install --quiet --python .tools/client-generator -r $<
 	@touch $@
+
+# Remotion's tests render in a browser; where none can be had they say so.
+chromium:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || [ "$$(id -u)" != 0 ] || \
+	  { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core; } >/dev/null || \
+	  echo "Chromium cannot be installed: the tests that render are skipped"
 
 # Where there is no Node, the tests that need it say so.
 node_modules/.ok: package-lock.json

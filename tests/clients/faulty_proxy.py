@@ -87,28 +87,28 @@ class _Handler(BaseHTTPRequestHandler):
         service, proxy = self.upstream[self.server.server_address[1]]
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = proxy.take(f"{self.command} {self.path}")
-        sent = 0
+        self.sent = 0
         try:
             if fault is not None and fault.kind in ("404", "429", "503"):
-                sent = self._answer(int(fault.kind))
+                self._answer(int(fault.kind))
             elif fault is None or fault.kind != "refused":
-                sent = self._forward(service, body, fault)
+                self._forward(service, body, fault)
         finally:
             headers = {name.lower(): text for name, text in self.headers.items()}
             kind = None if fault is None else fault.kind
-            proxy.seen.append(Seen(self.command, self.path, headers, kind, sent))
+            proxy.seen.append(Seen(self.command, self.path, headers, kind, self.sent))
 
     do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - http.server's names
 
-    def _answer(self, status: int) -> int:
+    def _answer(self, status: int) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "text/html")
         if status == 429:
             self.send_header("Retry-After", "1")
         self.end_headers()
-        return self.wfile.write(b"<h1>the proxy says no</h1>")
+        self.wfile.write(b"<h1>the proxy says no</h1>")
 
-    def _forward(self, service: str, body: bytes, fault: Fault | None) -> int:
+    def _forward(self, service: str, body: bytes, fault: Fault | None) -> None:
         connection = HTTPConnection(service, timeout=70)
         headers = {name: text for name, text in self.headers.items() if name != "Connection"}
         connection.request(self.command, self.path, body or None, headers)
@@ -116,27 +116,23 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if fault is not None and fault.kind == "lost":
                 answer.read()
-                return 0
+                return
             self.send_response(answer.status)
             for name, text in answer.getheaders():
                 if name.lower() not in ("connection", "transfer-encoding", "date", "server"):
                     self.send_header(name, text)
             self.send_header("Connection", "close")
             self.end_headers()
-            return self._copy(answer, None if fault is None else fault.bytes)
+            self._copy(answer, None if fault is None else fault.bytes)
         finally:
             connection.close()
 
-    def _copy(self, answer: HTTPResponse, limit: int | None) -> int:
-        sent = 0
-        while chunk := answer.read1(_CHUNK_BYTES):
-            chunk = chunk if limit is None else chunk[: limit - sent]
+    def _copy(self, answer: HTTPResponse, limit: int | None) -> None:
+        while self.sent != limit and (chunk := answer.read1(_CHUNK_BYTES)):
+            chunk = chunk if limit is None else chunk[: limit - self.sent]
             self.wfile.write(chunk)
             self.wfile.flush()
-            sent += len(chunk)
-            if sent == limit:
-                break
-        return sent
+            self.sent += len(chunk)
 
     def log_message(self, *_: object) -> None:
         """Print nothing."""

@@ -40,35 +40,54 @@ def test_the_client_is_small() -> None:
 
 
 @pytest.mark.usefixtures("built")
-def test_the_package_has_its_modules_alone_and_works(tmp_path: Path) -> None:
-    packed = run(
-        *("npm", "pack", "--json", "--ignore-scripts", "--pack-destination", tmp_path),
-        folder=TYPESCRIPT,
-    )
-    (package,) = json.loads(packed.stdout)
-    sources = [path.relative_to(TYPESCRIPT / "src") for path in TYPESCRIPT.glob("src/**/*.ts")]
+@pytest.mark.parametrize("name", ["typescript", "remotion"])
+def test_a_package_has_its_modules_alone(name: str, tmp_path: Path) -> None:
+    folder = ROOT / "clients" / name
+    sources = [path.relative_to(folder / "src") for path in folder.glob("src/**/*.ts*")]
     modules = {f"dist/{path.with_suffix(end)}" for path in sources for end in (".js", ".d.ts")}
-    packed_files = {file["path"] for file in package["files"]}
-    assert packed_files - {"LICENSE"} == modules | {"package.json", "README.md"}
 
-    # In a project of somebody else, who has only what it depends on.
-    with tarfile.open(tmp_path / package["filename"]) as archive:
-        archive.extractall(tmp_path, filter="data")
-    modules_of_user = tmp_path / "node_modules"
-    modules_of_user.mkdir()
-    (tmp_path / "package").rename(modules_of_user / "rushes")
-    for name in json.loads((TYPESCRIPT / "package.json").read_text())["dependencies"]:
-        (modules_of_user / name).symlink_to(ROOT / "node_modules" / name)
+    _, files = pack(folder, tmp_path)
+
+    assert files - {"LICENSE"} == modules | {"package.json", "README.md"}
+
+
+@pytest.mark.usefixtures("built")
+def test_the_packages_work_in_a_project_that_has_what_they_depend_on(tmp_path: Path) -> None:
+    modules = tmp_path / "node_modules"
+    modules.mkdir()
+    for name in ("typescript", "remotion"):
+        archive, _ = pack(ROOT / "clients" / name, tmp_path)
+        with tarfile.open(archive) as package:
+            package.extractall(tmp_path, filter="data")
+        facts = json.loads((tmp_path / "package" / "package.json").read_text())
+        (tmp_path / "package").rename(modules / facts["name"])
+        needs = {**facts.get("dependencies", {}), **facts.get("peerDependencies", {})}
+        for need in needs:
+            target = modules / need
+            target.parent.mkdir(exist_ok=True)
+            if not target.exists():
+                target.symlink_to(ROOT / "node_modules" / need)
     (tmp_path / "use.mjs").write_text(
         """
         import { createClient, JobFailedError, RushesError } from "rushes";
         import { createClient as forNode, openFile } from "rushes/node";
         import { verifyWebhook } from "rushes/webhooks";
-        for (const each of [createClient, forNode, openFile, verifyWebhook]) each.call;
+        import { Captions, GeneratedVideo } from "rushes-remotion";
+        import { resolveClips } from "rushes-remotion/node";
+        const all = [createClient, forNode, openFile, verifyWebhook, Captions, resolveClips];
+        console.log(all.every((each) => typeof each === "function"));
         console.log(JobFailedError.prototype instanceof RushesError);
         """
     )
-    assert run("node", "use.mjs", folder=tmp_path).stdout == "true\n"
+
+    assert run("node", "use.mjs", folder=tmp_path).stdout == "true\ntrue\n"
+
+
+def pack(folder: Path, target: Path) -> tuple[Path, set[str]]:
+    """Return the archive that would be published, and the files in it."""
+    flags = ("--json", "--ignore-scripts", "--pack-destination", target)
+    (package,) = json.loads(run("npm", "pack", *flags, folder=folder).stdout)
+    return target / package["filename"], {file["path"] for file in package["files"]}
 
 
 def test_the_lock_file_names_no_registry() -> None:
@@ -79,4 +98,5 @@ def test_the_lock_file_names_no_registry() -> None:
     hosts = [url for url in named.values() if "://" in url]
 
     assert hosts == []
-    assert set(named.values()) == {path for path in packages if path.startswith("clients/")}
+    ours = {path for path in packages if path.startswith(("clients/", "examples/"))}
+    assert set(named.values()) == ours

@@ -15,6 +15,8 @@ import type {
 import { type WaitOptions, waitForJob } from "./wait.js";
 
 export interface Client {
+  /** The service's address, without a slash at its end. */
+  readonly url: string;
   generateVideo(request: VideoRequest, options?: SubmitOptions): Promise<JobHandle>;
   generateAvatar(request: AvatarRequest, options?: SubmitOptions): Promise<JobHandle>;
   /** Wait for a job that was submitted earlier, or by another process; as `JobHandle.result`. */
@@ -37,6 +39,7 @@ export function createClient(options: ClientOptions): Client {
 export function clientOf(connection: Connection): Client {
   const { api, rules } = connection;
   return {
+    url: connection.url,
     generateVideo(request, opts) {
       const body = serialized<"VideoParams">(request);
       return submit(connection, (init) => api.POST("/generate-video", { ...body, ...init }), opts);
