@@ -28,7 +28,7 @@ compose: ## Write the secrets of docker-compose.yml into .env, and say what to r
 deploy: .venv/.modal ## Deploy to your Modal account: make deploy ARGS="--strategy recreate"
 	@$(RUN)/python scripts/deploy_modal.py $(ARGS)
 
-up-modal: .venv/.test ## The whole deployment on this machine, on a stand-in for Modal
+up-modal: .venv/.test ## The whole deployment on this machine, on an emulator of Modal
 	@$(RUN)/python -m scripts.up_modal $(ARGS)
 
 smoke-modal: .venv/.ok ## Try a deployed service: make smoke-modal URL=https://… ARGS="--key …"
@@ -77,7 +77,7 @@ quantize: .venv/.torch ## Install what RUSHES_QUANTIZE needs
 postgres: .venv/.ok ## Install what a Postgres database needs
 	@$(INSTALL) -e '.[postgres]'
 
-s3: .venv/.ok ## Install what clips in a bucket need
+s3: .venv/.ok ## Install what videos in a bucket need
 	@$(INSTALL) -e '.[s3]'
 
 avatar: .venv/.avatar ## Install what the puppet and its voice need
@@ -139,7 +139,7 @@ $(UV):
 	@touch $@
 
 .venv/.test: .venv/.ok .tools/client-generator/.ok node_modules/.ok tests/admin/node_modules/.ok | chromium
-	@echo "Installing all that the tests and the stand-in for Modal need, once …"
+	@echo "Installing all that the tests and the emulator of Modal need, once …"
 	@TORCH_BACKEND=cpu $(MAKE) --no-print-directory .venv/.torch
 	@$(INSTALL) -e '.[torch,quantize,postgres,s3,modal,avatar]' --group test --group lint --group bench
 	@touch $@

@@ -52,7 +52,7 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8787, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    data_dir: Path = Field(Path(".rushes"), description="Where the database and clips are kept.")
+    data_dir: Path = Field(Path(".rushes"), description="Folder of the database, videos and keys.")
     database_url: str = Field(
         "", description="SQLAlchemy URL. Default: SQLite in the data directory."
     )
@@ -60,22 +60,22 @@ class Settings(BaseSettings):
         "",
         description="Without a URL: Modal Volume to replicate SQLite to, and to restore it from.",
     )
-    database_owner_seconds: float = Field(
+    database_lease_seconds: float = Field(
         15.0,
         ge=1,
         le=600,
-        description="Seconds that a container owns that database unless it renews.",
+        description="Length of a container's lease on that database, which it renews.",
     )
-    s3_bucket: str = Field(
-        "", description="Keep clips in this bucket. Default: the data directory."
-    )
-    s3_prefix: str = Field("", description="Before every key in the bucket; ends with a slash.")
-    s3_endpoint_url: Address = Field("", description="For R2 and others. Default: Amazon's.")
+    s3_bucket: str = Field("", description="Bucket to keep videos in. Default: the data directory.")
+    s3_prefix: str = Field("", description="Prefix of every key in the bucket; ends with a slash.")
+    s3_endpoint_url: Address = Field("", description="Address of R2 and others. Default: Amazon's.")
     s3_region: str = Field("auto", description="The bucket's region.")
     s3_access_key_id: SecretStr | None = Field(
-        None, description="Default: where boto3 looks for it, such as AWS_ACCESS_KEY_ID."
+        None, description="Default: from boto3's usual sources, such as AWS_ACCESS_KEY_ID."
     )
-    s3_secret_access_key: SecretStr | None = Field(None, description="Default: as for the key id.")
+    s3_secret_access_key: SecretStr | None = Field(
+        None, description="Default: from boto3's usual sources."
+    )
     s3_links: bool = Field(
         True,
         description="Redirect downloads to signed URLs of the bucket; False: the service sends "
@@ -122,13 +122,16 @@ class Settings(BaseSettings):
     elevenlabs_model: str = Field(
         "eleven_multilingual_v2",
         min_length=1,
-        description="Its model for speech, such as eleven_flash_v2_5.",
+        description="ElevenLabs' model for speech, such as eleven_flash_v2_5.",
     )
     elevenlabs_usd_per_1000_characters: float = Field(
-        0.10, ge=0, allow_inf_nan=False, description="What it charges for 1,000 credits."
+        0.10,
+        ge=0,
+        allow_inf_nan=False,
+        description="USD that ElevenLabs charges for 1,000 credits.",
     )
     elevenlabs_url: Address = Field(
-        "https://api.elevenlabs.io", description="Address of its API, or of a regional one."
+        "https://api.elevenlabs.io", description="Address of ElevenLabs' API, or of a regional one."
     )
 
     workers: int = Field(1, ge=0, le=64, description="Local worker processes.")
@@ -136,7 +139,7 @@ class Settings(BaseSettings):
         60.0,
         ge=1,
         le=3600,
-        description="The API process is restarted after so many seconds without a sign of life.",
+        description="Seconds without a heartbeat after which the API process is restarted.",
     )
     dispatch: Literal["local", "modal"] = Field(
         "local", description="Where videos are made: by local workers, or by calls on Modal."
@@ -144,7 +147,7 @@ class Settings(BaseSettings):
     modal_app: str = Field("rushes", description="The name of the app on Modal.")
     modal_environment: str = Field("", description="Modal's environment. Default: its own default.")
     modal_max_containers: int = Field(
-        1, ge=1, le=100, description="Maximum GPU containers per model, which caps its cost."
+        1, ge=1, le=100, description="Maximum GPU containers of each model, which caps its cost."
     )
     modal_min_containers: dict[str, Annotated[int, Field(ge=0)]] = Field(
         {}, description='GPU containers kept warm by model, as JSON: {"ltx-2b": 1}.'
@@ -176,7 +179,9 @@ class Settings(BaseSettings):
         0.0, ge=0, description="USD per second for the CPU and memory beside a GPU."
     )
     models: list[str] = Field(
-        [], description='Models to serve, first is the default, as JSON: ["slate"]. Default: found.'
+        [],
+        description='Models to serve, as JSON, the default first: ["slate"]. Default: what this '
+        "machine can run.",
     )
     accept_licences: list[str] = Field(
         [],
@@ -193,12 +198,14 @@ class Settings(BaseSettings):
         description="Repository of longcat's weights on the Hugging Face Hub.",
     )
     longcat_revision: str = Field(
-        "main", pattern=_REVISION, description="Its branch or commit; pin a commit in production."
+        "main",
+        pattern=_REVISION,
+        description="Branch or commit of that repository; pin a commit in production.",
     )
     longcat_base_revision: str = Field(
         "main",
         pattern=_REVISION,
-        description="The same of meituan-longcat/LongCat-Video: tokenizer, text encoder, VAE.",
+        description="Branch or commit of meituan-longcat/LongCat-Video: tokenizer, encoder, VAE.",
     )
     longcat_source_commit: str = Field(
         "6b3f4b8582a8bc3f20f795735f5383716c4ba794",
@@ -211,10 +218,11 @@ class Settings(BaseSettings):
         "auto", description="Compile the models' blocks; see docs/speed.md for this and the next."
     )
     compile_decoder: bool = Field(
-        False, description="Compile the decoder too: a new size of clip then takes longer once."
+        False,
+        description="Compile the decoder too: the first video of a new size then takes longer.",
     )
     compiled_shapes: int = Field(
-        12, ge=1, le=32, description="Maximum sizes of clips to compile for; others run uncompiled."
+        12, ge=1, le=32, description="Maximum video sizes to compile for; others run uncompiled."
     )
     compiled_dir: Path | None = Field(
         None, description="Where compiled code is kept. Default: torch's own, in /tmp."
@@ -245,7 +253,7 @@ class Settings(BaseSettings):
         536_870_912,
         ge=0,
         description="Memory of a worker for frames to be encoded while the model makes the next "
-        "clip; 0: no overlap.",
+        "video; 0: no overlap.",
     )
 
     max_body_bytes: int = Field(
@@ -257,14 +265,14 @@ class Settings(BaseSettings):
     max_video_bytes: int = Field(
         100_000_000, ge=1_000, le=2_000_000_000, description="Largest input video, sent or fetched."
     )
-    max_queued_per_key: int = Field(1_000, ge=1, description="Jobs that may wait, for one key.")
+    max_queued_per_key: int = Field(1_000, ge=1, description="Maximum queued jobs of one API key.")
     max_input_bytes_per_key: int = Field(
         10_000_000_000,
         ge=1_000,
-        description="Bytes of images and videos kept for the jobs of one key; more is refused.",
+        description="Maximum bytes of images and videos that are kept for the jobs of one API key.",
     )
     max_active_per_key: int = Field(
-        1_000, ge=1, description="Jobs that may be generated at the same time, for one key."
+        1_000, ge=1, description="Maximum jobs of one API key that run at the same time."
     )
     job_timeout_seconds: int = Field(
         1800,
@@ -279,10 +287,16 @@ class Settings(BaseSettings):
         description="Seconds without a report after which a worker's attempt is lost.",
     )
     max_requests_per_second: float = Field(
-        200.0, ge=0, description="Of one key, after 1,000 at once; 0: no limit."
+        200.0,
+        ge=0,
+        description="Maximum requests per second of one API key, after a burst of 1,000; 0: no "
+        "limit.",
     )
     max_submits_per_second: float = Field(
-        50.0, ge=0, description="Of one key, after 1,000 at once; 0: no limit."
+        50.0,
+        ge=0,
+        description="Maximum submits per second of one API key, after a burst of 1,000; 0: no "
+        "limit.",
     )
     max_streams: int = Field(
         1_000, ge=2, description="Event streams open at once in one process, half of them of a key."
@@ -297,30 +311,34 @@ class Settings(BaseSettings):
         75,
         ge=1,
         le=3600,
-        description="How long a connection stays open between two requests; longer than a proxy's.",
+        description="Seconds that an idle connection stays open; more than of a proxy in front.",
     )
     min_free_bytes: int = Field(
-        500_000_000, ge=0, description="With less free disk space no job is accepted or started."
+        500_000_000,
+        ge=0,
+        description="Minimum free bytes of the disk; with less, no job is accepted or started.",
     )
     keep_days: float = Field(
-        7.0, gt=0, le=3650, description="How long clips are kept, and their URLs valid."
+        7.0, gt=0, le=3650, description="Days that videos are kept, and their URLs valid."
     )
     keep_jobs_days: float = Field(
-        30.0, gt=0, le=3650, description="How long final jobs and webhook deliveries are listed."
+        30.0, gt=0, le=3650, description="Days that final jobs and webhook deliveries are listed."
     )
     webhooks_allow_loopback: bool = Field(
         False,
         description="Let webhooks and input URLs lead to this machine, http too, on any port.",
     )
     egress_ports: list[Annotated[int, Field(ge=1, le=65535)]] = Field(
-        [443, 8443], description="Ports of https URLs that customers may name, as JSON."
+        [443, 8443], description="Ports that the https URLs of requests may have, as JSON."
     )
     cors_origins: list[str] = Field(["*"], description="Browser origins that may call the API.")
     failpoint: str = Field("", description="For tests: the failpoint that kills the process.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Minimum level."
+        "info", description="Minimum level: debug, info, warning or error."
     )
-    log_format: Literal["text", "json"] = Field("text", description="One line per event in both.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="text or json: one line per event in both."
+    )
 
     @model_validator(mode="after")
     def _fill_in(self) -> "Settings":

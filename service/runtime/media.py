@@ -44,8 +44,8 @@ def _output(job: Job, role: Role) -> Input:
     """Return a job's video, or its last frame where the role is an image."""
     facts = job.result
     if job.state is not JobState.SUCCEEDED or facts is None:
-        detail = f"job {job.id} is {job.state}; only a succeeded job has a clip"
-        raise RequestRefused([FieldError(f"/{role}", detail, "no_clip")])
+        detail = f"job {job.id} is {job.state}; only a succeeded job has a video"
+        raise RequestRefused([FieldError(f"/{role}", detail, "no_video")])
     rule = rule_of(role)
     artifact = facts.artifacts[rule.artifact]
     if rule.kind == "audio" and not facts.has_audio:

@@ -39,7 +39,7 @@ def replica(settings: Settings) -> Replica | None:
     }
     volume = modal.Volume.from_name(settings.database_volume, version=2, **options)
     entries = modal.Dict.from_name(settings.database_volume, **options)
-    lease = timedelta(seconds=settings.database_owner_seconds)
+    lease = timedelta(seconds=settings.database_lease_seconds)
     return Replica(VolumeBlobStore(volume), DictKeyValue(entries), settings.offsite_path, lease)
 
 

@@ -506,12 +506,12 @@ def test_a_job_is_made_over_the_video_of_another_at_its_length(world: World) -> 
     assert asked["strength"] == 0.6
 
 
-def test_a_job_that_has_no_clip_is_no_input(world: World) -> None:
+def test_a_job_that_has_no_video_is_no_input(world: World) -> None:
     waiting = world.submit()["id"]
 
     answer = world.client.post("/generate-video", json={"prompt": "x", "video": waiting})
 
-    assert error(answer) == ("/video", "no_clip")
+    assert error(answer) == ("/video", "no_video")
 
 
 def test_a_clip_that_is_kept_no_longer_is_no_input(world: World) -> None:

@@ -139,11 +139,11 @@ def test_workers_know_which_licences_were_accepted() -> None:
     assert worker_environment(settings)["RUSHES_ACCEPT_LICENCES"] == '["hunyuan"]'
 
 
-def test_every_lever_is_a_setting_with_the_same_default() -> None:
+def test_every_field_of_tuning_is_a_setting_with_the_same_default() -> None:
     assert rules.tuning(Settings(_env_file=None)) == DEFAULT_TUNING
 
 
-def test_levers_reach_a_worker_through_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tuning_reaches_a_worker_through_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = {
         "compile": "off",
         "compile_decoder": True,

@@ -32,8 +32,9 @@ GOOD_SECONDS = 10  # a clip that is waited for longer is not called quick
 # Settings.
 
 _ENV_INTRO = """\
-# Every setting with its default. Copy this file to .env and change what you need. The environment
-# beats .env; a flag, where a command has one, beats both. Nothing after the = means: not set.
+# Every setting with its default. Write those that you change into .env, without the others: a copy
+# of this file would keep the defaults of this release after an upgrade. The environment beats .env;
+# a flag, where a command has one, beats both. Nothing after the = means: not set.
 """
 
 

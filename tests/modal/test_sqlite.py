@@ -27,7 +27,7 @@ SECRETS = {
     "RUSHES_SECRET": "a-secret-for-modal-a-secret-for-modal",
     "RUSHES_BOOTSTRAP_KEY": KEY,
     "RUSHES_RUNNING_LEASE_SECONDS": "5",
-    "RUSHES_DATABASE_OWNER_SECONDS": "1",
+    "RUSHES_DATABASE_LEASE_SECONDS": "1",
     "RUSHES_MIN_FREE_BYTES": "0",
 }
 

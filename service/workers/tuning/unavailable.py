@@ -7,6 +7,6 @@ def setting_unavailable(setting: str, value: str, reason: str) -> AttemptFailed:
     """Build the failure; `setting` is the variable's name without RUSHES_."""
     return AttemptFailed(
         FailureKind.INTERNAL,
-        "lever_unavailable",
+        "setting_unavailable",
         f"RUSHES_{setting}={value} is not available: {reason}",
     )

@@ -83,4 +83,4 @@ def test_a_kernel_that_is_not_there_is_refused_when_the_model_is_loaded(
     ) as no:
         loaded(model, checkpoint(model), Tuning(attention=name))
 
-    assert (no.value.kind, no.value.code) == (FailureKind.INTERNAL, "lever_unavailable")
+    assert (no.value.kind, no.value.code) == (FailureKind.INTERNAL, "setting_unavailable")

@@ -61,7 +61,7 @@ def test_multiplying_in_float8_is_refused_on_a_cpu(
     with pytest.raises(AttemptFailed, match=r"RUSHES_QUANTIZE=float8 .*Ada or Hopper") as no:
         loaded(model, checkpoint(model), Tuning(quantize="float8"))
 
-    assert (no.value.kind, no.value.code) == (FailureKind.INTERNAL, "lever_unavailable")
+    assert (no.value.kind, no.value.code) == (FailureKind.INTERNAL, "setting_unavailable")
 
 
 def test_without_torchao_the_refusal_says_what_installs_it(
