@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from service.domain.job import FINAL
+from service.domain.models.catalog import CARDS
 
 Json = dict[str, Any]
 
@@ -19,9 +20,14 @@ def activity(job: Json) -> str:
     if job["status"] != "running" or not job["stage"]:
         again = job["status"] == "queued" and job["attempts"]
         return f"queued again after attempt {job['attempts']}" if again else str(job["status"])
-    if job["stage"] == "load" and not job["sandbox"]:
+    if _loads_weights(job):
         return "load (the first time, the weights are downloaded)"
     return ", ".join(filter(None, [job["stage"], job["stage_detail"]]))
+
+
+def _loads_weights(job: Json) -> bool:
+    card = CARDS.get(job["model"])
+    return job["stage"] == "load" and card is not None and card.weights != ()
 
 
 def wait(job: Json) -> str:
@@ -31,7 +37,7 @@ def wait(job: Json) -> str:
     if position:
         parts.append(f"{position} job{'s' if position > 1 else ''} ahead")
     # The estimate is that of a warm worker: loading, and a download, come on top of it.
-    if eta is not None and job["stage"] != "load":
+    if eta is not None and not _loads_weights(job):
         parts.append(f"about {seconds(eta)} left")
     elif position is not None:
         parts.append("no worker for its model yet")

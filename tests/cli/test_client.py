@@ -21,7 +21,7 @@ from service.cli.video import VideoOptions
 JOB: dict[str, Any] = {
     "id": "job_1", "status": "running", "stage": "generate", "stage_detail": "step 3 of 8",
     "attempts": 1, "queue_position": None, "eta_seconds": None, "cancel_requested_at": None,
-    "sandbox": False, "error": None, "result": None,
+    "model": "slate", "error": None, "result": None,
 }  # fmt: skip
 
 
@@ -218,6 +218,11 @@ def test_a_refusal_names_the_flags_of_the_command(pointer: str, detail: str, lin
         ({"eta_seconds": 200.0}, "generate, step 3 of 8", "about 3 min left"),
         (
             {"stage": "load", "stage_detail": None, "eta_seconds": 3.0},
+            "load",
+            "about 3 s left",
+        ),
+        (
+            {"model": "ltx-2b", "stage": "load", "stage_detail": None, "eta_seconds": 3.0},
             "load (the first time, the weights are downloaded)",
             "",
         ),
