@@ -102,6 +102,8 @@ def test_the_tested_commands_of_the_readme_work(url: str, tmp_path: Path) -> Non
         if block.tested:
             shell.run(block)
 
+    assert shell.bytes("clip.mp4")[4:8] == b"ftyp"
+
 
 def assert_same_shape(shown: Any, real: Any) -> None:
     """What a document shows is there, with values of the same kind."""
