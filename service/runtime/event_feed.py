@@ -174,7 +174,7 @@ class EventFeed:
 
     async def _run(self) -> None:
         try:
-            with self._notifier.tap(self._note):
+            with self._notifier.tap(self._matches, self._note):
                 await self._follow_database()
         except Unavailable as error:
             log.warning("event streams end", error=error)
@@ -185,22 +185,21 @@ class EventFeed:
             for subscription in subscriptions:
                 subscription.close()
 
-    def _note(self, changed: Sequence[Topic]) -> None:
-        """Note the changes of a commit that a stream may show."""
-        is_due = self._notifier.closed
-        for topic in changed:
-            if topics.is_job(topic):
-                job_id = JobId(topic)
-                if self._is_followed(job_id) and len(self._changed_jobs) < _MAX_JOBS:
-                    self._changed_jobs[job_id] = None
-            elif topic == topics.KEYS or KeyId(topic) in self._subscriptions:
-                is_due = True
-        if is_due:
-            self._wake.set()
+    def _matches(self, topic: Topic) -> bool:
+        """Tell whether a stream may show the change. The key of a job is not known yet."""
+        if topics.is_job(topic):
+            return JobId(topic) in self._num_streams or None in self._num_streams
+        return topic == topics.KEYS or KeyId(topic) in self._subscriptions
 
-    def _is_followed(self, job_id: JobId) -> bool:
-        """Tell whether a stream may show this job. Its key is not known yet."""
-        return job_id in self._num_streams or None in self._num_streams
+    def _note(self, changed: Sequence[Topic]) -> None:
+        """Note changes: of jobs for the next snapshots, all others to be looked at now."""
+        for topic in filter(self._matches, changed):
+            if not topics.is_job(topic):
+                self._wake.set()
+            elif len(self._changed_jobs) < _MAX_JOBS:
+                self._changed_jobs[JobId(topic)] = None
+        if self._notifier.closed:
+            self._wake.set()
 
     async def _follow_database(self) -> None:
         loop = asyncio.get_running_loop()

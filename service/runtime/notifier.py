@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from service.domain.topics import Topic
@@ -11,12 +12,18 @@ from service.domain.topics import Topic
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, eq=False)
+class _Tap:
+    matches: Callable[[Topic], bool]
+    receive: Callable[[Sequence[Topic]], None]
+
+
 class Notifier:
     """Topics are those of domain/topics.py. Listen before reading, or changes are missed."""
 
     def __init__(self) -> None:
         self._listeners: defaultdict[Topic, set[asyncio.Event]] = defaultdict(set)
-        self._taps: list[Callable[[Sequence[Topic]], None]] = []
+        self._taps: list[_Tap] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self.closed = False
 
@@ -31,8 +38,7 @@ class Notifier:
 
     def notify(self, topics: Sequence[Topic]) -> None:
         """Wake the listeners of these topics, from any thread."""
-        if not self._taps:
-            topics = [topic for topic in topics if topic in self._listeners]
+        topics = [topic for topic in topics if self._matches(topic)]
         if topics and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake, topics)
 
@@ -51,13 +57,17 @@ class Notifier:
                     del self._listeners[topic]
 
     @contextmanager
-    def tap(self, receive: Callable[[Sequence[Topic]], None]) -> Iterator[None]:
-        """Call `receive` with all topics of every notification."""
-        self._taps.append(receive)
+    def tap(
+        self, matches: Callable[[Topic], bool], receive: Callable[[Sequence[Topic]], None]
+    ) -> Iterator[None]:
+        """Call `receive` with the topics of each notification that has one that `matches`, which is
+        called from any thread; and when the service stops."""
+        tap = _Tap(matches, receive)
+        self._taps.append(tap)
         try:
             yield
         finally:
-            self._taps.remove(receive)
+            self._taps.remove(tap)
 
     def wake_all(self) -> None:
         """Wake all listeners, from any thread."""
@@ -72,8 +82,11 @@ class Notifier:
         for topic in topics:
             for event in self._listeners.get(topic, ()):
                 event.set()
-        for receive in list(self._taps):
-            receive(topics)
+        for tap in list(self._taps):
+            tap.receive(topics)
+
+    def _matches(self, topic: Topic) -> bool:
+        return topic in self._listeners or any(tap.matches(topic) for tap in self._taps)
 
 
 async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:

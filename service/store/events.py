@@ -65,6 +65,21 @@ _NEWEST = (
     sa.select(_all.c.id).where(_all.c.kind != PROGRESS_EVENT).order_by(_all.c.id.desc()).limit(1)
 )
 
+# Built once: building them costs more than running them, and streams do so at each commit.
+_BY_ID = sa.select(_events.c.id).where(_events.c.id == sa.bindparam("event"))
+_PAGE = (
+    sa.select(_events)
+    .where(
+        _events.c.key_id.in_(sa.bindparam("key_ids", expanding=True)),
+        _events.c.id > sa.bindparam("after", type_=_events.c.id.type),
+        _IS_KEPT,
+        _events.c.snapshot.is_not(None),
+    )
+    .order_by(_events.c.id)
+    .limit(sa.bindparam("size", type_=sa.Integer))
+)
+_PAGE_OF_JOB = _PAGE.where(_events.c.job_id == sa.bindparam("job", type_=_events.c.job_id.type))
+
 
 def newest(tx: Transaction) -> EventId:
     """Return the newest id behind which a reader can resume; 0 if nothing was recorded."""
@@ -72,7 +87,7 @@ def newest(tx: Transaction) -> EventId:
 
 
 def exists(tx: Transaction, event_id: EventId) -> bool:
-    return tx.execute(sa.select(_events.c.id).where(_events.c.id == event_id)).first() is not None
+    return tx.execute(_BY_ID, {"event": event_id}).first() is not None
 
 
 def page(
@@ -84,12 +99,9 @@ def page(
     job_id: JobId | None = None,
 ) -> list[Event]:
     """List changes of state of these keys' jobs, or of one job, oldest first, behind `after`."""
-    conditions = [_events.c.key_id.in_(key_ids), _events.c.id > after, _IS_KEPT]
-    conditions.append(_events.c.snapshot.is_not(None))
-    if job_id is not None:
-        conditions.append(_events.c.job_id == job_id)
-    statement = sa.select(_events).where(*conditions).order_by(_events.c.id).limit(size)
-    return [_to_event(row) for row in tx.execute(statement).mappings()]
+    statement = _PAGE if job_id is None else _PAGE_OF_JOB
+    values = {"key_ids": key_ids, "after": after, "size": size, "job": job_id}
+    return [_to_event(row) for row in tx.execute(statement, values).mappings()]
 
 
 def erase_job(tx: Transaction, job_id: JobId) -> None:

@@ -41,6 +41,7 @@ def _param(name: str, column: str) -> sa.BindParameter[Any]:
 _BY_ID = sa.select(job_table).where(job_table.c.id == _param("job_id", "id"))
 _BY_ID_AND_KEY = _BY_ID.where(job_table.c.key_id == _param("owner", "key_id"))
 _BY_IDS = sa.select(job_table).where(job_table.c.id.in_(sa.bindparam("ids", expanding=True)))
+_BY_IDS_AND_KEYS = _BY_IDS.where(job_table.c.key_id.in_(sa.bindparam("owners", expanding=True)))
 _ACTIVE = sa.select(sa.func.count()).select_from(job_table).where(_ACTIVE_NOW)
 _WAITING = sa.select(*(job_table.c[name] for name in Waiting._fields)).where(_QUEUED)
 _BUSY = sa.select(job_table.c.model, job_table.c.expected_ms, job_table.c.attempt_progress).where(
@@ -74,8 +75,8 @@ def get_all(tx: Transaction, ids: Sequence[JobId]) -> dict[JobId, Job]:
 
 def get_of_keys(tx: Transaction, ids: Sequence[JobId], key_ids: Sequence[KeyId]) -> list[Job]:
     """Return those of these jobs that belong to one of these keys."""
-    statement = _BY_IDS.where(job_table.c.key_id.in_(key_ids))
-    return [to_job(row) for row in tx.execute(statement, {"ids": list(ids)}).mappings()]
+    values = {"ids": list(ids), "owners": list(key_ids)}
+    return [to_job(row) for row in tx.execute(_BY_IDS_AND_KEYS, values).mappings()]
 
 
 def retries_of(tx: Transaction, job_id: JobId) -> list[Job]:

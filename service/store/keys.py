@@ -170,10 +170,12 @@ _BY_PREFIX = sa.select(key_table).where(key_table.c.prefix == sa.bindparam("pref
 
 def revoked_among(tx: Transaction, key_ids: Sequence[KeyId]) -> set[KeyId]:
     """Return those of these keys that are revoked."""
-    statement = sa.select(key_table.c.id).where(
-        key_table.c.id.in_(key_ids), key_table.c.revoked_at.is_not(None)
-    )
-    return set(tx.execute(statement).scalars())
+    return set(tx.execute(_REVOKED_AMONG, {"owners": key_ids}).scalars())
+
+
+_REVOKED_AMONG = sa.select(key_table.c.id).where(
+    key_table.c.id.in_(sa.bindparam("owners", expanding=True)), key_table.c.revoked_at.is_not(None)
+)
 
 
 def every(tx: Transaction) -> list[Key]:
