@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -68,7 +69,8 @@ def _round(seconds: float) -> Round:
         folder = Path(stack.enter_context(scratch))
         urls = stack.enter_context(_databases(folder))
         ports = {
-            name: stack.enter_context(_server(name, folder, urls.get(name, ""))) for name in SERVERS
+            name: stack.enter_context(server(name, folder, urls.get(name, ""))).port
+            for name in SERVERS
         }
         return {name: _measure(name, port, seconds) for name, port in ports.items()}
 
@@ -85,9 +87,16 @@ def _databases(folder: Path) -> Iterator[dict[str, str]]:
         yield {name: plain.set(database=name).render_as_string(False) for name in ON_POSTGRES}
 
 
+class Server(NamedTuple):
+    """A server in a process of its own."""
+
+    port: int
+    pid: int
+
+
 @contextmanager
-def _server(name: str, folder: Path, url: str) -> Iterator[int]:
-    """Start a server in its own process, and yield its port."""
+def server(name: str, folder: Path, url: str) -> Iterator[Server]:
+    """Start a server with an empty database."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -97,7 +106,7 @@ def _server(name: str, folder: Path, url: str) -> Iterator[int]:
     process = subprocess.Popen(command)
     try:
         _wait_for(name, port, process)
-        yield port
+        yield Server(port, process.pid)
     finally:
         process.kill()
         process.wait()

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
         ("start --rounds 1", "first answer after"),
         ("api --rounds 1 --seconds 0.2", "ours-postgres"),
         ("queue --jobs 3", "p50"),
+        ("events --rounds 1 --seconds 1 --listeners 12", "with 12 listeners"),
         ("encode --rounds 1 --sizes 64x64x12", "64x64x12"),
         ("overhead --rounds 1 --size 64x64x9", "of the bare pipeline"),
     ],
