@@ -82,7 +82,7 @@ class Pod:
         """Run a command in the container of a service: with all that it has but its /tmp."""
         words = [*self._inside(name, environment), *(command or self._command(name))]
         try:
-            return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+            return subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
         except subprocess.TimeoutExpired as late:
             logs = {name: self.log(name)[-2000:] for name in self._running}
             raise AssertionError(f"{command} does not end: {late.stderr!r}\n{logs}") from None

@@ -240,6 +240,7 @@ print(json.dumps({"keys": keys, "cors": s3.get_bucket_cors(Bucket=bucket)["CORSR
 """
 
 
+@pytest.mark.timeout(900)
 def test_a_job_is_done_by_the_services_of_the_file_and_outlives_their_restart(
     containers: Pod,
 ) -> None:
