@@ -26,7 +26,7 @@ from service.settings import ClientSettings, Settings
 from tests.contract.openapi import as_json
 
 ROOT = Path(__file__).resolve().parents[2]
-GOOD_SECONDS = 10  # a clip that is waited for longer is not called quick
+GOOD_SECONDS = 10  # a video that is waited for longer is not called quick
 
 
 # Settings.
@@ -64,117 +64,138 @@ def _as_text(default: Any) -> str:
 _MODELS_INTRO = """\
 # Models
 
-Written by `make client` from [service/domain/models/cards](../service/domain/models/cards); a
-service tells which of these it serves, and whether a worker is there for them, at `GET /v1/models`.
+`make client` writes this page from the models' cards
+([service/domain/models/cards](../service/domain/models/cards)). `GET /v1/models` and
+`rushes models` list those that a service serves, and how many workers can run each.
 
-`RUSHES_MODELS=["ltx-2b", "slate"]` chooses; the first is the default. When it is not set, a machine
-with a CUDA or Apple GPU and diffusers installed (`make torch`) serves ltx-2b and slate, and every
-other machine serves slate alone, besides the [avatars](avatars.md) that are installed. To add one,
-see [architecture.md](architecture.md#where-a-change-goes).
+`RUSHES_MODELS=["ltx-2b", "slate"]` chooses the models to serve; the first is the default. Without
+it, a machine with a CUDA or Apple GPU and the packages of `make torch` serves `ltx-2b` and `slate`,
+and any other machine `slate` alone; the [avatars](avatars.md) that are installed come on top.
+[How to add a model](architecture.md#where-a-change-goes).
 
-A size or a frame count that a model cannot make is refused, with the nearest that it can; it is
-never rounded in silence. `duration_seconds` is different: it becomes the nearest frame count, and
-the answer says which.
+A size or a number of frames that a model cannot make is refused, with the nearest valid one; it is
+never rounded in silence. `duration_seconds` is different: it becomes the nearest number of frames,
+which the response shows.
+"""
+
+_OVERVIEW_INTRO = """\
+`by 32` means multiples of 32, and `8n + 1` a multiple of 8 plus 1. A video longer than one pass of
+its model is made in [segments](api.md#long-videos).
 """
 
 _NEEDS_INTRO = """\
-GPUs by Modal's names, the one to try first in front. A GPU with less memory than the first figure
-holds each part of the model only while it works, and every clip pays for moving them; the second
-figure is for that. The first of `ltx-2b` was measured; all others are the sizes of the weights in
-bfloat16 and room for the work, and those for Mochi and HunyuanVideo 1.5 follow what others report.
+The GPU memory is that of the whole model. A GPU with less, down to the second figure, holds each
+part of the model only while it runs, and every video takes longer for moving them. The first figure
+of `ltx-2b` was measured; the others are the sizes of the weights in bfloat16 with some room, and
+those of Mochi and HunyuanVideo 1.5 follow what others report.
+
 `longcat` does not move its parts: with less memory it keeps the attention cache on the CPU. With
 `RUSHES_QUANTIZE=int8-weights` it needs 40 GB, or 34; 720p needs about 20 GB more. All of these are
 estimates.
 """
 
 _FALLBACKS_INTRO = """\
-Where one of these is a service's default and cannot make a job, those that its card names take
-over, as far as they are served: see [api.md](api.md#when-a-model-cannot).
+Where a request names no model, and the service's default cannot make the video, these take over in
+this order, as far as they are served. [How fallbacks work](api.md#when-a-model-cannot).
 """
 
 _LICENCES_INTRO = """\
-`GET /v1/models` tells these too. A model that some may not use at all is served only once its
-name, or that of its licence, is in `RUSHES_ACCEPT_LICENCES`; without that the start stops.
+Some licences exclude users or regions. To serve such a model, add its name to
+`RUSHES_ACCEPT_LICENCES`; otherwise the service refuses to start. `GET /v1/models` shows the licence
+of each model.
 """
 
 _SPEED_INTRO = """\
-Seconds for the default clip on a warm worker. *Measured* is by us, on the models' real shapes with
-random weights. *Cited* is what others publish. *Estimated* is the arithmetic of the real model,
-counted or worked out from its sizes, at 43 % of what the GPU can do at best, which is what
-diffusers reaches on Wan 2.1 14B with an H100; and a second for text, encoding and upload. Dollars
-are these seconds at the GPU's rate on Modal's list ([price.py](../service/domain/price.py)),
-without the CPU and memory beside it, idle time and cold starts.
+Seconds for the default video on a warm worker:
+
+- *measured* by us, on the models' real shapes with random weights;
+- *cited* from what others publish;
+- *estimated*: the arithmetic of the real model at 43 % of the GPU's peak, which diffusers reaches
+  with Wan 2.1 14B on an H100, and one second for text, encoding and upload.
+
+Dollars are these seconds at [Modal's list price](../service/domain/price.py) of the GPU, without
+the CPU and memory beside it, idle time and cold starts.
 """
 
 _MEASURED = """\
-Measured 2026-11-27 by `benchmarks/generation.py`: one NVIDIA H100 80GB HBM3 with 16 CPU cores
-beside it, torch 2.11.0 for CUDA 13.0, diffusers 0.42.1, bfloat16, every clip with a new prompt.
-A large multiplication runs at 790 TFLOP/s there. Seconds of a warm worker:
+### Measured on an H100
+
+2026-11-27, by `benchmarks/generation.py`: one NVIDIA H100 80GB HBM3 with 16 CPU cores, torch 2.11.0
+for CUDA 13.0, diffusers 0.42.1, bfloat16, each video with a new prompt. The GPU's rate for a large
+matrix multiplication was 790 TFLOP/s. Seconds on a warm worker:
 
 | | `ltx-2b`, 768x512, 121 frames | `ltx-13b`, 1216x704, 121 frames |
 | --- | --- | --- |
-| text | 0.03 | 0.04 |
+| text encoder | 0.03 | 0.04 |
 | one denoising step | 0.062 | 0.275 (the first 7, at two thirds of the size) |
-| decode | 0.28 | 1.28 |
-| encode, of noise, which is the most work | 0.58 | 0.69 |
-| **from the ticket to the finished MP4** | **1.51** | **13.4** |
+| decoding | 0.28 | 1.28 |
+| encoding of noise, the slowest input | 0.58 | 0.69 |
+| **from the claimed job to the finished MP4** | **1.51** | **13.4** |
 | the same, nothing compiled | 1.88 | 15.0 |
-| diffusers' own call and one ffmpeg, in the same run | 2.63 | not taken |
-| the first clip of a worker, which compiles | 10.2 | 27.1 |
+| diffusers' own call and one ffmpeg, in the same run | 2.63 | not measured |
+| the first video of a worker, which compiles | 10.2 | 27.1 |
 | peak of GPU memory, not compiled | 20.7 GB | 42.2 GB |
 
-The arithmetic of the `ltx-2b` clip is 268 TFLOP, 0.34 s at that rate; its steps and its decoder
-take 0.75 s, so 46 % of the rate is reached. That of `ltx-13b` is 3,990 TFLOP, 5.1 s: with text,
-encoding and all, 38 %. The goal of 1.0 s from ticket to MP4 is missed: what is more is mostly
-ffmpeg's, which took 0.63 s by itself for that noise and 0.46 s for smooth pictures.
-`RUSHES_COMPILE_DECODER` brings decoding from 0.29 s to 0.17 s. The compiled peaks were read while
-the eager model was still there, and are left out. `wan2.2-5b-fast` did not end within the time that
-there was (110 s, compiling included), and cold loads from a disk were not taken: for both there is
-`make gpu`.
+The arithmetic of the `ltx-2b` video is 268 TFLOP, 0.34 s at that rate; its steps and decoding take
+0.75 s, 46 % of the rate. That of `ltx-13b` is 3,990 TFLOP, 5.1 s: 38 %, text and encoding
+included. Most of what `ltx-2b` takes beyond 1.0 s is ffmpeg's: 0.63 s by itself for that noise, and
+0.46 s for smooth images. Not measured: the peak of memory when compiled, `wan2.2-5b-fast` (it had
+not ended after 110 s, compiling included) and loading from a disk. `make gpu` measures these on
+your GPU.
 """
 
 _CHEAPEST_INTRO = f"""\
-The cheapest GPU on which a default clip takes at most {GOOD_SECONDS} s, by the first table. Where a
-GPU was measured, what is cited or estimated for it does not count:
+### The cheapest GPU within {GOOD_SECONDS} s
+
+For the default video, by the first table. Where a GPU was measured, what is cited or estimated for
+it does not count:
 """
 
 _ETA_INTRO = """\
+### Formulas
+
 `eta_seconds`, `expected_seconds` and the estimate of a job's cost come from formulas, because a
 request may have any size and length. Each is for the first GPU of its model, and was fitted to the
-arithmetic of several sizes, so that for the default clip it may differ by a few percent from the
-figure above:
+arithmetic of several sizes; for the default video it may differ by a few percent from the first
+table.
 """
 
 _CLAIMS = """\
-## What is said of them and is not so
+## Common misconceptions
 
-- *LTX-Video makes 20 s of video in 2 s.* Published is 5 s of video (121 frames of 768x512) in 2 s
-  on an H100 (arXiv 2501.00103). 20 s in one pass are outside of what 2B was made for, 257 frames,
-  and their arithmetic alone takes 2.1 s of everything that an H100 has (computed).
-- *`Lightricks/LTX-Video` gives 2B and 13B.* Read as a folder it gives the oldest 2B. The later ones
-  are single files in it; 13B has a repository of its own.
-- *The fp8 files are faster.* diffusers turns them into bfloat16 as it reads them (tried): a smaller
-  download, the same memory and speed.
-- *Wan 2.2 TI2V-5B is a mixture of experts.* It is dense; A14B is.
-- *Wan 2.2 TI2V-5B follows a last image.* diffusers' pipeline takes one and leaves it out (tried: no
-  pixel differs). So the card does not name it.
-- *Wan 2.2 TI2V-5B cannot make a video over.* diffusers' pipeline for that raises, since it reckons
-  with another VAE's scale; the adapter sets the right one, and it can.
-- *Mochi and HunyuanVideo make a video from an image.* Their checkpoints for text take none.
-- *Mochi makes a video over.* diffusers has no such pipeline for it, and its own cannot be told
-  where to begin. It has none for HunyuanVideo and HunyuanVideo 1.5 either, but those two go over a
-  video here, by their own schedule from latents with noise on them.
-- *One pass makes a minute.* Lightricks announced that for 13B 0.9.8 alone, and it is not offered.
+- Wrong: LTX-Video makes 20 s of video in 2 s. Published is 5 s of video (121 frames of 768x512) in
+  2 s on an H100 (arXiv 2501.00103). 2B was made for at most 257 frames in one pass, and the
+  arithmetic of 20 s alone takes an H100 2.1 s at its peak (computed).
+- Wrong: `Lightricks/LTX-Video` is 2B and 13B. Loaded as a folder it is the oldest 2B. The later
+  ones are single files in it; 13B has a repository of its own.
+- Wrong: the fp8 files are faster. diffusers turns them into bfloat16 as it reads them (tried): a
+  smaller download, the same memory and speed.
+- Wrong: Wan 2.2 TI2V-5B is a mixture of experts. It is dense; A14B is one.
+- Wrong: Wan 2.2 TI2V-5B follows a last image. diffusers' pipeline accepts one and ignores it
+  (tried: no pixel differs), so it is refused here.
+- Wrong: Wan 2.2 TI2V-5B cannot do video-to-video. diffusers' pipeline raises, since it assumes the
+  scale of another VAE; the adapter here sets the right one.
+- Wrong: Mochi and HunyuanVideo make a video from an image. Their checkpoints for text cannot.
+- Wrong: Mochi does video-to-video. diffusers has no such pipeline for it, and its own always
+  starts from noise. It has none for HunyuanVideo and HunyuanVideo 1.5 either, but those two do it
+  here, from latents with noise added by their own schedule.
+- Wrong: one pass makes a minute. Lightricks announced that for 13B 0.9.8 alone; it is not offered
+  here.
 
 """
 
 _WEIGHTS_INTRO = """\
-Fetched from the Hugging Face Hub at the first job, at exactly these commits, unless
-`RUSHES_WEIGHTS` names a local folder in diffusers format (that of `ltx-13b` with a part
-`latent_upsampler`). The commits are those that other public projects pin for these files; they
-were not fetched here. Those of `longcat` are settings (`RUSHES_LONGCAT_REPO`,
-`RUSHES_LONGCAT_REVISION`, `RUSHES_LONGCAT_BASE_REVISION`): no commit is known to us, so the default
-is the newest, and its local folder has the parts of both repositories.
+Downloaded from the Hugging Face Hub at the first job, at exactly these commits, into its cache
+(`HF_HOME`). With `RUSHES_WEIGHTS={"ltx-2b": "/a/folder"}` they are read from a local folder in
+diffusers format instead (that of `ltx-13b` has a part `latent_upsampler`).
+
+About 25 GB for `ltx-2b` and `ltx-2b-dev`, and 50 GB for `longcat`. The sizes of the others were not
+looked up; expect 2 to 4 GB for each billion parameters, and 10 to 20 GB for the text encoder.
+
+The commits are those that other public projects pin for these files; they were not downloaded
+here. Those of `longcat` are settings (`RUSHES_LONGCAT_REPO`, `RUSHES_LONGCAT_REVISION`,
+`RUSHES_LONGCAT_BASE_REVISION`): no commit is known to us, so the default is the newest, and its
+local folder has the parts of both repositories.
 """
 
 Column = tuple[str, Callable[[ModelCard], str]]
@@ -184,26 +205,27 @@ def models() -> str:
     return "\n".join(
         [
             _MODELS_INTRO,
-            "## What each can make\n",
+            "## Overview\n",
+            _OVERVIEW_INTRO,
             _table(_MAKES),
-            "## What a request gets that does not say\n",
+            "## Defaults\n",
             _table(_DEFAULTS),
-            "## What each needs\n",
+            "## Requirements\n",
             _NEEDS_INTRO,
             _table(_NEEDS),
-            "## What takes over from each\n",
+            "## Fallbacks\n",
             _FALLBACKS_INTRO,
-            _table([_NAME, ("then", _fallbacks)]),
+            _table([_NAME, ("fallbacks", _fallbacks)]),
             "## Licences\n",
             _LICENCES_INTRO,
             *(_terms(card) for card in CARDS.values() if card.licence.limits),
             "",
-            "## How fast each is\n",
+            "## Speed and cost\n",
             _SPEED_INTRO,
             _speeds(),
             _MEASURED,
             _CHEAPEST_INTRO,
-            _table([_NAME, ("the cheapest that is quick enough", _cheapest)]),
+            _table([_NAME, ("cheapest GPU", _cheapest)]),
             _ETA_INTRO,
             _table(_SPEED),
             _CLAIMS,
@@ -265,10 +287,10 @@ def _default(card: ModelCard) -> VideoRequest | AvatarRequest:
     return resolve(VideoParams(prompt="…"), card, seed=0)
 
 
-def _default_clip(card: ModelCard) -> str:
+def _default_video(card: ModelCard) -> str:
     if card.kind == "avatar":
         size = f"{card.default_width}x{card.default_height}"
-        return f"{size} at {card.default_fps} fps, as long as what is spoken"
+        return f"{size} at {card.default_fps} fps, as long as the speech"
     made = _default(card)
     return f"{made.width}x{made.height}, {made.num_frames} frames at {made.fps} fps"
 
@@ -291,7 +313,7 @@ def _terms(card: ModelCard) -> str:
 
 
 def _speeds() -> str:
-    heads = ("model", "GPU", "its default clip", "10 s of video", "US$ for 10 s", "what it is")
+    heads = ("model", "GPU", "default video", "10 s of video", "US$ for 10 s", "source")
     rows = [heads, ["---"] * len(heads)]
     rows += [_speed(card, speed) for card in CARDS.values() for speed in card.speeds]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
@@ -334,7 +356,7 @@ def _cheapest(card: ModelCard) -> str:
         return "needs none"
     found = cheapest(card)
     if found is None:
-        return "none of these"
+        return "none"
     usd = usd_for_ten(card, found)
     return f"{found.gpu}: {found.seconds:.1f} s, {usd:.4f} US$ for 10 s of video ({found.kind})"
 
@@ -371,33 +393,33 @@ _NAME: Column = ("model", lambda card: f"`{card.name}`")
 
 _MAKES: list[Column] = [
     _NAME,
-    ("what it is", lambda card: card.description),
-    ("from", lambda card: ", ".join(card.features)),
+    ("description", lambda card: card.description),
+    ("features", lambda card: ", ".join(card.features)),
     ("width, height", _sides),
     ("frames", lambda card: _numbers(card.frames)),
     ("fps", lambda card: _numbers(card.fps)),
-    ("longest", _max_seconds),
+    ("maximum length", _max_seconds),
     ("steps", lambda card: _numbers(card.steps)),
     ("guidance", _guidance),
     ("negative prompt", lambda card: "yes" if card.negative_prompt else "refused"),
 ]
 _DEFAULTS: list[Column] = [
     _NAME,
-    ("clip", _default_clip),
+    ("video", _default_video),
     ("steps", lambda card: str(card.default_steps)),
     ("guidance", lambda card: f"{card.default_guidance:g}"),
 ]
 _NEEDS: list[Column] = [
     _NAME,
-    ("GPU", lambda card: ", ".join(card.gpus) or "none"),
-    ("memory", _memory),
+    ("GPUs (Modal's names), preferred first", lambda card: ", ".join(card.gpus) or "none"),
+    ("GPU memory", _memory),
     ("licence", _licence),
 ]
 _SPEED: list[Column] = [
     _NAME,
-    ("its default clip", _expected),
+    ("default video", _expected),
     ("seconds, with n million pixels in all frames", _rate),
-    ("where that comes from", lambda card: card.speed_source),
+    ("source", lambda card: card.speed_source),
 ]
 
 # TypeScript.
