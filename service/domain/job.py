@@ -62,7 +62,7 @@ def sources(target: JobState) -> frozenset[JobState]:
 
 
 class JobError(BaseModel):
-    """The reason of a failed job, for its owner."""
+    """The reason of a failed job, for people and for programs."""
 
     model_config = ConfigDict(frozen=True)
 

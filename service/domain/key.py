@@ -69,7 +69,7 @@ def new_key(secret: str, *, name: str, now: datetime, role: KeyRole = KeyRole.US
 
 
 def prefix_of(secret: str) -> str:
-    """Return the prefix to find a key by; a secret chosen by its owner gets one from its hash."""
+    """Return the prefix to find a key by; one that the operator chose gets one of its hash."""
     if _GENERATED.fullmatch(secret):
         return secret[:_PREFIX_LENGTH]
     return "own_" + hash_secret(secret).hex()[:8]

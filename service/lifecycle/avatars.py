@@ -1,4 +1,4 @@
-"""Keep avatars until their owner deletes them."""
+"""Keep avatars until their key deletes them."""
 
 from typing import TypeVar
 

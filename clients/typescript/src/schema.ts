@@ -1484,7 +1484,7 @@ export interface components {
         };
         /**
          * CanceledJob
-         * @description A job that was canceled by its owner.
+         * @description A job that was canceled.
          */
         CanceledJob: {
             /** Id */
@@ -2511,7 +2511,7 @@ export interface components {
         };
         /**
          * JobError
-         * @description The reason of a failed job, for its owner.
+         * @description The reason of a failed job, for people and for programs.
          */
         JobError: {
             /** Code */

@@ -226,7 +226,7 @@ class FailedJob(JobOut):
 
 
 class CanceledJob(JobOut):
-    """A job that was canceled by its owner."""
+    """A job that was canceled."""
 
     status: Literal[JobState.CANCELED]
     cancel_requested_at: datetime

@@ -138,7 +138,7 @@ def _lock(folder: Path) -> IO[str]:
 
 
 def _restrict_access(folder: Path) -> None:
-    """Let only the owner read the data directory: the database has webhook secrets.
+    """Let only this Unix user read the data directory: the database has webhook secrets.
 
     A folder of another user, such as a mounted one, stays as it is.
     """
