@@ -22,9 +22,9 @@ export type ExitCode = (typeof Exit)[keyof typeof Exit];
 
 export const EXIT_HELP = `Exit codes:
   0  done
-  1  failure: it cannot write a file, or the service is unhealthy
+  1  no file could be written, no answer (429, 5xx), no video yet, or an unhealthy service
   2  wrong usage, or a request that was refused
-  3  the key is missing or refused
+  3  the key is missing, refused, or may not do this
   4  no such job or model
   5  the job failed, was canceled or expired
   6  the service cannot be reached

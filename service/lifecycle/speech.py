@@ -83,7 +83,7 @@ class SpeechMaker:
     def _record(self, job: Job) -> tuple[Recording, bool]:
         """Return the speech of a job, and whether it is new: not stored by an earlier try, nor
         that of the job that this one retries."""
-        assert isinstance(job.request, AvatarRequest), "only avatars have a text to be speech"
+        assert isinstance(job.request, AvatarRequest), "only avatars have a text to be spoken"
         voice = self.find_voice(job.request.voice, job.key_id)
         recording = find_speech(self.artifacts, job.id)
         if recording is not None:
@@ -151,7 +151,7 @@ class SpeechMaker:
 
         after = self.db.write(finish).result()
         log.info(
-            "text speech", job=job.id, provider=usage.provider, characters=usage.characters or None
+            "text spoken", job=job.id, provider=usage.provider, characters=usage.characters or None
         )
         return after
 
@@ -172,7 +172,7 @@ class SpeechMaker:
         after = self.db.write(fail).result()
         if after is not None:
             state, code = after.state, failure.code
-            log.warning("text not speech", job=job.id, code=code, state=state, kind=failure.kind)
+            log.warning("text not spoken", job=job.id, code=code, state=state, kind=failure.kind)
         return after
 
 
@@ -199,10 +199,10 @@ def _to_failure(failure: AttemptFailed) -> Failure:
 
 def _storage_failure(fault: Exception) -> AttemptFailed:
     log.warning("speech could not be stored", error=fault)
-    message = "what was speech cannot be stored now"
+    message = "what was spoken cannot be stored now"
     return AttemptFailed(FailureKind.MACHINE, "storage_unavailable", message, of_model=False)
 
 
 _BUG = AttemptFailed(
-    FailureKind.INTERNAL, "speech_error", "the text could not be speech; the service's log says why"
+    FailureKind.INTERNAL, "speech_error", "the text could not be spoken; the service's log says why"
 )

@@ -114,6 +114,7 @@ def test_a_picture_is_kept_before_its_job_is_answered(
         "source": "upload",
         "url": None,
         "job_id": None,
+        "avatar_id": None,
         "media_type": "image/png",
         "size_bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),

@@ -46,8 +46,11 @@ def problem(status: int, detail: object, *headers: tuple[str, str]) -> Reply:
 
 
 def pcm(seconds: float, rate: int) -> bytes:
+    """Return a tone as loud as syllables are, four a second."""
     count = round(seconds * rate)
-    return struct.pack(f"<{count}h", *(int(9000 * math.sin(n / 10)) for n in range(count)))
+    syllables = (abs(math.sin(4 * math.pi * n / rate)) for n in range(count))
+    tone = (int(9000 * level * math.sin(n / 10)) for n, level in enumerate(syllables))
+    return struct.pack(f"<{count}h", *tone)
 
 
 def speech(request: Request, audio: bytes | None = None) -> Reply:

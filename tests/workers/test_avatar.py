@@ -18,6 +18,7 @@ from service.workers.adapters.puppet import Puppet
 from service.workers.recipe import make_video
 from service.workers.stages.mp4_index import read_index
 from service.workers.stages.stills import frame_at
+from tests.speech.sound import levels
 from tests.workers.avatars import JOB, environment, keep, make, speak, ticket, video_of, write_wav
 
 pytestmark = pytest.mark.slow
@@ -138,7 +139,7 @@ def test_the_words_of_a_recording_are_where_they_are_heard(artifacts: Files) -> 
     )
     spoken = speak(text)
     pauses = [np.zeros(round(seconds * spoken.rate)) for seconds in (1.5, 2.0)]
-    samples = np.concatenate([pauses[0], spoken.samples, pauses[1]])
+    samples = np.concatenate([pauses[0], levels(spoken), pauses[1]])
     keep(artifacts, "audio", write_wav(samples, spoken.rate, artifacts._root.parent / "told.wav"))
     settings = CaptionSettings(format="json", burn_in=False)
 
