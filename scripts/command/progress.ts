@@ -1,13 +1,13 @@
 /** Show the progress of a job: one line that is redrawn on a terminal, a line for each step elsewhere. */
 
-import type { JobProgress, SucceededJob } from "../../clients/typescript/src/node/index.js";
+import type { Job, SucceededJob } from "../../clients/typescript/src/node/index.js";
 
 const BAR_WIDTH = 24;
 const LINE_EVERY = 25; // percent
 const CLEAR_LINE = "\r\x1b[K";
 
 export interface Meter {
-  show(job: JobProgress): void;
+  show(job: Job): void;
   /** Print a line that stays. */
   say(text: string): void;
   /** End the line that is redrawn. */
@@ -54,7 +54,7 @@ function lines(): Meter {
 }
 
 /** As `generate, step 3 of 8 (about 40 s left)`. */
-function activity(job: JobProgress): string {
+function activity(job: Job): string {
   const isBusy = job.status === "running" && job.stage !== null;
   const words = isBusy ? [job.stage, job.stage_detail].filter(Boolean).join(", ") : job.status;
   const ahead = job.queue_position ? [`${job.queue_position} ahead`] : [];

@@ -25,6 +25,8 @@ MAKE = (*TSX, TYPESCRIPT / "test" / "programs" / "make.ts")
 # Seconds of work: long enough to be killed in the middle, short enough to be waited for.
 SOME_SECONDS = {"width": 640, "height": 360, "num_frames": 240}
 
+LONG = {"width": 1280, "height": 720, "num_frames": 240}
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
@@ -209,6 +211,33 @@ def test_a_client_that_is_killed_in_a_download_fetches_the_rest(
     assert_one_video(service, "half", tmp_path / "a.mp4")
     (seen,) = proxy.requests(content)
     assert start_of(seen) == kept
+
+
+def test_a_wait_follows_the_events_of_its_job(service: Running, tmp_path: Path) -> None:
+    faults = [Fault("/events", "503"), Fault("/events", "cut", bytes=10_000)]
+    with faulty_proxy(url_of(service), *faults) as proxy:
+        done = run(*MAKE, tmp_path / "a.mp4", request("events", **LONG), url=proxy.url)
+
+    assert_one_video(service, "events", tmp_path / "a.mp4")
+    assert [step["status"] for step in steps(done.stdout) if "status" in step][-2:] == [
+        "running",
+        "succeeded",
+    ]
+    assert len(proxy.requests("/events")) >= 3
+    # The next stream goes on behind the last event that came.
+    assert any("last-event-id" in seen.headers for seen in proxy.requests("/events"))
+    assert proxy.requests(r"\?wait=") == []
+
+
+def test_streams_that_are_held_back_are_given_up_for_long_polls(
+    service: Running, tmp_path: Path
+) -> None:
+    with faulty_proxy(url_of(service), Fault("/events", "refused", times=100)) as proxy:
+        run(*MAKE, tmp_path / "a.mp4", request("held", **LONG), url=proxy.url)
+
+    assert_one_video(service, "held", tmp_path / "a.mp4")
+    assert len(proxy.requests("/events")) == 3
+    assert proxy.requests(r"GET /v1/jobs/[^/]+\?wait=")
 
 
 def test_a_service_without_events_is_asked_by_long_polls(service: Running, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import type {
   FailedJob,
   FieldProblem,
   FinalJob,
-  JobProgress,
+  Job,
   Problem,
 } from "./types.js";
 
@@ -125,9 +125,9 @@ export class JobTimeoutError extends RushesError {
   override name = "JobTimeoutError";
   readonly jobId: string;
   /** As it was seen last. */
-  readonly job: JobProgress | null;
+  readonly job: Job | null;
 
-  constructor(jobId: string, timeoutMs: number, job: JobProgress | null) {
+  constructor(jobId: string, timeoutMs: number, job: Job | null) {
     const state = job === null ? "not seen yet" : `${job.status}, ${job.progress} %`;
     super(`job ${jobId} is not final after ${timeoutMs} ms (${state}); it goes on`);
     this.jobId = jobId;

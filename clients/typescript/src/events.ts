@@ -8,27 +8,24 @@ export interface ServerEvent {
 }
 
 /**
- * Parse a stream by the WHATWG's rules, but for this: a block that has only an id, and moves the
- * position, is an event without data. `onBytes` is called for every chunk, comments included.
+ * Parse a stream by the WHATWG's rules, but for this: a block that has no data, as one that only moves
+ * the position or is a comment, is an event without data. `onBytes` is called for every chunk.
  */
 export async function* parseEvents(
   body: ReadableStream<Uint8Array>,
   onBytes: () => void = () => {},
 ): AsyncGenerator<ServerEvent> {
   let event: ServerEvent = { id: "", event: "message", data: "" };
-  let isEmpty = true;
   for await (const line of lines(body, onBytes)) {
     if (line === "") {
-      if (!isEmpty) yield { ...event, data: event.data.slice(0, -1) };
+      yield { ...event, data: event.data.slice(0, -1) };
       event = { id: event.id, event: "message", data: "" };
-      isEmpty = true;
       continue;
     }
     const [name, value] = field(line);
     if (name === "id") event.id = value;
     else if (name === "event") event.event = value;
     else if (name === "data") event.data += `${value}\n`;
-    isEmpty &&= name !== "id" && name !== "data";
   }
 }
 

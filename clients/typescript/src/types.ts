@@ -18,12 +18,6 @@ export type Model = Schemas["ModelOut"];
 export type Health = Schemas["Health"];
 export type Estimate = Schemas["Estimate"];
 
-/** What changes while a job is not final. */
-export type JobProgress = Pick<
-  Job,
-  "id" | "status" | "stage" | "stage_detail" | "progress" | "queue_position" | "eta_seconds"
->;
-
 /** The problem documents (RFC 9457) that the service answers with, told apart by `code`. */
 export type Problem = {
   [Name in keyof Schemas]: Name extends "FieldProblem"

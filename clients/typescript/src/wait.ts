@@ -1,20 +1,29 @@
 /** Wait for a job: by its events; where there are none, by long polls. */
 
 import type { Connection, RequestOptions } from "./connection.js";
-import { JobCanceledError, JobExpiredError, JobFailedError, JobTimeoutError } from "./errors.js";
+import {
+  JobCanceledError,
+  JobExpiredError,
+  JobFailedError,
+  JobTimeoutError,
+  RushesError,
+} from "./errors.js";
 import { parseEvents } from "./events.js";
 import { backoff, jitter, retryAfter, send, sleep, watchdog, within } from "./http.js";
-import { type FinalJob, isFinal, type Job, type JobProgress, type SucceededJob } from "./types.js";
+import { type FinalJob, isFinal, type Job, type SucceededJob } from "./types.js";
 
 export interface WaitOptions extends RequestOptions {
   /** After this a JobTimeoutError is thrown, and the job goes on. Default: wait until it is final. */
   timeoutMs?: number | undefined;
-  /** Called with the job's state at first, and at every change. */
-  onProgress?: ((job: JobProgress) => void) | undefined;
+  /** Called with the job at first, and at every change of its progress or its place in the queue. */
+  onProgress?: ((job: Job) => void) | undefined;
 }
 
 // The service sends a comment every 15 s; a stream that is silent for longer has been cut.
 const SILENCE_MS = 45_000;
+const FINAL_EVENTS: ReadonlySet<string> = new Set(
+  ["succeeded", "failed", "canceled", "expired"].map((status) => `job.${status}`),
+);
 const RECONNECT_MS = 1_000;
 // A stream that breaks so often has a proxy in its way that cuts or holds back streams.
 const MAX_BROKEN_STREAMS = 3;
@@ -29,7 +38,7 @@ interface Watch {
   /** The last event's. */
   eventId: string;
   hasListener: boolean;
-  report(job: JobProgress): void;
+  report(job: Job): void;
 }
 
 /** Return the job once it has succeeded. Throws a JobFailedError, JobCanceledError, … otherwise. */
@@ -38,11 +47,11 @@ export async function waitForJob(
   jobId: string,
   { timeoutMs = Number.POSITIVE_INFINITY, signal, onProgress }: WaitOptions = {},
 ): Promise<SucceededJob> {
-  let seen: JobProgress | null = null;
-  const report = (job: JobProgress) => {
-    const isNews = seen === null || JSON.stringify(progressOf(job)) !== JSON.stringify(seen);
-    seen = progressOf(job);
-    if (isNews) onProgress?.(seen);
+  let seen: Job | null = null;
+  const report = (job: Job) => {
+    const isNews = JSON.stringify(job) !== JSON.stringify(seen);
+    seen = job;
+    if (isNews) onProgress?.(job);
   };
   const hasListener = onProgress !== undefined;
   try {
@@ -71,11 +80,6 @@ export function successOf(job: FinalJob): SucceededJob {
   }
 }
 
-function progressOf(job: JobProgress): JobProgress {
-  const { id, status, stage, stage_detail, progress, queue_position, eta_seconds } = job;
-  return { id, status, stage, stage_detail, progress, queue_position, eta_seconds };
-}
-
 async function untilFinal(watch: Watch): Promise<FinalJob> {
   for (let broken = 0; broken < MAX_BROKEN_STREAMS; ) {
     const { job } = await look(watch, 0);
@@ -89,7 +93,7 @@ async function untilFinal(watch: Watch): Promise<FinalJob> {
   return poll(watch);
 }
 
-/** Report what the stream of the job's events tells, until it ends; the service ends each in time. */
+/** Follow the stream of the job's events until it ends; the service ends each after a while. */
 async function follow(watch: Watch): Promise<"final" | "ended" | "broken" | "unsupported"> {
   const { connection, jobId, eventId, signal } = watch;
   const headers = { ...connection.headers, accept: "text/event-stream" };
@@ -105,14 +109,14 @@ async function follow(watch: Watch): Promise<"final" | "ended" | "broken" | "uns
     }
     for await (const event of parseEvents(response.body, silence.feed)) {
       watch.eventId = event.id || eventId;
-      if (event.data === "") continue;
-      const { data } = JSON.parse(event.data) as { data: Job };
-      if (isFinal(data)) return "final";
-      watch.report(data);
+      if (FINAL_EVENTS.has(event.event)) return "final";
+      // Events do not tell the place in the queue; comments come while it may change.
+      if (watch.hasListener) await look(watch, 0);
     }
     return "ended";
-  } catch {
+  } catch (error) {
     signal.throwIfAborted();
+    if (error instanceof RushesError) throw error; // of `look`
     return "broken";
   } finally {
     silence.stop();

@@ -28,11 +28,15 @@ const TEXT = [
   "event: without data\n\n",
   "id: 61\nevent: job.succeeded\ndata: cut off",
 ].join("");
+const nothing = { event: "message", data: "" };
 const EVENTS: ServerEvent[] = [
+  { id: "", ...nothing },
+  { id: "", ...nothing },
   { id: "57", event: "job.started", data: "über" },
   { id: "57", event: "job.progress", data: " two\nlines" },
-  { id: "60", event: "message", data: "" },
-  { id: "60", event: "message", data: "" },
+  { id: "60", ...nothing },
+  { id: "60", ...nothing },
+  { id: "60", event: "without data", data: "" },
 ];
 
 for (const [name, end] of [

@@ -10,7 +10,6 @@ import {
   type Job,
   JobCanceledError,
   JobFailedError,
-  type JobProgress,
   JobTimeoutError,
   openFile,
   ResponseError,
@@ -33,7 +32,7 @@ function sha256(bytes: Uint8Array): string {
 }
 
 test("a prompt becomes a file, and its progress is told", async () => {
-  const seen: JobProgress[] = [];
+  const seen: Job[] = [];
 
   const handle = await rushes.generateVideo({ ...tiny, metadata: { scene: "12" } });
   const job = await handle.result({ onProgress: (progress) => seen.push(progress) });

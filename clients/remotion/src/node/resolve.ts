@@ -8,7 +8,6 @@ import type { Caption } from "@remotion/captions";
 import {
   createClient,
   type Job,
-  type JobProgress,
   type NodeClient,
   ResponseError,
   type SucceededJob,
@@ -29,7 +28,7 @@ export interface ResolveOptions extends SubmitClipsOptions {
   signal?: AbortSignal;
   /** Of each clip. After it a JobTimeoutError is thrown; the jobs go on, and are found again. */
   timeoutMs?: number;
-  onProgress?: (job: JobProgress) => void;
+  onProgress?: (job: Job) => void;
 }
 
 /**
