@@ -14,17 +14,17 @@ ENV UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1 VIRTUAL_ENV=/opt/rushes UV_CONSTRAINT=/s
 WORKDIR /src
 RUN pip install --no-cache-dir uv==0.13.9
 COPY pyproject.toml constraints.txt README.md ./
-RUN uv venv /opt/rushes && uv pip install --requirement pyproject.toml --extra s3
+# The API too speaks the texts of avatars, and checks their photos.
+RUN uv venv /opt/rushes && uv pip install --requirement pyproject.toml --extra s3 --extra avatar
 
 FROM packages AS api-packages
-# It also speaks the texts of avatars, and checks their photos.
-RUN uv pip install --requirement pyproject.toml --extra postgres --extra avatar
+RUN uv pip install --requirement pyproject.toml --extra postgres
 COPY migrations migrations
 COPY service service
 RUN uv pip install --no-deps .
 
 FROM packages AS worker-packages
-RUN uv pip install --requirement pyproject.toml --extra avatar --extra fonts
+RUN uv pip install --requirement pyproject.toml --extra fonts
 
 FROM worker-packages AS worker-gpu-packages
 RUN uv pip install --requirement pyproject.toml --extra torch --extra quantize

@@ -194,7 +194,7 @@ def test_an_image_has_what_its_service_needs_and_no_more(images: dict[str, Image
     }
 
     assert found == {
-        "rushes-api": ["service", "boto3", "psycopg"],
+        "rushes-api": ["service", "boto3", "psycopg", "cv2", "hibari"],
         "rushes-worker": ["service", "boto3", "cv2", "hibari"],
     }
     # Nothing else was left out here: a user, with a folder of their own.
