@@ -89,12 +89,13 @@ faces: .venv/.avatar ## Let three drawn faces speak, and show their frames: out/
 longcat: .venv/.torch ## Install what LongCat's code needs, which is cloned beside: docs/avatars.md
 	@$(INSTALL) -e '.[longcat]'
 
-bench: .venv/.test ## Measure: start, API, queue, events, encoder, overhead, lists
+bench: .venv/.test ## Measure: start, API, queue, events, encoder, avatars, overhead, lists
 	$(RUN)/python -m benchmarks.start
 	$(RUN)/python -m benchmarks.api
 	$(RUN)/python -m benchmarks.queue
 	$(RUN)/python -m benchmarks.events
 	$(RUN)/python -m benchmarks.encode
+	$(RUN)/python -m benchmarks.avatar
 	$(RUN)/python -m benchmarks.overhead
 	$(RUN)/python -m benchmarks.lists
 

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
         ("queue --jobs 3", "p50"),
         ("events --rounds 1 --seconds 1 --listeners 12", "with 12 listeners"),
         ("encode --rounds 1 --sizes 64x64x12", "64x64x12"),
+        ("avatar --rounds 1 --sizes 256x256 --seconds 1 2", "draw ÷ encode"),
         ("overhead --rounds 1 --size 64x64x9", "of the bare pipeline"),
     ],
 )
