@@ -258,7 +258,7 @@ def report(url: str, version: str, key: str, settings: Settings) -> None:
     say(
         f"URL={url}\n"
         f"KEY={key or quote('<your RUSHES_BOOTSTRAP_KEY>')}\n"
-        'curl --fail-with-body -sS "$URL/generate-video" -H "Prefer: wait=60" \\\n'
+        'curl --fail-with-body -sS "$URL/generate-video" -H "Prefer: wait=55" \\\n'
         '  -H "Authorization: Bearer $KEY" \\\n'
         f"  -H \"Content-Type: application/json\" -d '{body}'"
     )
