@@ -12,7 +12,7 @@ from fastapi.security.base import SecurityBase
 from service.api.deps import runtime_of
 from service.api.forwarded import base_url
 from service.api.signed_links import SignedLinks
-from service.domain.errors import Forbidden, NotFound, Unauthenticated, Unavailable
+from service.domain.errors import Forbidden, Unauthenticated, Unavailable
 from service.domain.key import Key, KeyRole, Scope, matches, prefix_of
 from service.runtime.runtime import Runtime
 from service.store import keys
@@ -90,15 +90,13 @@ class _WorkerToken(_Bearer):
 
 
 class _MetricsToken(_Bearer):
-    """Require the metrics token; without one in the settings there are no metrics."""
+    """Require the metrics token; without one in the settings nobody may see the metrics."""
 
     async def __call__(self, request: Request) -> Runtime:
         runtime = runtime_of(request)
-        if runtime.metrics_token is None:
-            raise NotFound("no metrics: RUSHES_METRICS_TOKEN is not set")
-        secret = bearer(request) or ""
-        if not hmac.compare_digest(secret.encode(), runtime.metrics_token.encode()):
-            raise Unauthenticated("this needs the metrics token")
+        token, secret = runtime.metrics_token, bearer(request) or ""
+        if token is None or not hmac.compare_digest(secret.encode(), token.encode()):
+            raise Unauthenticated("this needs the metrics token (RUSHES_METRICS_TOKEN)")
         return runtime
 
 

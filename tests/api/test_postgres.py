@@ -100,7 +100,7 @@ def test_a_lock_on_one_keys_row_costs_that_key_only(world: World, settings: Sett
     engine = sa.create_engine(settings.database_url, poolclass=sa.NullPool)
 
     with engine.connect() as holder:
-        holder.exec_driver_sql("SELECT * FROM keys WHERE admin FOR UPDATE")
+        holder.exec_driver_sql("SELECT * FROM keys WHERE role = 'admin' FOR UPDATE")
         refused = ask(world)
         accepted = ask(world, **other)
         given = world.claim()

@@ -4,7 +4,9 @@ import re
 
 import pytest
 
+from service.store import avatars, voices
 from tests.api.world import World
+from tests.store.test_likenesses import avatar, voice
 
 
 @pytest.fixture
@@ -16,11 +18,16 @@ def of_another(world: World) -> dict[str, str]:
     job = world.finish()
     delivery = world.client.get("/v1/webhook-deliveries").json()["data"][0]
     key = world.client.get("/v1/keys").json()["data"][0]
+    face, clone = avatar(key["id"]), voice(key["id"], "cloned")
+    world.runtime.db.write(lambda tx: avatars.insert(tx, face, None)).result()
+    world.runtime.db.write(lambda tx: voices.insert(tx, clone, None)).result()
     return {
         "job_id": job,
         "endpoint_id": endpoint["id"],
         "delivery_id": delivery["id"],
         "key_id": key["id"],
+        "avatar_id": face.id,
+        "voice_id": clone.id,
         "model": "slate",
     }
 
@@ -60,7 +67,7 @@ def test_a_stranger_finds_nothing_of_anothers_in_any_list(
     world: World, of_another: dict[str, str]
 ) -> None:
     stranger = {"Authorization": f"Bearer {world.other_key()}"}
-    lists = ("/v1/jobs", "/v1/webhook-endpoints", "/v1/webhook-deliveries")
+    lists = ("/v1/jobs", "/v1/webhook-endpoints", "/v1/webhook-deliveries", "/v1/avatars")
 
     for path in lists:
         assert world.client.get(path).json()["data"] != []

@@ -38,7 +38,7 @@ from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
-from service.store import jobs, keys
+from service.store import job_lists, keys
 from service.store.database import Database
 from tests import make
 from tests.chaos.scale import rounds, tell
@@ -232,7 +232,7 @@ class Books(RuleBasedStateMachine):
 
     def page(self, owner: KeyId) -> list[Job]:
         found: list[Job] = self.db.read(
-            lambda tx: jobs.page(tx, Scope(owner), size=100, filters=EVERY)
+            lambda tx: job_lists.page(tx, Scope(owner), size=100, filters=EVERY).jobs
         )
         return found
 

@@ -34,7 +34,7 @@ LTX = make.request(model="ltx-2b", num_frames=9)
 
 def give(db: Database, key_id: KeyId, usd: float | None, now: datetime = make.START) -> None:
     budget = None if usd is None else round(usd * DOLLAR)
-    make.do(db, lambda tx: set_monthly_budget(tx, key_id, budget, month_of(now)))
+    make.do(db, lambda tx: set_monthly_budget(tx, key_id, budget, now, key_id))
 
 
 def send(

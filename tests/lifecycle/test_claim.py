@@ -13,7 +13,7 @@ from service.domain.price import Charge
 from service.domain.queue_order import in_turn
 from service.lifecycle.report import give_back
 from service.lifecycle.settle import settle
-from service.store import jobs, keys, moves
+from service.store import job_lists, jobs, keys, moves
 from service.store.database import Database
 from tests import make
 from tests.make import submit
@@ -126,4 +126,7 @@ def test_what_is_active_is_counted_right(db: Database, key_id: KeyId, state: Job
 
     assert make.claim(db, NOW, max_active=1) is not None
     running = JobFilter(states=(JobState.STARTING,))
-    assert len(db.read(lambda tx: jobs.page(tx, Scope(key_id), size=9, filters=running))) == 1
+    assert (
+        len(db.read(lambda tx: job_lists.page(tx, Scope(key_id), size=9, filters=running).jobs))
+        == 1
+    )

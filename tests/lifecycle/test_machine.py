@@ -37,7 +37,7 @@ from service.lifecycle import report
 from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer
-from service.store import deliveries, jobs, moves
+from service.store import deliveries, job_lists, jobs, moves
 from service.store.database import Database
 from service.store.transaction import Transaction
 from tests import make
@@ -224,7 +224,7 @@ class Machine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 5))
     def cancel(self, number: int) -> None:
         page = self.db.read(
-            lambda tx: jobs.page(tx, Scope(self.key_id), size=100, filters=JobFilter())
+            lambda tx: job_lists.page(tx, Scope(self.key_id), size=100, filters=JobFilter()).jobs
         )
         if page:
             job = page[number % len(page)]
@@ -242,7 +242,7 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "key_id"):
             return
         page = self.db.read(
-            lambda tx: jobs.page(tx, Scope(self.key_id), size=100, filters=JobFilter())
+            lambda tx: job_lists.page(tx, Scope(self.key_id), size=100, filters=JobFilter()).jobs
         )
         for job in page:
             before = self.seen.get(job.id, JobState.QUEUED)
@@ -259,7 +259,7 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "key_id"):
             return
         page = self.db.read(
-            lambda tx: jobs.page(tx, Scope(self.key_id), size=100, filters=JobFilter())
+            lambda tx: job_lists.page(tx, Scope(self.key_id), size=100, filters=JobFilter()).jobs
         )
         states = Counter(job.state for job in page)
         counted = "SELECT queued, active FROM keys"
@@ -274,7 +274,7 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "key_id"):
             return
         page = self.db.read(
-            lambda tx: jobs.page(tx, Scope(self.key_id), size=100, filters=JobFilter())
+            lambda tx: job_lists.page(tx, Scope(self.key_id), size=100, filters=JobFilter()).jobs
         )
         every = DeliveryFilter()
         owed = self.db.read(lambda tx: deliveries.page(tx, self.key_id, size=500, filters=every))
@@ -286,7 +286,7 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "key_id"):
             return
         page = self.db.read(
-            lambda tx: jobs.page(tx, Scope(self.key_id), size=100, filters=JobFilter())
+            lambda tx: job_lists.page(tx, Scope(self.key_id), size=100, filters=JobFilter()).jobs
         )
         opened = "SELECT job_id FROM attempts WHERE ended_at IS NULL"
         found = self.db.read(lambda tx: tx.connection.exec_driver_sql(opened).scalars().all())
@@ -297,7 +297,7 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "key_id"):
             return
         page = self.db.read(
-            lambda tx: jobs.page(tx, Scope(self.key_id), size=100, filters=JobFilter())
+            lambda tx: job_lists.page(tx, Scope(self.key_id), size=100, filters=JobFilter()).jobs
         )
         lapsed = "SELECT job_id, model FROM attempts WHERE outcome = 'lapsed'"
         found = self.db.read(lambda tx: tx.connection.exec_driver_sql(lapsed).all())
@@ -315,7 +315,7 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "key_id"):
             return
         page = self.db.read(
-            lambda tx: jobs.page(tx, Scope(self.key_id), size=100, filters=JobFilter())
+            lambda tx: job_lists.page(tx, Scope(self.key_id), size=100, filters=JobFilter()).jobs
         )
         for job in page:
             turns = [*(left.model for left in job.fell_back), job.request.model]

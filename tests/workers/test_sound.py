@@ -146,8 +146,8 @@ def test_over_a_silent_video_nothing_is_heard_and_nothing_fails(artifacts: Files
 
 
 def test_sound_in_a_codec_that_is_not_read_is_refused_with_the_way_out(artifacts: Files) -> None:
-    with pytest.raises(AttemptFailed, match=r"codec ac3.*keep_audio false") as failed:
-        made_over(artifacts, LATE_TONE.format(codec="ac3", options=""), "mkv")
+    with pytest.raises(AttemptFailed, match=r"codec mp2.*keep_audio false") as failed:
+        made_over(artifacts, LATE_TONE.format(codec="mp2", options=""), "mkv")
 
     assert failed.value.code == "media_codec"
 

@@ -40,7 +40,7 @@ _NAMES = {
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {}}}, **problem_docs(401, 404)},
+    responses={200: {"content": {"text/plain": {}}}, **problem_docs(401)},
 )
 async def metrics(runtime: MetricsDep) -> Response:
     """Metrics for Prometheus; the bearer token is that of `RUSHES_METRICS_TOKEN`."""

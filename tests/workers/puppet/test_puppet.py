@@ -6,6 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from service.domain.models.catalog import PUPPET
 from service.workers.adapters.base import Frame
 from service.workers.puppet.articulation import Curve, pose_curve
 from service.workers.puppet.face import OUTER_EYES, Mesh
@@ -16,7 +17,7 @@ from service.workers.puppet.photo import Portrait
 from service.workers.puppet.pose import Pose
 from service.workers.puppet.puppet import FPS, draw_frames
 from service.workers.puppet.rig import Rig
-from service.workers.stages.portrait import read_portrait
+from service.workers.stages.portrait import read_face
 from tests.workers.avatars import FACES
 from tests.workers.puppet.faces import babble, finder, portrait, syllables
 
@@ -150,7 +151,8 @@ def test_a_blink_covers_the_whites_of_the_eyes_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("name", ["anna", "marc"])
 def test_no_sliver_of_an_eye_shows_below_a_shut_lid(name: str) -> None:
-    photo = read_portrait(FACES[name], 512, 512, 1 << 25)
+    photo = read_face(FACES[name], PUPPET, 512, 512, 1 << 25).portrait
+    assert photo is not None
     rig = Rig(photo)
     frames = [rig.draw(Pose(blink=blink)).astype(int) for blink in (0.0, 1.0)]
 
