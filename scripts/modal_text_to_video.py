@@ -81,7 +81,8 @@ def _with_source(image: modal.Image, settings: dict[str, str]) -> modal.Image:
     """Add the source last: it is mounted at the start, so that a change rebuilds no image."""
     return (
         image.env(settings)
-        .add_local_python_source("service")
+        # With the templates and scripts of the admin pages and the models of faces.
+        .add_local_python_source("service", ignore=["**/__pycache__"])
         .add_local_dir(_checkout / "migrations", "/root/migrations", ignore=["**/__pycache__"])
     )
 

@@ -4,10 +4,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from service.cli.app import App
 from service.cli.flags import Connection, flatten_flags
 
-app = App(help="List the models; pause and resume one.", invoke_without_command=True)
+app = typer.Typer(help="List the models; pause and resume one.", invoke_without_command=True)
 
 
 @app.callback()

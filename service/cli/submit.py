@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from service.cli.flags import Connection, Output
-from service.domain.artifact import CaptionFormat
+
+if TYPE_CHECKING:
+    from service.domain.artifact import CaptionFormat  # imports pydantic
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Request:
     body: dict[str, Any]
     files: dict[str, Path]
     flags: dict[str, str]
-    captions: CaptionFormat | None = None
+    captions: "CaptionFormat | None" = None
 
 
 def submit(request: Request, to: Output, connection: Connection, *, no_wait: bool) -> None:
