@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from typer import Option
 
-from service.cli.flags import Connection, NoWait, Output, flatten_flags
+from service.cli.flags import Connection, Metadata, NoWait, Output, Priority, Timeout, flatten_flags
 from service.cli.submit import Request, submit
 from service.cli.values import file_of, flags_of, is_path, pair_of
 
@@ -46,19 +46,9 @@ class AvatarOptions:
         Literal["vtt", "srt", "json"] | None, Option(help="Save captions beside the video.")
     ] = None
     burn_in: Annotated[bool, Option("--burn-in", help="Draw captions into the video.")] = False
-    priority: Annotated[
-        Literal["low", "normal", "high"] | None,
-        Option(help="Order within the queue; default: normal."),
-    ] = None
-    timeout_seconds: Annotated[
-        int | None,
-        Option(
-            "--timeout", help="Seconds after which an attempt fails; the service's default: 1800."
-        ),
-    ] = None
-    metadata: Annotated[
-        list[str] | None, Option(metavar="NAME=TEXT", help="Kept on the job; may be repeated.")
-    ] = None
+    priority: Priority = None
+    timeout_seconds: Timeout = None
+    metadata: Metadata = None
 
     def files(self) -> dict[str, Path]:
         """Return the media that are local files. Raises BadParameter for a missing one."""

@@ -5,10 +5,22 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from typer import Option
 
+# Flags of every job.
+Priority = Annotated[
+    Literal["low", "normal", "high"] | None,
+    Option(help="Order within the queue; default: normal."),
+]
+Timeout = Annotated[
+    int | None,
+    Option("--timeout", help="Seconds after which an attempt fails; the service's default: 1800."),
+]
+Metadata = Annotated[
+    list[str] | None, Option(metavar="NAME=TEXT", help="Kept on the job; may be repeated.")
+]
 NoWait = Annotated[bool, Option("--no-wait", help="Print the job's id and exit.")]
 
 

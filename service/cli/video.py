@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from service.cli.flags import Connection, NoWait, Output, flatten_flags
+from service.cli.flags import Connection, Metadata, NoWait, Output, Priority, Timeout, flatten_flags
 from service.cli.submit import Request, submit
 from service.cli.values import file_of, flags_of, is_path, pair_of
 
@@ -64,23 +64,13 @@ class VideoOptions:
         Literal["crop", "pad"] | None,
         Option(help="How to fit images of another shape; default: crop."),
     ] = None
-    priority: Annotated[
-        Literal["low", "normal", "high"] | None,
-        Option(help="Order within the queue; default: normal."),
-    ] = None
-    timeout_seconds: Annotated[
-        int | None,
-        Option(
-            "--timeout", help="Seconds after which an attempt fails; the service's default: 1800."
-        ),
-    ] = None
+    priority: Priority = None
+    timeout_seconds: Timeout = None
     start_timeout_seconds: Annotated[
         int | None,
         Option("--start-timeout", help="Seconds to wait for a worker of each model; no default."),
     ] = None
-    metadata: Annotated[
-        list[str] | None, Option(metavar="NAME=TEXT", help="Kept on the job; may be repeated.")
-    ] = None
+    metadata: Metadata = None
 
     def files(self) -> dict[str, Path]:
         """Return the media that are local files. Raises BadParameter for a missing one."""
