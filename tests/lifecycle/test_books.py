@@ -173,8 +173,8 @@ class Books(RuleBasedStateMachine):
     @rule(who=st.integers(0, 1), usd=st.sampled_from([None, 0.0, 0.5, 2.0]))
     def give(self, who: int, usd: float | None) -> None:
         budget = None if usd is None else round(usd * 1e6)
-        month = month_of(self.clock())
-        make.do(self.db, lambda tx: set_monthly_budget(tx, self.owners[who], budget, month))
+        key, now = self.owners[who], self.clock()
+        make.do(self.db, lambda tx: set_monthly_budget(tx, key, budget, now, key))
 
     @rule(seconds=st.sampled_from([1, 10, 31, 61, 86_400, 17 * 86_400]))
     def time_passes(self, seconds: int) -> None:
