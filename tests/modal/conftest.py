@@ -28,7 +28,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackModal]:
 def live(cloud: LoopbackModal, postgres: sa.URL) -> Iterator[Live]:
     """It runs on through all tests, so its database is its own."""
     settings = {
-        "models": ["slate", "ltx-2b"],
+        "models": ["slate", "ltx-2b", "puppet"],
         "modal_max_containers": 2,
         "modal_min_containers": {"ltx-2b": 0},
         "running_lease_seconds": 3,
