@@ -13,6 +13,7 @@ from service.api import problems
 from service.api.openapi import Audience
 from service.api.routes import ROUTERS
 from service.api.schemas.problems import CODES
+from service.deployment import _NOT_DEPLOYED
 from service.domain.attempt import FailureKind
 from service.domain.errors import ServiceError
 from service.domain.job import MOVES
@@ -124,6 +125,16 @@ def test_the_limits_in_the_api_document_are_those_of_the_settings() -> None:
 
     assert rows
     assert all(int(number.replace(",", "")) == defaults[name] for number, name in rows)
+
+
+def test_the_settings_that_are_not_deployed_are_in_the_document_of_modal() -> None:
+    text = section(read("docs/modal.md"), "## Settings and secrets")
+    exceptions = text.split("apply except")[1].split("| setting |")[0]
+
+    # Of the weights only some folders are left out.
+    named = set(re.findall(r"`RUSHES_(\w+)`", exceptions)) - {"WEIGHTS"}
+
+    assert named == {re.sub("^S3_.*", "S3_", name.upper()) for name in _NOT_DEPLOYED}
 
 
 def test_the_example_environment_is_what_there_is_without_one(
