@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.node import TOOLS, needs_node
 from tests.contract.write import ROOT
 from tests.journey.service import KEY, running
 
@@ -43,21 +44,40 @@ def test_a_generated_python_client_works(url: str, tmp_path: Path) -> None:
     assert used.splitlines()[-1] == "used"
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed here")
+@needs_node
 def test_a_typescript_client_with_generated_types_works(url: str, tmp_path: Path) -> None:
-    folder = CLIENTS / "typescript"
-    for name in ("package.json", "tsconfig.json", "use.ts"):
-        shutil.copy(folder / name, tmp_path)
-    (tmp_path / "node_modules").symlink_to(ROOT / "node_modules")
-    tools = tmp_path / "node_modules" / ".bin"
+    copy_project(tmp_path, CLIENTS / "typescript" / "use.ts")
 
     run(
-        *(tools / "openapi-typescript", DOCUMENT, "--output", "schema.d.ts"),
+        *(TOOLS / "openapi-typescript", DOCUMENT, "--output", "schema.d.ts"),
         "--default-non-nullable=false",
         folder=tmp_path,
     )
-    run(tools / "tsc", folder=tmp_path)
-    used = run("node", "out/use.js", url, KEY, folder=tmp_path)
+
+    assert_used(url, tmp_path)
+
+
+@needs_node
+def test_a_generated_typescript_client_works(url: str, tmp_path: Path) -> None:
+    copy_project(tmp_path, CLIENTS / "hey-api" / "use.ts")
+
+    run(
+        *(TOOLS / "openapi-ts", "--input", DOCUMENT, "--output", "client", "--no-log-file"),
+        folder=tmp_path,
+    )
+
+    assert_used(url, tmp_path)
+
+
+def copy_project(folder: Path, program: Path) -> None:
+    for path in (*(CLIENTS / "typescript").glob("*.json"), program):
+        shutil.copy(path, folder)
+    (folder / "node_modules").symlink_to(ROOT / "node_modules")
+
+
+def assert_used(url: str, folder: Path) -> None:
+    run(TOOLS / "tsc", folder=folder)
+    used = run("node", "out/use.js", url, KEY, folder=folder)
 
     assert used.splitlines()[-1] == "used"
 
