@@ -18,6 +18,8 @@ import pytest
 
 from tests.clients.faulty_proxy import Fault, faulty_proxy
 from tests.clients.node import TSX, environment, needs_node, run
+from tests.contract.documents import blocks, read
+from tests.contract.test_api_examples import Shell
 from tests.contract.write import ROOT
 from tests.journey.service import KEY, Running, running
 
@@ -202,6 +204,33 @@ def test_the_workflow_fails_with_the_reason(service: Running, tmp_path: Path) ->
 
     assert "at most 4,000 characters" in refused
     assert not path.exists()
+
+
+@needs_node
+@pytest.mark.usefixtures("built")
+def test_the_commands_of_the_integration_page_work(service: Running, tmp_path: Path) -> None:
+    (tmp_path / "node_modules").symlink_to(ROOT / "node_modules")
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    shell, url = Shell(tmp_path, url_of(service)), url_of(service)
+
+    for block in blocks(read("docs/integration.md")):
+        assert block.tested
+        if block.language == "bash":
+            shell.run(block)
+        else:
+            (tmp_path / "resolve.ts").write_text(block.text)
+            run(*TSX, "resolve.ts", folder=tmp_path, url=url)
+
+    ids = (tmp_path / "jobs.txt").read_text().split()
+    jobs = [service.job(job_id) for job_id in ids]
+    assert [job["result"]["duration_seconds"] for job in jobs] == [2, 1.5]
+    assert [job["metadata"] for job in jobs] == [{"film": "storm"}] * 2
+    for job in jobs:
+        video = (tmp_path / "clips" / f"{job['id']}.mp4").read_bytes()
+        assert sha256(video).hexdigest() == job["result"]["sha256"]
+    assert len(list((tmp_path / "public" / "generated").glob("*.mp4"))) == 2
+    ended = shell.answer("ended_after").splitlines()
+    assert {f"succeeded storm {job_id}" for job_id in ids} < set(ended)
 
 
 def workflow(output: Path, *fields: str, exit_code: int = 0) -> str:

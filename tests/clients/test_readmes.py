@@ -1,4 +1,4 @@
-"""The code in the READMEs of the TypeScript packages is well typed."""
+"""The TypeScript in the documents is well typed."""
 
 import json
 from pathlib import Path
@@ -11,14 +11,14 @@ from tests.contract.write import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs_node]
 
-READMES = sorted(path.parent.name for path in ROOT.glob("clients/*/README.md"))
+DOCUMENTS = [*ROOT.glob("clients/*/README.md"), ROOT / "docs" / "integration.md"]
 
 
 @pytest.mark.usefixtures("built")
-@pytest.mark.parametrize("package", READMES)
-def test_the_snippets_of_a_readme_are_well_typed(package: str, tmp_path: Path) -> None:
-    readme = (ROOT / "clients" / package / "README.md").read_text()
-    snippets = [block for block in blocks(readme) if block.language in ("ts", "tsx")]
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT))
+def test_the_snippets_of_a_document_are_well_typed(document: Path, tmp_path: Path) -> None:
+    found = blocks(document.read_text())
+    snippets = [block for block in found if block.language in ("ts", "tsx")]
     for number, snippet in enumerate(snippets):
         (tmp_path / f"snippet{number}.{snippet.language}").write_text(snippet.text)
     (tmp_path / "package.json").write_text('{"type": "module"}')
