@@ -3,14 +3,13 @@
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
 CHROMIUM = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(
@@ -45,16 +44,23 @@ class Visitor:
     def __post_init__(self) -> None:
         self.page.set_default_timeout(60_000)
         self.page.on("console", self._on_console)
+        self.page.on("requestfailed", self._on_request_failed)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", self._on_request)
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        # A poll that leaving its page cuts off is no fault, and htmx says it in these words.
-        is_cut_off = re.match(r"htmx:(afterRequest|sendError|sendAbort)\b", message.text)
-        if message.type in ("error", "warning") and not is_cut_off:
+        # htmx says this of a poll that was cut off when the page was left, too: the network tells
+        # such a one from one that failed.
+        is_no_answer = re.match(r"htmx:(afterRequest|sendError|sendAbort)\b", message.text)
+        if message.type in ("error", "warning") and not is_no_answer:
             self.complaints.append(message.text)
 
-    def _on_request(self, request: Any) -> None:
+    def _on_request_failed(self, request: Request) -> None:
+        # The page itself gave the request up: it was left, or asks anew.
+        if request.failure != "net::ERR_ABORTED":
+            self.complaints.append(f"{request.url}: {request.failure}")
+
+    def _on_request(self, request: Request) -> None:
         if not re.match(rf"{re.escape(self.url)}/|blob:|data:", request.url):
             self.complaints.append(f"asked {request.url}")
 
@@ -69,11 +75,11 @@ class Visitor:
         self.page.goto(f"{self.url}/admin{path}")
         return self.page
 
-    def until(self, holds: str) -> None:
-        """Wait until a JavaScript expression is true; the page's policy lets Playwright's own way
-        evaluate none."""
+    def until(self, holds: str | Callable[[], bool]) -> None:
+        """Wait until something is true: a call, or an expression of JavaScript, which the page's
+        policy forbids Playwright's own way to evaluate."""
         deadline = time.monotonic() + 120
-        while not self.page.evaluate(holds):
+        while not (self.page.evaluate(holds) if isinstance(holds, str) else holds()):
             assert time.monotonic() < deadline, f"never {holds}"
             self.page.wait_for_timeout(50)
 

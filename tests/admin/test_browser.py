@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.admin.browser import AXE, ROOT, SCHEMES, Visitor, chromium, needs_chromium
 from tests.admin.receiver import receiver
@@ -67,6 +67,27 @@ def test_progress_moves_without_a_reload_until_the_video_plays(
     assert page.evaluate("window.isSamePage")
     # Nothing is asked for any more.
     assert page.locator("#live[hx-get]").count() == 0
+
+
+@pytest.mark.parametrize("complaint", ["status of 500", "net::ERR_CONNECTION_FAILED"])
+def test_a_poll_that_fails_is_noticed(admin: Visitor, service: Running, complaint: str) -> None:
+    """Else no test here would turn red by one."""
+    job_id = slow_job(service)
+
+    def fail(route: Route) -> None:
+        if "500" in complaint:
+            route.fulfill(status=500)
+        else:
+            route.abort("connectionfailed")
+
+    admin.page.route("**/live", fail)
+    admin.go(f"/jobs/{job_id}")
+    admin.until(lambda: any(complaint in text for text in admin.complaints))
+
+    admin.page.unroute("**/live")
+    service.client.post(f"/v1/jobs/{job_id}/cancel")
+    admin.go("")
+    admin.complaints.clear()
 
 
 def test_a_running_job_is_canceled(admin: Visitor, service: Running) -> None:
