@@ -17,12 +17,13 @@ from service.admin.routes import (
     overview,
     retry,
     unknown,
+    voices,
     webhooks,
 )
 
 _STATIC = Path(__file__).parent / "static"
 _GROUPS = (
-    *(login, overview, retry, jobs, make, bulk, models, webhooks, keys, audit),
+    *(login, overview, retry, jobs, make, bulk, models, voices, webhooks, keys, audit),
     unknown,  # answers for all other paths
 )
 

@@ -23,6 +23,13 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
+# Of files that users sent: shown, and nothing else.
+FILE_HEADERS = {
+    **_HEADERS,
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cache-Control": "no-store",
+}
+
 
 @cache
 def templates() -> jinja2.Environment:

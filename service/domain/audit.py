@@ -13,6 +13,8 @@ Act = Literal[
     "job.delete",
     "bulk.start",
     "bulk.stop",
+    "avatar.delete",
+    "voice.delete",
     "model.pause",
     "model.resume",
     "model.warm",

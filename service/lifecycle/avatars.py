@@ -7,6 +7,7 @@ from service.domain.ids import KeyId
 from service.domain.likeness import AvatarId, SavedAvatar, avatar_folder
 from service.domain.ports import ArtifactStore
 from service.domain.submission import Idempotency
+from service.lifecycle.remove import Deletion
 from service.store import avatars, jobs, keys
 from service.store.database import Database
 from service.store.transaction import Transaction
@@ -55,8 +56,8 @@ def replay_of(record: tuple[T, bytes] | None, idempotency: Idempotency) -> T | N
     return value
 
 
-def find(tx: Transaction, avatar_id: AvatarId, key_id: KeyId) -> SavedAvatar:
-    """Return an avatar. Raises NotFound if it does not exist or is not this key's."""
+def find(tx: Transaction, avatar_id: AvatarId, key_id: KeyId | None) -> SavedAvatar:
+    """Return an avatar. Raises NotFound if it does not exist or is not this key's; None: any."""
     avatar = avatars.get(tx, avatar_id, key_id)
     if avatar is None:
         raise NotFound(f"no avatar {avatar_id}")
@@ -69,10 +70,21 @@ def kept_bytes(tx: Transaction, key_id: KeyId) -> int:
 
 
 def remove(
-    db: Database, artifacts: ArtifactStore, avatar_id: AvatarId, key_id: KeyId
+    db: Database,
+    artifacts: ArtifactStore,
+    avatar_id: AvatarId,
+    key_id: KeyId | None,
+    deletion: Deletion | None = None,
 ) -> SavedAvatar:
-    """Delete an avatar: its bytes first, as in lifecycle/remove.py. Raises NotFound."""
+    """Delete an avatar: its bytes first, as in lifecycle/remove.py. An admin's `deletion` is
+    recorded. Raises NotFound."""
     avatar = db.read(lambda tx: find(tx, avatar_id, key_id))
     artifacts.delete(avatar_folder(avatar.id))
-    db.write(lambda tx: avatars.delete(tx, avatar.id)).result()
+
+    def delete(tx: Transaction) -> None:
+        avatars.delete(tx, avatar.id)
+        if deletion is not None:
+            deletion.record(tx, "avatar.delete", avatar.id, avatar.name)
+
+    db.write(delete).result()
     return avatar

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from service.domain.artifact import job_folder
-from service.domain.audit import AuditEntry
+from service.domain.audit import Act, AuditEntry
 from service.domain.errors import Conflict
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job
@@ -19,10 +19,13 @@ from service.store.transaction import Transaction
 
 @dataclass(frozen=True)
 class Deletion:
-    """An admin who deletes a job, and when."""
+    """An admin who deletes what belongs to any key, and when."""
 
     actor: KeyId
     at: datetime
+
+    def record(self, tx: Transaction, act: Act, target: str, detail: str | None = None) -> None:
+        audit.insert(tx, AuditEntry(self.at, self.actor, act, target, detail=detail))
 
 
 def remove(
@@ -49,7 +52,7 @@ def remove(
 def _delete(tx: Transaction, job: Job, deletion: Deletion | None) -> None:
     jobs.delete(tx, job)
     if deletion is not None:
-        audit.insert(tx, AuditEntry(deletion.at, deletion.actor, "job.delete", job.id))
+        deletion.record(tx, "job.delete", job.id)
 
 
 def check_final(job: Job) -> None:

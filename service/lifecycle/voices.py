@@ -10,6 +10,7 @@ from service.domain.likeness import VOICE_PREFIX, ClonedVoice, VoiceId
 from service.domain.ports import ArtifactStore
 from service.domain.submission import Idempotency
 from service.lifecycle.avatars import replay_of
+from service.lifecycle.remove import Deletion
 from service.speech.base import Voice, VoiceInfo, text_failure
 from service.speech.catalog import Catalog
 from service.speech.elevenlabs import PREFIX, Clone, ElevenLabs, Sample, info_of
@@ -56,9 +57,9 @@ class Voices:
                 raise text_failure("voice_unknown", f"there is no voice {voice_id[:100]!r}")
         return self.catalog.find(voice_id)
 
-    def listing(self, key_id: KeyId, *, is_admin: bool) -> tuple[list[Entry], Sequence[str]]:
-        """List a key's clones, newest first, then the voices of the service; and why others cannot
-        be listed now."""
+    def listing(self, key_id: KeyId | None, *, is_admin: bool) -> tuple[list[Entry], Sequence[str]]:
+        """List the clones of a key, or of all keys, newest first, then the voices of the service;
+        and why others cannot be listed now."""
         clones, all_clones = self.db.read(
             lambda tx: (voices.of_key(tx, key_id), voices.provider_ids(tx))
         )
@@ -69,6 +70,10 @@ class Voices:
             if info.id.removeprefix(PREFIX) not in all_clones and (is_admin or not info.is_clone)
         ]
         return [*map(entry_of, clones), *others], listing.problems
+
+    def owner(self, voice_id: str) -> KeyId | None:
+        """Return the key whose clone a voice is; None for one of the service. Raises NotFound."""
+        return self._clone(voice_id, None).key_id if ids.is_id(VOICE_PREFIX, voice_id) else None
 
     def get(self, voice_id: str, key_id: KeyId, *, is_admin: bool) -> Entry:
         """Return one voice of a key's listing. Raises NotFound."""
@@ -88,8 +93,15 @@ class Voices:
         """Delete a clone at the provider that was not kept. Raises AttemptFailed."""
         self._account().delete(clone.info.id.removeprefix(PREFIX))
 
-    def remove(self, artifacts: ArtifactStore, voice_id: str, key_id: KeyId) -> ClonedVoice:
-        """Delete a clone: at the provider, its sample, then its row.
+    def remove(
+        self,
+        artifacts: ArtifactStore,
+        voice_id: str,
+        key_id: KeyId,
+        deletion: Deletion | None = None,
+    ) -> ClonedVoice:
+        """Delete a clone: at the provider, its sample, then its row. An admin's `deletion` is
+        recorded.
 
         Raises NotFound, Conflict for a voice of the service, and AttemptFailed, after which it can
         be tried again.
@@ -101,10 +113,16 @@ class Voices:
         clone = self._clone(voice_id, key_id)
         self._account().delete(clone.provider_id)
         artifacts.delete(sample_folder(catalog_id(clone)))
-        self.db.write(lambda tx: voices.delete(tx, clone.id)).result()
+
+        def delete(tx: Transaction) -> None:
+            voices.delete(tx, clone.id)
+            if deletion is not None:
+                deletion.record(tx, "voice.delete", clone.id, clone.name)
+
+        self.db.write(delete).result()
         return clone
 
-    def _clone(self, voice_id: str, key_id: KeyId) -> ClonedVoice:
+    def _clone(self, voice_id: str, key_id: KeyId | None) -> ClonedVoice:
         clone = self.db.read(lambda tx: voices.get(tx, VoiceId(voice_id), key_id))
         if clone is None:
             raise NotFound(f"no voice {voice_id}")

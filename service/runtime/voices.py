@@ -18,6 +18,7 @@ from service.domain.errors import (
     ServiceError,
     Unavailable,
 )
+from service.domain.ids import KeyId
 from service.domain.key import Key
 from service.domain.likeness import VOICE_PREFIX, ClonedVoice, Consent, NewVoice, VoiceId
 from service.domain.media import Role
@@ -85,15 +86,17 @@ async def create_voice(
     return await _keep(runtime, voice, result, idempotency)
 
 
-async def sample_of(runtime: Runtime, key: Key, voice_id: str) -> Path:
-    """Return a WAV of a voice, spoken at the first time, which the key pays for.
+async def sample_of(runtime: Runtime, key: Key, voice_id: str, owner: KeyId | None = None) -> Path:
+    """Return a WAV of a voice, spoken at the first time, which the key pays for. `owner` is the key
+    whose clone it may be, where that is another.
 
     Raises NotFound, BudgetExceeded, RequestRefused for a voice that the provider refuses,
     RateLimited and Unavailable.
     """
-    get = partial(runtime.voices.get, voice_id, key.id, is_admin=key.admin)
+    user = owner or key.id
+    get = partial(runtime.voices.get, voice_id, user, is_admin=key.admin)
     entry = await to_thread.run_sync(get)
-    find = partial(runtime.voices.find, voice_id, key.id)
+    find = partial(runtime.voices.find, voice_id, user)
     voice = await by_provider(find, "/voice_id")
     file_key = f"{voices.sample_folder(voice.id)}/sample.wav"
     path = await to_thread.run_sync(runtime.artifacts.path, file_key)

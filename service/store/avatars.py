@@ -27,8 +27,8 @@ def insert(tx: Transaction, avatar: SavedAvatar, idempotency: Idempotency | None
     )
 
 
-def get(tx: Transaction, avatar_id: AvatarId, key_id: KeyId) -> SavedAvatar | None:
-    """Return the avatar if it exists and belongs to that key."""
+def get(tx: Transaction, avatar_id: AvatarId, key_id: KeyId | None) -> SavedAvatar | None:
+    """Return the avatar if it exists and belongs to that key; None: to any key."""
     statement = sa.select(_avatars).where(_is_of(key_id), _avatars.c.id == avatar_id)
     row = tx.execute(statement).mappings().first()
     return None if row is None else _to_avatar(row)
@@ -42,9 +42,9 @@ def find_request(tx: Transaction, key_id: KeyId, name: str) -> tuple[SavedAvatar
 
 
 def page(
-    tx: Transaction, key_id: KeyId, *, size: int, after: AvatarId | None = None
+    tx: Transaction, key_id: KeyId | None, *, size: int, after: AvatarId | None = None
 ) -> list[SavedAvatar]:
-    """List a key's avatars, newest first, beginning after `after`."""
+    """List a key's avatars, or those of all keys, newest first, beginning after `after`."""
     statement = sa.select(_avatars).where(_is_of(key_id))
     if after is not None:
         statement = statement.where(_avatars.c.id < after)
@@ -72,8 +72,8 @@ def delete(tx: Transaction, avatar_id: AvatarId) -> None:
     tx.execute(sa.delete(_avatars).where(_avatars.c.id == avatar_id))
 
 
-def _is_of(key_id: KeyId) -> sa.ColumnElement[bool]:
-    return _avatars.c.key_id == key_id
+def _is_of(key_id: KeyId | None) -> sa.ColumnElement[bool]:
+    return sa.true() if key_id is None else _avatars.c.key_id == key_id
 
 
 def _to_avatar(row: Mapping[Any, Any]) -> SavedAvatar:

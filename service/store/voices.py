@@ -26,9 +26,9 @@ def insert(tx: Transaction, voice: ClonedVoice, idempotency: Idempotency | None)
     )
 
 
-def get(tx: Transaction, voice_id: VoiceId, key_id: KeyId) -> ClonedVoice | None:
-    """Return the voice if it exists and belongs to that key."""
-    statement = sa.select(_voices).where(_voices.c.key_id == key_id, _voices.c.id == voice_id)
+def get(tx: Transaction, voice_id: VoiceId, key_id: KeyId | None) -> ClonedVoice | None:
+    """Return the voice if it exists and belongs to that key; None: to any key."""
+    statement = sa.select(_voices).where(_is_of(key_id), _voices.c.id == voice_id)
     row = tx.execute(statement).mappings().first()
     return None if row is None else _to_voice(row)
 
@@ -40,9 +40,9 @@ def find_request(tx: Transaction, key_id: KeyId, name: str) -> tuple[ClonedVoice
     return None if row is None else (_to_voice(row), row["fingerprint"])
 
 
-def of_key(tx: Transaction, key_id: KeyId) -> list[ClonedVoice]:
-    """List a key's voices, newest first."""
-    statement = sa.select(_voices).where(_voices.c.key_id == key_id)
+def of_key(tx: Transaction, key_id: KeyId | None) -> list[ClonedVoice]:
+    """List a key's voices, or those of all keys, newest first."""
+    statement = sa.select(_voices).where(_is_of(key_id))
     rows = tx.execute(statement.order_by(_voices.c.id.desc())).mappings()
     return [_to_voice(row) for row in rows]
 
@@ -61,6 +61,10 @@ def provider_ids(tx: Transaction) -> set[str]:
 
 def delete(tx: Transaction, voice_id: VoiceId) -> None:
     tx.execute(sa.delete(_voices).where(_voices.c.id == voice_id))
+
+
+def _is_of(key_id: KeyId | None) -> sa.ColumnElement[bool]:
+    return sa.true() if key_id is None else _voices.c.key_id == key_id
 
 
 def _to_voice(row: Mapping[Any, Any]) -> ClonedVoice:

@@ -1,4 +1,4 @@
-// What HTML alone cannot do: play a thumbnail, copy a text, and rest while nobody looks.
+// What HTML alone cannot do: play a thumbnail or a voice, copy a text, and rest while nobody looks.
 "use strict";
 
 // Nothing is asked for while the page is in the background.
@@ -88,4 +88,44 @@ for (const kind of ["dragenter", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {
     event.target.closest?.(".drop")?.classList.toggle("over", kind === "dragenter");
   });
+}
+
+// On a phone the pages are in one line: the one that is open is brought into sight.
+document.querySelector(".side nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
+// A voice is heard by its sample, which may have to be spoken first.
+const player = new Audio();
+let playing = null;
+const rest = () => {
+  if (playing) playing.textContent = "Play";
+  player.pause();
+  playing = null;
+};
+player.addEventListener("ended", rest);
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-play]");
+  if (!button) return;
+  const isStop = button === playing;
+  rest();
+  if (isStop) return;
+  playing = button;
+  button.textContent = "Loading…";
+  try {
+    const answer = await fetch(button.dataset.play, { headers: { "HX-Request": "true" } });
+    if (answer.headers.get("Content-Type") !== "audio/wav") throw new Error(await textOf(answer));
+    const sound = await answer.blob();
+    if (playing !== button) return;
+    URL.revokeObjectURL(player.src);
+    player.src = URL.createObjectURL(sound);
+    await player.play();
+    button.textContent = "Stop";
+  } catch (error) {
+    if (playing === button) rest();
+    button.textContent = error.message || "Log in again";
+  }
+});
+
+async function textOf(answer) {
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  return page.body.textContent.trim();
 }

@@ -1,0 +1,95 @@
+"""The voices that the service speaks with, and the avatars that are kept, of all keys."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Query
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse, Response
+
+from service.admin.pages import FILE_HEADERS
+from service.admin.visit import ActorDep, AdminVisitDep, Visit, VisitDep, page_router
+from service.domain import ids
+from service.domain.errors import NotFound
+from service.domain.likeness import AVATAR_PREFIX, AvatarId, SavedAvatar
+from service.lifecycle import avatars as use
+from service.lifecycle.remove import Deletion
+from service.runtime.voices import by_provider, sample_of
+from service.store import avatars, keys
+
+router = page_router("/voices")
+
+_PAGE = 24
+
+
+@router.get("")
+async def show_voices(
+    visit: VisitDep, after: Annotated[str, Query(max_length=40)] = ""
+) -> Response:
+    start = _avatar_id(after) if after else None
+    rows = await visit.read(lambda tx: avatars.page(tx, None, size=_PAGE + 1, after=start))
+    listing = partial(visit.runtime.voices.listing, None, is_admin=True)
+    entries, problems = await run_in_threadpool(listing)
+    return await visit.page(
+        "voices.html",
+        avatars=rows[:_PAGE],
+        next=rows[_PAGE - 1].id if len(rows) > _PAGE else None,
+        clones=[entry for entry in entries if entry.clone is not None],
+        voices=[entry.info for entry in entries if entry.clone is None],
+        problems=problems,
+        key_names=await visit.read(lambda tx: {key.id: key.name for key in keys.every(tx)}),
+    )
+
+
+@router.get("/avatars/{avatar_id}/photo")
+async def show_photo(avatar_id: str, visit: VisitDep) -> Response:
+    avatar = await _find(visit, avatar_id)
+    path = await run_in_threadpool(visit.runtime.artifacts.path, avatar.image_key)
+    if path is None:
+        raise NotFound(f"the photo of {avatar.id} is deleted")
+    return _file(path, avatar.image.media_type)
+
+
+@router.get("/{voice_id}/sample")
+async def play_sample(voice_id: str, visit: AdminVisitDep) -> Response:
+    """A sentence by this voice. The first of all is spoken now, and paid for by who listens."""
+    runtime = visit.runtime
+    owner = await run_in_threadpool(runtime.voices.owner, voice_id)
+    return _file(await sample_of(runtime, visit.key, voice_id, owner), "audio/wav")
+
+
+@router.post("/avatars/{avatar_id}/delete")
+async def delete_avatar(avatar_id: str, visit: ActorDep) -> Response:
+    runtime, avatar = visit.runtime, await _find(visit, avatar_id)
+    deletion = Deletion(visit.key.id, runtime.clock())
+    await runtime.run(use.remove, runtime.db, runtime.artifacts, avatar.id, None, deletion)
+    return visit.redirect("/voices")
+
+
+@router.post("/{voice_id}/delete")
+async def delete_voice(voice_id: str, visit: ActorDep) -> Response:
+    """Delete a clone, here and at its provider."""
+    runtime = visit.runtime
+    owner = await run_in_threadpool(runtime.voices.owner, voice_id)
+    deletion = Deletion(visit.key.id, runtime.clock())
+    remove = partial(
+        runtime.voices.remove, runtime.artifacts, voice_id, owner or visit.key.id, deletion
+    )
+    await by_provider(remove, "/voice_id")
+    return visit.redirect("/voices#voices")
+
+
+async def _find(visit: Visit, avatar_id: str) -> SavedAvatar:
+    id_ = _avatar_id(avatar_id)
+    return await visit.read(lambda tx: use.find(tx, id_, None))
+
+
+def _avatar_id(text: str) -> AvatarId:
+    if not ids.is_id(AVATAR_PREFIX, text):
+        raise NotFound(f"no avatar {text[:64]}")
+    return AvatarId(text)
+
+
+def _file(path: Path, media_type: str | None) -> Response:
+    return FileResponse(path, media_type=media_type, headers=FILE_HEADERS)
