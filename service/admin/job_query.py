@@ -1,5 +1,6 @@
 """Filters of jobs in the URL of a page."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -98,7 +99,7 @@ class JobQuery(BaseModel):
         """Return the query string of these filters, with some of them changed."""
         return "?" + urlencode(self.model_copy(update=changes).pairs())
 
-    def chips(self, key_names: dict[str, str]) -> "list[Chip]":
+    def chips(self, key_names: Mapping[KeyId, str]) -> "list[Chip]":
         """Return what stands for each filter on the page, and the URL without it."""
         return [
             Chip(_LABELS.get(name, name), _shown(name, text, key_names), self._without(name, text))
@@ -143,5 +144,5 @@ def url_text(value: Any) -> str:
     return str(value)
 
 
-def _shown(name: str, text: str, key_names: dict[str, str]) -> str:
-    return key_names.get(text, text) if name == "key" else text.replace("T", " ")
+def _shown(name: str, text: str, key_names: Mapping[KeyId, str]) -> str:
+    return key_names.get(KeyId(text), text) if name == "key" else text.replace("T", " ")

@@ -89,7 +89,7 @@ def read_job(tx: Transaction, runtime: Runtime, job_id: JobId) -> JobView:
     tries = DeliveryFilter(job_id=job.id)
     return JobView(
         job=job,
-        key_name={key.id: key.name for key in keys.every(tx)}[job.key_id],
+        key_name=keys.names(tx)[job.key_id],
         attempts=attempts.of_job(tx, job.id),
         deliveries=deliveries.page(tx, job.key_id, size=20, filters=tries),
         parent=None if job.retry_of is None else jobs.get(tx, job.retry_of),

@@ -18,6 +18,7 @@ from service.api.deps import runtime_of
 from service.api.forwarded import base_path, base_url
 from service.api.signed_links import SignedLinks
 from service.domain.errors import Forbidden
+from service.domain.ids import KeyId
 from service.domain.key import Key, Scope
 from service.lifecycle import sessions
 from service.runtime.runtime import Runtime
@@ -62,6 +63,9 @@ class Visit:
     async def read(self, run: Callable[[Transaction], T]) -> T:
         """Read in a thread: a page may read more than a poll."""
         return await run_in_threadpool(self.runtime.db.read, run)
+
+    async def key_names(self) -> dict[KeyId, str]:
+        return await self.read(keys.names)
 
     async def page(self, name: str, **values: Any) -> HTMLResponse:
         """Render a page with its frame: who is logged in, and the counts on every page."""

@@ -184,6 +184,14 @@ def every(tx: Transaction) -> list[Key]:
     ]
 
 
+def names(tx: Transaction) -> dict[KeyId, str]:
+    """Return the names of all keys, revoked ones too."""
+    return {KeyId(row.id): row.name for row in tx.execute(_NAMES)}
+
+
+_NAMES = sa.select(key_table.c.id, key_table.c.name).order_by(key_table.c.id)
+
+
 def revoke(tx: Transaction, key_id: KeyId, *, now: datetime) -> Key | None:
     """Revoke once; a second time changes nothing. None when there is no such key."""
     statement = (

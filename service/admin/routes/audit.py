@@ -6,7 +6,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from service.admin.visit import VisitDep, page_router
-from service.store import audit, keys
+from service.store import audit
 
 router = page_router("/audit")
 
@@ -22,5 +22,5 @@ async def show_audit(
         "audit.html",
         entries=rows[:_PAGE],
         next=rows[_PAGE - 1].id if len(rows) > _PAGE else None,
-        key_names=await visit.read(lambda tx: {key.id: key.name for key in keys.every(tx)}),
+        key_names=await visit.key_names(),
     )

@@ -55,8 +55,7 @@ async def confirm(visit: AdminVisitDep, query: JobQueryDep, act: BulkAct) -> Res
     """Name the number of jobs and the dollars before anything is done."""
     scope, filters = query.scope, query.to_filter()
     survey = await visit.read(lambda tx: bulk.survey(tx, act, scope, filters))
-    key_names = await visit.read(lambda tx: {str(key.id): key.name for key in keys.every(tx)})
-    chips = query.chips(key_names)
+    chips = query.chips(await visit.key_names())
     return await visit.page("bulk_new.html", act=act, query=query, survey=survey, chips=chips)
 
 
@@ -113,10 +112,9 @@ async def _find(visit: Visit, bulk_id: BulkId) -> BulkView:
 
 def _view(tx: Transaction, action: BulkAction) -> BulkView:
     counts = bulk.counts(tx, action.id)
-    names = {key.id: key.name for key in keys.every(tx)}
     return BulkView(
         action,
-        names[action.key_id],
+        keys.names(tx)[action.key_id],
         changed=counts.get(True, 0),
         refused=counts.get(False, 0),
         left=counts.get(None, 0),

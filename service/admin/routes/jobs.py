@@ -14,7 +14,7 @@ from service.domain.job import JobState
 from service.lifecycle.cancel import cancel
 from service.lifecycle.remove import Deletion, remove
 from service.log import Log
-from service.store import job_lists, keys
+from service.store import job_lists
 
 log = Log(__name__)
 router = page_router("/jobs")
@@ -31,14 +31,14 @@ async def list_jobs(
     page = await visit.read(
         lambda tx: job_lists.page(tx, query.scope, size=_PAGE, after=start, filters=filters)
     )
-    key_names = await visit.read(lambda tx: {key.id: key.name for key in keys.every(tx)})
+    key_names = await visit.key_names()
     return await visit.page(
         "jobs.html",
         jobs=page.jobs,
         next=page.next_after,
         after=after,
         query=query,
-        chips=query.chips({str(id_): name for id_, name in key_names.items()}),
+        chips=query.chips(key_names),
         states=list(JobState),
         models=list(visit.runtime.cards),
         key_names=key_names,

@@ -45,7 +45,7 @@ class Now:
     unfit: list[Worker]
     warm: list[str]  # models in memory
     forsaken: list[JobId]
-    key_names: Mapping[str, str]
+    key_names: Mapping[KeyId, str]
 
     @property
     def queued(self) -> int:
@@ -172,7 +172,7 @@ def read_now(tx: Transaction, visit: Visit) -> Now:
         unfit=[each for each in workers if each.unfit is not None],
         warm=sorted({each.warm for each in workers if each.warm is not None}),
         forsaken=statistics.forsaken(tx, now - _FORSAKEN_AFTER),
-        key_names={key.id: key.name for key in keys.every(tx)},
+        key_names=keys.names(tx),
     )
 
 
@@ -197,7 +197,7 @@ def read_costs(tx: Transaction, today: date) -> Costs:
         "week": (today - timedelta(days=6), today),
         "month": (today.replace(day=1), today),
     }
-    names = {key.id: key.name for key in keys.every(tx)}
+    names = keys.names(tx)
 
     def sums(by: Literal["model", "key"], days: tuple[date, date]) -> dict[str, float]:
         return _dollars(ledger.totals(tx, by, *days, key_id=None))

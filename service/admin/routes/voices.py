@@ -16,7 +16,7 @@ from service.domain.likeness import AVATAR_PREFIX, AvatarId, SavedAvatar
 from service.lifecycle import avatars as use
 from service.lifecycle.remove import Deletion
 from service.runtime.voices import by_provider, sample_of
-from service.store import avatars, keys
+from service.store import avatars
 
 router = page_router("/voices")
 
@@ -38,7 +38,7 @@ async def show_voices(
         clones=[entry for entry in entries if entry.clone is not None],
         voices=[entry.info for entry in entries if entry.clone is None],
         problems=problems,
-        key_names=await visit.read(lambda tx: {key.id: key.name for key in keys.every(tx)}),
+        key_names=await visit.key_names(),
     )
 
 

@@ -10,7 +10,7 @@ from service.api.path_params import delivery_id_of, endpoint_id_of
 from service.domain.audit import AuditEntry
 from service.domain.ids import KeyId
 from service.domain.webhook import DeliveryFilter, DeliveryState
-from service.store import audit, deliveries, endpoints, keys
+from service.store import audit, deliveries, endpoints
 from service.store.transaction import Transaction
 from service.webhooks import endpoints as use
 
@@ -38,7 +38,7 @@ async def show_webhooks(
         next=rows[_PAGE - 1].id if len(rows) > _PAGE else None,
         state=state,
         states=list(DeliveryState),
-        key_names=await visit.read(lambda tx: {key.id: key.name for key in keys.every(tx)}),
+        key_names=await visit.key_names(),
     )
 
 
