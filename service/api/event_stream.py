@@ -17,12 +17,14 @@ from service.domain.errors import RateLimited, Unavailable
 from service.domain.event import EventId
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job
+from service.runtime.event_subscription import Message as EventMessage
 from service.runtime.event_subscription import Subscription
 from service.runtime.runtime import Runtime
 
 _COMMENT_SECONDS = 15.0  # a proxy takes a connection that is silent for longer for dead
 _RETRY = format_sse_event(retry=1_000)
 _FULL_RETRY_SECONDS = 10
+_CHANGE = format_sse_event(event="change", data_str="{}")
 
 # No cache and no proxy may keep events back.
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -97,8 +99,11 @@ class EventStream(StreamingResponse):
         )
         with suppress(Unavailable):  # the client asks again, and is told so if it lasts
             async for message in messages:
-                yield KEEPALIVE_COMMENT if message is None else message.block
+                yield KEEPALIVE_COMMENT if message is None else self._render(message)
         yield _RETRY
+
+    def _render(self, message: EventMessage) -> bytes:
+        return message.block
 
     def _in_time(self, send: Send) -> Send:
         async def send_in_time(message: Message) -> None:
@@ -109,3 +114,11 @@ class EventStream(StreamingResponse):
                 raise ClientDisconnect from None
 
         return send_in_time
+
+
+class ChangeStream(EventStream):
+    """Says that the job has changed, and nothing of it: for a page, which then asks for it by its
+    session, however long this stream stays open."""
+
+    def _render(self, message: EventMessage) -> bytes:
+        return KEEPALIVE_COMMENT if message.job_id is None else _CHANGE

@@ -69,6 +69,33 @@ def test_progress_moves_without_a_reload_until_the_video_plays(
     assert page.locator("#live[hx-get]").count() == 0
 
 
+_NO_TIMERS = """
+for (const name of ["setTimeout", "setInterval"]) {
+  const start = window[name];
+  window[name] = (run, ms, ...rest) => ms >= 1000 ? 0 : start(run, ms, ...rest);
+}
+"""
+
+
+def test_progress_moves_by_events_alone(admin: Visitor, service: Running) -> None:
+    admin.page.add_init_script(_NO_TIMERS)
+    job_id = slow_job(service, num_frames=240)
+    page = admin.go(f"/jobs/{job_id}")
+
+    admin.until("document.querySelector('#live progress')?.value > 0")
+    expect(page.locator("#live .state").first).to_have_text("succeeded", timeout=120_000)
+    admin.until("stream === null")
+
+
+def test_progress_moves_without_events(admin: Visitor, service: Running) -> None:
+    admin.page.route("**/events", lambda route: route.fulfill(status=204))
+    job_id = slow_job(service, num_frames=240)
+    page = admin.go(f"/jobs/{job_id}")
+
+    admin.until("document.querySelector('#live progress')?.value > 0")
+    expect(page.locator("#live .state").first).to_have_text("succeeded", timeout=120_000)
+
+
 @pytest.mark.parametrize("complaint", ["status of 500", "net::ERR_CONNECTION_FAILED"])
 def test_a_poll_that_fails_is_noticed(admin: Visitor, service: Running, complaint: str) -> None:
     """Else no test here would turn red by one."""

@@ -3,12 +3,15 @@
 import re
 from datetime import timedelta
 
+import httpx
 import pytest
 
 from service.domain.ids import JobId
+from service.settings import Settings
 from service.store import jobs
 from tests.admin.person import Person
-from tests.api.world import World
+from tests.api.live import live
+from tests.api.world import KEY, World
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
 ESCAPED = "&lt;script&gt;alert(1)&lt;/script&gt;"
@@ -185,3 +188,27 @@ def test_a_video_that_is_no_longer_kept_is_not_asked_for(
 
     assert "<video" not in text
     assert "is deleted" in text
+
+
+def test_a_stream_of_changes_says_nothing_of_the_job(settings: Settings) -> None:
+    with live(settings) as world:
+        job_id = world.submit(prompt="a secret scene")["id"]
+        client = httpx.Client(base_url=world.client.base_url, timeout=60)
+        path = f"/admin/jobs/{job_id}/events"
+        assert client.get(path).status_code == 303
+        client.post("/admin/login", data={"key": KEY})
+        with client.stream("GET", path) as response:
+            lines = response.iter_lines()
+            assert response.headers["Content-Type"].startswith("text/event-stream")
+            first = next(line for line in lines if line.startswith("data"))
+            world.client.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
+            rest = list(lines)  # the stream ends by itself
+
+        assert first == "data: {}"
+        assert {line for line in rest if line and not line.startswith((":", "retry"))} == {
+            "event: change",
+            "data: {}",
+        }
+        assert client.get(path).status_code == 204
+        assert client.get("/admin/jobs/job_0/events").status_code == 404
+        client.close()

@@ -9,6 +9,7 @@ from service.admin import code_samples
 from service.admin.job_query import OPEN, JobQueryDep
 from service.admin.job_view import JobView, read_job
 from service.admin.visit import ALL_JOBS, ActorDep, VisitDep, page_router
+from service.api.event_stream import ChangeStream
 from service.api.path_params import job_id_of
 from service.domain.job import JobState
 from service.lifecycle.cancel import cancel
@@ -58,6 +59,15 @@ async def show_job(job_id: str, visit: VisitDep) -> Response:
 async def show_live(job_id: str, visit: VisitDep) -> Response:
     """The part of a job's page that changes while it runs."""
     return visit.part("job_live.html", view=await _view(visit, job_id))
+
+
+@router.get("/{job_id}/events")
+async def stream_changes(job_id: str, visit: VisitDep) -> Response:
+    """Events without data, whenever the job has changed; none for a final one."""
+    job = await visit.runtime.find_job(job_id_of(job_id), ALL_JOBS)
+    if job.state.final:
+        return Response(status_code=204)
+    return ChangeStream(visit.runtime, job.key_id, job.id, None)
 
 
 @router.post("/{job_id}/cancel")

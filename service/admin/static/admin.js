@@ -93,6 +93,26 @@ for (const kind of ["dragenter", "dragleave", "drop"]) {
 // On a phone the pages are in one line: the one that is open is brought into sight.
 document.querySelector(".side nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
+// A job is shown anew at each event of its stream, and as often without one. A tab that nobody looks
+// at holds no connection: browsers have six for all tabs.
+let stream = null, poll = null;
+const liveJob = () => document.querySelector("#live[data-events]");
+const showJob = () => liveJob()?.dispatchEvent(new Event("change-of-job"));
+function followJob() {
+  const live = liveJob();
+  stream?.close();
+  clearInterval(poll);
+  stream = null;
+  if (!live || document.hidden) return;
+  stream = new EventSource(live.dataset.events);
+  stream.addEventListener("open", () => clearInterval(poll));
+  stream.addEventListener("change", showJob);
+  stream.addEventListener("error", () => { clearInterval(poll); poll = setInterval(showJob, 1500); });
+}
+document.addEventListener("visibilitychange", followJob);
+document.addEventListener("htmx:load", () => { if (stream && !liveJob()) followJob(); }); // it is final
+followJob();
+
 // A voice is heard by its sample, which may have to be spoken first.
 const player = new Audio();
 let playing = null;
