@@ -18,7 +18,7 @@ COPY pyproject.toml constraints.txt README.md ./
 RUN uv venv /opt/rushes && uv pip install --requirement pyproject.toml --extra s3 --extra avatar
 
 FROM packages AS api-packages
-RUN uv pip install --requirement pyproject.toml --extra postgres
+RUN uv pip install --requirement pyproject.toml --extra postgres --extra traces
 COPY migrations migrations
 COPY service service
 RUN uv pip install --no-deps .

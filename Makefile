@@ -11,7 +11,7 @@ INSTALL := $(UV) pip install --quiet --python .venv --constraints constraints.tx
 RESTART := echo 'Installed. If the service runs, restart it: make up'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up compose deploy up-modal smoke-modal test test-fast chaos soak check fix migrate migration client torch quantize postgres s3 avatar faces longcat bench gpu constraints chromium
+.PHONY: help demo up compose deploy up-modal smoke-modal test test-fast chaos soak check fix migrate migration client torch quantize postgres s3 traces avatar faces longcat bench gpu constraints chromium
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -80,6 +80,9 @@ postgres: .venv/.ok ## Install what a Postgres database needs
 s3: .venv/.ok ## Install what videos in a bucket need
 	@$(INSTALL) -e '.[s3]'
 
+traces: .venv/.ok ## Install what traces by OpenTelemetry need
+	@$(INSTALL) -e '.[traces]'
+
 avatar: .venv/.avatar ## Install what the puppet and its voice need
 	@$(RESTART)
 
@@ -143,7 +146,7 @@ $(UV):
 .venv/.test: .venv/.ok .tools/client-generator/.ok node_modules/.ok tests/admin/node_modules/.ok | chromium
 	@echo "Installing all that the tests and the emulator of Modal need, once …"
 	@TORCH_BACKEND=cpu $(MAKE) --no-print-directory .venv/.torch
-	@$(INSTALL) -e '.[torch,quantize,postgres,s3,modal,avatar]' --group test --group lint --group bench
+	@$(INSTALL) -e '.[torch,quantize,postgres,s3,modal,avatar,traces]' --group test --group lint --group bench
 	@touch $@
 
 # Generated clients are tested too; the generator's own needs would clash with ours.

@@ -53,7 +53,18 @@ def tool_environment() -> dict[str, str]:
 
 
 def _is_foreign(name: str) -> bool:
-    return not name.startswith("RUSHES_") and name not in _SECRETS
+    # OTEL_EXPORTER_OTLP_HEADERS holds the key of a collector, which the API alone needs.
+    return not name.startswith(("RUSHES_", "OTEL_")) and name not in _SECRETS
+
+
+def wants_traces() -> bool:
+    """Tell whether the standard variables of OpenTelemetry name a collector of traces."""
+    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    is_off = (
+        os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+        or os.environ.get("OTEL_TRACES_EXPORTER", "otlp").strip().lower() == "none"
+    )
+    return not is_off and any(os.environ.get(name) for name in names)
 
 
 def keep_compiled(settings: Settings) -> None:

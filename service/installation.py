@@ -19,7 +19,7 @@ def missing_modules(extra: str | None) -> list[str]:
 
 
 def install_command(extra: str, root: Path | None = None) -> str:
-    """Return the command that installs an extra: `torch`, `avatar`, `postgres`, `s3`, `quantize`.
+    """Return the command that installs an extra: `torch`, `avatar`, `postgres`, `s3`, `traces`, …
 
     `root` is where a checkout has its Makefile; by default the folder above this package.
     """

@@ -9,6 +9,7 @@ Topic = NewType("Topic", str)
 KEYS = Topic("keys")  # an API key was made, changed or revoked
 SPEECH = Topic("speech")  # a text is to be spoken that was not before
 DELIVERIES = Topic("deliveries")  # a webhook delivery is due that was not before
+_END = "end:"
 
 
 def of_job(job_id: JobId) -> Topic:
@@ -18,6 +19,16 @@ def of_job(job_id: JobId) -> Topic:
 
 def is_job(topic: Topic) -> bool:
     return topic.startswith("job_")
+
+
+def of_end(job_id: JobId) -> Topic:
+    """A job ended, by a commit of this process: others are not told."""
+    return Topic(f"{_END}{job_id}")
+
+
+def ended_job(topic: Topic) -> JobId | None:
+    """Return the job of `of_end`; None for another topic."""
+    return JobId(topic.removeprefix(_END)) if topic.startswith(_END) else None
 
 
 def of_all_jobs(key_id: KeyId) -> Topic:

@@ -151,6 +151,7 @@ def _finish(tx: Transaction, job: Job, to: JobState, charge: Charge, **values: A
         **values,
     )
     outbox.enqueue(tx, EVENT_OF[to], final_job, now)
+    tx.notify(topics.of_end(job.id))
     return final_job
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from service.domain.topics import Topic
+from service.domain.topics import Topic, ended_job
 from service.log import Log
 from service.store.engine import NOTICE_SILENCE
 
@@ -40,7 +40,7 @@ class PostgresNotify:
 
     def notify_others(self, connection: sa.Connection, topics: Sequence[Topic]) -> None:
         """Notify the other processes when this transaction commits."""
-        distinct = list(dict.fromkeys(topics))
+        distinct = [each for each in dict.fromkeys(topics) if ended_job(each) is None]
         for start in range(0, len(distinct), _MAX_TOPICS):
             payload = " ".join([self._name, *distinct[start : start + _MAX_TOPICS]])
             connection.execute(_NOTIFY, {"channel": _CHANNEL, "payload": payload})

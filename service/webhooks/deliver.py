@@ -44,6 +44,7 @@ class Sender:
     renders: Mapping[str, Render]  # by the API that a job came through
     clock: Clock
     timeout: timedelta = TIMEOUT
+    on_try: Callable[[Delivery, Try], None] | None = None  # told of each try that is recorded
 
     def send(self, delivery_id: DeliveryId) -> Try | None:
         """Make one try; None if the delivery is not due, or leased by another sender.
@@ -57,7 +58,9 @@ class Sender:
         failpoint("webhook.taken")
         outcome, answer = self._try(lease)
         failpoint("webhook.sent")
-        self.db.write(lambda tx: _record(tx, lease.delivery, outcome, answer)).result()
+        record = self.db.write(lambda tx: _record(tx, lease.delivery, outcome, answer))
+        if record.result() and self.on_try is not None:
+            self.on_try(lease.delivery, outcome)
         return outcome
 
     def _take(self, tx: Transaction, delivery_id: DeliveryId) -> _Leased | None:
@@ -113,13 +116,15 @@ def _secrets(tx: Transaction, delivery: Delivery) -> Secrets:
     return endpoint.secrets
 
 
-def _record(tx: Transaction, delivery: Delivery, outcome: Try, answer: Answer | None) -> None:
+def _record(tx: Transaction, delivery: Delivery, outcome: Try, answer: Answer | None) -> bool:
+    """Record the outcome; False if another sender has leased the delivery since."""
     state, next_at = _next_state(delivery, outcome, answer)
     is_recorded = deliveries.settle(tx, delivery, outcome, state=state, next_at=next_at)
     if is_recorded and delivery.endpoint_id is not None:
         endpoint = endpoints.get(tx, delivery.endpoint_id)
         if endpoint is not None and endpoint.disabled_at is None:
             _note_outcome(tx, endpoint, outcome)
+    return is_recorded
 
 
 def _next_state(

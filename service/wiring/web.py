@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from threading import Event
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -48,7 +49,11 @@ from service.webhooks.courier import Courier
 from service.webhooks.deliver import Sender
 from service.wiring import rules, speech, storage
 from service.wiring import secrets as wiring_secrets
+from service.wiring.traces import build_traces
 from service.wiring.workers import build_workers
+
+if TYPE_CHECKING:
+    from service.runtime.traces import Traces
 
 _TICK_SECONDS = 1.0
 # By the API that a job came through.
@@ -66,35 +71,20 @@ def serving(
     """Open the database, run the ticks and serve requests until the context exits."""
     _check_database(settings.database_url)
     webhooks_due = Event()
-    runtime = _build_runtime(settings, notifier, webhooks_due, clock, offsite)
+    traces = build_traces(rules.VERSION)
+    runtime = _build_runtime(settings, notifier, webhooks_due, clock, offsite, traces)
     runtime.uploads.clear()
     leadership = Leadership(runtime.db)
     timekeeper = _timekeeper(runtime, leadership, clock)
     wiring_secrets.ensure_admin_key(settings, runtime.db, clock())
-    unserved_jobs = Unserved(runtime.db, runtime.terms, is_shared=not runtime.db.local)
-    workers = runtime.workers
-    rescuer = Rescuer(
-        runtime.db, runtime.artifacts, runtime.terms, workers, runtime.limits.max_lease
-    )
-    grace = runtime.limits.running_lease.total_seconds()
-    retention = Retention(runtime.db, runtime.artifacts, runtime.terms.retention)
-    ticks = [
-        unserved_jobs.tick,
-        rescuer.tick,
-        lambda now: retention.tick(timekeeper.certain_time(now)),
-        BulkRunner(runtime.db, workers, runtime.artifacts, partial(retry_again, runtime)).tick,
-    ]
-
-    def leads() -> bool:
-        unserved_jobs.announce_models(clock())
-        return timekeeper.is_leading()
-
-    ticker = Ticker(ticks, leads, clock, seconds=_TICK_SECONDS, grace=grace)
-    beside = (ticker, _build_courier(runtime, webhooks_due), _build_speaker(runtime))
+    ticker = _build_ticker(runtime, timekeeper)
+    beside = (ticker, _build_courier(runtime, webhooks_due, traces), _build_speaker(runtime))
     app.state.runtime = runtime
+    if traces is not None:
+        traces.start(runtime.db)
     for each in beside:
         each.start()
-    workers.start(runtime.jobs_due)
+    runtime.workers.start(runtime.jobs_due)
     try:
         yield
     finally:
@@ -102,7 +92,9 @@ def serving(
         runtime.event_feed.close()
         for each in beside:
             each.stop()
-        workers.close()
+        runtime.workers.close()
+        if traces is not None:
+            traces.stop()
         with suppress(Unavailable):  # the leadership expires by itself
             leadership.leave()
         runtime.db.close()
@@ -135,12 +127,38 @@ def build_uploads(settings: Settings) -> Uploads:
     )
 
 
-def _build_courier(runtime: Runtime, webhooks_due: Event) -> Courier:
+def _build_ticker(runtime: Runtime, timekeeper: Timekeeper) -> Ticker:
+    db, workers, clock = runtime.db, runtime.workers, runtime.clock
+    unserved_jobs = Unserved(db, runtime.terms, is_shared=not db.local)
+    rescuer = Rescuer(db, runtime.artifacts, runtime.terms, workers, runtime.limits.max_lease)
+    grace = runtime.limits.running_lease.total_seconds()
+    retention = Retention(db, runtime.artifacts, runtime.terms.retention)
+    ticks = [
+        unserved_jobs.tick,
+        rescuer.tick,
+        lambda now: retention.tick(timekeeper.certain_time(now)),
+        BulkRunner(db, workers, runtime.artifacts, partial(retry_again, runtime)).tick,
+    ]
+
+    def leads() -> bool:
+        unserved_jobs.announce_models(clock())
+        return timekeeper.is_leading()
+
+    return Ticker(ticks, leads, clock, seconds=_TICK_SECONDS, grace=grace)
+
+
+def _build_courier(runtime: Runtime, webhooks_due: Event, traces: "Traces | None") -> Courier:
     renders = {
         api: bodies(runtime.link_secret, runtime.public_url).render
         for api, bodies in WEBHOOK_BODIES.items()
     }
-    sender = Sender(runtime.db, Egress(runtime.egress_rules), renders, runtime.clock)
+    sender = Sender(
+        runtime.db,
+        Egress(runtime.egress_rules),
+        renders,
+        runtime.clock,
+        on_try=None if traces is None else traces.on_try,
+    )
     return Courier(runtime.db, sender, runtime.clock, webhooks_due)
 
 
@@ -165,6 +183,7 @@ def _build_runtime(
     webhooks_due: Event,
     clock: ServiceClock,
     offsite: Offsite | None,
+    traces: "Traces | None",
 ) -> Runtime:
     job_cache, key_cache, jobs_due, speech_due = JobCache(), KeyCache(), Event(), Event()
 
@@ -178,6 +197,8 @@ def _build_runtime(
             speech_due.set()
         if any(map(topics.is_queue, changed)):
             jobs_due.set()
+        if traces is not None:
+            traces.on_commit(changed)
         notifier.notify(changed)
 
     db = storage.database(settings, on_commit, offsite)

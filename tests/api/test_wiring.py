@@ -48,6 +48,7 @@ def test_workers_are_told_no_secret_but_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ELEVENLABS_API_KEY", "e" * 30)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "o" * 30)
     settings = Settings(
         _env_file=None,
         data_dir=tmp_path,
@@ -61,6 +62,7 @@ def test_workers_are_told_no_secret_but_their_own(
     assert "b" * 30 not in told.values()
     assert "s" * 30 not in told.values()
     assert "e" * 30 not in told.values()
+    assert "o" * 30 not in told.values()
     assert "e" * 30 not in tool_environment().values()
     assert not any("sqlite" in text for text in told.values())
     assert told["RUSHES_WORKER_TOKEN"] == "w" * 30

@@ -56,7 +56,7 @@ class World:
         ticket = self.claim().json()
         return ticket, self.report(ticket, "begin", call_id=ticket["token"]).json()
 
-    def finish(self, content: bytes = VIDEO) -> str:
+    def finish(self, content: bytes = VIDEO, **stages_ms: int) -> str:
         """Take the next job and finish it with `content` as its video; answers its id."""
         ticket, begun = self.begin()
         artifacts, prefix = self.runtime.artifacts, begun["artifact_prefix"]
@@ -75,7 +75,7 @@ class World:
             scratch.write_bytes(content)
             artifact = artifacts.put(f"{prefix}/{name}", scratch, media_type)
             facts[variant] = artifact.model_dump()
-        outcome = {"facts": facts, "timings_ms": {"total": 1234}}
+        outcome = {"facts": facts, "timings_ms": {**stages_ms, "total": 1234}}
         answer = self.report(ticket, "finish", fence=begun["fence"], outcome=outcome)
         assert answer.status_code == 200, answer.text
         return str(ticket["job_id"])

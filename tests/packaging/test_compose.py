@@ -185,7 +185,7 @@ def test_only_what_is_copied_is_sent_to_the_builder() -> None:
 
 def test_an_image_has_what_its_service_needs_and_no_more(images: dict[str, Image]) -> None:
     find = "import importlib.util as u, sys; print(*(n for n in sys.argv[1:] if u.find_spec(n)))"
-    names = "service boto3 psycopg cv2 hibari torch pytest modal".split()
+    names = "service boto3 psycopg opentelemetry.sdk cv2 hibari torch pytest modal".split()
     found = {
         name: subprocess.check_output(
             [*sandbox(image, image.environment), "python", "-c", find, *names], text=True
@@ -194,7 +194,7 @@ def test_an_image_has_what_its_service_needs_and_no_more(images: dict[str, Image
     }
 
     assert found == {
-        "rushes-api": ["service", "boto3", "psycopg", "cv2", "hibari"],
+        "rushes-api": ["service", "boto3", "psycopg", "opentelemetry.sdk", "cv2", "hibari"],
         "rushes-worker": ["service", "boto3", "cv2", "hibari"],
     }
     # Nothing else was left out here: a user, with a folder of their own.
