@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 
 from service.domain.errors import Unavailable
 from service.runtime.runtime import Runtime
@@ -25,3 +25,4 @@ def runtime_of(request: Request) -> Runtime:
 
 
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
+JobPath = Annotated[str, Path(description="A job's id.", examples=["job_06hm3c…"])]

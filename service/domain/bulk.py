@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, NewType
 
-from service.domain.ids import JobId, KeyId
+from service.domain.ids import JobId, KeyId, parse
 from service.domain.job import FINAL, JobState
 
 BulkId = NewType("BulkId", str)
@@ -15,6 +15,11 @@ _OPEN = frozenset(JobState) - FINAL
 # The states in which a job can be acted on.
 STATES_OF: dict[BulkAct, frozenset[JobState]] = {"cancel": _OPEN, "retry": FINAL, "delete": FINAL}
 MAX_JOBS = 100_000
+
+
+def bulk_id_of(text: str) -> BulkId:
+    """Parse the id of a bulk action. Raises NotFound for a malformed one."""
+    return BulkId(parse("blk", "bulk action", text))
 
 
 class BulkState(StrEnum):

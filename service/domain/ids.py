@@ -10,6 +10,11 @@ from datetime import UTC, datetime
 from typing import NewType
 from uuid import UUID
 
+from service.domain.errors import NotFound
+
+JobId = NewType("JobId", str)
+KeyId = NewType("KeyId", str)
+
 _SHAPE = re.compile(r"[a-z]{3}_[0-9a-v]{26}")  # 26 letters of 5 bits hold the 128 bits
 
 
@@ -25,6 +30,24 @@ def new(prefix: str, stamps: "Stamps | None" = None) -> str:
 def is_id(prefix: str, text: str) -> bool:
     """Tell whether `text` has the form of an id with this prefix."""
     return text.startswith(f"{prefix}_") and _SHAPE.fullmatch(text) is not None
+
+
+def parse(prefix: str, noun: str, text: str) -> str:
+    """Return `text`, an id with this prefix. Raises NotFound for a malformed one, which is answered
+    like an unknown one: `no <noun> …`."""
+    if not is_id(prefix, text):
+        raise NotFound(f"no {noun} {text[:64]}")
+    return text
+
+
+def job_id_of(text: str) -> JobId:
+    """Parse a job's id. Raises NotFound for a malformed one."""
+    return JobId(parse("job", "job", text))
+
+
+def key_id_of(text: str) -> KeyId:
+    """Parse the id of an API key. Raises NotFound for a malformed one."""
+    return KeyId(parse("key", "key", text))
 
 
 def made_at(id_: str) -> datetime:
@@ -89,9 +112,3 @@ def _stamp(id_: str) -> int:
 def _bytes(id_: str) -> bytes:
     digits = id_.partition("_")[2].upper().ljust(32, "=")
     return base64.b32hexdecode(digits)
-
-
-JobId = NewType("JobId", str)
-
-
-KeyId = NewType("KeyId", str)

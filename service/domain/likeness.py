@@ -6,7 +6,7 @@ from typing import Annotated, NewType, Self
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-from service.domain.ids import KeyId
+from service.domain.ids import KeyId, parse
 from service.domain.media import SAMPLES, MediaRef, Role
 from service.domain.options import MediaBody, MediaText
 from service.domain.text import Label, Text, _not_blank, _storable
@@ -23,6 +23,11 @@ Name = Annotated[
 Statement = Annotated[
     str, Field(min_length=1, max_length=2000), AfterValidator(_storable), AfterValidator(_not_blank)
 ]
+
+
+def avatar_id_of(text: str) -> AvatarId:
+    """Parse an avatar's id. Raises NotFound for a malformed one."""
+    return AvatarId(parse(AVATAR_PREFIX, "avatar", text))
 
 
 class Consent(BaseModel):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from service.domain.errors import BudgetExceeded
 from service.domain.models.catalog import CARDS
 
 # Modal's list prices in US dollars per second (https://modal.com/pricing) of July 2026; L40S, A100
@@ -159,6 +160,16 @@ class Balance:
 
     def allows(self, estimate: int) -> bool:
         return self.budget is None or self.spent + self.reserved + estimate <= self.budget
+
+    def exceeded(self, estimated_usd: float) -> BudgetExceeded:
+        """Return the error for an estimate that the budget does not allow."""
+        assert self.budget is not None, "only a budget can be exceeded"
+        return BudgetExceeded(
+            budget=self.budget / 1e6,
+            spent=self.spent / 1e6,
+            reserved=self.reserved / 1e6,
+            estimated=estimated_usd,
+        )
 
 
 def _words(name: str) -> frozenset[str]:

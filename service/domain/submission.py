@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from service.domain import ids
 from service.domain.avatar import AnyRequest
+from service.domain.errors import FieldError, RequestRefused
 from service.domain.ids import JobId, KeyId
 from service.domain.job import OWN_API, Job, JobState
 from service.domain.model_choice import ModelChoice
@@ -19,6 +20,14 @@ class Idempotency:
 
     name: str
     fingerprint: bytes
+
+    def check(self, fingerprint: bytes) -> None:
+        """Raise RequestRefused unless the request that came with this key before was the same."""
+        if fingerprint != self.fingerprint:
+            code = "idempotency_key_reused"
+            detail = "this Idempotency-Key was already used with another request; "
+            detail += "use a new one for each new request"
+            raise RequestRefused([FieldError("", detail, code)], code="idempotency_key_reused")
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,21 @@ from typing import NewType
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from service.domain.event import EventId, EventKind
-from service.domain.ids import JobId, KeyId
+from service.domain.ids import JobId, KeyId, parse
 from service.domain.job import JobState
 
 EndpointId = NewType("EndpointId", str)
-
-
 DeliveryId = NewType("DeliveryId", str)
+
+
+def endpoint_id_of(text: str) -> EndpointId:
+    """Parse the id of an endpoint. Raises NotFound for a malformed one."""
+    return EndpointId(parse("wep", "webhook endpoint", text))
+
+
+def delivery_id_of(text: str) -> DeliveryId:
+    """Parse the id of a delivery. Raises NotFound for a malformed one."""
+    return DeliveryId(parse("msg", "webhook delivery", text))
 
 
 # The event of a job's transition to a state.

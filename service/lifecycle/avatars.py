@@ -1,8 +1,6 @@
 """Keep avatars until their key deletes them."""
 
-from typing import TypeVar
-
-from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
+from service.domain.errors import Conflict, NotFound
 from service.domain.ids import KeyId
 from service.domain.likeness import AvatarId, SavedAvatar, avatar_folder
 from service.domain.ports import ArtifactStore
@@ -11,8 +9,6 @@ from service.lifecycle.remove import Deletion
 from service.store import avatars, jobs, keys
 from service.store.database import Database
 from service.store.transaction import Transaction
-
-T = TypeVar("T")
 
 MAX_PER_KEY = 1_000
 
@@ -40,20 +36,12 @@ def find_earlier(
     another request."""
     if idempotency is None:
         return None
-    return replay_of(avatars.find_request(tx, key_id, idempotency.name), idempotency)
-
-
-def replay_of(record: tuple[T, bytes] | None, idempotency: Idempotency) -> T | None:
-    """Return the value of a record with the fingerprint of its request. Raises RequestRefused if
-    that was another one."""
+    record = avatars.find_request(tx, key_id, idempotency.name)
     if record is None:
         return None
-    value, fingerprint = record
-    if fingerprint != idempotency.fingerprint:
-        code = "idempotency_key_reused"
-        detail = "this Idempotency-Key was already used with another request"
-        raise RequestRefused([FieldError("", detail, code)], code="idempotency_key_reused")
-    return value
+    avatar, fingerprint = record
+    idempotency.check(fingerprint)
+    return avatar
 
 
 def find(tx: Transaction, avatar_id: AvatarId, key_id: KeyId | None) -> SavedAvatar:

@@ -7,10 +7,7 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from service.domain.errors import (
-    BudgetExceeded,
-    FieldError,
     QueueFull,
-    RequestRefused,
     ServiceError,
 )
 from service.domain.ids import KeyId
@@ -197,13 +194,7 @@ def _no_place(
             f"{limits.max_queued_per_key} of your jobs are already waiting; "
             "submit more once some have started"
         )
-    assert balance.budget is not None, "only a budget can be exceeded"
-    return BudgetExceeded(
-        budget=balance.budget / 1e6,
-        spent=balance.spent / 1e6,
-        reserved=balance.reserved / 1e6,
-        estimated=submission.estimated_usd,
-    )
+    return balance.exceeded(submission.estimated_usd)
 
 
 def _insert(
@@ -218,10 +209,5 @@ def _insert(
 
 
 def _replay(earlier: IdempotencyRecord, idempotency_key: Idempotency) -> Accepted:
-    if earlier.fingerprint != idempotency_key.fingerprint:
-        detail = "this Idempotency-Key was already used with another request; "
-        detail += "use a new one for each new video"
-        raise RequestRefused(
-            [FieldError("", detail, "idempotency_key_reused")], code="idempotency_key_reused"
-        )
+    idempotency_key.check(earlier.fingerprint)
     return Accepted(earlier.job, is_replay=True)

@@ -9,7 +9,6 @@ from service.domain.ids import KeyId
 from service.domain.likeness import VOICE_PREFIX, ClonedVoice, VoiceId
 from service.domain.ports import ArtifactStore
 from service.domain.submission import Idempotency
-from service.lifecycle.avatars import replay_of
 from service.lifecycle.remove import Deletion
 from service.speech.base import Voice, VoiceInfo, text_failure
 from service.speech.catalog import Catalog
@@ -180,4 +179,9 @@ def find_earlier(
     another request."""
     if idempotency is None:
         return None
-    return replay_of(voices.find_request(tx, key_id, idempotency.name), idempotency)
+    record = voices.find_request(tx, key_id, idempotency.name)
+    if record is None:
+        return None
+    voice, fingerprint = record
+    idempotency.check(fingerprint)
+    return voice

@@ -26,6 +26,7 @@ from service.domain.likeness import (
     NewAvatar,
     SavedAvatar,
     avatar_folder,
+    avatar_id_of,
 )
 from service.domain.media import Role
 from service.domain.submission import Idempotency
@@ -55,7 +56,7 @@ async def create_avatar(
     Conflict where photos cannot be checked here or the key has too many avatars, InputsFull,
     StorageFull, RateLimited and Unavailable.
     """
-    earlier = await _find_earlier(runtime, key.id, idempotency)
+    earlier = await runtime.read_durable(lambda tx: avatars.find_earlier(tx, key.id, idempotency))
     if earlier is not None:
         return Created(earlier, is_replay=True)
     await check_stored_bytes(runtime, key.id, photo.ref.size_bytes or 0)
@@ -74,15 +75,6 @@ async def create_avatar(
         created_at=now,
     )
     return await _store(runtime, avatar, path, idempotency)
-
-
-async def _find_earlier(
-    runtime: Runtime, key_id: KeyId, idempotency: Idempotency | None
-) -> SavedAvatar | None:
-    """Return the avatar that this Idempotency-Key created before, once that is durable."""
-    if await runtime.read(lambda tx: avatars.find_earlier(tx, key_id, idempotency)) is None:
-        return None
-    return await runtime.write(lambda tx: avatars.find_earlier(tx, key_id, idempotency))
 
 
 async def use_avatar(
@@ -106,9 +98,8 @@ async def use_avatar(
 
 async def find_avatar(runtime: Runtime, name: str, key_id: KeyId) -> SavedAvatar:
     """Return an avatar of this key. Raises NotFound, also for what is no id of one."""
-    if not ids.is_id(AVATAR_PREFIX, name):
-        raise NotFound(f"no avatar {name[:64]}")
-    return await runtime.read(lambda tx: avatars.find(tx, AvatarId(name), key_id))
+    avatar_id = avatar_id_of(name)
+    return await runtime.read(lambda tx: avatars.find(tx, avatar_id, key_id))
 
 
 async def check_stored_bytes(runtime: Runtime, key_id: KeyId, num_new: int) -> None:

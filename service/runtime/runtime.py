@@ -152,6 +152,13 @@ class Runtime:
         `replicated` is durable here only."""
         return await self._durable(self.db.write(run, replicated=replicated))
 
+    async def read_durable(self, run: Callable[[Transaction], T | None]) -> T | None:
+        """Run a read, which finds nothing or what can no longer be lost on return."""
+        if await self.read(run) is None:
+            return None
+        # Committed is not yet durable where the database is replicated: a write waits for that.
+        return await self.write(run)
+
     async def run(self, use_case: Callable[..., T], *args: Any) -> T:
         """Run a use case that waits for the database in a thread."""
         work = to_thread.run_sync(partial(use_case, *args), abandon_on_cancel=True)

@@ -189,10 +189,7 @@ async def _find_earlier(runtime: Runtime, request: SubmitRequest) -> Accepted | 
     if name is None:
         return None
     now = runtime.clock()
-    if await runtime.read(lambda tx: find_earlier(tx, key_id, name, now)) is None:
-        return None
-    # Committed is not yet durable where the database is replicated: a write waits for that.
-    return await runtime.write(lambda tx: find_earlier(tx, key_id, name, now))
+    return await runtime.read_durable(lambda tx: find_earlier(tx, key_id, name, now))
 
 
 def _timeout(params: JobOptions, limits: Limits) -> timedelta:

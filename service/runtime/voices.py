@@ -11,13 +11,7 @@ from anyio import to_thread
 
 from service.domain import ids
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.errors import (
-    BudgetExceeded,
-    FieldError,
-    RequestRefused,
-    ServiceError,
-    Unavailable,
-)
+from service.domain.errors import FieldError, RequestRefused, ServiceError, Unavailable
 from service.domain.ids import KeyId
 from service.domain.key import Key
 from service.domain.likeness import VOICE_PREFIX, ClonedVoice, Consent, NewVoice, VoiceId
@@ -64,7 +58,7 @@ async def create_voice(
     Raises RequestRefused for what the provider refuses, Conflict without an account or over the
     limit, RateLimited, and Unavailable.
     """
-    earlier = await _find_earlier(runtime, key, idempotency)
+    earlier = await runtime.read_durable(lambda tx: voices.find_earlier(tx, key.id, idempotency))
     if earlier is not None:
         return earlier, True
     await runtime.read(lambda tx: voices.check_limit(tx, key.id))
@@ -125,15 +119,6 @@ async def by_provider(work: Callable[[], T], pointer: str) -> T:
         ) from None
 
 
-async def _find_earlier(
-    runtime: Runtime, key: Key, idempotency: Idempotency | None
-) -> ClonedVoice | None:
-    """Return the voice that this Idempotency-Key created before, once that is durable."""
-    if await runtime.read(lambda tx: voices.find_earlier(tx, key.id, idempotency)) is None:
-        return None
-    return await runtime.write(lambda tx: voices.find_earlier(tx, key.id, idempotency))
-
-
 def _sample(upload: Input) -> Sample:
     assert isinstance(upload.bytes_at, Path), "a recording is sent with its voice"
     return Sample(upload.bytes_at, upload.ref.media_type or "application/octet-stream")
@@ -162,13 +147,7 @@ async def _keep(
 async def _check_budget(runtime: Runtime, key: Key, usd: float) -> None:
     balance = await runtime.read(lambda tx: keys.balance(tx, key.id, month_of(runtime.clock())))
     if not balance.allows(microusd(usd)):
-        assert balance.budget is not None, "only a budget can be exceeded"
-        raise BudgetExceeded(
-            budget=balance.budget / 1e6,
-            spent=balance.spent / 1e6,
-            reserved=balance.reserved / 1e6,
-            estimated=usd,
-        )
+        raise balance.exceeded(usd)
 
 
 def _make_sample(runtime: Runtime, key: Key, voice: Voice, text: str, file_key: str) -> Path:

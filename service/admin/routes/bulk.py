@@ -10,10 +10,9 @@ from starlette.responses import Response
 
 from service.admin.job_query import JobQuery, JobQueryDep
 from service.admin.visit import ActorDep, AdminVisitDep, Visit, VisitDep, page_router
-from service.api.path_params import job_id_of
-from service.domain import ids
-from service.domain.bulk import BulkAct, BulkAction, BulkId, BulkState
+from service.domain.bulk import BulkAct, BulkAction, BulkId, BulkState, bulk_id_of
 from service.domain.errors import FieldError, NotFound, RequestRefused
+from service.domain.ids import job_id_of
 from service.lifecycle import bulk as use
 from service.lifecycle.bulk import Order
 from service.store import bulk, keys
@@ -75,7 +74,7 @@ async def start(visit: ActorDep) -> Response:
 async def show(
     bulk_id: str, visit: VisitDep, after: Annotated[str, Query(max_length=40)] = ""
 ) -> Response:
-    id_, start_at = _id(bulk_id), job_id_of(after) if after else None
+    id_, start_at = bulk_id_of(bulk_id), job_id_of(after) if after else None
     view = await _find(visit, id_)
     rows = await visit.read(lambda tx: bulk.items(tx, id_, size=_PAGE + 1, after=start_at))
     return await visit.page(
@@ -89,7 +88,7 @@ async def show(
 @router.get("/{bulk_id}/live")
 async def show_live(bulk_id: str, visit: VisitDep) -> Response:
     """The part that changes while the action runs."""
-    view = await _find(visit, _id(bulk_id))
+    view = await _find(visit, bulk_id_of(bulk_id))
     response = visit.part("bulk_live.html", view=view)
     if not view.is_running:
         response.headers["HX-Refresh"] = "true"  # for what was done to each job
@@ -98,7 +97,7 @@ async def show_live(bulk_id: str, visit: VisitDep) -> Response:
 
 @router.post("/{bulk_id}/stop")
 async def stop(bulk_id: str, visit: ActorDep) -> Response:
-    id_, runtime, actor = _id(bulk_id), visit.runtime, visit.key.id
+    id_, runtime, actor = bulk_id_of(bulk_id), visit.runtime, visit.key.id
     await runtime.write(lambda tx: use.stop(tx, id_, actor, runtime.clock()))
     return visit.redirect(f"/bulk/{id_}")
 
@@ -119,12 +118,6 @@ def _view(tx: Transaction, action: BulkAction) -> BulkView:
         refused=counts.get(False, 0),
         left=counts.get(None, 0),
     )
-
-
-def _id(text: str) -> BulkId:
-    if not ids.is_id("blk", text):
-        raise NotFound(f"no bulk action {text[:64]}")
-    return BulkId(text)
 
 
 def _act(text: str) -> BulkAct:

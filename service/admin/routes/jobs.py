@@ -10,7 +10,7 @@ from service.admin.job_query import OPEN, JobQueryDep
 from service.admin.job_view import JobView, read_job
 from service.admin.visit import ALL_JOBS, ActorDep, VisitDep, page_router
 from service.api.event_stream import ChangeStream
-from service.api.path_params import job_id_of
+from service.domain.ids import job_id_of
 from service.domain.job import JobState
 from service.lifecycle.cancel import cancel
 from service.lifecycle.remove import Deletion, remove

@@ -4,9 +4,8 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from service.admin.visit import ActorDep, Visit, VisitDep, page_router
-from service.domain import ids
-from service.domain.errors import FieldError, NotFound, RequestRefused
-from service.domain.ids import KeyId
+from service.domain.errors import FieldError, RequestRefused
+from service.domain.ids import key_id_of
 from service.domain.key import KeyRole, new_key, new_secret
 from service.domain.price import microusd, month_of
 from service.lifecycle.api_keys import create, revoke, set_monthly_budget
@@ -40,7 +39,7 @@ async def create_key(visit: ActorDep) -> Response:
 
 @router.post("/{key_id}/budget")
 async def set_budget(key_id: str, visit: ActorDep) -> Response:
-    id_, budget = _id(key_id), _budget(await visit.request.form())
+    id_, budget = key_id_of(key_id), _budget(await visit.request.form())
     runtime, actor = visit.runtime, visit.key.id
     await runtime.write(lambda tx: set_monthly_budget(tx, id_, budget, runtime.clock(), actor))
     return visit.redirect("/keys")
@@ -48,7 +47,7 @@ async def set_budget(key_id: str, visit: ActorDep) -> Response:
 
 @router.post("/{key_id}/revoke")
 async def revoke_key(key_id: str, visit: ActorDep) -> Response:
-    id_, runtime, actor = _id(key_id), visit.runtime, visit.key.id
+    id_, runtime, actor = key_id_of(key_id), visit.runtime, visit.key.id
     await runtime.write(lambda tx: revoke(tx, id_, runtime.clock(), actor))
     return visit.redirect("/keys")
 
@@ -60,12 +59,6 @@ async def _page(visit: Visit, **values: str) -> Response:
     rows = [(key, balances[key.id]) for key in every if key.id in balances]
     shown = {"made": None, "secret": None, **values}
     return await visit.page("keys.html", rows=rows, roles=list(KeyRole), **shown)
-
-
-def _id(text: str) -> KeyId:
-    if not ids.is_id("key", text):
-        raise NotFound(f"no key {text[:64]}")
-    return KeyId(text)
 
 
 def _budget(form: FormData) -> int | None:

@@ -9,9 +9,9 @@ from starlette.responses import Response
 from service.admin import offer
 from service.admin.job_view import diff
 from service.admin.visit import ALL_JOBS, AdminVisitDep, Visit, page_router
-from service.api.path_params import job_id_of
 from service.domain.avatar import AvatarOptions
 from service.domain.errors import Conflict, ServiceError
+from service.domain.ids import job_id_of
 from service.domain.job import Job
 from service.domain.options import JobOptions
 from service.domain.request import VideoOptions

@@ -10,9 +10,8 @@ from starlette.responses import FileResponse, Response
 
 from service.admin.pages import FILE_HEADERS
 from service.admin.visit import ActorDep, AdminVisitDep, Visit, VisitDep, page_router
-from service.domain import ids
 from service.domain.errors import NotFound
-from service.domain.likeness import AVATAR_PREFIX, AvatarId, SavedAvatar
+from service.domain.likeness import SavedAvatar, avatar_id_of
 from service.lifecycle import avatars as use
 from service.lifecycle.remove import Deletion
 from service.runtime.voices import by_provider, sample_of
@@ -27,7 +26,7 @@ _PAGE = 24
 async def show_voices(
     visit: VisitDep, after: Annotated[str, Query(max_length=40)] = ""
 ) -> Response:
-    start = _avatar_id(after) if after else None
+    start = avatar_id_of(after) if after else None
     rows = await visit.read(lambda tx: avatars.page(tx, None, size=_PAGE + 1, after=start))
     listing = partial(visit.runtime.voices.listing, None, is_admin=True)
     entries, problems = await run_in_threadpool(listing)
@@ -81,14 +80,8 @@ async def delete_voice(voice_id: str, visit: ActorDep) -> Response:
 
 
 async def _find(visit: Visit, avatar_id: str) -> SavedAvatar:
-    id_ = _avatar_id(avatar_id)
+    id_ = avatar_id_of(avatar_id)
     return await visit.read(lambda tx: use.find(tx, id_, None))
-
-
-def _avatar_id(text: str) -> AvatarId:
-    if not ids.is_id(AVATAR_PREFIX, text):
-        raise NotFound(f"no avatar {text[:64]}")
-    return AvatarId(text)
 
 
 def _file(path: Path, media_type: str | None) -> Response:

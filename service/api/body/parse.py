@@ -20,9 +20,10 @@ from service.api.auth import ContextDep, RequestContext, recheck_key
 from service.api.body.large_json import Span, extract_long_strings
 from service.api.body.multipart import is_form, read_form
 from service.api.body.stream import receive
-from service.api.path_params import JobPath, job_id_of
+from service.api.deps import JobPath
 from service.domain.avatar import AvatarOptions, AvatarParams
 from service.domain.errors import FieldError, NotFound, RequestRefused, TooLarge
+from service.domain.ids import job_id_of
 from service.domain.likeness import NewAvatar, NewVoice
 from service.domain.media import MAX_PIXELS, MEDIA_RULES, SAMPLES, MediaRef, Role, kind_of
 from service.domain.options import JobOptions, MediaBody

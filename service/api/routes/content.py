@@ -10,15 +10,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, RedirectResponse
 
 from service.api.auth import authenticate, bearer, links
-from service.api.deps import RuntimeDep
-from service.api.path_params import JobPath, job_id_of
+from service.api.deps import JobPath, RuntimeDep
 from service.api.preconditions import is_unmodified
 from service.api.schemas.headers import header_docs
 from service.api.schemas.problems import problem_docs
 from service.api.signed_links import SignedLinks
 from service.domain.artifact import ARTIFACT_RULES, Artifact, Variant
 from service.domain.errors import Conflict, NotFound, Unauthenticated
-from service.domain.ids import JobId
+from service.domain.ids import JobId, job_id_of
 from service.domain.job import Job
 from service.domain.key import Scope
 from service.domain.ports import ReadMethod

@@ -6,14 +6,14 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from service.api.auth import ContextDep, RequestContext
+from service.api.deps import JobPath
 from service.api.event_stream import STREAM_HEADERS, EventStream
-from service.api.path_params import JobPath, job_id_of
 from service.api.schemas.events import JobEvent
 from service.api.schemas.headers import header_docs
 from service.api.schemas.problems import problem_docs
 from service.domain.errors import Gone
 from service.domain.event import EventId
-from service.domain.ids import JobId
+from service.domain.ids import JobId, job_id_of
 from service.runtime.runtime import Runtime
 from service.store import events
 

@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.api.auth import AttemptToken, WorkerDep
 from service.api.deps import RuntimeDep
 from service.api.forwarded import base_url
-from service.api.path_params import job_id_of
 from service.api.schemas.headers import UNLOAD, header_docs
 from service.api.schemas.problems import problem_docs
 from service.domain import topics
 from service.domain.attempt import Failure, Outcome, Progress, Ticket
 from service.domain.errors import Lost, NotFound
+from service.domain.ids import job_id_of
 from service.domain.job import Job, JobState
 from service.domain.text import Label, Text
 from service.failpoint import failpoint

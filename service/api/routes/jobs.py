@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.auth import ContextDep
 from service.api.body.parse import RetryDep, body_of
-from service.api.path_params import JobPath, job_id_of
+from service.api.deps import JobPath
 from service.api.responses import job_out, json_response, wait_final
 from service.api.schemas.headers import OF_JOB, OF_SUBMIT, header_docs
 from service.api.schemas.jobs import AnyJob, DeletedObject, InlineVideo, JobList
@@ -18,7 +18,7 @@ from service.api.schemas.problems import problem_docs
 from service.api.submit import SUBMIT, IdempotencyKey, Prefer, submit
 from service.domain.avatar import AvatarOptions
 from service.domain.errors import FieldError, NotFound, RequestRefused
-from service.domain.ids import JobId
+from service.domain.ids import JobId, job_id_of
 from service.domain.job import JobFilter, JobState
 from service.domain.request import VideoOptions
 from service.domain.text import METADATA_LABEL, Label

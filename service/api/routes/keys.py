@@ -8,9 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from service.api.auth import AdminDep
 from service.api.schemas.keys import KeyList, KeyOut, NewKeyOut
 from service.api.schemas.problems import problem_docs
-from service.domain import ids
-from service.domain.errors import NotFound
-from service.domain.ids import KeyId
+from service.domain.ids import key_id_of
 from service.domain.key import KeyRole, new_key, new_secret
 from service.domain.price import Balance, microusd, month_of
 from service.domain.text import Text
@@ -92,7 +90,7 @@ async def list_keys(context: AdminDep) -> KeyList:
 @router.put("/{key_id}/budget", responses=problem_docs(400, 401, 403, 404, 413, 415, 422, 429, 503))
 async def set_budget(key_id: str, body: BudgetBody, context: AdminDep) -> KeyOut:
     """Set the monthly budget of a key. Accepted jobs are not affected."""
-    id_ = _key_id(key_id)
+    id_ = key_id_of(key_id)
     budget, now, actor = _microusd(body.budget_usd), context.runtime.clock(), context.key.id
     key, balance = await context.runtime.write(
         lambda tx: set_monthly_budget(tx, id_, budget, now, actor)
@@ -104,18 +102,12 @@ async def set_budget(key_id: str, body: BudgetBody, context: AdminDep) -> KeyOut
 @router.delete("/{key_id}", responses=problem_docs(401, 403, 404, "last_admin_key", 429, 503))
 async def revoke_key(key_id: str, context: AdminDep) -> KeyOut:
     """Revoke a key: its next request is refused. Its jobs are kept."""
-    id_, now, actor = _key_id(key_id), context.runtime.clock(), context.key.id
+    id_, now, actor = key_id_of(key_id), context.runtime.clock(), context.key.id
     key, balance = await context.runtime.write(
         lambda tx: (revoke(tx, id_, now, actor), keys.balance(tx, id_, month_of(now)))
     )
     log.info("key revoked", key=key.id)
     return KeyOut.from_domain(key, balance)
-
-
-def _key_id(text: str) -> KeyId:
-    if not ids.is_id("key", text):
-        raise NotFound(f"no key {text[:64]}")
-    return KeyId(text)
 
 
 def _microusd(usd: float | None) -> int | None:

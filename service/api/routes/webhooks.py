@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from service.api.auth import ContextDep, RequestContext
-from service.api.path_params import delivery_id_of, endpoint_id_of, job_id_of
 from service.api.schemas.jobs import DeletedObject
 from service.api.schemas.problems import problem_docs
 from service.api.schemas.webhooks import (
@@ -19,7 +18,8 @@ from service.api.schemas.webhooks import (
     WebhookSecret,
 )
 from service.domain.event import DEFAULT_EVENTS, EventKinds
-from service.domain.webhook import DeliveryFilter, DeliveryState
+from service.domain.ids import job_id_of
+from service.domain.webhook import DeliveryFilter, DeliveryState, delivery_id_of, endpoint_id_of
 from service.lifecycle.targets import refuse_bad_target
 from service.store import deliveries, endpoints, keys
 from service.webhooks import endpoints as use
