@@ -25,6 +25,7 @@ const OPTIONS = {
   model: { type: "string", multiple: true },
   seed: { type: "string" },
   image: { type: "string" },
+  loop: { type: "boolean" },
   video: { type: "string" },
   avatar: { type: "boolean" },
   audio: { type: "string" },
@@ -57,6 +58,7 @@ export const HELP = `Make a video of a prompt, or an avatar of a photo: submit, 
       --model NAME        may be repeated: the next is the fallback
       --seed N            the same seed gives the same video
       --image FILE|URL|JOB   first image of the video; with --avatar the photo of a face
+      --loop              end with --image, so that the video can be repeated
       --video FILE|URL|JOB   source video for video-to-video
       --avatar            make a talking avatar of --image, and --text or --audio
       --audio FILE|URL|JOB   the voice of the avatar
@@ -106,13 +108,14 @@ export async function videoOf(flags: Flags): Promise<VideoRequest> {
     guidance_scale: number(flags, "guidance"),
     negative_prompt: flags.negative,
     image: await media(flags, "image"),
+    loop: flags.loop,
     video: await media(flags, "video"),
   });
 }
 
 /** Throws a CommandError for a value that is no number, or names no file. */
 export async function avatarOf(flags: Flags): Promise<AvatarRequest> {
-  const names = ["frames", "fps", "steps", "guidance", "negative", "video"] as const;
+  const names = ["frames", "fps", "steps", "guidance", "negative", "loop", "video"] as const;
   const alien = names.find((name) => flags[name] !== undefined);
   if (alien) throw new CommandError(Exit.invalid, `--${alien} is for videos, not for --avatar`);
   return defined({

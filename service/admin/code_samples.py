@@ -9,7 +9,7 @@ from service.domain.request import JobRequest
 # Fields of a body that a resolved request holds under the same name.
 _COPIED = (
     *("prompt", "prompts", "negative_prompt", "text", "voice", "width", "height", "num_frames"),
-    *("fps", "num_inference_steps", "guidance_scale", "strength", "fit", "seed"),
+    *("fps", "num_inference_steps", "guidance_scale", "loop", "strength", "fit", "seed"),
 )
 
 
@@ -26,7 +26,8 @@ def of_job(job: Job, url: str) -> dict[str, str]:
 
 def _body(request: JobRequest) -> dict[str, object]:
     values = request.model_dump(mode="json", exclude_none=True)
-    body = {"model": request.model, **{name: values[name] for name in _COPIED if name in values}}
+    values = {name: values[name] for name in _COPIED if values.get(name, False) is not False}
+    body = {"model": request.model, **values}
     return body | {role: f"<your {role}>" for role in request.media if "/" not in role}
 
 

@@ -42,6 +42,9 @@ class VideoOptions:
     last_image: Annotated[
         str | None, Option(metavar="FILE|URL|JOB", help="Last image of the video.")
     ] = None
+    loop: Annotated[
+        bool | None, Option("--loop", help="End with --image, so that the video can be repeated.")
+    ] = None
     keyframes: Annotated[
         list[str] | None,
         Option(

@@ -101,6 +101,19 @@ class LipSync(BaseModel):
     face_coverage: float | None = None
 
 
+class LoopSeam(BaseModel):
+    """A measure of how visible the repeat of a loop is, in levels of 0 to 255.
+
+    `difference` is the mean difference of the last frame from the first. `neighbours` is that of
+    the steps beside it: from the first frame to the second, and from the last but one to the last.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    difference: float = Field(ge=0, le=255)
+    neighbours: float = Field(ge=0, le=255)
+
+
 ShortText = Annotated[Text, Field(max_length=100)]
 
 
@@ -121,6 +134,7 @@ class VideoFacts(BaseModel):
     # Per seam of a video made in segments: the mean difference of the overlapping frames before
     # they were blended, in levels of 0 to 255.
     seams: tuple[float, ...] = ()
+    loop_seam: LoopSeam | None = None  # of a loop
     # Settings of the model, by which two videos of one seed may differ.
     made_with: dict[ShortText, ShortText] = Field(default_factory=dict, max_length=16)
 

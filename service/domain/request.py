@@ -67,6 +67,10 @@ class VideoOptions(JobOptions):
     last_image: MediaText | None = Field(
         default=None, description="An image that the video ends with; needs `image`."
     )
+    loop: bool | None = Field(
+        default=None,
+        description="End with the first frame, so that the video can be repeated; needs `image`.",
+    )
     keyframes: Annotated[list[Keyframe], Field(min_length=1, max_length=MAX_KEYFRAMES)] | None = (
         Field(
             default=None,
@@ -232,6 +236,7 @@ class VideoRequest(JobRequest):
     seed: int
     image: MediaRef | None = None
     last_image: MediaRef | None = None
+    loop: bool = False  # whether `image` is the last frame too
     keyframes: list[PlacedImage] | None = None
     video: MediaRef | None = None
     strength: float | None = None  # only with a video

@@ -86,6 +86,7 @@ def _media_fields(old: Job) -> dict[str, Any]:
 
 def _without_replaced(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Drop the images where a video replaces them, and the other way round."""
-    images, video = ("image", "last_image", "keyframes"), ("video", "strength", "keep_audio")
+    images = ("image", "last_image", "loop", "keyframes")
+    video = ("video", "strength", "keep_audio")
     obsolete = images if "video" in changes else video
     return {name: value for name, value in fields.items() if name not in obsolete}

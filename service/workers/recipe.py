@@ -17,7 +17,7 @@ from service.domain.resolve.segments import Segment, plan
 from service.workers.adapters.base import Adapter, Audio, Conditions, OnStep
 from service.workers.checkpoints import Checkpoints
 from service.workers.stages.avatar import prepare_avatar
-from service.workers.stages.check import check
+from service.workers.stages.check import check, loop_seam
 from service.workers.stages.encode import EncodedVideo
 from service.workers.stages.encode_ahead import CheckCancel
 from service.workers.stages.fetch import Sources
@@ -103,7 +103,7 @@ def make_video(
             steps(Stage.ENCODE, 1, 1)
             has_audio = clips[-1].audio is not None
             check(video.path, ticket.request.shape, has_audio=has_audio)
-            lip_sync = _lip_sync(video.path, conditions)
+            measures = _measures(video.path, ticket.request, conditions)
         with watch.time("upload"):
             steps(Stage.UPLOAD, 0, 1)
             facts = _upload_all(video, ticket, artifacts, prefix, has_audio=has_audio)
@@ -112,8 +112,8 @@ def make_video(
             update={
                 "seams": seams,
                 "made_with": made_with,
-                "lip_sync": lip_sync,
                 "warnings": conditions.warnings,
+                **measures,
             }
         )
         outcome = _outcome(facts, gpu, watch)
@@ -153,13 +153,15 @@ def _conditions(
     return preprocess(ticket, media, environment.artifacts, environment.sources, scratch, on_step)
 
 
-def _lip_sync(video: Path, conditions: Conditions) -> LipSync | None:
-    """Measure the finished video of an avatar; None for another."""
-    if conditions.speech is None:
-        return None
-    from service.workers.puppet.lip_sync import score
+def _measures(video: Path, request: AnyRequest, conditions: Conditions) -> dict[str, Any]:
+    """Measure the finished video of an avatar, or of a loop."""
+    if conditions.speech is not None:
+        from service.workers.puppet.lip_sync import score
 
-    return LipSync(**vars(score(video, conditions.speech.samples)))
+        return {"lip_sync": LipSync(**vars(score(video, conditions.speech.samples)))}
+    if isinstance(request, VideoRequest) and request.loop:
+        return {"loop_seam": loop_seam(video, request.shape)}
+    return {}
 
 
 class _Steps:

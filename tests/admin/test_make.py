@@ -1,5 +1,6 @@
 """The forms: make a video or an avatar, and retry a job with edits."""
 
+import base64
 import json
 import re
 from typing import Any
@@ -152,3 +153,11 @@ def test_the_code_samples_submit_the_same_request(admin: Person, parent: str) ->
         "num_frames": 24,
         "seed": 7,
     }
+    assert "loop" not in body
+
+
+def test_the_code_samples_of_a_loop_ask_for_one(admin: Person) -> None:
+    image = base64.b64encode(png(64, 64)).decode()
+    job = admin.world.submit(image=image, loop=True)
+
+    assert "&#34;loop&#34;: true" in admin.get(f"/admin/jobs/{job['id']}").text

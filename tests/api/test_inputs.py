@@ -395,6 +395,8 @@ def test_broken_base64_in_a_large_body_is_told_by_its_place(world: World) -> Non
     ("ask", "found"),
     [
         ({"last_image": SMALL}, ("/last_image", "needs_image")),
+        ({"loop": True}, ("/loop", "needs_image")),
+        ({"image": SMALL, "last_image": SMALL, "loop": True}, ("/loop", "not_together")),
         ({"image": SMALL, "video": FILM}, ("/video", "not_together")),
         ({"keyframes": [{"frame": 0, "image": "x"}]}, ("/keyframes/0/frame", "greater_than_equal")),
         ({"keyframes": [{"frame": 5}]}, ("/keyframes/0/image", "missing")),
@@ -416,11 +418,15 @@ def test_what_does_not_go_together_is_refused(
 
 def test_a_mode_that_a_model_has_not_names_those_that_have_it(settings: Settings) -> None:
     ask = {"prompt": "x", "model": "mochi", "video": base64_of(FILM[:2000])}
+    loop = {"prompt": "x", "model": "mochi", "loop": True}
 
     with TestClient(build(settings.model_copy(update={"models": ["slate", "mochi"]}))) as client:
         client.headers["Authorization"] = f"Bearer {KEY}"
         here = client.post("/generate-video", json=ask)
+        no_loop = client.post("/generate-video", json=loop)
 
+    assert error(no_loop) == ("/loop", "not_supported")
+    assert "mochi does not support `loop`; served models that do: slate" in no_loop.text
     assert error(here) == ("/video", "not_supported")
     assert (
         here.json()["detail"]
@@ -737,7 +743,8 @@ def test_a_retry_takes_what_the_job_was_given(world: World) -> None:
 
 
 def test_a_retry_may_bring_another_picture_or_a_film_instead(world: World) -> None:
-    old = as_base64(world, SMALL).json()["id"]
+    ask = {"prompt": "x", "image": base64_of(SMALL), "loop": True}
+    old = world.client.post("/generate-video", json=ask).json()["id"]
     world.client.post(f"/v1/jobs/{old}/cancel")
     other = saved(gradient(size=(20, 20)), "PNG")
 
@@ -745,8 +752,10 @@ def test_a_retry_may_bring_another_picture_or_a_film_instead(world: World) -> No
     film = world.client.post(f"/v1/jobs/{old}/retry", json={"video": base64_of(FILM)})
 
     assert kept(world, picture.json()["id"]) == other
+    assert picture.json()["input"]["loop"] is True
     asked = film.json()["input"]
-    assert (asked["image"], asked["video"]["size_bytes"]) == (None, len(FILM))
+    assert (asked["image"], asked["loop"]) == (None, False)
+    assert asked["video"]["size_bytes"] == len(FILM)
 
 
 def test_a_retry_of_what_is_kept_no_longer_is_refused(world: World) -> None:

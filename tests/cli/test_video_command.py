@@ -46,8 +46,8 @@ def test_every_flag_arrives_and_json_is_the_job_alone(rushes: Rushes) -> None:
         "kind": "video", "model": "slate", "prompt": "A cat", "prompts": None,
         "negative_prompt": "fog", "width": 64, "height": 64,
         "num_frames": 4, "fps": 12, "num_inference_steps": 9, "guidance_scale": 2.5, "seed": 7,
-        "image": None, "last_image": None, "keyframes": None, "video": None, "strength": None,
-        "keep_audio": None, "fit": None,
+        "image": None, "last_image": None, "loop": False, "keyframes": None,
+        "video": None, "strength": None, "keep_audio": None, "fit": None,
     }  # fmt: skip
     assert (job["status"], job["priority"]) == ("succeeded", "high")
     assert job["metadata"] == {"scene": "3", "note": "a=b"}
@@ -75,6 +75,7 @@ def test_pictures_and_films_are_files_or_jobs(rushes: Rushes) -> None:
         *metadata,
     )
     first = json.loads(pictures.stdout)
+    loop = rushes("video", "A cat", *TINY, *f"--image {first['id']} --loop --json".split())
     film = rushes(
         "video", "A cat", *f"--video {first['id']} --strength 0.3 --fit pad --json".split()
     )
@@ -84,6 +85,7 @@ def test_pictures_and_films_are_files_or_jobs(rushes: Rushes) -> None:
     assert (first["status"], first["metadata"]) == ("succeeded", {"scene": "3", "take": "1"})
     assert (asked["num_frames"], asked["image"]["source"]) == (4, "upload")
     assert asked["last_image"]["media_type"] == "image/webp"
+    assert json.loads(loop.stdout)["input"]["loop"] is True
     over = json.loads(film.stdout)
     assert (over["status"], over["input"]["video"]["job_id"]) == ("succeeded", first["id"])
     assert (over["input"]["strength"], over["input"]["fit"]) == (0.3, "pad")

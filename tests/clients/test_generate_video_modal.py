@@ -105,11 +105,15 @@ def test_media_are_files_or_jobs(generate: Command) -> None:
     shutil.copy(FACE, generate.folder / "first.png")
     first = json.loads(generate("-p", "A cat", *TINY, "--image", "first.png", "--json").stdout)
     over = json.loads(generate("-p", "A cat", "--video", first["id"], "--json").stdout)
+    loop = json.loads(
+        generate("-p", "A cat", *TINY, "--image", first["id"], "--loop", "--json").stdout
+    )
     again = json.loads(
         generate("-p", "A cat", *TINY, "--video", f"{first['id']}.mp4", "--json").stdout
     )
 
     assert first["input"]["image"]["sha256"] == sha256(FACE.read_bytes()).hexdigest()
+    assert loop["input"]["loop"] is True
     assert over["input"]["video"]["job_id"] == first["id"]
     assert again["input"]["video"]["sha256"] == first["result"]["sha256"]
 

@@ -3,10 +3,11 @@ import subprocess
 from pathlib import Path
 
 import imageio_ffmpeg
+import numpy as np
 import pytest
 
 from service.domain.attempt import AttemptFailed
-from service.workers.stages.check import check
+from service.workers.stages.check import check, loop_seam
 from service.workers.stages.encode import encode
 from service.workers.stages.mp4_index import read_index
 from tests import make
@@ -80,3 +81,17 @@ def test_an_index_at_the_end_is_seen(video: Path, tmp_path: Path) -> None:
     assert not read_index(late).is_first
     with pytest.raises(AttemptFailed, match="index comes after"):
         check(late, ASKED)
+
+
+def level(video: Path, *levels: int) -> tuple[float, float]:
+    """The seam of a video of grey frames of these levels: its difference, and that beside it."""
+    shape = make.request(num_frames=len(levels))
+    grey = (np.full((shape.height, shape.width, 3), level, np.uint8) for level in levels)
+    seam = loop_seam(encode(grey, shape, video, {}).path, shape)
+    return seam.difference, seam.neighbours
+
+
+def test_the_seam_of_a_loop_is_measured_in_the_finished_video(tmp_path: Path) -> None:
+    assert level(tmp_path / "a.mp4", 60, 64, 90, 68, 60) == pytest.approx((0, 6), abs=1)
+    assert level(tmp_path / "b.mp4", 60, 64, 90, 96, 100) == pytest.approx((40, 4), abs=1)
+    assert level(tmp_path / "c.mp4", 60) == (0, 0)

@@ -345,6 +345,33 @@ def test_what_a_segment_still_to_come_follows_must_be_there(
     assert caught.value.code == "input_gone"
 
 
+LOOP = ASK.model_copy(
+    update={"image": MediaRef(source="upload"), "loop": True, "fit": "crop"},
+)
+
+
+@pytest.mark.parametrize("dies_in", [None, 2])
+def test_a_long_loop_ends_with_its_first_image_also_in_another_attempt(
+    artifacts: Files, tmp_path: Path, dies_in: int | None
+) -> None:
+    ticket = make.ticket(request=LOOP, card=CARD)
+    (tmp_path / "a").write_bytes(saved(gradient(), "PNG"))
+    artifacts.put(f"inputs/{ticket.job_id}/image", tmp_path / "a", "image/png")
+    if dies_in is not None:
+        with pytest.raises(KeyboardInterrupt):
+            attempt(artifacts, Drifting(dies_in=dies_in), ticket=ticket)
+    model = Drifting()
+
+    outcome = attempt(artifacts, model, fence=4, ticket=ticket)
+
+    first_images, _, last_images, _ = zip(*model.given, strict=True)
+    assert list(first_images) == [dies_in is None, *[False] * (len(first_images) - 1)]
+    assert list(last_images) == [*[False] * (len(last_images) - 1), True]
+    assert outcome.facts.loop_seam is not None
+    # It drifts by two levels a frame, and never comes back.
+    assert outcome.facts.loop_seam.difference > outcome.facts.loop_seam.neighbours
+
+
 def test_of_the_segments_before_no_frames_are_held(
     artifacts: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:

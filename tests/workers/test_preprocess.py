@@ -210,6 +210,14 @@ def test_each_input_becomes_its_condition_and_is_told(tmp_path: Path) -> None:
     assert steps == [(Stage.PREPROCESS, done, 2) for done in (0, 1, 2)]
 
 
+def test_the_image_of_a_loop_is_its_last_one_too(tmp_path: Path) -> None:
+    found, _ = run(tmp_path, {"image": saved(gradient(), "PNG")}, loop=True)
+
+    assert found.image is not None
+    assert found.last_image is not None
+    assert np.array_equal(found.image, found.last_image)
+
+
 def test_a_text_alone_has_no_conditions_and_no_step(tmp_path: Path) -> None:
     assert run(tmp_path, {}) == (NO_CONDITIONS, [])
 

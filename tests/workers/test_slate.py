@@ -285,6 +285,20 @@ def test_the_first_frame_becomes_the_last_one() -> None:
     assert np.array_equal(frames[2][CORNER], halfway)
 
 
+@pytest.mark.parametrize("num_frames", [1, 2, 24, 120])
+def test_a_loop_ends_with_its_first_frame_and_moves_between(num_frames: int) -> None:
+    picture = noise(96, 128, 3)
+    conditions = Conditions(image=picture, last_image=picture)
+
+    frames = given(conditions, num_frames=num_frames, loop=True)
+
+    assert np.array_equal(frames[0], frames[-1])
+    assert len({frame.tobytes() for frame in frames}) == max(1, num_frames - 1)
+    steps = [np.abs(b.astype(int) - a).mean() for a, b in pairwise(frames)]
+    if num_frames > 2:  # nothing jumps where it comes back
+        assert steps[-1] <= max(steps[:-1])
+
+
 def test_keyframes_are_seen_alone_at_their_frames_and_dissolve_between() -> None:
     first, early, late = (np.roll(noise(96, 128, 3), n, axis=0) for n in range(3))
 

@@ -2812,6 +2812,19 @@ export interface components {
             errors: components["schemas"]["FieldProblem"][];
         };
         /**
+         * LoopSeam
+         * @description A measure of how visible the repeat of a loop is, in levels of 0 to 255.
+         *
+         *     `difference` is the mean difference of the last frame from the first. `neighbours` is that of
+         *     the steps beside it: from the first frame to the second, and from the last but one to the last.
+         */
+        LoopSeam: {
+            /** Difference */
+            difference: number;
+            /** Neighbours */
+            neighbours: number;
+        };
+        /**
          * MediaRef
          * @description The source of an input image or video, and its known properties.
          *
@@ -3801,6 +3814,8 @@ export interface components {
             sha256: string;
             /** @description Of an avatar. Experimental. */
             lip_sync: components["schemas"]["LipSync"] | null;
+            /** @description Of a loop. */
+            loop_seam: components["schemas"]["LoopSeam"] | null;
             /**
              * Warnings
              * @description What may look worse than it could, and why.
@@ -4611,6 +4626,12 @@ export interface components {
              */
             last_image?: string | null;
             /**
+             * Loop
+             * @description End with the first frame, so that the video can be repeated; needs `image`.
+             * @default null
+             */
+            loop?: boolean | null;
+            /**
              * Keyframes
              * @description Images that the video shows between its first and last frame.
              * @default null
@@ -4761,6 +4782,11 @@ export interface components {
              * @description An image that the video ends with; needs `image`.
              */
             last_image?: string;
+            /**
+             * Loop
+             * @description End with the first frame, so that the video can be repeated; needs `image`.
+             */
+            loop?: boolean;
             /**
              * Keyframes
              * @description Images that the video shows between its first and last frame.
@@ -4930,6 +4956,12 @@ export interface components {
              */
             last_image?: string | null;
             /**
+             * Loop
+             * @description End with the first frame, so that the video can be repeated; needs `image`.
+             * @default null
+             */
+            loop?: boolean | null;
+            /**
              * Keyframes
              * @description Images that the video shows between its first and last frame.
              * @default null
@@ -5082,6 +5114,11 @@ export interface components {
              */
             last_image?: string;
             /**
+             * Loop
+             * @description End with the first frame, so that the video can be repeated; needs `image`.
+             */
+            loop?: boolean;
+            /**
              * Keyframes
              * @description Images that the video shows between its first and last frame.
              */
@@ -5141,6 +5178,11 @@ export interface components {
             guidance_scale: number;
             image: components["schemas"]["MediaRef"] | null;
             last_image: components["schemas"]["MediaRef"] | null;
+            /**
+             * Loop
+             * @default false
+             */
+            loop: boolean;
             /** Keyframes */
             keyframes: components["schemas"]["PlacedImage"][] | null;
             video: components["schemas"]["MediaRef"] | null;

@@ -8,7 +8,7 @@ from typing_extensions import TypeAliasType
 
 from service.api.schemas.costs import Cost
 from service.api.signed_links import SignedLinks
-from service.domain.attempt import LipSync, Stage
+from service.domain.attempt import LipSync, LoopSeam, Stage
 from service.domain.avatar import AnyRequest
 from service.domain.fallback import FallbackRecord
 from service.domain.job import Job, JobError, JobState
@@ -37,6 +37,7 @@ class Result(BaseModel):
     bytes: int
     sha256: str
     lip_sync: LipSync | None = Field(description="Of an avatar. Experimental.")
+    loop_seam: LoopSeam | None = Field(description="Of a loop.")
     warnings: list[str] = Field(description="What may look worse than it could, and why.")
     made_with: dict[str, str] = Field(
         description="How the model was run; equal values and an equal seed give equal frames."
@@ -64,6 +65,7 @@ class Result(BaseModel):
             bytes=facts.video.size_bytes,
             sha256=facts.video.sha256,
             lip_sync=facts.lip_sync,
+            loop_seam=facts.loop_seam,
             warnings=list(facts.warnings),
             made_with=facts.made_with,
         )

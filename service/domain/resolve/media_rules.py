@@ -30,6 +30,8 @@ def check_conditions(
         yield FieldError(
             "/last_image", "`last_image` needs `image`, the first frame of the video", "needs_image"
         )
+    if request.loop:
+        yield from _loop(request, card, served_cards)
     if "video" in media and len(media) > 1:
         detail = "give `video` or images, not both"
         yield FieldError("/video", detail, "not_together")
@@ -51,6 +53,20 @@ def _without_video(params: VideoParams, media: Container[Role]) -> Iterable[Fiel
             yield FieldError(f"/{name}", f"`{name}` needs `video`; leave it out", "needs_video")
 
 
+def _loop(
+    request: VideoRequest, card: ModelCard, served_cards: Sequence[ModelCard]
+) -> Iterable[FieldError]:
+    """Check that the video can end with its first image."""
+    if "last-image" not in card.features:
+        detail = f"{card.name} does not support `loop`; {supporters('last-image', served_cards)}"
+        yield FieldError("/loop", detail, "not_supported")
+    elif request.image is None:
+        detail = "`loop` needs `image`, the first and the last frame of the video"
+        yield FieldError("/loop", detail, "needs_image")
+    elif request.last_image is not None:
+        yield FieldError("/loop", "give `loop` or `last_image`, not both", "not_together")
+
+
 def _keyframes(request: VideoRequest, card: ModelCard) -> Iterable[FieldError]:
     """Check that each keyframe is at a possible frame, and no two images at the same."""
     if "keyframes" not in card.features or request.num_frames not in card.frames:
@@ -61,7 +77,7 @@ def _keyframes(request: VideoRequest, card: ModelCard) -> Iterable[FieldError]:
         yield FieldError("/keyframes", detail, "out_of_range")
         return
     places = IntRange(low=step, high=last, step=step)
-    used_frames = {last} if request.last_image is not None else set[int]()
+    used_frames = {last} if request.last_image is not None or request.loop else set[int]()
     for number, keyframe in enumerate(request.keyframes or ()):
         pointer = f"/keyframes/{number}/frame"
         if keyframe.frame not in places:

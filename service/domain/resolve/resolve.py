@@ -46,6 +46,7 @@ def resolve(
         seed=_or_default(params.seed, seed),
         image=refs.get("image"),
         last_image=refs.get("last_image"),
+        loop=_or_default(params.loop, False),
         keyframes=_keyframes(params, refs),
         video=refs.get("video"),
         strength=_or_default(params.strength, card.default_strength) if "video" in refs else None,

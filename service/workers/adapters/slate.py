@@ -83,12 +83,15 @@ def _painter(request: VideoRequest, conditions: Conditions) -> Callable[[int], F
         if index < len(tail):
             tail_frame: Frame = tail[index].copy()
             return tail_frame
-        seconds = index / request.fps
+        shown, seconds = conditions.start + index, index / request.fps
+        if request.loop:  # the last frame is the first one again
+            shown %= max(1, total - 1)
+            seconds = loop_seconds(shown, total, request.fps)
         frame = ground(index)
         for layer in (*board, pose(openness(seconds))):
             layer.draw_on(frame)
         for draw_overlay in overlays:
-            draw_overlay(frame, conditions.start + index)
+            draw_overlay(frame, shown)
         return frame
 
     return draw
@@ -97,6 +100,12 @@ def _painter(request: VideoRequest, conditions: Conditions) -> Callable[[int], F
 def _random(request: VideoRequest) -> np.random.Generator:
     digest = sha256(request.prompt.encode(errors="surrogatepass")).digest()
     return np.random.default_rng([request.seed, *digest])
+
+
+def loop_seconds(frame: int, total: int, fps: int) -> float:
+    """Return the time of a frame of a loop, in which the stick falls a whole number of times."""
+    cycles = max(1, round(total / fps / CYCLE))
+    return cycles * CYCLE * frame / max(1, total - 1)
 
 
 def openness(seconds: float) -> float:

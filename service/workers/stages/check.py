@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from service.domain.attempt import AttemptFailed, FailureKind
+import numpy as np
+
+from service.domain.attempt import AttemptFailed, FailureKind, LoopSeam
 from service.domain.request import Shape
-from service.workers.adapters.base import AUDIO_RATE, audio_samples
+from service.workers.adapters.base import AUDIO_RATE, Frame, audio_samples
 from service.workers.stages.mp4_index import Index, Track, read_index
 from service.workers.stages.stills import frame_at
 
@@ -30,6 +32,21 @@ def check(video: Path, request: Shape, *, has_audio: bool = False) -> None:
     if sound is not None:
         _check_sound(sound, request)
     frame_at(video, 0, request)
+
+
+def loop_seam(video: Path, request: Shape) -> LoopSeam:
+    """Measure where a finished video begins again. Raises AttemptFailed as `frame_at` does."""
+    last = request.num_frames - 1
+    first, second, before_last, end = (
+        frame_at(video, index, request) for index in (0, min(1, last), max(0, last - 1), last)
+    )
+    beside = (_difference(first, second) + _difference(before_last, end)) / 2
+    return LoopSeam(difference=round(_difference(end, first), 3), neighbours=round(beside, 3))
+
+
+def _difference(frame: Frame, other: Frame) -> float:
+    """Return the mean difference of two frames, in levels of 0 to 255."""
+    return float(np.abs(frame.astype(np.int16) - other.astype(np.int16)).mean())
 
 
 def _check_length(track: Track, index: Index, request: Shape) -> None:

@@ -36,7 +36,7 @@ def remaining_media(request: VideoRequest, segment: Segment) -> dict[Role, Media
         for number, keyframe in enumerate(request.keyframes or ())
         if keyframe.frame < segment.start + segment.overlap
     }
-    if not segment.first:
+    if not segment.first and not request.loop:
         skip_roles.add("image")
     return {role: ref for role, ref in request.media.items() if role not in skip_roles}
 
@@ -80,7 +80,7 @@ def preprocess(
     on_step(Stage.PREPROCESS, len(media), len(media))
     return Conditions(
         image=images.get("image"),
-        last_image=images.get("last_image"),
+        last_image=images.get("image" if request.loop else "last_image"),
         keyframes=tuple(
             (keyframe.frame, images[keyframe_role(number)])
             for number, keyframe in enumerate(request.keyframes or ())
