@@ -150,7 +150,9 @@ class Settings(BaseSettings):
         1, ge=1, le=100, description="Maximum GPU containers of each model, which caps its cost."
     )
     modal_min_containers: dict[str, Annotated[int, Field(ge=0)]] = Field(
-        {}, description='GPU containers kept warm by model, as JSON: {"ltx-2b": 1}.'
+        {},
+        description='GPU containers kept warm by model, as JSON: {"ltx-2b": 1}; until an admin '
+        "sets another number.",
     )
     modal_scaledown_seconds: int = Field(
         120, ge=2, le=3600, description="Seconds that an idle GPU container keeps running."

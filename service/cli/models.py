@@ -6,14 +6,15 @@ import typer
 
 from service.cli.flags import Connection, flatten_flags
 
-app = typer.Typer(help="List the models; pause and resume one.", invoke_without_command=True)
+app = typer.Typer(
+    help="List the models; pause, resume and keep one warm.", invoke_without_command=True
+)
 
 
 @app.callback()
 @flatten_flags
 def models(context: typer.Context, connection: Connection) -> None:
-    """List the models: sizes, lengths, GPU, licence, workers. The subcommands pause and resume
-    one."""
+    """List the models: sizes, lengths, GPU, licence, workers. The subcommands change one."""
     if context.invoked_subcommand is None:
         _list(connection)
 
@@ -35,13 +36,43 @@ def resume(model: _Model, connection: Connection) -> None:
     _set_paused(model, "delete", connection)
 
 
-def _set_paused(model: str, method: Literal["put", "delete"], connection: Connection) -> None:
-    from urllib.parse import quote
-
+@app.command()
+@flatten_flags
+def warm(
+    model: _Model,
+    containers: Annotated[
+        int | None, typer.Argument(min=0, help="How many to keep; without it: show it.")
+    ] = None,
+    *,
+    connection: Connection,
+) -> None:
+    """Keep containers of a model warm on Modal, over deploys too; idle ones are billed."""
     from service.cli import output
     from service.cli.client import connect
 
-    path = f"/v1/models/{quote(model, safe='') or '-'}/paused"
+    path = _path(model, "warm")
+    with connect(connection) as client:
+        if containers is None:
+            body = client.get(path)
+        else:
+            body = client.put(path, {"containers": containers})
+    if connection.as_json:
+        output.as_json(body)
+    else:
+        output.print_line(f"{body['model']}: {body['containers']} kept warm")
+
+
+def _path(model: str, what: str) -> str:
+    from urllib.parse import quote
+
+    return f"/v1/models/{quote(model, safe='') or '-'}/{what}"
+
+
+def _set_paused(model: str, method: Literal["put", "delete"], connection: Connection) -> None:
+    from service.cli import output
+    from service.cli.client import connect
+
+    path = _path(model, "paused")
     with connect(connection) as client:
         body = client.put(path, {}) if method == "put" else client.delete(path)
     if connection.as_json:

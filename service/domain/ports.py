@@ -45,7 +45,7 @@ class Dispatcher(Protocol):
         ...
 
     def keep_warm(self, model: str, containers: int) -> None:
-        """Keep so many containers warm, until the next deployment. Raises Unavailable."""
+        """Keep so many containers warm, until the next deploy. Raises Unavailable."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Pause and resume a model: its queued jobs wait, and lose nothing by that."""
+"""Pause and resume a model, whose jobs wait meanwhile and lose nothing; and keep it warm."""
 
 from datetime import datetime
 
@@ -29,3 +29,10 @@ def resume(tx: Transaction, model: str, actor: KeyId, now: datetime) -> None:
     pauses.extend_start_deadlines(tx, model, paused_at, now)
     pauses.delete(tx, model)
     audit.insert(tx, AuditEntry(now, actor, "model.resume", model))
+
+
+def keep_warm(tx: Transaction, model: str, containers: int, actor: KeyId, now: datetime) -> None:
+    """Keep so many containers of the model warm, over deploys too."""
+    pauses.set_warm_containers(tx, model, containers)
+    detail = f"{containers} container{'' if containers == 1 else 's'}"
+    audit.insert(tx, AuditEntry(now, actor, "model.warm", model, detail=detail))

@@ -53,6 +53,10 @@ class Workers(Protocol):
     def unfit(self) -> list[UnfitWorker]:
         """List the workers that cannot work."""
 
+    @property
+    def max_warm(self) -> int:
+        """Return how many containers of a model may be kept warm; 0: workers are pulled."""
+
     def kept_warm(self, model: str) -> int:
         """Count the workers that are kept warm. Raises Unavailable."""
 

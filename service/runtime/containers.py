@@ -1,5 +1,7 @@
-"""Cache the container pools of a dispatcher, so that no request waits for a count."""
+"""Cache the container pools of a dispatcher, so that no request waits for a count, and keep as many
+containers warm as admins want."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock, Thread
@@ -16,10 +18,15 @@ _FRESH = timedelta(seconds=10)
 
 @dataclass
 class ContainerPools:
-    """Return the last count at once, and refresh it in a thread when it is stale."""
+    """Return the last count at once, and refresh it in a thread when it is stale.
+
+    `warm` returns how many containers of a model are to be kept warm. A deploy resets them to the
+    settings, so that they are compared at each refresh.
+    """
 
     dispatcher: Dispatcher
     models: tuple[str, ...]
+    warm: Callable[[], dict[str, int]]
     _pools: dict[str, Pool] = field(default_factory=dict)
     _is_unreachable: bool = False
     _refreshed_at: datetime | None = None
@@ -47,5 +54,16 @@ class ContainerPools:
         except Unavailable as error:
             log.warning("containers could not be counted", error=error)
             self._is_unreachable = True
+        else:
+            self._keep_warm()
         finally:
             self._refreshing.release()
+
+    def _keep_warm(self) -> None:
+        try:
+            for model, number in self.warm().items():
+                if self.dispatcher.kept_warm(model) != number:
+                    self.dispatcher.keep_warm(model, number)
+                    log.warning("containers kept warm again", model=model, containers=number)
+        except Unavailable as error:
+            log.warning("containers may not be kept warm", error=error)

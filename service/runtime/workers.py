@@ -54,6 +54,10 @@ class PulledWorkers:
             if worker.unfit is not None
         ]
 
+    @property
+    def max_warm(self) -> int:
+        return 0
+
     def kept_warm(self, model: str) -> int:
         return self.of_model(model).count
 
@@ -105,12 +109,16 @@ class CalledWorkers:
     def unfit(self) -> list[UnfitWorker]:
         return []
 
+    @property
+    def max_warm(self) -> int:
+        return self.calls.max_calls
+
     def kept_warm(self, model: str) -> int:
         return self.calls.dispatcher.kept_warm(model)
 
     def keep_warm(self, model: str, containers: int) -> None:
-        if containers > self.calls.max_calls:
-            detail = f"at most {self.calls.max_calls}, set by RUSHES_MODAL_MAX_CONTAINERS"
+        if containers > self.max_warm:
+            detail = f"at most {self.max_warm}, set by RUSHES_MODAL_MAX_CONTAINERS"
             raise RequestRefused([FieldError("/containers", detail, "too_many")])
         self.calls.dispatcher.keep_warm(model, containers)
 

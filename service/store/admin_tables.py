@@ -30,6 +30,15 @@ class PausedModelRow(SQLModel, table=True):
     paused_at: datetime = Field(sa_type=Instant)
 
 
+class WarmModelRow(SQLModel, table=True):
+    """A model of which an admin keeps so many containers warm."""
+
+    __tablename__ = "warm_models"
+
+    model: str = Field(max_length=64, primary_key=True)
+    containers: int
+
+
 class AuditRow(SQLModel, table=True):
     """A change by an admin: who did what to what, and to how many. Never deleted."""
 

@@ -1,10 +1,11 @@
-"""The paused_models table: models whose jobs wait."""
+"""The paused_models and warm_models tables: models whose jobs wait, and those kept warm."""
 
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from service.domain import topics
+from service.store.admin_tables import WarmModelRow
 from service.store.columns import micros
 from service.store.job_rows import job_table
 from service.store.jobs import paused_table
@@ -28,6 +29,22 @@ def insert(tx: Transaction, model: str, now: datetime) -> None:
 def delete(tx: Transaction, model: str) -> None:
     tx.execute(sa.delete(paused_table).where(paused_table.c.model == model))
     tx.notify(topics.of_queue(model))
+
+
+_warm: sa.Table = WarmModelRow.__table__  # type: ignore[attr-defined]
+
+
+def warm_containers(tx: Transaction) -> dict[str, int]:
+    """Return how many containers of each model an admin keeps warm."""
+    return {row.model: row.containers for row in tx.execute(_WARM)}
+
+
+_WARM = sa.select(_warm)
+
+
+def set_warm_containers(tx: Transaction, model: str, containers: int) -> None:
+    tx.execute(sa.delete(_warm).where(_warm.c.model == model))
+    tx.execute(sa.insert(_warm), {"model": model, "containers": containers})
 
 
 def extend_start_deadlines(tx: Transaction, model: str, paused_at: datetime, now: datetime) -> None:

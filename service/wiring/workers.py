@@ -34,4 +34,5 @@ def build_workers(
         running_lease=timedelta(seconds=settings.running_lease_seconds),
         max_start=timedelta(seconds=settings.modal_start_seconds),
     )
-    return CalledWorkers(calls, ContainerPools(dispatcher, tuple(served)), clock)
+    pools = ContainerPools(dispatcher, tuple(served), calls.warm_containers)
+    return CalledWorkers(calls, pools, clock)

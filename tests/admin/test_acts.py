@@ -19,6 +19,8 @@ from service.runtime.submit import retry_again
 from service.settings import Settings
 from service.store import audit, bulk, deliveries
 from tests.admin.person import Person
+from tests.api.test_warm import Counting
+from tests.api.test_warm import modal as modal
 from tests.api.world import World
 
 
@@ -70,6 +72,29 @@ def test_a_model_is_paused_and_resumed_with_a_badge_on_every_page(admin: Person)
     assert "Paused: slate" not in admin.get("/admin").text
     assert admin.world.claim().status_code == 200
     assert acts(admin.world)[:2] == [("model.resume", "slate", 1), ("model.pause", "slate", 1)]
+
+
+def test_a_model_is_kept_warm(admin: Person, viewer: Person, modal: Counting) -> None:
+    assert admin.post("/admin/models/slate/warm", containers="2").status_code == 303
+
+    assert modal.kept == {"slate": 2}
+    assert 'name="containers" min="0" max="2" required value="2"' in admin.get("/admin/models").text
+    assert acts(admin.world)[0] == ("model.warm", "slate", 1)
+    shown = viewer.get("/admin/models").text
+    assert "2 kept warm" in shown
+    assert "/warm" not in shown
+    assert viewer.post("/admin/models/slate/warm", containers="0").status_code == 403
+    for number in ("3", "-1", "many", ""):
+        assert admin.post("/admin/models/slate/warm", containers=number).status_code == 422
+    assert modal.kept == {"slate": 2}
+
+
+def test_local_workers_are_said_to_be_warm(admin: Person) -> None:
+    admin.world.claim()
+
+    assert "keeps its last model in memory" in admin.get("/admin/models").text
+    assert "/warm" not in admin.get("/admin/models").text
+    assert admin.post("/admin/models/slate/warm", containers="1").status_code == 409
 
 
 def test_a_bulk_cancel_acts_on_exactly_the_filter(admin: Person) -> None:

@@ -12,6 +12,7 @@ from service.domain.models.catalog import SLATE
 from service.lifecycle.calls.calls import Calls
 from service.runtime.containers import ContainerPools
 from service.runtime.workers import CalledWorkers
+from service.store import audit
 from tests import make
 from tests.api.world import World
 
@@ -22,6 +23,7 @@ class Counting:
     def __init__(self) -> None:
         self.kept = {"slate": 0}
         self.away = False
+        self.may_be_kept = True
         self.answers = Event()
         self.answers.set()
 
@@ -32,6 +34,8 @@ class Counting:
         return Pool(waiting=2, running=1, containers=1)
 
     def kept_warm(self, model: str) -> int:
+        if not self.may_be_kept:
+            raise Unavailable("Modal refuses it")
         return self.kept[model]
 
     def keep_warm(self, model: str, containers: int) -> None:
@@ -55,7 +59,9 @@ def modal(world: World) -> Counting:
         max_calls=2,
         api_url=None,
     )
-    workers = CalledWorkers(calls, ContainerPools(modal, ("slate",)), runtime.clock)
+    workers = CalledWorkers(
+        calls, ContainerPools(modal, ("slate",), calls.warm_containers), runtime.clock
+    )
     changed = replace(runtime, workers=workers, cards={"slate": SLATE})
     world.client.app.state.runtime = changed  # type: ignore[attr-defined]
     counting: Counting = modal
@@ -114,7 +120,7 @@ def test_health_is_degraded_while_modal_does_not_answer(world: World, modal: Cou
 def test_counts_are_asked_for_again_after_ten_seconds(
     modal: Counting, clock: make.FakeClock
 ) -> None:
-    pools = ContainerPools(modal, ("slate",))  # type: ignore[arg-type]
+    pools = ContainerPools(modal, ("slate",), dict)  # type: ignore[arg-type]
     pools.current(clock())
     with pools._refreshing:
         modal.away = True
@@ -135,6 +141,42 @@ def test_an_admin_keeps_containers_warm(world: World, modal: Counting) -> None:
 
     assert kept.json() == shown.json() == {"model": "slate", "containers": 2}
     assert modal.kept == {"slate": 2}
+    (entry,) = world.runtime.db.read(lambda tx: audit.page(tx, size=1))
+    assert (entry.act, entry.target, entry.detail) == ("model.warm", "slate", "2 containers")
+
+
+def test_what_a_deploy_resets_is_kept_warm_again(world: World, modal: Counting) -> None:
+    world.client.put("/v1/models/slate/warm", json={"containers": 2})
+    world.client.put("/v1/models/slate/warm", json={"containers": 1})
+
+    modal.kept = {"slate": 0}  # as a deploy does
+    world.client.get("/health")
+    counted(world)
+
+    assert modal.kept == {"slate": 1}
+
+
+def test_no_more_are_kept_than_the_settings_allow_later(world: World, modal: Counting) -> None:
+    world.client.put("/v1/models/slate/warm", json={"containers": 2})
+    workers = world.runtime.workers
+    assert isinstance(workers, CalledWorkers)
+
+    workers.calls.max_calls = 1
+    world.client.get("/health")
+    counted(world)
+
+    assert modal.kept == {"slate": 1}
+
+
+def test_a_model_that_cannot_be_kept_warm_leaves_the_count(world: World, modal: Counting) -> None:
+    world.client.put("/v1/models/slate/warm", json={"containers": 1})
+    modal.kept.clear()
+    modal.may_be_kept = False
+
+    world.client.get("/health")
+    counted(world)
+
+    assert world.client.get("/health").json()["status"] == "healthy"
 
 
 def test_more_than_the_cap_are_not_kept(world: World, modal: Counting) -> None:

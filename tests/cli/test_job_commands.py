@@ -90,6 +90,14 @@ def test_models_are_shown_with_what_they_can_make(rushes: Rushes) -> None:
     assert (body["data"][0]["id"], body["data"][0]["default"]) == ("slate", True)
 
 
+def test_a_local_worker_is_warm_and_is_not_changed(rushes: Rushes) -> None:
+    shown, refused = rushes("models", "warm", "slate"), rushes("models", "warm", "slate", "2")
+
+    assert shown.stdout == "slate: 1 kept warm\n"
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "local workers, which are always warm" in refused.stderr
+
+
 def test_a_key_is_made_used_listed_and_revoked(rushes: Rushes) -> None:
     secret = rushes("keys", "create", "for a test").stdout.strip()
     made = json.loads(rushes("keys", "create", "another", "--admin", "--json").stdout)

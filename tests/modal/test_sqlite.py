@@ -158,6 +158,22 @@ def test_a_redeploy_under_load_loses_and_forks_nothing(service: Service) -> None
     assert all(int(answer.headers["Retry-After"]) > 0 for answer in service.refused)
 
 
+def test_a_redeploy_keeps_a_container_warm(service: Service) -> None:
+    """The deploy itself resets the number; a new container of the api sets it again."""
+    service.send("PUT", "/v1/models/slate/warm", json={"containers": 1}).raise_for_status()
+    before = tasks(service)
+
+    service.cloud.deploy(SCRIPT)
+    service.jobs()  # starts the new api
+
+    def new_logs() -> list[str]:
+        return [service.cloud.log(task) for task in tasks(service) if task not in before]
+
+    until(lambda: any("containers kept warm again" in log for log in new_logs()), service)
+    assert service.cloud.functions()["Slate.*"]["autoscaler"]["min_containers"] == 1
+    service.send("PUT", "/v1/models/slate/warm", json={"containers": 0}).raise_for_status()
+
+
 def test_a_container_that_is_preempted_lets_go_of_the_database(service: Service) -> None:
     service.submit("before-preemption")
     (old,) = service.cloud.containers("api")

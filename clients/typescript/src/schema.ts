@@ -361,7 +361,7 @@ export interface paths {
         get: operations["show_warm"];
         /**
          * Keep Warm
-         * @description Keep containers of a model warm; idle ones are billed too. A deploy resets the number.
+         * @description Keep containers of a model warm, over deploys too; idle ones are billed.
          */
         put: operations["keep_warm"];
         post?: never;

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from service.admin.routes.overview import LengthQuery, Past, read_past
 from service.admin.visit import ActorDep, Visit, VisitDep, page_router
-from service.domain.errors import NotFound
+from service.domain.errors import FieldError, NotFound, RequestRefused
 from service.domain.models.card import ModelCard
 from service.domain.window import LENGTHS, Window
-from service.lifecycle.pause import pause, resume
+from service.lifecycle import pause
 from service.lifecycle.workers import ModelWorkers
 from service.store import pauses, statistics
 from service.store.transaction import Transaction
@@ -27,6 +28,8 @@ class ModelView:
     queued: int
     running: int
     paused_at: datetime | None
+    warm: int | None  # containers that an admin keeps
+    usd_per_hour: float  # of a warm container
     past: Past
 
     @property
@@ -40,14 +43,20 @@ class ModelView:
 async def show_models(visit: VisitDep, window: LengthQuery = "24h") -> Response:
     past = Window.until(visit.runtime.clock(), LENGTHS[window])
     views = await visit.read(lambda tx: _read(tx, visit, past))
-    return await visit.page("models.html", views=views, length=window, lengths=list(LENGTHS))
+    return await visit.page(
+        "models.html",
+        views=views,
+        length=window,
+        lengths=list(LENGTHS),
+        max_warm=visit.runtime.workers.max_warm,
+    )
 
 
 @router.post("/{model}/pause")
 async def pause_model(model: str, visit: ActorDep) -> Response:
     _check_served(model, visit)
     runtime, actor = visit.runtime, visit.key.id
-    await runtime.write(lambda tx: pause(tx, model, actor, runtime.clock()))
+    await runtime.write(lambda tx: pause.pause(tx, model, actor, runtime.clock()))
     return visit.redirect("/models")
 
 
@@ -55,13 +64,31 @@ async def pause_model(model: str, visit: ActorDep) -> Response:
 async def resume_model(model: str, visit: ActorDep) -> Response:
     _check_served(model, visit)
     runtime, actor = visit.runtime, visit.key.id
-    await runtime.write(lambda tx: resume(tx, model, actor, runtime.clock()))
+    await runtime.write(lambda tx: pause.resume(tx, model, actor, runtime.clock()))
     return visit.redirect("/models")
+
+
+@router.post("/{model}/warm")
+async def keep_model_warm(model: str, visit: ActorDep) -> Response:
+    """Keep as many containers of the model as the form says."""
+    _check_served(model, visit)
+    runtime, actor = visit.runtime, visit.key.id
+    number = _containers(str((await visit.request.form()).get("containers", "")))
+    await run_in_threadpool(runtime.workers.keep_warm, model, number)
+    await runtime.write(lambda tx: pause.keep_warm(tx, model, number, actor, runtime.clock()))
+    return visit.redirect("/models")
+
+
+def _containers(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) < 6:
+        return int(text)
+    detail = "write how many containers to keep warm, such as 1; 0 for none"
+    raise RequestRefused([FieldError("/containers", detail, "invalid_number")])
 
 
 def _read(tx: Transaction, visit: Visit, window: Window) -> list[ModelView]:
     groups, paused_since = statistics.waiting_groups(tx), pauses.every(tx)
-    attempts = statistics.open_attempts(tx)
+    attempts, warm = statistics.open_attempts(tx), pauses.warm_containers(tx)
     return [
         ModelView(
             card=card,
@@ -69,6 +96,8 @@ def _read(tx: Transaction, visit: Visit, window: Window) -> list[ModelView]:
             queued=sum(group.jobs for group in groups if group.model == name),
             running=sum(each.job.request.model == name for each in attempts),
             paused_at=paused_since.get(name),
+            warm=warm.get(name),
+            usd_per_hour=visit.runtime.terms.rates.expected(name).usd_per_second * 3600,
             past=read_past(tx, window, name),
         )
         for name, card in visit.runtime.cards.items()

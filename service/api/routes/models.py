@@ -10,12 +10,11 @@ from service.api.auth import AdminDep, ContextDep, RequestContext
 from service.api.schemas.costs import RateOut
 from service.api.schemas.models import ModelList, ModelOut, ModelPause
 from service.api.schemas.problems import problem_docs
-from service.domain.audit import AuditEntry
 from service.domain.errors import NotFound
 from service.domain.options import WHOLE
-from service.lifecycle.pause import pause, resume
+from service.lifecycle import pause
 from service.log import Log
-from service.store import audit, pauses
+from service.store import pauses
 
 log = Log(__name__)
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -72,18 +71,14 @@ async def show_warm(model: str, context: AdminDep) -> WarmContainers:
     responses={**_WARM_PROBLEMS, **problem_docs(400, "local_workers", 413, 415, 422)},
 )
 async def keep_warm(model: str, body: WarmBody, context: AdminDep) -> WarmContainers:
-    """Keep containers of a model warm; idle ones are billed too. A deploy resets the number."""
+    """Keep containers of a model warm, over deploys too; idle ones are billed."""
     _check_served(model, context)
     runtime, actor = context.runtime, context.key.id
-    await run_in_threadpool(runtime.workers.keep_warm, model, body.containers)
-    detail = f"{body.containers} containers"
-    await runtime.write(
-        lambda tx: audit.insert(
-            tx, AuditEntry(runtime.clock(), actor, "model.warm", model, detail=detail)
-        )
-    )
-    log.warning("containers kept warm", model=model, containers=body.containers, key=context.key.id)
-    return WarmContainers(model=model, containers=body.containers)
+    number = body.containers
+    await run_in_threadpool(runtime.workers.keep_warm, model, number)
+    await runtime.write(lambda tx: pause.keep_warm(tx, model, number, actor, runtime.clock()))
+    log.warning("containers kept warm", model=model, containers=number, key=actor)
+    return WarmContainers(model=model, containers=number)
 
 
 _PAUSE_PROBLEMS = problem_docs(401, 403, 404, 429, 503)
@@ -95,7 +90,7 @@ async def pause_model(model: str, context: AdminDep) -> ModelPause:
     free its memory. Running jobs go on."""
     _check_served(model, context)
     runtime, actor = context.runtime, context.key.id
-    at = await runtime.write(lambda tx: pause(tx, model, actor, runtime.clock()))
+    at = await runtime.write(lambda tx: pause.pause(tx, model, actor, runtime.clock()))
     log.warning("model paused", model=model, key=actor)
     return ModelPause(model=model, paused_at=at)
 
@@ -105,7 +100,7 @@ async def resume_model(model: str, context: AdminDep) -> ModelPause:
     """Start jobs of a paused model again."""
     _check_served(model, context)
     runtime, actor = context.runtime, context.key.id
-    await runtime.write(lambda tx: resume(tx, model, actor, runtime.clock()))
+    await runtime.write(lambda tx: pause.resume(tx, model, actor, runtime.clock()))
     log.warning("model resumed", model=model, key=actor)
     return ModelPause(model=model, paused_at=None)
 

@@ -19,7 +19,7 @@ from service.lifecycle.find import move_if_unchanged
 from service.lifecycle.settle import give_back, lapse, miss_start_deadline, settle
 from service.lifecycle.verify import finished_outcome, is_intact
 from service.log import Log
-from service.store import attempts, jobs, leases, moves
+from service.store import attempts, jobs, leases, moves, pauses
 from service.store.attempts import Attempt
 from service.store.database import Database
 from service.store.transaction import Transaction
@@ -92,6 +92,15 @@ class Calls:
             limit = self._start_limit(job, attempt, now)
             return self._await_begin(job, call_id, attempt.created_at + limit, now)
         return self._write(job, lambda tx, job: self._settle(tx, job, call_id, status, now))
+
+    def warm_containers(self) -> dict[str, int]:
+        """Return how many containers admins keep warm of served models, within the limit."""
+        numbers = self.db.read(pauses.warm_containers)
+        return {
+            model: min(number, self.max_calls)
+            for model, number in numbers.items()
+            if model in self.cards
+        }
 
     def stop(self, job: Job, now: datetime) -> None:
         """Cancel the call of this job."""
