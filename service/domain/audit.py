@@ -24,6 +24,7 @@ Act = Literal[
     "key.create",
     "key.budget",
     "key.revoke",
+    "key.logout",
 ]
 
 

@@ -3,10 +3,11 @@
 import secrets
 from datetime import datetime, timedelta
 
+from service.domain.audit import AuditEntry
 from service.domain.errors import Forbidden
 from service.domain.ids import KeyId
 from service.domain.key import Key, KeyRole, hash_secret
-from service.store import sessions
+from service.store import audit, sessions
 from service.store.transaction import Transaction
 
 LIFETIME = timedelta(hours=12)
@@ -31,6 +32,7 @@ def end(tx: Transaction, token: str) -> None:
     sessions.delete(tx, hash_secret(token))
 
 
-def end_all(tx: Transaction, key_id: KeyId) -> int:
-    """End all sessions of a key; return how many there were."""
-    return sessions.delete_of_key(tx, key_id)
+def end_all(tx: Transaction, key_id: KeyId, now: datetime) -> None:
+    """End all sessions of a key."""
+    number = sessions.delete_of_key(tx, key_id)
+    audit.insert(tx, AuditEntry(now, key_id, "key.logout", key_id, number))

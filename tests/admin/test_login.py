@@ -4,6 +4,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.lifecycle.sessions import LIFETIME
+from service.store import audit
 from tests.admin.person import Person
 from tests.api.world import KEY, World
 
@@ -88,8 +89,11 @@ def test_a_session_ends_by_logout(admin: Person) -> None:
 
 def test_log_out_everywhere_ends_every_session_of_the_key(admin: Person) -> None:
     elsewhere = Person(admin.world).log_in(KEY)
+    assert '<button class="quiet" name="everywhere" value="1">' in admin.get("/admin").text
 
     admin.post("/admin/logout", everywhere="1")
+    entries = admin.world.runtime.db.read(lambda tx: audit.page(tx, size=1))
+    assert [(each.act, each.number) for each in entries] == [("key.logout", 2)]
 
     assert elsewhere.get("/admin").status_code == 303
 

@@ -73,10 +73,11 @@ async def log_out(visit: VisitDep) -> Response:
     """End this session, or all those of its key."""
     form = await visit.request.form()
     visit.check_csrf(str(form.get("csrf", "")))
+    runtime = visit.runtime
     if form.get("everywhere"):
-        await visit.runtime.write(lambda tx: sessions.end_all(tx, visit.key.id))
+        await runtime.write(lambda tx: sessions.end_all(tx, visit.key.id, runtime.clock()))
     else:
-        await visit.runtime.write(lambda tx: sessions.end(tx, visit.token))
+        await runtime.write(lambda tx: sessions.end(tx, visit.token))
     response = visit.redirect("/login")
     response.delete_cookie(COOKIE, path=f"{visit.base}/admin")
     return response
