@@ -1,6 +1,7 @@
 """Forecast queue positions and start times, without counting rows for every poll."""
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
@@ -8,7 +9,7 @@ from threading import Lock
 from service.domain.ids import KeyId
 from service.domain.job import RANKS, Job
 from service.domain.queue_order import Forecast, QueueOrder, Waiting, in_turn
-from service.store import jobs, keys
+from service.store import jobs, keys, pauses
 from service.store.database import Database
 from service.store.transaction import Transaction
 
@@ -24,6 +25,7 @@ class _Snapshot:
 
     queue: list[Waiting]
     busy: list[tuple[str, float]]
+    paused: Collection[str]  # models
     now: datetime
     cost: float  # seconds
     made_at: float
@@ -34,10 +36,13 @@ class _Snapshot:
         return time.perf_counter() >= self.made_at + self.cost / _MAX_SHARE
 
     def order_for(self, models: frozenset[str], workers: int) -> QueueOrder:
+        """Return the order of those jobs of `models` that `workers` will claim. Without a worker
+        it is that of all, and none of them has a start."""
         order = self.orders.get((models, workers))
         if order is None:
             start = time.perf_counter()
-            queue = [job for job in self.queue if job.model in models]
+            names = models.difference(self.paused) if workers else models
+            queue = [job for job in self.queue if job.model in names]
             busy = [left_ms for model, left_ms in self.busy if model in models]
             order = self.orders[models, workers] = QueueOrder(queue, busy, workers, self.now)
             self.cost += time.perf_counter() - start
@@ -69,9 +74,14 @@ class QueueForecast:
         """Forecast a queued job that competes with jobs of `models` for `workers` workers."""
         return self._forecast(self._fresh_snapshot(now), job, models, workers)
 
-    def next_start(self, models: frozenset[str], workers: int, now: datetime) -> float | None:
-        """Return the milliseconds until one of `workers` is free for a job behind all that wait."""
+    def next_start(
+        self, model: str, models: frozenset[str], workers: int, now: datetime
+    ) -> float | None:
+        """Return the milliseconds until one of `workers` is free for a job of `model` behind all
+        that wait; None while it is paused."""
         snapshot = self._fresh_snapshot(now)
+        if model in snapshot.paused:
+            return None
         with self._computing:
             return snapshot.order_for(models, workers).next_start_ms
 
@@ -85,19 +95,23 @@ class QueueForecast:
     def _forecast(
         self, snapshot: _Snapshot, job: Job, models: frozenset[str], workers: int
     ) -> Forecast:
+        if job.request.model in snapshot.paused:
+            workers = 0  # nobody knows when it is resumed
         with self._computing:
             return snapshot.order_for(models, workers).of(_waiting(job))
 
     def _read_snapshot(self, now: datetime) -> _Snapshot:
         start = time.perf_counter()
-        waiting, num_served, busy = self._db.read(_read)
+        waiting, num_served, busy, paused = self._db.read(_read)
         order = in_turn(waiting, num_served, now)
         end = time.perf_counter()
-        return _Snapshot(order, busy, now, cost=end - start, made_at=end)
+        return _Snapshot(order, busy, paused, now, cost=end - start, made_at=end)
 
 
-def _read(tx: Transaction) -> tuple[list[Waiting], dict[KeyId, int], list[tuple[str, float]]]:
-    return jobs.waiting(tx), keys.last_turns(tx), jobs.remaining_times(tx)
+def _read(
+    tx: Transaction,
+) -> tuple[list[Waiting], dict[KeyId, int], list[tuple[str, float]], Collection[str]]:
+    return jobs.waiting(tx), keys.last_turns(tx), jobs.remaining_times(tx), pauses.every(tx)
 
 
 def _waiting(job: Job) -> Waiting:

@@ -140,9 +140,9 @@ class Runtime:
 
     async def forecast_next(self, model: str) -> float | None:
         """Forecast the milliseconds until a worker begins a job of `model` that is submitted now,
-        behind all that wait; None where no worker serves it."""
+        behind all that wait; None where no worker serves it, or it is paused."""
         models, workers = self.workers.competing(model)
-        run = partial(self.forecast.next_start, models, workers, self.clock())
+        run = partial(self.forecast.next_start, model, models, workers, self.clock())
         if self.db.local and self.forecast.is_fast:
             return run()
         return await _with_timeout(to_thread.run_sync(run, abandon_on_cancel=True))

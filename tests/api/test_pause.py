@@ -1,6 +1,8 @@
 """Pausing a model by the API, and what its workers are told."""
 
+import time
 import weakref
+from collections.abc import Callable
 from threading import Thread
 from typing import Any
 
@@ -57,6 +59,42 @@ def test_a_job_submitted_while_its_model_is_paused_starts_when_it_is_resumed(wor
     world.client.delete("/v1/models/slate/paused")
 
     assert world.claim().json()["job_id"] == job["id"]
+
+
+def test_a_paused_models_jobs_promise_no_start_and_hold_up_no_others(world: World) -> None:
+    world.claim(models=["slate", "ltx-2b"])  # its worker waits from now on
+    world.client.put("/v1/models/slate/paused")
+    first, second = world.submit(), world.submit()
+    other = world.submit(model="ltx-2b")
+
+    def shown(job: dict[str, Any]) -> tuple[int, bool]:
+        job = world.job(job["id"])
+        return job["queue_position"], job["eta_seconds"] is not None
+
+    def starts() -> list[float | None]:
+        asks = ({"prompt": "x", "model": model} for model in ("slate", "ltx-2b"))
+        answers = [world.client.post("/v1/estimate", json=ask).json() for ask in asks]
+        return [answer["starts_in_seconds"] for answer in answers]
+
+    until(
+        lambda: [shown(job) for job in (first, second, other)], [(0, False), (1, False), (0, True)]
+    )
+    slate, ltx = starts()
+    assert slate is None
+    assert ltx is not None
+
+    world.client.delete("/v1/models/slate/paused")
+
+    until(lambda: [shown(job) for job in (first, second, other)], [(0, True), (1, True), (2, True)])
+    assert None not in starts()
+
+
+def until(read: Callable[[], Any], wanted: Any) -> None:
+    """Wait for what is forecast by a queue that was read a moment ago."""
+    deadline = time.monotonic() + 30
+    while (value := read()) != wanted:
+        assert time.monotonic() < deadline, value
+        time.sleep(0.02)
 
 
 def test_an_unloaded_model_is_freed() -> None:

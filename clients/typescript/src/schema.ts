@@ -1551,7 +1551,7 @@ export interface components {
             queue_position: number | null;
             /**
              * Eta Seconds
-             * @description Estimated seconds until the video is there.
+             * @description Estimated seconds until the video is there; null while its model is paused.
              */
             eta_seconds: number | null;
             /**
@@ -1809,7 +1809,7 @@ export interface components {
             expected_seconds: number;
             /**
              * Starts In Seconds
-             * @description Until a worker would begin it, behind all that wait; null without a worker.
+             * @description Until a worker would begin it, behind all that wait; null without a worker and while the model is paused.
              */
             starts_in_seconds: number | null;
             /**
@@ -1890,7 +1890,7 @@ export interface components {
             queue_position: number | null;
             /**
              * Eta Seconds
-             * @description Estimated seconds until the video is there.
+             * @description Estimated seconds until the video is there; null while its model is paused.
              */
             eta_seconds: number | null;
             /**
@@ -2019,7 +2019,7 @@ export interface components {
             queue_position: number | null;
             /**
              * Eta Seconds
-             * @description Estimated seconds until the video is there.
+             * @description Estimated seconds until the video is there; null while its model is paused.
              */
             eta_seconds: number | null;
             /**
@@ -3476,7 +3476,7 @@ export interface components {
             queue_position: number | null;
             /**
              * Eta Seconds
-             * @description Estimated seconds until the video is there.
+             * @description Estimated seconds until the video is there; null while its model is paused.
              */
             eta_seconds: number | null;
             /**
@@ -3992,7 +3992,7 @@ export interface components {
             queue_position: number | null;
             /**
              * Eta Seconds
-             * @description Estimated seconds until the video is there.
+             * @description Estimated seconds until the video is there; null while its model is paused.
              */
             eta_seconds: number | null;
             /**

@@ -121,7 +121,9 @@ class JobOut(BaseModel):
     queue_position: int | None = Field(
         description="Jobs ahead of this one; null when it is not queued."
     )
-    eta_seconds: float | None = Field(description="Estimated seconds until the video is there.")
+    eta_seconds: float | None = Field(
+        description="Estimated seconds until the video is there; null while its model is paused."
+    )
     priority: Priority
     attempts: int
     cancel_requested_at: datetime | None
@@ -326,7 +328,8 @@ class Estimate(BaseModel):
     )
     expected_seconds: float = Field(description="On a warm worker, from begin to finish.")
     starts_in_seconds: float | None = Field(
-        description="Until a worker would begin it, behind all that wait; null without a worker."
+        description="Until a worker would begin it, behind all that wait; null without a worker "
+        "and while the model is paused."
     )
     fallbacks: list[FallbackOut] = Field(description="Models to try if this one fails, in order.")
     cost: Cost
