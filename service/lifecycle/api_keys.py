@@ -1,9 +1,9 @@
-"""API keys: create the first one, set budgets, revoke."""
+"""API keys: ensure the first one, create, set budgets, revoke."""
 
 from datetime import datetime
 
 from service.domain.audit import AuditEntry
-from service.domain.errors import Conflict, NotFound
+from service.domain.errors import Conflict, NotFound, Unavailable
 from service.domain.ids import KeyId
 from service.domain.key import Key, KeyRole, matches, new_key, prefix_of
 from service.domain.price import Balance, month_of
@@ -11,14 +11,20 @@ from service.store import audit, keys
 from service.store.transaction import Transaction
 
 
-def create_key(tx: Transaction, secret: str, now: datetime) -> Key:
-    """Return the admin key with this secret, creating it if there is none yet."""
-    existing_key = keys.find(tx, prefix_of(secret))
-    if existing_key is not None and matches(secret, existing_key.secret_hash):
-        return existing_key
-    key = new_key(secret, name="first key", now=now, role=KeyRole.ADMIN)
-    keys.insert(tx, key)
-    return key
+def ensure_admin_key(tx: Transaction, secret: str, now: datetime) -> None:
+    """Create the admin key with this secret, unless a key has it.
+
+    Raises Unavailable where that is no valid admin key, and there is no other one.
+    """
+    key = keys.find(tx, prefix_of(secret))
+    if key is None or not matches(secret, key.secret_hash):
+        keys.insert(tx, new_key(secret, name="first key", now=now, role=KeyRole.ADMIN))
+    elif not any(each.admin and each.revoked_at is None for each in keys.every(tx)):
+        state = "revoked" if key.revoked_at else f"of the role {key.role}"
+        raise Unavailable(
+            f"the first API key is {state}, and there is no other admin key; "
+            "set RUSHES_BOOTSTRAP_KEY to a new one"
+        )
 
 
 def create(tx: Transaction, key: Key, budget: int | None, actor: KeyId) -> None:

@@ -9,7 +9,7 @@ from tempfile import NamedTemporaryFile
 
 from service.domain.errors import Unavailable
 from service.domain.key import new_secret
-from service.lifecycle.api_keys import create_key
+from service.lifecycle import api_keys
 from service.settings import KEY_FILE, MIN_SECRET, Settings
 from service.store import keys
 from service.store.database import Database
@@ -45,12 +45,13 @@ def load_or_create_secret(path: Path, new: str) -> str:
 
 def ensure_admin_key(settings: Settings, db: Database, now: datetime) -> None:
     """Ensure that an admin key exists: RUSHES_BOOTSTRAP_KEY, or else a generated one."""
-    bootstrap_key = settings.bootstrap_key
-    if bootstrap_key is not None:
-        db.write(lambda tx: create_key(tx, bootstrap_key.get_secret_value(), now)).result()
-    elif not any(key.admin and key.revoked_at is None for key in db.read(keys.every)):
+    if settings.bootstrap_key is not None:
+        secret = settings.bootstrap_key.get_secret_value()
+    elif any(key.admin and key.revoked_at is None for key in db.read(keys.every)):
+        return
+    else:
         secret = load_or_create_secret(settings.data_dir / KEY_FILE, new_secret())
-        db.write(lambda tx: create_key(tx, secret, now)).result()
+    db.write(lambda tx: api_keys.ensure_admin_key(tx, secret, now)).result()
 
 
 def worker_token(settings: Settings) -> str:

@@ -1,6 +1,17 @@
-import pytest
+from dataclasses import replace
+from datetime import datetime
 
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import build
+from service.domain.errors import Unavailable
+from service.domain.key import KeyRole, new_key
+from service.settings import Settings
+from service.store import keys
+from service.store.database import Database
 from tests.api.world import KEY, World
+from tests.make import START
 
 
 def test_no_key_or_a_wrong_one_is_401(world: World) -> None:
@@ -56,6 +67,32 @@ def test_the_last_admin_key_cannot_be_revoked(world: World) -> None:
     world.other_key(admin=True)
 
     assert world.client.delete(f"/v1/keys/{first['id']}").status_code == 200
+
+
+@pytest.mark.parametrize(("role", "revoked_at"), [(KeyRole.USER, None), (KeyRole.ADMIN, START)])
+def test_a_service_without_an_admin_does_not_start(
+    settings: Settings, role: KeyRole, revoked_at: datetime | None
+) -> None:
+    key = replace(new_key(KEY, name="x", now=START, role=role), revoked_at=revoked_at)
+    db = Database(settings.database_url, lambda topics: None)
+    db.write(lambda tx: keys.insert(tx, key)).result()
+    db.close()
+
+    with pytest.raises(Unavailable, match="no other admin key"), TestClient(build(settings)):
+        pass
+
+
+def test_the_first_key_may_be_revoked_once_there_is_another(settings: Settings) -> None:
+    with TestClient(build(settings), headers={"Authorization": f"Bearer {KEY}"}) as client:
+        world = World(client)
+        other = world.other_key(admin=True)
+        first, *_ = client.get("/v1/keys").json()["data"]
+        assert client.delete(f"/v1/keys/{first['id']}").is_success
+
+    with TestClient(build(settings), headers={"Authorization": f"Bearer {other}"}) as client:
+        assert client.get("/v1/keys").is_success
+        client.headers["Authorization"] = f"Bearer {KEY}"
+        assert client.get("/v1/keys").status_code == 401
 
 
 def test_a_viewer_reads_and_changes_nothing(world: World) -> None:
