@@ -4,19 +4,14 @@ import json
 import shlex
 
 from service.domain.job import Job
-from service.domain.request import JobRequest
-
-# Fields of a body that a resolved request holds under the same name.
-_COPIED = (
-    *("prompt", "prompts", "negative_prompt", "text", "voice", "width", "height", "num_frames"),
-    *("fps", "num_inference_steps", "guidance_scale", "loop", "strength", "fit", "seed"),
-)
+from service.domain.options import JobOptions
+from service.domain.resubmit import params_again
 
 
 def of_job(job: Job, url: str) -> dict[str, str]:
     """Return the samples by language. The key is read from RUSHES_API_KEY, and never shown."""
     route = "/generate-avatar" if job.request.kind == "avatar" else "/generate-video"
-    body = json.dumps(_body(job.request), indent=2, ensure_ascii=False)
+    body = json.dumps(_body(job), indent=2, ensure_ascii=False)
     return {
         "curl": _curl(url + route, body),
         "Python": _python(url + route, job),
@@ -24,11 +19,14 @@ def of_job(job: Job, url: str) -> dict[str, str]:
     }
 
 
-def _body(request: JobRequest) -> dict[str, object]:
-    values = request.model_dump(mode="json", exclude_none=True)
-    values = {name: values[name] for name in _COPIED if values.get(name, False) is not False}
-    body = {"model": request.model, **values}
-    return body | {role: f"<your {role}>" for role in request.media if "/" not in role}
+def _body(job: Job) -> dict[str, object]:
+    """Return the body; what a URL may tell a stranger is replaced, and so are stored inputs."""
+    params = params_again(job, JobOptions())
+    params = params.with_media_texts({role: f"<your {role}>" for role in params.media_texts})
+    body = params.model_dump(mode="json", exclude_none=True)
+    if params.webhook_url is not None:
+        body["webhook_url"] = "<your webhook_url>"
+    return {name: value for name, value in body.items() if value != {}}
 
 
 def _curl(url: str, body: str) -> str:
@@ -41,9 +39,7 @@ def _curl(url: str, body: str) -> str:
 
 
 def _python(url: str, job: Job) -> str:
-    values = ",\n".join(
-        f"        {name!r}: {value!r}" for name, value in _body(job.request).items()
-    )
+    values = ",\n".join(f"        {name!r}: {value!r}" for name, value in _body(job).items())
     return (
         "import os\n\nimport httpx\n\n"
         "response = httpx.post(\n"

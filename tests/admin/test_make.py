@@ -1,13 +1,16 @@
 """The forms: make a video or an avatar, and retry a job with edits."""
 
 import base64
+import html
 import json
 import re
+import shlex
 from typing import Any
 
 import pytest
 from httpx import Response
 
+from service.settings import Settings
 from tests.admin.person import Person
 from tests.api.world import World
 from tests.workers.inputs.pictures import png
@@ -139,21 +142,9 @@ def test_a_job_that_runs_is_not_retried(admin: Person) -> None:
     assert admin.get(f"/admin/jobs/{job['id']}/retry").status_code == 409
 
 
-def test_the_code_samples_submit_the_same_request(admin: Person, parent: str) -> None:
-    text = admin.get(f"/admin/jobs/{parent}").text
-    curl = re.search(r'data-copy="(curl [^"]*)"', text)
-    assert curl is not None
-    body = json.loads(curl[1].replace("&#34;", '"').replace("&#39;", "'").split("-d '")[1][:-1])
-
-    made = admin.world.client.post("/generate-video", json=body).json()
-
-    assert {name: made["input"][name] for name in ("prompt", "width", "num_frames", "seed")} == {
-        "prompt": "a red ball",
-        "width": 128,
-        "num_frames": 24,
-        "seed": 7,
-    }
-    assert "loop" not in body
+@pytest.fixture
+def serve_puppet(settings: Settings) -> None:
+    settings.models = ["slate", "puppet"]
 
 
 def test_the_code_samples_of_a_loop_ask_for_one(admin: Person) -> None:
@@ -161,3 +152,66 @@ def test_the_code_samples_of_a_loop_ask_for_one(admin: Person) -> None:
     job = admin.world.submit(image=image, loop=True)
 
     assert "&#34;loop&#34;: true" in admin.get(f"/admin/jobs/{job['id']}").text
+
+
+@pytest.mark.usefixtures("serve_puppet")
+@pytest.mark.parametrize(
+    ("route", "inputs", "body"),
+    [
+        (
+            "/generate-video",
+            {
+                "image": png(64, 64),
+                "keyframes/0/image": png(32, 32),
+                "keyframes/1/image": png(8, 8),
+            },
+            {
+                "prompt": "a red ball",
+                "image": "<your image>",
+                "keyframes": [
+                    {"frame": 4, "image": "<your keyframes/0/image>"},
+                    {"frame": 9, "image": "<your keyframes/1/image>"},
+                ],
+                "fit": "pad",
+                "priority": "high",
+                "metadata": {"scene": "3"},
+                "webhook_url": "<your webhook_url>",
+                "webhook_events": ["job.succeeded"],
+            },
+        ),
+        (
+            "/generate-avatar",
+            {"reference_image": png(64, 64)},
+            {
+                "text": "Hello, it's me.",
+                "reference_image": "<your reference_image>",
+                "speed": 1.25,
+                "captions": {"format": "srt", "burn_in": True},
+                "duration_seconds": 2.0,
+            },
+        ),
+    ],
+)
+def test_the_code_samples_submit_the_same_request(
+    admin: Person, route: str, inputs: dict[str, bytes], body: dict[str, Any]
+) -> None:
+    def submit(text: str) -> dict[str, Any]:
+        for role, content in inputs.items():
+            text = text.replace(f"<your {role}>", base64.b64encode(content).decode())
+        text = text.replace("<your webhook_url>", "https://hooks.example/rushes?secret=x")
+        answer = admin.world.client.post(route, json=json.loads(text))
+        assert answer.status_code == 202, answer.text
+        job: dict[str, Any] = answer.json()
+        return job
+
+    job = submit(json.dumps(body))
+    page = admin.get(f"/admin/jobs/{job['id']}").text
+    shown = re.findall(r'data-copy="([^"]*)"', page)
+    curl = next(html.unescape(text) for text in shown if text.startswith("curl "))
+    *_, data = shlex.split(curl)
+
+    again = submit(data)
+
+    assert "secret=x" not in page
+    same = ("kind", "model", "input", "metadata", "priority", "timeout_seconds", "webhook_events")
+    assert {name: again.get(name) for name in same} == {name: job.get(name) for name in same}
