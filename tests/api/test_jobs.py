@@ -37,6 +37,16 @@ def test_a_long_poll_ends_with_the_job(world: World) -> None:
     assert answers[0]["status"] == "succeeded"
 
 
+def test_a_video_of_segments_tells_how_they_fit_together(world: World) -> None:
+    world.submit()
+    world.submit()
+
+    whole, long = world.job(world.finish()), world.job(world.finish(seams=(1.23456, 6.0)))
+
+    assert whole["result"]["seams"] is None
+    assert long["result"]["seams"] == [1.23, 6.0]
+
+
 def test_a_finished_job_tells_all(world: World) -> None:
     world.submit(duration_seconds=5)
     job = world.job(world.finish())

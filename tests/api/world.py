@@ -1,5 +1,6 @@
 """The service in this process, and a worker that a test plays by hand."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +57,9 @@ class World:
         ticket = self.claim().json()
         return ticket, self.report(ticket, "begin", call_id=ticket["token"]).json()
 
-    def finish(self, content: bytes = VIDEO, **stages_ms: int) -> str:
+    def finish(
+        self, content: bytes = VIDEO, *, seams: Sequence[float] = (), **stages_ms: int
+    ) -> str:
         """Take the next job and finish it with `content` as its video; answers its id."""
         ticket, begun = self.begin()
         artifacts, prefix = self.runtime.artifacts, begun["artifact_prefix"]
@@ -69,6 +72,7 @@ class World:
         facts: dict[str, Any] = {
             name: asked[name] for name in ("width", "height", "fps", "num_frames")
         }
+        facts["seams"] = list(seams)
         for variant, (name, media_type) in names.items():
             # Where the artifacts of this world lie is its own business; a scratch file will do.
             scratch = artifacts._root.parent / name  # type: ignore[attr-defined]

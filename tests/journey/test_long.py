@@ -55,6 +55,7 @@ def test_a_service_that_is_killed_whole_goes_on_at_the_last_finished_segment(
         last = last_frame(resumed), last_frame(whole)
 
     assert (resumed["status"], resumed["attempts"]) == ("succeeded", 2), log
+    assert len(resumed["result"]["seams"]) == SEGMENTS - 1
     # Nothing that was finished is made again.
     found = [line for line in log.splitlines() if "segment loaded" in line and job_id in line]
     assert len(found) == kept

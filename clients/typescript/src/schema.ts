@@ -3817,6 +3817,11 @@ export interface components {
             /** @description Of a loop. */
             loop_seam: components["schemas"]["LoopSeam"] | null;
             /**
+             * Seams
+             * @description Of a video made in segments: the mean difference of the overlapping frames at each seam, before they were blended, in levels of 0 to 255. Null without a seam.
+             */
+            seams: number[] | null;
+            /**
              * Warnings
              * @description What may look worse than it could, and why.
              */

@@ -38,6 +38,10 @@ class Result(BaseModel):
     sha256: str
     lip_sync: LipSync | None = Field(description="Of an avatar. Experimental.")
     loop_seam: LoopSeam | None = Field(description="Of a loop.")
+    seams: list[float] | None = Field(
+        description="Of a video made in segments: the mean difference of the overlapping frames "
+        "at each seam, before they were blended, in levels of 0 to 255. Null without a seam."
+    )
     warnings: list[str] = Field(description="What may look worse than it could, and why.")
     made_with: dict[str, str] = Field(
         description="How the model was run; equal values and an equal seed give equal frames."
@@ -66,6 +70,7 @@ class Result(BaseModel):
             sha256=facts.video.sha256,
             lip_sync=facts.lip_sync,
             loop_seam=facts.loop_seam,
+            seams=[round(seam, 2) for seam in facts.seams] or None,
             warnings=list(facts.warnings),
             made_with=facts.made_with,
         )
