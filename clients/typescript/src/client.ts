@@ -21,8 +21,8 @@ export interface Client {
   generateAvatar(request: AvatarRequest, options?: SubmitOptions): Promise<JobHandle>;
   /** Wait for a job that was submitted earlier, or by another process; as `JobHandle.result`. */
   waitForJob(jobId: string, options?: WaitOptions): Promise<SucceededJob>;
-  /** Resolve a request, and tell what it costs, without starting a job. */
-  estimate(request: VideoRequest, options?: RequestOptions): Promise<Estimate>;
+  /** Resolve a request for a video or an avatar, and tell what it costs, without starting a job. */
+  estimate(request: VideoRequest | AvatarRequest, options?: RequestOptions): Promise<Estimate>;
   /** The models of the service, its default first. */
   models(options?: RequestOptions): Promise<Model[]>;
   /** Also returned, not thrown, when the service is unhealthy. */
@@ -50,7 +50,7 @@ export function clientOf(connection: Connection): Client {
     },
     waitForJob: (jobId, opts) => waitForJob(connection, jobId, opts),
     async estimate(request, opts) {
-      const body = serialized<"VideoParams">(request);
+      const body = serialized<"VideoParams" | "AvatarParams">(request);
       const post = (signal: AbortSignal) => api.POST("/v1/estimate", { ...body, signal });
       return (await send(post, rules(opts))).data;
     },

@@ -187,6 +187,10 @@ test("what the service is and what a request costs can be asked", async () => {
   assert.equal(model?.id, "slate");
   const estimate = await rushes.estimate(tiny);
   assert.equal(estimate.input.width, 64);
+  // A text makes it an avatar, which this service has no model for.
+  const error = await rushes.estimate({ text: "Hello." }).catch((cause: unknown) => cause);
+  assert(error instanceof ResponseError);
+  assert.match(error.message, /no avatar model/);
   const { data } = await rushes.api.GET("/v1/usage");
   assert(data && data.total.jobs > 0);
 });
