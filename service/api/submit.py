@@ -25,6 +25,15 @@ IdempotencyKey = Annotated[
         description="Send the same one again to get the same job, not a second video. Kept 24 h.",
     ),
 ]
+# Of an avatar or a voice, whose row has the key.
+CreationKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="Send the same one again to get what it created, and no second. Kept for as "
+        "long as that exists.",
+    ),
+]
 Prefer = Annotated[
     str | None, Header(description="`wait=N`: answer when the job is final, within N ≤ 55 seconds.")
 ]

@@ -6161,7 +6161,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Send the same one again to get the same job, not a second video. Kept 24 h. */
+                /** @description Send the same one again to get what it created, and no second. Kept for as long as that exists. */
                 "Idempotency-Key"?: string | null;
             };
             path?: never;
@@ -6579,7 +6579,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Send the same one again to get the same job, not a second video. Kept 24 h. */
+                /** @description Send the same one again to get what it created, and no second. Kept for as long as that exists. */
                 "Idempotency-Key"?: string | null;
             };
             path?: never;

@@ -12,7 +12,7 @@ from service.api.schemas.avatars import AvatarList, AvatarOut
 from service.api.schemas.headers import header_docs
 from service.api.schemas.jobs import DeletedObject
 from service.api.schemas.problems import problem_docs
-from service.api.submit import IdempotencyKey, idempotency_of
+from service.api.submit import CreationKey, idempotency_of
 from service.domain import ids
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.likeness import AVATAR_PREFIX, AvatarId, NewAvatar
@@ -57,7 +57,7 @@ async def create(
     request: Request,
     response: Response,
     context: ContextDep,
-    idempotency_key: IdempotencyKey = None,
+    idempotency_key: CreationKey = None,
 ) -> AvatarOut:
     """Keep a face for jobs to come. Its photo is checked now, as a job would check it."""
     photo = body.files.get("image")

@@ -14,7 +14,7 @@ from service.api.schemas.headers import header_docs
 from service.api.schemas.jobs import DeletedObject
 from service.api.schemas.problems import problem_docs
 from service.api.schemas.voices import VoiceList, VoiceOut
-from service.api.submit import IdempotencyKey, idempotency_of
+from service.api.submit import CreationKey, idempotency_of
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.likeness import NewVoice
 from service.lifecycle.voices import Entry
@@ -59,7 +59,7 @@ async def create_voice_clone(
     request: Request,
     response: Response,
     context: ContextDep,
-    idempotency_key: IdempotencyKey = None,
+    idempotency_key: CreationKey = None,
 ) -> VoiceOut:
     """Clone a voice from recordings, by ElevenLabs. Only your key can use it."""
     for role in body.params.media_texts:
