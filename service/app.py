@@ -19,11 +19,11 @@ from service.api.middleware import BodyLimit, Cors, Head, RequestId
 from service.api.openapi import describe
 from service.api.routes import ROUTERS
 from service.domain.clock import ServiceClock
-from service.domain.ports import Offsite
 from service.offsite.tenure import Replica
 from service.runtime.notifier import Notifier
 from service.runtime.standby import Standby
 from service.settings import Settings
+from service.store.durability import Offsite
 from service.store.schema import migrate
 from service.wiring import rules, storage
 from service.wiring.web import build_uploads, serving

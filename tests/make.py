@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.domain.artifact import MANIFEST, Artifact
+from service.domain.artifact import MANIFEST, Artifact, ArtifactStore
 from service.domain.attempt import Failure, FailureKind, Outcome, Ticket, VideoFacts
 from service.domain.clock import ServiceClock
 from service.domain.errors import ServiceError
@@ -18,7 +18,6 @@ from service.domain.key import KeyRole, new_secret
 from service.domain.key import new_key as new_key
 from service.domain.limits import Limits
 from service.domain.models.catalog import CARDS, SLATE
-from service.domain.ports import ArtifactStore
 from service.domain.price import GPUS, Rates
 from service.domain.request import VideoRequest
 from service.domain.retention import RetentionPolicy

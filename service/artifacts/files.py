@@ -7,9 +7,8 @@ import shutil
 from datetime import timedelta
 from pathlib import Path
 
-from service.domain.artifact import Artifact
+from service.domain.artifact import Artifact, ReadMethod
 from service.domain.errors import StorageFull
-from service.domain.ports import ReadMethod
 
 
 class Files:

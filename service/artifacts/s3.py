@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from service.artifacts.spool import Spool
-from service.domain.artifact import Artifact
+from service.domain.artifact import Artifact, ReadMethod
 from service.domain.errors import Unavailable
-from service.domain.ports import ReadMethod
 
 _PART_BYTES = 16 * 1024 * 1024  # larger uploads are split into parts, several at once
 _MAX_KEYS = 1000  # per request

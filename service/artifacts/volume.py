@@ -10,9 +10,8 @@ from typing import Any
 
 from service.artifacts.files import Files
 from service.artifacts.spool import Spool
-from service.domain.artifact import Artifact
+from service.domain.artifact import Artifact, ReadMethod
 from service.domain.errors import Unavailable
-from service.domain.ports import ReadMethod
 
 
 class MountedVolume(Files):

@@ -1,9 +1,11 @@
-"""Artifacts: a job's input and output files, and the keys under which they are stored."""
+"""Artifacts: a job's input and output files, the keys under which they are stored, and where."""
 
 import re
 import secrets
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -101,6 +103,45 @@ class Artifact(BaseModel):
     media_type: Annotated[Text, Field(max_length=64)]
     size_bytes: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+ReadMethod = Literal["GET", "HEAD"]
+
+
+class ArtifactStore(Protocol):
+    """Stores outputs under keys such as `jobs/<job>/<fence>-<salt>/video.mp4`, and inputs under
+    `inputs/<job>/image`.
+
+    Keys are built from ids, never from user input. Attempts do not overwrite each other's keys,
+    which contain their folder. A remote store raises Unavailable from every method but `link` when
+    it cannot be reached.
+    """
+
+    def put(self, key: str, source: Path, media_type: str) -> Artifact:
+        """Move the file at `source` into the store, durably."""
+        ...
+
+    def copy(self, key: str, target: str) -> bool:
+        """Copy `key` to `target`, durably; False if `key` does not exist."""
+        ...
+
+    def path(self, key: str) -> Path | None:
+        """Return a local file with the bytes, downloaded if need be; None if there are none."""
+        ...
+
+    def link(
+        self, key: str, *, filename: str, lifetime: timedelta, method: ReadMethod = "GET"
+    ) -> str | None:
+        """Return a presigned URL, or None if the store has none. The key may not exist."""
+        ...
+
+    def children(self, prefix: str) -> list[str]:
+        """List the names directly below `prefix`, sorted."""
+        ...
+
+    def delete(self, prefix: str) -> None:
+        """Delete every key below `prefix`, if any."""
+        ...
 
 
 # The folder, in an attempt's, of the finished segments of a long video.

@@ -1,10 +1,10 @@
 """A call: started by a dispatcher on a platform such as Modal to run one attempt."""
 
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from service.domain.attempt import Failure, Outcome
+from service.domain.attempt import Failure, Outcome, Ticket
 
 
 class CallEnd(BaseModel):
@@ -37,3 +37,31 @@ class Pool(BaseModel):
 
 # `unknown`: its result has expired, or was never stored. `died`: ended without a result.
 CallStatus: TypeAlias = CallEnd | Literal["alive", "died", "timed out", "unknown"]
+
+
+class Dispatcher(Protocol):
+    """Starts workers by calls to a platform, and polls the calls."""
+
+    def send(self, ticket: Ticket) -> str:
+        """Start a call and return its id. Raises Unavailable; it may have started all the same."""
+        ...
+
+    def status(self, call_id: str) -> CallStatus:
+        """Poll a call. Raises Unavailable if the platform does not answer."""
+        ...
+
+    def cancel(self, call_id: str) -> None:
+        """Stop a call if possible; never raises."""
+        ...
+
+    def pool(self, model: str) -> Pool:
+        """Count a model's containers and calls. Raises Unavailable."""
+        ...
+
+    def kept_warm(self, model: str) -> int:
+        """Return how many containers of a model are kept warm. Raises Unavailable."""
+        ...
+
+    def keep_warm(self, model: str, containers: int) -> None:
+        """Keep so many containers warm, until the next deploy. Raises Unavailable."""
+        ...

@@ -3,9 +3,8 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-
-from service.domain.ports import Clock, utc_now
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 # Smaller differences are corrections of a time server, and are followed; leases and deadlines are
 # longer. Larger ones are jumps.
@@ -13,6 +12,16 @@ TOLERANCE = timedelta(seconds=10)
 # How long the service must run after a jump, or after time that may not have passed, before it
 # deletes what was not due until then.
 PATIENCE = timedelta(hours=6)
+
+
+class Clock(Protocol):
+    """Returns the present time; tests pass one that they can move."""
+
+    def __call__(self) -> datetime: ...
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class ServiceClock:

@@ -1,9 +1,9 @@
 """Keep avatars until their key deletes them."""
 
+from service.domain.artifact import ArtifactStore
 from service.domain.errors import Conflict, NotFound
 from service.domain.ids import KeyId
 from service.domain.likeness import AvatarId, SavedAvatar, avatar_folder
-from service.domain.ports import ArtifactStore
 from service.domain.submission import Idempotency
 from service.lifecycle.remove import Deletion
 from service.store import avatars, jobs, keys

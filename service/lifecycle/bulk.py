@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import partial
 
 from service.domain import ids
+from service.domain.artifact import ArtifactStore
 from service.domain.audit import AuditEntry
 from service.domain.bulk import (
     MAX_JOBS,
@@ -20,7 +21,6 @@ from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobFilter
 from service.domain.key import Scope
-from service.domain.ports import ArtifactStore
 from service.lifecycle.cancel import cancel
 from service.lifecycle.find import find
 from service.lifecycle.remove import remove

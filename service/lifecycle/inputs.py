@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.domain.artifact import input_folder, input_key
+from service.domain.artifact import ArtifactStore, input_folder, input_key
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.ids import JobId
 from service.domain.media import MediaRef, Role
-from service.domain.ports import ArtifactStore
 
 
 @dataclass(frozen=True)

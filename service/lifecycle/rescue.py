@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
+from service.domain.artifact import ArtifactStore
 from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import Unavailable
 from service.domain.ids import KeyId
 from service.domain.job import Job, JobState
-from service.domain.ports import ArtifactStore
 from service.domain.retry import MAX_WAIT
 from service.domain.terms import Terms
 from service.lifecycle.find import move_each_unlocked, move_if_unchanged

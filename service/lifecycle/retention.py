@@ -6,10 +6,15 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from service.domain import ids
-from service.domain.artifact import SEGMENTS, artifact_prefix, attempt_folder, job_folder
+from service.domain.artifact import (
+    SEGMENTS,
+    ArtifactStore,
+    artifact_prefix,
+    attempt_folder,
+    job_folder,
+)
 from service.domain.job import Job, JobState
 from service.domain.likeness import AVATAR_PREFIX
-from service.domain.ports import ArtifactStore
 from service.domain.retention import Purge, RetentionPolicy, next_purge_at, purge_of
 from service.failpoint import failpoint
 from service.lifecycle.inputs import delete_inputs

@@ -10,14 +10,14 @@ from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from service.domain.artifact import input_key, speech_keys
+from service.domain.artifact import ArtifactStore, input_key, speech_keys
 from service.domain.attempt import AttemptFailed, Failure, FailureKind
 from service.domain.avatar import AvatarRequest
+from service.domain.clock import Clock
 from service.domain.errors import StorageFull, Unavailable
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobState
 from service.domain.models.catalog import CARDS
-from service.domain.ports import ArtifactStore, Clock
 from service.domain.price import Charge
 from service.domain.retry import speech_wait
 from service.domain.speech import SpeechUsage

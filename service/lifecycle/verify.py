@@ -5,11 +5,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from service.domain.artifact import MANIFEST
+from service.domain.artifact import MANIFEST, ArtifactStore
 from service.domain.attempt import Outcome
 from service.domain.errors import FieldError
 from service.domain.job import Job
-from service.domain.ports import ArtifactStore
 from service.log import Log
 
 log = Log(__name__)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from service.domain import ids
+from service.domain.artifact import ArtifactStore
 from service.domain.errors import Conflict, NotFound
 from service.domain.ids import KeyId
 from service.domain.likeness import VOICE_PREFIX, ClonedVoice, VoiceId
-from service.domain.ports import ArtifactStore
 from service.domain.submission import Idempotency
 from service.lifecycle.remove import Deletion
 from service.speech.base import Voice, VoiceInfo, text_failure

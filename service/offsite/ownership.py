@@ -16,8 +16,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from threading import Lock
 
+from service.domain.clock import Clock
 from service.domain.errors import Unavailable
-from service.domain.ports import Clock
 from service.log import Log
 from service.offsite.ports import Entry, KeyValue
 

@@ -1,6 +1,10 @@
 """Ports of the offsite storage."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
+
+Quiet = Callable[[], AbstractContextManager[Any]]  # yields the driver's connection
 
 
 class BlobStore(Protocol):

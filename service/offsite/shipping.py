@@ -5,11 +5,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from service.domain.errors import Unavailable
-from service.domain.ports import Quiet
 from service.log import Log
 from service.offsite.generations import Copy, Generation, read_names
 from service.offsite.ownership import Ownership
-from service.offsite.ports import BlobStore
+from service.offsite.ports import BlobStore, Quiet
 from service.offsite.wal import LogReplaced, Position, read_since
 
 log = Log(__name__)

@@ -5,8 +5,8 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Event, Thread
 
+from service.domain.clock import Clock
 from service.domain.errors import Unavailable
-from service.domain.ports import Clock
 from service.log import Log
 from service.offsite.generations import newest_epoch, read_names
 from service.offsite.ownership import Ownership

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock, Thread
 
-from service.domain.call import Pool
+from service.domain.call import Dispatcher, Pool
 from service.domain.errors import Unavailable
-from service.domain.ports import Dispatcher
 from service.log import Log
 
 log = Log(__name__)

@@ -11,11 +11,11 @@ from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from service.domain import topics
+from service.domain.clock import Clock
 from service.domain.errors import Unavailable
 from service.domain.event import PROGRESS_EVENT, QUEUED_EVENT, Event, EventId
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobState
-from service.domain.ports import Clock
 from service.domain.topics import Topic
 from service.domain.webhook import EVENT_OF
 from service.log import Log

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from anyio import to_thread
 
+from service.domain.artifact import ArtifactStore
 from service.domain.clock import ServiceClock
 from service.domain.errors import NotFound, Unavailable
 from service.domain.ids import JobId
@@ -17,7 +18,6 @@ from service.domain.job import Job
 from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.models.card import ModelCard
-from service.domain.ports import ArtifactStore
 from service.domain.queue_order import Forecast
 from service.domain.submission import Submission
 from service.domain.terms import Terms

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from threading import Event, Thread
 
+from service.domain.clock import Clock
 from service.domain.errors import Unavailable
-from service.domain.ports import Clock
 from service.log import Log
 
 log = Log(__name__)

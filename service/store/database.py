@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from service.domain.errors import Unavailable
-from service.domain.ports import Offsite
 from service.domain.topics import Topic
 from service.log import Log
-from service.store.durability import Durability, Immediate, Replicated
+from service.store.durability import Durability, Immediate, Offsite, Replicated
 from service.store.engine import make_engine, parse
 from service.store.notify import PostgresNotify
 from service.store.readers import PooledReaders, Readers, ThreadReaders

@@ -1,16 +1,38 @@
 """When a commit is durable, and so when its callers are answered."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from service.domain.ports import Offsite
 from service.store.shipper import Shipper
 from service.store.work import Commit
+
+Quiet = Callable[[], AbstractContextManager[Any]]
+
+
+class Offsite(Protocol):
+    """Remote copy of a local database, whose single owner is this process."""
+
+    def ship(self, quiet: Quiet) -> None:
+        """Upload what was committed before this call. `quiet` yields the driver's connection while
+        nothing is written. Raises Unavailable unless all is uploaded and still owned."""
+        ...
+
+    def check_owner(self) -> None:
+        """Raise Unavailable unless this process may write."""
+        ...
+
+    def check_reader(self) -> None:
+        """Raise Unavailable unless local commits may be read."""
+        ...
+
+    def commit_failed(self) -> None:
+        """A commit failed, and what it left behind is not known; said while nobody writes."""
+        ...
 
 
 class Durability(Protocol):

@@ -4,8 +4,8 @@ import time
 from collections import Counter
 from threading import Event, Lock, Thread
 
+from service.domain.clock import Clock
 from service.domain.errors import Unavailable
-from service.domain.ports import Clock
 from service.domain.webhook import DeliveryId
 from service.log import Log
 from service.store import deliveries

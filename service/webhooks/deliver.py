@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from service.domain.clock import Clock
 from service.domain.job import OWN_API, Job
-from service.domain.ports import Clock
 from service.domain.webhook import Delivery, DeliveryId, DeliveryState, Endpoint, Secrets, Try
 from service.egress.client import Answer, Egress, TargetFailed, TargetRefused
 from service.failpoint import failpoint

@@ -9,14 +9,15 @@ from service.artifacts.files import Files
 from service.artifacts.s3 import S3
 from service.artifacts.spool import Spool
 from service.artifacts.volume import MountedVolume, RemoteVolume
+from service.domain.artifact import ArtifactStore
 from service.domain.errors import Unavailable
-from service.domain.ports import ArtifactStore, Offsite
 from service.domain.topics import Topic
 from service.installation import install_command
 from service.offsite.on_modal import DictKeyValue, VolumeBlobStore
 from service.offsite.tenure import Replica
 from service.settings import Settings
 from service.store.database import Database
+from service.store.durability import Offsite
 
 
 def database(

@@ -14,7 +14,6 @@ from service.domain import ids, topics
 from service.domain.clock import ServiceClock
 from service.domain.errors import Unavailable
 from service.domain.job import OWN_API
-from service.domain.ports import Offsite
 from service.domain.topics import Topic
 from service.egress.client import Egress
 from service.environment import tool_environment
@@ -43,6 +42,7 @@ from service.runtime.uploads import Uploads
 from service.runtime.wait_slots import WaitSlots
 from service.settings import Settings
 from service.store import speeches, timeline
+from service.store.durability import Offsite
 from service.store.engine import check_durable, check_sessions
 from service.store.schema import check_schema
 from service.webhooks.courier import Courier

@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 from service.dispatch.on_modal import ModalDispatcher
+from service.domain.artifact import ArtifactStore
 from service.domain.clock import ServiceClock
-from service.domain.ports import ArtifactStore
 from service.lifecycle.calls.calls import Calls
 from service.lifecycle.workers import Workers
 from service.runtime.containers import ContainerPools

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from service.domain.artifact import SEGMENTS, Artifact, job_folder
+from service.domain.artifact import SEGMENTS, Artifact, ArtifactStore, job_folder
 from service.domain.attempt import Ticket
 from service.domain.errors import Unavailable
 from service.domain.ids import JobId
-from service.domain.ports import ArtifactStore
 from service.domain.resolve.segments import Segment
 from service.log import Log
 from service.workers.adapters.base import Audio

@@ -8,10 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from service.domain.artifact import ARTIFACT_RULES, CAPTION_RULES, ArtifactRule, Variant
+from service.domain.artifact import (
+    ARTIFACT_RULES,
+    CAPTION_RULES,
+    ArtifactRule,
+    ArtifactStore,
+    Variant,
+)
 from service.domain.attempt import LipSync, Outcome, Stage, Ticket, VideoFacts
 from service.domain.avatar import AnyRequest, AvatarRequest
-from service.domain.ports import ArtifactStore
 from service.domain.request import VideoRequest
 from service.domain.resolve.segments import Segment, plan
 from service.workers.adapters.base import Adapter, Audio, Conditions, OnStep

@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.app import build
-from service.domain.ports import utc_now
+from service.domain.clock import utc_now
 from service.offsite.shipping import Shipping
 from service.offsite.tenure import Replica
 from service.runtime.standby import Standby

@@ -15,12 +15,11 @@ from service.api.preconditions import is_unmodified
 from service.api.schemas.headers import header_docs
 from service.api.schemas.problems import problem_docs
 from service.api.signed_links import SignedLinks
-from service.domain.artifact import ARTIFACT_RULES, Artifact, Variant
+from service.domain.artifact import ARTIFACT_RULES, Artifact, ReadMethod, Variant
 from service.domain.errors import Conflict, NotFound, Unauthenticated
 from service.domain.ids import JobId, job_id_of
 from service.domain.job import Job
 from service.domain.key import Scope
-from service.domain.ports import ReadMethod
 from service.runtime.runtime import Runtime
 from service.store import jobs
 

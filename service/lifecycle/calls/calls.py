@@ -4,13 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from service.domain.artifact import job_folder, lone_fence, lone_prefix
+from service.domain.artifact import ArtifactStore, job_folder, lone_fence, lone_prefix
 from service.domain.attempt import Failure, FailureKind
-from service.domain.call import CallEnd, CallStatus
+from service.domain.call import CallEnd, CallStatus, Dispatcher
 from service.domain.errors import Busy, Unavailable
 from service.domain.job import Job, JobState
 from service.domain.models.card import ModelCard
-from service.domain.ports import ArtifactStore, Dispatcher
 from service.domain.terms import Terms
 from service.lifecycle import claim
 from service.lifecycle.calls.adopt import adopt, is_foreign

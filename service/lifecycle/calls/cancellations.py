@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
 
+from service.domain.call import Dispatcher
 from service.domain.errors import Unavailable
-from service.domain.ports import Dispatcher
 from service.log import Log
 from service.store import attempts
 from service.store.database import Database

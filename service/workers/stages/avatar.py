@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from service.domain.artifact import ArtifactStore
 from service.domain.attempt import AttemptFailed, FailureKind, Stage, Ticket
 from service.domain.avatar import MAX_AUDIO_SECONDS, AvatarRequest
 from service.domain.ids import JobId
 from service.domain.media import MediaRef, Role
-from service.domain.ports import ArtifactStore
 from service.domain.speech import Phone, Word
 from service.media.captions import Transcript
 from service.media.word_times import place_words

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from service.domain.artifact import ArtifactStore
 from service.domain.attempt import Stage, Ticket
 from service.domain.ids import JobId
 from service.domain.media import MediaRef, Role, keyframe_role, rule_of
-from service.domain.ports import ArtifactStore
 from service.domain.request import VideoRequest
 from service.domain.resolve.segments import Segment
 from service.workers.adapters.base import (

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from service.domain.artifact import MANIFEST, Artifact, ArtifactRule
+from service.domain.artifact import MANIFEST, Artifact, ArtifactRule, ArtifactStore
 from service.domain.attempt import Outcome
-from service.domain.ports import ArtifactStore
 
 
 def upload(artifacts: ArtifactStore, prefix: str, scratch: Path, rule: ArtifactRule) -> Artifact:
