@@ -24,10 +24,10 @@ class Idempotency:
     def check(self, fingerprint: bytes) -> None:
         """Raise RequestRefused unless the request that came with this key before was the same."""
         if fingerprint != self.fingerprint:
-            code = "idempotency_key_reused"
             detail = "this Idempotency-Key was already used with another request; "
             detail += "use a new one for each new request"
-            raise RequestRefused([FieldError("", detail, code)], code="idempotency_key_reused")
+            field_error = FieldError("", detail, "idempotency_key_reused")
+            raise RequestRefused([field_error], code="idempotency_key_reused")
 
 
 @dataclass(frozen=True)

@@ -100,9 +100,12 @@ def _tree(kind: type[ServiceError]) -> Iterator[type[ServiceError]]:
         yield from _tree(child)
 
 
+_PACKAGES = ("api", "runtime", "lifecycle", "webhooks", "domain")
+
+
 def _given_on_the_spot() -> set[str]:
     """As in `Conflict(…, code="not_final")`; what ends attempts gives codes to jobs instead."""
-    packages = (ROOT / "service" / name for name in ("api", "runtime", "lifecycle", "webhooks"))
+    packages = (ROOT / "service" / name for name in _PACKAGES)
     files = [
         path
         for package in packages
