@@ -13,6 +13,7 @@ from PIL import Image
 
 from scripts import demo
 from scripts.draw_faces import FOLDER, LOOKS
+from service.domain.models.catalog import PUPPET
 from service.domain.request import VideoShape
 from service.domain.speech import Phone
 from service.speech.phones import split_phone
@@ -20,7 +21,7 @@ from service.workers.puppet.articulation import pose_curve
 from service.workers.puppet.pose import Pose
 from service.workers.puppet.puppet import FPS
 from service.workers.puppet.rig import Rig
-from service.workers.stages.portrait import read_portrait
+from service.workers.stages.portrait import read_face
 from service.workers.stages.stills import frame_at
 
 OUT = demo.ROOT / "out" / "faces"
@@ -56,7 +57,7 @@ def frames(video: Path, num_frames: int) -> Any:
 
 def close_ups(face: Path) -> Any:
     """Return a row of mouths, one for each sound, and one of a shut eye."""
-    portrait = read_portrait(face, 2 * SIDE, 2 * SIDE, 1 << 25)
+    portrait = read_face(face, PUPPET, 2 * SIDE, 2 * SIDE, 1 << 25).portrait
     rig = Rig(portrait)
     eyes, mouth = portrait.points[[33, 263], :2], portrait.points[[61, 291], :2].mean(0)
     unit = np.linalg.norm(eyes[1] - eyes[0])
