@@ -10,14 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from service.domain.artifact import ArtifactStore, input_key, speech_keys
+from service.domain.artifact import ArtifactStore, speech_keys
 from service.domain.attempt import AttemptFailed, Failure, FailureKind
 from service.domain.avatar import AvatarRequest
 from service.domain.clock import Clock
 from service.domain.errors import StorageFull, Unavailable
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobState
-from service.domain.models.catalog import CARDS
 from service.domain.price import Charge
 from service.domain.retry import speech_wait
 from service.domain.speech import SpeechUsage
@@ -48,8 +47,6 @@ class SpeechMaker:
     find_voice: FindVoice
     scratch: Path
     clock: Clock
-    # Raises AttemptFailed for a photo without a face that can speak; None: no photo is checked.
-    check_photo: Callable[[Path], object] | None = None
 
     def due(self, busy_keys: Collection[KeyId], size: int) -> list[Due]:
         """List jobs that wait for their speech, of other keys than these."""
@@ -97,8 +94,6 @@ class SpeechMaker:
 
     def _speak(self, job: Job, request: AvatarRequest, voice: Voice, scratch: Path) -> Recording:
         assert request.text is not None, "an avatar has a text or a recording"
-        if voice.expected_usd(request.text):
-            self._check_photo(job, request)
         speech = voice.speak(request.text, seed=request.seed, speed=request.speed)
         usage = SpeechUsage(
             provider=voice.provider, characters=speech.characters, usd=speech.cost_usd
@@ -109,17 +104,6 @@ class SpeechMaker:
             now = self.clock()
             self.db.write(lambda tx: moves.pay_for_speech(tx, job, usage, now=now)).result()
             raise
-
-    def _check_photo(self, job: Job, request: AvatarRequest) -> None:
-        """Check a stored photo, which a worker would refuse after its text was paid for; that of a
-        saved avatar was checked when it was created."""
-        ref = request.reference_image
-        card = CARDS.get(request.model)
-        if self.check_photo is None or ref is None or card is None or not card.bends_photo:
-            return
-        path = self.artifacts.path(input_key(job.id, "reference_image"))
-        if path is not None and ref.source != "avatar":
-            self.check_photo(path)
 
     def _copy_earlier(self, job: Job, request: AvatarRequest, scratch: Path) -> Recording | None:
         """Copy the speech of the job that this one retries, if it is of the same text and voice; it

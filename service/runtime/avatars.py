@@ -1,13 +1,16 @@
 """Create avatars: their photo is checked, stored, and then known by an id; and use them in jobs."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from anyio import to_thread
 
 from service.domain import ids
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.avatar import AvatarParams, JobParams
+from service.domain.avatar import AvatarParams, AvatarRequest, JobParams
 from service.domain.errors import (
     Conflict,
     FieldError,
@@ -29,7 +32,8 @@ from service.domain.likeness import (
     avatar_id_of,
 )
 from service.domain.media import Role
-from service.domain.submission import Idempotency
+from service.domain.models.catalog import PUPPET
+from service.domain.submission import Idempotency, Submission
 from service.lifecycle import avatars
 from service.lifecycle.inputs import Input, StoredInput
 from service.log import Log
@@ -37,6 +41,8 @@ from service.runtime.runtime import Runtime
 from service.runtime.speech_check import check_voice
 
 log = Log(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -118,17 +124,53 @@ async def check_stored_bytes(runtime: Runtime, key_id: KeyId, num_new: int) -> N
         )
 
 
+async def check_inputs(
+    runtime: Runtime, submission: Submission, inputs: Mapping[Role, Input]
+) -> None:
+    """Check the photo and the recording of an avatar as its worker will, where that needs a GPU or
+    something is to be paid. Bytes behind a URL are seen by the worker alone.
+
+    Raises RequestRefused naming the field of what cannot be used, RateLimited and Unavailable.
+    """
+    request, key_id = submission.request, submission.key_id
+    check, card = runtime.input_check, runtime.cards[request.model]
+    if not isinstance(request, AvatarRequest) or not (card.gpus or submission.estimated_usd):
+        return
+    photo = await _file_of(runtime, inputs.get("reference_image"))
+    if photo is not None and check.finds_faces:
+        look = partial(check.photo, photo, card, request.width, request.height)
+        await _check_file(runtime, key_id, look, "/reference_image")
+    recording = await _file_of(runtime, inputs.get("audio"))
+    if recording is not None:
+        await _check_file(runtime, key_id, partial(check.recording, recording), "/audio")
+
+
+async def _file_of(runtime: Runtime, each: Input | None) -> Path | None:
+    """Return the bytes of an input that is still to be checked; a saved avatar's photo was, when it
+    was created."""
+    if each is None or each.ref.source == "avatar":
+        return None
+    if isinstance(each.bytes_at, StoredInput):
+        return await to_thread.run_sync(runtime.artifacts.path, each.bytes_at.key)
+    return each.bytes_at
+
+
 async def _check_photo(runtime: Runtime, key_id: KeyId, photo: Path) -> tuple[str, ...]:
-    check = runtime.photo_check
-    if not check.is_available:
+    check = runtime.input_check
+    if not check.finds_faces:
         message = "photos cannot be checked here: the service needs the packages of rushes[avatar]"
         raise Conflict(message, code="no_face_check")
-    async with runtime.photo_slots.hold(key_id):
+    size = (PUPPET.default_width, PUPPET.default_height)
+    return await _check_file(runtime, key_id, partial(check.photo, photo, PUPPET, *size), "/image")
+
+
+async def _check_file(runtime: Runtime, key_id: KeyId, check: Callable[[], T], pointer: str) -> T:
+    async with runtime.check_slots.hold(key_id):
         try:
-            return await to_thread.run_sync(check.warnings, photo)
+            return await to_thread.run_sync(check)
         except AttemptFailed as failure:
             if failure.kind is FailureKind.USER:
-                error = FieldError("/image", failure.message, failure.code)
+                error = FieldError(pointer, failure.message, failure.code)
                 raise RequestRefused([error]) from None
             raise Unavailable(failure.message) from None
 

@@ -29,12 +29,12 @@ from service.runtime.disk_space import DiskSpace
 from service.runtime.event_feed import EventFeed, Renderer
 from service.runtime.fleet import Fleet
 from service.runtime.future_bridge import FutureBridge
+from service.runtime.input_check import InputCheck
 from service.runtime.job_cache import JobCache
 from service.runtime.job_loader import JobLoader
 from service.runtime.key_cache import KeyCache
 from service.runtime.key_slots import KeySlots
 from service.runtime.notifier import Notifier
-from service.runtime.photo_check import PhotoCheck
 from service.runtime.queue_forecast import QueueForecast
 from service.runtime.rate_limit import RateLimit
 from service.runtime.uploads import Uploads
@@ -66,7 +66,7 @@ class Runtime:
     stream_slots: WaitSlots
     list_slots: KeySlots
     inline_slots: KeySlots
-    photo_slots: KeySlots
+    check_slots: KeySlots
     voice_slots: KeySlots
     workers: Workers
     jobs_due: Event  # set when a job was queued
@@ -80,7 +80,7 @@ class Runtime:
     event_renderer: Renderer
     egress_rules: Rules
     voices: Voices
-    photo_check: PhotoCheck
+    input_check: InputCheck
     link_secret: bytes
     worker_token: str
     metrics_token: str | None

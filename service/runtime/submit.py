@@ -30,7 +30,7 @@ from service.lifecycle.model_choices import choose_models
 from service.lifecycle.submit import Accepted, find_earlier
 from service.lifecycle.targets import refuse_bad_target
 from service.log import Log
-from service.runtime.avatars import check_stored_bytes, use_avatar
+from service.runtime.avatars import check_inputs, check_stored_bytes, use_avatar
 from service.runtime.media import resolve_media
 from service.runtime.runtime import Runtime
 from service.runtime.speech_check import check_speech
@@ -168,6 +168,7 @@ async def _create(runtime: Runtime, request: SubmitRequest) -> Accepted:
     runtime.disk_space.check()
     num_bytes = kept_bytes(each.ref for each in inputs.values())
     await check_stored_bytes(runtime, request.key_id, num_bytes)
+    await check_inputs(runtime, submission, inputs)
     job_id, artifacts = submission.job_id, runtime.artifacts
     await to_thread.run_sync(store_inputs, artifacts, job_id, inputs)
     failpoint("inputs.kept")

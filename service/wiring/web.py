@@ -27,11 +27,11 @@ from service.lifecycle.unserved import Unserved
 from service.lifecycle.voices import Voices
 from service.runtime.disk_space import DiskSpace
 from service.runtime.fleet import Fleet
+from service.runtime.input_check import InputCheck
 from service.runtime.job_cache import JobCache
 from service.runtime.key_cache import KeyCache
 from service.runtime.key_slots import KeySlots
 from service.runtime.notifier import Notifier
-from service.runtime.photo_check import PhotoCheck
 from service.runtime.queue_forecast import QueueForecast
 from service.runtime.rate_limit import RateLimit
 from service.runtime.runtime import Runtime
@@ -172,7 +172,6 @@ def _build_speaker(runtime: Runtime) -> Speaker:
         runtime.voices.find,
         runtime.uploads.folder,
         runtime.clock,
-        runtime.photo_check.warnings if runtime.photo_check.is_available else None,
     )
     return Speaker(maker, runtime.speech_due)
 
@@ -224,7 +223,7 @@ def _build_runtime(
         list_slots=KeySlots("lists", max_at_once=2, max_seconds=10),
         inline_slots=KeySlots("inline videos", max_at_once=8, max_seconds=30),
         voice_slots=KeySlots("voices being made", max_at_once=2, max_seconds=30),
-        photo_slots=KeySlots("photos being checked", max_at_once=2, max_seconds=30),
+        check_slots=KeySlots("photos and recordings being checked", max_at_once=2, max_seconds=30),
         jobs_due=jobs_due,
         webhooks_due=webhooks_due,
         speech_due=speech_due,
@@ -235,7 +234,7 @@ def _build_runtime(
         egress_rules=rules.egress_rules(settings),
         event_renderer=EventBlocks(WebhookBodies(link_secret, public_url)),
         voices=Voices(db, speech.catalog(settings)),
-        photo_check=PhotoCheck(tool_environment()),
+        input_check=InputCheck(tool_environment()),
         link_secret=link_secret,
         worker_token=wiring_secrets.worker_token(settings),
         metrics_token=(

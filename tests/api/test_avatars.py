@@ -15,6 +15,7 @@ from PIL import Image
 from service.app import build
 from service.settings import Settings
 from tests.api.world import KEY, World
+from tests.workers.avatars import FACES
 
 
 def wav(seconds: float = 1.0) -> str:
@@ -369,3 +370,50 @@ def test_an_estimate_is_of_whole_clips_and_of_the_first_gpu(settings: Settings) 
     assert two["expected_seconds"] - one["expected_seconds"] == pytest.approx(64, abs=3)
     usd = 0.001097 * two["expected_seconds"]
     assert two["cost"]["estimated_usd"] == pytest.approx(usd, abs=1e-5)
+
+
+def silence() -> str:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as target:
+        target.setparams((1, 2, 16_000, 0, "NONE", ""))
+        target.writeframes(bytes(2 * 16_000 * 3))
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def upside_down() -> str:
+    file = io.BytesIO()
+    Image.open(FACES["anna"]).rotate(180).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "code"),
+    [
+        ({"audio": silence(), "reference_image": None}, "/audio", "audio_silent"),
+        ({"text": "Hello.", "reference_image": upside_down()}, "/reference_image", "face_rotated"),
+    ],
+)
+def test_no_gpu_is_asked_for_what_its_worker_would_refuse(
+    both: World, body: dict[str, Any], pointer: str, code: str
+) -> None:
+    answer = ask(both, model="longcat", **body)
+
+    assert answer.status_code == 422, answer.text
+    (error,) = answer.json()["errors"]
+    assert (error["pointer"], error["code"]) == (pointer, code)
+    assert both.client.get("/v1/jobs").json()["data"] == []
+    assert list(both.runtime.artifacts.children("inputs")) == []
+
+
+def test_the_sound_of_an_earlier_job_is_heard_before_a_gpu_is_asked_for(both: World) -> None:
+    earlier = both.submit(model="slate")
+    both.finish(base64.b64decode(silence()), has_audio=True)
+
+    answer = ask(both, model="longcat", audio=earlier["id"], reference_image=None)
+
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["errors"][0]["code"] == "audio_silent"
+
+
+def test_a_file_for_a_cpu_that_costs_nothing_is_left_to_its_worker(both: World) -> None:
+    assert ask(both, model="puppet", audio=silence()).status_code == 202

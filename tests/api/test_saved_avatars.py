@@ -20,7 +20,7 @@ from service.domain.likeness import AvatarId, Consent, SavedAvatar
 from service.domain.media import MediaRef
 from service.lifecycle.avatars import MAX_PER_KEY
 from service.lifecycle.retention import Retention
-from service.runtime.photo_check import PhotoCheck
+from service.runtime.input_check import InputCheck
 from service.settings import Settings
 from service.store import avatars as store
 from service.store import keys
@@ -292,13 +292,13 @@ def test_photos_count_as_stored_bytes_of_their_key(settings: Settings) -> None:
     assert again.status_code == 201
 
 
-class NoCheck(PhotoCheck):
-    is_available = False
+class NoCheck(InputCheck):
+    finds_faces = False
 
 
 def test_without_the_packages_no_avatar_is_created(world: World) -> None:
     state = world.client.app.state  # type: ignore[attr-defined]
-    state.runtime = replace(world.runtime, photo_check=NoCheck({}))
+    state.runtime = replace(world.runtime, input_check=NoCheck({}))
 
     answer = create(world)
 

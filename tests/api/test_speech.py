@@ -227,10 +227,13 @@ def test_a_key_that_none_can_be_stops_the_start(settings: Settings) -> None:
 
 
 def test_a_photo_without_a_face_is_refused_before_its_text_is_paid_for(studio: Studio) -> None:
-    job = studio.until(studio.submit(reference_image=photo()), is_final)
+    body = {"text": TEXT, "voice": f"elevenlabs-{VOICE}", "reference_image": photo()}
 
-    assert (job["status"], job["attempts"]) == ("failed", 0)
-    assert (job["error"]["kind"], job["error"]["code"]) == ("user", "face_not_found")
+    answer = studio.world.client.post("/generate-avatar", json=body)
+
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert (error["pointer"], error["code"]) == ("/reference_image", "face_not_found")
     assert studio.provider.requests == []
 
 
@@ -238,9 +241,8 @@ def test_the_price_of_speech_counts_against_the_budget(studio: Studio) -> None:
     client = studio.world.client
     new = client.post("/v1/keys", json={"name": "poor", "budget_usd": 0.001}).json()
 
-    body = {"text": TEXT, "voice": f"elevenlabs-{VOICE}", "reference_image": photo()}
-    headers = {"Authorization": f"Bearer {new['secret']}"}
-    answer = client.post("/generate-avatar", json=body, headers=headers)
+    studio.world.client.headers["Authorization"] = f"Bearer {new['secret']}"
+    answer = studio.ask()
 
     assert answer.status_code == 402
     assert answer.json()["shortfall"]["estimated_usd"] == pytest.approx(len(TEXT) * 0.0002)

@@ -58,7 +58,12 @@ class World:
         return ticket, self.report(ticket, "begin", call_id=ticket["token"]).json()
 
     def finish(
-        self, content: bytes = VIDEO, *, seams: Sequence[float] = (), **stages_ms: int
+        self,
+        content: bytes = VIDEO,
+        *,
+        seams: Sequence[float] = (),
+        has_audio: bool = False,
+        **stages_ms: int,
     ) -> str:
         """Take the next job and finish it with `content` as its video; answers its id."""
         ticket, begun = self.begin()
@@ -72,7 +77,7 @@ class World:
         facts: dict[str, Any] = {
             name: asked[name] for name in ("width", "height", "fps", "num_frames")
         }
-        facts["seams"] = list(seams)
+        facts |= {"seams": list(seams), "has_audio": has_audio}
         for variant, (name, media_type) in names.items():
             # Where the artifacts of this world lie is its own business; a scratch file will do.
             scratch = artifacts._root.parent / name  # type: ignore[attr-defined]
