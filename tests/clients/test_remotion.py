@@ -217,6 +217,28 @@ def test_generating_in_a_composition_cannot_be_bundled(project: Path) -> None:
     assert "rushes-remotion" in done.stderr
 
 
+def test_a_loop_is_repeated_without_its_first_frame_twice(service: Running, tmp_path: Path) -> None:
+    repeat = ROOT / "clients" / "remotion" / "test" / "programs" / "repeat.ts"
+    url = str(service.client.base_url).rstrip("/")
+    done = run(*TSX, repeat, FACE, "17", tmp_path, url=url, CHROMIUM=CHROMIUM or "")
+
+    clip, film = bars(tmp_path / "public" / done.stdout.strip()), bars(tmp_path / "film.mp4")
+    assert (len(clip), len(film)) == (17, 34)
+    distinct = clip[:16]  # the last one is the first again
+    shown = [
+        int(np.argmin([difference(bar, frame, slice(None)) for frame in distinct])) for bar in film
+    ]
+    assert shown == [index % 16 for index in range(34)]
+
+
+def bars(video: Path) -> Frames:
+    """The lower edge of each frame, where a slate shows how far it is."""
+    command = [FFMPEG, "-v", "error", "-i", str(video), "-vf", "crop=640:2:0:358"]
+    command += ["-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
+    pixels = subprocess.run(command, capture_output=True, check=True).stdout
+    return np.frombuffer(pixels, np.uint8).reshape(-1, 2, 640, 3)
+
+
 def test_a_seek_to_the_end_fetches_less_than_half_of_a_file(
     service: Running, tmp_path: Path
 ) -> None:
