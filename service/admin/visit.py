@@ -21,6 +21,7 @@ from service.domain.errors import Forbidden
 from service.domain.ids import KeyId
 from service.domain.key import Key, Scope
 from service.lifecycle import sessions
+from service.lifecycle.remove import Deletion
 from service.runtime.runtime import Runtime
 from service.store import jobs, keys, pauses
 from service.store.transaction import Transaction
@@ -63,6 +64,11 @@ class Visit:
     async def read(self, run: Callable[[Transaction], T]) -> T:
         """Read in a thread: a page may read more than a poll."""
         return await run_in_threadpool(self.runtime.db.read, run)
+
+    @property
+    def deletion(self) -> Deletion:
+        """Return what records that this admin deletes something now."""
+        return Deletion(self.key.id, self.runtime.clock())
 
     async def key_names(self) -> dict[KeyId, str]:
         return await self.read(keys.names)

@@ -93,9 +93,7 @@ def test_a_model_is_kept_warm(admin: Person, viewer: Person, modal: Counting) ->
 
 
 def test_local_workers_are_said_to_be_warm(admin: Person) -> None:
-    admin.world.claim()
-
-    assert "keeps its last model in memory" in admin.get("/admin/models").text
+    assert "Local workers keep a model in memory" in admin.get("/admin/models").text
     assert "/warm" not in admin.get("/admin/models").text
     assert admin.post("/admin/models/slate/warm", containers="1").status_code == 409
 

@@ -1,12 +1,11 @@
 """The admin pages in a real browser, against a real service."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from tests.admin.browser import AXE, ROOT, SCHEMES, Visitor, chromium, needs_chromium
+from tests.admin.browser import SCHEMES, Visitor, chromium, needs_chromium
 from tests.admin.receiver import receiver
 from tests.journey.service import KEY, Running, running
 from tests.workers.inputs.pictures import png
@@ -324,44 +323,3 @@ def test_the_keyboard_is_enough(visitor: Visitor, service: Running) -> None:
             break
     page.keyboard.press("Enter")
     page.wait_for_url("**/admin/jobs/job_*")
-
-
-def pages(service: Running) -> dict[str, str]:
-    """Every page, by the name of its screenshot."""
-    done = service.wait(service.submit(prompt="A corgi surfing a wave, golden hour")["id"])["id"]
-    return {"overview": "", "jobs": "/jobs", "job": f"/jobs/{done}"} | {
-        "new": "/new/video",
-        "retry": f"/jobs/{done}/retry",
-        "models": "/models",
-        "webhooks": "/webhooks",
-        "keys": "/keys",
-        "bulk_new": "/bulk/new?act=retry&state=succeeded",
-        "bulk": "/bulk",
-        "audit": "/audit",
-        "missing": "/nothing",
-    }
-
-
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_every_page_is_fit_to_be_seen(browser: Browser, service: Running, scheme: str) -> None:
-    """Nobody is kept out, nothing is wider than the screen; pictures are left in out/."""
-    folder = Path(ROOT / "out/admin")
-    folder.mkdir(parents=True, exist_ok=True)
-    context = browser.new_context(**SCHEMES[scheme])
-    visitor = Visitor(context.new_page(), str(service.client.base_url))
-    visitor.page.goto(f"{visitor.url}/admin/login")
-    visitor.page.screenshot(path=folder / f"login-{scheme}.png")
-    visitor.log_in(KEY)
-    faults = {}
-    for name, path in pages(service).items():
-        page = visitor.go(path)
-        page.wait_for_load_state("networkidle")
-        page.screenshot(path=folder / f"{name}-{scheme}.png", full_page=True)
-        wide = page.evaluate("document.documentElement.scrollWidth > innerWidth")
-        faults[name] = ["wider than the screen"] if wide else []
-        if AXE.exists():
-            faults[name] += visitor.serious_faults()
-    context.close()
-
-    assert {name: found for name, found in faults.items() if found} == {}
-    assert AXE.exists(), "npm ci --prefix tests/admin brings axe-core"

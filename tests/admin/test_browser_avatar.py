@@ -1,5 +1,7 @@
 """Avatars and voices in a real browser, against a real service."""
 
+import base64
+import json
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +47,7 @@ def test_an_avatar_is_made_of_a_dropped_face_and_a_dropped_sound(
         target.setparams((1, 2, 16_000, 0, "NONE", ""))
         target.writeframes(pcm(8, 16_000))
     page = admin.go("/new/avatar")
+    expect(page.locator("#estimate")).to_contain_text("Write words or add a recording")
     face_field = page.locator(".drop", has_text="Photo of a face")
 
     drop(FACE, face_field)
@@ -65,9 +68,10 @@ def test_an_avatar_is_made_of_a_dropped_face_and_a_dropped_sound(
     assert "with sound" in page.inner_text("#live")
 
 
-def test_an_avatar_is_made_of_words(admin: Visitor) -> None:
+def test_an_avatar_is_made_of_words_and_again_from_code(admin: Visitor, service: Running) -> None:
     page = admin.go("/new/avatar")
     page.get_by_label("Words to speak").fill("Good morning.")
+    assert page.locator("#voices option").first.get_attribute("value") == "hibari-heart"
     page.locator("[name=reference_image]").set_input_files(FACE)
 
     page.get_by_role("button", name="Make the avatar").click()
@@ -75,6 +79,11 @@ def test_an_avatar_is_made_of_words(admin: Visitor) -> None:
     page.wait_for_url("**/admin/jobs/job_*")
     expect(page.locator("#live .state").first).to_have_text("succeeded", timeout=120_000)
     expect(page.locator("h1")).to_have_text("Good morning.")
+    curl = page.locator("[data-copy^=curl]").get_attribute("data-copy") or ""
+    body = json.loads(curl.partition("-d '")[2].removesuffix("'"))
+    body["reference_image"] = base64.b64encode(FACE.read_bytes()).decode()
+    again = service.client.post("/generate-avatar", json=body)
+    assert (again.status_code, again.json()["input"]["text"]) == (202, "Good morning.")
 
 
 def test_a_voice_is_heard_by_its_sample(admin: Visitor) -> None:

@@ -13,7 +13,7 @@ from service.api.event_stream import ChangeStream
 from service.domain.ids import job_id_of
 from service.domain.job import JobState
 from service.lifecycle.cancel import cancel
-from service.lifecycle.remove import Deletion, remove
+from service.lifecycle.remove import remove
 from service.log import Log
 from service.store import job_lists
 
@@ -83,8 +83,7 @@ async def cancel_job(job_id: str, visit: ActorDep) -> Response:
 @router.post("/{job_id}/delete")
 async def delete_job(job_id: str, visit: ActorDep) -> Response:
     runtime, id_ = visit.runtime, job_id_of(job_id)
-    deletion = Deletion(visit.key.id, runtime.clock())
-    await runtime.run(remove, runtime.db, runtime.artifacts, id_, ALL_JOBS, deletion)
+    await runtime.run(remove, runtime.db, runtime.artifacts, id_, ALL_JOBS, visit.deletion)
     log.info("job deleted in the admin pages", job=id_, key=visit.key.id)
     return visit.redirect("/jobs")
 

@@ -1,9 +1,12 @@
 """The form to make a video or an avatar."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated, Any, Literal
 
 from fastapi import Query
 from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -31,12 +34,17 @@ async def show_form(
     kind: Kind, visit: AdminVisitDep, model: Annotated[str, Query(max_length=64)] = ""
 ) -> Response:
     cards = _cards(visit, kind)
+    voices: Sequence[Any] = ()
+    if kind == "avatar":
+        listing = partial(visit.runtime.voices.listing, visit.key.id, is_admin=True)
+        voices, _ = await run_in_threadpool(listing)
     return await visit.page(
         "make.html",
         kind=kind,
         cards=cards,
         card=cards.get(model) or next(iter(cards.values()), None),
         values={},
+        voices=voices,
     )
 
 

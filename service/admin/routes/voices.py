@@ -13,7 +13,6 @@ from service.admin.visit import ActorDep, AdminVisitDep, Visit, VisitDep, page_r
 from service.domain.errors import NotFound
 from service.domain.likeness import SavedAvatar, avatar_id_of
 from service.lifecycle import avatars as use
-from service.lifecycle.remove import Deletion
 from service.runtime.voices import by_provider, sample_of
 from service.store import avatars
 
@@ -61,8 +60,7 @@ async def play_sample(voice_id: str, visit: AdminVisitDep) -> Response:
 @router.post("/avatars/{avatar_id}/delete")
 async def delete_avatar(avatar_id: str, visit: ActorDep) -> Response:
     runtime, avatar = visit.runtime, await _find(visit, avatar_id)
-    deletion = Deletion(visit.key.id, runtime.clock())
-    await runtime.run(use.remove, runtime.db, runtime.artifacts, avatar.id, None, deletion)
+    await runtime.run(use.remove, runtime.db, runtime.artifacts, avatar.id, None, visit.deletion)
     return visit.redirect("/voices")
 
 
@@ -71,10 +69,8 @@ async def delete_voice(voice_id: str, visit: ActorDep) -> Response:
     """Delete a clone, here and at its provider."""
     runtime = visit.runtime
     owner = await run_in_threadpool(runtime.voices.owner, voice_id)
-    deletion = Deletion(visit.key.id, runtime.clock())
-    remove = partial(
-        runtime.voices.remove, runtime.artifacts, voice_id, owner or visit.key.id, deletion
-    )
+    key_id = owner or visit.key.id
+    remove = partial(runtime.voices.remove, runtime.artifacts, voice_id, key_id, visit.deletion)
     await by_provider(remove, "/voice_id")
     return visit.redirect("/voices#voices")
 

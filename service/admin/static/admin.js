@@ -90,6 +90,16 @@ for (const kind of ["dragenter", "dragleave", "drop"]) {
   });
 }
 
+// On a phone a row of a table is a card, whose cells say by themselves what they are.
+document.addEventListener("htmx:load", (event) => {
+  for (const table of event.target.querySelectorAll("table.fold")) {
+    const names = Array.from(table.tHead.rows[0].cells, (cell) => cell.textContent);
+    for (const row of table.tBodies[0].rows) {
+      for (const cell of row.cells) if (cell.colSpan === 1) cell.dataset.label = names[cell.cellIndex];
+    }
+  }
+});
+
 // On a phone the pages are in one line: the one that is open is brought into sight.
 document.querySelector(".side nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
