@@ -290,7 +290,7 @@ def test_a_viewer_sees_no_button(visitor: Visitor, service: Running) -> None:
     job_id = service.wait(service.submit()["id"])["id"]
     visitor.log_in(made["secret"])
 
-    others = ("/models", "/webhooks", "/keys", "/bulk", "/audit")
+    others = ("/models", "/voices", "/webhooks", "/keys", "/bulk", "/audit")
     for path in ("", "/jobs", f"/jobs/{job_id}", *others):
         page = visitor.go(path)
         buttons = page.locator("main button:not([data-copy])").all_inner_texts()
