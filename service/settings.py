@@ -259,19 +259,19 @@ class Settings(BaseSettings):
     )
 
     max_body_bytes: int = Field(
-        262_144, ge=1_000, description="Largest request body, without its images and videos."
+        262_144, ge=1_000, description="Largest request body, without its inputs."
     )
     max_image_bytes: int = Field(
         20_000_000, ge=1_000, le=32_000_000, description="Largest input image, sent or fetched."
     )
     max_video_bytes: int = Field(
-        100_000_000, ge=1_000, le=2_000_000_000, description="Largest input video, sent or fetched."
+        100_000_000, ge=1_000, le=2_000_000_000, description="Largest input video or recording."
     )
     max_queued_per_key: int = Field(1_000, ge=1, description="Maximum queued jobs of one API key.")
     max_input_bytes_per_key: int = Field(
         10_000_000_000,
         ge=1_000,
-        description="Maximum bytes of images and videos that are kept for the jobs of one API key.",
+        description="Maximum bytes of inputs and avatars that are kept for one API key.",
     )
     max_active_per_key: int = Field(
         1_000, ge=1, description="Maximum jobs of one API key that run at the same time."

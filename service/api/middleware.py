@@ -20,7 +20,7 @@ _MEDIA = re.compile(
     r"/generate-(?:video|avatar)|/v1/(?:estimate|avatars|voices|jobs/[^/]+/retry)"
     r"|/admin/(?:new/[a-z]+|jobs/[^/]+/retry)(?:/estimate)?"
 )
-# For ordinary bodies, which are read before the key is checked. Routes that take images and videos
+# For ordinary bodies, which are read before the key is checked. Routes that take inputs
 # check the key first and allow more time.
 _BODY_SECONDS = 30.0
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -122,7 +122,7 @@ def _unsupported(coding: str) -> HTTPException:
 
 class BodyLimit:
     """Refuse a body that is compressed, or larger than `max_bytes` (`max_media` on the routes that
-    take images and videos), or on all other routes slower than `seconds`.
+    take inputs), or on all other routes slower than `seconds`.
 
     Raised where the route reads the body, so that the response is an ordinary problem.
     """

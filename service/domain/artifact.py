@@ -22,7 +22,7 @@ def job_folder(job_id: JobId) -> str:
 
 
 def input_folder(job_id: JobId) -> str:
-    """Return the prefix of a job's input images and videos."""
+    """Return the prefix of a job's inputs."""
     return f"inputs/{job_id}"
 
 

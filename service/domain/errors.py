@@ -1,4 +1,4 @@
-"""All errors that the service raises on purpose, in one tree.
+"""The errors that the API answers with, in one tree.
 
     ServiceError
     ├── RequestRefused     the caller must change the request; names every field that is wrong
@@ -11,14 +11,14 @@
     ├── PreconditionFailed not the version that the caller named
     ├── TooLarge           more bytes than the limit
     ├── QueueFull          too many queued jobs of this key: retry later
-    ├── InputsFull         stored inputs of this key's jobs exceed the limit
+    ├── InputsFull         stored inputs and avatars of this key exceed the limit
     ├── BudgetExceeded     this job may exceed the key's monthly budget
     ├── RateLimited        too many requests of this key: retry later
     ├── StorageFull        no disk space for another video
     └── Unavailable        the service cannot answer now: retry later
         └── Busy           another transaction holds a lock that this needs
 
-Any other exception is a bug of the service and answers 500.
+Any other exception that reaches a route is a bug of the service and answers 500.
 """
 
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ class Limits:
 
     max_queued_per_key: int = 1_000
     max_active_per_key: int = 1_000  # starting or running at the same time
-    max_input_bytes_per_key: int = 10_000_000_000  # stored input images and videos
+    max_input_bytes_per_key: int = 10_000_000_000  # stored inputs and avatars
     max_inline_bytes: int = 20_000_000  # of an MP4 inside a JSON answer, before base64
     # Common proxies time out after 60 s: a wait ends before.
     max_wait: timedelta = timedelta(seconds=55)

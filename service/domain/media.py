@@ -1,4 +1,4 @@
-"""Input images and videos of a request: references and metadata, not their bytes."""
+"""Input images, videos and recordings of a request: references and metadata, not their bytes."""
 
 import re
 from collections.abc import Iterable
@@ -51,7 +51,7 @@ MAX_PIXELS = 24_000_000  # of an image; phones commonly take up to 12 million
 
 
 class MediaRef(BaseModel):
-    """The source of an input image or video, and its known properties.
+    """The source of an input, and its known properties.
 
     Of an upload, of another job's video and of an avatar's photo the service stores a copy for as
     long as the job's own video. A URL is fetched by the worker, so its content is not known.

@@ -23,7 +23,8 @@ def _whole(number: Any) -> Any:
 WHOLE = BeforeValidator(_whole)
 
 
-# Base64, a data URI, an https URL or a job's id; distinguished in api/body/parse.py.
+# Base64 or a data URI, which api/body/parse.py writes to a file; else an https URL or a job's id,
+# which runtime/media.py tells apart.
 MediaText = Annotated[str, Field(min_length=1), AfterValidator(_storable)]
 
 

@@ -19,7 +19,7 @@ class StoredInput:
 
 @dataclass(frozen=True)
 class Input:
-    """An input image or video, and its bytes: an uploaded file, or stored ones to copy.
+    """An input and its bytes: an uploaded file, or stored ones to copy.
 
     Those of a URL are fetched later, by the worker.
     """

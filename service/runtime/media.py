@@ -1,4 +1,4 @@
-"""Resolve the images and videos of a request into references and the bytes to store."""
+"""Resolve the inputs of a request into references and the bytes to store."""
 
 from service.domain import ids
 from service.domain.artifact import input_key
@@ -21,9 +21,9 @@ async def resolve_media(
     files: dict[Role, Input],
     old_job: Job | None = None,
 ) -> dict[Role, Input]:
-    """Resolve every image and video. Those unchanged since `old_job` are copied from it.
+    """Resolve every input. Those unchanged since `old_job` are copied from it.
 
-    Raises RequestRefused naming the field of a forbidden URL, and of a job without such a clip.
+    Raises RequestRefused naming the field of a forbidden URL, and of a job that has no such video.
     """
     inputs: dict[Role, Input] = {}
     for role, text in params.media_texts.items():

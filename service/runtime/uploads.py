@@ -32,7 +32,7 @@ T = TypeVar("T")
 class Uploads:
     """Limits of uploads, and the folder of their files until a job is accepted or refused.
 
-    `max_bytes` is for everything in a body except images and videos.
+    `max_bytes` is for everything in a body except its inputs.
     """
 
     folder: Path

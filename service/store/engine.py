@@ -72,8 +72,8 @@ NOTICE_SILENCE = {
 }
 
 
-# Work that waits for a lock for longer than `lock_timeout` is set aside by aside.py, so that it
-# does not block other work.
+# Work that waits for a lock for longer than `lock_timeout` is set aside by lock_waits.py, so that
+# it does not block other work.
 _WRITER_BOUNDS = (
     "SET lock_timeout = '100ms'; SET statement_timeout = '30s'; "
     "SET idle_in_transaction_session_timeout = '15s'"

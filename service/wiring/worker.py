@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def sources(settings: Settings) -> Sources:
-    """Build the fetcher of input images and videos, with its limits."""
+    """Build the fetcher of inputs, with its limits."""
     return Sources(
         egress=Egress(egress_rules(settings)),
         max_image_bytes=settings.max_image_bytes,

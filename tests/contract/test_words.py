@@ -1,6 +1,8 @@
 """The words of the code: docstrings that say what a thing does, names that say what a value is."""
 
 import ast
+import re
+import tokenize
 from collections.abc import Iterator
 
 import pytest
@@ -38,6 +40,28 @@ def definitions(module: Module) -> Iterator[str]:
 @pytest.mark.parametrize("module", SERVICE, ids=lambda module: module.name)
 def test_no_docstring_begins_without_a_subject_or_an_act(module: Module) -> None:
     assert [text for text in docstrings(module) if text.startswith(OPENINGS)] == []
+
+
+def texts(module: Module) -> Iterator[str]:
+    """The comments and docstrings of a module."""
+    yield from docstrings(module)
+    with module.path.open("rb") as file:
+        tokens = tokenize.tokenize(file.readline)
+        yield from (token.string for token in tokens if token.type == tokenize.COMMENT)
+
+
+FILES = [
+    f"/{path.relative_to(ROOT)}"
+    for name in ("service", "scripts", "docs")
+    for path in (ROOT / name).rglob("*")
+]
+
+
+@pytest.mark.parametrize("module", SERVICE, ids=lambda module: module.name)
+def test_a_file_that_a_text_names_exists(module: Module) -> None:
+    named = re.findall(r"(?<![\w./-])[\w/-]+\.(?:py|md)\b", "\n".join(texts(module)))
+
+    assert [name for name in named if not any(file.endswith(f"/{name}") for file in FILES)] == []
 
 
 @pytest.mark.parametrize("module", SERVICE, ids=lambda module: module.name)

@@ -2826,7 +2826,7 @@ export interface components {
         };
         /**
          * MediaRef
-         * @description The source of an input image or video, and its known properties.
+         * @description The source of an input, and its known properties.
          *
          *     Of an upload, of another job's video and of an avatar's photo the service stores a copy for as
          *     long as the job's own video. A URL is fetched by the worker, so its content is not known.

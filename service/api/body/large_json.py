@@ -95,7 +95,7 @@ class _Reader:
             self._take(b'"')
             self._num_escaped += 1
             if self._num_escaped > _MAX_ESCAPED and len(self._text) > _LONG:
-                raise TooLarge("only base64 images and videos may be this long")
+                raise TooLarge("only base64 of images, videos and recordings may be this long")
         else:
             self._close(self._text_start, offset)
 
@@ -114,4 +114,4 @@ class _Reader:
         self._rest += piece
         if len(self._rest) > self.max_rest:
             limit = f"{self.max_rest:,} bytes"
-            raise TooLarge(f"the body has more than {limit} without its images and videos")
+            raise TooLarge(f"the body has more than {limit} without its inputs")

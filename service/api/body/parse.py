@@ -1,4 +1,4 @@
-"""Parse a JSON or form body into validated params, with its images and videos as files."""
+"""Parse a JSON or form body into validated params, with its inputs as files."""
 
 import copy
 import hashlib
@@ -149,7 +149,7 @@ _OF_A_TEXT = ("type", "minLength")  # of a required field, which has no choice o
 
 
 def _form_schema(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Derive the form's schema: no null, and images and videos may be files."""
+    """Derive the form's schema: no null, and inputs may be files."""
     schema = copy.deepcopy(schema) | {"title": f"{name}Form"}
     for name, field_schema in schema["properties"].items():
         if name == SAMPLES:
@@ -190,7 +190,7 @@ async def _read(
     rest, spans = await run_in_threadpool(extract_long_strings, body, name, uploads.max_bytes)
     params = _validate(models, _json(request, rest, models))
     if not spans.keys() <= set(params.media_texts.values()):
-        raise TooLarge("only images and videos may be this long")
+        raise TooLarge("only images, videos and recordings may be this long")
     return await run_in_threadpool(_with_files, params, spans, area, uploads)
 
 
@@ -249,7 +249,7 @@ def _invalid(errors: Iterable[Any]) -> RequestValidationError:
 def _with_files(
     params: P, sources: Mapping[str, Path | Span], area: UploadArea, uploads: Uploads
 ) -> ParsedBody[P]:
-    """Write every image and video to disk, check its type, and replace its field by its hash."""
+    """Write every input to disk, check its type, and replace its field by its hash."""
     files: dict[Role, Input] = {}
     for role, text in params.media_texts.items():
         if "://" in text[:32] or text.startswith("job_"):

@@ -61,7 +61,9 @@ CODES: dict[str, tuple[int, str]] = {
     "queue_full": (429, "1000 jobs of this key wait already"),
     "inputs_full": (
         429,
-        "your jobs keep 1,000,000,000 bytes of images and videos",
+        "9,999,000,000 bytes of your images, videos and avatars are stored, and these have "
+        "2,000,000: the limit is 10,000,000,000 (RUSHES_MAX_INPUT_BYTES_PER_KEY); delete final "
+        "jobs or avatars, or send https URLs, which are not stored",
     ),
     "rate_limited": (429, "more than 200 requests a second; slow down"),
     "head_too_large": (431, "at most 32,768 bytes and 200 headers before the body"),

@@ -37,7 +37,7 @@ class Child:
                 [sys.executable, "-m", "service.cli.main", *self.arguments, *flags],
                 env=self.environment,
                 pass_fds=(*self.descriptors, *descriptors),
-                stdin=subprocess.PIPE,  # closes when this process ends: see lifeline.py
+                stdin=subprocess.PIPE,  # closes when this process ends: see parent_watch.py
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone
             )
 

@@ -1,4 +1,4 @@
-"""All model cards. A new model needs one card, one adapter and one line in the registry."""
+"""All model cards. A new one also needs an adapter (workers/adapters/registry.py)."""
 
 from service.domain.errors import Unavailable
 from service.domain.models.card import ModelCard

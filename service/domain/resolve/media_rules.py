@@ -1,4 +1,4 @@
-"""Rules for input images and videos: those that a model supports, and their combinations."""
+"""Rules for inputs: those that a model supports, and their combinations."""
 
 from collections.abc import Container, Iterable, Sequence
 

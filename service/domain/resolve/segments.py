@@ -40,7 +40,8 @@ class Segment:
 
 
 def plan(request: AnyRequest, card: ModelCard) -> list[Segment]:
-    """Split a request into segments of about equal length; one if the model makes it at once."""
+    """Split a request into segments, of about equal length or of whole clips, by the model's
+    card; one if the model makes it at once."""
     num_frames = request.shape.num_frames
     of = card.count_segments(num_frames)
     lengths = _lengths(num_frames, of, card)
