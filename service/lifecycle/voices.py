@@ -12,7 +12,7 @@ from service.domain.submission import Idempotency
 from service.lifecycle.remove import Deletion
 from service.speech.base import Voice, VoiceInfo, text_failure
 from service.speech.catalog import Catalog
-from service.speech.elevenlabs import PREFIX, Clone, ElevenLabs, Sample, info_of
+from service.speech.elevenlabs import PREFIX, Clone, ElevenLabs, UploadedRecording, info_of
 from service.store import keys, voices
 from service.store.database import Database
 from service.store.transaction import Transaction
@@ -84,9 +84,11 @@ class Voices:
                 return entry
         raise NotFound(f"no voice {voice_id[:100]}")
 
-    def clone(self, name: str, samples: Sequence[Sample], language: str, *, clean: bool) -> Clone:
+    def clone(
+        self, name: str, recordings: Sequence[UploadedRecording], language: str, *, clean: bool
+    ) -> Clone:
         """Have a voice cloned. Raises Conflict without an account, and AttemptFailed."""
-        return self._account().clone(name, samples, language=language, remove_noise=clean)
+        return self._account().clone(name, recordings, language=language, remove_noise=clean)
 
     def discard(self, clone: Clone) -> None:
         """Delete a clone at the provider that was not kept. Raises AttemptFailed."""

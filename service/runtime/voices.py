@@ -24,7 +24,7 @@ from service.lifecycle.inputs import Input
 from service.log import Log
 from service.runtime.runtime import Runtime
 from service.speech.base import ProviderBusy, Voice
-from service.speech.elevenlabs import PREFIX, Clone, Sample
+from service.speech.elevenlabs import PREFIX, Clone, UploadedRecording
 from service.speech.recording import write_wav
 from service.store import keys, ledger
 
@@ -34,8 +34,8 @@ T = TypeVar("T")
 
 _RETRY_SECONDS = 30  # where the provider says nothing
 _SEED = 1
-_SAMPLE = "Hello! This is how I sound when I tell you something new."
-_SAMPLES = {
+_SAMPLE_TEXT = "Hello! This is how I sound when I tell you something new."
+_SAMPLE_TEXTS = {
     "de": "Hallo! So klinge ich, wenn ich dir etwas Neues erzähle.",
     "es": "¡Hola! Así sueno cuando te cuento algo nuevo.",
     "fr": "Bonjour ! Voilà ma voix quand je vous raconte quelque chose.",
@@ -62,8 +62,8 @@ async def create_voice(
     if earlier is not None:
         return earlier, True
     await runtime.read(lambda tx: voices.check_limit(tx, key.id))
-    samples = [_sample(each) for each in files.values()]
-    clone = partial(runtime.voices.clone, new.name, samples, new.language or "")
+    recordings = [_recording(each) for each in files.values()]
+    clone = partial(runtime.voices.clone, new.name, recordings, new.language or "")
     async with runtime.voice_slots.hold(key.id):
         result = await by_provider(partial(clone, clean=bool(new.remove_noise)), "/samples")
     now = runtime.clock()
@@ -95,7 +95,7 @@ async def sample_of(runtime: Runtime, key: Key, voice_id: str, owner: KeyId | No
     file_key = f"{voices.sample_folder(voice.id)}/sample.wav"
     path = await to_thread.run_sync(runtime.artifacts.path, file_key)
     if path is None:
-        text = _SAMPLES.get(entry.info.language[:2].lower(), _SAMPLE)
+        text = _SAMPLE_TEXTS.get(entry.info.language[:2].lower(), _SAMPLE_TEXT)
         async with runtime.voice_slots.hold(key.id):
             await _check_budget(runtime, key, voice.expected_usd(text))
             make = partial(_make_sample, runtime, key, voice, text, file_key)
@@ -119,9 +119,9 @@ async def by_provider(work: Callable[[], T], pointer: str) -> T:
         ) from None
 
 
-def _sample(upload: Input) -> Sample:
+def _recording(upload: Input) -> UploadedRecording:
     assert isinstance(upload.bytes_at, Path), "a recording is sent with its voice"
-    return Sample(upload.bytes_at, upload.ref.media_type or "application/octet-stream")
+    return UploadedRecording(upload.bytes_at, upload.ref.media_type or "application/octet-stream")
 
 
 async def _keep(

@@ -72,7 +72,7 @@ class _CloneAnswer(BaseModel):
 
 
 @dataclass(frozen=True)
-class Sample:
+class UploadedRecording:
     """A recording of the voice to clone: a file, and its type, such as `audio/mpeg`."""
 
     file: Path
@@ -156,7 +156,7 @@ class ElevenLabs:
     def clone(
         self,
         name: str,
-        samples: Sequence[Sample],
+        recordings: Sequence[UploadedRecording],
         *,
         language: str = "",
         remove_noise: bool = False,
@@ -171,12 +171,12 @@ class ElevenLabs:
                 (
                     "files",
                     (
-                        _name(number, sample),
-                        stack.enter_context(sample.file.open("rb")),
-                        sample.media_type,
+                        _name(number, recording),
+                        stack.enter_context(recording.file.open("rb")),
+                        recording.media_type,
                     ),
                 )
-                for number, sample in enumerate(samples, start=1)
+                for number, recording in enumerate(recordings, start=1)
             ]
             response = self._api.call("POST", "/v1/voices/add", data=form, files=files)
         answer: _CloneAnswer = parse(response, _CloneAnswer)
@@ -225,9 +225,9 @@ def _item_info(item: _VoiceItem) -> VoiceInfo:
 _EXTENSIONS = {"audio/mpeg": "mp3", "audio/mp4": "m4a"}
 
 
-def _name(number: int, sample: Sample) -> str:
-    subtype = sample.media_type.partition("/")[2].removeprefix("x-")
-    return f"sample-{number}.{_EXTENSIONS.get(sample.media_type, subtype)}"
+def _name(number: int, recording: UploadedRecording) -> str:
+    subtype = recording.media_type.partition("/")[2].removeprefix("x-")
+    return f"sample-{number}.{_EXTENSIONS.get(recording.media_type, subtype)}"
 
 
 def _decode(text: str) -> bytes:

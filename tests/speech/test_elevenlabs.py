@@ -13,7 +13,7 @@ import pytest
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.speech.base import ProviderBusy
-from service.speech.elevenlabs import ElevenLabs, ElevenLabsVoice, Sample
+from service.speech.elevenlabs import ElevenLabs, ElevenLabsVoice, UploadedRecording
 from service.speech.elevenlabs_api import Account
 from tests.speech.provider import (
     CLONE,
@@ -363,7 +363,7 @@ def test_a_voice_is_cloned_from_recordings(provider: Provider, tmp_path: Path) -
     for number, (media_type, content) in enumerate(contents.items()):
         file = tmp_path / str(number)
         file.write_bytes(content)
-        samples.append(Sample(file, media_type))
+        samples.append(UploadedRecording(file, media_type))
 
     clone = ElevenLabs(account(provider)).clone("Åsa", samples, language="sv", remove_noise=True)
 
