@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,44 +59,15 @@ class ParsedBody(Generic[P_co]):
     files: dict[Role, Input] = field(default_factory=dict)
 
 
-async def video_params_body(
-    request: Request, context: ContextDep
-) -> AsyncIterator[ParsedBody[VideoParams]]:
-    """Parse the body of a submit, after the API key was checked: strangers fill no disk."""
-    with context.runtime.uploads.area(context.key.id) as area:
-        yield await _parse(request, context, area, VideoParams)
+def body_parser(*models: type[P]) -> Callable[..., AsyncIterator[ParsedBody[P]]]:
+    """Return a dependency that parses a body as one of `models`, after the API key was checked:
+    strangers fill no disk."""
 
+    async def parse_body(request: Request, context: ContextDep) -> AsyncIterator[ParsedBody[P]]:
+        with context.runtime.uploads.area(context.key.id) as area:
+            yield await _parse(request, context, area, *models)
 
-async def avatar_params_body(
-    request: Request, context: ContextDep
-) -> AsyncIterator[ParsedBody[AvatarParams]]:
-    """Parse the body of a submit of an avatar."""
-    with context.runtime.uploads.area(context.key.id) as area:
-        yield await _parse(request, context, area, AvatarParams)
-
-
-async def new_avatar_body(
-    request: Request, context: ContextDep
-) -> AsyncIterator[ParsedBody[NewAvatar]]:
-    """Parse the body that creates an avatar."""
-    with context.runtime.uploads.area(context.key.id) as area:
-        yield await _parse(request, context, area, NewAvatar)
-
-
-async def new_voice_body(
-    request: Request, context: ContextDep
-) -> AsyncIterator[ParsedBody[NewVoice]]:
-    """Parse the body that clones a voice."""
-    with context.runtime.uploads.area(context.key.id) as area:
-        yield await _parse(request, context, area, NewVoice)
-
-
-async def estimate_body(
-    request: Request, context: ContextDep
-) -> AsyncIterator[ParsedBody[JobOptions]]:
-    """Parse the body of a submit of a video, or of an avatar where it has a field of those."""
-    with context.runtime.uploads.area(context.key.id) as area:
-        yield await _parse(request, context, area, VideoParams, AvatarParams)
+    return parse_body
 
 
 async def retry_body(
@@ -112,11 +83,11 @@ async def retry_body(
         yield await _parse(request, context, area, kind)
 
 
-VideoParamsDep = Annotated[ParsedBody[VideoParams], Depends(video_params_body)]
-AvatarParamsDep = Annotated[ParsedBody[AvatarParams], Depends(avatar_params_body)]
-EstimateDep = Annotated[ParsedBody[JobOptions], Depends(estimate_body)]
-NewAvatarDep = Annotated[ParsedBody[NewAvatar], Depends(new_avatar_body)]
-NewVoiceDep = Annotated[ParsedBody[NewVoice], Depends(new_voice_body)]
+VideoParamsDep = Annotated[ParsedBody[VideoParams], Depends(body_parser(VideoParams))]
+AvatarParamsDep = Annotated[ParsedBody[AvatarParams], Depends(body_parser(AvatarParams))]
+EstimateDep = Annotated[ParsedBody[JobOptions], Depends(body_parser(VideoParams, AvatarParams))]
+NewAvatarDep = Annotated[ParsedBody[NewAvatar], Depends(body_parser(NewAvatar))]
+NewVoiceDep = Annotated[ParsedBody[NewVoice], Depends(body_parser(NewVoice))]
 RetryDep = Annotated[ParsedBody[JobOptions], Depends(retry_body)]
 
 
