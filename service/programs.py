@@ -1,9 +1,9 @@
-"""Programs of this package: modules that are run as processes of their own."""
+"""Programs that are run as processes of their own: modules of this package, and others."""
 
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -31,29 +31,42 @@ class Program:
 
         Raises AttemptFailed (machine) where it does not start, end in time, or end well.
         """
-        try:
-            with self.slots:
-                process = subprocess.run(  # noqa: S603 - no shell
-                    # Not from the current folder, which may be anybody's.
-                    [sys.executable, "-P", "-m", self.module, *arguments],
-                    input=content,
-                    capture_output=True,
-                    timeout=time.total_seconds(),
-                    check=False,
-                    env=_with_package(self.environment),
-                )
-        except subprocess.TimeoutExpired:
-            raise self.failure(f"does not end within {time.total_seconds():g} s") from None
-        except OSError as fault:
-            raise self.failure(f"does not start: {fault.strerror}") from None
-        if process.returncode != 0:
-            errors = process.stderr.decode(errors="replace").strip()[-200:]
-            raise self.failure(f"exits with {process.returncode}: {errors}")
-        return process.stdout
+        # Not from the current folder, which may be anybody's.
+        command = [sys.executable, "-P", "-m", self.module, *arguments]
+        with self.slots:
+            return run(command, content, time, _with_package(self.environment), self.failure)
 
     def failure(self, reason: str) -> AttemptFailed:
         message = f"the machine of the service failed: the program of {self.name} {reason}"
         return AttemptFailed(FailureKind.MACHINE, "machine_fault", message, of_model=False)
+
+
+def run(
+    command: Sequence[str],
+    content: bytes,
+    time: timedelta,
+    environment: Mapping[str, str],
+    failure: Callable[[str], AttemptFailed],
+) -> bytes:
+    """Run a command with `content` as its standard input, and return its output. Raises the
+    `failure` of a reason where it does not start, end in time, or end well."""
+    try:
+        process = subprocess.run(  # noqa: S603 - no shell
+            command,
+            input=content,
+            capture_output=True,
+            timeout=time.total_seconds(),
+            check=False,
+            env=environment,
+        )
+    except subprocess.TimeoutExpired:
+        raise failure(f"does not end within {time.total_seconds():g} s") from None
+    except OSError as fault:
+        raise failure(f"does not start: {fault.strerror}") from None
+    if process.returncode != 0:
+        errors = process.stderr.decode(errors="replace").strip()[-200:]
+        raise failure(f"exits with {process.returncode}: {errors}")
+    return process.stdout
 
 
 def failure_line(failure: AttemptFailed) -> bytes:

@@ -3,13 +3,13 @@
 import io
 import re
 import shutil
-import subprocess
 import wave
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from service.domain.attempt import AttemptFailed, FailureKind
+from service.programs import run
 from service.speech.base import (
     InformedVoice,
     Spoken,
@@ -92,27 +92,8 @@ def espeak_voices(program: Path) -> list[EspeakVoice]:
 
 
 def _run(program: Path, options: Sequence[str], content: bytes, time: timedelta) -> bytes:
-    """Run the program with `content` as its standard input and return its output.
-
-    Raises AttemptFailed (machine).
-    """
-    try:
-        process = subprocess.run(  # noqa: S603 - no shell, and the text is no argument
-            [str(program), *options],
-            input=content,
-            capture_output=True,
-            timeout=time.total_seconds(),
-            check=False,
-            env={},
-        )
-    except subprocess.TimeoutExpired:
-        raise _machine_failure(f"does not end within {time.total_seconds():g} s") from None
-    except OSError as fault:
-        raise _machine_failure(f"does not start: {fault.strerror}") from None
-    if process.returncode != 0:
-        errors = process.stderr.decode(errors="replace").strip()[-200:]
-        raise _machine_failure(f"exits with {process.returncode}: {errors}")
-    return process.stdout
+    """Run the program; see programs.run. Raises AttemptFailed (machine)."""
+    return run([str(program), *options], content, time, {}, _machine_failure)
 
 
 def _samples(content: bytes) -> tuple[bytes, int]:
