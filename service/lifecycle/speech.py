@@ -96,7 +96,7 @@ class SpeechMaker:
         assert request.text is not None, "an avatar has a text or a recording"
         speech = voice.speak(request.text, seed=request.seed, speed=request.speed)
         usage = SpeechUsage(
-            provider=voice.provider, characters=speech.characters, usd=speech.cost_usd
+            provider=voice.info.provider, characters=speech.characters, usd=speech.cost_usd
         )
         try:
             return store_speech(self.artifacts, job.id, speech, usage, scratch)

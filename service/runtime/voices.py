@@ -92,7 +92,7 @@ async def sample_of(runtime: Runtime, key: Key, voice_id: str, owner: KeyId | No
     entry = await to_thread.run_sync(get)
     find = partial(runtime.voices.find, voice_id, user)
     voice = await by_provider(find, "/voice_id")
-    file_key = f"{voices.sample_folder(voice.id)}/sample.wav"
+    file_key = f"{voices.sample_folder(voice.info.id)}/sample.wav"
     path = await to_thread.run_sync(runtime.artifacts.path, file_key)
     if path is None:
         text = _SAMPLE_TEXTS.get(entry.info.language[:2].lower(), _SAMPLE_TEXT)
@@ -153,7 +153,9 @@ async def _check_budget(runtime: Runtime, key: Key, usd: float) -> None:
 def _make_sample(runtime: Runtime, key: Key, voice: Voice, text: str, file_key: str) -> Path:
     """Speak and store a sample. Raises AttemptFailed."""
     speech = voice.speak(text, seed=_SEED, speed=1.0)
-    usage = SpeechUsage(provider=voice.provider, characters=speech.characters, usd=speech.cost_usd)
+    usage = SpeechUsage(
+        provider=voice.info.provider, characters=speech.characters, usd=speech.cost_usd
+    )
     now = runtime.clock()
     runtime.db.write(lambda tx: ledger.pay_for_speech(tx, key.id, usage, now)).result()
     runtime.uploads.folder.mkdir(parents=True, exist_ok=True)

@@ -54,14 +54,6 @@ class Voice(Protocol):
 
     @property
     def info(self) -> VoiceInfo: ...
-    @property
-    def id(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def language(self) -> str: ...
-    @property
-    def provider(self) -> Provider: ...
 
     def expected_usd(self, text: str) -> float:
         """Return what a text will cost, as far as that is known before."""
@@ -78,26 +70,10 @@ class Voice(Protocol):
 
 
 class InformedVoice:
-    """The properties of a voice, from its description; it costs nothing."""
+    """A voice with this description, which costs nothing."""
 
     def __init__(self, info: VoiceInfo) -> None:
         self.info = info
-
-    @property
-    def id(self) -> str:
-        return self.info.id
-
-    @property
-    def name(self) -> str:
-        return self.info.name
-
-    @property
-    def language(self) -> str:
-        return self.info.language
-
-    @property
-    def provider(self) -> Provider:
-        return self.info.provider
 
     def expected_usd(self, text: str) -> float:
         return 0.0

@@ -76,7 +76,7 @@ class Catalog:
         if voice_id is not None and voice_id.startswith(ELEVENLABS_PREFIX):
             return self._find_of_account(voice_id)
         machine = self._search_machine()
-        voices = {voice.id: voice for voice in machine.voices}
+        voices = {voice.info.id: voice for voice in machine.voices}
         if voice_id in voices:
             return voices[voice_id]
         if voice_id is None and voices:

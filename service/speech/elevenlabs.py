@@ -105,7 +105,7 @@ class ElevenLabsVoice(InformedVoice):
         account = self._api.account
         response = self._api.call(
             "POST",
-            f"/v1/text-to-speech/{self.id.removeprefix(PREFIX)}/with-timestamps",
+            f"/v1/text-to-speech/{self.info.id.removeprefix(PREFIX)}/with-timestamps",
             params={"output_format": f"pcm_{_RATE}"},
             json={
                 "text": text,

@@ -64,12 +64,13 @@ class EspeakVoice(InformedVoice):
         check_text(text)
         check_speed(speed, self.info.min_speed, self.info.max_speed)
         pace = str(round(_WORDS_PER_MINUTE * speed))
-        options = ["-v", self.language, "-s", pace, "-b", "1", "--stdin", "--stdout"]
+        options = ["-v", self.info.language, "-s", pace, "-b", "1", "--stdin", "--stdout"]
         # The program reads double brackets as its own phonemes.
         content = text.replace("[[", "[ [").encode()
         samples, rate = _samples(_run(self._program, options, content, self._time))
         if not any(samples):
-            message = f"the voice {self.id} has no sound for this text: it reads {self.language}"
+            info = self.info
+            message = f"the voice {info.id} has no sound for this text: it reads {info.language}"
             raise text_failure("text_without_words", message)
         return Spoken(samples, rate)
 

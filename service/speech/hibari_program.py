@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def _speak(voice: str, text: str, seed: int, speed: float) -> Spoken:
-    voices = {each.id: each for each in installed_voices()}
+    voices = {each.info.id: each for each in installed_voices()}
     if voice not in voices:
         raise unknown_voice(voice, voices)
     return voices[voice].speak(text, seed=seed, speed=speed)

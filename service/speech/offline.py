@@ -68,4 +68,6 @@ class OfflineVoice(InformedVoice):
         """Speak an English text; see Voice. Words of other languages are passed over."""
         check_text(text)
         check_speed(speed, self.info.min_speed, self.info.max_speed)
-        return self._voices.speak({"voice": self.id, "text": text, "seed": seed, "speed": speed})
+        return self._voices.speak(
+            {"voice": self.info.id, "text": text, "seed": seed, "speed": speed}
+        )

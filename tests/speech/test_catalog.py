@@ -57,7 +57,7 @@ def test_the_voices_of_all_providers_are_listed_and_found(tmp_path: Path) -> Non
         assert [voice.id for voice in listed[:2]] == ["hibari-heart", "espeak-af"]
         assert listed[-1].id == f"elevenlabs-{VOICE}"
         for voice in listed:
-            assert voices.find(voice.id).id == voice.id
+            assert voices.find(voice.id).info.id == voice.id
         assert voices.listing().voices == listed
         assert len(provider.requests) == 1  # for the list, which is kept for a minute
 
@@ -117,7 +117,7 @@ def test_voices_that_could_not_be_listed_are_looked_for_again() -> None:
     voices._program = OfflineVoices(dict(os.environ))._program
 
     assert caught.value.kind is FailureKind.MACHINE
-    assert later.find(None).id == "hibari-heart"
+    assert later.find(None).info.id == "hibari-heart"
 
 
 @pytest.mark.parametrize(

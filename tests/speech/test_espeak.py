@@ -70,7 +70,7 @@ def failure(program: Path, text: str = "Hello", time: float = 20) -> AttemptFail
 
 
 def test_the_voices_are_listed_by_language(tmp_path: Path) -> None:
-    voices = {voice.id: voice.info for voice in espeak_voices(StandIn(tmp_path).path)}
+    voices = {voice.info.id: voice.info for voice in espeak_voices(StandIn(tmp_path).path)}
 
     assert list(voices) == [
         f"espeak-{language}" for language in ("af", "cmn", "en-gb", "en-us", "fr-fr", "tt")
@@ -159,7 +159,7 @@ def test_a_text_that_cannot_be_spoken_starts_no_program(tmp_path: Path, text: st
 def test_the_program_itself_speaks() -> None:
     program = espeak_program()
     assert program is not None
-    voices = {voice.id: voice for voice in espeak_voices(program)}
+    voices = {voice.info.id: voice for voice in espeak_voices(program)}
 
     speech = voices["espeak-de"].speak("Guten Morgen, liebe Welt.", seed=1, speed=1.0)
 

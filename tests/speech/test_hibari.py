@@ -263,7 +263,7 @@ def test_only_voices_on_this_machine_are_listed(
 
     (voice,) = installed_voices()
 
-    assert voice.id == "hibari-heart"
+    assert voice.info.id == "hibari-heart"
     assert voice.info.language == "en-US"
     assert voice.info.has_words
 
@@ -274,8 +274,8 @@ def test_a_voice_that_was_put_there_is_listed(
     monkeypatch.setenv("HIBARI_HOME", str(tmp_path))
     (tmp_path / "bf_emma.int8.onnx").write_bytes(Path(heart._model).read_bytes())
 
-    voices = {voice.id: voice for voice in installed_voices()}
+    voices = {voice.info.id: voice for voice in installed_voices()}
 
     assert set(voices) == {"hibari-heart", "hibari-emma"}
-    assert voices["hibari-emma"].language == "en-GB"
+    assert voices["hibari-emma"].info.language == "en-GB"
     assert speak(voices["hibari-emma"], "Good morning.").words
