@@ -20,7 +20,6 @@ from service.egress.target import Rules, check_address, check_url, parse
 __all__ = [
     "Answer",
     "Egress",
-    "Fetched",
     "Reason",
     "Rules",
     "TargetFailed",
@@ -40,15 +39,6 @@ class Answer:
 
     status: int
     retry_after: str | None
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """A downloaded file: its declared type, which is not verified, and its size."""
-
-    content_type: str | None
-    size_bytes: int
 
 
 class Egress:
@@ -85,10 +75,9 @@ class Egress:
         request = _request("POST", target, headers, content)
         with self._open(target, deadline) as stream:
             response = _exchange(stream, request)
-            retry_after = _header(response, b"retry-after")
-            return Answer(response.status, retry_after, deadline.elapsed_seconds())
+            return Answer(response.status, _header(response, b"retry-after"))
 
-    def fetch(self, url: str, *, into: Path, max_bytes: int, timeout: timedelta) -> Fetched:
+    def fetch(self, url: str, *, into: Path, max_bytes: int, timeout: timedelta) -> None:
         """Save a 2xx response to `into`, after at most five redirects, none from https to http.
         On any failure `into` does not exist."""
         deadline = Deadline(timeout)
@@ -98,9 +87,9 @@ class Egress:
             with self._open(target, deadline) as stream:
                 response = _exchange(stream, request)
                 if 200 <= response.status < 300:
-                    content_type = _header(response, b"content-type")
                     with _hide_protocol_errors(stream), _unlink_on_failure(into):
-                        return Fetched(content_type, _save(response, into, max_bytes))
+                        _save(response, into, max_bytes)
+                    return
                 target = self._redirect_target(target, response)
         raise TargetFailed("redirects")
 
@@ -173,7 +162,7 @@ def _unlink_on_failure(file: Path) -> Iterator[None]:
         raise
 
 
-def _save(response: httpcore.Response, into: Path, max_bytes: int) -> int:
+def _save(response: httpcore.Response, into: Path, max_bytes: int) -> None:
     size_bytes = 0
     with into.open("wb") as file:
         for chunk in response.iter_stream():
@@ -181,7 +170,6 @@ def _save(response: httpcore.Response, into: Path, max_bytes: int) -> int:
             if size_bytes > max_bytes:
                 raise TargetFailed("too_large")
             file.write(chunk)
-    return size_bytes
 
 
 def _header(

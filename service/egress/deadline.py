@@ -39,15 +39,11 @@ class Deadline:
     """A deadline that starts when it is created."""
 
     def __init__(self, timeout: timedelta) -> None:
-        self._start = time.monotonic()
-        self._seconds = timeout.total_seconds()
-
-    def elapsed_seconds(self) -> float:
-        return time.monotonic() - self._start
+        self._end = time.monotonic() + timeout.total_seconds()
 
     def remaining_seconds(self) -> float:
         """Return the time left, above 0. Raises TargetFailed once it is over."""
-        seconds = self._seconds - self.elapsed_seconds()
+        seconds = self._end - time.monotonic()
         if seconds <= 0:
             raise TargetFailed("timeout")
         return seconds

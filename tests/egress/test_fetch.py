@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.egress.client import Egress, Fetched, TargetFailed, TargetRefused
+from service.egress.client import Egress, TargetFailed, TargetRefused
 from tests.egress.parts import (
     LONG,
     LOOPBACK,
@@ -35,9 +35,8 @@ def test_a_body_is_fetched_into_the_file(egress: Egress, tmp_path: Path, reply: 
     file = tmp_path / "image"
 
     with serve(answers(reply)) as server:
-        fetched = egress.fetch(server.url, into=file, max_bytes=5, timeout=LONG)
+        egress.fetch(server.url, into=file, max_bytes=5, timeout=LONG)
 
-    assert fetched == Fetched("image/png", 5)
     assert file.read_bytes() == b"hello"
     assert server.requests[0].split(b"\r\n") == [
         b"GET /hook?a=b HTTP/1.1",
@@ -55,9 +54,8 @@ def test_a_body_may_be_longer_than_a_head(egress: Egress, tmp_path: Path) -> Non
     file = tmp_path / "image"
 
     with serve(answers(b"HTTP/1.1 200 OK\r\n\r\n" + body)) as server:
-        fetched = egress.fetch(server.url, into=file, max_bytes=len(body), timeout=LONG)
+        egress.fetch(server.url, into=file, max_bytes=len(body), timeout=LONG)
 
-    assert fetched == Fetched(None, len(body))
     assert file.stat().st_size == len(body)
 
 

@@ -24,8 +24,7 @@ def test_a_post_says_what_it_was_given_and_who_we_are(egress: Egress) -> None:
             server.url, headers={"webhook-id": "msg_1"}, content=b'{"a": 1}', timeout=LONG
         )
 
-    assert answer == Answer(204, None, answer.seconds)
-    assert 0 < answer.seconds < 20
+    assert answer == Answer(204, None)
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
     assert head.split(b"\r\n") == [
         b"POST /hook?a=b HTTP/1.1",
