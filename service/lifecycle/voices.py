@@ -75,14 +75,16 @@ class Voices:
         return self._clone(voice_id, None).key_id if ids.is_id(VOICE_PREFIX, voice_id) else None
 
     def get(self, voice_id: str, key_id: KeyId, *, is_admin: bool) -> Entry:
-        """Return one voice of a key's listing. Raises NotFound."""
+        """Return one voice of a key's listing. Raises NotFound, and AttemptFailed where the list
+        that would have it cannot be had now."""
         if ids.is_id(VOICE_PREFIX, voice_id):
             return entry_of(self._clone(voice_id, key_id))
-        entries, _ = self.listing(key_id, is_admin=is_admin)
-        for entry in entries:
-            if entry.info.id == voice_id:
-                return entry
-        raise NotFound(f"no voice {voice_id[:100]}")
+        info = self.catalog.listed(voice_id)
+        provider_id = voice_id.removeprefix(PREFIX)
+        is_hidden = info is None or (info.is_clone and not is_admin)
+        if info is None or is_hidden or self.db.read(lambda tx: voices.owner_of(tx, provider_id)):
+            raise NotFound(f"no voice {voice_id[:100]}")
+        return Entry(info)
 
     def clone(
         self, name: str, recordings: Sequence[UploadedRecording], language: str, *, clean: bool

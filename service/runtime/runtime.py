@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from threading import Event
 from typing import Any, TypeVar
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 
 from service.domain.artifact import ArtifactStore
 from service.domain.clock import ServiceClock
@@ -46,6 +46,7 @@ from service.store.transaction import Transaction
 T = TypeVar("T")
 
 _TIMEOUT_SECONDS = 15.0
+_VOICE_THREADS = 20
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,16 @@ class Runtime:
     @cached_property
     def _bridge(self) -> FutureBridge:
         return FutureBridge()
+
+    @cached_property
+    def voice_threads(self) -> CapacityLimiter:
+        """Those that look for voices; a program or a provider that hangs holds up nothing else."""
+        return CapacityLimiter(_VOICE_THREADS)
+
+    @cached_property
+    def provider_threads(self) -> CapacityLimiter:
+        """Those that wait for a provider of voices, for minutes."""
+        return CapacityLimiter(_VOICE_THREADS)
 
     @cached_property
     def _loader(self) -> JobLoader:

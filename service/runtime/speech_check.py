@@ -30,19 +30,19 @@ async def check_speech(runtime: Runtime, key_id: KeyId, request: JobRequest) -> 
     """
     if not isinstance(request, AvatarRequest) or not request.needs_speech:
         return 0.0
-    return await _refusing(partial(_check, runtime, key_id, request)) or 0.0
+    return await _refusing(runtime, partial(_check, runtime, key_id, request)) or 0.0
 
 
 async def check_voice(runtime: Runtime, key_id: KeyId, voice_id: str) -> None:
     """Raise RequestRefused for a voice that this key cannot use."""
-    await _refusing(partial(runtime.voices.find, voice_id, key_id))
+    await _refusing(runtime, partial(runtime.voices.find, voice_id, key_id))
 
 
-async def _refusing(check: Callable[[], T]) -> T | None:
+async def _refusing(runtime: Runtime, check: Callable[[], T]) -> T | None:
     """Run a check in a thread, and name the field that it refuses; None where it cannot be done
     now."""
     try:
-        return await to_thread.run_sync(check)
+        return await to_thread.run_sync(check, limiter=runtime.voice_threads)
     except AttemptFailed as failure:
         if failure.kind is not FailureKind.USER:
             log.warning("voice cannot be checked", code=failure.code, kind=failure.kind)

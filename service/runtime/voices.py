@@ -1,13 +1,13 @@
 """Clone voices, and keep a sample of each voice that is listened to."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 
 from service.domain import ids
 from service.domain.attempt import AttemptFailed, FailureKind
@@ -21,6 +21,7 @@ from service.domain.speech import SpeechUsage
 from service.domain.submission import Idempotency
 from service.lifecycle import voices
 from service.lifecycle.inputs import Input
+from service.lifecycle.voices import Entry
 from service.log import Log
 from service.runtime.runtime import Runtime
 from service.speech.base import ProviderBusy, Voice
@@ -65,7 +66,9 @@ async def create_voice(
     recordings = [_recording(each) for each in files.values()]
     clone = partial(runtime.voices.clone, new.name, recordings, new.language or "")
     async with runtime.voice_slots.hold(key.id):
-        result = await by_provider(partial(clone, clean=bool(new.remove_noise)), "/samples")
+        result = await by_provider(
+            runtime, partial(clone, clean=bool(new.remove_noise)), "/samples"
+        )
     now = runtime.clock()
     voice = ClonedVoice(
         id=VoiceId(ids.new(VOICE_PREFIX)),
@@ -88,10 +91,9 @@ async def sample_of(runtime: Runtime, key: Key, voice_id: str, owner: KeyId | No
     RateLimited and Unavailable.
     """
     user = owner or key.id
-    get = partial(runtime.voices.get, voice_id, user, is_admin=key.admin)
-    entry = await to_thread.run_sync(get)
+    entry = await get_voice(runtime, key, voice_id, user)
     find = partial(runtime.voices.find, voice_id, user)
-    voice = await by_provider(find, "/voice_id")
+    voice = await by_provider(runtime, find, "/voice_id")
     file_key = f"{voices.sample_folder(voice.info.id)}/sample.wav"
     path = await to_thread.run_sync(runtime.artifacts.path, file_key)
     if path is None:
@@ -99,15 +101,32 @@ async def sample_of(runtime: Runtime, key: Key, voice_id: str, owner: KeyId | No
         async with runtime.voice_slots.hold(key.id):
             await _check_budget(runtime, key, voice.expected_usd(text))
             make = partial(_make_sample, runtime, key, voice, text, file_key)
-            path = await by_provider(make, "/voice_id")
+            path = await by_provider(runtime, make, "/voice_id")
     return path
 
 
-async def by_provider(work: Callable[[], T], pointer: str) -> T:
+async def list_voices(runtime: Runtime, key: Key) -> tuple[list[Entry], Sequence[str]]:
+    """List the voices of a key; see Voices.listing. Raises RateLimited."""
+    listing = partial(runtime.voices.listing, key.id, is_admin=key.admin)
+    async with runtime.list_slots.hold(key.id):
+        return await to_thread.run_sync(listing, limiter=runtime.voice_threads)
+
+
+async def get_voice(runtime: Runtime, key: Key, voice_id: str, user: KeyId) -> Entry:
+    """Return one voice of a key's list. Raises NotFound, RateLimited, and Unavailable where that
+    list cannot be had now."""
+    get = partial(runtime.voices.get, voice_id, user, is_admin=key.admin)
+    async with runtime.list_slots.hold(key.id):
+        return await by_provider(runtime, get, "/voice_id", runtime.voice_threads)
+
+
+async def by_provider(
+    runtime: Runtime, work: Callable[[], T], pointer: str, threads: CapacityLimiter | None = None
+) -> T:
     """Run work that asks a provider in a thread, and raise the error of the service for a failure:
     what the provider refuses is an error of the field `pointer`."""
     try:
-        return await to_thread.run_sync(work)
+        return await to_thread.run_sync(work, limiter=threads or runtime.provider_threads)
     except AttemptFailed as failure:
         if failure.kind is FailureKind.USER:
             raise RequestRefused([FieldError(pointer, failure.message, failure.code)]) from None
@@ -135,10 +154,10 @@ async def _keep(
         log.error("clone may be left at the provider", voice=voice.id, provider=voice.provider_id)
         raise
     except ServiceError:
-        await by_provider(partial(runtime.voices.discard, clone), "")
+        await by_provider(runtime, partial(runtime.voices.discard, clone), "")
         raise
     if row.id != voice.id:
-        await by_provider(partial(runtime.voices.discard, clone), "")
+        await by_provider(runtime, partial(runtime.voices.discard, clone), "")
         return row, True
     log.info("voice cloned", voice=voice.id, key=voice.key_id)
     return row, False

@@ -3,11 +3,12 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 
 from service.domain.attempt import AttemptFailed
-from service.speech.base import Voice, VoiceInfo, text_failure, unknown_voice
+from service.speech.base import ProviderBusy, Voice, VoiceInfo, text_failure, unknown_voice
 from service.speech.elevenlabs import PREFIX as ELEVENLABS_PREFIX
 from service.speech.elevenlabs import ElevenLabs
 from service.speech.elevenlabs_api import Account
@@ -15,6 +16,7 @@ from service.speech.espeak import espeak_program, espeak_voices
 from service.speech.offline import OfflineVoices
 
 _ACCOUNT_SECONDS = 60.0
+_LIST_TIME = timedelta(seconds=5)  # for the account's list, which somebody waits for
 
 
 @dataclass(frozen=True)
@@ -53,18 +55,37 @@ class Catalog:
         self._offline = offline
         self._espeak = espeak
         self.elevenlabs = None if account is None else ElevenLabs(account)
+        self._lister = (
+            None if account is None else ElevenLabs(replace(account, max_time=_LIST_TIME))
+        )
         self._machine_lock, self._account_lock = threading.Lock(), threading.Lock()
         self._machine: _Search | None = None
-        self._account: _Search | None = None
+        self._account = _Search(failures=[_UNLISTED])
         self._account_until = 0.0
 
     def listing(self) -> Listing:
-        """List all voices; those of ElevenLabs as they were within the last minute."""
+        """List all voices; those of ElevenLabs as they were within the last minute, or before it
+        where they cannot be listed now."""
         searches = [self._search_machine(), self._search_account()]
         return Listing(
             tuple(voice.info for search in searches for voice in search.voices),
             tuple(failure.message for search in searches for failure in search.failures),
         )
+
+    def listed(self, voice_id: str) -> VoiceInfo | None:
+        """Return a voice of the list; None if it has no such voice. A provider is asked for its own
+        ids alone.
+
+        Raises AttemptFailed where the list that would have it cannot be had now.
+        """
+        is_of_account = voice_id.startswith(ELEVENLABS_PREFIX)
+        search = self._search_account() if is_of_account else self._search_machine()
+        for voice in search.voices:
+            if voice.info.id == voice_id:
+                return voice.info
+        if search.failures:
+            raise search.failures[0].with_traceback(None)  # it is raised again
+        return None
 
     def find(self, voice_id: str | None) -> Voice:
         """Return the voice with this id, without a request: ElevenLabs refuses an unknown one when
@@ -107,16 +128,28 @@ class Catalog:
             return search
 
     def _search_account(self) -> _Search:
-        """Return the account's voices; every page of a list would ask for them again."""
-        if self.elevenlabs is None:
+        """Return the account's voices; every page of a list would ask for them again.
+
+        One thread at a time asks, and none waits for it: a provider that hangs keeps no other
+        request waiting. Voices that were listed before stay where it fails.
+        """
+        if self._lister is None:
             return _Search()
-        with self._account_lock:
-            if self._account is None or time.monotonic() >= self._account_until:
-                search = _Search()
-                search.add(self.elevenlabs.voices)
-                self._account = search
-                self._account_until = time.monotonic() + _ACCOUNT_SECONDS
-            return self._account
+        if self._account_lock.acquire(blocking=False):
+            try:
+                if time.monotonic() >= self._account_until:
+                    search = _Search()
+                    search.add(self._lister.voices)
+                    if search.failures:
+                        search.voices = self._account.voices
+                    self._account = search
+                    self._account_until = time.monotonic() + _ACCOUNT_SECONDS
+            finally:
+                self._account_lock.release()
+        return self._account
+
+
+_UNLISTED = ProviderBusy("voice_timeout", "ElevenLabs is listing its voices: try again", 1.0)
 
 
 def machine_catalog(environment: Mapping[str, str], account: Account | None = None) -> Catalog:

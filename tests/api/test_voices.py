@@ -4,7 +4,9 @@ import io
 import json
 import wave
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any
 
 import pytest
@@ -154,6 +156,37 @@ def test_a_provider_that_fails_hides_no_other_voice(studio: Studio, account: Acc
 
     assert "hibari-heart" in {voice["id"] for voice in body["data"]}
     assert body["problems"] == ["ElevenLabs answers 401: the key … is wrong"]
+
+
+def test_a_provider_that_hangs_holds_up_no_other_request(
+    studio: Studio, account: Account, provider: Provider
+) -> None:
+    asked, over, in_time = Event(), Event(), []
+
+    def respond(request: Request) -> Reply:
+        asked.set()
+        in_time.append(over.wait(60))
+        return account.respond(request)
+
+    provider.respond = respond
+    client, path = studio.world.client, f"/v1/voices/elevenlabs-{VOICE}"
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(listed, studio)
+        assert asked.wait(60)
+        offline = client.get("/v1/voices/hibari-heart")
+        waiting = [client.get(path) for _ in range(70)]
+        body = client.get("/v1/voices").json()
+        studio.submit(voice="hibari-heart")
+        over.set()
+
+    assert offline.status_code == 200
+    assert {(each.status_code, each.json()["code"]) for each in waiting} == {
+        (503, "voice_provider_failed")
+    }
+    assert "Retry-After" in waiting[0].headers
+    assert len(body["problems"]) == 1
+    assert "hibari-heart" in first.result()
+    assert in_time == [True]  # one request, and nobody waited for its end
 
 
 def test_a_voice_is_cloned_spoken_with_and_deleted(studio: Studio, account: Account) -> None:

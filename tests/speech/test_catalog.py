@@ -4,18 +4,21 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.programs import Program
+from service.speech.base import ProviderBusy
 from service.speech.catalog import Catalog
 from service.speech.elevenlabs_api import Account
 from service.speech.hibari import HibariVoice
 from service.speech.offline import OfflineVoices
-from tests.speech.provider import KEY, VOICE, Reply, serve
+from tests.speech.provider import KEY, VOICE, Reply, Request, problem, serve
 from tests.speech.test_espeak import StandIn
 
 
@@ -60,6 +63,57 @@ def test_the_voices_of_all_providers_are_listed_and_found(tmp_path: Path) -> Non
             assert voices.find(voice.id).info.id == voice.id
         assert voices.listing().voices == listed
         assert len(provider.requests) == 1  # for the list, which is kept for a minute
+
+
+def test_a_list_that_hangs_holds_up_nobody_else(tmp_path: Path) -> None:
+    page = Reply(body=json.dumps({"voices": [{"voice_id": VOICE}], "has_more": False}).encode())
+    asked, over = Event(), Event()
+    waits = [over.wait, over.wait]
+
+    def respond(_: Request) -> Reply:
+        asked.set()
+        return page if waits.pop()(30) else problem(500, "nobody went on")
+
+    with serve() as provider, ThreadPoolExecutor(1) as pool:
+        provider.respond = respond
+        voices = catalog(account=Account(KEY, 0.0, base_url=provider.url))
+
+        first = pool.submit(voices.listing)
+        assert asked.wait(30)
+        meanwhile = voices.listing()
+        with pytest.raises(ProviderBusy, match="is listing its voices"):
+            voices.listed(f"elevenlabs-{VOICE}")
+        assert voices.listed("hibari-heart") is not None
+        assert voices.listed("hibari-hart") is None
+        over.set()
+
+        assert [voice.id for voice in meanwhile.voices] == ["hibari-heart"]
+        assert meanwhile.problems == ("ElevenLabs is listing its voices: try again",)
+        assert [voice.id for voice in first.result().voices[1:]] == [f"elevenlabs-{VOICE}"]
+
+        over.clear()
+        asked.clear()
+        voices._account_until = 0.0
+        again = pool.submit(voices.listing)
+        assert asked.wait(30)
+        assert voices.listing() == first.result()  # as it was before
+        over.set()
+        assert again.result() == first.result()
+
+
+def test_voices_that_were_listed_stay_while_their_provider_fails() -> None:
+    page = Reply(body=json.dumps({"voices": [{"voice_id": VOICE}], "has_more": False}).encode())
+    with serve() as provider:
+        provider.respond = lambda _: page
+        voices = catalog(account=Account(KEY, 0.0, base_url=provider.url))
+        before = voices.listing()
+        provider.respond = lambda _: problem(503, "later")
+        voices._account_until = 0.0
+
+        after = voices.listing()
+
+    assert after.voices == before.voices
+    assert after.problems == ("ElevenLabs answers 503: later",)
 
 
 def test_the_offline_voice_speaks_as_its_model_does(heart: HibariVoice) -> None:

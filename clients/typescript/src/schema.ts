@@ -6812,7 +6812,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["UnavailableProblem"];
+                    "application/problem+json": components["schemas"]["UnavailableProblem"] | components["schemas"]["VoiceProviderFailedProblem"];
                 };
             };
         };

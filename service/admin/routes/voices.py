@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
@@ -28,7 +29,8 @@ async def show_voices(
     start = avatar_id_of(after) if after else None
     rows = await visit.read(lambda tx: avatars.page(tx, None, size=_PAGE + 1, after=start))
     listing = partial(visit.runtime.voices.listing, None, is_admin=True)
-    entries, problems = await run_in_threadpool(listing)
+    threads = visit.runtime.voice_threads
+    entries, problems = await to_thread.run_sync(listing, limiter=threads)
     return await visit.page(
         "voices.html",
         avatars=rows[:_PAGE],
@@ -71,7 +73,7 @@ async def delete_voice(voice_id: str, visit: ActorDep) -> Response:
     owner = await run_in_threadpool(runtime.voices.owner, voice_id)
     key_id = owner or visit.key.id
     remove = partial(runtime.voices.remove, runtime.artifacts, voice_id, key_id, visit.deletion)
-    await by_provider(remove, "/voice_id")
+    await by_provider(runtime, remove, "/voice_id")
     return visit.redirect("/voices#voices")
 
 

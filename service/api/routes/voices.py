@@ -5,7 +5,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
 from service.api.auth import ContextDep
@@ -18,7 +17,7 @@ from service.api.submit import CreationKey, idempotency_of
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.likeness import NewVoice
 from service.lifecycle.voices import Entry
-from service.runtime.voices import by_provider, create_voice, sample_of
+from service.runtime import voices
 
 router = APIRouter(prefix="/v1/voices", tags=["voices"])
 
@@ -67,7 +66,7 @@ async def create_voice_clone(
             detail = "send the recording itself: a file of a form, base64 or a data URI"
             raise RequestRefused([FieldError(f"/{role}", detail, "not_a_file")])
     idempotency = idempotency_of(request, idempotency_key, body.params)
-    voice, is_replay = await create_voice(
+    voice, is_replay = await voices.create_voice(
         context.runtime, context.key, body.params, body.files, idempotency
     )
     response.headers["Location"] = f"{context.links.base}/v1/voices/{voice.id}"
@@ -79,10 +78,7 @@ async def create_voice_clone(
 @router.get("", responses=problem_docs(401, 422, 429))
 async def list_voices(query: Annotated[VoiceQuery, Query()], context: ContextDep) -> VoiceList:
     """Voices for your jobs: your clones, newest first, then those of the service."""
-    key = context.key
-    listing = partial(context.runtime.voices.listing, key.id, is_admin=key.admin)
-    async with context.runtime.list_slots.hold(key.id):
-        entries, problems = await run_in_threadpool(listing)
+    entries, problems = await voices.list_voices(context.runtime, context.key)
     ids = [entry.info.id for entry in entries]
     first = 0
     if query.after is not None:
@@ -101,12 +97,11 @@ async def list_voices(query: Annotated[VoiceQuery, Query()], context: ContextDep
     )
 
 
-@router.get("/{voice_id}", responses=problem_docs(401, 404, 429))
+@router.get("/{voice_id}", responses=problem_docs(401, 404, 429, 503, "voice_provider_failed"))
 async def get_voice(voice_id: str, context: ContextDep) -> VoiceOut:
     """One voice."""
-    key = context.key
-    find = partial(context.runtime.voices.get, voice_id, key.id, is_admin=key.admin)
-    return VoiceOut.from_domain(await run_in_threadpool(find), context.links.base)
+    entry = await voices.get_voice(context.runtime, context.key, voice_id, context.key.id)
+    return VoiceOut.from_domain(entry, context.links.base)
 
 
 @router.get(
@@ -119,7 +114,7 @@ async def get_voice(voice_id: str, context: ContextDep) -> VoiceOut:
 )
 async def get_voice_sample(voice_id: str, context: ContextDep) -> FileResponse:
     """A sentence by this voice. The first request of all has it spoken, and pays for it."""
-    path = await sample_of(context.runtime, context.key, voice_id)
+    path = await voices.sample_of(context.runtime, context.key, voice_id)
     return FileResponse(path, media_type="audio/wav")
 
 
@@ -133,5 +128,6 @@ async def delete_voice(voice_id: str, context: ContextDep) -> DeletedObject:
     """Delete a clone, here and at ElevenLabs. Jobs that wait for it fail: `voice_unknown`."""
     runtime = context.runtime
     remove = partial(runtime.voices.remove, runtime.artifacts, voice_id, context.key.id)
-    voice = await by_provider(remove, "/voice_id")
+    async with runtime.voice_slots.hold(context.key.id):
+        voice = await voices.by_provider(runtime, remove, "/voice_id")
     return DeletedObject(id=voice.id, object="voice")
