@@ -15,7 +15,7 @@ from service.domain.artifact import (
     ArtifactStore,
     Variant,
 )
-from service.domain.attempt import LipSync, Outcome, Stage, Ticket, VideoFacts
+from service.domain.attempt import Outcome, Stage, Ticket, VideoFacts
 from service.domain.avatar import AnyRequest, AvatarRequest
 from service.domain.request import VideoRequest
 from service.domain.resolve.segments import Segment, plan
@@ -163,7 +163,7 @@ def _measures(video: Path, request: AnyRequest, conditions: Conditions) -> dict[
     if conditions.speech is not None:
         from service.workers.puppet.lip_sync import score
 
-        return {"lip_sync": LipSync(**vars(score(video, conditions.speech.samples)))}
+        return {"lip_sync": score(video, conditions.speech.samples)}
     if isinstance(request, VideoRequest) and request.loop:
         return {"loop_seam": loop_seam(video, request.shape)}
     return {}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from service.artifacts.files import Files
-from service.domain.attempt import LipSync, Outcome
+from service.domain.attempt import Outcome
 from service.domain.media import MediaRef
 from service.domain.speech import Phone
 from service.workers.adapters.base import Audio
@@ -179,7 +179,7 @@ def test_the_score_falls_the_farther_the_sound_is_from_the_mouth(made: Made) -> 
     found = {by: compare(made.gaps, later(made.sound, by)) for by in (0, 80, -80, 200, -200, 400)}
 
     scores = {by: one.score for by, one in found.items()}
-    told, seen = made.outcome.facts.lip_sync, LipSync(**vars(found[0]))
+    told, seen = made.outcome.facts.lip_sync, found[0]
     assert told is not None
     assert (told.score, told.offset_ms) == pytest.approx((seen.score, seen.offset_ms), abs=0.01)
     for sign in (1, -1):

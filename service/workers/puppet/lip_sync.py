@@ -6,12 +6,12 @@ calibrated on real people, and does not rank models.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 
+from service.domain.attempt import LipSync
 from service.workers.adapters.base import Frame
 from service.workers.puppet.articulation import RATE
 from service.workers.puppet.face import INNER_LIPS, FaceFinder, Mesh, Reals
@@ -35,39 +35,27 @@ _SURE, _ABOVE_CHANCE = 0.52, 0.12  # the correlation that scores 1
 _IN_SYNC, _OUT_OF_SYNC = 60, 200  # milliseconds: no loss, and from there to no score
 
 
-@dataclass(frozen=True)
-class LipSync:
-    """The score of one video; None where it cannot be told, with the reason."""
-
-    score: float | None  # 0 to 1; it is 1 for most that is in sync, so show r and offset_ms too
-    reason: str | None = None
-    method: str = METHOD
-    offset_ms: int | None = None  # how much later the sound is than the mouth
-    r: float | None = None  # the correlation at this offset, -1 to 1
-    face_coverage: float | None = None  # share of frames that show a face
-
-
 def score(video: Path, sound: Sound) -> LipSync:
     """Compare a video with the sound, of 16 kHz, that is heard with it from its first frame."""
     try:
         gaps = track_mouth(video)
     except UnreadableMedia:
-        return LipSync(None, "the video cannot be read")
+        return _result(None, "the video cannot be read")
     return compare(gaps, sound)
 
 
 def compare(gaps: Reals, sound: Sound) -> LipSync:
     """Compare what track_mouth returned with a sound."""
     if len(gaps) < _MIN_FRAMES:
-        return LipSync(None, "the video is too short")
+        return _result(None, "the video is too short")
     coverage = round(float(np.isfinite(gaps).mean()), 3)
     if coverage < _MIN_COVERAGE:
-        return LipSync(None, "too few frames show a face", face_coverage=coverage)
+        return _result(None, "too few frames show a face", coverage)
     if not len(sound) or np.sqrt(np.mean(sound.astype(float) ** 2)) < _SILENT:
-        return LipSync(None, "there is no sound", face_coverage=coverage)
+        return _result(None, "there is no sound", coverage)
     mouth = _clean(gaps)
     if mouth.std() < _STILL:
-        return LipSync(0.0, "the mouth does not move", face_coverage=coverage)
+        return _result(0.0, "the mouth does not move", coverage)
     voice = _band(_clean(_voice_level(sound, len(mouth))))
     mouth = _band(mouth)
     lags = np.arange(-_MAX_LAG, _MAX_LAG + 1)
@@ -78,12 +66,19 @@ def compare(gaps: Reals, sound: Sound) -> LipSync:
     strength = np.clip((matches[best] - chance * 0.75) / (full - chance * 0.75), 0, 1)
     offset = -(float(lags[best]) + _vertex(matches, best)) * 1000 / FPS
     sync = np.clip(1 - max(0.0, abs(offset) - _IN_SYNC) / _OUT_OF_SYNC, 0, 1)
+    # The score is 1 for most that is in sync: r and offset_ms tell more.
     return LipSync(
         score=round(float(strength * sync), 3),
+        method=METHOD,
         offset_ms=round(offset),
         r=round(float(matches[best]), 3),
         face_coverage=coverage,
     )
+
+
+def _result(score: float | None, reason: str, coverage: float | None = None) -> LipSync:
+    """Return a result that was not measured by a correlation."""
+    return LipSync(score=score, method=METHOD, reason=reason, face_coverage=coverage)
 
 
 def track_mouth(video: Path) -> Reals:
