@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from dotenv import dotenv_values
 from pydantic import SecretStr
 
+from service.domain.models.tuning import Tuning
 from service.settings import ClientSettings, Settings
 
 
@@ -29,8 +30,7 @@ _SECRETS = frozenset({"ELEVENLABS_API_KEY"})  # that are read by a name of their
 # Settings of a worker. It runs the models' code, so it gets no secret but its own.
 _FOR_WORKERS = {
     *("data_dir", "models", "accept_licences", "weights", "worker_token"),
-    *("compile", "compile_decoder", "compiled_shapes", "compiled_dir", "attention", "quantize"),
-    *("vae_dtype", "vae_channels_last", "lora_multiplier", "embeddings_bytes", "ahead_bytes"),
+    *(*Tuning.model_fields, "compiled_dir", "ahead_bytes"),
     *("max_image_bytes", "max_video_bytes", "egress_ports", "webhooks_allow_loopback"),
     *("log_level", "log_format", "failpoint"),
     *(name for name in Settings.model_fields if name.startswith("s3_")),

@@ -9,6 +9,8 @@ from urllib.parse import quote, urlsplit
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.domain.models.tuning import Tuning
+
 MIN_SECRET = 24  # characters
 # Modal ends a call after a day; the job's own timeout must come first, to be reported.
 CALL_MARGIN_SECONDS = 60
@@ -39,13 +41,14 @@ Address = Annotated[str, AfterValidator(_address)]
 Network = Annotated[str, AfterValidator(_network)]
 
 
-class Settings(BaseSettings):
+class Settings(BaseSettings, Tuning):
     """Every setting, with its default. Each is read from `RUSHES_<NAME>` or from `.env`."""
 
     model_config = SettingsConfigDict(
         env_prefix="RUSHES_",
         env_file=".env",
         extra="ignore",
+        frozen=False,
         env_ignore_empty=True,
         populate_by_name=True,
     )
@@ -216,40 +219,8 @@ class Settings(BaseSettings):
         "`make deploy` installs.",
     )
 
-    compile: Literal["auto", "on", "off"] = Field(
-        "auto", description="Compile the models' blocks; see docs/speed.md for this and the next."
-    )
-    compile_decoder: bool = Field(
-        False,
-        description="Compile the decoder too: the first video of a new size then takes longer.",
-    )
-    compiled_shapes: int = Field(
-        12, ge=1, le=32, description="Maximum video sizes to compile for; others run uncompiled."
-    )
     compiled_dir: Path | None = Field(
         None, description="Where compiled code is kept. Default: torch's own, in /tmp."
-    )
-    attention: str = Field(
-        "native", description="The kernel for self-attention, by diffusers' name for it."
-    )
-    quantize: Literal["off", "float8", "float8-weights", "int8-weights", "float8-storage"] = Field(
-        "off", description="Weights of the transformers in eight bits, for speed or memory."
-    )
-    vae_dtype: Literal["model", "bfloat16"] = Field(
-        "model", description="bfloat16 also where a model's decoder is kept in float32."
-    )
-    vae_channels_last: bool = Field(
-        False,
-        description="Use the channels-last memory format for the decoder, which may be faster.",
-    )
-    lora_multiplier: float = Field(
-        1.0,
-        gt=0,
-        le=2,
-        description="Weight of the LoRA that distils longcat; 0.3 to 0.6 against red lips.",
-    )
-    embeddings_bytes: int = Field(
-        268_435_456, ge=0, description="Memory of a worker for cached prompt embeddings; 0: none."
     )
     ahead_bytes: int = Field(
         536_870_912,

@@ -18,6 +18,7 @@ from service.domain.avatar import AvatarParams, AvatarRequest
 from service.domain.media import MediaRef
 from service.domain.models.card import IntRange, ModelCard, Speed, Weights
 from service.domain.models.catalog import CARDS
+from service.domain.models.tuning import Tuning
 from service.domain.price import MODAL_TABLE, cost_usd
 from service.domain.request import VideoParams, VideoRequest
 from service.domain.resolve.avatars import resolve_avatar
@@ -39,7 +40,8 @@ _ENV_INTRO = """\
 
 
 def env_example() -> str:
-    service = "".join(_setting(Settings, name) for name in Settings.model_fields)
+    own = [name for name in Settings.model_fields if name not in Tuning.model_fields]
+    service = "".join(_setting(Settings, name) for name in (*own, *Tuning.model_fields))
     commands = "".join(_setting(ClientSettings, name) for name in ClientSettings.model_fields)
     heading = "\n# For the commands that talk to a service: rushes video, rushes jobs, …\n"
     return _ENV_INTRO + service + heading + commands

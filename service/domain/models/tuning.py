@@ -24,15 +24,38 @@ class Tuning(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    compile: Switch = "auto"
-    compile_decoder: bool = False
-    compiled_shapes: int = Field(default=12, ge=1, le=32)
-    attention: str = "native"  # as diffusers calls it
-    quantize: Quantize = "off"
-    vae_dtype: Literal["model", "bfloat16"] = "model"
-    vae_channels_last: bool = False
-    lora_multiplier: float = Field(default=1.0, gt=0, le=2)  # of a model distilled by a LoRA
-    embeddings_bytes: int = Field(default=256 << 20, ge=0)
+    compile: Switch = Field(
+        "auto", description="Compile the models' blocks; see docs/speed.md for this and the next."
+    )
+    compile_decoder: bool = Field(
+        False,
+        description="Compile the decoder too: the first video of a new size then takes longer.",
+    )
+    compiled_shapes: int = Field(
+        12, ge=1, le=32, description="Maximum video sizes to compile for; others run uncompiled."
+    )
+    attention: str = Field(
+        "native", description="The kernel for self-attention, by diffusers' name for it."
+    )
+    quantize: Quantize = Field(
+        "off", description="Weights of the transformers in eight bits, for speed or memory."
+    )
+    vae_dtype: Literal["model", "bfloat16"] = Field(
+        "model", description="bfloat16 also where a model's decoder is kept in float32."
+    )
+    vae_channels_last: bool = Field(
+        False,
+        description="Use the channels-last memory format for the decoder, which may be faster.",
+    )
+    lora_multiplier: float = Field(
+        1.0,
+        gt=0,
+        le=2,
+        description="Weight of the LoRA that distils longcat; 0.3 to 0.6 against red lips.",
+    )
+    embeddings_bytes: int = Field(
+        268_435_456, ge=0, description="Memory of a worker for cached prompt embeddings; 0: none."
+    )
 
 
 DEFAULT_TUNING = Tuning()
