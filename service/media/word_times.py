@@ -3,6 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
+from math import ceil
 
 from service.domain.speech import Word, letters_of
 from service.media.captions import Transcript, ends_clause, spread_words
@@ -11,6 +12,9 @@ PLACED = 0.6  # confidence; on test sentences words begin 0.2 s off on average
 _WORD_START = 1.0  # in letters
 _BREAK = 0.3  # cost of a pause that no punctuation asks for
 _DRIFT = 8.0  # seconds by which the text may be ahead of the sound or behind it
+# Bounds that are tried after a stretch. Nobody speaks so many words within twice the drift: where a
+# text is too dense for its sound, only some bounds are tried, as the work grows with their square.
+_MAX_BOUNDS = 150
 
 # Start and end in seconds, in the order of time.
 Stretch = tuple[float, float]
@@ -73,9 +77,10 @@ def _cuts(words: Sequence[str], loads: Sequence[float], stretches: Sequence[Stre
 
 
 def _near(times: Sequence[float], reached: float) -> range:
-    """Return the words before which about so many seconds were spoken, at least one."""
-    first, last = bisect_left(times, reached - _DRIFT), bisect_right(times, reached + _DRIFT)
-    return range(max(0, first - 1), min(len(times), last + 1))
+    """Return words before which about so many seconds were spoken: 1 to _MAX_BOUNDS of them."""
+    first = max(0, bisect_left(times, reached - _DRIFT) - 1)
+    last = min(len(times), bisect_right(times, reached + _DRIFT) + 1)
+    return range(first, last, ceil((last - first) / _MAX_BOUNDS))
 
 
 def _cost(spoken: float, length: float) -> float:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.media import word_times
 from service.media.captions import SPREAD
 from service.media.word_times import PLACED, place_words
 
@@ -48,6 +49,42 @@ def test_fewer_words_than_stretches_are_spread_from_the_first_to_the_last() -> N
 def test_without_stretches_the_words_are_spread_over_all() -> None:
     assert place_words(TEXT, [], 8.0).words[0].start == 0.0
     assert place_words("", [(0.0, 1.0)], 1.0).words == ()
+
+
+@pytest.mark.parametrize("num_stretches", [100, 300])
+def test_a_text_that_is_too_dense_for_its_sound_takes_bounded_work(
+    monkeypatch: pytest.MonkeyPatch, num_stretches: int
+) -> None:
+    """Five thousand words in pulses of 0.08 s."""
+    stretches = [(0.3 * number, 0.3 * number + 0.08) for number in range(num_stretches)]
+    num_tries = 0
+    cost = word_times._cost
+
+    def count(spoken: float, length: float) -> float:
+        nonlocal num_tries
+        num_tries += 1
+        assert num_tries <= num_stretches * 150**2
+        return cost(spoken, length)
+
+    monkeypatch.setattr(word_times, "_cost", count)
+
+    placed = place_words("a " * 5000, stretches, 0.3 * num_stretches)
+
+    assert len(placed.words) == 5000
+    assert placed.confidence == PLACED
+    for start, _ in stretches[:: num_stretches // 10]:  # spread over all of the sound
+        assert min(abs(word.start - start) for word in placed.words) < 1.0
+
+
+def test_every_bound_of_a_text_that_somebody_can_speak_is_tried() -> None:
+    """Nine words a second, which is very fast, for ten minutes."""
+    times = [number / 9 for number in range(5401)]
+
+    for reached in range(0, 601, 7):
+        bounds = word_times._near(times, reached)
+        assert bounds.step == 1
+        assert bounds[0] <= max(0, 9 * (reached - 8))
+        assert bounds[-1] >= min(5400, 9 * (reached + 8))
 
 
 @settings(max_examples=60)
