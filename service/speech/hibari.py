@@ -18,7 +18,7 @@ from service.speech.base import (
     check_text,
     text_failure,
 )
-from service.speech.hibari_script import Passage, passages
+from service.speech.hibari_script import Passage, passages, split_words
 from service.speech.hibari_timing import (
     DURATIONS,
     RATE,
@@ -165,7 +165,7 @@ def _passages(tts: Any, text: str) -> list[Passage]:
 
 def _is_readable(tts: Any, word: str) -> bool:
     try:
-        tts.g2p(word)
+        tts.g2p(split_words(word))
     except _UNREADABLE:
         return False
     return True
@@ -184,7 +184,7 @@ def _synthesize(
 
 def _speak_untimed(tts: Any, text: str, seed: int, speed: float) -> Spoken:
     """Speak by the package's public interface alone."""
-    samples = tts(text, speed, seed)
+    samples = tts(split_words(text), speed, seed)
     if not len(samples):
         raise _no_words()
     return Spoken(_to_16_bits(samples), RATE)

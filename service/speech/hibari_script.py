@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, TypeAlias
 
 NOBODY = -1  # the owner of pauses before the first word
@@ -18,6 +18,11 @@ LENGTH_MARKS = frozenset("ːʰʲ̃")  # they belong to the sound before
 PAUSES = frozenset(' ;:,.!?—…"()“”→↓↗↘')
 MAX_PHONEMES = 400  # that the model reads at once, of which a few are pauses and marks
 _CLAUSE_ENDS = frozenset(",;:—")
+# The work of hibari grows with the cube of the parts of a word; that of the alignment with more
+# than the square of the words of a sentence. A long address has 30 parts, a long sentence 100
+# words.
+_MAX_PARTS, _MAX_WORDS = 40, 200
+_PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+|\S")
 
 Read: TypeAlias = Callable[[str], str]
 
@@ -51,7 +56,7 @@ def passages(tts: Any, normalize: Read, text: str) -> Iterator[Passage]:
     """
     spans = [(match.start(), match.group()) for match in re.finditer(r"\S+", text)]
     first = position = 0
-    for sentence in tts.split_sentences(text):
+    for sentence in _sentences(tts, text):
         begin = text.find(sentence, position)
         if begin < 0:
             raise LookupError("a sentence is not a part of its text")
@@ -60,15 +65,33 @@ def passages(tts: Any, normalize: Read, text: str) -> Iterator[Passage]:
         words = [word for _, word in spans[first:after]]
         readings = list(_readings(tts, normalize(sentence)))
         # A text of one word is read alone, not within its sentence: only its length matters.
-        owners = _owners(words, readings, lambda word: str(tts.g2p(word)))
+        owners = _owners(words, readings, lambda word: str(tts.g2p(split_words(word))))
         yield from _cut(readings, [first + owner for owner in owners])
         first = after
+
+
+def split_words(text: str) -> str:
+    """Put a space into words of more parts than hibari reads at once in bounded time."""
+    return re.sub(r"\S+", lambda word: _split_word(word.group()), text)
+
+
+def _split_word(word: str) -> str:
+    starts = [match.start() for match in _PART.finditer(word)][::_MAX_PARTS]
+    return " ".join(word[begin:end] for begin, end in pairwise([*starts, len(word)]))
+
+
+def _sentences(tts: Any, text: str) -> Iterator[str]:
+    """Yield sentences, and those of more than _MAX_WORDS in parts."""
+    for sentence in tts.split_sentences(text):
+        starts = [match.start() for match in re.finditer(r"\S+", sentence)][::_MAX_WORDS]
+        for begin, end in pairwise([*starts, len(sentence)]):
+            yield sentence[begin:end].rstrip()
 
 
 def _readings(tts: Any, sentence: str) -> Iterator[_Reading]:
     """Yield the words of a normal sentence; hibari's tokens are parts of words."""
     text = phonemes = ""
-    for token in tts.g2p.phonemize_tokens(tts.g2p.tokenize(sentence)):
+    for token in tts.g2p.phonemize_tokens(tts.g2p.tokenize(split_words(sentence))):
         text += token.text
         phonemes += token.phonemes or ""
         if token.whitespace:

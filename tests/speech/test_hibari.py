@@ -3,15 +3,18 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hibari import g2p
 from numpy.typing import NDArray
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.speech import MAX_CHARACTERS
 from service.speech.base import Spoken, Voice
-from service.speech.hibari import HibariVoice, installed_voices
+from service.speech.hibari import HibariVoice, _passages, installed_voices
+from service.speech.hibari_script import _sentences, split_words
 from service.speech.hibari_timing import fits
 from tests.speech.sound import levels
 
@@ -32,6 +35,8 @@ TEXTS = [
     "[link](/lˈɪŋk/) and [other](https://example.com) text",
     "and on " * 150,  # no punctuation: more than the model reads at once
     "12345678901234567890 +1-800-555-0199 €5m ¥100 -40°C ½ cup",
+    "So: " + "1/" * 100 + " and " + "a-b" * 60 + ".",  # words of more parts than hibari can read
+    "7:30 pm " * 150,  # a sentence of more words than can be aligned
 ]
 SONORITY = {
     **dict.fromkeys("aæʌəɜɛeɪiɔoʊu", 1.0),
@@ -246,6 +251,53 @@ def test_a_word_that_cannot_be_read_is_named(heart: HibariVoice) -> None:
 
     assert (refusal.kind, refusal.code) == (FailureKind.USER, "text_not_readable")
     assert "'①a:'" in refusal.message
+
+
+@pytest.mark.parametrize("part", ["1/", "a-", "a1", "aA", "a&", "😀"])
+def test_a_word_of_thousands_of_parts_takes_bounded_work(
+    heart: HibariVoice, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where hibari reads a word in one piece, it joins the parts of all of its ends again and
+    again: of this one, 20 thousand million."""
+    speak(heart, "Hello.")
+    assert heart._engine is not None
+    num_parts, merge = 0, g2p.merge_tokens
+
+    def count(tokens: list[Any], **options: Any) -> Any:
+        nonlocal num_parts
+        num_parts += len(tokens)
+        assert num_parts < 5_000_000
+        return merge(tokens, **options)
+
+    monkeypatch.setattr(g2p, "merge_tokens", count)
+
+    found = _passages(heart._engine.tts, part * 2400 + "a")
+
+    assert sum(len(passage.phonemes) for passage in found) > 0
+
+
+def test_a_long_sentence_is_aligned_in_parts(heart: HibariVoice) -> None:
+    speak(heart, "Hello.")
+    assert heart._engine is not None
+    text = "1:30 b, " * 600 + "and so on. Yes."
+
+    parts = list(_sentences(heart._engine.tts, text))
+
+    assert " ".join(parts) == text
+    assert len(parts) > 6
+    assert max(len(part.split()) for part in parts) <= 200
+
+
+def test_a_word_that_is_read_in_parts_is_read_as_it_was(heart: HibariVoice) -> None:
+    speak(heart, "Hello.")
+    assert heart._engine is not None
+    tts = heart._engine.tts
+    address = "https://example.com/" + "/".join("abcdefghijklmnopqrstuvw") + "?x=1&y=2"
+    assert split_words(address) != address
+
+    found = "".join(passage.phonemes for passage in _passages(tts, address))
+
+    assert found.replace(" ", "") == tts.g2p(address).replace(" ", "")
 
 
 @pytest.mark.parametrize("speed", [0.0, 0.4, 2.1, float("nan"), float("inf")])
