@@ -22,7 +22,7 @@ from service.domain.retry import speech_wait
 from service.domain.speech import SpeechUsage
 from service.failpoint import failpoint
 from service.log import Log
-from service.speech.base import ProviderBusy, Voice
+from service.speech.base import ProviderBusy, UnusableSpeech, Voice
 from service.speech.recording import Recording, SpeechFacts, find_speech, store_facts, store_speech
 from service.store import jobs, moves, speeches
 from service.store.database import Database
@@ -32,7 +32,7 @@ from service.store.transaction import Transaction
 log = Log(__name__)
 
 # When a try counts as lost: longer than a provider or a program may take (service/speech).
-_TRY_TIME = timedelta(minutes=5)
+_TRY_TIME = timedelta(minutes=10)
 
 # Finds a voice for the jobs of a key; None: the first of the service. Raises AttemptFailed.
 FindVoice = Callable[[str | None, KeyId], Voice]
@@ -144,6 +144,8 @@ class SpeechMaker:
         hint = failure.retry_after if isinstance(failure, ProviderBusy) else None
 
         def fail(tx: Transaction) -> Job | None:
+            if isinstance(failure, UnusableSpeech):
+                moves.pay_for_speech(tx, job, failure.usage, now=now)
             current = _waiting(tx, job)
             if current is None:
                 return None

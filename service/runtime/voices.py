@@ -24,7 +24,7 @@ from service.lifecycle.inputs import Input
 from service.lifecycle.voices import Entry
 from service.log import Log
 from service.runtime.runtime import Runtime
-from service.speech.base import ProviderBusy, Voice
+from service.speech.base import ProviderBusy, UnusableSpeech, Voice
 from service.speech.elevenlabs import PREFIX, Clone, UploadedRecording
 from service.speech.recording import write_wav
 from service.store import keys, ledger
@@ -171,12 +171,15 @@ async def _check_budget(runtime: Runtime, key: Key, usd: float) -> None:
 
 def _make_sample(runtime: Runtime, key: Key, voice: Voice, text: str, file_key: str) -> Path:
     """Speak and store a sample. Raises AttemptFailed."""
-    speech = voice.speak(text, seed=_SEED, speed=1.0)
+    try:
+        speech = voice.speak(text, seed=_SEED, speed=1.0)
+    except UnusableSpeech as failure:
+        _pay(runtime, key, failure.usage)
+        raise
     usage = SpeechUsage(
         provider=voice.info.provider, characters=speech.characters, usd=speech.cost_usd
     )
-    now = runtime.clock()
-    runtime.db.write(lambda tx: ledger.pay_for_speech(tx, key.id, usage, now)).result()
+    _pay(runtime, key, usage)
     runtime.uploads.folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=runtime.uploads.folder) as folder:
         file = Path(folder, "sample.wav")
@@ -185,3 +188,8 @@ def _make_sample(runtime: Runtime, key: Key, voice: Voice, text: str, file_key: 
     path = runtime.artifacts.path(file_key)
     assert path is not None, "stored just now"
     return path
+
+
+def _pay(runtime: Runtime, key: Key, usage: SpeechUsage) -> None:
+    now = runtime.clock()
+    runtime.db.write(lambda tx: ledger.pay_for_speech(tx, key.id, usage, now)).result()

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Literal, Protocol
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.speech import MAX_CHARACTERS, Phone, Word
+from service.domain.speech import MAX_CHARACTERS, Phone, SpeechUsage, Word
 
 Provider = Literal["hibari", "espeak", "elevenlabs"]
 
@@ -64,7 +64,8 @@ class Voice(Protocol):
         voice can promise that.
 
         Raises AttemptFailed: user for a text or a speed that the voice cannot speak, transient
-        for a provider that may recover, machine for a program that does not run, else internal.
+        for a provider that may recover, machine for a program that does not run, else internal;
+        UnusableSpeech where it was paid for all the same.
         """
         ...
 
@@ -85,6 +86,14 @@ class ProviderBusy(AttemptFailed):
     def __init__(self, code: str, message: str, retry_after: float | None = None) -> None:
         super().__init__(FailureKind.TRANSIENT, code, message, of_model=False)
         self.retry_after = retry_after
+
+
+class UnusableSpeech(AttemptFailed):
+    """Raised when a provider's speech cannot be used, though it charges for it: `usage`."""
+
+    def __init__(self, code: str, message: str, usage: SpeechUsage) -> None:
+        super().__init__(FailureKind.INTERNAL, code, message, of_model=False)
+        self.usage = usage
 
 
 def text_failure(code: str, message: str) -> AttemptFailed:

@@ -14,16 +14,17 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from service.domain.attempt import AttemptFailed
-from service.domain.speech import Word
+from service.domain.speech import SpeechUsage, Word
 from service.speech.base import (
     InformedVoice,
     Spoken,
+    UnusableSpeech,
     VoiceInfo,
     check_speed,
     check_text,
     text_failure,
 )
-from service.speech.elevenlabs_api import Account, Api, parse, wrong_response
+from service.speech.elevenlabs_api import Account, Api, WrongResponse, parse, wrong_response
 
 PREFIX = "elevenlabs-"
 _RATE = 24_000  # samples a second; higher ones need a dearer plan
@@ -99,9 +100,26 @@ class ElevenLabsVoice(InformedVoice):
         return len(text) * self._api.account.usd_per_character
 
     def speak(self, text: str, *, seed: int, speed: float) -> Spoken:
-        """Speak a text by one request; see Voice and Api.call for the failures."""
+        """Speak a text; see Voice and Api.call for the failures. A response of no use is asked for
+        once more, and no more often: each is charged for."""
         check_text(text)
         check_speed(speed, self.info.min_speed, self.info.max_speed)
+        try:
+            return self._speak(text, seed, speed)
+        except WrongResponse:
+            cost_usd = self.expected_usd(text)
+        try:
+            spoken = self._speak(text, seed, speed)
+        except AttemptFailed as failure:
+            times = 2 if isinstance(failure, WrongResponse) else 1
+            usage = SpeechUsage(
+                provider=self.info.provider, characters=times * len(text), usd=times * cost_usd
+            )
+            raise UnusableSpeech(failure.code, failure.message, usage) from None
+        characters = spoken.characters + len(text)
+        return replace(spoken, characters=characters, cost_usd=spoken.cost_usd + cost_usd)
+
+    def _speak(self, text: str, seed: int, speed: float) -> Spoken:
         account = self._api.account
         response = self._api.call(
             "POST",

@@ -18,7 +18,6 @@ from service.speech.base import ProviderBusy, provider_failure, text_failure
 BASE_URL = "https://api.elevenlabs.io"
 NAME = "ElevenLabs"
 _MAX_BYTES = 64 << 20  # of a response: 15 minutes of speech in base64
-_MAX_OPERATION_SECONDS = 60.0  # without a byte
 _MAX_REASON_CHARACTERS = 200
 _MAX_RETRY_SECONDS = 3600.0  # a longer Retry-After is not believed
 _UNKNOWN_VOICE = frozenset({"voice_not_found", "voice_does_not_exist"})
@@ -56,6 +55,10 @@ class Response:
     headers: httpx.Headers
 
 
+class WrongResponse(ProviderBusy):
+    """Raised for a 2xx response that cannot be read; a proxy's own may be one."""
+
+
 class _Detail(BaseModel):
     """The reason in an error; `msg` is that of a field that does not validate."""
 
@@ -85,8 +88,8 @@ class Api:
         data: Mapping[str, str] | None = None,
         files: Files | None = None,
     ) -> Response:
-        """Send a request and return its 2xx response. It ends within the account's time, and 60 s
-        more where the server stops within a response.
+        """Send a request and return its 2xx response. It ends within the account's time, and as
+        much more where the server stops within a response.
 
         Raises AttemptFailed: transient (ProviderBusy) for 408, 409, 425, 429, 5xx, time-outs and
         cut connections; user for the request's own faults; internal for the account's.
@@ -110,7 +113,7 @@ class Api:
             httpx.Client(
                 base_url=account.base_url,
                 headers={"xi-api-key": account.api_key, "User-Agent": "Rushes"},
-                timeout=min(_MAX_OPERATION_SECONDS, account.max_time.total_seconds()),
+                timeout=account.max_time.total_seconds(),  # nothing is sent until all is spoken
                 trust_env=False,
             ) as client,
             client.stream(method, path, **request) as response,
@@ -141,17 +144,16 @@ class Api:
 
 
 def parse(response: Response, kind: type[Any]) -> Any:
-    """Parse a response's JSON as `kind`. Raises AttemptFailed (transient)."""
+    """Parse a response's JSON as `kind`. Raises WrongResponse."""
     try:
         return TypeAdapter(kind).validate_json(response.content)
     except ValidationError:
         raise wrong_response("its JSON has not the expected form") from None
 
 
-def wrong_response(reason: str) -> AttemptFailed:
-    """Build the failure for a response that cannot be read; a proxy's own may be one."""
+def wrong_response(reason: str) -> WrongResponse:
     message = f"the response of {NAME} cannot be read: {reason}"
-    return ProviderBusy("voice_response_invalid", message)
+    return WrongResponse("voice_response_invalid", message)
 
 
 def _chunks(response: httpx.Response, deadline: float) -> Iterator[bytes]:

@@ -234,14 +234,17 @@ def postpone_speech(tx: Transaction, job: Job, *, until: datetime, reason: str) 
 
 def pay_for_speech(tx: Transaction, job: Job, usage: SpeechUsage, *, now: datetime) -> None:
     """Add what speech has cost to the job, to its key's expenses and to the ledger, in any state:
-    the provider charges it, whatever becomes of the job."""
+    the provider charges it, whatever becomes of the job, which shows the last use."""
     cost = microusd(usage.usd)
     if not cost:
         return
     tx.execute(
         sa.update(job_table)
         .where(job_table.c.id == job.id)
-        .values(actual_microusd=sa.func.coalesce(job_table.c.actual_microusd, 0) + cost)
+        .values(
+            actual_microusd=sa.func.coalesce(job_table.c.actual_microusd, 0) + cost,
+            speech=usage.model_dump(),
+        )
     )
     ledger.pay_for_speech(tx, job.key_id, usage, now)
     tx.notify(topics.of_job(job.id))

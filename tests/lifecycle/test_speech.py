@@ -19,7 +19,7 @@ from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.media import MediaRef
 from service.domain.retry import MAX_SPEECH_WAIT
-from service.domain.speech import Phone, Word
+from service.domain.speech import Phone, SpeechUsage, Word
 from service.lifecycle.cancel import request_cancel
 from service.lifecycle.settle import settle
 from service.lifecycle.speech import SpeechMaker
@@ -27,6 +27,7 @@ from service.speech.base import (
     InformedVoice,
     ProviderBusy,
     Spoken,
+    UnusableSpeech,
     Voice,
     VoiceInfo,
     provider_failure,
@@ -234,6 +235,21 @@ def test_what_waiting_cannot_help_fails_the_job_at_once(
     assert failed.error.kind == kind
     if isinstance(failure, AttemptFailed):
         assert (failed.error.code, failed.error.message) == (failure.code, failure.message)
+    assert stage.due() == []
+
+
+def test_speech_of_no_use_fails_its_job_and_is_paid(stage: Stage) -> None:
+    job = stage.submit()
+    usage = SpeechUsage(provider="elevenlabs", characters=12, usd=0.0012)
+    stage.voice.failures = [UnusableSpeech("voice_response_invalid", "of no use", usage)]
+
+    stage.maker.speak(job.id)
+
+    failed = stage.job(job)
+    assert failed.error is not None
+    assert (failed.state, failed.error.code) == (JobState.FAILED, "voice_response_invalid")
+    assert failed.actual_usd == pytest.approx(0.0012)
+    assert failed.speech == usage
     assert stage.due() == []
 
 

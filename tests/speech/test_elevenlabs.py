@@ -8,11 +8,13 @@ from datetime import timedelta
 from email.message import Message
 from email.parser import BytesParser
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.speech.base import ProviderBusy
+from service.speech.base import ProviderBusy, UnusableSpeech
 from service.speech.elevenlabs import ElevenLabs, ElevenLabsVoice, UploadedRecording
 from service.speech.elevenlabs_api import Account
 from tests.speech.provider import (
@@ -187,12 +189,68 @@ def test_an_error_without_json_is_still_one(provider: Provider) -> None:
         b'{"audio_base64": "AAAA", "alignment": {"characters": "x"}}',
     ],
 )
-def test_a_response_that_cannot_be_read_may_come_right(provider: Provider, body: bytes) -> None:
+def test_speech_of_no_use_is_asked_for_once_more_and_charged(
+    provider: Provider, body: bytes
+) -> None:
     provider.respond = lambda _: Reply(body=body)
 
     refusal = failure(voice(provider))
 
-    assert (refusal.kind, refusal.code) == (FailureKind.TRANSIENT, "voice_response_invalid")
+    assert (refusal.kind, refusal.code) == (FailureKind.INTERNAL, "voice_response_invalid")
+    assert len(provider.requests) == 2
+    assert isinstance(refusal, UnusableSpeech)
+    characters = 2 * len(TEXT)
+    assert (refusal.usage.provider, refusal.usage.characters) == ("elevenlabs", characters)
+    assert refusal.usage.usd == pytest.approx(characters * 0.0002)
+
+
+def test_speech_that_is_right_the_second_time_costs_both_times(provider: Provider) -> None:
+    bad = [Reply(body=b"<html>")]
+    provider.respond = lambda request: bad.pop() if bad else speech(request)
+
+    spoken = voice(provider).speak(TEXT, seed=1, speed=1.0)
+
+    assert spoken.characters == len(TEXT) + len(TEXT) // 2  # the header of the second has half
+    assert spoken.cost_usd == pytest.approx(spoken.characters * 0.0002)
+
+
+def test_speech_of_no_use_is_charged_where_no_more_can_be_had(provider: Provider) -> None:
+    replies = [problem(429, "busy"), Reply(body=b"<html>")]
+    provider.respond = lambda _: replies.pop()
+
+    refusal = failure(voice(provider))
+
+    assert isinstance(refusal, UnusableSpeech)
+    assert (refusal.code, refusal.usage.characters) == ("voice_provider_busy", len(TEXT))
+
+
+def test_a_list_that_cannot_be_read_may_come_right(provider: Provider) -> None:
+    provider.respond = lambda _: Reply(body=b"<html>")
+
+    with pytest.raises(ProviderBusy, match="cannot be read"):
+        ElevenLabs(account(provider)).voices()
+
+
+def test_a_provider_may_speak_for_as_long_as_the_account_allows(provider: Provider) -> None:
+    """It sends nothing before all is spoken."""
+    (client,) = clients(provider, timedelta(seconds=120))
+
+    assert client.timeout.read == 120
+
+
+def clients(provider: Provider, max_time: timedelta) -> list[httpx.Client]:
+    """Return the clients of a request."""
+    found: list[httpx.Client] = []
+    stream = httpx.Client.stream
+
+    def spy(client: httpx.Client, *args: Any, **options: Any) -> Any:
+        found.append(client)
+        return stream(client, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx.Client, "stream", spy)
+        voice(provider, max_time=max_time).speak(TEXT, seed=1, speed=1.0)
+    return found
 
 
 def test_a_redirect_is_not_followed(provider: Provider) -> None:
