@@ -8,12 +8,18 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from threading import BoundedSemaphore
+from time import monotonic
 from typing import Any
 
 import service
 from service.domain.attempt import AttemptFailed, FailureKind
 
 _MAX_PROCESSES = 2  # of each program: one may take a core and hundreds of megabytes
+_POLL_SECONDS = 1.0
+
+
+class ProgramTimeout(AttemptFailed):
+    """Raised when a program does not end in time."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +32,24 @@ class Program:
     environment: Mapping[str, str]
     slots: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(_MAX_PROCESSES))
 
-    def run(self, arguments: Sequence[str], content: bytes, time: timedelta) -> bytes:
+    def run(
+        self,
+        arguments: Sequence[str],
+        content: bytes,
+        time: timedelta,
+        is_wanted: Callable[[], bool] | None = None,
+    ) -> bytes:
         """Run it with `content` as its standard input, and return its output.
 
-        Raises AttemptFailed (machine) where it does not start, end in time, or end well.
+        It is killed when its time is over, and within about a second once it is not wanted. Raises
+        AttemptFailed (machine) where it does not start, end by itself, or end well; ProgramTimeout
+        where its time is over.
         """
         # Not from the current folder, which may be anybody's.
         command = [sys.executable, "-P", "-m", self.module, *arguments]
+        environment = _with_package(self.environment)
         with self.slots:
-            return run(command, content, time, _with_package(self.environment), self.failure)
+            return run(command, content, time, environment, self.failure, is_wanted)
 
     def failure(self, reason: str) -> AttemptFailed:
         message = f"the machine of the service failed: the program of {self.name} {reason}"
@@ -47,26 +62,55 @@ def run(
     time: timedelta,
     environment: Mapping[str, str],
     failure: Callable[[str], AttemptFailed],
+    is_wanted: Callable[[], bool] | None = None,
 ) -> bytes:
-    """Run a command with `content` as its standard input, and return its output. Raises the
-    `failure` of a reason where it does not start, end in time, or end well."""
+    """Run a command with `content` as its standard input, and return its output; it is killed once
+    it is not wanted. Raises the `failure` of a reason where it does not start, end in time
+    (ProgramTimeout), or end well."""
     try:
-        process = subprocess.run(  # noqa: S603 - no shell
-            command,
-            input=content,
-            capture_output=True,
-            timeout=time.total_seconds(),
-            check=False,
-            env=environment,
-        )
+        process = _run(command, content, environment, time.total_seconds(), is_wanted)
     except subprocess.TimeoutExpired:
-        raise failure(f"does not end within {time.total_seconds():g} s") from None
+        late = failure(f"does not end within {time.total_seconds():g} s")
+        raise ProgramTimeout(late.kind, late.code, late.message, of_model=False) from None
     except OSError as fault:
         raise failure(f"does not start: {fault.strerror}") from None
+    if process is None:
+        raise failure("was stopped, as nobody waits for it")
     if process.returncode != 0:
         errors = process.stderr.decode(errors="replace").strip()[-200:]
         raise failure(f"exits with {process.returncode}: {errors}")
     return process.stdout
+
+
+def _run(
+    command: Sequence[str],
+    content: bytes,
+    environment: Mapping[str, str],
+    seconds: float,
+    is_wanted: Callable[[], bool] | None,
+) -> subprocess.CompletedProcess[bytes] | None:
+    """Run a command; None if it was killed as it was not wanted. Raises OSError and
+    TimeoutExpired."""
+    end = monotonic() + seconds
+    pipe = subprocess.PIPE
+    with subprocess.Popen(  # noqa: S603 - no shell
+        command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment
+    ) as process:
+        rest: bytes | None = content
+        try:
+            while True:
+                wait = min(_POLL_SECONDS, max(0.0, end - monotonic()))
+                try:
+                    output = process.communicate(rest, timeout=wait)
+                    return subprocess.CompletedProcess(command, process.returncode, *output)
+                except subprocess.TimeoutExpired:
+                    if monotonic() >= end:
+                        raise
+                if is_wanted is not None and not is_wanted():
+                    return None
+                rest = None  # it remembers what it has not sent yet
+        finally:
+            process.kill()
 
 
 def failure_line(failure: AttemptFailed) -> bytes:

@@ -94,7 +94,12 @@ class SpeechMaker:
 
     def _speak(self, job: Job, request: AvatarRequest, voice: Voice, scratch: Path) -> Recording:
         assert request.text is not None, "an avatar has a text or a recording"
-        speech = voice.speak(request.text, seed=request.seed, speed=request.speed)
+        speech = voice.speak(
+            request.text,
+            seed=request.seed,
+            speed=request.speed,
+            is_wanted=lambda: self._is_waiting(job),
+        )
         usage = SpeechUsage(
             provider=voice.info.provider, characters=speech.characters, usd=speech.cost_usd
         )
@@ -104,6 +109,13 @@ class SpeechMaker:
             now = self.clock()
             self.db.write(lambda tx: moves.pay_for_speech(tx, job, usage, now=now)).result()
             raise
+
+    def _is_waiting(self, job: Job) -> bool:
+        """Tell whether a job still waits for its speech; without a database it may."""
+        try:
+            return _is_unspoken(self.db.read(lambda tx: jobs.get(tx, job.id)))
+        except Unavailable:
+            return True
 
     def _copy_earlier(self, job: Job, request: AvatarRequest, scratch: Path) -> Recording | None:
         """Copy the speech of the job that this one retries, if it is of the same text and voice; it
@@ -165,9 +177,11 @@ class SpeechMaker:
 def _waiting(tx: Transaction, job: Job) -> Job | None:
     """Return the job as it is now, locked, if it still waits for its speech."""
     current = jobs.get_for_update(tx, job.id)
-    if current is None or current.state is not JobState.QUEUED or current.speech_at is None:
-        return None
-    return current
+    return current if _is_unspoken(current) else None
+
+
+def _is_unspoken(job: Job | None) -> bool:
+    return job is not None and job.state is JobState.QUEUED and job.speech_at is not None
 
 
 def _says_the_same(earlier: Job, request: AvatarRequest) -> bool:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal, Protocol
@@ -59,9 +59,11 @@ class Voice(Protocol):
         """Return what a text will cost, as far as that is known before."""
         ...
 
-    def speak(self, text: str, *, seed: int, speed: float) -> Spoken:
+    def speak(
+        self, text: str, *, seed: int, speed: float, is_wanted: Callable[[], bool] | None = None
+    ) -> Spoken:
         """Speak `text` at `speed` times the usual pace. One seed gives one sound, where the
-        voice can promise that.
+        voice can promise that. Where `is_wanted` turns false, a program that is at it is killed.
 
         Raises AttemptFailed: user for a text or a speed that the voice cannot speak, transient
         for a provider that may recover, machine for a program that does not run, else internal;

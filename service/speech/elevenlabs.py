@@ -5,7 +5,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -99,7 +99,9 @@ class ElevenLabsVoice(InformedVoice):
     def expected_usd(self, text: str) -> float:
         return len(text) * self._api.account.usd_per_character
 
-    def speak(self, text: str, *, seed: int, speed: float) -> Spoken:
+    def speak(
+        self, text: str, *, seed: int, speed: float, is_wanted: Callable[[], bool] | None = None
+    ) -> Spoken:
         """Speak a text; see Voice and Api.call for the failures. A response of no use is asked for
         once more, and no more often: each is charged for."""
         check_text(text)

@@ -4,7 +4,7 @@ import io
 import re
 import shutil
 import wave
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -59,7 +59,9 @@ class EspeakVoice(InformedVoice):
         self._program = program
         self._time = time
 
-    def speak(self, text: str, *, seed: int, speed: float) -> Spoken:
+    def speak(
+        self, text: str, *, seed: int, speed: float, is_wanted: Callable[[], bool] | None = None
+    ) -> Spoken:
         """Speak a text; see Voice. Fails as machine where the program does not run."""
         check_text(text)
         check_speed(speed, self.info.min_speed, self.info.max_speed)

@@ -1,20 +1,21 @@
 """The voices of hibari in processes of their own, whose model takes a core and 200 MB."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from importlib.util import find_spec
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from service.programs import Program, raise_failure
+from service.programs import Program, ProgramTimeout, raise_failure
 from service.speech.base import (
     InformedVoice,
     Spoken,
     VoiceInfo,
     check_speed,
     check_text,
+    text_failure,
 )
 
 LIST = "--voices"
@@ -38,9 +39,19 @@ class OfflineVoices:
         output = self._program.run([LIST], b"", _LIST_TIME)
         return [OfflineVoice(info, self) for info in self._parse(list[VoiceInfo], output)]
 
-    def speak(self, request: Mapping[str, Any]) -> Spoken:
-        """Run the program for a text. Raises AttemptFailed as it reports, or machine."""
-        output = self._program.run([], json.dumps(request).encode(), self._time)
+    def speak(
+        self, request: Mapping[str, Any], is_wanted: Callable[[], bool] | None = None
+    ) -> Spoken:
+        """Run the program for a text. Raises AttemptFailed as it reports, user if it takes too
+        long, or machine."""
+        content = json.dumps(request).encode()
+        try:
+            output = self._program.run([], content, self._time, is_wanted)
+        except ProgramTimeout:
+            limit = f"{self._time.total_seconds():g} s"
+            message = f"the offline voice cannot read the text to speak within {limit}"
+            reason = f"{message}; send a shorter or simpler one"
+            raise text_failure("text_not_readable", reason) from None
         head, _, samples = output.partition(b"\n")
         facts = self._parse(dict[str, Any], head)
         raise_failure(facts)
@@ -64,10 +75,11 @@ class OfflineVoice(InformedVoice):
         super().__init__(info)
         self._voices = voices
 
-    def speak(self, text: str, *, seed: int, speed: float) -> Spoken:
+    def speak(
+        self, text: str, *, seed: int, speed: float, is_wanted: Callable[[], bool] | None = None
+    ) -> Spoken:
         """Speak an English text; see Voice. Words of other languages are passed over."""
         check_text(text)
         check_speed(speed, self.info.min_speed, self.info.max_speed)
-        return self._voices.speak(
-            {"voice": self.info.id, "text": text, "seed": seed, "speed": speed}
-        )
+        request = {"voice": self.info.id, "text": text, "seed": seed, "speed": speed}
+        return self._voices.speak(request, is_wanted)

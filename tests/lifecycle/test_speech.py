@@ -1,5 +1,6 @@
 """Texts are spoken before a worker gets their jobs, and each is paid for once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -57,12 +58,18 @@ class Parrot(InformedVoice):
         info = VoiceInfo(id="elevenlabs-parrot", name="", language="", provider="elevenlabs")
         super().__init__(info)
         self.texts: list[str] = []
+        self.wanted: list[bool] = []
         self.failures: list[Exception] = []
         self.meanwhile: Any = lambda: None
 
-    def speak(self, text: str, *, seed: int, speed: float) -> Spoken:
+    def speak(
+        self, text: str, *, seed: int, speed: float, is_wanted: Callable[[], bool] | None = None
+    ) -> Spoken:
+        assert is_wanted is not None
         self.texts.append(text)
+        self.wanted.append(is_wanted())
         self.meanwhile()
+        self.wanted.append(is_wanted())
         if self.failures:
             raise self.failures.pop(0)
         return SPOKEN
@@ -325,6 +332,22 @@ def test_a_job_that_is_canceled_while_it_is_spoken_stays_so_and_pays(stage: Stag
     canceled = stage.job(job)
     assert canceled.state is JobState.CANCELED
     assert canceled.actual_usd == pytest.approx(0.0006)
+    assert stage.voice.wanted == [True, False]
+
+
+def test_a_job_that_is_deleted_while_it_is_spoken_wants_no_speech(stage: Stage) -> None:
+    job = stage.submit()
+    scope = Scope(stage.key_id)
+
+    def delete() -> None:
+        make.do(stage.db, lambda tx: request_cancel(tx, job.id, scope, stage.clock()))
+        make.do(stage.db, lambda tx: jobs.delete(tx, stage.job(job)))
+
+    stage.voice.meanwhile = delete
+
+    assert stage.maker.speak(job.id) is None
+
+    assert stage.voice.wanted == [True, False]
 
 
 def test_a_disk_without_space_does_not_fail_the_job(stage: Stage) -> None:

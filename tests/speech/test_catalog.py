@@ -21,6 +21,8 @@ from service.speech.offline import OfflineVoices
 from tests.speech.provider import KEY, VOICE, Reply, Request, problem, serve
 from tests.speech.test_espeak import StandIn
 
+REQUEST = {"voice": "hibari-heart", "text": "Hello", "seed": 1, "speed": 1.0}
+
 
 def catalog(espeak: Path | None = None, account: Account | None = None) -> Catalog:
     return Catalog(OfflineVoices(dict(os.environ)), espeak, account)
@@ -148,18 +150,41 @@ def test_the_model_stays_out_of_this_process() -> None:
     [
         ("raise SystemExit('no model')", "exits with 1: no model"),
         ("print('hello')", "gives an answer that cannot be read"),
-        ("import time; time.sleep(60)", "does not end within 5 s"),
     ],
-    ids=["exits", "babbles", "hangs"],
+    ids=["exits", "babbles"],
 )
 def test_a_program_that_fails_is_the_machines_fault(program: str, reason: str) -> None:
-    voices = broken(program, seconds=5)
-
     with pytest.raises(AttemptFailed) as caught:
-        voices.speak({"voice": "hibari-heart", "text": "Hello", "seed": 1, "speed": 1.0})
+        broken(program).speak(REQUEST)
 
     assert (caught.value.kind, caught.value.code) == (FailureKind.MACHINE, "machine_fault")
     assert reason in caught.value.message
+
+
+def test_a_text_that_takes_too_long_is_the_users_fault() -> None:
+    """No retry would help."""
+    with pytest.raises(AttemptFailed) as caught:
+        broken("import time; time.sleep(600)", seconds=2).speak(REQUEST)
+
+    assert (caught.value.kind, caught.value.code) == (FailureKind.USER, "text_not_readable")
+    assert "within 2 s; send a shorter" in caught.value.message
+
+
+def test_a_program_ends_once_its_speech_is_not_wanted(tmp_path: Path) -> None:
+    file = tmp_path / "process"
+    content = (
+        "import os, time; from pathlib import Path; "
+        f"Path({str(file)!r}).write_text(f'{{os.getpid()}}.'); time.sleep(600)"
+    )
+
+    def is_wanted() -> bool:
+        return not (file.exists() and file.read_text().endswith("."))
+
+    with pytest.raises(AttemptFailed, match="nobody waits for it"):
+        broken(content, seconds=500).speak(REQUEST, is_wanted)
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(file.read_text()[:-1]), 0)
 
 
 def test_voices_that_could_not_be_listed_are_looked_for_again() -> None:
