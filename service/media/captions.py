@@ -56,6 +56,14 @@ def spread_words(text: str, seconds: float) -> Transcript:
     return Transcript(tuple(words), seconds, SPREAD)
 
 
+def cut_transcript(transcript: Transcript, seconds: float) -> Transcript:
+    """Return what is heard of a transcript in so many seconds; a word may be cut, too."""
+    words = (word for word in transcript.words if word.start + _EPSILON <= seconds)
+    cut_words = (Word(word.text, word.start, min(word.end, seconds)) for word in words)
+    length = min(transcript.seconds, seconds)
+    return Transcript(tuple(cut_words), length, transcript.confidence)
+
+
 def ends_clause(word: str) -> bool:
     """Tell whether a pause is likely after a word."""
     return _pause_after(word) > 0

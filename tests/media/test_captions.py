@@ -17,6 +17,7 @@ from service.media.captions import (
     Cue,
     Transcript,
     cues,
+    cut_transcript,
     remotion_captions,
     spread_words,
     srt,
@@ -181,3 +182,14 @@ def test_spread_words_are_less_certain() -> None:
 
     assert "".join(str(caption["text"]) for caption in captions) == "Hello world"
     assert all(caption["confidence"] == 0.3 for caption in captions)
+
+
+def test_a_transcript_is_cut_with_its_video() -> None:
+    words = (Word("One", 0.2, 0.5), Word("two", 0.8, 1.4), Word("three.", 2.0, 2.6))
+
+    found = cut_transcript(Transcript(words, 3.0), 1.0)
+
+    assert found == Transcript((words[0], Word("two", 0.8, 1.0)), 1.0)
+    assert cues(found)[-1].end == 1.0
+    assert cues(cut_transcript(Transcript(words, 3.0), 0.2)) == []
+    assert cut_transcript(Transcript(words, 3.0), 3.04) == Transcript(words, 3.0)

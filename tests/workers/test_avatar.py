@@ -1,6 +1,7 @@
 """A photo and a voice, from the ticket to the stored video."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,28 @@ def test_captions_lie_beside_the_video(artifacts: Files, form: str, begins: str)
     assert path is not None
     assert path.name == f"captions.{form}"
     assert path.read_text().startswith(begins)
+
+
+@pytest.mark.parametrize("kind", ["text", "recording"])
+def test_captions_end_with_a_video_that_is_cut(artifacts: Files, kind: str) -> None:
+    text = "The quick brown fox jumps over the lazy dog, and nobody knows why it does so."
+    words = {"text": text}
+    if kind == "recording":
+        words["audio"] = voice(artifacts, seconds=5)  # type: ignore[assignment]
+
+    def captions(form: str) -> str:
+        settings = CaptionSettings(format=form, burn_in=True)  # type: ignore[arg-type]
+        outcome = make(artifacts, **words, num_frames=25, captions=settings)
+        path = artifacts.path(outcome.facts.artifacts["captions"].key)
+        assert path is not None
+        return path.read_text()
+
+    times = re.findall(r"\d\d:(\d\d:\d\d\.\d{3})", captions("vtt"))
+    assert times
+    assert max(times) <= "00:01.000"
+    found = json.loads(captions("json"))
+    assert 0 < len(found) < len(text.split())
+    assert max(word["endMs"] for word in found) <= 1000
 
 
 def test_the_words_of_a_recording_are_where_they_are_heard(artifacts: Files) -> None:

@@ -16,7 +16,7 @@ from service.domain.avatar import MAX_AUDIO_SECONDS, AvatarRequest
 from service.domain.ids import JobId
 from service.domain.media import MediaRef, Role
 from service.domain.speech import Phone, Word
-from service.media.captions import Transcript
+from service.media.captions import Transcript, cut_transcript
 from service.media.word_times import place_words
 from service.speech.recording import Recording, find_speech
 from service.workers.adapters.base import (
@@ -72,7 +72,7 @@ def prepare_avatar(
     step(2, _STEPS)
     num_frames = _num_frames(request, sound)
     audio = Audio(_fit_sound(sound, audio_samples(num_frames, request.fps)))
-    overlay, warnings = _captions(request, words, sound, scratch)
+    overlay, warnings = _captions(request, words, sound, num_frames / request.fps, scratch)
     step(3, _STEPS)
     conditions = replace(
         face,
@@ -122,9 +122,13 @@ def _voice(
 
 
 def _captions(
-    request: AvatarRequest, words: tuple[Word, ...], sound: NDArray[np.int16], scratch: Path
+    request: AvatarRequest,
+    words: tuple[Word, ...],
+    sound: NDArray[np.int16],
+    video_seconds: float,
+    scratch: Path,
 ) -> tuple["BurnIn | None", tuple[str, ...]]:
-    """Write the captions; return what draws them, and warnings."""
+    """Write the captions up to the end of the video; return what draws them, and warnings."""
     if request.captions is None or request.text is None:
         return None, ()
     seconds = len(sound) / AUDIO_RATE
@@ -132,6 +136,7 @@ def _captions(
         transcript = Transcript(words, seconds)
     else:
         transcript = place_words(request.text, speech_stretches(sound), seconds)
+    transcript = cut_transcript(transcript, video_seconds)
     cues = write_captions(transcript, request.captions, scratch)
     return burn_in(cues, request.captions, request.width, request.height)
 
