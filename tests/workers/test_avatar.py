@@ -20,7 +20,17 @@ from service.workers.recipe import make_video
 from service.workers.stages.mp4_index import read_index
 from service.workers.stages.stills import frame_at
 from tests.speech.sound import levels
-from tests.workers.avatars import JOB, environment, keep, make, speak, ticket, video_of, write_wav
+from tests.workers.avatars import (
+    JOB,
+    environment,
+    heard,
+    keep,
+    make,
+    speak,
+    ticket,
+    video_of,
+    write_wav,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +58,17 @@ def test_a_text_is_spoken_to_its_end(artifacts: Files) -> None:
     sound = index.track("soun")
     assert sound is not None
     assert sound.duration == facts.num_frames * 48_000 // 25
+
+
+def test_a_text_of_less_than_the_shortest_voice_ends_in_silence(artifacts: Files) -> None:
+    assert speak("A").seconds < 0.5
+
+    outcome = make(artifacts, text="A")
+
+    assert outcome.facts.num_frames == 13
+    sound = heard(video_of(artifacts, outcome)) / 32768
+    assert np.abs(sound[:18_000]).max() > 0.05
+    assert np.abs(sound[-2048:]).max() < 0.01
 
 
 def test_a_shorter_duration_cuts_and_a_longer_one_is_refused(artifacts: Files) -> None:

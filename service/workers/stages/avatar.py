@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from service.domain.artifact import ArtifactStore
 from service.domain.attempt import AttemptFailed, FailureKind, Stage, Ticket
-from service.domain.avatar import MAX_AUDIO_SECONDS, AvatarRequest
+from service.domain.avatar import MAX_AUDIO_SECONDS, MIN_AUDIO_SECONDS, AvatarRequest
 from service.domain.ids import JobId
 from service.domain.media import MediaRef, Role
 from service.domain.speech import Phone, Word
@@ -68,6 +68,8 @@ def prepare_avatar(
     sound = decode_speech(
         file, max_bytes=_max_bytes(sources, request), max_seconds=MAX_AUDIO_SECONDS
     )
+    if request.needs_speech:
+        sound = _at_least_the_minimum(sound)
     check_voice(sound)
     step(2, _STEPS)
     num_frames = _num_frames(request, sound)
@@ -139,6 +141,12 @@ def _captions(
     transcript = cut_transcript(transcript, video_seconds)
     cues = write_captions(transcript, request.captions, scratch)
     return burn_in(cues, request.captions, request.width, request.height)
+
+
+def _at_least_the_minimum(sound: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Add silence to what was spoken of a text of a letter or two."""
+    missing = math.ceil(MIN_AUDIO_SECONDS * AUDIO_RATE) - len(sound)
+    return np.pad(sound, ((0, max(0, missing)), (0, 0)))
 
 
 def _max_bytes(sources: Sources, request: AvatarRequest) -> int:
