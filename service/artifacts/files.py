@@ -1,7 +1,6 @@
 """Artifact store in a local folder: durable when put, never outside the folder."""
 
 import errno
-import hashlib
 import os
 import shutil
 from datetime import timedelta
@@ -29,14 +28,11 @@ class Files:
                 part.unlink(missing_ok=True)
                 raise StorageFull("no space left for another video") from error
             raise
-        with part.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
+        artifact = Artifact.of_file(key, part, media_type)
+        _sync(part)
         part.replace(target)
-        _sync_folder(target.parent)
-        return Artifact(
-            key=key, media_type=media_type, size_bytes=target.stat().st_size, sha256=sha256
-        )
+        _sync(target.parent)
+        return artifact
 
     def copy(self, key: str, target: str) -> bool:
         """Create a hard link, which takes no space, or a copy where links are not supported."""
@@ -51,7 +47,7 @@ class Files:
         except FileNotFoundError:
             return False  # deleted concurrently
         part.replace(destination)
-        _sync_folder(destination.parent)
+        _sync(destination.parent)
         return True
 
     def path(self, key: str) -> Path | None:
@@ -88,8 +84,7 @@ def _link(source: Path, target: Path) -> None:
         raise
     except OSError:  # a file system without hard links, e.g. many network shares
         shutil.copyfile(source, target)
-        with target.open("rb") as file:
-            os.fsync(file.fileno())
+        _sync(target)
 
 
 def _make_folder(folder: Path) -> None:
@@ -97,12 +92,12 @@ def _make_folder(folder: Path) -> None:
     new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in new_folders:
-        _sync_folder(path.parent)
+        _sync(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Sync a folder: a rename is durable only after that."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Sync a file, or a folder: a rename is durable only after that."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

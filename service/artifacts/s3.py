@@ -1,6 +1,5 @@
 """Artifact store in a bucket: S3, R2, or any other S3-compatible service."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -33,10 +32,8 @@ class S3:
         """Upload `source`; durable on return, when the bucket has acknowledged every part."""
         from boto3.s3.transfer import TransferConfig
 
-        with source.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        size_bytes = source.stat().st_size
-        extra = {"ContentType": media_type, "Metadata": {"sha256": sha256}}
+        artifact = Artifact.of_file(key, source, media_type)
+        extra = {"ContentType": media_type, "Metadata": {"sha256": artifact.sha256}}
         parts = TransferConfig(
             multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=4
         )
@@ -45,7 +42,7 @@ class S3:
                 str(source), self._bucket, self._prefix + key, ExtraArgs=extra, Config=parts
             )
         source.unlink()
-        return Artifact(key=key, media_type=media_type, size_bytes=size_bytes, sha256=sha256)
+        return artifact
 
     def copy(self, key: str, target: str) -> bool:
         """Copy within the bucket, without downloading."""

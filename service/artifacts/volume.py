@@ -1,7 +1,6 @@
 """Artifact stores on a Modal Volume: mounted for workers, which write videos, and remote for the
 API, which writes inputs. Both raise Unavailable when the Volume does not answer."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -69,13 +68,11 @@ class RemoteVolume:
 
     def put(self, key: str, source: Path, media_type: str) -> Artifact:
         """Upload `source`; durable on return, as an upload is committed as a whole."""
-        with source.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        size_bytes = source.stat().st_size
+        artifact = Artifact.of_file(key, source, media_type)
         with _raise_unavailable(), self._volume.batch_upload(force=True) as batch:
             batch.put_file(str(source), f"/{key}")
         source.unlink()
-        return Artifact(key=key, media_type=media_type, size_bytes=size_bytes, sha256=sha256)
+        return artifact
 
     def copy(self, key: str, target: str) -> bool:
         source = self.path(key)

@@ -1,11 +1,13 @@
 """Artifacts: a job's input and output files, the keys under which they are stored, and where."""
 
+import hashlib
+import os
 import re
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -103,6 +105,14 @@ class Artifact(BaseModel):
     media_type: Annotated[Text, Field(max_length=64)]
     size_bytes: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @classmethod
+    def of_file(cls, key: str, path: Path, media_type: str) -> Self:
+        """Describe the bytes of a file."""
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            size_bytes = os.fstat(file.fileno()).st_size
+        return cls(key=key, media_type=media_type, size_bytes=size_bytes, sha256=sha256)
 
 
 ReadMethod = Literal["GET", "HEAD"]

@@ -1,11 +1,8 @@
 """Check a worker's outcome: does it match the request and the stored bytes?"""
 
-import hashlib
-from pathlib import Path
-
 from pydantic import ValidationError
 
-from service.domain.artifact import MANIFEST, ArtifactStore
+from service.domain.artifact import MANIFEST, Artifact, ArtifactStore
 from service.domain.attempt import Outcome
 from service.domain.errors import FieldError
 from service.domain.job import Job
@@ -36,15 +33,10 @@ def is_intact(artifacts: ArtifactStore, outcome: Outcome) -> bool:
     """Tell whether the stored bytes match the outcome. Raises Unavailable."""
     for artifact in outcome.facts.artifacts.values():
         path = artifacts.path(artifact.key)
-        if path is None or _size_and_hash(path) != (artifact.size_bytes, artifact.sha256):
+        if path is None or Artifact.of_file(artifact.key, path, artifact.media_type) != artifact:
             log.error("stored bytes do not match the manifest", key=artifact.key)
             return False
     return True
-
-
-def _size_and_hash(path: Path) -> tuple[int, str]:
-    with path.open("rb") as file:
-        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def outcome_errors(job: Job, outcome: Outcome, prefix: str) -> list[FieldError]:
