@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from threading import Event, Lock, Thread
+from threading import Condition, Event, Thread
 
 from service.domain.errors import Unavailable
 from service.domain.ids import KeyId
@@ -15,6 +15,7 @@ log = Log(__name__)
 _MAX_AT_ONCE = 4
 _MAX_PER_KEY = 2  # so that another key's text is never behind all of one key
 _POLL_SECONDS = 1.0  # a text becomes due again without an event
+_STOP_SECONDS = 15.0  # for texts that are being spoken; the API has 25 s in all to end
 
 
 class Speaker:
@@ -28,7 +29,7 @@ class Speaker:
         self._maker = maker
         self._wakeup = wakeup
         self._is_stopping = False
-        self._lock = Lock()
+        self._state = Condition()
         self._busy: dict[str, KeyId] = {}  # by job
         self._thread = Thread(target=self._run, name="speaker", daemon=True)
 
@@ -36,11 +37,13 @@ class Speaker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Begin no more texts. One that is being spoken is left: if the process ends before it is
-        stored, it is spoken again."""
+        """Begin no more texts, and let those that are being spoken end within 15 s. One that does
+        not is left: if the process ends before it is stored, it is spoken and paid for again."""
         self._is_stopping = True
         self._wakeup.set()
         self._thread.join()
+        with self._state:
+            self._state.wait_for(lambda: not self._busy, _STOP_SECONDS)
 
     def _run(self) -> None:
         while not self._is_stopping:
@@ -56,7 +59,7 @@ class Speaker:
 
     def _start_due(self) -> None:
         while not self._is_stopping:
-            with self._lock:
+            with self._state:
                 num_free = _MAX_AT_ONCE - len(self._busy)
                 counts = Counter(self._busy.values())
             full = [key for key, count in counts.items() if count >= _MAX_PER_KEY]
@@ -69,7 +72,7 @@ class Speaker:
                 return
 
     def _start(self, due: Due) -> bool:
-        with self._lock:
+        with self._state:
             per_key = sum(key == due.key_id for key in self._busy.values())
             is_full = len(self._busy) >= _MAX_AT_ONCE or per_key >= _MAX_PER_KEY
             if is_full or due.id in self._busy:
@@ -87,6 +90,7 @@ class Speaker:
             log.error("text could not be spoken", None if is_outage else fault, job=due.id)
             time.sleep(_POLL_SECONDS)
         finally:
-            with self._lock:
+            with self._state:
                 del self._busy[due.id]
+                self._state.notify_all()
             self._wakeup.set()

@@ -16,7 +16,7 @@ import pytest
 from dotenv import dotenv_values
 
 from scripts import compose_env
-from service.cli.processes.supervise import _STOP_SECONDS
+from service.cli.processes.supervise import _API_STOP_SECONDS, _STOP_SECONDS
 from service.environment import _FOR_WORKERS
 from service.settings import Settings
 from tests.contract.write import ROOT
@@ -96,7 +96,7 @@ def test_every_service_is_hardened_and_bounded(services: dict[str, Any]) -> None
 
 def test_a_service_has_the_time_to_stop_that_it_takes(services: dict[str, Any]) -> None:
     # The supervisor gives the API so long; a worker alone ends with its step.
-    assert seconds(services["api"]["stop_grace_period"]) > _STOP_SECONDS
+    assert seconds(services["api"]["stop_grace_period"]) > _API_STOP_SECONDS
     for name in ("worker", "worker-gpu"):
         assert seconds(services[name]["stop_grace_period"]) > 2 * _STOP_SECONDS
 

@@ -27,6 +27,7 @@ from service.settings import ADDRESS_FILE, Settings
 
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 12.0  # a worker releases its attempt within one step
+_API_STOP_SECONDS = 25.0  # responses end within 5 s, and texts that are being spoken within 15
 
 
 @dataclass
@@ -113,7 +114,7 @@ class Supervisor:
             child.end(_STOP_SECONDS)
         unfinished = _count_unfinished(url)
         for child in self._children[:1]:
-            child.end(_STOP_SECONDS)
+            child.end(_API_STOP_SECONDS)
         (self.settings.data_dir / ADDRESS_FILE).unlink(missing_ok=True)
         return unfinished
 
