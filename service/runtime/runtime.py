@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from threading import Event
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from anyio import CapacityLimiter, to_thread
 
@@ -122,6 +123,11 @@ class Runtime:
     def provider_threads(self) -> CapacityLimiter:
         """Those that wait for a provider of voices, for minutes."""
         return CapacityLimiter(_VOICE_THREADS)
+
+    @cached_property
+    def sample_locks(self) -> WeakValueDictionary[str, asyncio.Lock]:
+        """A lock for each voice whose sample is being made."""
+        return WeakValueDictionary()
 
     @cached_property
     def _loader(self) -> JobLoader:

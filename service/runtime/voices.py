@@ -1,5 +1,6 @@
 """Clone voices, and keep a sample of each voice that is listened to."""
 
+import asyncio
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -98,7 +99,11 @@ async def sample_of(runtime: Runtime, key: Key, voice_id: str, owner: KeyId | No
     path = await to_thread.run_sync(runtime.artifacts.path, file_key)
     if path is None:
         text = _SAMPLE_TEXTS.get(entry.info.language[:2].lower(), _SAMPLE_TEXT)
-        async with runtime.voice_slots.hold(key.id):
+        lock = runtime.sample_locks.setdefault(voice.info.id, asyncio.Lock())
+        async with runtime.voice_slots.hold(key.id), lock:
+            path = await to_thread.run_sync(runtime.artifacts.path, file_key)
+            if path is not None:  # made while this request waited
+                return path
             await _check_budget(runtime, key, voice.expected_usd(text))
             make = partial(_make_sample, runtime, key, voice, text, file_key)
             path = await by_provider(runtime, make, "/voice_id")

@@ -2,8 +2,9 @@
 
 import io
 import json
+import time
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Event
@@ -424,6 +425,37 @@ def test_a_sample_is_spoken_once_and_paid_by_who_asked_first(studio: Studio) -> 
     usage = client.get("/v1/usage", params={"group_by": "model"}).json()
     assert [row["model"] for row in usage["data"]] == ["elevenlabs"]
     assert usage["total"]["cost_usd"] > 0
+
+
+def test_a_sample_that_several_ask_for_at_once_is_paid_once(
+    studio: Studio, account: Account, provider: Provider
+) -> None:
+    asked, over, path = Event(), Event(), f"/v1/voices/elevenlabs-{VOICE}/sample"
+    listed(studio)
+
+    def respond(request: Request) -> Reply:
+        asked.set()
+        over.wait(60)
+        return account.respond(request)
+
+    provider.respond = respond
+    headers = [other_key(studio) for _ in range(3)]
+    slots = studio.world.runtime.voice_slots._semaphores
+    with ThreadPoolExecutor(3) as pool:
+        answers = [pool.submit(studio.world.client.get, path, headers=each) for each in headers]
+        assert asked.wait(60)
+        until(lambda: len(slots) == 3)  # all of them found no sample
+        over.set()
+
+    assert [each.result().status_code for each in answers] == [200, 200, 200]
+    assert spoken_for(studio) == 1
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.01)
 
 
 def test_the_offline_voice_gives_a_sample_for_nothing(studio: Studio) -> None:
