@@ -100,7 +100,8 @@ class Job(BaseModel):
 
     created_at: AwareDatetime
     run_at: AwareDatetime  # not claimed before this
-    speech_at: AwareDatetime | None = None  # its text is spoken then; None: nothing to speak
+    # Its text is spoken then, or is being spoken until then; None: nothing to speak.
+    speech_at: AwareDatetime | None = None
     speech_tries: int = 0
     start_timeout_seconds: int | None = None  # how long to wait for each of its models
     start_deadline_at: AwareDatetime | None = None  # queued past this: next model, or expired

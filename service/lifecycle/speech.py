@@ -6,7 +6,7 @@ of it, so that a crash in between does not pay twice.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -119,13 +119,18 @@ class SpeechMaker:
 
     def _copy_earlier(self, job: Job, request: AvatarRequest, scratch: Path) -> Recording | None:
         """Copy the speech of the job that this one retries, if it is of the same text and voice; it
-        was paid for there."""
+        was paid for there. Raises ProviderBusy while that is being spoken."""
         earlier_id = job.retry_of
         if earlier_id is None:
             return None
         earlier = self.db.read(lambda tx: jobs.get(tx, earlier_id))
+        if earlier is None or not _says_the_same(earlier, request):
+            return None
         recording = find_speech(self.artifacts, earlier_id)
-        if earlier is None or recording is None or not _says_the_same(earlier, request):
+        if recording is None:
+            if _is_being_spoken(earlier, self.clock()):
+                message = f"the same text is being spoken for {earlier_id}"
+                raise ProviderBusy("voice_provider_busy", message)
             return None
         (source, _), (target, _) = speech_keys(earlier_id), speech_keys(job.id)
         if not self.artifacts.copy(source, target):
@@ -142,6 +147,7 @@ class SpeechMaker:
             if is_new or current is not None:
                 moves.pay_for_speech(tx, job, usage, now=now)
             if current is None:
+                speeches.release(tx, job.id)
                 return None
             return moves.finish_speech(tx, current, usage, size_bytes=recording.size_bytes)
 
@@ -160,9 +166,11 @@ class SpeechMaker:
                 moves.pay_for_speech(tx, job, failure.usage, now=now)
             current = _waiting(tx, job)
             if current is None:
+                speeches.release(tx, job.id)
                 return None
             wait = speech_wait(current, failure.kind, now, timedelta(seconds=hint or 0))
             if wait is None:
+                speeches.release(tx, job.id)
                 return moves.fail(tx, current, _to_failure(failure), charge=Charge(now))
             reason = f"waits for its voice: {failure.message}"
             return moves.postpone_speech(tx, current, until=now + wait, reason=reason)
@@ -182,6 +190,12 @@ def _waiting(tx: Transaction, job: Job) -> Job | None:
 
 def _is_unspoken(job: Job | None) -> bool:
     return job is not None and job.state is JobState.QUEUED and job.speech_at is not None
+
+
+def _is_being_spoken(job: Job, now: datetime) -> bool:
+    """Tell whether a job that is final was ended while a try of its text was going on. It keeps
+    `speech_at` until that ends; one that waited for its provider has a reason."""
+    return job.speech_at is not None and job.speech_at > now and job.stage_detail is None
 
 
 def _says_the_same(earlier: Job, request: AvatarRequest) -> bool:

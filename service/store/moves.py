@@ -147,7 +147,6 @@ def _finish(tx: Transaction, job: Job, to: JobState, charge: Charge, **values: A
         purge_at=now + SETTLE,
         lease_until=None,
         run_deadline_at=None,
-        speech_at=None,
         **values,
     )
     outbox.enqueue(tx, EVENT_OF[to], final_job, now)

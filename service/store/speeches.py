@@ -42,11 +42,16 @@ def take(tx: Transaction, job_id: JobId, now: datetime, *, until: datetime) -> J
     statement = (
         sa.update(job_table)
         .where(job_table.c.id == job_id, _UNSPOKEN, job_table.c.speech_at <= now)
-        .values(speech_at=until)
+        .values(speech_at=until, stage_detail=None)
         .returning(job_table)
     )
     row = tx.execute(statement).mappings().first()
     return None if row is None else to_job(row)
+
+
+def release(tx: Transaction, job_id: JobId) -> None:
+    """End the try of a job that does not wait for its speech any more."""
+    tx.execute(sa.update(job_table).where(job_table.c.id == job_id).values(speech_at=None))
 
 
 def make_all_due(tx: Transaction, now: datetime) -> None:

@@ -390,6 +390,69 @@ def test_a_retry_of_the_same_text_pays_nothing(stage: Stage) -> None:
     assert recording.facts.words == SPOKEN.words
 
 
+def cancel(stage: Stage, job: Job) -> None:
+    make.do(stage.db, lambda tx: request_cancel(tx, job.id, Scope(stage.key_id), stage.clock()))
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["spoken", "failed"])
+def test_a_retry_waits_for_the_same_text_that_is_being_spoken(stage: Stage, fails: bool) -> None:
+    first = stage.submit()
+    retries: list[Job] = []
+
+    def cancel_and_retry() -> None:
+        stage.voice.meanwhile = lambda: None
+        cancel(stage, first)
+        retries.append(stage.submit(retry_of=first.id))
+        stage.maker.speak(retries[0].id)
+        if fails:
+            stage.voice.failures = [ProviderBusy("voice_unreachable", "broke off")]
+
+    stage.voice.meanwhile = cancel_and_retry
+    stage.maker.speak(first.id)
+
+    (retry,) = retries
+    reason = f"waits for its voice: the same text is being spoken for {first.id}"
+    assert stage.job(retry).stage_detail == reason
+    stage.clock.advance(60)
+    stage.maker.speak(retry.id)
+
+    assert (stage.job(retry).state, stage.job(retry).speech_at) == (JobState.QUEUED, None)
+    assert stage.voice.texts == ["Hello."] * (2 if fails else 1)
+    usage = stage.job(retry if fails else first).speech
+    assert usage is not None
+    assert usage.characters == 6
+    assert stage.job(first).state is JobState.CANCELED
+
+
+def test_a_retry_of_a_job_that_waited_for_its_voice_does_not_wait_too(stage: Stage) -> None:
+    first = stage.submit()
+    stage.voice.failures = [ProviderBusy("voice_provider_busy", "answers 429", 3000)]
+    stage.maker.speak(first.id)
+    cancel(stage, first)
+
+    retry = stage.submit(retry_of=first.id)
+    stage.maker.speak(retry.id)
+
+    assert stage.job(retry).speech_at is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"text": "Bye."}, {"voice": "other"}, {"speed": 1.1}, {"seed": 4}], ids=str
+)
+def test_a_retry_of_other_speech_is_spoken_anew(stage: Stage, changes: dict[str, Any]) -> None:
+    first = stage.submit()
+    stage.maker.speak(first.id)
+    cancel(stage, first)
+
+    retry = stage.submit(retry_of=first.id, **changes)
+    stage.maker.speak(retry.id)
+
+    assert len(stage.voice.texts) == 2
+    usage = stage.job(retry).speech
+    assert usage is not None
+    assert usage.characters == 6
+
+
 def test_keys_that_are_served_already_leave_the_next_text_to_others(stage: Stage) -> None:
     mine = stage.submit()
     other_key = make.key(stage.db)[0]
