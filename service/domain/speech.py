@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_CHARACTERS = 5000  # of a text that a voice speaks: about six minutes
+# What the ids of voices begin with that a provider speaks, not this machine.
+OF_PROVIDERS = ("elevenlabs-", "voi_")
 # Of what `speaking_seconds` returns: voices and languages differ.
 SHORTEST, LONGEST = 0.65, 1.6
 

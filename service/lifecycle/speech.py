@@ -48,10 +48,16 @@ class SpeechMaker:
     scratch: Path
     clock: Clock
 
-    def due(self, busy_keys: Collection[KeyId], size: int) -> list[Due]:
-        """List jobs that wait for their speech, of other keys than these."""
+    def due(
+        self, busy_keys: Collection[KeyId], size: int, *, by_provider: bool | None = None
+    ) -> list[Due]:
+        """List jobs that wait for their speech, of other keys than these; see speeches.due."""
         now = self.clock()
-        return self.db.read(lambda tx: speeches.due(tx, now, busy_keys=busy_keys, size=size))
+        return self.db.read(
+            lambda tx: speeches.due(
+                tx, now, busy_keys=busy_keys, size=size, by_provider=by_provider
+            )
+        )
 
     def speak(self, job_id: JobId) -> Job | None:
         """Speak the text of a job, or find that it was spoken, and return the job: ready for a

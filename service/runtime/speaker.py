@@ -12,6 +12,7 @@ from service.store.speeches import Due
 
 log = Log(__name__)
 
+# Of the texts that a provider speaks, and of those of this machine: one that hangs stops no other.
 _MAX_AT_ONCE = 4
 _MAX_PER_KEY = 2  # so that another key's text is never behind all of one key
 _POLL_SECONDS = 1.0  # a text becomes due again without an event
@@ -30,7 +31,7 @@ class Speaker:
         self._wakeup = wakeup
         self._is_stopping = False
         self._state = Condition()
-        self._busy: dict[str, KeyId] = {}  # by job
+        self._busy: dict[str, tuple[KeyId, bool]] = {}  # by job; True: a provider speaks
         self._thread = Thread(target=self._run, name="speaker", daemon=True)
 
     def start(self) -> None:
@@ -50,34 +51,39 @@ class Speaker:
             self._wakeup.wait(_POLL_SECONDS)
             self._wakeup.clear()
             try:
-                self._start_due()
+                for by_provider in (False, True):
+                    self._start_due(by_provider)
             except Unavailable:  # already logged
                 time.sleep(_POLL_SECONDS)
             except Exception as fault:  # noqa: BLE001
                 log.error("due texts could not be read; retrying", fault)
                 time.sleep(_POLL_SECONDS)
 
-    def _start_due(self) -> None:
+    def _start_due(self, by_provider: bool) -> None:
         while not self._is_stopping:
-            with self._state:
-                num_free = _MAX_AT_ONCE - len(self._busy)
-                counts = Counter(self._busy.values())
+            counts = self._counts(by_provider)
+            num_free = _MAX_AT_ONCE - counts.total()
             full = [key for key, count in counts.items() if count >= _MAX_PER_KEY]
             if num_free <= 0:
                 return
             # A text that was started just now may be listed once more; none is taken twice.
-            due = self._maker.due(full, size=num_free + counts.total())
-            num_started = sum(map(self._start, due))
+            size = num_free + counts.total()
+            due = self._maker.due(full, size, by_provider=by_provider)
+            num_started = sum(self._start(each, by_provider) for each in due)
             if not num_started:
                 return
 
-    def _start(self, due: Due) -> bool:
+    def _counts(self, by_provider: bool) -> Counter[KeyId]:
         with self._state:
-            per_key = sum(key == due.key_id for key in self._busy.values())
-            is_full = len(self._busy) >= _MAX_AT_ONCE or per_key >= _MAX_PER_KEY
+            return Counter(key for key, provider in self._busy.values() if provider is by_provider)
+
+    def _start(self, due: Due, by_provider: bool) -> bool:
+        with self._state:
+            counts = self._counts(by_provider)
+            is_full = counts.total() >= _MAX_AT_ONCE or counts[due.key_id] >= _MAX_PER_KEY
             if is_full or due.id in self._busy:
                 return False
-            self._busy[due.id] = due.key_id
+            self._busy[due.id] = due.key_id, by_provider
         # No thread pool: Python waits for a pool's threads at exit.
         Thread(target=self._speak, args=(due,), name="speech", daemon=True).start()
         return True

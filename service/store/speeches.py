@@ -8,11 +8,14 @@ import sqlalchemy as sa
 
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job
+from service.domain.speech import OF_PROVIDERS
 from service.store.job_rows import job_table, to_job
 from service.store.tables import UNSPOKEN
 from service.store.transaction import Transaction
 
 _UNSPOKEN = sa.text(UNSPOKEN)
+_VOICE = sa.func.coalesce(job_table.c.request["voice"].as_string(), "")
+_BY_PROVIDER = sa.or_(*(_VOICE.startswith(prefix, autoescape=True) for prefix in OF_PROVIDERS))
 
 
 class Due(NamedTuple):
@@ -22,13 +25,25 @@ class Due(NamedTuple):
     key_id: KeyId
 
 
-def due(tx: Transaction, now: datetime, *, busy_keys: Collection[KeyId], size: int) -> list[Due]:
+def due(
+    tx: Transaction,
+    now: datetime,
+    *,
+    busy_keys: Collection[KeyId],
+    size: int,
+    by_provider: bool | None = None,
+) -> list[Due]:
     """List due jobs of other keys than `busy_keys`: the highest priority first, and within it the
-    one that is due for longest."""
+    one that is due for longest. `by_provider` takes those that a provider speaks, or this machine;
+    None: both."""
+    is_wanted = sa.true() if by_provider is None else _BY_PROVIDER.is_(by_provider)
     statement = (
         sa.select(job_table.c.id, job_table.c.key_id)
         .where(
-            _UNSPOKEN, job_table.c.speech_at <= now, job_table.c.key_id.not_in(sorted(busy_keys))
+            _UNSPOKEN,
+            job_table.c.speech_at <= now,
+            job_table.c.key_id.not_in(sorted(busy_keys)),
+            is_wanted,
         )
         .order_by(job_table.c.priority, job_table.c.speech_at, job_table.c.id)
         .limit(size)

@@ -3,13 +3,17 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Event
+from threading import Event, Lock
 
 import pytest
 
 from service.domain.job import Job
+from service.domain.likeness import VOICE_PREFIX
+from service.domain.speech import OF_PROVIDERS
 from service.runtime import speaker
 from service.runtime.speaker import Speaker
+from service.speech.elevenlabs import PREFIX
+from tests import make
 from tests.lifecycle.test_speech import Stage
 from tests.lifecycle.test_speech import stage as stage
 
@@ -37,6 +41,50 @@ def until(holds: Callable[[], bool]) -> None:
 
 def is_spoken(stage: Stage, job: Job) -> bool:
     return stage.job(job).speech_at is None
+
+
+class Jam:
+    """A voice that begins texts, and ends none before it is released."""
+
+    def __init__(self) -> None:
+        self.lock, self.num_begun, self.over = Lock(), 0, Event()
+
+    def talk(self) -> None:
+        with self.lock:
+            self.num_begun += 1
+        self.over.wait(60)
+
+
+def test_a_key_has_two_texts_spoken_at_once_so_that_others_are_too(stage: Stage) -> None:
+    jam = Jam()
+    mine = [stage.submit() for _ in range(4)]
+    stage.key_id = make.key(stage.db)[0]
+    theirs = stage.submit()
+    with speaking(stage, jam.talk):
+        until(lambda: jam.num_begun == 3)
+        assert stage.due() == [job.id for job in mine[2:]]
+        jam.over.set()
+        until(lambda: all(is_spoken(stage, job) for job in [*mine, theirs]))
+
+
+def test_a_provider_that_hangs_does_not_stop_the_voices_of_this_machine(stage: Stage) -> None:
+    jam = Jam()
+    hanging = []
+    for _ in range(3):
+        stage.key_id = make.key(stage.db)[0]
+        hanging += [stage.submit(voice=voice) for voice in ("elevenlabs-x", "voi_x")]
+    with speaking(stage, jam.talk):
+        until(lambda: jam.num_begun == 4)
+        stage.voice.meanwhile = lambda: None
+        offline = [stage.submit(voice=voice) for voice in (None, "hibari-heart")]
+        until(lambda: all(is_spoken(stage, job) for job in offline))
+        assert not any(is_spoken(stage, job) for job in hanging)
+        jam.over.set()
+        until(lambda: all(is_spoken(stage, job) for job in hanging))
+
+
+def test_the_ids_of_voices_tell_who_speaks() -> None:
+    assert (PREFIX, f"{VOICE_PREFIX}_") == OF_PROVIDERS
 
 
 def test_a_stop_lets_a_text_end_that_is_being_spoken(stage: Stage) -> None:
