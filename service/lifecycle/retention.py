@@ -14,12 +14,12 @@ from service.domain.artifact import (
     job_folder,
 )
 from service.domain.job import Job, JobState
-from service.domain.likeness import AVATAR_PREFIX
+from service.domain.likeness import AVATAR_PREFIX, VOICE_PREFIX
 from service.domain.retention import Purge, RetentionPolicy, next_purge_at, purge_of
 from service.failpoint import failpoint
 from service.lifecycle.inputs import delete_inputs
 from service.log import Log
-from service.store import avatars, deliveries, events, idempotency, jobs
+from service.store import avatars, deliveries, events, idempotency, jobs, voices
 from service.store.database import Database
 from service.store.transaction import Transaction
 
@@ -87,14 +87,16 @@ class Retention:
             self.artifacts.delete(prefix if fence != winner else f"{prefix}/{SEGMENTS}")
 
     def _collect_strays(self, before: datetime) -> None:
-        """Delete bytes without a row: of a worker that wrote after its job was deleted, or of an
-        API process that died before it inserted the job or the avatar.
+        """Delete bytes without a row: of a worker that wrote after its job was deleted, of an API
+        process that died before it inserted the job or the avatar, or of a clone that was deleted
+        while its sample was made.
 
         Only those older than any job, since this database may be new, or restored.
         """
         for folder in ("jobs", "inputs"):
             self._collect_below(folder, "job", jobs.existing_ids, before)
         self._collect_below("avatars", AVATAR_PREFIX, avatars.existing_ids, before)
+        self._collect_below("voices", VOICE_PREFIX, voices.existing_ids, before)
 
     def _collect_below(
         self, folder: str, prefix: str, find_existing: FindExisting, before: datetime

@@ -21,6 +21,7 @@ from service.domain.price import Charge
 from service.domain.retry import speech_wait
 from service.domain.speech import SpeechUsage
 from service.failpoint import failpoint
+from service.lifecycle.inputs import delete_inputs
 from service.log import Log
 from service.speech.base import ProviderBusy, UnusableSpeech, Voice
 from service.speech.recording import Recording, SpeechFacts, find_speech, store_facts, store_speech
@@ -158,6 +159,8 @@ class SpeechMaker:
             return moves.finish_speech(tx, current, usage, size_bytes=recording.size_bytes)
 
         after = self.db.write(finish).result()
+        if after is None and self.db.read(lambda tx: jobs.get(tx, job.id)) is None:
+            delete_inputs(self.artifacts, job.id)  # the job was deleted meanwhile
         log.info(
             "text spoken", job=job.id, provider=usage.provider, characters=usage.characters or None
         )

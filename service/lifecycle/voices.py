@@ -115,7 +115,7 @@ class Voices:
             raise Conflict(message, code="not_your_voice")
         clone = self._clone(voice_id, key_id)
         self._account().delete(clone.provider_id)
-        artifacts.delete(sample_folder(catalog_id(clone)))
+        artifacts.delete(sample_folder(clone.id))
 
         def delete(tx: Transaction) -> None:
             voices.delete(tx, clone.id)
@@ -150,9 +150,9 @@ def catalog_id(clone: ClonedVoice) -> str:
     return f"{PREFIX}{clone.provider_id}"
 
 
-def sample_folder(catalog_id: str) -> str:
-    """Return the prefix of what is stored of a voice."""
-    return f"voices/{catalog_id}"
+def sample_folder(voice_id: str) -> str:
+    """Return the prefix of what is stored of a voice, by its id in a list."""
+    return f"voices/{voice_id}"
 
 
 def add(tx: Transaction, voice: ClonedVoice, idempotency: Idempotency | None) -> ClonedVoice:

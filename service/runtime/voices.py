@@ -12,7 +12,7 @@ from anyio import CapacityLimiter, to_thread
 
 from service.domain import ids
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.errors import FieldError, RequestRefused, ServiceError, Unavailable
+from service.domain.errors import FieldError, NotFound, RequestRefused, ServiceError, Unavailable
 from service.domain.ids import KeyId
 from service.domain.key import Key
 from service.domain.likeness import VOICE_PREFIX, ClonedVoice, Consent, NewVoice, VoiceId
@@ -95,11 +95,11 @@ async def sample_of(runtime: Runtime, key: Key, voice_id: str, owner: KeyId | No
     entry = await get_voice(runtime, key, voice_id, user)
     find = partial(runtime.voices.find, voice_id, user)
     voice = await by_provider(runtime, find, "/voice_id")
-    file_key = f"{voices.sample_folder(voice.info.id)}/sample.wav"
+    file_key = f"{voices.sample_folder(entry.info.id)}/sample.wav"
     path = await to_thread.run_sync(runtime.artifacts.path, file_key)
     if path is None:
         text = _SAMPLE_TEXTS.get(entry.info.language[:2].lower(), _SAMPLE_TEXT)
-        lock = runtime.sample_locks.setdefault(voice.info.id, asyncio.Lock())
+        lock = runtime.sample_locks.setdefault(entry.info.id, asyncio.Lock())
         async with runtime.voice_slots.hold(key.id), lock:
             path = await to_thread.run_sync(runtime.artifacts.path, file_key)
             if path is not None:  # made while this request waited
@@ -107,6 +107,7 @@ async def sample_of(runtime: Runtime, key: Key, voice_id: str, owner: KeyId | No
             await _check_budget(runtime, key, voice.expected_usd(text))
             make = partial(_make_sample, runtime, key, voice, text, file_key)
             path = await by_provider(runtime, make, "/voice_id")
+            await to_thread.run_sync(_check_kept, runtime, entry.info.id)
     return path
 
 
@@ -193,6 +194,15 @@ def _make_sample(runtime: Runtime, key: Key, voice: Voice, text: str, file_key: 
     path = runtime.artifacts.path(file_key)
     assert path is not None, "stored just now"
     return path
+
+
+def _check_kept(runtime: Runtime, voice_id: str) -> None:
+    """Delete the sample of a clone that was deleted while it was made, and raise NotFound."""
+    try:
+        runtime.voices.owner(voice_id)
+    except NotFound:
+        runtime.artifacts.delete(voices.sample_folder(voice_id))
+        raise
 
 
 def _pay(runtime: Runtime, key: Key, usage: SpeechUsage) -> None:

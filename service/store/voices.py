@@ -54,6 +54,11 @@ def owner_of(tx: Transaction, provider_id: str) -> KeyId | None:
     return None if owner is None else KeyId(owner)
 
 
+def existing_ids(tx: Transaction, ids: list[str]) -> set[str]:
+    """Return those of `ids` that are clones."""
+    return set(tx.execute(sa.select(_voices.c.id).where(_voices.c.id.in_(ids))).scalars())
+
+
 def provider_ids(tx: Transaction) -> set[str]:
     """Return the provider's ids of the clones of all keys."""
     return set(tx.execute(sa.select(_voices.c.provider_id)).scalars())

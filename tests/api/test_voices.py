@@ -7,6 +7,8 @@ import wave
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -18,6 +20,7 @@ from service.app import build
 from service.domain import ids
 from service.domain.ids import KeyId
 from service.domain.likeness import ClonedVoice, Consent, VoiceId
+from service.lifecycle.retention import Retention
 from service.lifecycle.voices import MAX_PER_KEY
 from service.settings import Settings
 from service.store import keys, voices
@@ -468,12 +471,47 @@ def test_the_offline_voice_gives_a_sample_for_nothing(studio: Studio) -> None:
 def test_a_sample_of_a_clone_goes_with_it(studio: Studio) -> None:
     voice_id, client = cloned(studio)["id"], studio.world.client
     assert client.get(f"/v1/voices/{voice_id}/sample").status_code == 200
-    assert studio.world.runtime.artifacts.children("voices") == [f"elevenlabs-{CLONE}1"]
+    assert studio.world.runtime.artifacts.children("voices") == [voice_id]
 
     client.delete(f"/v1/voices/{voice_id}")
 
-    assert studio.world.runtime.artifacts.children(f"voices/elevenlabs-{CLONE}1") == []
+    assert studio.world.runtime.artifacts.children(f"voices/{voice_id}") == []
     assert client.get(f"/v1/voices/{voice_id}/sample").status_code == 404
+
+
+def test_a_sample_of_a_clone_that_is_deleted_meanwhile_is_deleted_too(
+    studio: Studio, account: Account, provider: Provider
+) -> None:
+    voice_id, client = cloned(studio)["id"], studio.world.client
+    deleted: list[int] = []
+
+    def respond(request: Request) -> Reply:
+        reply = account.respond(request)
+        if "/with-timestamps" in request.path:
+            deleted.append(client.delete(f"/v1/voices/{voice_id}").status_code)
+        return reply
+
+    provider.respond = respond
+    answer = client.get(f"/v1/voices/{voice_id}/sample")
+
+    assert (answer.status_code, deleted) == (404, [200])
+    assert studio.world.runtime.artifacts.children("voices") == []
+
+
+def test_a_sample_without_its_clone_is_collected(studio: Studio, tmp_path: Path) -> None:
+    """It was stored by a process that died after the clone was deleted."""
+    runtime, kept, stray = studio.world.runtime, cloned(studio)["id"], ids.new("voi")
+    file = tmp_path / "stray"
+    for name in (kept, stray, "hibari-heart"):
+        file.write_bytes(b"x")
+        runtime.artifacts.put(f"voices/{name}/sample.wav", file, "audio/wav")
+    retention = Retention(runtime.db, runtime.artifacts, runtime.terms.retention)
+
+    retention.tick(runtime.clock())
+    assert set(runtime.artifacts.children("voices")) == {kept, stray, "hibari-heart"}
+    retention.tick(runtime.clock() + timedelta(days=31))
+
+    assert set(runtime.artifacts.children("voices")) == {kept, "hibari-heart"}
 
 
 def test_a_sample_is_within_the_budget(studio: Studio) -> None:

@@ -22,6 +22,7 @@ from service.domain.media import MediaRef
 from service.domain.retry import MAX_SPEECH_WAIT
 from service.domain.speech import Phone, SpeechUsage, Word
 from service.lifecycle.cancel import request_cancel
+from service.lifecycle.remove import remove
 from service.lifecycle.settle import settle
 from service.lifecycle.speech import SpeechMaker
 from service.speech.base import (
@@ -348,6 +349,21 @@ def test_a_job_that_is_deleted_while_it_is_spoken_wants_no_speech(stage: Stage) 
     assert stage.maker.speak(job.id) is None
 
     assert stage.voice.wanted == [True, False]
+
+
+def test_speech_of_a_job_that_is_deleted_meanwhile_is_deleted_too(stage: Stage) -> None:
+    job = stage.submit()
+
+    def delete() -> None:
+        cancel(stage, job)
+        remove(stage.db, stage.artifacts, job.id, Scope(stage.key_id))
+
+    stage.voice.meanwhile = delete
+
+    assert stage.maker.speak(job.id) is None
+
+    assert find_speech(stage.artifacts, job.id) is None
+    assert stage.artifacts.children("inputs") == []
 
 
 def test_a_disk_without_space_does_not_fail_the_job(stage: Stage) -> None:
