@@ -75,10 +75,10 @@ class Voices:
         return self._clone(voice_id, None).key_id if ids.is_id(VOICE_PREFIX, voice_id) else None
 
     def get(self, voice_id: str, key_id: KeyId, *, is_admin: bool) -> Entry:
-        """Return one voice of a key's listing. Raises NotFound, and AttemptFailed where the list
-        that would have it cannot be had now."""
+        """Return one voice of a key's listing; for an admin also a clone of any key. Raises
+        NotFound, and AttemptFailed where the list that would have it cannot be had now."""
         if ids.is_id(VOICE_PREFIX, voice_id):
-            return entry_of(self._clone(voice_id, key_id))
+            return entry_of(self._clone(voice_id, None if is_admin else key_id))
         info = self.catalog.listed(voice_id)
         provider_id = voice_id.removeprefix(PREFIX)
         is_hidden = info is None or (info.is_clone and not is_admin)
@@ -103,17 +103,17 @@ class Voices:
         key_id: KeyId,
         deletion: Deletion | None = None,
     ) -> ClonedVoice:
-        """Delete a clone: at the provider, its sample, then its row. An admin's `deletion` is
-        recorded.
+        """Delete a clone of a key: at the provider, its sample, then its row. An admin's `deletion`
+        may be of a clone of any key, and is recorded.
 
         Raises NotFound, Conflict for a voice of the service, and AttemptFailed, after which it can
         be tried again.
         """
         if not ids.is_id(VOICE_PREFIX, voice_id):
-            self.get(voice_id, key_id, is_admin=False)
+            self.get(voice_id, key_id, is_admin=deletion is not None)
             message = f"{voice_id[:100]} is a voice of the service: only clones can be deleted"
             raise Conflict(message, code="not_your_voice")
-        clone = self._clone(voice_id, key_id)
+        clone = self._clone(voice_id, key_id if deletion is None else None)
         self._account().delete(clone.provider_id)
         artifacts.delete(sample_folder(clone.id))
 

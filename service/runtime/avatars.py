@@ -102,8 +102,8 @@ async def use_avatar(
     return params, {"reference_image": Input(ref, StoredInput(avatar.image_key))}
 
 
-async def find_avatar(runtime: Runtime, name: str, key_id: KeyId) -> SavedAvatar:
-    """Return an avatar of this key. Raises NotFound, also for what is no id of one."""
+async def find_avatar(runtime: Runtime, name: str, key_id: KeyId | None) -> SavedAvatar:
+    """Return an avatar of this key; None: of any key. Raises NotFound, also for what is no id."""
     avatar_id = avatar_id_of(name)
     return await runtime.read(lambda tx: avatars.find(tx, avatar_id, key_id))
 

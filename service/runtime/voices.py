@@ -13,7 +13,6 @@ from anyio import CapacityLimiter, to_thread
 from service.domain import ids
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.errors import FieldError, NotFound, RequestRefused, ServiceError, Unavailable
-from service.domain.ids import KeyId
 from service.domain.key import Key
 from service.domain.likeness import VOICE_PREFIX, ClonedVoice, Consent, NewVoice, VoiceId
 from service.domain.media import Role
@@ -84,15 +83,14 @@ async def create_voice(
     return await _keep(runtime, voice, result, idempotency)
 
 
-async def sample_of(runtime: Runtime, key: Key, voice_id: str, owner: KeyId | None = None) -> Path:
-    """Return a WAV of a voice, spoken at the first time, which the key pays for. `owner` is the key
-    whose clone it may be, where that is another.
+async def sample_of(runtime: Runtime, key: Key, voice_id: str) -> Path:
+    """Return a WAV of a voice, spoken at the first time, which the key pays for.
 
     Raises NotFound, BudgetExceeded, RequestRefused for a voice that the provider refuses,
     RateLimited and Unavailable.
     """
-    user = owner or key.id
-    entry = await get_voice(runtime, key, voice_id, user)
+    entry = await get_voice(runtime, key, voice_id)
+    user = key.id if entry.clone is None else entry.clone.key_id
     find = partial(runtime.voices.find, voice_id, user)
     voice = await by_provider(runtime, find, "/voice_id")
     file_key = f"{voices.sample_folder(entry.info.id)}/sample.wav"
@@ -118,10 +116,10 @@ async def list_voices(runtime: Runtime, key: Key) -> tuple[list[Entry], Sequence
         return await to_thread.run_sync(listing, limiter=runtime.voice_threads)
 
 
-async def get_voice(runtime: Runtime, key: Key, voice_id: str, user: KeyId) -> Entry:
-    """Return one voice of a key's list. Raises NotFound, RateLimited, and Unavailable where that
+async def get_voice(runtime: Runtime, key: Key, voice_id: str) -> Entry:
+    """Return one voice that a key may see. Raises NotFound, RateLimited, and Unavailable where that
     list cannot be had now."""
-    get = partial(runtime.voices.get, voice_id, user, is_admin=key.admin)
+    get = partial(runtime.voices.get, voice_id, key.id, is_admin=key.admin)
     async with runtime.list_slots.hold(key.id):
         return await by_provider(runtime, get, "/voice_id", runtime.voice_threads)
 

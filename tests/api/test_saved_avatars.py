@@ -22,8 +22,8 @@ from service.lifecycle.avatars import MAX_PER_KEY
 from service.lifecycle.retention import Retention
 from service.runtime.input_check import InputCheck
 from service.settings import Settings
+from service.store import audit, keys
 from service.store import avatars as store
-from service.store import keys
 from tests import make
 from tests.api.test_avatars import photo as wall
 from tests.api.test_avatars import wav
@@ -176,7 +176,7 @@ def test_avatars_are_listed_in_pages_newest_first(world: World) -> None:
 
 def test_a_key_knows_nothing_of_another_ones_avatars(world: World) -> None:
     avatar_id = created(world)["id"]
-    other = {"Authorization": f"Bearer {world.other_key(admin=True)}"}
+    other = {"Authorization": f"Bearer {world.other_key()}"}
     client = world.client
 
     answers = [
@@ -258,6 +258,23 @@ def test_a_retry_may_name_an_avatar(world: World) -> None:
 
     assert retry.status_code == 202, retry.text
     assert retry.json()["input"]["reference_image"]["avatar_id"] == avatar_id
+
+
+def test_an_admin_deletes_the_avatar_of_a_key_that_was_revoked(world: World) -> None:
+    client = world.client
+    new = client.post("/v1/keys", json={"name": "left"}).json()
+    avatar = create(world, {"Authorization": f"Bearer {new['secret']}"}).json()
+    assert client.delete(f"/v1/keys/{new['key']['id']}").status_code == 200
+
+    shown = client.get(f"/v1/avatars/{avatar['id']}")
+    job = ask(world, avatar=avatar["id"])
+    deleted = client.delete(f"/v1/avatars/{avatar['id']}")
+
+    assert shown.json() == avatar
+    assert job.json()["errors"][0]["code"] == "unknown_avatar"  # to show and delete only
+    assert (deleted.status_code, stored(world, avatar["id"])) == (200, None)
+    (entry,) = world.runtime.db.read(lambda tx: audit.page(tx, size=1))
+    assert (entry.act, entry.target, entry.detail) == ("avatar.delete", avatar["id"], "Anna")
 
 
 def test_an_idempotency_key_creates_one_avatar(world: World) -> None:

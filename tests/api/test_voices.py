@@ -23,7 +23,7 @@ from service.domain.likeness import ClonedVoice, Consent, VoiceId
 from service.lifecycle.retention import Retention
 from service.lifecycle.voices import MAX_PER_KEY
 from service.settings import Settings
-from service.store import keys, voices
+from service.store import audit, keys, voices
 from tests import make
 from tests.api.test_saved_avatars import create
 from tests.api.test_speech import Studio, is_final
@@ -242,14 +242,34 @@ def test_a_clone_is_its_keys_alone(studio: Studio) -> None:
 
     assert voice_id not in listed(studio, other)
     assert f"elevenlabs-{CLONE}1" not in listed(studio, other)
+    stranger = {"Authorization": f"Bearer {studio.world.other_key()}"}
     for path in (f"/v1/voices/{voice_id}", f"/v1/voices/{voice_id}/sample"):
-        assert client.get(path, headers=other).status_code == 404
-    assert client.delete(f"/v1/voices/{voice_id}", headers=other).status_code == 404
+        assert client.get(path, headers=stranger).status_code == 404
+    assert client.delete(f"/v1/voices/{voice_id}", headers=stranger).status_code == 404
     for name in (voice_id, f"elevenlabs-{CLONE}1"):
         face = "https://example.com/face.jpg"
         body = {"text": "Hello.", "voice": name, "reference_image": face}
         answer = client.post("/generate-avatar", json=body, headers=other)
         assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "voice_unknown")
+
+
+def test_an_admin_deletes_the_clone_of_a_key_that_was_revoked(
+    studio: Studio, account: Account
+) -> None:
+    client = studio.world.client
+    new = client.post("/v1/keys", json={"name": "left"}).json()
+    voice = clone(studio, {"Authorization": f"Bearer {new['secret']}"}).json()
+    assert client.delete(f"/v1/keys/{new['key']['id']}").status_code == 200
+
+    shown = client.get(f"/v1/voices/{voice['id']}")
+    sample = client.get(f"/v1/voices/{voice['id']}/sample")
+    deleted = client.delete(f"/v1/voices/{voice['id']}")
+
+    assert (shown.json(), sample.status_code) == (voice, 200)
+    assert deleted.status_code == 200
+    assert f"{CLONE}1" not in account.voices
+    (entry,) = studio.world.runtime.db.read(lambda tx: audit.page(tx, size=1))
+    assert (entry.act, entry.target, entry.detail) == ("voice.delete", voice["id"], "Åsa")
 
 
 def test_clones_of_the_account_that_were_not_made_here_are_for_admins(studio: Studio) -> None:

@@ -100,14 +100,15 @@ export interface paths {
         };
         /**
          * Get Avatar
-         * @description One avatar.
+         * @description One avatar; for an admin key also that of another key.
          */
         get: operations["get_avatar"];
         put?: never;
         post?: never;
         /**
          * Delete Avatar
-         * @description Delete an avatar and its photo at once. Jobs that were accepted with it keep their copy.
+         * @description Delete an avatar and its photo at once. Jobs that were accepted with it keep their copy. An
+         *     admin key may delete that of any key.
          */
         delete: operations["delete_avatar"];
         options?: never;
@@ -148,14 +149,15 @@ export interface paths {
         };
         /**
          * Get Voice
-         * @description One voice.
+         * @description One voice; for an admin key also a clone of another key.
          */
         get: operations["get_voice"];
         put?: never;
         post?: never;
         /**
          * Delete Voice
-         * @description Delete a clone, here and at ElevenLabs. Jobs that wait for it fail: `voice_unknown`.
+         * @description Delete a clone, here and at ElevenLabs. Jobs that wait for it fail: `voice_unknown`. An admin
+         *     key may delete that of any key.
          */
         delete: operations["delete_voice"];
         options?: never;

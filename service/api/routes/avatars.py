@@ -17,6 +17,7 @@ from service.domain import ids
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.likeness import AVATAR_PREFIX, AvatarId, NewAvatar
 from service.lifecycle.avatars import remove
+from service.lifecycle.remove import Deletion
 from service.runtime.avatars import create_avatar, find_avatar
 from service.store import avatars
 
@@ -90,14 +91,19 @@ async def list_avatars(query: Annotated[PageQuery, Query()], context: ContextDep
 
 @router.get("/{avatar_id}", responses=problem_docs(401, 404, 429))
 async def get_avatar(avatar_id: str, context: ContextDep) -> AvatarOut:
-    """One avatar."""
-    return AvatarOut.from_domain(await find_avatar(context.runtime, avatar_id, context.key.id))
+    """One avatar; for an admin key also that of another key."""
+    key = context.key
+    owner = None if key.admin else key.id
+    return AvatarOut.from_domain(await find_avatar(context.runtime, avatar_id, owner))
 
 
 @router.delete("/{avatar_id}", responses=problem_docs(401, 404, 429, 503))
 async def delete_avatar(avatar_id: str, context: ContextDep) -> DeletedObject:
-    """Delete an avatar and its photo at once. Jobs that were accepted with it keep their copy."""
-    runtime, key_id = context.runtime, context.key.id
-    avatar = await find_avatar(runtime, avatar_id, key_id)
-    await run_in_threadpool(remove, runtime.db, runtime.artifacts, avatar.id, key_id)
+    """Delete an avatar and its photo at once. Jobs that were accepted with it keep their copy. An
+    admin key may delete that of any key."""
+    runtime, key = context.runtime, context.key
+    owner = None if key.admin else key.id
+    deletion = Deletion(key.id, runtime.clock()) if key.admin else None
+    avatar = await find_avatar(runtime, avatar_id, owner)
+    await run_in_threadpool(remove, runtime.db, runtime.artifacts, avatar.id, owner, deletion)
     return DeletedObject(id=avatar.id, object="avatar")

@@ -16,6 +16,7 @@ from service.api.schemas.voices import VoiceList, VoiceOut
 from service.api.submit import CreationKey, idempotency_of
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.likeness import NewVoice
+from service.lifecycle.remove import Deletion
 from service.lifecycle.voices import Entry
 from service.runtime import voices
 
@@ -99,8 +100,8 @@ async def list_voices(query: Annotated[VoiceQuery, Query()], context: ContextDep
 
 @router.get("/{voice_id}", responses=problem_docs(401, 404, 429, 503, "voice_provider_failed"))
 async def get_voice(voice_id: str, context: ContextDep) -> VoiceOut:
-    """One voice."""
-    entry = await voices.get_voice(context.runtime, context.key, voice_id, context.key.id)
+    """One voice; for an admin key also a clone of another key."""
+    entry = await voices.get_voice(context.runtime, context.key, voice_id)
     return VoiceOut.from_domain(entry, context.links.base)
 
 
@@ -125,9 +126,11 @@ async def get_voice_sample(voice_id: str, context: ContextDep) -> FileResponse:
     ),
 )
 async def delete_voice(voice_id: str, context: ContextDep) -> DeletedObject:
-    """Delete a clone, here and at ElevenLabs. Jobs that wait for it fail: `voice_unknown`."""
-    runtime = context.runtime
-    remove = partial(runtime.voices.remove, runtime.artifacts, voice_id, context.key.id)
-    async with runtime.voice_slots.hold(context.key.id):
+    """Delete a clone, here and at ElevenLabs. Jobs that wait for it fail: `voice_unknown`. An admin
+    key may delete that of any key."""
+    runtime, key = context.runtime, context.key
+    deletion = Deletion(key.id, runtime.clock()) if key.admin else None
+    remove = partial(runtime.voices.remove, runtime.artifacts, voice_id, key.id, deletion)
+    async with runtime.voice_slots.hold(key.id):
         voice = await voices.by_provider(runtime, remove, "/voice_id")
     return DeletedObject(id=voice.id, object="voice")
