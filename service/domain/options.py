@@ -24,7 +24,7 @@ WHOLE = BeforeValidator(_whole)
 
 
 # Base64 or a data URI, which api/body/parse.py writes to a file; else an https URL or a job's id,
-# which runtime/media.py tells apart.
+# which runtime/submit.py tells apart.
 MediaText = Annotated[str, Field(min_length=1), AfterValidator(_storable)]
 
 
