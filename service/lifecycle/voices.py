@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 
 from service.domain import ids
 from service.domain.artifact import ArtifactStore
+from service.domain.attempt import AttemptFailed
 from service.domain.errors import Conflict, NotFound
 from service.domain.ids import KeyId
 from service.domain.likeness import VOICE_PREFIX, ClonedVoice, VoiceId
 from service.domain.submission import Idempotency
 from service.lifecycle.remove import Deletion
-from service.speech.base import Voice, VoiceInfo, text_failure
+from service.speech.base import InformedVoice, Spoken, Voice, VoiceInfo, text_failure
 from service.speech.catalog import Catalog
 from service.speech.elevenlabs import PREFIX, Clone, ElevenLabs, UploadedRecording, info_of
 from service.store import keys, voices
@@ -40,8 +41,11 @@ class Voices:
     catalog: Catalog
 
     def find(self, voice_id: str | None, key_id: KeyId) -> Voice:
-        """Return a voice that a key may use; None: the first of the service. Raises AttemptFailed:
-        user for an unknown one, else as Catalog.find."""
+        """Return a voice that a key may use; None: the first of the service. Where the provider
+        cannot list its voices, one that speaks when it can again.
+
+        Raises AttemptFailed: user for an unknown one, else as Catalog.find.
+        """
         if voice_id is None:
             return self.catalog.find(None)
         if ids.is_id(VOICE_PREFIX, voice_id):
@@ -49,12 +53,27 @@ class Voices:
             if clone is None:
                 raise text_failure("voice_unknown", f"there is no voice {voice_id!r} of yours")
             return self.catalog.find(catalog_id(clone))
-        provider_id = voice_id.removeprefix(PREFIX)
-        if provider_id != voice_id:
-            owner = self.db.read(lambda tx: voices.owner_of(tx, provider_id))
-            if owner not in (None, key_id):
-                raise text_failure("voice_unknown", f"there is no voice {voice_id[:100]!r}")
+        if voice_id.startswith(PREFIX):
+            return self._find_of_account(voice_id, key_id)
         return self.catalog.find(voice_id)
+
+    def _find_of_account(self, voice_id: str, key_id: KeyId) -> Voice:
+        provider_id = voice_id.removeprefix(PREFIX)
+        owner, is_admin = self.db.read(
+            lambda tx: (voices.owner_of(tx, provider_id), keys.is_admin(tx, key_id))
+        )
+        unknown = text_failure("voice_unknown", f"there is no voice {voice_id[:100]!r}")
+        if owner not in (None, key_id):
+            raise unknown
+        voice = self.catalog.find(voice_id)
+        if owner is None and not is_admin:
+            try:
+                info = self.catalog.listed(voice_id)
+            except AttemptFailed as failure:
+                return _Withheld(voice, failure)
+            if info is None or info.is_clone:
+                raise unknown
+        return voice
 
     def listing(self, key_id: KeyId | None, *, is_admin: bool) -> tuple[list[Entry], Sequence[str]]:
         """List the clones of a key, or of all keys, newest first, then the voices of the service;
@@ -137,6 +156,20 @@ class Voices:
             message = "voices are cloned by ElevenLabs: the service has no ELEVENLABS_API_KEY"
             raise Conflict(message, code="no_voice_provider")
         return account
+
+
+class _Withheld(InformedVoice):
+    """A voice of the account of which nobody knows now whether it is one for all keys."""
+
+    def __init__(self, voice: Voice, failure: AttemptFailed) -> None:
+        super().__init__(voice.info)
+        self._voice, self._failure = voice, failure
+
+    def expected_usd(self, text: str) -> float:
+        return self._voice.expected_usd(text)
+
+    def speak(self, text: str, *, seed: int, speed: float) -> Spoken:
+        raise self._failure
 
 
 def entry_of(clone: ClonedVoice) -> Entry:

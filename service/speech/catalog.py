@@ -15,7 +15,7 @@ from service.speech.elevenlabs_api import Account
 from service.speech.espeak import espeak_program, espeak_voices
 from service.speech.offline import OfflineVoices
 
-_ACCOUNT_SECONDS = 60.0
+_ACCOUNT_SECONDS, _FAILED_SECONDS = 60.0, 10.0  # until the account's list is asked for again
 _LIST_TIME = timedelta(seconds=5)  # for the account's list, which somebody waits for
 
 
@@ -143,7 +143,8 @@ class Catalog:
                     if search.failures:
                         search.voices = self._account.voices
                     self._account = search
-                    self._account_until = time.monotonic() + _ACCOUNT_SECONDS
+                    seconds = _FAILED_SECONDS if search.failures else _ACCOUNT_SECONDS
+                    self._account_until = time.monotonic() + seconds
             finally:
                 self._account_lock.release()
         return self._account

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from service.domain import topics
 from service.domain.ids import KeyId
-from service.domain.key import Key
+from service.domain.key import Key, KeyRole
 from service.domain.price import Balance
 from service.domain.webhook import Secrets
 from service.store.tables import KeyRow
@@ -166,6 +166,11 @@ def find(tx: Transaction, prefix: str) -> Key | None:
 
 
 _BY_PREFIX = sa.select(key_table).where(key_table.c.prefix == sa.bindparam("prefix"))
+
+
+def is_admin(tx: Transaction, key_id: KeyId) -> bool:
+    role = tx.execute(sa.select(key_table.c.role).where(key_table.c.id == key_id)).scalar()
+    return bool(role == KeyRole.ADMIN)
 
 
 def revoked_among(tx: Transaction, key_ids: Sequence[KeyId]) -> set[KeyId]:

@@ -1,5 +1,6 @@
 """Voices: listed, listened to, cloned by a provider, used and deleted."""
 
+import base64
 import io
 import json
 import time
@@ -18,14 +19,16 @@ from pydantic import SecretStr
 
 from service.app import build
 from service.domain import ids
-from service.domain.ids import KeyId
+from service.domain.ids import JobId, KeyId
+from service.domain.job import Job
 from service.domain.likeness import ClonedVoice, Consent, VoiceId
 from service.lifecycle.retention import Retention
 from service.lifecycle.voices import MAX_PER_KEY
 from service.settings import Settings
 from service.store import audit, keys, voices
+from service.store import jobs as store
 from tests import make
-from tests.api.test_saved_avatars import create
+from tests.api.test_saved_avatars import FACE, create
 from tests.api.test_speech import Studio, is_final
 from tests.api.world import KEY, World
 from tests.speech import provider as elevenlabs
@@ -273,10 +276,51 @@ def test_an_admin_deletes_the_clone_of_a_key_that_was_revoked(
 
 
 def test_clones_of_the_account_that_were_not_made_here_are_for_admins(studio: Studio) -> None:
-    boss = "elevenlabs-owner0123456789ABCDE"
+    boss, user = "elevenlabs-owner0123456789ABCDE", other_key(studio)
 
     assert boss in listed(studio)
-    assert boss not in listed(studio, other_key(studio))
+    assert boss not in listed(studio, user)
+    assert studio.ask(voice=boss).status_code == 202
+    for name in (boss, "elevenlabs-nobody0123456789ABC"):
+        answer = ask_as(studio, user, name)
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["errors"][0]["code"] == "voice_unknown"
+    assert ask_as(studio, user, f"elevenlabs-{VOICE}").status_code == 202
+
+
+def ask_as(studio: Studio, headers: dict[str, str], voice: str) -> Any:
+    face = base64.b64encode(FACE.read_bytes()).decode()
+    body = {"text": "Hello.", "voice": voice, "reference_image": face}
+    return studio.world.client.post("/generate-avatar", json=body, headers=headers)
+
+
+def test_a_voice_that_cannot_be_looked_for_now_is_waited_for(
+    studio: Studio, account: Account
+) -> None:
+    """The account's own clone is not spoken by chance, and its price is known."""
+    user, world = other_key(studio), studio.world
+    account.failure = problem(503, "later")
+    boss, premade = (
+        ask_as(studio, user, f"elevenlabs-{name}") for name in ("owner0123456789ABCDE", VOICE)
+    )
+
+    jobs = [JobId(answer.json()["id"]) for answer in (boss, premade)]
+    until(lambda: all(job_row(world, job).stage_detail for job in jobs))
+    account.failure = None
+    world.runtime.voices.catalog._account_until = 0.0
+
+    assert premade.json()["cost"]["estimated_usd"] > 0
+    until(lambda: job_row(world, jobs[1]).speech is not None)
+    until(lambda: job_row(world, jobs[0]).error is not None)
+    error = job_row(world, jobs[0]).error
+    assert error is not None
+    assert error.code == "voice_unknown"
+
+
+def job_row(world: World, job_id: JobId) -> Job:
+    job = world.runtime.db.read(lambda tx: store.get(tx, job_id))
+    assert job is not None
+    return job
 
 
 @pytest.mark.parametrize(
