@@ -21,6 +21,7 @@ from service.domain.errors import (
     Unavailable,
 )
 from service.domain.ids import KeyId
+from service.domain.job import Job
 from service.domain.key import Key
 from service.domain.likeness import (
     AVATAR_PREFIX,
@@ -33,16 +34,19 @@ from service.domain.likeness import (
 )
 from service.domain.media import Role
 from service.domain.models.catalog import PUPPET
+from service.domain.request import JobRequest
 from service.domain.submission import Idempotency, Submission
 from service.lifecycle import avatars
 from service.lifecycle.inputs import Input, StoredInput
 from service.log import Log
 from service.runtime.runtime import Runtime
 from service.runtime.speech_check import check_voice
+from service.store import avatars as store
 
 log = Log(__name__)
 
 T = TypeVar("T")
+_WORDS = ("text", "audio", "prompt")
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,21 @@ async def find_avatar(runtime: Runtime, name: str, key_id: KeyId | None) -> Save
     """Return an avatar of this key; None: of any key. Raises NotFound, also for what is no id."""
     avatar_id = avatar_id_of(name)
     return await runtime.read(lambda tx: avatars.find(tx, avatar_id, key_id))
+
+
+async def check_avatar_kept(runtime: Runtime, old: Job, request: JobRequest) -> None:
+    """Raise Conflict where a retry of `old` would have a deleted avatar do what it did not do."""
+    before = old.request
+    if not (isinstance(request, AvatarRequest) and isinstance(before, AvatarRequest)):
+        return
+    photo = request.reference_image
+    is_equal = all(getattr(request, name) == getattr(before, name) for name in _WORDS)
+    if photo is None or photo.avatar_id is None or is_equal:
+        return
+    avatar_id = AvatarId(photo.avatar_id)
+    if await runtime.read(lambda tx: store.get(tx, avatar_id, None)) is None:
+        message = f"the avatar {avatar_id} is deleted: the job can be retried unchanged only"
+        raise Conflict(f"{message}; or name another avatar or photo", code="avatar_deleted")
 
 
 async def check_stored_bytes(runtime: Runtime, key_id: KeyId, num_new: int) -> None:

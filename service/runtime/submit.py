@@ -32,7 +32,12 @@ from service.lifecycle.model_choices import choose_models
 from service.lifecycle.submit import Accepted, find_earlier
 from service.lifecycle.targets import refuse_bad_target
 from service.log import Log
-from service.runtime.avatars import check_inputs, check_stored_bytes, use_avatar
+from service.runtime.avatars import (
+    check_avatar_kept,
+    check_inputs,
+    check_stored_bytes,
+    use_avatar,
+)
 from service.runtime.runtime import Runtime
 from service.runtime.speech_check import check_speech
 
@@ -113,6 +118,8 @@ async def prepare(runtime: Runtime, request: SubmitRequest) -> tuple[Submission,
     inputs |= of_avatar
     media = {role: each.ref for role, each in inputs.items()}
     first, *rest = choices = choose_models(runtime.cards, runtime.terms.rates, params, media)
+    if old_job is not None:
+        await check_avatar_kept(runtime, old_job, first.request)
     if params.webhook_url is not None:
         refuse_bad_target(runtime.egress_rules, params.webhook_url, "/webhook_url")
     speech_usd = await check_speech(runtime, request.key_id, first.request)

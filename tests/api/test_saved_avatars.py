@@ -244,9 +244,33 @@ def test_a_deleted_avatar_is_gone_and_jobs_keep_their_copy(world: World) -> None
     again = world.client.post("/generate-avatar", json=body, headers=headers)
     assert (again.status_code, again.json()["id"]) == (202, job["id"])
     world.client.post(f"/v1/jobs/{job['id']}/cancel")
-    retry = world.client.post(f"/v1/jobs/{job['id']}/retry", json={"text": "Good bye."})
+    retry = world.client.post(f"/v1/jobs/{job['id']}/retry", json={"captions": {"format": "vtt"}})
     assert retry.status_code == 202, retry.text
     assert retry.json()["input"]["reference_image"]["avatar_id"] == avatar_id
+
+
+def test_a_deleted_avatar_says_nothing_new(world: World) -> None:
+    avatar_id = created(world)["id"]
+    job = ask(world, avatar=avatar_id).json()
+    world.client.post(f"/v1/jobs/{job['id']}/cancel")
+    path = f"/v1/jobs/{job['id']}/retry"
+    face = base64.b64encode(FACE.read_bytes()).decode()
+
+    kept = world.client.post(path, json={"text": "Good bye."})
+    world.client.delete(f"/v1/avatars/{avatar_id}")
+    changed = [
+        world.client.post(path, json=body) for body in ({"text": "Good bye."}, {"audio": wav()})
+    ]
+    equal = world.client.post(path, json={"text": "Hello."})
+    other_photo = world.client.post(path, json={"text": "Good bye.", "reference_image": face})
+    world.client.post(f"/v1/jobs/{equal.json()['id']}/cancel")
+    later = world.client.post(f"/v1/jobs/{equal.json()['id']}/retry", json={"text": "Good bye."})
+
+    assert kept.status_code == 202, kept.text
+    for answer in (*changed, later):
+        assert (answer.status_code, answer.json()["code"]) == (409, "avatar_deleted"), answer.text
+        assert "name another avatar or photo" in answer.json()["detail"]
+    assert (equal.status_code, other_photo.status_code) == (202, 202)
 
 
 def test_a_retry_may_name_an_avatar(world: World) -> None:

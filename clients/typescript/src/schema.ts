@@ -260,7 +260,8 @@ export interface paths {
         put?: never;
         /**
          * Retry Job
-         * @description Submit a final job again with its input and seed; fields of the body override them.
+         * @description Submit a final job again with its input and seed; fields of the body override them. A deleted
+         *     avatar says nothing new.
          */
         post: operations["retry_job"];
         delete?: never;
@@ -795,6 +796,41 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         AnyJob: components["schemas"]["OpenJob"] | components["schemas"]["SucceededJob"] | components["schemas"]["FailedJob"] | components["schemas"]["CanceledJob"] | components["schemas"]["ExpiredJob"];
+        /**
+         * AvatarDeletedProblem
+         * @description The error `avatar_deleted`.
+         */
+        AvatarDeletedProblem: {
+            /**
+             * Type
+             * @default about:blank
+             */
+            type: string;
+            /** Title */
+            title: string;
+            /**
+             * Status
+             * @constant
+             */
+            status: 409;
+            /** Detail */
+            detail: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            code: "avatar_deleted";
+            /** Request Id */
+            request_id: string;
+            /**
+             * Retryable
+             * @description The same request may succeed later.
+             * @default false
+             */
+            retryable: boolean;
+            /** Errors */
+            errors: components["schemas"]["FieldProblem"][];
+        };
         /**
          * AvatarImage
          * @description The photo of an avatar, as it was sent.
@@ -3324,8 +3360,8 @@ export interface components {
             /** Detail */
             detail: string;
             /**
-             * Code
-             * @constant
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
              */
             code: "not_final";
             /** Request Id */
@@ -7617,7 +7653,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["NotFinalProblem"];
+                    "application/problem+json": components["schemas"]["NotFinalProblem"] | components["schemas"]["AvatarDeletedProblem"];
                 };
             };
             /** @description Request Entity Too Large */

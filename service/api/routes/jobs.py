@@ -208,7 +208,7 @@ async def cancel_job(job_id: JobPath, context: ContextDep) -> Response:
             **header_docs(*OF_SUBMIT),
         },
         202: {"description": "Accepted, and durable.", **header_docs(*OF_SUBMIT)},
-        **problem_docs(*SUBMIT, 404, "not_final"),
+        **problem_docs(*SUBMIT, 404, "not_final", "avatar_deleted"),
     },
     openapi_extra=body_of(VideoOptions, AvatarOptions),
 )
@@ -220,7 +220,8 @@ async def retry_job(
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Submit a final job again with its input and seed; fields of the body override them."""
+    """Submit a final job again with its input and seed; fields of the body override them. A deleted
+    avatar says nothing new."""
     return await submit(
         context,
         body,

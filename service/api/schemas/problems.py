@@ -28,6 +28,7 @@ CODES: dict[str, tuple[int, str]] = {
     "not_final": (409, "the job is running; cancel it first"),
     "no_content": (409, "job job_06h0d9vq1dp9l4uu8vk1jbtr78 is running and is not finished yet"),
     "last_admin_key": (409, "this is the last admin key; create another one first"),
+    "avatar_deleted": (409, "the avatar ava_… is deleted: the job can be retried unchanged only"),
     "too_many_avatars": (409, "a key may have 1,000 avatars; delete one first"),
     "too_many_voices": (409, "a key may have 100 voices; delete one first"),
     "not_your_voice": (409, "hibari-heart is a voice of the service: only clones can be deleted"),
