@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from service.domain.artifact import ArtifactStore, speech_keys
 from service.domain.attempt import AttemptFailed, Failure, FailureKind
-from service.domain.avatar import AvatarRequest
+from service.domain.avatar import MAX_AUDIO_SECONDS, AvatarRequest
 from service.domain.clock import Clock
 from service.domain.errors import StorageFull, Unavailable
 from service.domain.ids import JobId, KeyId
@@ -23,7 +23,7 @@ from service.domain.speech import SpeechUsage
 from service.failpoint import failpoint
 from service.lifecycle.inputs import delete_inputs
 from service.log import Log
-from service.speech.base import ProviderBusy, UnusableSpeech, Voice
+from service.speech.base import ProviderBusy, Spoken, UnusableSpeech, Voice, text_failure
 from service.speech.recording import Recording, SpeechFacts, find_speech, store_facts, store_speech
 from service.store import jobs, moves, speeches
 from service.store.database import Database
@@ -111,6 +111,7 @@ class SpeechMaker:
             provider=voice.info.provider, characters=speech.characters, usd=speech.cost_usd
         )
         try:
+            _check_length(speech)
             return store_speech(self.artifacts, job.id, speech, usage, scratch)
         except Exception:
             now = self.clock()
@@ -205,6 +206,15 @@ def _is_being_spoken(job: Job, now: datetime) -> bool:
     """Tell whether a job that is final was ended while a try of its text was going on. It keeps
     `speech_at` until that ends; one that waited for its provider has a reason."""
     return job.speech_at is not None and job.speech_at > now and job.stage_detail is None
+
+
+def _check_length(speech: Spoken) -> None:
+    if speech.seconds > MAX_AUDIO_SECONDS:
+        raise text_failure(
+            "text_too_long",
+            f"the text takes {speech.seconds:.0f} s to speak, and at most {MAX_AUDIO_SECONDS:g} s "
+            "are possible; send a shorter one, or a higher speed",
+        )
 
 
 def _says_the_same(earlier: Job, request: AvatarRequest) -> bool:

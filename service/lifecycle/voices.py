@@ -1,6 +1,6 @@
 """The voices that a key may use: those of the service, and the clones that are its own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from service.domain import ids
@@ -168,7 +168,9 @@ class _Withheld(InformedVoice):
     def expected_usd(self, text: str) -> float:
         return self._voice.expected_usd(text)
 
-    def speak(self, text: str, *, seed: int, speed: float) -> Spoken:
+    def speak(
+        self, text: str, *, seed: int, speed: float, is_wanted: Callable[[], bool] | None = None
+    ) -> Spoken:
         raise self._failure
 
 

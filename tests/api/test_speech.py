@@ -191,6 +191,7 @@ def test_a_job_that_waits_for_its_voice_can_be_canceled(studio: Studio) -> None:
         ({"voice": "elevenlabs-../x"}, "/voice", "voice_unknown", "is no id of a voice"),
         ({"speed": 1.3}, "/speed", "speed_out_of_range", "0.7 to 1.2, not 1.3"),
         ({"text": "?!"}, "/text", "text_without_words", "no letter and no digit"),
+        ({"text": "9 " * 2499, "speed": 0.7}, "/text", "text_too_long", "600 s at most"),
     ],
 )
 def test_what_no_voice_can_speak_is_refused_at_the_submit(

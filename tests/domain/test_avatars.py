@@ -35,7 +35,8 @@ def made(card: ModelCard, photo: tuple[int, int] | None = None, **ask: Any) -> A
     media = {}
     if photo is not None:
         media["reference_image"] = MediaRef(source="upload", width=photo[0], height=photo[1])
-    return resolve_avatar(AvatarParams(text="Hello.", **ask), card, seed=0, media=media)
+    params = AvatarParams(**{"text": "Hello.", **ask})
+    return resolve_avatar(params, card, seed=0, media=media)
 
 
 def size(card: ModelCard, photo: tuple[int, int] | None = None, **ask: Any) -> tuple[int, int]:
@@ -122,3 +123,24 @@ def test_what_is_generated_as_whole_clips_is_expected_to_take_their_time() -> No
 
     assert one == same
     assert two - card.seconds_fixed == pytest.approx(2 * (one - card.seconds_fixed))
+
+
+@pytest.mark.parametrize("cut", [{}, {"duration_seconds": 2}])
+def test_a_text_that_no_voice_speaks_in_time_is_refused(cut: dict[str, Any]) -> None:
+    """Also where the video is cut: its voice speaks, and is paid for, all of it."""
+    detail = refusal(PUPPET, text="9 " * 2499, speed=0.7, **cut)["/text"]
+
+    assert "more than 1161 s" in detail
+    assert "600 s at most: send about 2,583 characters" in detail
+    assert refusal(PUPPET, text="9 " * 1300, speed=0.7, **cut).keys() == {"/text"}
+    made(PUPPET, (800, 800), text="9 " * 1290, speed=0.7, **cut)
+    made(PUPPET, (800, 800), text="9 " * 1800, **cut)
+    made(PUPPET, (800, 800), text="A word of it. " * 357, **cut)
+
+
+def test_the_words_of_a_recording_may_be_any() -> None:
+    media = {role: MediaRef(source="upload", seconds=9.0) for role in ("audio", "reference_image")}
+    captions = {"format": "vtt"}
+    params = AvatarParams(text="9 " * 5000, audio="a", captions=captions)
+
+    assert resolve_avatar(params, PUPPET, seed=0, media=media).text is not None

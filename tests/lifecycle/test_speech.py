@@ -1,7 +1,7 @@
 """Texts are spoken before a worker gets their jobs, and each is paid for once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ class Parrot(InformedVoice):
         super().__init__(info)
         self.texts: list[str] = []
         self.wanted: list[bool] = []
+        self.spoken = SPOKEN
         self.failures: list[Exception] = []
         self.meanwhile: Any = lambda: None
 
@@ -73,7 +74,7 @@ class Parrot(InformedVoice):
         self.wanted.append(is_wanted())
         if self.failures:
             raise self.failures.pop(0)
-        return SPOKEN
+        return self.spoken
 
 
 @dataclass
@@ -309,6 +310,21 @@ def test_a_restart_need_not_wait_for_the_try_of_the_process_before(stage: Stage)
     make.do(stage.db, lambda tx: speeches.make_all_due(tx, stage.clock()))
 
     assert stage.due() == [job.id]
+
+
+def test_a_text_that_took_too_long_to_speak_fails_by_the_text(stage: Stage) -> None:
+    """It is paid for, and no worker is asked for a video of it."""
+    job = stage.submit()
+    stage.voice.spoken = replace(SPOKEN, samples=b"\x01\x02" * 601, rate=1)
+
+    stage.maker.speak(job.id)
+
+    failed = stage.job(job)
+    assert failed.error is not None
+    assert (failed.error.kind, failed.error.code) == ("user", "text_too_long")
+    assert "the text takes 601 s to speak, and at most 600 s are possible" in failed.error.message
+    assert failed.actual_usd == pytest.approx(0.0006)
+    assert find_speech(stage.artifacts, job.id) is None
 
 
 def test_two_tries_at_once_are_one(stage: Stage) -> None:

@@ -14,6 +14,7 @@ from service.domain.media import MediaRef, Role
 from service.domain.models.card import ModelCard
 from service.domain.resolve.media_rules import supporters
 from service.domain.resolve.resolve import size_errors
+from service.domain.speech import SHORTEST, speaking_seconds
 
 _TOLERANCE = 0.1  # seconds by which a header may be wrong: encoders pad
 Size = tuple[int, int]
@@ -57,6 +58,7 @@ def resolve_avatar(
         *_resolution(params, card),
         *(_listed_size(request, card) if card.only_resolutions else size_errors(request, card)),
         *_length(request, card),
+        *_spoken_length(request, card),
     ]
     if image is None and card.bends_photo:
         detail = f"{card.name} animates a photo: give `reference_image`"
@@ -144,3 +146,17 @@ def _length(request: AvatarRequest, card: ModelCard) -> Iterable[FieldError]:
     elif (request.duration_seconds or 0) > seconds + 1 / request.fps + _TOLERANCE:
         detail = f"the voice lasts {seconds:.2f} s: give at most that, or leave it out"
         yield FieldError("/duration_seconds", detail, "out_of_range")
+
+
+def _spoken_length(request: AvatarRequest, card: ModelCard) -> Iterable[FieldError]:
+    """Refuse a text that every voice speaks for too long, also where the video is cut: all of it is
+    spoken, and may be paid for."""
+    text = request.text or ""
+    seconds = SHORTEST * speaking_seconds(text) / request.speed
+    if request.needs_speech and seconds > card.max_seconds:
+        longest = int(len(text) * card.max_seconds / seconds)
+        detail = (
+            f"the text takes more than {seconds:.0f} s to speak at this speed; {card.name} speaks "
+            f"for {card.max_seconds:g} s at most: send about {longest:,} characters of it"
+        )
+        yield FieldError("/text", detail, "text_too_long")
