@@ -7,7 +7,7 @@ from sqlmodel import Field, SQLModel
 
 from service.domain.bulk import BulkState
 from service.store.columns import Id, Instant, str_enum
-from service.store.tables import JobRow
+from service.store.tables import OF_ALL, DeliveryRow, JobRow
 
 
 class SessionRow(SQLModel, table=True):
@@ -95,12 +95,29 @@ class BulkItemRow(SQLModel, table=True):
     )
 
 
-# All that the overview counts of ended jobs, so that it reads no row.
+# All that the overview counts of ended jobs, so that it reads no row, and the same of one model.
 _jobs: sa.Table = JobRow.__table__  # type: ignore[attr-defined]
 _ENDED = sa.text("finished_at IS NOT NULL")
+for _name, _columns in (
+    ("ix_jobs_ended", ("state", "finished_at", "model", "error_code")),
+    ("ix_jobs_ended_of_model", ("model", "state", "finished_at", "error_code")),
+):
+    sa.Index(
+        _name,
+        *(_jobs.c[column] for column in _columns),
+        sqlite_where=_ENDED,
+        postgresql_where=_ENDED,
+    )
+
+# Of lists, and the last two of foreign keys.
+_deliveries: sa.Table = DeliveryRow.__table__  # type: ignore[attr-defined]
+_OF_ALL = sa.text(OF_ALL)
+sa.Index("ix_deliveries_state", *(_deliveries.c[name] for name in ("key_id", "state", "id")))
 sa.Index(
-    "ix_jobs_ended",
-    *(_jobs.c[name] for name in ("state", "finished_at", "model", "error_code")),
-    sqlite_where=_ENDED,
-    postgresql_where=_ENDED,
+    "ix_deliveries_state_of_all",
+    *(_deliveries.c.state, _deliveries.c.id),
+    sqlite_where=_OF_ALL,
+    postgresql_where=_OF_ALL,
 )
+sa.Index("ix_deliveries_job", _deliveries.c.job_id, _deliveries.c.id)
+sa.Index("ix_deliveries_endpoint", _deliveries.c.endpoint_id, _deliveries.c.id)

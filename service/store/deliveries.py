@@ -20,7 +20,7 @@ from service.domain.webhook import (
     Try,
 )
 from service.store import totals
-from service.store.tables import PENDING, DeliveryRow
+from service.store.tables import OF_ALL, PENDING, DeliveryRow
 from service.store.transaction import Transaction
 
 _deliveries: sa.Table = DeliveryRow.__table__  # type: ignore[attr-defined]
@@ -202,13 +202,19 @@ def page(
     filters: DeliveryFilter,
 ) -> list[Delivery]:
     """List the deliveries of a key, or of all, newest first, starting after `after`."""
-    conditions = [] if key_id is None else [_deliveries.c.key_id == key_id]
+    owner: sa.ColumnElement[Any] = _deliveries.c.key_id
+    state: sa.ColumnElement[Any] = _deliveries.c.state
+    if filters.job_id is not None or filters.endpoint_id is not None:
+        # Expressions that no index serves: else SQLite may read all deliveries of the key.
+        owner, state = owner.concat(""), state.concat("")
+    conditions: list[sa.ColumnElement[bool] | sa.TextClause]
+    conditions = [sa.text(OF_ALL)] if key_id is None else [owner == key_id]
     if after is not None:
         conditions.append(_deliveries.c.id < after)
     for column, value in (
         (_deliveries.c.job_id, filters.job_id),
         (_deliveries.c.endpoint_id, filters.endpoint_id),
-        (_deliveries.c.state, filters.state),
+        (state, filters.state),
     ):
         if value is not None:
             conditions.append(column == value)

@@ -43,5 +43,7 @@ def active(tx: Transaction) -> dict[tuple[str, str], int]:
 
 def pending_deliveries(tx: Transaction) -> int:
     """Count the webhook deliveries that are still to be sent."""
-    statement = sa.select(sa.func.count()).select_from(DeliveryRow).where(sa.text(PENDING))
+    # Of times, which all of them have: to count rows, SQLite would read the index of all states.
+    next_at = DeliveryRow.__table__.c.next_at  # type: ignore[attr-defined]
+    statement = sa.select(sa.func.count(next_at)).where(sa.text(PENDING))
     return int(tx.execute(statement).scalar_one())

@@ -81,7 +81,8 @@ def open_attempts(tx: Transaction, *, size: int = 200) -> list[OpenAttempt]:
 def forsaken(tx: Transaction, before: datetime) -> list[JobId]:
     """List open jobs whose lease ended before that moment, and which nobody has settled since."""
     statement = sa.select(job_table.c.id).where(_ACTIVE, job_table.c.lease_until < before)
-    return list(tx.execute(statement.order_by(job_table.c.id).limit(100)).scalars())
+    in_order = job_table.c.id.concat("")  # of the id itself, SQLite would read all jobs in order
+    return list(tx.execute(statement.order_by(in_order).limit(100)).scalars())
 
 
 def ended(
@@ -153,21 +154,8 @@ def finished_jobs(
     tx: Transaction, window: Window, model: str | None = None, *, size: int
 ) -> list[FinishedJob]:
     """List the newest `size` jobs that succeeded within the window."""
-    job, attempt = job_table.c, attempt_table.c
-    newest = (
-        sa.select(job_table)
-        .where(*_ended_in(window, model), job.state == JobState.SUCCEEDED)
-        .order_by(job.finished_at.desc())
-        .limit(size)
-        .subquery()
-        .c
-    )
-    statement = sa.select(
-        newest.created_at, newest.finished_at, newest.timings_ms, newest.actual_microusd,
-        newest.result["num_frames"].as_integer().label("num_frames"),
-        newest.result["fps"].as_integer().label("fps"),
-        attempt.created_at.label("claimed_at"), attempt.started_at.label("begun_at"),
-    ).where(attempt.job_id == newest.id, attempt.number == newest.attempt)  # fmt: skip
+    values = {"start": micros(window.start), "end": micros(window.end), "size": size}
+    statement = _FINISHED if model is None else _FINISHED_OF_MODEL
     return [
         FinishedJob(
             created_at=row.created_at,
@@ -178,8 +166,37 @@ def finished_jobs(
             seconds=row.num_frames / row.fps,
             cost_usd=(row.actual_microusd or 0) / 1e6,
         )
-        for row in tx.execute(statement)
+        for row in tx.execute(statement, {**values, "model": model})
     ]
+
+
+def _list_finished(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    job, attempt, number = job_table.c, attempt_table.c, sa.bindparam
+    ended_at = sa.type_coerce(job.finished_at, sa.BigInteger)
+    names = ("id", "attempt", "created_at", "finished_at", "timings_ms", "actual_microusd")
+    newest = (
+        sa.select(*(job[name] for name in names), job.result)
+        .where(
+            job.state == JobState.SUCCEEDED,
+            ended_at >= number("start", type_=sa.BigInteger),
+            ended_at < number("end", type_=sa.BigInteger),
+            *conditions,
+        )
+        .order_by(job.finished_at.desc())
+        .limit(number("size", type_=sa.Integer))
+        .subquery()
+        .c
+    )
+    return sa.select(
+        newest.created_at, newest.finished_at, newest.timings_ms, newest.actual_microusd,
+        newest.result["num_frames"].as_integer().label("num_frames"),
+        newest.result["fps"].as_integer().label("fps"),
+        attempt.created_at.label("claimed_at"), attempt.started_at.label("begun_at"),
+    ).where(attempt.job_id == newest.id, attempt.number == newest.attempt)  # fmt: skip
+
+
+_FINISHED = _list_finished()
+_FINISHED_OF_MODEL = _list_finished(job_table.c.model == sa.bindparam("model"))
 
 
 def _ended_in(window: Window, model: str | None) -> list[sa.ColumnElement[bool]]:

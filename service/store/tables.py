@@ -347,7 +347,7 @@ class DeliveryRow(SQLModel, table=True):
     key_id: str = Field(sa_type=Id, foreign_key="keys.id")
     job_id: str | None = Field(default=None, sa_type=Id, foreign_key="jobs.id", ondelete="SET NULL")
     endpoint_id: str | None = Field(
-        default=None, sa_type=Id, foreign_key="endpoints.id", ondelete="CASCADE", index=True
+        default=None, sa_type=Id, foreign_key="endpoints.id", ondelete="CASCADE"
     )
     event: str = Field(max_length=40)
     url: str = Field(max_length=2048)

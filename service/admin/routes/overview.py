@@ -26,7 +26,8 @@ from service.store.transaction import Transaction
 
 router = page_router("")
 
-_SAMPLE = 2_000  # newest jobs of a window whose times are read
+_SAMPLE = 1_000  # newest jobs of a window whose times are read
+SAMPLE_OF_MODEL = 250  # where there is a window for each model
 _BARS = 48
 # A lease is over, and a tick should have settled its job long ago.
 _FORSAKEN_AFTER = timedelta(minutes=2)
@@ -176,7 +177,7 @@ def read_now(tx: Transaction, visit: Visit) -> Now:
     )
 
 
-def read_past(tx: Transaction, window: Window, model: str | None) -> Past:
+def read_past(tx: Transaction, window: Window, model: str | None, *, sample: int = _SAMPLE) -> Past:
     """Count and time the jobs that ended within the window."""
     width = window.length / _BARS
     parts = statistics.ended(tx, window, _BARS, model)
@@ -186,7 +187,7 @@ def read_past(tx: Transaction, window: Window, model: str | None) -> Past:
         counts=sum(parts, Counter[JobState]()),
         bars=[_bar(window.start + n * width, width, counts) for n, counts in enumerate(parts)],
         failures=statistics.failures(tx, window, model),
-        sample=statistics.finished_jobs(tx, window, model, size=_SAMPLE),
+        sample=statistics.finished_jobs(tx, window, model, size=sample),
     )
 
 

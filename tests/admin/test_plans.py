@@ -1,0 +1,44 @@
+"""No page and no list reads all of a table that grows with the jobs."""
+
+import pytest
+import sqlalchemy as sa
+
+from tests.admin.person import Person
+from tests.api.world import World
+from tests.store.plans import plans
+
+PAGES = (
+    *("/admin?window=30d", "/admin?window=30d&model=slate", "/admin/now", "/admin/models"),
+    *("/admin/jobs", "/admin/jobs?state=queued", "/admin/jobs?state=failed&state=canceled"),
+    *("/admin/jobs?model=slate", "/admin/jobs?kind=avatar", "/admin/jobs?error=timeout"),
+    *("/admin/jobs?label=a%3D1", "/admin/jobs?text=ball", "/admin/jobs?text={job}"),
+    *("/admin/jobs?key={key}", "/admin/jobs?key={key}&state=failed"),
+    *("/admin/jobs?created_from=2026-11-01T00:00", "/admin/jobs?ended_from=2026-11-01T00:00"),
+    *("/admin/jobs/{job}", "/admin/webhooks", "/admin/webhooks?state=dead"),
+    *("/admin/keys", "/admin/audit", "/admin/bulk", "/admin/new/video"),
+    "/admin/bulk/new?act=cancel&state=queued",
+    *("/v1/jobs", "/v1/jobs?status=failed", "/v1/jobs?metadata[a]=1", "/v1/jobs?prompt=ball"),
+    *("/v1/jobs?ended_after=2026-11-01T00:00:00Z", "/v1/jobs/{job}", "/v1/usage"),
+    *("/v1/webhook-deliveries", "/v1/webhook-deliveries?status=dead"),
+    *("/v1/webhook-deliveries?job_id={job}", "/v1/models", "/health", "/readyz"),
+)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_no_page_or_list_reads_all_of_a_large_table(world: World, admin: Person, path: str) -> None:
+    job = world.submit(metadata={"a": "1"})
+    key = world.client.get("/v1/keys").json()["data"][0]["id"]
+    client = world.client if path.startswith("/v1") else admin
+    with plans() as found:
+        answer = client.get(path.format(job=job["id"], key=key))
+    assert answer.status_code in (200, 503), answer.text  # unhealthy: there is no worker
+
+    assert found or path in ("/v1/models", f"/v1/jobs/{job['id']}")
+    assert not [(line, plan.statement) for plan in found for line in plan.scans()]
+
+
+def test_a_scan_would_be_seen(world: World) -> None:
+    with plans() as found:
+        world.runtime.db.read(lambda tx: tx.execute(sa.text("SELECT * FROM jobs")).all())
+
+    assert [plan.scans() for plan in found] == [["SCAN jobs"]]
