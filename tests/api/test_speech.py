@@ -7,7 +7,9 @@ import logging
 import time
 import wave
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from service.domain.artifact import speech_keys
 from service.domain.errors import Unavailable
 from service.domain.ids import JobId
 from service.settings import Settings
+from service.store import jobs
 from tests.api.test_avatars import photo
 from tests.api.world import KEY, World
 from tests.speech import provider as elevenlabs
@@ -69,6 +72,12 @@ def provider() -> Iterator[Provider]:
 
 @pytest.fixture
 def studio(settings: Settings, provider: Provider) -> Iterator[Studio]:
+    with serving(settings, provider) as studio:
+        yield studio
+
+
+@contextmanager
+def serving(settings: Settings, provider: Provider) -> Iterator[Studio]:
     settings.models = ["slate", "puppet"]
     settings.elevenlabs_api_key = SecretStr(elevenlabs.KEY)
     settings.elevenlabs_url = provider.url
@@ -171,6 +180,41 @@ def test_a_busy_provider_lets_the_job_wait_and_is_paid_once(
     assert job["stage_detail"] is None
     assert job["cost"]["speech"]["characters"] == len(TEXT) // 2
     assert len(studio.provider.requests) == 3
+
+
+def waiting_job(studio: Studio) -> str:
+    """Return a job that waits ten minutes for its provider."""
+    studio.provider.respond = lambda _: problem(429, "later", ("Retry-After", "600"))
+    job_id = studio.submit()
+    studio.until(job_id, lambda job: job["stage_detail"] is not None)
+    studio.provider.respond = speech
+    return job_id
+
+
+def test_after_a_restart_a_text_waits_no_longer(settings: Settings, provider: Provider) -> None:
+    """It may be one that the process before did not end; no other process speaks."""
+    with serving(settings, provider) as studio:
+        job_id = waiting_job(studio)
+
+    with serving(settings, provider) as studio:
+        assert studio.ticket()["job_id"] == job_id
+
+
+def test_a_process_leaves_the_texts_of_others_that_share_its_database(
+    settings: Settings, provider: Provider, postgres_url: str, tmp_path: Path
+) -> None:
+    settings.database_url = postgres_url
+    other = settings.model_copy(update={"data_dir": tmp_path / "other"})
+    with serving(settings, provider) as studio:
+        job_id = JobId(waiting_job(studio))
+        db = studio.world.runtime.db
+        before = db.read(lambda tx: jobs.get(tx, job_id))
+        with serving(other, provider):
+            after = db.read(lambda tx: jobs.get(tx, job_id))
+
+    assert before is not None
+    assert before.speech_at is not None
+    assert after == before
 
 
 def test_a_job_that_waits_for_its_voice_can_be_canceled(studio: Studio) -> None:

@@ -414,6 +414,47 @@ def test_an_idempotency_key_clones_once(studio: Studio, account: Account) -> Non
     assert account.clones == 1
 
 
+def test_a_clone_that_is_over_the_limit_once_it_is_made_is_deleted_again(
+    studio: Studio, account: Account, provider: Provider
+) -> None:
+    runtime = studio.world.runtime
+    (owner,) = runtime.db.read(keys.every)
+
+    def respond(request: Request) -> Reply:
+        for number in range(MAX_PER_KEY):
+            voice = cloned_row(owner.id, f"limit{number:015}", runtime.clock())
+            make.do(runtime.db, lambda tx, voice=voice: voices.insert(tx, voice, None))
+        provider.respond = account.respond
+        return account.respond(request)
+
+    provider.respond = respond
+    answer = clone(studio)
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "too_many_voices")
+    assert account.clones == 1
+    assert f"{CLONE}1" not in account.voices
+
+
+def test_of_two_clones_that_one_idempotency_key_makes_at_once_one_stays(
+    studio: Studio, account: Account, provider: Provider
+) -> None:
+    headers, first = {"Idempotency-Key": "asa-2"}, []
+
+    def respond(request: Request) -> Reply:
+        provider.respond = account.respond
+        first.append(clone(studio, headers))
+        return account.respond(request)
+
+    provider.respond = respond
+    second = clone(studio, headers)
+
+    assert second.json() == first[0].json()
+    assert second.headers["Idempotency-Replayed"] == "true"
+    assert account.clones == 2
+    assert f"{CLONE}1" in account.voices
+    assert f"{CLONE}2" not in account.voices
+
+
 def test_a_clone_whose_deletion_fails_stays_until_it_succeeds(
     studio: Studio, account: Account
 ) -> None:

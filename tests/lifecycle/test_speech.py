@@ -35,12 +35,14 @@ from service.speech.base import (
     provider_failure,
     text_failure,
 )
+from service.speech.elevenlabs_api import Account
 from service.speech.recording import find_speech
 from service.store import jobs, keys, ledger, speeches
 from service.store.database import Database
 from service.store.ledger import Total
 from tests import make
 from tests.make import submit
+from tests.speech.provider import KEY
 
 SPOKEN = Spoken(
     b"\x01\x02" * 800,
@@ -332,6 +334,22 @@ def test_two_tries_at_once_are_one(stage: Stage) -> None:
 
     stage.voice.meanwhile = lambda: taken.append(stage.maker.speak(job.id))
     taken: list[Job | None] = []
+    stage.maker.speak(job.id)
+
+    assert taken == [None]
+    assert stage.voice.texts == ["Hello."]
+
+
+def test_a_try_lasts_longer_than_a_provider_may_take(stage: Stage) -> None:
+    """Of two requests each ends within the account's time, or as long after its response began."""
+    job = stage.submit()
+    taken: list[Job | None] = []
+
+    def wait() -> None:
+        stage.clock.advance(4 * Account(KEY, 0.0).max_time.total_seconds())
+        taken.append(stage.maker.speak(job.id))
+
+    stage.voice.meanwhile = wait
     stage.maker.speak(job.id)
 
     assert taken == [None]
