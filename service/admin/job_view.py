@@ -15,7 +15,7 @@ from service.lifecycle.find import find
 from service.runtime.diagnosis import Reason, read_situation, why_waiting
 from service.runtime.runtime import Runtime
 from service.store import attempts, deliveries, jobs, keys
-from service.store.attempts import PastAttempt
+from service.store.attempts import Attempt
 from service.store.statistics import WaitingGroup
 from service.store.transaction import Transaction
 
@@ -38,7 +38,7 @@ class JobView:
 
     job: Job
     key_name: str
-    attempts: Sequence[PastAttempt]
+    attempts: Sequence[Attempt]
     deliveries: Sequence[Delivery]
     parent: Job | None
     retries: Sequence[Job]

@@ -29,7 +29,7 @@ from service.domain.topics import Topic
 from service.domain.webhook import Delivery, Try
 from service.log import Log
 from service.store import attempts, jobs
-from service.store.attempts import PastAttempt
+from service.store.attempts import Attempt
 from service.store.database import Database
 
 log = Log(__name__)
@@ -157,7 +157,7 @@ class _JobSpans:
         )
         self._tracer = self.provider.get_tracer("rushes", version)
 
-    def emit_job(self, job: Job, tries: Sequence[PastAttempt], source: Job | None) -> None:
+    def emit_job(self, job: Job, tries: Sequence[Attempt], source: Job | None) -> None:
         """Emit the spans of a final job, linked to the job that it retries."""
         assert job.finished_at is not None, "final"
         links = [] if source is None else [Link(self._start_job(source).get_span_context())]
@@ -228,7 +228,7 @@ class _JobSpans:
         self,
         parent: Span,
         job: Job,
-        attempt: PastAttempt,
+        attempt: Attempt,
         period: tuple[datetime, datetime],
         link: Link,
     ) -> None:

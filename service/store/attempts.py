@@ -20,10 +20,11 @@ attempt_table: sa.Table = AttemptRow.__table__  # type: ignore[attr-defined]
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at a job, as the lifecycle reads it."""
+    """One try at a job."""
 
     job_id: JobId
     number: int
+    model: str | None
     fence: int
     token_hash: bytes
     worker: str
@@ -31,8 +32,16 @@ class Attempt:
     restarts: int
     created_at: datetime
     started_at: datetime | None
+    heartbeat_at: datetime | None
     ended_at: datetime | None
     outcome: str | None
+    error_kind: FailureKind | None
+    error_detail: str | None
+    gpu_ms: int
+    cost_microusd: int
+
+
+_COLUMNS = [attempt_table.c[name] for name in Attempt.__dataclass_fields__]
 
 
 def open_attempt(
@@ -53,39 +62,19 @@ def open_attempt(
 
 
 def get(tx: Transaction, job_id: JobId, number: int) -> Attempt | None:
-    columns = [attempt_table.c[name] for name in Attempt.__dataclass_fields__]
-    statement = sa.select(*columns).where(_is_attempt(job_id, number))
+    statement = sa.select(*_COLUMNS).where(_is_attempt(job_id, number))
     row = tx.execute(statement).mappings().first()
     return None if row is None else Attempt(**row)
 
 
-@dataclass(frozen=True)
-class PastAttempt:
-    """One try at a job, as people read it."""
-
-    number: int
-    model: str | None
-    fence: int
-    worker: str
-    restarts: int
-    created_at: datetime
-    started_at: datetime | None
-    heartbeat_at: datetime | None
-    ended_at: datetime | None
-    outcome: str | None
-    error_kind: FailureKind | None
-    error_detail: str | None
-    gpu_ms: int
-    cost_microusd: int
-
-
-def of_job(tx: Transaction, job_id: JobId) -> list[PastAttempt]:
+def of_job(tx: Transaction, job_id: JobId) -> list[Attempt]:
     """List all attempts at a job, the first one first."""
-    columns = [attempt_table.c[name] for name in PastAttempt.__dataclass_fields__]
     statement = (
-        sa.select(*columns).where(attempt_table.c.job_id == job_id).order_by(attempt_table.c.number)
+        sa.select(*_COLUMNS)
+        .where(attempt_table.c.job_id == job_id)
+        .order_by(attempt_table.c.number)
     )
-    return [PastAttempt(**row) for row in tx.execute(statement).mappings()]
+    return [Attempt(**row) for row in tx.execute(statement).mappings()]
 
 
 def belongs_to_other_attempt(tx: Transaction, job: Job, call_id: str) -> bool:
