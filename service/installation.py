@@ -18,25 +18,23 @@ def missing_modules(extra: str | None) -> list[str]:
     return [name for name in names if find_spec(name) is None]
 
 
-def install_command(extra: str, root: Path | None = None) -> str:
-    """Return the command that installs an extra: `torch`, `avatar`, `postgres`, `s3`, `traces`, …
-
-    `root` is where a checkout has its Makefile; by default the folder above this package.
-    """
-    if _has_makefile(root):
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra: `torch`, `avatar`, `postgres`, `s3`, …"""
+    if _has_makefile():
         return f"`make {extra}`"
     return f"`pip install 'rushes[{extra}]'`"
 
 
-def start_command(root: Path | None = None) -> str:
+def start_command() -> str:
     """Return the command that starts the service."""
-    return "`make up` or `rushes up`" if _has_makefile(root) else "`rushes up`"
+    return "`make up` or `rushes up`" if _has_makefile() else "`rushes up`"
 
 
-def rushes_command(root: Path | None = None) -> str:
+def rushes_command() -> str:
     """Return what to type for `rushes`: a checkout has it in its environment."""
-    return ".venv/bin/rushes" if _has_makefile(root) else "rushes"
+    return ".venv/bin/rushes" if _has_makefile() else "rushes"
 
 
-def _has_makefile(root: Path | None) -> bool:
-    return ((root or Path(__file__).parent.parent) / "Makefile").is_file()
+def _has_makefile() -> bool:
+    """Tell whether this is a checkout, which has its Makefile above this package."""
+    return (Path(__file__).parent.parent / "Makefile").is_file()

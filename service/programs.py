@@ -30,7 +30,9 @@ class Program:
     module: str
     name: str
     environment: Mapping[str, str]
-    slots: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(_MAX_PROCESSES))
+    slots: BoundedSemaphore = field(
+        default_factory=lambda: BoundedSemaphore(_MAX_PROCESSES), init=False
+    )
 
     def run(
         self,

@@ -151,7 +151,5 @@ class Unavailable(ServiceError):
 
 
 class Busy(Unavailable):
-    def __init__(
-        self, message: str = "another transaction holds a lock that this needs; try again"
-    ) -> None:
-        super().__init__(message)
+    def __init__(self) -> None:
+        super().__init__("another transaction holds a lock that this needs; try again")

@@ -13,7 +13,7 @@ from service.offsite.tenure import Tenure
 log = Log(__name__)
 
 _CHECK_SECONDS = 0.2
-_MAX_PAUSE_SECONDS = 30.0
+_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 1.0, 30.0
 _MAX_ACQUIRE_SECONDS = 600.0
 _MAX_END_SECONDS = 60.0
 
@@ -31,13 +31,11 @@ class Standby:
         acquire: Callable[[], Tenure | None],
         serve: Callable[[Shipping], AbstractContextManager[None]],
         *,
-        pause_seconds: float = 1.0,
         max_end_seconds: float = _MAX_END_SECONDS,
         abort: Callable[[], None] = lambda: os._exit(70),
     ) -> None:
         self._acquire = acquire
         self._serve = serve
-        self._pause_seconds = pause_seconds
         self._max_end_seconds = max_end_seconds
         self._abort = abort
         self._stop = Event()
@@ -51,9 +49,9 @@ class Standby:
         self._thread.join()
 
     def _run(self) -> None:
-        pause = self._pause_seconds
+        pause = _PAUSE_SECONDS
         while not self._stop.is_set():
-            pause = self._pause_seconds if self._try() else min(2 * pause, _MAX_PAUSE_SECONDS)
+            pause = _PAUSE_SECONDS if self._try() else min(2 * pause, _MAX_PAUSE_SECONDS)
             self._stop.wait(pause)
 
     def _try(self) -> bool:

@@ -11,6 +11,8 @@ from service.log import Log
 
 log = Log(__name__)
 
+_REPEAT_SECONDS = 2.0
+
 Tick = Callable[[datetime], object]
 
 
@@ -102,13 +104,12 @@ class Ticker:
 
 
 class Repeater:
-    """Run one tick whenever `wake` is set, and every `seconds`; without grace or leader."""
+    """Run one tick whenever `wake` is set, and every two seconds; without grace or leader."""
 
-    def __init__(self, tick: Tick, wake: Event, clock: Clock, seconds: float = 2.0) -> None:
+    def __init__(self, tick: Tick, wake: Event, clock: Clock) -> None:
         self._tick = tick
         self._wake = wake
         self._clock = clock
-        self._seconds = seconds
         self._is_stopping = False
         self._thread = Thread(target=self._run, name="repeater", daemon=True)
 
@@ -122,7 +123,7 @@ class Repeater:
 
     def _run(self) -> None:
         while not self._is_stopping:
-            self._wake.wait(self._seconds)
+            self._wake.wait(_REPEAT_SECONDS)
             self._wake.clear()
             try:
                 self._tick(self._clock())

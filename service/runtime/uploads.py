@@ -39,7 +39,7 @@ class Uploads:
     max_bytes: int
     max_image_bytes: int
     max_video_bytes: int
-    max_seconds: float = 600.0  # to receive a body
+    max_seconds: float = field(default=600.0, init=False)  # to receive a body
     _active: Counter[str] = field(default_factory=Counter, init=False)  # by key
     _lock: Lock = field(default_factory=Lock, init=False)
 

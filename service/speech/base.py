@@ -118,15 +118,15 @@ def unknown_voice(voice_id: str, ids: Iterable[str]) -> AttemptFailed:
     return text_failure("voice_unknown", f"there is no voice {name!r}: {advice}")
 
 
-def check_text(text: str, max_characters: int = MAX_CHARACTERS) -> None:
-    """Check that `text` has a letter or a digit, and at most `max_characters`.
+def check_text(text: str) -> None:
+    """Check that `text` has a letter or a digit, and at most MAX_CHARACTERS.
 
     Raises AttemptFailed (user) with code text_empty, text_without_words or text_too_long.
     """
     if not text.strip():
         raise text_failure("text_empty", "the text to speak is empty")
-    if len(text) > max_characters:
-        message = f"the text to speak has {len(text)} characters; at most {max_characters} are"
+    if len(text) > MAX_CHARACTERS:
+        message = f"the text to speak has {len(text)} characters; at most {MAX_CHARACTERS} are"
         raise text_failure("text_too_long", f"{message} possible")
     if not has_sound(text):
         raise text_failure("text_without_words", "the text to speak has no letter and no digit")

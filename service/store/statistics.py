@@ -19,6 +19,7 @@ from service.store.transaction import Transaction
 
 _QUEUED = sa.text(QUEUED)
 _ACTIVE = sa.text(ACTIVE_STATES)
+_MAX_ATTEMPTS = 200  # in a list
 
 
 class WaitingGroup(NamedTuple):
@@ -55,7 +56,7 @@ def waiting_groups(tx: Transaction) -> list[WaitingGroup]:
     return [WaitingGroup._make(row) for row in tx.execute(statement)]
 
 
-def open_attempts(tx: Transaction, *, size: int = 200) -> list[OpenAttempt]:
+def open_attempts(tx: Transaction) -> list[OpenAttempt]:
     """List the attempts at jobs that are starting or running, by worker."""
     attempt = attempt_table.c
     columns = [
@@ -69,7 +70,7 @@ def open_attempts(tx: Transaction, *, size: int = 200) -> list[OpenAttempt]:
         .join(attempt_table, attempt.job_id == job_table.c.id)
         .where(_ACTIVE, attempt.ended_at.is_(None))
         .order_by(attempt.worker, job_table.c.id)
-        .limit(size)
+        .limit(_MAX_ATTEMPTS)
     )
     names = [column.name for column in columns]
     return [

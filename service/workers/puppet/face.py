@@ -29,7 +29,7 @@ _DETECTOR_SIDE = 128  # pixels
 _GRIDS = ((8, 2), (16, 6))  # pixels of a cell, and anchors in it
 _MESH_SIDE = 192  # pixels
 _CROP = 1.5  # sides of the mesh's crop in sides of the face
-_MAX_OVERLAP = 0.3
+_MIN_SCORE, _MAX_OVERLAP = 0.5, 0.3  # of the boxes of faces
 _MIN_EVIDENCE = 6.0  # photos have 12 and more, upright; drawn smileys and cats less than 4
 
 
@@ -91,7 +91,7 @@ class FaceFinder:
         self._mesh = _open("face_landmark.tflite")
         self._anchors = _make_anchors()
 
-    def detect(self, image: Frame, *, min_score: float = 0.5) -> list[Box]:
+    def detect(self, image: Frame) -> list[Box]:
         """Find faces that are at least a tenth or so of the image, the largest first."""
         frame, scale, margin = _letterbox(image)
         outputs = _run(self._detector, frame / 127.5 - 1.0)
@@ -99,7 +99,7 @@ class FaceFinder:
         logits = next(output for output in outputs if output.shape[-1] == 1).ravel()
         scores = _sigmoid(logits)
         found = []
-        for index in np.nonzero(scores >= min_score)[0]:
+        for index in np.nonzero(scores >= _MIN_SCORE)[0]:
             # Centre and size of the face, then six landmarks.
             pairs = raw[index].astype(float).reshape(8, 2)
             centre, half = pairs[0] + self._anchors[index], pairs[1] / 2

@@ -33,8 +33,8 @@ Sound: TypeAlias = NDArray[np.float32]
 class LipReader:
     """A network of two hidden layers; making one reads its 150 kB of weights."""
 
-    def __init__(self, path: Path = WEIGHTS) -> None:
-        with np.load(path) as file:
+    def __init__(self) -> None:
+        with np.load(WEIGHTS) as file:
             self._layers: list[tuple[Floats, Floats]] = [
                 (file[f"w{index}"].astype(np.float32), file[f"b{index}"].astype(np.float32))
                 for index in range(3)

@@ -26,6 +26,7 @@ _MIN_BETWEEN = 9  # frames between accents
 # Degrees, and for brows 1, that motion approaches but never exceeds.
 _MAX_YAW, _MAX_PITCH, _MAX_ROLL, _MAX_BROW = 3.2, 2.6, 2.2, 1.0
 _STEPS = 4  # of the spring, in a frame
+_DAMPING = 0.8  # of the spring: it goes slightly too far
 
 
 @dataclass(frozen=True)
@@ -132,14 +133,14 @@ def _gestures(loud: Reals, rng: np.random.Generator) -> tuple[Reals, Reals, Real
     return _spring(nod, 2.2), brow, _spring(tilt, 1.4)
 
 
-def _spring(target: Reals, hertz: float, damping: float = 0.8) -> Reals:
+def _spring(target: Reals, hertz: float) -> Reals:
     """Follow `target` as a mass on a spring: the head lags and goes slightly too far."""
     stiffness, step = 2 * np.pi * hertz, 1 / (FPS * _STEPS)
     place, speed = 0.0, 0.0
     result = np.empty(len(target))
     for index, aim in enumerate(target.tolist()):
         for _ in range(_STEPS):
-            force = stiffness**2 * (aim - place) - 2 * damping * stiffness * speed
+            force = stiffness**2 * (aim - place) - 2 * _DAMPING * stiffness * speed
             speed += force * step
             place += speed * step
         result[index] = place

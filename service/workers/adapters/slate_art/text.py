@@ -13,6 +13,7 @@ from service.workers.adapters.slate_art.runs import Run, runs
 LEADING = 1.26  # line height, of the font size
 CAPITAL = 0.72  # height of a capital, of the font size
 TRACKING = 0.14  # between the capitals of a label, of the font size
+_MIN_SIZE = 9  # of letters
 _JOINERS = "\u200c\u200d"  # invisible, but they shape Persian, Indic scripts and emoji
 
 
@@ -54,10 +55,10 @@ def legible(text: str) -> str:
     )
 
 
-def fitting_size(texts: Iterable[str], width: int, max_size: int, min_size: int = 9) -> int:
-    """Return the largest size in the range at which no text is wider than `width`."""
+def fitting_size(texts: Iterable[str], width: int, max_size: int) -> int:
+    """Return the largest size up to `max_size` at which no text is wider than `width`."""
     max_length = max(length(text, 100) for text in texts)
-    return max(min_size, min(max_size, int(100 * width / max(1.0, max_length))))
+    return max(_MIN_SIZE, min(max_size, int(100 * width / max(1.0, max_length))))
 
 
 def paragraph(text: str, size: int, width: int, max_lines: int) -> tuple[list[str], bool]:
