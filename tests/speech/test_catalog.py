@@ -13,11 +13,11 @@ import pytest
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.programs import Program
-from service.speech.base import ProviderBusy
+from service.speech.base import ProviderBusy, VoiceInfo
 from service.speech.catalog import Catalog
 from service.speech.elevenlabs_api import Account
 from service.speech.hibari import HibariVoice
-from service.speech.offline import OfflineVoices
+from service.speech.offline import OfflineVoice, OfflineVoices
 from tests.speech.provider import KEY, VOICE, Reply, Request, problem, serve
 from tests.speech.test_espeak import StandIn
 
@@ -180,8 +180,10 @@ def test_a_program_ends_once_its_speech_is_not_wanted(tmp_path: Path) -> None:
     def is_wanted() -> bool:
         return not (file.exists() and file.read_text().endswith("."))
 
+    info = VoiceInfo(id="hibari-heart", name="Heart", language="en-US", provider="hibari")
+    voice = OfflineVoice(info, broken(content, seconds=500))
     with pytest.raises(AttemptFailed, match="nobody waits for it"):
-        broken(content, seconds=500).speak(REQUEST, is_wanted)
+        voice.speak("Hello", seed=1, speed=1.0, is_wanted=is_wanted)
 
     with pytest.raises(ProcessLookupError):
         os.kill(int(file.read_text()[:-1]), 0)
