@@ -68,10 +68,7 @@ def _list(connection: Connection) -> None:
     from service.cli.client import connect
 
     with connect(connection) as client:
-        body = page = client.get("/v1/avatars", limit=100)
-        while page["has_more"]:
-            page = client.get("/v1/avatars", limit=100, after=page["last_id"])
-            body = {**page, "first_id": body["first_id"], "data": [*body["data"], *page["data"]]}
+        body = client.get_all("/v1/avatars", limit=100)
     if connection.as_json:
         output.as_json(body)
     else:

@@ -129,6 +129,14 @@ class Client:
             self._etags[path] = (response.headers.get("ETag", ""), body)
         return body
 
+    def get_all(self, path: str, **query: Any) -> Json:
+        """Get all pages of a list as one."""
+        body = page = self.get(path, **query)
+        while page["has_more"]:
+            page = self.get(path, after=page["last_id"], **query)
+            body = {**page, "first_id": body["first_id"], "data": [*body["data"], *page["data"]]}
+        return body
+
     def post(self, path: str, body: Json | None = None) -> Json:
         return self._json(self._send("POST", path, json=body))
 

@@ -20,24 +20,14 @@ def voices(
     from service.cli.client import connect
 
     with connect(connection) as client:
-        body = _all(lambda **query: client.get("/v1/voices", **query), language)
+        query = {} if language is None else {"language": language}
+        body = client.get_all("/v1/voices", **query)
     if connection.as_json:
         output.as_json(body)
         return
     output.table(("id", "name", "language", "provider"), map(_row, body["data"]))
     for problem in body["problems"]:
         output.notice(problem)
-
-
-def _all(get: Any, language: str | None) -> dict[str, Any]:
-    """Return all pages as one."""
-    query = {} if language is None else {"language": language}
-    body: dict[str, Any] = get(**query)
-    page = body
-    while page["has_more"]:
-        page = get(after=page["last_id"], **query)
-        body = {**page, "first_id": body["first_id"], "data": [*body["data"], *page["data"]]}
-    return body
 
 
 def _row(voice: dict[str, Any]) -> tuple[str, ...]:
