@@ -1,6 +1,5 @@
-"""Build the database and the artifact store from the settings."""
+"""Build the artifact store and the database's replica from the settings."""
 
-from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,10 @@ from service.artifacts.spool import Spool
 from service.artifacts.volume import MountedVolume, RemoteVolume
 from service.domain.artifact import ArtifactStore
 from service.domain.errors import Unavailable
-from service.domain.topics import Topic
 from service.installation import install_command
 from service.offsite.on_modal import DictKeyValue, VolumeBlobStore
 from service.offsite.tenure import Replica
 from service.settings import Settings
-from service.store.database import Database
-from service.store.durability import Offsite
-
-
-def database(
-    settings: Settings,
-    on_commit: Callable[[Sequence[Topic]], None],
-    offsite: Offsite | None = None,
-) -> Database:
-    return Database(settings.database_url, on_commit, offsite)
 
 
 def replica(settings: Settings) -> Replica | None:

@@ -42,6 +42,7 @@ from service.runtime.uploads import Uploads
 from service.runtime.wait_slots import WaitSlots
 from service.settings import Settings
 from service.store import speeches, timeline
+from service.store.database import Database
 from service.store.durability import Offsite
 from service.store.engine import check_durable, check_sessions
 from service.store.schema import check_schema
@@ -200,7 +201,7 @@ def _build_runtime(
             traces.on_commit(changed)
         notifier.notify(changed)
 
-    db = storage.database(settings, on_commit, offsite)
+    db = Database(settings.database_url, on_commit, offsite)
     artifacts, cards = storage.artifacts(settings), rules.cards(settings)
     limits, fleet = rules.limits(settings), Fleet()
     link_secret = wiring_secrets.link_secret(settings)

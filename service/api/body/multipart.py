@@ -21,7 +21,6 @@ from service.runtime.uploads import UploadArea, Uploads
 _MAX_PARTS = 64
 _FILES = tuple(name for name in MEDIA_RULES if name != "keyframes")
 _LISTS = ("webhook_events", "prompts", SAMPLES)
-_JSON_FIELDS = ("metadata", "keyframes", "captions", *_LISTS)
 _BRACKETS = re.compile(r"([a-z_]{1,64})\[([^\[\]]*)\]")
 _KEYFRAME = re.compile(r"keyframes\[(\d)\]\[(frame|image)\]")
 
