@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.request import VideoRequest
 from service.media import heif
+from service.workers.adapters.base import AUDIO_RATE
 from service.workers.stages.inputs.ffmpeg import (
     AUDIO_CODECS,
     VIDEO_CODECS,
@@ -39,6 +40,7 @@ _PADDING_SECONDS = 0.1  # encoders pad their last packet
 _MAX_VIDEO_SECONDS = 600.0
 _MAX_CHANNELS = 8
 _VIDEO_TIMEOUT = timedelta(seconds=120)
+_LIMITS: Any = {"max_seconds": _MAX_VIDEO_SECONDS, "timeout": _VIDEO_TIMEOUT}
 _MAX_FRAME_PIXELS = 24_000_000  # the limit of an image, and about that of 5.3K video
 _SUPPORTED = {
     "video": "H.264, HEVC, AV1, VP8, VP9, MPEG-4, ProRes or Motion JPEG",
@@ -97,8 +99,6 @@ def decode_video(
     request: VideoRequest,
     *,
     max_bytes: int,
-    max_seconds: float = _MAX_VIDEO_SECONDS,
-    timeout: timedelta = _VIDEO_TIMEOUT,
 ) -> NDArray[np.uint8]:
     """Decode the start of the first video track to the request's size, rate and number of frames.
 
@@ -106,15 +106,14 @@ def decode_video(
     requested. Raises AttemptFailed as `probe_media` does, and `media_too_short` for a video that
     ends more than 0.1 s early; a smaller gap is filled with the last frame.
     """
-    limits: Any = {"max_bytes": max_bytes, "max_seconds": max_seconds, "timeout": timeout}
-    codec = probe_media(path, kinds={"video"}, **limits).codec
+    codec = probe_media(path, kinds={"video"}, max_bytes=max_bytes, **_LIMITS).codec
     clip = np.empty((request.num_frames, request.height, request.width, 3), np.uint8)
     count = 0
-    with _refusing(max_seconds):
-        first = read_first_frame(path, codec, timeout)
+    with _refusing(_MAX_VIDEO_SECONDS):
+        first = read_first_frame(path, codec, _VIDEO_TIMEOUT)
         _check_frame(first.width, first.height)
         _check_matrix(first)
-        with ffmpeg_output(path, _pixels(request, first), timeout, codec=codec) as pixels:
+        with ffmpeg_output(path, _pixels(request, first), _VIDEO_TIMEOUT, codec=codec) as pixels:
             for frame in _frames(pixels, clip[0].shape[:2], first.has_alpha):
                 clip[count] = frame
                 count += 1
@@ -135,8 +134,6 @@ def decode_sound(
     samples: int,
     *,
     max_bytes: int,
-    max_seconds: float = _MAX_VIDEO_SECONDS,
-    timeout: timedelta = _VIDEO_TIMEOUT,
 ) -> NDArray[np.int16] | None:
     """Decode the start of the first audio track: int16, shape (`samples`, 2), at 48 kHz; None
     where there is no audio.
@@ -144,22 +141,16 @@ def decode_sound(
     It begins where the video does, and silence fills what is missing. Raises AttemptFailed as
     `probe_media` does.
     """
-    limits: Any = {"max_bytes": max_bytes, "max_seconds": max_seconds, "timeout": timeout}
-    facts = probe_media(path, kinds={"video"}, **limits)
+    facts = probe_media(path, kinds={"video"}, max_bytes=max_bytes, **_LIMITS)
     if facts.audio_codec is None:
         return None
-    if facts.audio_codec not in AUDIO_CODECS:
-        reason = f"has sound in the codec {facts.audio_codec}, which is not supported"
-        raise _refused("codec", f"{reason}; give {_SUPPORTED['audio']}, or keep_audio false")
+    _check_audio_codec(facts.audio_codec, ", or keep_audio false")
     sound = np.zeros((samples, 2), np.int16)
-    with _refusing(max_seconds):
+    with _refusing(_MAX_VIDEO_SECONDS):
         # Its frames begin with the first one, so what is heard before that is cut off.
-        first = round(read_first_frame(path, facts.codec, timeout).start * 48_000)
-    options = (
-        "-map 0:a:0 -af aresample=48000:async=1:first_pts=0,"
-        f"atrim=start_sample={first}:end_sample={first + samples} -ac 2 -f s16le"
-    )
-    with _refusing(max_seconds), ffmpeg_output(path, options, timeout) as stream:
+        first = round(read_first_frame(path, facts.codec, _VIDEO_TIMEOUT).start * AUDIO_RATE)
+    options = _samples(f",atrim=start_sample={first}:end_sample={first + samples}")
+    with _refusing(_MAX_VIDEO_SECONDS), ffmpeg_output(path, options, _VIDEO_TIMEOUT) as stream:
         block = np.frombuffer(stream.read(sound.nbytes), np.int16).reshape(-1, 2)
         stream.read()
     sound[: len(block)] = block
@@ -184,18 +175,21 @@ def decode_speech(
     audio_codec = facts.audio_codec if facts.has_video else facts.codec
     if audio_codec is None:
         raise _refused("kind", "has no sound; give a recording of a voice")
-    if audio_codec not in AUDIO_CODECS:
-        reason = f"has sound in the codec {audio_codec}, which is not supported"
-        raise _refused("codec", f"{reason}; give {_SUPPORTED['audio']}")
-    options = "-map 0:a:0 -af aresample=48000:async=1:first_pts=0 -ac 2 -f s16le"
-    max_samples = int((max_seconds + _PADDING_SECONDS) * 48_000)
-    with _refusing(max_seconds), ffmpeg_output(path, options, timeout) as stream:
+    _check_audio_codec(audio_codec)
+    max_samples = int((max_seconds + _PADDING_SECONDS) * AUDIO_RATE)
+    with _refusing(max_seconds), ffmpeg_output(path, _samples(), timeout) as stream:
         content = stream.read(max_samples * 4 + 1)
         if len(content) > max_samples * 4:
             raise TooLong
         if not content:
             raise UnreadableMedia
     return np.frombuffer(content, np.int16).reshape(-1, 2)
+
+
+def _samples(more_filters: str = "") -> str:
+    """Build the output options of the first audio track, at AUDIO_RATE in stereo."""
+    resample = f"aresample={AUDIO_RATE}:async=1:first_pts=0"
+    return f"-map 0:a:0 -af {resample}{more_filters} -ac 2 -f s16le"
 
 
 def _frames(
@@ -264,6 +258,12 @@ def _check_codec(facts: MediaFacts) -> None:
     if facts.codec not in (VIDEO_CODECS if facts.has_video else AUDIO_CODECS):
         reason = f"has {facts.kind} in the codec {facts.codec}, which is not supported"
         raise _refused("codec", f"{reason}; give {_SUPPORTED[facts.kind]}")
+
+
+def _check_audio_codec(codec: str, alternative: str = "") -> None:
+    if codec not in AUDIO_CODECS:
+        reason = f"has sound in the codec {codec}, which is not supported"
+        raise _refused("codec", f"{reason}; give {_SUPPORTED['audio']}{alternative}")
 
 
 def _check_channels(audio: Track) -> None:
