@@ -92,7 +92,7 @@ faces: .venv/.avatar ## Let three drawn faces speak, and show their frames: out/
 longcat: .venv/.torch ## Install what LongCat's code needs, which is cloned beside: docs/avatars.md
 	@$(INSTALL) -e '.[longcat]'
 
-bench: .venv/.test ## Measure: start, API, queue, events, encoder, avatars, overhead, lists
+bench: .venv/.test ## Measure: start, API, queue, events, encoder, avatars, overhead, lists, pages
 	$(RUN)/python -m benchmarks.start
 	$(RUN)/python -m benchmarks.api
 	$(RUN)/python -m benchmarks.queue
@@ -101,6 +101,8 @@ bench: .venv/.test ## Measure: start, API, queue, events, encoder, avatars, over
 	$(RUN)/python -m benchmarks.avatar
 	$(RUN)/python -m benchmarks.overhead
 	$(RUN)/python -m benchmarks.lists
+	$(RUN)/python -m benchmarks.pages
+	$(RUN)/python -m benchmarks.viewers
 
 # The tests bring torch's build for a CPU; it is replaced where it finds no GPU.
 gpu: .venv/.torch ## On a CUDA GPU: its tests, and how fast the models are, part by part

@@ -96,12 +96,12 @@ class Server(NamedTuple):
 
 @contextmanager
 def server(name: str, folder: Path, url: str) -> Iterator[Server]:
-    """Start a server with an empty database."""
+    """Start a server, with an empty database unless there is one."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     data_dir = folder / name
-    data_dir.mkdir()
+    data_dir.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "benchmarks.servers", name, str(port), str(data_dir), url]
     process = subprocess.Popen(command)
     try:
