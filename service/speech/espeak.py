@@ -69,7 +69,7 @@ class EspeakVoice(InformedVoice):
         options = ["-v", self.info.language, "-s", pace, "-b", "1", "--stdin", "--stdout"]
         # The program reads double brackets as its own phonemes.
         content = text.replace("[[", "[ [").encode()
-        samples, rate = _samples(_run(self._program, options, content, self._time))
+        samples, rate = _samples(_run(self._program, options, content, self._time, is_wanted))
         if not any(samples):
             info = self.info
             message = f"the voice {info.id} has no sound for this text: it reads {info.language}"
@@ -94,9 +94,15 @@ def espeak_voices(program: Path) -> list[EspeakVoice]:
     return list(voices.values())
 
 
-def _run(program: Path, options: Sequence[str], content: bytes, time: timedelta) -> bytes:
+def _run(
+    program: Path,
+    options: Sequence[str],
+    content: bytes,
+    time: timedelta,
+    is_wanted: Callable[[], bool] | None = None,
+) -> bytes:
     """Run the program; see programs.run. Raises AttemptFailed (machine)."""
-    return run([str(program), *options], content, time, {}, _machine_failure)
+    return run([str(program), *options], content, time, {}, _machine_failure, is_wanted)
 
 
 def _samples(content: bytes) -> tuple[bytes, int]:

@@ -1,6 +1,7 @@
 """Voices of espeak-ng, on a stand-in that behaves as the program does, and on it where it is."""
 
 import json
+import os
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -115,6 +116,21 @@ def test_a_program_that_does_not_end_fails_by_the_machine(tmp_path: Path) -> Non
 
     assert (refusal.kind, refusal.code) == (FailureKind.MACHINE, "machine_fault")
     assert "does not end" in refusal.message
+
+
+def test_a_program_ends_once_its_speech_is_not_wanted(tmp_path: Path) -> None:
+    file = tmp_path / "process"
+    misbehave = f"Path({str(file)!r}).write_text(f'{{os.getpid()}}.'); import time; time.sleep(600)"
+    voice = EspeakVoice(StandIn(tmp_path, misbehave).path, "en-us", "English")
+
+    def is_wanted() -> bool:
+        return not (file.exists() and file.read_text().endswith("."))
+
+    with pytest.raises(AttemptFailed, match="nobody waits for it"):
+        voice.speak("Hello", seed=1, speed=1.0, is_wanted=is_wanted)
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(file.read_text()[:-1]), 0)
 
 
 @pytest.mark.parametrize(
