@@ -240,5 +240,5 @@ PULLED = PulledWorkers(Fleet(), ServiceClock())
 
 
 def called(calls: Calls) -> CalledWorkers:
-    pools = ContainerPools(calls.dispatcher, tuple(calls.cards))
+    pools = ContainerPools(calls.dispatcher, tuple(calls.cards), calls.warm_containers)
     return CalledWorkers(calls, pools, ServiceClock())
