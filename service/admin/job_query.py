@@ -138,9 +138,9 @@ _LABELS = {
 
 
 def url_text(value: Any) -> str:
-    """Return a value as it stands in a URL: a time to the second, without its zone."""
+    """Return a value as it stands in a URL: a time is exact, in UTC and without its zone."""
     if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat()
     return str(value)
 
 

@@ -3,7 +3,9 @@
 import re
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from fastapi.testclient import TestClient
@@ -121,6 +123,22 @@ def test_a_bulk_cancel_acts_on_exactly_the_filter(admin: Person) -> None:
     assert sorted(re.findall(r"<code>(job_\w+)</code></a></td><td>canceled", record)) == balls
     assert ("bulk.start", bulk_id, 12) in acts(world)
     assert "Cancel 12 jobs" in admin.get("/admin/bulk").text
+
+
+def test_a_bulk_cancel_acts_on_the_jobs_of_its_list_within_a_second(admin: Person) -> None:
+    """Times of the filter are not cut on the way from the list through the form to the action."""
+    world = admin.world
+    jobs = [world.submit(prompt=f"ball {n}") for n in range(4)]
+    ids = [job["id"] for job in jobs]
+    times = [datetime.fromisoformat(job["created_at"]) for job in jobs]
+    query = urlencode({"created_from": times[1], "created_before": times[3]})
+    listed = set(re.findall(r"job_\w{26}", admin.get(f"/admin/jobs?{query}").text))
+
+    bulk_id = start_bulk(admin, "cancel", query)
+    until(lambda: bulk_state(world, bulk_id) is BulkState.DONE)
+
+    assert ids[2] in listed
+    assert {each for each in ids if world.job(each)["status"] == "canceled"} == listed
 
 
 def test_a_bulk_retry_makes_one_job_of_each(admin: Person) -> None:
