@@ -48,7 +48,12 @@ class JobQuery(BaseModel):
     @classmethod
     def _in_utc(cls, value: datetime | None) -> datetime | None:
         """Take a time without a zone, as browsers send it, for one of UTC."""
-        return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
+        if value is None or value.tzinfo is None:
+            return value and value.replace(tzinfo=UTC)
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("must be within the years 1 to 9999 in UTC") from None
 
     @field_validator("state", "id", mode="before")
     @classmethod

@@ -75,6 +75,23 @@ def test_filters_that_mean_nothing_are_named(admin: Person) -> None:
         assert "role=" in answer.text or "<h1>" in answer.text
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00{}14:00", "9999-12-31T23:59:59{}14:00"])
+@pytest.mark.parametrize("name", ["created_from", "created_before", "ended_from", "ended_before"])
+def test_the_first_and_the_last_moment_are_times_or_refused(
+    admin: Person, name: str, moment: str
+) -> None:
+    outside, inside = ("+", "-") if moment.startswith("0001") else ("-", "+")
+
+    for path in ("/admin/jobs", "/admin/bulk/new"):
+        refused = admin.get(path, params={"act": "cancel", name: moment.format(outside)})
+        assert refused.status_code == 422
+        assert f"{name}: must be within the years 1 to 9999 in UTC" in refused.text
+        taken = admin.get(path, params={"act": "cancel", name: moment.format(inside)})
+        assert taken.status_code == 200
+    query = f"{name}={moment.format(outside)}".replace("+", "%2B")
+    assert admin.post("/admin/bulk", act="cancel", query=query, jobs="1").status_code == 422
+
+
 def test_pages_follow_each_other_with_the_filters(admin: Person) -> None:
     made = [admin.world.submit(prompt=f"ball {n}")["id"] for n in range(53)]
     admin.world.submit(prompt="tree")
