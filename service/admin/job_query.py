@@ -1,8 +1,9 @@
 """Filters of jobs in the URL of a page."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -15,13 +16,14 @@ from service.domain.ids import JobId, KeyId
 from service.domain.job import JobFilter, JobState
 from service.domain.key import Scope
 
+_MAX_WORDS = 16
 OPEN = ("queued", "starting", "running")
 
 
 class JobQuery(BaseModel):
     """The filters of a list of jobs; empty ones, as forms send them, do not count.
 
-    `text` is a job's id, or words of the prompt.
+    `text` is a job's id or ids, or words of the prompt.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -66,22 +68,32 @@ class JobQuery(BaseModel):
         return Scope(KeyId(self.key) if self.key else None)
 
     def to_filter(self) -> JobFilter:
-        """Return the store's filter. Raises RequestRefused for what is no id or label."""
-        words = self.text.split()
-        job_ids = [word for word in words if ids.is_id("job", word)] + self.id
+        """Return the store's filter. Raises RequestRefused for too many words, or no label."""
+        in_text = self.text.split()
+        words = tuple(word for word in in_text if not ids.is_id("job", word))
+        if len(words) > _MAX_WORDS:
+            detail = f"text: at most {_MAX_WORDS} words, not {len(words)}"
+            raise RequestRefused([FieldError("?text", detail, "too_long")])
         return JobFilter(
             states=tuple(self.state),
             models=(self.model,) if self.model else (),
             kinds=(self.kind,) if self.kind else (),
             error_code=self.error or None,
-            words=tuple(word for word in words if not ids.is_id("job", word))[:16],
-            ids=tuple(JobId(each) for each in job_ids),
+            words=words,
+            ids=self._ids([word for word in in_text if word not in words]),
             metadata=self._metadata(),
             created_after=self.created_from,
             created_before=self.created_before,
             ended_after=self.ended_from,
             ended_before=self.ended_before,
         )
+
+    def _ids(self, in_text: list[str]) -> tuple[JobId, ...] | None:
+        """Return those of `id` that are in the text as well, where both name some."""
+        if in_text and self.id:
+            in_text = [each for each in in_text if each in self.id]
+            return tuple(map(JobId, in_text))
+        return tuple(map(JobId, in_text or self.id)) or None
 
     def _metadata(self) -> dict[str, str]:
         if not self.label:
@@ -128,6 +140,15 @@ class Chip:
     label: str
     text: str
     url: str
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise RequestRefused for a name that is no filter: without it, all jobs would be selected."""
+    fields = JobQuery.model_fields
+    for name in sorted(set(names) - set(fields)):
+        near = get_close_matches(name[:64], fields, n=1)
+        detail = f"{name[:64]}: no such filter" + (f"; did you mean {near[0]}?" if near else "")
+        raise RequestRefused([FieldError(f"?{name[:64]}", detail, "unknown_field")])
 
 
 JobQueryDep = Annotated[JobQuery, Query()]

@@ -162,7 +162,7 @@ class JobFilter(BaseModel):
     states: tuple[JobState, ...] = ()
     models: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
-    ids: tuple[JobId, ...] = ()
+    ids: tuple[JobId, ...] | None = None  # of none, no job
     metadata: dict[str, str] = {}
     error_code: str | None = None
     created_after: AwareDatetime | None = None  # or at it; in ids, to the millisecond

@@ -95,12 +95,13 @@ def _conditions(filters: JobFilter, job_id: sa.ColumnElement[str]) -> list[Condi
     conditions: list[Condition] = [
         column.in_(values)
         for column, values in (
-            (job_id, filters.ids),
             (_indexed(columns.model, filters), filters.models),
             (_indexed(columns.kind, filters), filters.kinds),
         )
         if values
     ]
+    if filters.ids is not None:
+        conditions.append(job_id.in_(filters.ids))
     # Ids sort by time: their index serves bounds on the creation as well.
     if filters.created_after is not None:
         conditions.append(job_id >= ids.first_at("job", filters.created_after))

@@ -198,6 +198,18 @@ def test_a_bulk_action_that_cannot_be_is_refused(admin: Person, fields: dict[str
     assert admin.post("/admin/bulk", **fields).status_code in (409, 422)
 
 
+def test_a_misspelled_filter_does_not_offer_all_jobs(admin: Person) -> None:
+    job = admin.world.submit()["id"]
+
+    for answer in (
+        admin.get("/admin/bulk/new?act=cancel&stat=failed"),
+        admin.post("/admin/bulk", act="cancel", query="?stat=failed", jobs="1"),
+    ):
+        assert answer.status_code == 422
+        assert "stat: no such filter; did you mean state?" in answer.text
+    assert admin.world.job(job)["status"] == "queued"
+
+
 def test_a_bulk_action_can_be_stopped(world: World, admin: Person) -> None:
     jobs = [world.submit()["id"] for _ in range(4)]
     db, now = world.runtime.db, world.runtime.clock()

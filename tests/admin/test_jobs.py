@@ -60,12 +60,27 @@ def test_each_filter_selects(admin: Person) -> None:
     assert listed(admin, "text=100%25") == [blue]
     assert listed(admin, f"text={red}") == [red]
     assert listed(admin, f"id={red}&id={blue}") == [red, blue]
+    assert listed(admin, f"text={red}+{blue}") == [red, blue]
+    assert listed(admin, f"text={red}+{blue}&id={blue}&id={tree}") == [blue]
+    assert listed(admin, f"text={red}&id={blue}") == []
     assert listed(admin, "label=scene%3D12") == [blue]
     assert listed(admin, "error=worker_lost") == []
     assert listed(admin, f"ended_from={ended}") == [blue]
     assert listed(admin, f"ended_before={ended}") == []
     assert listed(admin, "created_from=2100-01-01T00:00:00") == []
     assert listed(admin, "created_before=2100-01-01T00:00:00&state=&model=") == [tree, red, blue]
+
+
+def test_each_word_of_a_filter_counts_or_is_refused(admin: Person) -> None:
+    words = "a b c d e f g h i j k l m n o p".split()
+    job = admin.world.submit(prompt=" ".join(words))["id"]
+
+    assert listed(admin, "text=" + "+".join(words)) == [job]
+    assert listed(admin, "text=" + "+".join([*words[:15], "zebra"])) == []
+    for path in ("/admin/jobs", "/admin/bulk/new"):
+        answer = admin.get(path, params={"act": "cancel", "text": " ".join([*words, "zebra"])})
+        assert answer.status_code == 422
+        assert "text: at most 16 words, not 17" in answer.text
 
 
 def test_filters_that_mean_nothing_are_named(admin: Person) -> None:

@@ -8,7 +8,7 @@ from fastapi import Query
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from service.admin.job_query import JobQuery, JobQueryDep
+from service.admin.job_query import JobQuery, JobQueryDep, check_names
 from service.admin.visit import ActorDep, AdminVisitDep, Visit, VisitDep, page_router
 from service.domain.bulk import BulkAct, BulkAction, BulkId, BulkState, bulk_id_of
 from service.domain.errors import FieldError, NotFound, RequestRefused
@@ -52,6 +52,7 @@ async def list_bulk_actions(visit: VisitDep) -> Response:
 @router.get("/new")
 async def confirm(visit: AdminVisitDep, query: JobQueryDep, act: BulkAct) -> Response:
     """Name the number of jobs and the dollars before anything is done."""
+    check_names(set(visit.request.query_params) - {"act"})
     scope, filters = query.scope, query.to_filter()
     survey = await visit.read(lambda tx: bulk.survey(tx, act, scope, filters))
     chips = query.chips(await visit.key_names())
@@ -135,6 +136,7 @@ def _number(text: str) -> int:
 def _parse(text: str) -> JobQuery:
     """Parse the query of a list, in which states and ids may be several. Raises RequestRefused."""
     parsed = parse_qs(text.removeprefix("?"))
+    check_names(parsed)
     values = {k: v if k in ("state", "id") else v[0] for k, v in parsed.items()}
     try:
         return JobQuery.model_validate(values)

@@ -104,7 +104,7 @@ class ListQuery(BaseModel):
             states=tuple(dict.fromkeys(map(_parse_state, _split(self.status)))),
             models=(self.model,) if self.model else (),
             kinds=(self.kind,) if self.kind else (),
-            ids=tuple(_parse_job_id(word) for word in _split(self.ids)),
+            ids=tuple(_parse_job_id(word) for word in _split(self.ids)) or None,
             metadata={name[len("metadata[") : -1]: text for name, text in extra.items()},
             error_code=self.error,
             created_after=self.created_after,
