@@ -56,8 +56,19 @@ def waiting_groups(tx: Transaction) -> list[WaitingGroup]:
     return [WaitingGroup._make(row) for row in tx.execute(statement)]
 
 
+def busy_workers(tx: Transaction) -> set[str]:
+    """Return the names of all workers that hold a job."""
+    attempt = attempt_table.c
+    statement = (
+        sa.select(attempt.worker)
+        .join_from(job_table, attempt_table, attempt.job_id == job_table.c.id)
+        .where(_ACTIVE, attempt.ended_at.is_(None))
+    )
+    return set(tx.execute(statement).scalars())
+
+
 def open_attempts(tx: Transaction) -> list[OpenAttempt]:
-    """List the attempts at jobs that are starting or running, by worker."""
+    """List the first attempts at jobs that are starting or running, by worker."""
     attempt = attempt_table.c
     columns = [
         attempt.worker.label("worker"),

@@ -8,7 +8,7 @@ import pytest
 
 from service.domain.ids import JobId
 from service.settings import Settings
-from service.store import jobs
+from service.store import jobs, statistics
 from tests.admin.person import Person
 from tests.api.live import live
 from tests.api.world import KEY, World
@@ -172,6 +172,24 @@ def test_why_a_job_waits_is_said(admin: Person) -> None:
 
     assert "no worker serves ltx-2b now" in admin.get(f"/admin/jobs/{job['id']}").text
     assert "no worker serves ltx-2b now" in admin.get("/admin").text
+
+
+def test_what_runs_is_counted_beyond_the_end_of_the_list(
+    admin: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = admin.world
+    for number in range(3):
+        world.submit()
+        assert world.claim(worker=f"w{number}").status_code == 200
+    monkeypatch.setattr(statistics, "_MAX_ATTEMPTS", 1)
+
+    text = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", admin.get("/admin").text))
+    models = admin.get("/admin/models").text
+
+    assert "Running 3 starting or running" in text
+    assert "Workers 3 of 3 busy" in text
+    assert "of the 3 that are open now" in text
+    assert ">3 running</a>" in models
 
 
 def test_a_deleted_job_is_gone(admin: Person) -> None:

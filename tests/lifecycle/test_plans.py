@@ -52,7 +52,7 @@ def test_claims_forecasts_and_figures(db: Database, key_id: KeyId) -> None:
         partial(deliveries.due, now=make.START, busy_hosts=["x"], busy_keys=["y"], size=3),
         partial(speeches.due, now=make.START, busy_keys=[key_id], size=3),
         *(lambda tx: list(gauges.queued(tx)), gauges.active, gauges.pending_deliveries),
-        *(statistics.waiting_groups, statistics.open_attempts),
+        *(statistics.waiting_groups, statistics.open_attempts, statistics.busy_workers),
         partial(statistics.forsaken, before=make.START),
     ]
     with plans() as found:

@@ -13,7 +13,7 @@ from service.domain.models.card import ModelCard
 from service.domain.window import LENGTHS, Window
 from service.lifecycle import pause
 from service.lifecycle.workers import ModelWorkers
-from service.store import pauses, statistics
+from service.store import jobs, pauses, statistics
 from service.store.transaction import Transaction
 
 router = page_router("/models")
@@ -88,13 +88,13 @@ def _containers(text: str) -> int:
 
 def _read(tx: Transaction, visit: Visit, window: Window) -> list[ModelView]:
     groups, paused_since = statistics.waiting_groups(tx), pauses.every(tx)
-    attempts, warm = statistics.open_attempts(tx), pauses.warm_containers(tx)
+    warm = pauses.warm_containers(tx)
     return [
         ModelView(
             card=card,
             workers=visit.runtime.workers.of_model(name),
             queued=sum(group.jobs for group in groups if group.model == name),
-            running=sum(each.job.request.model == name for each in attempts),
+            running=jobs.count_active(tx, name),
             paused_at=paused_since.get(name),
             warm=warm.get(name),
             usd_per_hour=visit.runtime.terms.rates.expected(name).usd_per_second * 3600,

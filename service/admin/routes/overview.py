@@ -19,7 +19,7 @@ from service.domain.service_level import FinishedJob, Promise, StageTimes
 from service.domain.window import LENGTHS, Window
 from service.runtime.diagnosis import Reason, read_situation, why_waiting
 from service.runtime.fleet import Worker
-from service.store import keys, ledger, statistics
+from service.store import jobs, keys, ledger, statistics
 from service.store.ledger import Total
 from service.store.statistics import OpenAttempt, WaitingGroup
 from service.store.transaction import Transaction
@@ -41,7 +41,9 @@ class Now:
     """The jobs that wait or run at this moment, and the workers."""
 
     groups: list[tuple[WaitingGroup, Reason]]
-    attempts: list[OpenAttempt]
+    running: int  # starting or running
+    workers_busy: int
+    attempts: list[OpenAttempt]  # the first of them
     idle: list[Worker]
     unfit: list[Worker]
     warm: list[str]  # models in memory
@@ -51,10 +53,6 @@ class Now:
     @property
     def queued(self) -> int:
         return sum(group.jobs for group, _ in self.groups)
-
-    @property
-    def workers_busy(self) -> int:
-        return len({attempt.worker for attempt in self.attempts})
 
     @property
     def workers_total(self) -> int:
@@ -160,15 +158,16 @@ def read_now(tx: Transaction, visit: Visit) -> Now:
     """Read what waits and runs, and say why."""
     runtime = visit.runtime
     now, situation = runtime.clock(), read_situation(tx, runtime)
-    attempts = statistics.open_attempts(tx)
-    busy = {attempt.worker for attempt in attempts}
+    busy = statistics.busy_workers(tx)
     workers = runtime.fleet.present(runtime.clock.passed())
     return Now(
         groups=[
             (group, why_waiting(runtime, group, situation))
             for group in statistics.waiting_groups(tx)
         ],
-        attempts=attempts,
+        running=jobs.count_running(tx),
+        workers_busy=len(busy),
+        attempts=statistics.open_attempts(tx),
         idle=[each for each in workers if each.unfit is None and each.name not in busy],
         unfit=[each for each in workers if each.unfit is not None],
         warm=sorted({each.warm for each in workers if each.warm is not None}),
