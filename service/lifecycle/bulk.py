@@ -52,28 +52,44 @@ class Order:
     jobs: int
 
 
-def start(tx: Transaction, order: Order, actor: KeyId, now: datetime) -> BulkAction:
+def start(db: Database, order: Order, actor: KeyId, now: datetime) -> BulkAction:
     """Start a bulk action on the jobs that its filter selects now. Raises Conflict if these are
     not as many as were told, and RequestRefused for none or too many."""
-    found = bulk.survey(tx, order.act, order.scope, order.filters)
-    if not 0 < found.jobs <= MAX_JOBS:
-        detail = f"{found.jobs:,} jobs: from 1 to {MAX_JOBS:,} at once"
+    chosen = None
+    if order.filters.words:
+        # Every prompt is read: within the write, all other writes would wait for that. A job that
+        # changes in between is named and left when its turn comes.
+        chosen = db.read(lambda tx: bulk.search(tx, order.act, order.scope, order.filters))
+    return db.write(lambda tx: _start(tx, order, chosen, actor, now)).result()
+
+
+def _start(
+    tx: Transaction, order: Order, chosen: list[JobId] | None, actor: KeyId, now: datetime
+) -> BulkAction:
+    num_jobs = (
+        bulk.survey(tx, order.act, order.scope, order.filters).jobs
+        if chosen is None
+        else len(chosen)
+    )
+    if not 0 < num_jobs <= MAX_JOBS:
+        found = "more" if num_jobs else "none"
+        detail = f"from 1 to {MAX_JOBS:,} jobs at once; the filter has {found}"
         raise RequestRefused([FieldError("/jobs", detail, "out_of_range")])
-    if found.jobs != order.jobs:
-        detail = f"{order.jobs:,} jobs were to {order.act}, and now there are {found.jobs:,}"
+    if num_jobs != order.jobs:
+        detail = f"{order.jobs:,} jobs were to {order.act}, and now there are {num_jobs:,}"
         raise Conflict(f"{detail}; look at the list again")
     action = BulkAction(
         id=BulkId(ids.new("blk")),
         key_id=actor,
         act=order.act,
         query=order.query,
-        total=found.jobs,
+        total=num_jobs,
         state=BulkState.RUNNING,
         created_at=now,
     )
-    bulk.insert(tx, action, order.scope, order.filters)
+    bulk.insert(tx, action, order.scope, order.filters, chosen)
     detail = f"{order.act} {order.query}"[:500]
-    entry = AuditEntry(now, actor, "bulk.start", action.id, number=found.jobs, detail=detail)
+    entry = AuditEntry(now, actor, "bulk.start", action.id, number=num_jobs, detail=detail)
     audit.insert(tx, entry)
     return action
 

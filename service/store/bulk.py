@@ -3,11 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
 
-from service.domain.bulk import STATES_OF, BulkAct, BulkAction, BulkId, BulkItem, BulkState, Survey
+from service.domain.bulk import (
+    MAX_JOBS,
+    STATES_OF,
+    BulkAct,
+    BulkAction,
+    BulkId,
+    BulkItem,
+    BulkState,
+    Survey,
+)
 from service.domain.ids import JobId
 from service.domain.job import JobFilter
 from service.domain.key import Scope
@@ -22,33 +32,44 @@ _OPEN = sa.text("is_changed IS NULL")
 
 
 def survey(tx: Transaction, act: BulkAct, scope: Scope, filters: JobFilter) -> Survey:
-    """Count the jobs of a filter that can be acted on, and sum their estimates."""
+    """Count the jobs of a filter that can be acted on, and sum their estimates; it stops at one
+    job more than an action may have."""
     estimate = job_table.c.estimated_microusd
     if filters.words:
         rows = _with_words(tx, act, scope, filters)
         return Survey(len(rows), sum(row.estimated_microusd for row in rows) / 1e6)
-    sums = (sa.func.count().label("jobs"), sa.func.coalesce(sa.func.sum(estimate), 0).label("usd"))
-    row = tx.execute(_matching(act, scope, filters, *sums)).one()
+    found = _matching(act, scope, filters, estimate).limit(MAX_JOBS + 1).subquery().c
+    usd = sa.func.coalesce(sa.func.sum(found.estimated_microusd), 0).label("usd")
+    row = tx.execute(sa.select(sa.func.count().label("jobs"), usd)).one()
     return Survey(row.jobs, int(row.usd) / 1e6)
 
 
-def insert(tx: Transaction, action: BulkAction, scope: Scope, filters: JobFilter) -> None:
-    """Insert an action and its jobs: those that the filter selects now."""
+def search(tx: Transaction, act: BulkAct, scope: Scope, filters: JobFilter) -> list[JobId]:
+    """List the jobs that a filter with words selects: as many as `survey` counts."""
+    return [row.id for row in _with_words(tx, act, scope, filters)]
+
+
+def insert(
+    tx: Transaction,
+    action: BulkAction,
+    scope: Scope,
+    filters: JobFilter,
+    chosen: list[JobId] | None,
+) -> None:
+    """Insert an action and its jobs: those that were chosen, or that the filter selects now."""
     tx.execute(sa.insert(_actions), asdict(action))
-    if filters.words:
-        rows = _with_words(tx, action.act, scope, filters)
-        items = [{"bulk_id": action.id, "job_id": row.id} for row in rows]
-        tx.execute(sa.insert(_items), items)
+    if chosen is not None:
+        tx.execute(sa.insert(_items), [{"bulk_id": action.id, "job_id": id_} for id_ in chosen])
         return
-    chosen = _matching(action.act, scope, filters, sa.literal(action.id), job_table.c.id)
-    tx.execute(sa.insert(_items).from_select(["bulk_id", "job_id"], chosen))
+    found = _matching(action.act, scope, filters, sa.literal(action.id), job_table.c.id)
+    tx.execute(sa.insert(_items).from_select(["bulk_id", "job_id"], found))
 
 
 def _with_words(tx: Transaction, act: BulkAct, scope: Scope, filters: JobFilter) -> list[Any]:
     """Search in the prompts, as the list does: not by the database, whose cases differ."""
     columns = (job_table.c.id, job_table.c.estimated_microusd, *job_lists.TEXTS)
-    rows = tx.execute(_matching(act, scope, filters, *columns))
-    return job_lists.containing(filters.words, rows)
+    with tx.execute(_matching(act, scope, filters, *columns)) as rows:
+        return list(islice(job_lists.containing(filters.words, rows), MAX_JOBS + 1))
 
 
 def _matching(act: BulkAct, scope: Scope, filters: JobFilter, *columns: Any) -> sa.Select[Any]:

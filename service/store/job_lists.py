@@ -1,6 +1,6 @@
 """Lists of jobs, each read from an index in the order of the list."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -78,16 +78,14 @@ def selecting(scope: Scope, filters: JobFilter, *columns: Any) -> sa.Select[Any]
     return sa.select(*columns).select_from(table).where(*conditions)
 
 
-def containing(words: tuple[str, ...], rows: Iterable[Any]) -> list[Any]:
-    """Return those rows whose `prompt` or `text` contains all these words; upper and lower case are
+def containing(words: tuple[str, ...], rows: Iterable[Any]) -> Iterator[Any]:
+    """Yield those rows whose `prompt` or `text` contains all these words; upper and lower case are
     alike."""
     wanted = [word.casefold() for word in words]
-    found = []
     for row in rows:
         prompt = "\n".join(filter(None, (row.prompt, row.text))).casefold()
         if all(word in prompt for word in wanted):
-            found.append(row)
-    return found
+            yield row
 
 
 def _conditions(filters: JobFilter, job_id: sa.ColumnElement[str]) -> list[Condition]:

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import pytest
 from fastapi.testclient import TestClient
 
+from service.admin.routes import bulk as pages_of_bulk
 from service.admin.visit import ALL_JOBS
 from service.app import build
 from service.domain.bulk import BulkState
@@ -210,13 +211,30 @@ def test_a_misspelled_filter_does_not_offer_all_jobs(admin: Person) -> None:
     assert admin.world.job(job)["status"] == "queued"
 
 
+def test_more_jobs_than_an_action_may_have_are_not_offered(
+    admin: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (bulk, pages_of_bulk):
+        monkeypatch.setattr(module, "MAX_JOBS", 2)
+    for _ in range(2):
+        admin.world.submit()
+    assert "Cancel 2 jobs?" in admin.get("/admin/bulk/new?act=cancel").text
+    admin.world.submit()
+
+    page = admin.get("/admin/bulk/new?act=cancel").text
+
+    assert "Too many jobs to cancel" in page
+    assert "More than 2 open jobs match the filter." in page
+    assert 'action="/admin/bulk"' not in page
+
+
 def test_a_bulk_action_can_be_stopped(world: World, admin: Person) -> None:
     jobs = [world.submit()["id"] for _ in range(4)]
     db, now = world.runtime.db, world.runtime.clock()
     key_id = admin.world.client.get("/v1/keys").json()["data"][0]["id"]
     order = Order("cancel", ALL_JOBS, JobFilter(states=(JobState.QUEUED,)), "?state=queued", 4)
     runner = BulkRunner(db, world.runtime.workers, world.runtime.artifacts, lambda job, name: job)
-    action = db.write(lambda tx: use.start(tx, order, key_id, now)).result()
+    action = use.start(db, order, key_id, now)
 
     assert admin.post(f"/admin/bulk/{action.id}/stop").status_code == 303
 
@@ -240,7 +258,7 @@ def test_a_bulk_action_goes_on_after_a_restart_and_retries_nothing_twice(
     key_id = world.client.get("/v1/keys").json()["data"][0]["id"]
     order = Order("retry", ALL_JOBS, JobFilter(states=(JobState.CANCELED,)), "?state=canceled", 3)
     # Asked for before the action is known to the ticker, under the name that it will use.
-    action = runtime.db.write(lambda tx: use.start(tx, order, key_id, now)).result()
+    action = use.start(runtime.db, order, key_id, now)
     first = runtime.job_cache.find(runtime.db, JobId(parents[0]), use._ALL)
     retry_again(runtime, first, f"rushes-bulk:{action.id}:{parents[0]}")
 

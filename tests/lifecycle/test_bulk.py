@@ -1,7 +1,11 @@
 """Bulk actions on both databases: what they choose, and that each job has one turn."""
 
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 
@@ -12,6 +16,7 @@ from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobFilter, JobState
 from service.domain.key import Scope
 from service.domain.limits import Limits
+from service.lifecycle import bulk as use
 from service.lifecycle.bulk import BulkRunner, Order, Retry, start, stop
 from service.store import bulk, job_lists, jobs
 from service.store.database import Database
@@ -31,8 +36,7 @@ def runner(db: Database, tmp_path: Path, retry: Retry = lambda job, name: job) -
 
 
 def begin(db: Database, key_id: KeyId, order: Order) -> BulkAction:
-    action: BulkAction = make.do(db, lambda tx: start(tx, order, key_id, START))
-    return action
+    return start(db, order, key_id, START)
 
 
 def states(db: Database, ids: list[JobId]) -> list[JobState]:
@@ -66,6 +70,49 @@ def test_words_choose_the_jobs_that_the_list_shows(db: Database, key_id: KeyId) 
     chosen = db.read(lambda tx: bulk.open_items(tx, action.id, size=9))
     assert chosen == sorted(job.id for job in shown) == [ids[0], *ids[2:]]
     assert found.estimated_usd == 0.75
+
+
+def test_a_search_in_the_prompts_holds_up_no_write(
+    db: Database, key_id: KeyId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept(db, key_id, request=make.request(prompt="a ball"))
+    order = Order("cancel", ALL, JobFilter(words=("ball",)), "", 1)
+    is_searching, may_end = Event(), Event()
+    search = job_lists.containing
+
+    def search_slowly(words: tuple[str, ...], rows: Iterable[Any]) -> Iterator[Any]:
+        is_searching.set()
+        may_end.wait()
+        return search(words, rows)
+
+    monkeypatch.setattr(job_lists, "containing", search_slowly)
+    with ThreadPoolExecutor() as pool:
+        action = pool.submit(start, db, order, key_id, START)
+        try:
+            assert is_searching.wait(30)
+            db.check_writable().result(30)
+        finally:
+            may_end.set()
+
+    assert action.result().total == 1
+
+
+@pytest.mark.parametrize("words", [(), ("ball",)], ids=["all", "words"])
+def test_more_jobs_than_an_action_may_have_are_refused_and_not_counted(
+    db: Database, key_id: KeyId, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    for module in (bulk, use):
+        monkeypatch.setattr(module, "MAX_JOBS", 2)
+    for _ in range(5):
+        accept(db, key_id, request=make.request(prompt="a ball"))
+    filters = JobFilter(words=words)
+
+    found = db.read(lambda tx: bulk.survey(tx, "cancel", ALL, filters))
+
+    assert (found.jobs, found.estimated_usd) == (3, 0.75)
+    for told in (3, 5):
+        with pytest.raises(RequestRefused, match="from 1 to 2 jobs at once; the filter has more"):
+            begin(db, key_id, Order("cancel", ALL, filters, "", told))
 
 
 def test_only_the_jobs_of_the_scope_are_chosen(db: Database, key_id: KeyId) -> None:
