@@ -171,4 +171,6 @@ def url_text(value: Any) -> str:
 
 
 def _shown(name: str, text: str, key_names: Mapping[KeyId, str]) -> str:
-    return key_names.get(KeyId(text), text) if name == "key" else text.replace("T", " ")
+    if name == "key":
+        return key_names.get(KeyId(text), text)
+    return text.replace("T", " ") if name.startswith(("created", "ended")) else text

@@ -83,6 +83,19 @@ def test_each_word_of_a_filter_counts_or_is_refused(admin: Person) -> None:
         assert "text: at most 16 words, not 17" in answer.text
 
 
+def test_the_filters_that_are_set_are_shown_as_they_are(admin: Person) -> None:
+    query = "text=Tall+Tree&error=OutOfTime&created_from=2026-11-01T09:30:00"
+
+    page = admin.get(f"/admin/jobs?{query}").text
+    chips = re.findall(r'<li class="chip"><span class="dim">(.*?)</span> (.*?) <a', page)
+
+    assert chips == [
+        ("prompt or id", "Tall Tree"),
+        ("error", "OutOfTime"),
+        ("submitted from", "2026-11-01 09:30:00"),
+    ]
+
+
 def test_filters_that_mean_nothing_are_named(admin: Person) -> None:
     for query in ("label=scene", "state=sleeping", "created_from=yesterday"):
         answer = admin.get(f"/admin/jobs?{query}")
