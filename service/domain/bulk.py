@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, NewType
 
+from service.domain import ids
 from service.domain.ids import JobId, KeyId, parse
 from service.domain.job import FINAL, JobState
 
@@ -15,6 +16,10 @@ _OPEN = frozenset(JobState) - FINAL
 # The states in which a job can be acted on.
 STATES_OF: dict[BulkAct, frozenset[JobState]] = {"cancel": _OPEN, "retry": FINAL, "delete": FINAL}
 MAX_JOBS = 100_000
+
+
+def new_bulk_id() -> BulkId:
+    return BulkId(ids.new("blk"))
 
 
 def bulk_id_of(text: str) -> BulkId:

@@ -2,11 +2,10 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
-from service.domain import ids
 from service.domain.artifact import ArtifactStore
 from service.domain.audit import AuditEntry
 from service.domain.bulk import (
@@ -16,6 +15,7 @@ from service.domain.bulk import (
     BulkId,
     BulkItem,
     BulkState,
+    new_bulk_id,
 )
 from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused, ServiceError
 from service.domain.ids import JobId, KeyId
@@ -43,18 +43,20 @@ Retry = Callable[[Job, str], Job]
 @dataclass(frozen=True)
 class Order:
     """A bulk action that somebody wants: the act, the filter of jobs of a scope, the URL of their
-    list, and the number of jobs that was named."""
+    list, and the number of jobs that was named. The same `id` starts one action only."""
 
     act: BulkAct
     scope: Scope
     filters: JobFilter
     query: str
     jobs: int
+    id: BulkId = field(default_factory=new_bulk_id)
 
 
 def start(db: Database, order: Order, actor: KeyId, now: datetime) -> BulkAction:
-    """Start a bulk action on the jobs that its filter selects now. Raises Conflict if these are
-    not as many as were told, and RequestRefused for none or too many."""
+    """Start a bulk action on the jobs that its filter selects now, or return the one that this
+    order started before. Raises Conflict if these are not as many as were told, and RequestRefused
+    for none or too many."""
     chosen = None
     if order.filters.words:
         # Every prompt is read: within the write, all other writes would wait for that. A job that
@@ -66,6 +68,9 @@ def start(db: Database, order: Order, actor: KeyId, now: datetime) -> BulkAction
 def _start(
     tx: Transaction, order: Order, chosen: list[JobId] | None, actor: KeyId, now: datetime
 ) -> BulkAction:
+    earlier = bulk.get(tx, order.id)
+    if earlier is not None:
+        return earlier
     num_jobs = (
         bulk.survey(tx, order.act, order.scope, order.filters).jobs
         if chosen is None
@@ -79,7 +84,7 @@ def _start(
         detail = f"{order.jobs:,} jobs were to {order.act}, and now there are {num_jobs:,}"
         raise Conflict(f"{detail}; look at the list again")
     action = BulkAction(
-        id=BulkId(ids.new("blk")),
+        id=order.id,
         key_id=actor,
         act=order.act,
         query=order.query,

@@ -1,5 +1,6 @@
 """What an admin changes on the other pages: pauses, bulk actions, webhooks, keys; the record."""
 
+import html
 import re
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from fastapi.testclient import TestClient
 from service.admin.routes import bulk as pages_of_bulk
 from service.admin.visit import ALL_JOBS
 from service.app import build
-from service.domain.bulk import BulkState
+from service.domain.bulk import BulkState, new_bulk_id
 from service.domain.ids import JobId
 from service.domain.job import JobFilter, JobState
 from service.lifecycle import bulk as use
@@ -54,10 +55,18 @@ def bulk_state(world: World, bulk_id: str) -> BulkState:
 
 def start_bulk(person: Person, act: str, query: str) -> str:
     """Confirm a bulk action as the page offers it, and return its id."""
+    return confirm(person, form_of(person, act, query))
+
+
+def form_of(person: Person, act: str, query: str) -> dict[str, str]:
+    """Return what the form of a bulk action sends."""
     page = person.get(f"/admin/bulk/new?act={act}&{query}").text
-    fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
-    fields = {name: text.replace("&amp;", "&") for name, text in fields.items()}
-    answer = person.post("/admin/bulk", **{**fields, "csrf": person.csrf})
+    fields = re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page)
+    return {name: html.unescape(text) for name, text in fields} | {"csrf": person.csrf}
+
+
+def confirm(person: Person, form: dict[str, str]) -> str:
+    answer = person.post("/admin/bulk", **form)
     assert answer.status_code == 303, answer.text
     return str(answer.headers["location"].rpartition("/")[2])
 
@@ -156,6 +165,20 @@ def test_a_bulk_retry_makes_one_job_of_each(admin: Person) -> None:
     assert admin.get(f"/admin/bulk/{bulk_id}").text.count("retried as job_") == 3
 
 
+def test_a_bulk_form_that_is_sent_twice_acts_once(admin: Person) -> None:
+    world = admin.world
+    job = world.submit()
+    world.client.post(f"/v1/jobs/{job['id']}/cancel")
+    form = form_of(admin, "retry", "state=canceled")
+
+    first, second = confirm(admin, form), confirm(admin, form)
+    until(lambda: bulk_state(world, first) is BulkState.DONE)
+
+    assert confirm(admin, form) == second == first
+    assert len(world.client.get("/v1/jobs?status=queued").json()["data"]) == 1
+    assert [act for act, _, _ in acts(world)] == ["bulk.start"]
+
+
 def test_a_bulk_delete_deletes_the_final_jobs_of_the_filter(admin: Person) -> None:
     world = admin.world
     world.submit()
@@ -172,11 +195,11 @@ def test_a_bulk_delete_deletes_the_final_jobs_of_the_filter(admin: Person) -> No
 def test_a_list_that_has_changed_is_shown_again(admin: Person) -> None:
     world = admin.world
     world.submit()
-    page = admin.get("/admin/bulk/new?act=cancel&state=queued").text
-    assert "Cancel 1 job?" in page
+    form = form_of(admin, "cancel", "state=queued")
+    assert form["jobs"] == "1"
     world.submit()
 
-    answer = admin.post("/admin/bulk", act="cancel", query="?state=queued", jobs="1")
+    answer = admin.post("/admin/bulk", **form)
 
     assert answer.status_code == 409
     assert "now there are 2" in answer.text
@@ -196,7 +219,15 @@ def test_a_list_that_has_changed_is_shown_again(admin: Person) -> None:
 def test_a_bulk_action_that_cannot_be_is_refused(admin: Person, fields: dict[str, str]) -> None:
     admin.world.submit()
 
-    assert admin.post("/admin/bulk", **fields).status_code in (409, 422)
+    assert admin.post("/admin/bulk", id=new_bulk_id(), **fields).status_code in (409, 422)
+
+
+def test_a_bulk_action_without_the_id_of_its_form_is_refused(admin: Person) -> None:
+    admin.world.submit()
+    form = form_of(admin, "cancel", "state=queued") | {"id": "blk_1"}
+
+    assert admin.post("/admin/bulk", **form).status_code == 404
+    assert acts(admin.world) == []
 
 
 def test_a_misspelled_filter_does_not_offer_all_jobs(admin: Person) -> None:

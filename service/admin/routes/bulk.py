@@ -10,7 +10,15 @@ from starlette.responses import Response
 
 from service.admin.job_query import JobQuery, JobQueryDep, check_names
 from service.admin.visit import ActorDep, AdminVisitDep, Visit, VisitDep, page_router
-from service.domain.bulk import MAX_JOBS, BulkAct, BulkAction, BulkId, BulkState, bulk_id_of
+from service.domain.bulk import (
+    MAX_JOBS,
+    BulkAct,
+    BulkAction,
+    BulkId,
+    BulkState,
+    bulk_id_of,
+    new_bulk_id,
+)
 from service.domain.errors import FieldError, NotFound, RequestRefused
 from service.domain.ids import job_id_of
 from service.lifecycle import bulk as use
@@ -56,9 +64,9 @@ async def confirm(visit: AdminVisitDep, query: JobQueryDep, act: BulkAct) -> Res
     scope, filters = query.scope, query.to_filter()
     survey = await visit.read(lambda tx: bulk.survey(tx, act, scope, filters))
     chips = query.chips(await visit.key_names())
-    return await visit.page(
-        "bulk_new.html", act=act, query=query, survey=survey, chips=chips, max_jobs=MAX_JOBS
-    )
+    # A form that is sent twice has one id, and starts one action.
+    shown = {"id": new_bulk_id(), "act": act, "query": query, "survey": survey, "chips": chips}
+    return await visit.page("bulk_new.html", **shown, max_jobs=MAX_JOBS)
 
 
 @router.post("")
@@ -67,7 +75,8 @@ async def start(visit: ActorDep) -> Response:
     text = str(form.get("query", ""))
     query, act = _parse(text), _act(str(form.get("act")))
     number = _number(str(form.get("jobs")))
-    order = Order(act, query.scope, query.to_filter(), query.url(), number)
+    id_ = bulk_id_of(str(form.get("id", "")))
+    order = Order(act, query.scope, query.to_filter(), query.url(), number, id_)
     runtime, actor = visit.runtime, visit.key.id
     action = await runtime.run(use.start, runtime.db, order, actor, runtime.clock())
     return visit.redirect(f"/bulk/{action.id}")
