@@ -1,28 +1,47 @@
 """A form for a job: read what it sends, estimate it, and submit it."""
 
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service.admin.job_view import Change
-from service.admin.visit import CSRF_FIELD, Visit
-from service.api.body.parse import ParsedBody, read_form_body
+from service.admin.visit import CSRF_FIELD, FORM_ID_FIELD, Visit
+from service.api.body.parse import read_form_body
 from service.api.problems import problem_of
 from service.domain.audit import Act, AuditEntry
 from service.domain.errors import ServiceError
 from service.domain.job import Job
+from service.domain.media import Role
 from service.domain.options import JobOptions
-from service.domain.submission import Submission
+from service.domain.submission import Idempotency, Submission
+from service.lifecycle.inputs import Input
 from service.runtime.estimate import warnings
 from service.runtime.submit import SubmitRequest, create_job, prepare
 from service.store import audit
 
 Refusal = ServiceError | RequestValidationError | HTTPException
+
+
+@dataclass(frozen=True)
+class JobForm:
+    """What a form says of a job. The same form with the same contents makes one job."""
+
+    params: JobOptions
+    files: dict[Role, Input] = field(default_factory=dict)
+    id: str | None = None
+
+    @property
+    def idempotency(self) -> Idempotency | None:
+        if self.id is None:
+            return None
+        text = f"{self.id}\n{self.params.model_dump_json(exclude_none=True)}"
+        digest = hashlib.sha256(text.encode())
+        return Idempotency(f"rushes-form:{digest.hexdigest()}", digest.digest())
 
 
 @dataclass(frozen=True)
@@ -36,23 +55,24 @@ class Offer:
 
 
 @asynccontextmanager
-async def body_of(visit: Visit, model: type[JobOptions]) -> AsyncIterator[ParsedBody[Any]]:
+async def form_of(visit: Visit, model: type[JobOptions]) -> AsyncIterator[JobForm]:
     """Read a form with its files, and check that this session sent it."""
-    runtime = visit.runtime
+    runtime, fields = visit.runtime, (CSRF_FIELD, FORM_ID_FIELD)
     with runtime.uploads.area(visit.key.id) as area:
-        reading = read_form_body(visit.request, runtime, area, (model,), own_fields=(CSRF_FIELD,))
+        reading = read_form_body(visit.request, runtime, area, (model,), own_fields=fields)
         body, own = await runtime.uploads.with_timeout(reading)
         visit.check_csrf(str(own.get(CSRF_FIELD, "")))
-        yield body
+        yield JobForm(body.params, body.files, own.get(FORM_ID_FIELD))
 
 
-def submit_request(visit: Visit, body: ParsedBody[Any], parent: Job | None = None) -> SubmitRequest:
+def submit_request(visit: Visit, form: JobForm, parent: Job | None = None) -> SubmitRequest:
     """Return the request for a job of this key; a retry belongs to the key of its parent."""
     return SubmitRequest(
         key_id=visit.key.id if parent is None else parent.key_id,
-        params=body.params if parent is None else _only_changes(body.params, parent),
+        params=form.params if parent is None else _only_changes(form.params, parent),
         api_url=visit.api_url,
-        files=body.files,
+        files=form.files,
+        idempotency=form.idempotency,
         retry_of=None if parent is None else parent.id,
     )
 
@@ -67,10 +87,10 @@ def _only_changes(params: JobOptions, parent: Job) -> JobOptions:
     return params.model_copy(update=same)
 
 
-async def submit(visit: Visit, body: ParsedBody[Any], parent: Job | None = None) -> Job:
+async def submit(visit: Visit, form: JobForm, parent: Job | None = None) -> Job:
     """Submit the job, and record who did."""
     runtime, actor = visit.runtime, visit.key.id
-    job = (await create_job(runtime, submit_request(visit, body, parent))).job
+    job = (await create_job(runtime, submit_request(visit, form, parent))).job
     act: Act = "job.submit" if parent is None else "job.retry"
     detail = None if parent is None else f"of {parent.id}"
     await runtime.write(
@@ -79,14 +99,14 @@ async def submit(visit: Visit, body: ParsedBody[Any], parent: Job | None = None)
     return job
 
 
-async def estimate(visit: Visit, body: ParsedBody[Any], parent: Job | None = None) -> Offer:
+async def estimate(visit: Visit, form: JobForm, parent: Job | None = None) -> Offer:
     """Resolve a form without submitting it. Raises what would refuse it."""
-    submission, _ = await prepare(visit.runtime, submit_request(visit, body, parent))
+    submission, _ = await prepare(visit.runtime, submit_request(visit, form, parent))
     card = visit.runtime.cards[submission.request.model]
     return Offer(
         submission,
         card.expected_seconds(submission.request),
-        await warnings(visit.runtime, body.params, submission),
+        await warnings(visit.runtime, form.params, submission),
         [],
     )
 

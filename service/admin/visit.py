@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +29,7 @@ from service.store.transaction import Transaction
 
 COOKIE = "rushes_session"
 CSRF_FIELD, _CSRF_HEADER = "csrf", "x-csrf-token"
+FORM_ID_FIELD = "form_id"
 ALL_JOBS = Scope(None)
 
 T = TypeVar("T")
@@ -46,6 +48,12 @@ class Visit:
     def csrf(self) -> str:
         """Return the token that a form of this session must send."""
         return hmac.new(self.token.encode(), b"csrf", hashlib.sha256).hexdigest()
+
+    @cached_property
+    def form_id(self) -> str:
+        """Return the id of the form on this page, by which it makes one job however often it is
+        sent."""
+        return secrets.token_hex(16)
 
     @property
     def base(self) -> str:

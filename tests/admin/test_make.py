@@ -56,6 +56,26 @@ def test_a_video_is_made(admin: Person) -> None:
     assert (job["input"]["prompt"], job["input"]["width"]) == ("a blue ball", 128)
 
 
+def form_id_of(person: Person, path: str) -> str:
+    found = re.search(r'name="form_id" value="(\w+)"', person.get(path).text)
+    assert found is not None
+    return found[1]
+
+
+def test_a_form_that_is_sent_twice_makes_one_job(admin: Person) -> None:
+    path = "/admin/new/video"
+    form = {"form_id": form_id_of(admin, path), "prompt": "a blue ball"}
+    image = {"image": ("photo.png", png(64, 64), "image/png")}
+
+    first, second = (job_of(send(admin, path, **form)) for _ in range(2))
+    edited = job_of(send(admin, path, **form | {"prompt": "a red ball"}))
+    with_image = job_of(send(admin, path, **form, files=image))
+    other = job_of(send(admin, path, **form | {"form_id": form_id_of(admin, path)}))
+
+    assert first == second
+    assert len({first, edited, with_image, other}) == 4
+
+
 def test_a_video_is_made_from_an_image(admin: Person) -> None:
     image = ("photo.png", png(64, 64), "image/png")
 
@@ -125,6 +145,15 @@ def test_a_retry_is_of_the_same_key_with_the_edits(admin: Person, parent: str) -
     assert "seed" not in re.findall(r"<tr><th>(\w+)</th>", page)
     assert f"/admin/jobs/{job_id}" in admin.get(f"/admin/jobs/{parent}").text
     assert admin.world.client.get(f"/v1/jobs/{job_id}").status_code == 404  # not the admin's own
+
+
+def test_a_retry_that_is_sent_twice_makes_one_job(admin: Person, parent: str) -> None:
+    path = f"/admin/jobs/{parent}/retry"
+    form = {"form_id": form_id_of(admin, path), "prompt": "a green ball"}
+
+    first, second = (job_of(send(admin, path, **form)) for _ in range(2))
+
+    assert first == second
 
 
 def test_a_retry_with_another_model_takes_its_defaults(admin: Person, parent: str) -> None:

@@ -52,8 +52,8 @@ async def show_form(
 async def make(kind: Kind, visit: AdminVisitDep) -> Response:
     """Submit the form; the browser goes on to the page of the job."""
     try:
-        async with offer.body_of(visit, _PARAMS[kind]) as body:
-            job = await offer.submit(visit, body)
+        async with offer.form_of(visit, _PARAMS[kind]) as form:
+            job = await offer.submit(visit, form)
     except (ServiceError, RequestValidationError, HTTPException) as error:
         return offer.refusal(visit, error)
     return Response(headers={"HX-Redirect": f"{visit.base}/admin/jobs/{job.id}"})
@@ -63,8 +63,8 @@ async def make(kind: Kind, visit: AdminVisitDep) -> Response:
 async def show_estimate(kind: Kind, visit: AdminVisitDep) -> Response:
     """Say what the job would cost, or why there is nothing to say yet."""
     try:
-        async with offer.body_of(visit, _PARAMS[kind]) as body:
-            found = await offer.estimate(visit, body)
+        async with offer.form_of(visit, _PARAMS[kind]) as form:
+            found = await offer.estimate(visit, form)
     except (ServiceError, RequestValidationError, HTTPException) as error:
         return offer.refusal(visit, error, quiet=True)
     return visit.part("estimate.html", offer=found)

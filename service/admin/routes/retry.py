@@ -39,8 +39,8 @@ async def retry(job_id: str, visit: AdminVisitDep) -> Response:
     """Submit the job again; the browser goes on to the page of the new one."""
     parent = await _parent(visit, job_id)
     try:
-        async with offer.body_of(visit, _options(parent)) as body:
-            job = await offer.submit(visit, body, parent)
+        async with offer.form_of(visit, _options(parent)) as form:
+            job = await offer.submit(visit, form, parent)
     except (ServiceError, RequestValidationError, HTTPException) as error:
         return offer.refusal(visit, error)
     return Response(headers={"HX-Redirect": f"{visit.base}/admin/jobs/{job.id}"})
@@ -51,8 +51,8 @@ async def show_estimate(job_id: str, visit: AdminVisitDep) -> Response:
     """Say what the edits change, and what the new job would cost."""
     parent = await _parent(visit, job_id)
     try:
-        async with offer.body_of(visit, _options(parent)) as body:
-            found = await offer.estimate(visit, body, parent)
+        async with offer.form_of(visit, _options(parent)) as form:
+            found = await offer.estimate(visit, form, parent)
     except (ServiceError, RequestValidationError, HTTPException) as error:
         return offer.refusal(visit, error, quiet=True)
     changes = diff(parent.request, found.submission.request)
