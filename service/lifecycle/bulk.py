@@ -21,8 +21,8 @@ from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobFilter
 from service.domain.key import Scope
-from service.lifecycle.cancel import cancel
-from service.lifecycle.find import find
+from service.lifecycle.cancel import request_cancel
+from service.lifecycle.find import find, find_for_update
 from service.lifecycle.remove import remove
 from service.lifecycle.workers import Workers
 from service.log import Log
@@ -110,7 +110,8 @@ def stop(tx: Transaction, bulk_id: BulkId, actor: KeyId, now: datetime) -> None:
 
 @dataclass(frozen=True)
 class BulkRunner:
-    """The tick of bulk actions. A crash repeats at most one act, which then changes nothing."""
+    """The tick of bulk actions. What is done to a job is recorded in the same transaction, except
+    for a retry: it may be repeated after a crash, and then finds the job that it made."""
 
     db: Database
     workers: Workers
@@ -133,40 +134,52 @@ class BulkRunner:
         for number, job_id in enumerate(batch):
             if time.monotonic() >= deadline or not self._is_running(action):
                 return number
-            item = self._act(action, job_id, now)
-            if item is None:
+            if not self._act(action, job_id, now):
                 return number
-            self.db.write(partial(bulk.settle, bulk_id=action.id, item=item)).result()
         return len(batch)
 
     def _is_running(self, action: BulkAction) -> bool:
         current = self.db.read(lambda tx: bulk.get(tx, action.id))
         return current is not None and current.state is BulkState.RUNNING
 
-    def _act(self, action: BulkAction, job_id: JobId, now: datetime) -> BulkItem | None:
-        """Act on one job; None if it must wait. Its refusal does not stop the others."""
+    def _act(self, action: BulkAction, job_id: JobId, now: datetime) -> bool:
+        """Act on one job; False if it must wait. Its refusal does not stop the others."""
         try:
-            return BulkItem(job_id, True, self._apply(action, job_id, now))
+            self._apply(action, job_id, now)
         except ServiceError as error:
             if error.retryable:
                 log.debug("bulk action waits", bulk=action.id, job=job_id, error=error)
-                return None
-            return BulkItem(job_id, False, error.message[:300])
+                return False
+            self._settle(action, BulkItem(job_id, False, error.message[:300]))
+        return True
 
-    def _apply(self, action: BulkAction, job_id: JobId, now: datetime) -> str:
-        """Return in words what was done."""
+    def _apply(self, action: BulkAction, job_id: JobId, now: datetime) -> None:
+        """Act on one job, and record it."""
         if action.act == "cancel":
-            was_final = self.db.read(lambda tx: find(tx, job_id, _ALL)).state.final
-            if was_final:
-                raise Conflict("it had ended before")
-            job = cancel(self.db, self.workers, job_id, _ALL, now)
-            return "canceled" if job.state.final else "told to stop"
-        if action.act == "delete":
-            remove(self.db, self.artifacts, job_id, _ALL)
-            return "deleted"
-        job = self.db.read(lambda tx: find(tx, job_id, _ALL))
-        return f"retried as {self.retry(job, f'rushes-bulk:{action.id}:{job_id}').id}"
+            job = self.db.write(partial(_cancel, action=action, job_id=job_id, now=now)).result()
+            if job.attempt:
+                self.workers.stop(job, now)
+        elif action.act == "delete":
+            item = BulkItem(job_id, True, "deleted")
+            record = partial(bulk.settle, bulk_id=action.id, item=item)
+            remove(self.db, self.artifacts, job_id, _ALL, record)
+        else:
+            parent = self.db.read(lambda tx: find(tx, job_id, _ALL))
+            job = self.retry(parent, f"rushes-bulk:{action.id}:{job_id}")
+            self._settle(action, BulkItem(job_id, True, f"retried as {job.id}"))
+
+    def _settle(self, action: BulkAction, item: BulkItem) -> None:
+        self.db.write(partial(bulk.settle, bulk_id=action.id, item=item)).result()
 
     def _finish(self, action: BulkAction, now: datetime) -> None:
         self.db.write(lambda tx: bulk.end(tx, action.id, BulkState.DONE, now)).result()
         log.info("bulk action done", bulk=action.id, act=action.act, jobs=action.total)
+
+
+def _cancel(tx: Transaction, action: BulkAction, job_id: JobId, now: datetime) -> Job:
+    if find_for_update(tx, job_id, _ALL).state.final:
+        raise Conflict("it had ended before")
+    job = request_cancel(tx, job_id, _ALL, now)
+    outcome = "canceled" if job.state.final else "told to stop"
+    bulk.settle(tx, action.id, BulkItem(job_id, True, outcome))
+    return job

@@ -1,5 +1,6 @@
 """Delete a final job: its bytes first, then its row."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -32,10 +33,10 @@ def remove(
     artifacts: ArtifactStore,
     job_id: JobId,
     scope: Scope,
-    deletion: Deletion | None = None,
+    record: Callable[[Transaction], None] | None = None,
 ) -> Job:
-    """Delete the job and return it; an admin's `deletion` is recorded. Raises NotFound, or Conflict
-    while it is not final.
+    """Delete the job and return it; `record` runs in the transaction that deletes its row. Raises
+    NotFound, or Conflict while it is not final.
 
     A crash in between leaves a row without bytes, which a second delete removes; the other order
     would leave bytes without a row.
@@ -44,14 +45,14 @@ def remove(
     check_final(job)
     artifacts.delete(job_folder(job.id))
     delete_inputs(artifacts, job.id)
-    db.write(lambda tx: _delete(tx, job, deletion)).result()
+    db.write(lambda tx: _delete(tx, job, record)).result()
     return job
 
 
-def _delete(tx: Transaction, job: Job, deletion: Deletion | None) -> None:
+def _delete(tx: Transaction, job: Job, record: Callable[[Transaction], None] | None) -> None:
     jobs.delete(tx, job)
-    if deletion is not None:
-        deletion.record(tx, "job.delete", job.id)
+    if record is not None:
+        record(tx)
 
 
 def check_final(job: Job) -> None:

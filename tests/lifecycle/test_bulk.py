@@ -1,6 +1,6 @@
 """Bulk actions on both databases: what they choose, and that each job has one turn."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.artifacts.files import Files
-from service.domain.bulk import BulkAction, BulkState
+from service.domain.bulk import BulkAct, BulkAction, BulkState
 from service.domain.errors import Conflict, QueueFull, RequestRefused
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobFilter, JobState
@@ -20,6 +20,7 @@ from service.lifecycle import bulk as use
 from service.lifecycle.bulk import BulkRunner, Order, Retry, start, stop
 from service.store import bulk, job_lists, jobs
 from service.store.database import Database
+from service.store.transaction import Transaction
 from tests import make
 from tests.make import START, submit
 
@@ -163,6 +164,35 @@ def test_a_stopped_action_leaves_the_others(db: Database, key_id: KeyId, tmp_pat
 
     assert runner(db, tmp_path).tick(START) == 0
     assert states(db, ids) == [JobState.QUEUED] * 3
+
+
+@pytest.mark.parametrize("act", ["cancel", "delete"])
+def test_after_a_crash_the_record_says_what_was_done(
+    db: Database, key_id: KeyId, tmp_path: Path, act: BulkAct, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process dies after its first commit."""
+    ids = [accept(db, key_id) for _ in range(2)]
+    if act == "delete":
+        begin(db, key_id, Order("cancel", ALL, JobFilter(), "", 2))
+        for _ in range(2):
+            runner(db, tmp_path).tick(START)
+    action = begin(db, key_id, Order(act, ALL, JobFilter(), "", 2))
+    commits = iter([db.write])
+
+    def write(work: Callable[[Transaction], Any]) -> Any:
+        try:
+            return next(commits)(work)
+        except StopIteration:
+            raise SystemExit from None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(db, "write", write)
+        with pytest.raises(SystemExit):
+            runner(db, tmp_path).tick(START)
+    runner(db, tmp_path).tick(START)
+
+    items = db.read(lambda tx: bulk.items(tx, action.id, size=9))
+    assert [(item.job_id, item.is_changed) for item in items] == [(id_, True) for id_ in ids]
 
 
 def test_a_full_queue_is_waited_for(db: Database, key_id: KeyId, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The list of jobs, and one job: its video, its progress, and what can be done with it."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import Query
@@ -83,7 +84,8 @@ async def cancel_job(job_id: str, visit: ActorDep) -> Response:
 @router.post("/{job_id}/delete")
 async def delete_job(job_id: str, visit: ActorDep) -> Response:
     runtime, id_ = visit.runtime, job_id_of(job_id)
-    await runtime.run(remove, runtime.db, runtime.artifacts, id_, ALL_JOBS, visit.deletion)
+    record = partial(visit.deletion.record, act="job.delete", target=id_)
+    await runtime.run(remove, runtime.db, runtime.artifacts, id_, ALL_JOBS, record)
     log.info("job deleted in the admin pages", job=id_, key=visit.key.id)
     return visit.redirect("/jobs")
 
