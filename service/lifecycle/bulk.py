@@ -119,10 +119,17 @@ class BulkRunner:
     retry: Retry
 
     def tick(self, now: datetime) -> int:
-        """Act on jobs for a while; return how many had their turn."""
+        """Act on jobs for a while; return how many had their turn. An error of one action is raised
+        after the others had theirs."""
         deadline, count = time.monotonic() + _SECONDS, 0
+        errors = []
         for action in self.db.read(bulk.running):
-            count += self._advance(action, now, deadline)
+            try:
+                count += self._advance(action, now, deadline)
+            except Exception as error:  # noqa: BLE001
+                errors.append(error)
+        if errors:
+            raise errors[0]
         return count
 
     def _advance(self, action: BulkAction, now: datetime, deadline: float) -> int:
@@ -151,6 +158,10 @@ class BulkRunner:
                 log.debug("bulk action waits", bulk=action.id, job=job_id, error=error)
                 return False
             self._settle(action, BulkItem(job_id, False, error.message[:300]))
+        except Exception as fault:  # noqa: BLE001 - or the jobs behind it would never have a turn
+            log.error("bulk action failed for a job", fault, bulk=action.id, job=job_id)
+            outcome = f"failed by {type(fault).__name__}; the service's log says more"
+            self._settle(action, BulkItem(job_id, False, outcome))
         return True
 
     def _apply(self, action: BulkAction, job_id: JobId, now: datetime) -> None:

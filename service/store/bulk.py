@@ -128,10 +128,10 @@ def items(
 
 
 def settle(tx: Transaction, bulk_id: BulkId, item: BulkItem) -> None:
-    """Record what was done to a job."""
+    """Record what was done to a job, unless that is recorded already."""
     tx.execute(
         sa.update(_items)
-        .where(_items.c.bulk_id == bulk_id, _items.c.job_id == item.job_id)
+        .where(_items.c.bulk_id == bulk_id, _items.c.job_id == item.job_id, _OPEN)
         .values(is_changed=item.is_changed, outcome=item.outcome)
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.artifacts.files import Files
-from service.domain.bulk import BulkAct, BulkAction, BulkState
+from service.domain.bulk import BulkAct, BulkAction, BulkId, BulkItem, BulkState
 from service.domain.errors import Conflict, QueueFull, RequestRefused
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobFilter, JobState
@@ -164,6 +164,61 @@ def test_a_stopped_action_leaves_the_others(db: Database, key_id: KeyId, tmp_pat
 
     assert runner(db, tmp_path).tick(START) == 0
     assert states(db, ids) == [JobState.QUEUED] * 3
+
+
+class Stuck(Files):
+    """A store that may not delete the files of one job."""
+
+    job_id = ""
+
+    def delete(self, prefix: str) -> None:
+        if self.job_id in prefix:
+            raise PermissionError(13, "Permission denied")
+        super().delete(prefix)
+
+
+def test_a_job_that_cannot_be_deleted_stops_no_other(
+    db: Database, key_id: KeyId, tmp_path: Path
+) -> None:
+    ids = [accept(db, key_id) for _ in range(3)]
+    begin(db, key_id, Order("cancel", ALL, JobFilter(), "", 3))
+    runner(db, tmp_path).tick(START)
+    files = Stuck(tmp_path / "artifacts")
+    files.job_id = ids[1]
+    action = begin(db, key_id, Order("delete", ALL, JobFilter(), "", 3))
+
+    BulkRunner(db, make.PULLED, files, lambda job, name: job).tick(START)
+
+    items = db.read(lambda tx: bulk.items(tx, action.id, size=9))
+    assert [(item.job_id, item.is_changed, item.outcome) for item in items] == [
+        (ids[0], True, "deleted"),
+        (ids[1], False, "failed by PermissionError; the service's log says more"),
+        (ids[2], True, "deleted"),
+    ]
+
+
+def test_an_action_that_fails_stops_no_other(
+    db: Database, key_id: KeyId, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [accept(db, key_id, metadata={"scene": name}) for name in ("1", "2")]
+    first, second = (
+        begin(db, key_id, Order("cancel", ALL, JobFilter(metadata={"scene": name}), "", 1))
+        for name in ("1", "2")
+    )
+
+    def settle(tx: Transaction, bulk_id: BulkId, item: BulkItem) -> None:
+        if bulk_id == first.id:
+            raise ArithmeticError("a fault")
+        settle_item(tx, bulk_id, item)
+
+    settle_item = bulk.settle
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk, "settle", settle)
+        with pytest.raises(ArithmeticError):
+            runner(db, tmp_path).tick(START)
+
+    assert states(db, ids) == [JobState.QUEUED, JobState.CANCELED]
+    assert db.read(lambda tx: bulk.counts(tx, second.id)) == {True: 1}
 
 
 @pytest.mark.parametrize("act", ["cancel", "delete"])
