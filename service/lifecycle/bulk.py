@@ -133,17 +133,25 @@ class BulkRunner:
         return count
 
     def _advance(self, action: BulkAction, now: datetime, deadline: float) -> int:
-        """Act on the next jobs of an action until the deadline; the first that must wait, say for a
-        full queue, ends its turn."""
-        batch = self.db.read(lambda tx: bulk.open_items(tx, action.id, size=_BATCH))
-        if not batch:
+        """Act on the next jobs of an action until the deadline. One that must wait, say for a full
+        queue, holds up those of its key alone, until the next tick."""
+        count = 0
+        waiting: set[KeyId] = set()
+        while batch := self._next_jobs(action, waiting):
+            for job_id in batch:
+                is_over = count == _BATCH or time.monotonic() >= deadline
+                if is_over or not self._is_running(action):
+                    return count
+                if not self._act(action, job_id, now):
+                    waiting.add(self._find(job_id).key_id)
+                    break
+                count += 1
+        if not waiting:
             self._finish(action, now)
-        for number, job_id in enumerate(batch):
-            if time.monotonic() >= deadline or not self._is_running(action):
-                return number
-            if not self._act(action, job_id, now):
-                return number
-        return len(batch)
+        return count
+
+    def _next_jobs(self, action: BulkAction, waiting: set[KeyId]) -> list[JobId]:
+        return self.db.read(lambda tx: bulk.open_items(tx, action.id, size=_BATCH, without=waiting))
 
     def _is_running(self, action: BulkAction) -> bool:
         current = self.db.read(lambda tx: bulk.get(tx, action.id))
@@ -175,9 +183,11 @@ class BulkRunner:
             record = partial(bulk.settle, bulk_id=action.id, item=item)
             remove(self.db, self.artifacts, job_id, _ALL, record)
         else:
-            parent = self.db.read(lambda tx: find(tx, job_id, _ALL))
-            job = self.retry(parent, f"rushes-bulk:{action.id}:{job_id}")
+            job = self.retry(self._find(job_id), f"rushes-bulk:{action.id}:{job_id}")
             self._settle(action, BulkItem(job_id, True, f"retried as {job.id}"))
+
+    def _find(self, job_id: JobId) -> Job:
+        return self.db.read(lambda tx: find(tx, job_id, _ALL))
 
     def _settle(self, action: BulkAction, item: BulkItem) -> None:
         self.db.write(partial(bulk.settle, bulk_id=action.id, item=item)).result()

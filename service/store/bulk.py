@@ -1,6 +1,6 @@
 """The tables of bulk actions and of their jobs."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from itertools import islice
@@ -18,7 +18,7 @@ from service.domain.bulk import (
     BulkState,
     Survey,
 )
-from service.domain.ids import JobId
+from service.domain.ids import JobId, KeyId
 from service.domain.job import JobFilter
 from service.domain.key import Scope
 from service.store import job_lists
@@ -94,15 +94,17 @@ def get(tx: Transaction, bulk_id: BulkId) -> BulkAction | None:
     return None if row is None else _to_action(row)
 
 
-def open_items(tx: Transaction, bulk_id: BulkId, *, size: int) -> list[JobId]:
-    """List the first jobs whose turn is still to come."""
-    statement = (
-        sa.select(_items.c.job_id)
-        .where(_items.c.bulk_id == bulk_id, _OPEN)
-        .order_by(_items.c.job_id)
-        .limit(size)
-    )
-    return list(tx.execute(statement).scalars())
+def open_items(
+    tx: Transaction, bulk_id: BulkId, *, size: int, without: Collection[KeyId] = ()
+) -> list[JobId]:
+    """List the first jobs whose turn is still to come, but for those of the keys `without`."""
+    statement = sa.select(_items.c.job_id).where(_items.c.bulk_id == bulk_id, _OPEN)
+    if without:
+        is_theirs = sa.exists().where(
+            job_table.c.id == _items.c.job_id, job_table.c.key_id.in_(sorted(without))
+        )
+        statement = statement.where(~is_theirs)
+    return list(tx.execute(statement.order_by(_items.c.job_id).limit(size)).scalars())
 
 
 def counts(tx: Transaction, bulk_id: BulkId) -> dict[bool | None, int]:

@@ -27,6 +27,12 @@ from tests.make import START, submit
 ALL = Scope(None)
 
 
+@pytest.fixture(autouse=True)
+def take_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tick does as much here as it may, however slow the machine is."""
+    monkeypatch.setattr(use, "_SECONDS", 60)
+
+
 def accept(db: Database, key_id: KeyId, **changes: object) -> JobId:
     new = make.submission(key_id, estimated_usd=0.25, **changes)
     return JobId(make.do(db, lambda tx: submit(tx, new, Limits(), START)).job.id)
@@ -269,6 +275,51 @@ def test_a_full_queue_is_waited_for(db: Database, key_id: KeyId, tmp_path: Path)
 
     assert [tick(START + timedelta(seconds=n)) for n in range(2)] == [0, 1]
     assert db.read(lambda tx: bulk.counts(tx, action.id)) == {True: 1}
+
+
+def test_a_full_queue_holds_up_the_jobs_of_its_key_alone(
+    db: Database, key_id: KeyId, tmp_path: Path
+) -> None:
+    other = make.key(db)[0]
+    ids = [accept(db, each) for each in (key_id, other, key_id, other)]
+    begin(db, key_id, Order("cancel", ALL, JobFilter(), "", 4))
+    runner(db, tmp_path).tick(START)
+    tries = []
+
+    def retry(job: Job, name: str) -> Job:
+        tries.append(job.id)
+        if job.key_id == key_id:
+            raise QueueFull("full")
+        return job
+
+    action = begin(db, key_id, Order("retry", ALL, JobFilter(), "", 4))
+    assert runner(db, tmp_path, retry).tick(START) == 2
+    open_jobs = db.read(lambda tx: bulk.open_items(tx, action.id, size=9))
+
+    assert open_jobs == [ids[0], ids[2]]
+    assert tries == [ids[0], ids[1], ids[3]]
+    assert runner(db, tmp_path).tick(START) == 2
+    ended = db.read(lambda tx: bulk.get(tx, action.id))
+    assert ended is not None
+    assert ended.state is BulkState.DONE
+
+
+def test_an_action_that_is_stopped_in_a_tick_goes_on_with_no_job(
+    db: Database, key_id: KeyId, tmp_path: Path
+) -> None:
+    for _ in range(3):
+        accept(db, key_id)
+    begin(db, key_id, Order("cancel", ALL, JobFilter(), "", 3))
+    runner(db, tmp_path).tick(START)
+
+    def retry(job: Job, name: str) -> Job:
+        make.do(db, lambda tx: stop(tx, action.id, key_id, START))
+        return job
+
+    action = begin(db, key_id, Order("retry", ALL, JobFilter(), "", 3))
+
+    assert runner(db, tmp_path, retry).tick(START) == 1
+    assert db.read(lambda tx: bulk.counts(tx, action.id)) == {True: 1, None: 2}
 
 
 @pytest.mark.parametrize(("told", "error"), [(2, Conflict), (0, Conflict)], ids=["more", "none"])
