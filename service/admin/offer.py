@@ -13,7 +13,6 @@ from service.admin.job_view import Change
 from service.admin.visit import CSRF_FIELD, FORM_ID_FIELD, Visit
 from service.api.body.parse import read_form_body
 from service.api.problems import problem_of
-from service.domain.audit import Act, AuditEntry
 from service.domain.errors import ServiceError
 from service.domain.job import Job
 from service.domain.media import Role
@@ -22,7 +21,6 @@ from service.domain.submission import Idempotency, Submission
 from service.lifecycle.inputs import Input
 from service.runtime.estimate import warnings
 from service.runtime.submit import SubmitRequest, create_job, prepare
-from service.store import audit
 
 Refusal = ServiceError | RequestValidationError | HTTPException
 
@@ -73,6 +71,7 @@ def submit_request(visit: Visit, form: JobForm, parent: Job | None = None) -> Su
         api_url=visit.api_url,
         files=form.files,
         idempotency=form.idempotency,
+        actor=visit.key.id,
         retry_of=None if parent is None else parent.id,
     )
 
@@ -89,14 +88,7 @@ def _only_changes(params: JobOptions, parent: Job) -> JobOptions:
 
 async def submit(visit: Visit, form: JobForm, parent: Job | None = None) -> Job:
     """Submit the job, and record who did."""
-    runtime, actor = visit.runtime, visit.key.id
-    job = (await create_job(runtime, submit_request(visit, form, parent))).job
-    act: Act = "job.submit" if parent is None else "job.retry"
-    detail = None if parent is None else f"of {parent.id}"
-    await runtime.write(
-        lambda tx: audit.insert(tx, AuditEntry(job.created_at, actor, act, job.id, detail=detail))
-    )
-    return job
+    return (await create_job(visit.runtime, submit_request(visit, form, parent))).job
 
 
 async def estimate(visit: Visit, form: JobForm, parent: Job | None = None) -> Offer:

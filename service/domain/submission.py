@@ -32,7 +32,8 @@ class Idempotency:
 
 @dataclass(frozen=True)
 class Submission:
-    """A resolved request with its options of queueing, cost and webhooks."""
+    """A resolved request with its options of queueing, cost and webhooks. An admin who submits it
+    in the admin pages is its `actor`, and is recorded."""
 
     key_id: KeyId
     request: AnyRequest
@@ -51,6 +52,7 @@ class Submission:
     retry_of: JobId | None = None
     traceparent: str | None = None
     idempotency: Idempotency | None = None
+    actor: KeyId | None = None
     job_id: JobId | None = None  # set if its inputs are already stored
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
+from service.domain.audit import AuditEntry
 from service.domain.errors import (
     QueueFull,
     ServiceError,
@@ -17,7 +18,7 @@ from service.domain.limits import Limits
 from service.domain.price import microusd, month_of
 from service.domain.submission import Idempotency, Submission, new_job
 from service.lifecycle.find import find_for_update
-from service.store import idempotency, jobs, keys
+from service.store import audit, idempotency, jobs, keys
 from service.store.idempotency import IdempotencyRecord, Name
 from service.store.transaction import Transaction
 
@@ -206,6 +207,15 @@ def _insert(
     records = [(job, each.idempotency) for job, each in pairs if each.idempotency is not None]
     if records:
         idempotency.insert(tx, records, now=now, expires_at=now + keep)
+    for job, each in pairs:
+        if each.actor is not None:
+            audit.insert(tx, _entry(job, each.actor, now))
+
+
+def _entry(job: Job, actor: KeyId, now: datetime) -> AuditEntry:
+    if job.retry_of is None:
+        return AuditEntry(now, actor, "job.submit", job.id)
+    return AuditEntry(now, actor, "job.retry", job.id, detail=f"of {job.retry_of}")
 
 
 def _replay(earlier: IdempotencyRecord, idempotency_key: Idempotency) -> Accepted:

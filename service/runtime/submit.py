@@ -52,7 +52,7 @@ class SubmitRequest:
 
     `files` are the uploads among its inputs. A retry names the final job `retry_of`, whose input
     and seed `params` override. Links to the job begin with `api_url`; its webhooks have the shape
-    of `api`.
+    of `api`. The submit of an admin, the `actor`, is recorded.
     """
 
     key_id: KeyId
@@ -63,6 +63,7 @@ class SubmitRequest:
     idempotency: Idempotency | None = None
     retry_of: JobId | None = None
     traceparent: str | None = None
+    actor: KeyId | None = None
 
 
 async def create_job(runtime: Runtime, request: SubmitRequest) -> Accepted:
@@ -142,6 +143,7 @@ async def prepare(runtime: Runtime, request: SubmitRequest) -> tuple[Submission,
         retry_of=request.retry_of,
         traceparent=request.traceparent,
         idempotency=request.idempotency,
+        actor=request.actor,
         job_id=new_id() if any(each.bytes_at is not None for each in inputs.values()) else None,
     )
     return submission, inputs

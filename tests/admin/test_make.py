@@ -11,6 +11,7 @@ import pytest
 from httpx import Response
 
 from service.settings import Settings
+from service.store import audit
 from tests.admin.person import Person
 from tests.api.world import World
 from tests.workers.inputs.pictures import png
@@ -154,6 +155,27 @@ def test_a_retry_that_is_sent_twice_makes_one_job(admin: Person, parent: str) ->
     first, second = (job_of(send(admin, path, **form)) for _ in range(2))
 
     assert first == second
+    entries = admin.world.runtime.db.read(lambda tx: audit.page(tx, size=9))
+    assert [(each.target, each.detail) for each in entries if each.act == "job.retry"] == [
+        (first, f"of {parent}")
+    ]
+
+
+def test_a_job_is_made_with_its_record_or_not_at_all(
+    admin: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ArithmeticError("a fault")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, "insert", fail)
+        answer = send(admin, "/admin/new/video", prompt="a blue ball")
+
+    assert answer.status_code == 500
+    assert admin.world.client.get("/v1/jobs").json()["data"] == []
+    job_id = job_of(send(admin, "/admin/new/video", prompt="a blue ball"))
+    entries = admin.world.runtime.db.read(lambda tx: audit.page(tx, size=9))
+    assert [(each.act, each.target) for each in entries] == [("job.submit", job_id)]
 
 
 def test_a_retry_with_another_model_takes_its_defaults(admin: Person, parent: str) -> None:
