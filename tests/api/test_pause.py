@@ -6,7 +6,10 @@ from collections.abc import Callable
 from threading import Thread
 from typing import Any
 
+import pytest
+
 from service.domain.models.catalog import SLATE
+from service.store import pauses
 from service.workers.attempt import ModelCache
 from tests.api.world import World
 
@@ -29,6 +32,21 @@ def test_only_an_admin_pauses_a_model_that_is_served(world: World) -> None:
 
     assert world.client.put("/v1/models/slate/paused", headers=headers).status_code == 403
     assert world.client.put("/v1/models/nope/paused").status_code == 404
+
+
+@pytest.mark.parametrize("body", ['{"paused": false}', '{"paused": true}', "false", "null", "{"])
+def test_a_body_pauses_nothing(world: World, body: str) -> None:
+    refused = world.client.put("/v1/models/slate/paused", content=body)
+
+    (error,) = refused.json()["errors"]
+    assert (refused.status_code, error["code"]) == (422, "unexpected_body")
+    assert "DELETE" in error["detail"]
+    assert world.runtime.db.read(pauses.every) == {}
+
+
+@pytest.mark.parametrize("body", ["", "{}", "{ }\n"])
+def test_an_empty_body_pauses(world: World, body: str) -> None:
+    assert world.client.put("/v1/models/slate/paused", content=body).json()["paused_at"] is not None
 
 
 def test_a_worker_is_told_to_free_the_memory_of_a_paused_model(world: World) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -10,7 +10,7 @@ from service.api.auth import AdminDep, ContextDep, RequestContext
 from service.api.schemas.costs import RateOut
 from service.api.schemas.models import ModelList, ModelOut, ModelPause
 from service.api.schemas.problems import problem_docs
-from service.domain.errors import NotFound
+from service.domain.errors import FieldError, NotFound, RequestRefused
 from service.domain.options import WHOLE
 from service.lifecycle import pause
 from service.log import Log
@@ -84,11 +84,15 @@ async def keep_warm(model: str, body: WarmBody, context: AdminDep) -> WarmContai
 _PAUSE_PROBLEMS = problem_docs(401, 403, 404, 429, 503)
 
 
-@router.put("/{model}/paused", responses=_PAUSE_PROBLEMS)
-async def pause_model(model: str, context: AdminDep) -> ModelPause:
+@router.put("/{model}/paused", responses={**_PAUSE_PROBLEMS, **problem_docs(413, 415, 422)})
+async def pause_model(model: str, request: Request, context: AdminDep) -> ModelPause:
     """Start no more jobs of a model: they wait, their start deadlines do not run, and local workers
-    free its memory. Running jobs go on."""
+    free its memory. Running jobs go on. It takes no body."""
     _check_served(model, context)
+    if b"".join((await request.body()).split()) not in (b"", b"{}"):
+        # `{"paused": false}` must not pause it.
+        detail = "this takes no body: PUT pauses the model, DELETE of the same path resumes it"
+        raise RequestRefused([FieldError("", detail, "unexpected_body")])
     runtime, actor = context.runtime, context.key.id
     at = await runtime.write(lambda tx: pause.pause(tx, model, actor, runtime.clock()))
     log.warning("model paused", model=model, key=actor)
