@@ -9,6 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
 from service.domain.clock import ClockUncertainty, Timeline
+from service.store.admin_tables import PausedModelRow, SessionRow
 from service.store.tables import (
     ACTIVE_STATES,
     PENDING,
@@ -36,6 +37,7 @@ def _table(row: type[SQLModel]) -> sa.Table:
 _timeline, _jobs, _attempts = _table(TimelineRow), _table(JobRow), _table(AttemptRow)
 _deliveries, _idempotency = _table(DeliveryRow), _table(IdempotencyRow)
 _keys, _endpoints, _turns = _table(KeyRow), _table(EndpointRow), _table(LeaseRow)
+_pauses, _sessions = _table(PausedModelRow), _table(SessionRow)
 _OF_JOBS = (
     *("run_at", "speech_at", "lease_until", "run_deadline_at", "start_deadline_at"),
     "cancel_requested_at",
@@ -72,8 +74,8 @@ def replace(tx: Transaction, current: Timeline | None, new: Timeline) -> bool:
 
 
 def move_all(tx: Transaction, by: timedelta, now: datetime) -> None:
-    """Shift all future deadlines, and the starts of open attempts, by a jump of the clock, so that
-    each comes after as long as before. `now` is the time before the jump."""
+    """Shift all future deadlines, and the starts of open attempts and pauses, by a jump of the
+    clock, so that each comes after as long as before. `now` is the time before the jump."""
     moving: list[tuple[sa.Table, Any, tuple[str, ...]]] = [
         (_jobs, _OPEN, _OF_JOBS),
         (_attempts, _attempts.c.ended_at.is_(None), ("created_at", "started_at", "heartbeat_at")),
@@ -83,6 +85,8 @@ def move_all(tx: Transaction, by: timedelta, now: datetime) -> None:
         (_endpoints, _endpoints.c.old_secret_until > now, ("old_secret_until",)),
         (_turns, sa.true(), ("until",)),
         (_endpoints, _endpoints.c.failing_since.is_not(None), ("failing_since",)),
+        (_pauses, sa.true(), ("paused_at",)),
+        (_sessions, _sessions.c.expires_at > now, ("expires_at",)),
     ]
     for table, condition, names in moving:
         _move(tx, table, names, condition, by)

@@ -16,13 +16,14 @@ from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.retention import RetentionPolicy
 from service.domain.submission import Idempotency
-from service.lifecycle import report
+from service.lifecycle import report, sessions
 from service.lifecycle.cancel import request_cancel
 from service.lifecycle.leader import Leadership
+from service.lifecycle.pause import pause, resume
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
 from service.lifecycle.timekeeper import Timekeeper
-from service.store import deliveries, jobs
+from service.store import deliveries, jobs, keys, pauses
 from service.store.database import Database, Transaction
 from service.store.tables import EndpointRow
 from tests import make
@@ -127,6 +128,39 @@ def test_a_jump_neither_expires_a_job_nor_lets_it_wait_longer(
     machine.pass_by(10)
     rescuer.tick(machine.clock())
     assert get(db, job).state is JobState.EXPIRED
+
+
+@JUMPS
+def test_a_jump_during_a_pause_leaves_a_job_the_time_to_start_that_it_had(
+    db: Database, key_id: KeyId, machine: Machine, jump: int
+) -> None:
+    job = queued(db, key_id, machine, start_timeout=timedelta(seconds=60))
+    begun = machine.clock()
+    make.do(db, lambda tx: pause(tx, "slate", key_id, begun))
+
+    machine.pass_by(600)
+    machine.set_clock(jump)
+    now = machine.clock()
+    assert db.read(pauses.every) == {"slate": now - timedelta(seconds=601)}
+    make.do(db, lambda tx: resume(tx, "slate", key_id, now))
+
+    assert get(db, job).start_deadline_at == now + timedelta(seconds=60)
+
+
+@JUMPS
+def test_a_session_of_the_pages_lasts_as_long_whatever_the_clock_does(
+    db: Database, machine: Machine, jump: int
+) -> None:
+    id_, _ = make.key(db, admin=True)
+    (key,) = (key for key in db.read(keys.every) if key.id == id_)
+    token = make.do(db, lambda tx: sessions.begin(tx, key, machine.clock()))
+
+    machine.set_clock(jump)
+    machine.pass_by(11 * HOUR)
+
+    assert db.read(lambda tx: sessions.find_key(tx, token, machine.clock())) is not None
+    machine.pass_by(HOUR)
+    assert db.read(lambda tx: sessions.find_key(tx, token, machine.clock())) is None
 
 
 @JUMPS
