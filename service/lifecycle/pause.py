@@ -13,21 +13,17 @@ def pause(tx: Transaction, model: str, actor: KeyId, now: datetime) -> datetime:
 
     Jobs that run go on to their end. Start deadlines do not run meanwhile.
     """
-    paused_at = pauses.every(tx).get(model)
-    if paused_at is not None:
-        return paused_at
-    pauses.insert(tx, model, now)
-    audit.insert(tx, AuditEntry(now, actor, "model.pause", model))
-    return now
+    if pauses.insert(tx, model, now):
+        audit.insert(tx, AuditEntry(now, actor, "model.pause", model))
+    return pauses.every(tx).get(model, now)
 
 
 def resume(tx: Transaction, model: str, actor: KeyId, now: datetime) -> None:
     """Start jobs of the model again; their start deadlines are later by the pause."""
-    paused_at = pauses.every(tx).get(model)
+    paused_at = pauses.delete(tx, model)
     if paused_at is None:
         return
     pauses.extend_start_deadlines(tx, model, paused_at, now)
-    pauses.delete(tx, model)
     audit.insert(tx, AuditEntry(now, actor, "model.resume", model))
 
 

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from service.domain import topics
 from service.store.admin_tables import WarmModelRow
@@ -21,14 +22,25 @@ def every(tx: Transaction) -> dict[str, datetime]:
 _EVERY = sa.select(paused_table)
 
 
-def insert(tx: Transaction, model: str, now: datetime) -> None:
-    tx.execute(sa.insert(paused_table), {"model": model, "paused_at": now})
+def insert(tx: Transaction, model: str, now: datetime) -> bool:
+    """Insert a pause; False if the model is paused already."""
+    insert = sqlite.insert if tx.connection.dialect.name == "sqlite" else postgresql.insert
+    new = insert(paused_table).values(model=model, paused_at=now).on_conflict_do_nothing()
+    if tx.execute(new.returning(paused_table.c.model)).first() is None:
+        return False
     tx.notify(topics.of_queue(model))
+    return True
 
 
-def delete(tx: Transaction, model: str) -> None:
-    tx.execute(sa.delete(paused_table).where(paused_table.c.model == model))
-    tx.notify(topics.of_queue(model))
+def delete(tx: Transaction, model: str) -> datetime | None:
+    """Delete the pause and return since when it was. None, also if another transaction deletes it
+    at the same time: then that one sees the pause."""
+    columns = paused_table.c
+    statement = sa.delete(paused_table).where(columns.model == model).returning(columns.paused_at)
+    paused_at: datetime | None = tx.execute(statement).scalar()
+    if paused_at is not None:
+        tx.notify(topics.of_queue(model))
+    return paused_at
 
 
 _warm: sa.Table = WarmModelRow.__table__  # type: ignore[attr-defined]

@@ -1,15 +1,19 @@
 """A paused model: its jobs wait, their start deadlines do not run, and nothing is lost."""
 
-from datetime import timedelta
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from service.domain.ids import KeyId
 from service.domain.job import JobState
 from service.domain.limits import Limits
 from service.lifecycle.pause import pause, resume
 from service.store import audit, jobs, pauses
-from service.store.database import Database
+from service.store.database import Database, Transaction
 from tests import make
 from tests.make import START, submit
 
@@ -78,6 +82,49 @@ def test_pausing_twice_and_resuming_twice_change_nothing(db: Database, key_id: K
     assert [(each.act, each.target, each.at) for each in entries] == [
         ("model.resume", "slate", at(10)),
         ("model.pause", "slate", at(1)),
+    ]
+
+
+Act = Callable[[Transaction, str, KeyId, datetime], Any]
+
+
+def at_once(url: str, act: Act, key_id: KeyId, *moments: datetime) -> None:
+    """Act in two transactions of which the second has begun before the first commits."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.connect() as first, engine.connect() as second, ThreadPoolExecutor(1) as pool:
+        act(Transaction(first), "slate", key_id, moments[0])
+        waiting = pool.submit(act, Transaction(second), "slate", key_id, moments[1])
+        with engine.connect() as watching:
+            while not waiting.done() and not watching.execute(_LOCK_WAITS).scalar():
+                watching.rollback()
+        first.commit()
+        waiting.result()
+        second.commit()
+
+
+_LOCK_WAITS = sa.text(
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+)
+
+
+def test_two_processes_that_pause_and_resume_at_once_do_each_once(postgres_url: str) -> None:
+    db = Database(postgres_url, lambda topics: None)
+    key_id, _ = make.key(db)
+    job = accept(db, key_id, 0, wait=60)
+
+    at_once(postgres_url, pause, key_id, at(10), at(11))
+    assert db.read(pauses.every) == {"slate": at(10)}
+    at_once(postgres_url, resume, key_id, at(110), at(111))
+
+    after = db.read(lambda tx: jobs.get(tx, job.id))
+    entries = db.read(lambda tx: audit.page(tx, size=9))
+    db.close()
+    assert after is not None
+    assert after.start_deadline_at == at(60 + 100)
+    assert [(each.act, each.at) for each in entries] == [
+        ("model.resume", at(110)),
+        ("model.pause", at(10)),
     ]
 
 
