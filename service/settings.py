@@ -92,8 +92,8 @@ class Settings(BaseSettings, Tuning):
     )
     trusted_proxies: list[Network] = Field(
         ["127.0.0.1", "::1"],
-        description="Proxies whose X-Forwarded-Proto, -Host and -Prefix are trusted, as JSON: "
-        "addresses or networks.",
+        description="Proxies whose X-Forwarded-Proto, -Host, -Prefix and -For are trusted, "
+        "as JSON: addresses or networks.",
     )
     bootstrap_key: SecretStr | None = Field(
         None,

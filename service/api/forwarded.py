@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -12,13 +12,15 @@ _VALID = {
     b"x-forwarded-proto": re.compile(r"https?"),
     b"x-forwarded-host": re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?"),
     b"x-forwarded-prefix": re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]{1,200}){0,8}/?"),
+    b"x-forwarded-for": re.compile(r"[0-9A-Fa-f:.]{2,45}"),  # and an address
 }
 
 
 class ForwardedHeaders:
-    """ASGI middleware: trust X-Forwarded-Proto, -Host and -Prefix from the listed proxies.
+    """ASGI middleware: trust X-Forwarded-Proto, -Host, -Prefix and -For from the listed proxies.
 
-    X-Forwarded-Prefix is the path prefix that a proxy removed. Of a list, the last value counts.
+    X-Forwarded-Prefix is the path prefix that a proxy removed. Of a list, the last value counts: it
+    is of the proxy itself, and those before may be of anybody.
     """
 
     def __init__(self, app: ASGIApp, trusted_proxies: Sequence[str]) -> None:
@@ -33,11 +35,15 @@ class ForwardedHeaders:
         await self.app(scope, receive, send)
 
     def _trusts(self, client: tuple[str, int] | None) -> bool:
-        try:
-            address = ip_address(client[0] if client else "")
-        except ValueError:
-            return False
-        return any(address in network for network in self._networks)
+        address = _address(client[0]) if client else None
+        return address is not None and any(address in network for network in self._networks)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
 
 
 def _apply(scope: Scope, headers: dict[bytes, bytes]) -> None:
@@ -51,6 +57,8 @@ def _apply(scope: Scope, headers: dict[bytes, bytes]) -> None:
     if host := valid.get(b"x-forwarded-host"):
         rest = [header for header in scope["headers"] if header[0] != b"host"]
         scope["headers"] = [(b"host", host.encode()), *rest]
+    if client := _address(valid.get(b"x-forwarded-for", "")):
+        scope["client"] = (str(client), 0)
 
 
 def base_url(request: Request) -> str:

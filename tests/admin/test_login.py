@@ -78,6 +78,53 @@ def test_failed_logins_are_limited(world: World) -> None:
     assert "Too many failed logins" in refused.text
 
 
+def behind(world: World, proxy: str = "127.0.0.1") -> TestClient:
+    return TestClient(world.client.app, client=(proxy, 1), follow_redirects=False)
+
+
+def logins(client: TestClient, secret: str, came_from: list[str], times: int = 1) -> list[int]:
+    """The status of each; a header per text."""
+    headers = [("X-Forwarded-For", text) for text in came_from]
+    answers = [
+        client.post("/admin/login", data={"key": secret}, headers=headers)  # type: ignore[arg-type]
+        for _ in range(times)
+    ]
+    return [answer.status_code for answer in answers]
+
+
+def test_failed_logins_behind_a_proxy_keep_out_nobody_else(world: World) -> None:
+    client = behind(world)
+
+    assert logins(client, "guess", ["203.0.113.9"], 11) == [401] * 10 + [429]
+
+    assert logins(client, KEY, ["203.0.113.9"]) == [429]
+    assert logins(client, KEY, ["198.51.100.7"]) == [303]
+
+
+@pytest.mark.parametrize("came_from", [["1.1.1.{}, 203.0.113.9"], ["1.1.1.{}", "203.0.113.9"]])
+def test_only_what_the_proxy_adds_counts_as_the_address(world: World, came_from: list[str]) -> None:
+    client = behind(world)
+    for n in range(10):
+        assert logins(client, "guess", [text.format(n) for text in came_from]) == [401]
+
+    assert logins(client, KEY, ["203.0.113.9"]) == [429]
+
+
+@pytest.mark.parametrize(
+    ("proxy", "came_from"),
+    [("10.9.9.9", "1.1.1.{}"), ("127.0.0.1", "me{}"), ("127.0.0.1", "1.1.1.1:{}")],
+    ids=["a stranger", "no address", "a port"],
+)
+def test_an_address_that_is_none_or_of_a_stranger_is_passed_over(
+    world: World, proxy: str, came_from: str
+) -> None:
+    client = behind(world, proxy)
+    for n in range(10):
+        assert logins(client, "guess", [came_from.format(n)]) == [401]
+
+    assert logins(client, KEY, []) == [429]
+
+
 def test_a_session_ends_by_logout(admin: Person) -> None:
     token = admin.client.cookies["rushes_session"]
 

@@ -103,6 +103,20 @@ def test_no_client_speaks_for_the_proxy(client: httpx.Client, front: Proxy) -> N
     assert job["urls"]["self"] == f"http://{front.host}/v1/jobs/{job['id']}"
 
 
+def test_failed_logins_are_counted_by_the_clients_own_address(front: Proxy) -> None:
+    def log_in(key: str, local_address: str, **headers: str) -> int:
+        transport = httpx.HTTPTransport(local_address=local_address)
+        with httpx.Client(transport=transport, headers={"Host": front.host}) as client:
+            url = f"http://127.0.0.1:{front.port}/admin/login"
+            return client.post(url, data={"key": key}, headers=headers).status_code
+
+    for n in range(11):
+        status = log_in("guess", "127.0.0.2", **{"X-Forwarded-For": f"203.0.113.{n}"})
+
+    assert status == 429
+    assert log_in(KEY, "127.0.0.3") == 303
+
+
 def test_a_prefix_is_in_all_links(service: Running, name: str, tmp_path: Path) -> None:
     with (
         proxy(name, port_of(service), tmp_path, prefix="/rushes") as front,
