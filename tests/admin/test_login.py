@@ -3,7 +3,9 @@
 import pytest
 from fastapi.testclient import TestClient
 
+from service.app import build
 from service.lifecycle.sessions import LIFETIME
+from service.settings import Settings
 from service.store import audit
 from tests.admin.person import Person
 from tests.api.world import KEY, World
@@ -53,9 +55,17 @@ def test_behind_tls_the_cookie_is_secure_and_keeps_to_the_prefix(world: World) -
 
     done = client.post("/admin/login", data={"key": KEY}, headers=headers)
 
-    assert "secure" in done.headers["set-cookie"].lower()
+    assert "; secure" in done.headers["set-cookie"].lower()
     assert "path=/rushes/admin" in done.headers["set-cookie"].lower()
     assert done.headers["location"] == "/rushes/admin"
+
+
+def test_a_public_url_with_tls_makes_the_cookie_secure(settings: Settings) -> None:
+    known = settings.model_copy(update={"public_url": "https://video.example.com"})
+    with TestClient(build(known), base_url="http://inside", follow_redirects=False) as client:
+        cookie = client.post("/admin/login", data={"key": KEY}).headers["set-cookie"]
+
+    assert "; secure" in cookie.lower()
 
 
 def test_a_wrong_key_and_that_of_a_user_get_no_session(world: World) -> None:
@@ -132,6 +142,13 @@ def test_a_session_ends_by_logout(admin: Person) -> None:
 
     admin.client.cookies.set("rushes_session", token, domain="rushes.test", path="/admin")
     assert admin.get("/admin").status_code == 303
+
+
+def test_a_logout_needs_the_token_of_the_session(admin: Person) -> None:
+    for fields in ({}, {"csrf": "x" * 64}, {"everywhere": "1"}):
+        assert admin.client.post("/admin/logout", data=fields).status_code == 403
+
+    assert admin.get("/admin").status_code == 200
 
 
 def test_log_out_everywhere_ends_every_session_of_the_key(admin: Person) -> None:
