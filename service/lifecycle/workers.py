@@ -60,9 +60,11 @@ class Workers(Protocol):
     def kept_warm(self, model: str) -> int:
         """Count the workers that are kept warm. Raises Unavailable."""
 
+    def check_warm(self, containers: int) -> None:
+        """Raise Conflict where workers are pulled, and RequestRefused for more than may be kept."""
+
     def keep_warm(self, model: str, containers: int) -> None:
-        """Keep that many warm. Raises Conflict where workers are pulled, RequestRefused for more
-        than there may be, and Unavailable."""
+        """Keep as many warm as the database says now. Raises Unavailable; it is repeated."""
 
     def stop(self, job: Job, now: datetime) -> None:
         """End the attempt of a job whose result nobody needs, as far as that can be done from here;

@@ -61,11 +61,14 @@ class PulledWorkers:
     def kept_warm(self, model: str) -> int:
         return self.of_model(model).count
 
-    def keep_warm(self, model: str, containers: int) -> None:
+    def check_warm(self, containers: int) -> None:
         raise Conflict(
             "this service has local workers, which are always warm; set RUSHES_WORKERS instead",
             code="local_workers",
         )
+
+    def keep_warm(self, model: str, containers: int) -> None:
+        """Nothing to do: they are."""
 
     def stop(self, job: Job, now: datetime) -> None:
         """It learns of that in the answer to its next report."""
@@ -116,11 +119,18 @@ class CalledWorkers:
     def kept_warm(self, model: str) -> int:
         return self.calls.dispatcher.kept_warm(model)
 
-    def keep_warm(self, model: str, containers: int) -> None:
+    def check_warm(self, containers: int) -> None:
         if containers > self.max_warm:
             detail = f"at most {self.max_warm}, set by RUSHES_MODAL_MAX_CONTAINERS"
             raise RequestRefused([FieldError("/containers", detail, "too_many")])
-        self.calls.dispatcher.keep_warm(model, containers)
+
+    def keep_warm(self, model: str, containers: int) -> None:
+        try:
+            self.calls.dispatcher.keep_warm(model, containers)
+        except Unavailable as error:
+            raise Unavailable(
+                f"{error.message}; {containers} is stored, and tried again once Modal answers"
+            ) from error
 
     def stop(self, job: Job, now: datetime) -> None:
         self.calls.stop(job, now)

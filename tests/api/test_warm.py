@@ -12,9 +12,10 @@ from service.domain.models.catalog import SLATE
 from service.lifecycle.calls.calls import Calls
 from service.runtime.containers import ContainerPools
 from service.runtime.workers import CalledWorkers
-from service.store import audit
+from service.store import audit, pauses
 from tests import make
-from tests.api.world import World
+from tests.admin.person import Person
+from tests.api.world import KEY, World
 
 
 class Counting:
@@ -185,6 +186,7 @@ def test_more_than_the_cap_are_not_kept(world: World, modal: Counting) -> None:
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["pointer"] == "/containers"
     assert modal.kept == {"slate": 0}
+    assert world.runtime.db.read(pauses.warm_containers) == {}
 
 
 def test_modal_that_does_not_answer_is_told(world: World, modal: Counting) -> None:
@@ -193,6 +195,32 @@ def test_modal_that_does_not_answer_is_told(world: World, modal: Counting) -> No
     answer = world.client.put("/v1/models/slate/warm", json={"containers": 1})
 
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert "1 is stored, and tried again" in answer.json()["detail"]
+
+    modal.away = False
+    world.client.get("/health")
+    counted(world)
+    assert modal.kept == {"slate": 1}
+
+
+@pytest.mark.parametrize("by", ["api", "page"])
+def test_modal_keeps_nothing_that_the_database_does_not_know(
+    world: World, modal: Counting, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    known: list[tuple[dict[str, int], str]] = []
+
+    def look(model: str, containers: int) -> None:
+        (entry,) = world.runtime.db.read(lambda tx: audit.page(tx, size=1))
+        known.append((world.runtime.db.read(pauses.warm_containers), entry.act))
+
+    monkeypatch.setattr(modal, "keep_warm", look)
+
+    if by == "api":
+        world.client.put("/v1/models/slate/warm", json={"containers": 2})
+    else:
+        Person(world).log_in(KEY).post("/admin/models/slate/warm", containers="2")
+
+    assert known[0] == ({"slate": 2}, "model.warm")
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
@@ -217,6 +245,7 @@ def test_local_workers_are_warm_and_are_not_changed_here(world: World) -> None:
 
     assert shown == {"model": "slate", "containers": 1}
     assert (refused.status_code, refused.json()["code"]) == (409, "local_workers")
+    assert world.runtime.db.read(pauses.warm_containers) == {}
 
 
 def test_a_waiting_job_is_told_when_a_container_could_have_it(

@@ -74,8 +74,9 @@ async def keep_model_warm(model: str, visit: ActorDep) -> Response:
     _check_served(model, visit)
     runtime, actor = visit.runtime, visit.key.id
     number = _containers(str((await visit.request.form()).get("containers", "")))
-    await run_in_threadpool(runtime.workers.keep_warm, model, number)
+    runtime.workers.check_warm(number)
     await runtime.write(lambda tx: pause.keep_warm(tx, model, number, actor, runtime.clock()))
+    await run_in_threadpool(runtime.workers.keep_warm, model, number)
     return visit.redirect("/models")
 
 

@@ -75,8 +75,9 @@ async def keep_warm(model: str, body: WarmBody, context: AdminDep) -> WarmContai
     _check_served(model, context)
     runtime, actor = context.runtime, context.key.id
     number = body.containers
-    await run_in_threadpool(runtime.workers.keep_warm, model, number)
+    runtime.workers.check_warm(number)
     await runtime.write(lambda tx: pause.keep_warm(tx, model, number, actor, runtime.clock()))
+    await run_in_threadpool(runtime.workers.keep_warm, model, number)
     log.warning("containers kept warm", model=model, containers=number, key=actor)
     return WarmContainers(model=model, containers=number)
 
