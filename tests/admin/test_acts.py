@@ -71,6 +71,24 @@ def confirm(person: Person, form: dict[str, str]) -> str:
     return str(answer.headers["location"].rpartition("/")[2])
 
 
+def test_the_page_says_how_a_paused_model_drains(admin: Person) -> None:
+    assert "Pause a model to drain it" in admin.get("/admin/models").text
+    jobs = [admin.world.submit(), admin.world.submit()]
+    for worker in ("one", "two"):
+        assert admin.world.claim(worker=worker).status_code == 200
+    admin.post("/admin/models/slate/pause")
+
+    assert "It drains: 2 jobs that run go on to their end." in admin.get("/admin/models").text
+    for job, words in zip(
+        jobs,
+        ("It drains: 1 job that runs goes on to its end.", "It is drained: no job of it runs."),
+        strict=True,
+    ):
+        admin.world.client.post(f"/v1/jobs/{job['id']}/cancel")
+        until(lambda job=job: admin.world.job(job["id"])["status"] == "canceled")  # type: ignore[misc]
+        assert words in admin.get("/admin/models").text
+
+
 def test_a_model_is_paused_and_resumed_with_a_badge_on_every_page(admin: Person) -> None:
     admin.world.claim()  # there is a worker for it
     assert admin.post("/admin/models/slate/pause").status_code == 303
