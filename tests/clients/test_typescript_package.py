@@ -25,8 +25,9 @@ def test_all_typescript_is_well_typed_and_formatted() -> None:
     run(TOOLS / "biome", "ci", ".")
 
 
-def test_the_parser_of_events_finds_them_however_they_are_cut() -> None:
-    run(*TSX, "--test", TYPESCRIPT / "test" / "events.test.ts")
+@pytest.mark.parametrize("name", ["events", "retries"])
+def test_the_client_by_itself_does_what_it_says(name: str) -> None:
+    run(*TSX, "--test", TYPESCRIPT / "test" / f"{name}.test.ts")
 
 
 @pytest.mark.usefixtures("built")

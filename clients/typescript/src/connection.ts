@@ -15,7 +15,10 @@ export interface ClientOptions {
   fetch?: typeof fetch | undefined;
   /** How often a request is sent again after a lost answer, 429 or 5xx; default: 4. */
   maxRetries?: number | undefined;
-  /** How long a wait for a job goes on while the service cannot be reached; default: 5 minutes. */
+  /**
+   * How long a wait for a job goes on while the service cannot be reached; default: 5 minutes. Where
+   * the service asks for a longer pause (`Retry-After`), its error is thrown at once.
+   */
   maxOfflineMs?: number | undefined;
   /** Called before a request is sent again. */
   onRetry?: ((retry: Retry) => void) | undefined;
@@ -60,12 +63,12 @@ export function connect(options: ClientOptions): Connection {
       querySerializer: QUERIES,
     }),
     rules: ({ signal } = {}) => ({
-      isOver: (failures) => failures > maxRetries,
+      isOver: (failures, _sinceMs, delayMs) => failures > maxRetries || delayMs > maxOfflineMs,
       onRetry,
       signal,
     }),
     patientRules: (jobId, signal) => ({
-      isOver: (_failures, sinceMs) => sinceMs > maxOfflineMs,
+      isOver: (_failures, sinceMs, delayMs) => sinceMs + delayMs > maxOfflineMs,
       onRetry,
       signal,
       jobId,

@@ -10,8 +10,11 @@ export interface Retry {
 }
 
 export interface RetryRules {
-  /** Whether to give up after so many failures in a row, the first of them so long ago. */
-  isOver(failures: number, sinceMs: number): boolean;
+  /**
+   * Whether to give up after so many failures in a row, the first of them so long ago, rather than to
+   * try again after the delay.
+   */
+  isOver(failures: number, sinceMs: number, delayMs: number): boolean;
   onRetry?: ((retry: Retry) => void) | undefined;
   signal?: AbortSignal | undefined;
   /** Of one try. */
@@ -36,6 +39,8 @@ export interface Success<Data> {
 const FIRST_DELAY_MS = 500;
 const MAX_DELAY_MS = 8_000;
 const REQUEST_TIMEOUT_MS = 30_000;
+// Timers fire at once for longer ones.
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * Send a request until it is answered, and return the answer.
@@ -50,11 +55,9 @@ export async function send<Data>(
     const outcome = await attempt(request, rules);
     if (!(outcome instanceof RushesError)) return outcome;
     const isRetryable = outcome instanceof ConnectionError || outcome.retryable;
-    if (!isRetryable || rules.isOver(failures, performance.now() - begin)) throw outcome;
-    const delayMs = backoff(
-      failures,
-      outcome instanceof ResponseError ? outcome.retryAfterMs : null,
-    );
+    const delayMs = backoff(failures, outcome);
+    const sinceMs = performance.now() - begin;
+    if (!isRetryable || rules.isOver(failures, sinceMs, delayMs)) throw outcome;
     rules.onRetry?.({ error: outcome, delayMs });
     await sleep(delayMs, rules.signal);
   }
@@ -88,8 +91,7 @@ export async function within<T>(
   const abort = () => controller.abort(signal?.reason);
   const expire = () => controller.abort(new DOMException(`no answer in ${ms} ms`, "TimeoutError"));
   signal?.addEventListener("abort", abort, { once: true });
-  // A longer time would be cut to 1 ms.
-  const timer = ms < 2 ** 31 ? setTimeout(expire, ms) : undefined;
+  const timer = ms <= MAX_TIMER_MS ? setTimeout(expire, ms) : undefined;
   try {
     return await run(controller.signal);
   } finally {
@@ -119,7 +121,7 @@ export function watchdog(signal: AbortSignal | undefined, ms: number) {
   };
 }
 
-/** Wait. Throws the reason of `signal` if that is aborted meanwhile. */
+/** Wait, for at most 24 days. Throws the reason of `signal` if that is aborted meanwhile. */
 export async function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
   signal?.throwIfAborted();
   await new Promise<void>((resolve, reject) => {
@@ -127,16 +129,20 @@ export async function sleep(ms: number, signal: AbortSignal | undefined): Promis
       clearTimeout(timer);
       reject(signal?.reason);
     };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", abort);
-      resolve();
-    }, ms);
+    const timer = setTimeout(
+      () => {
+        signal?.removeEventListener("abort", abort);
+        resolve();
+      },
+      Math.min(ms, MAX_TIMER_MS),
+    );
     signal?.addEventListener("abort", abort, { once: true });
   });
 }
 
 /** A pause that doubles with each failure, with jitter; never shorter than the service asks for. */
-export function backoff(failures: number, retryAfterMs: number | null): number {
+export function backoff(failures: number, error: RushesError | null): number {
+  const retryAfterMs = error instanceof ResponseError ? error.retryAfterMs : null;
   const delayMs = Math.min(FIRST_DELAY_MS * 2 ** (failures - 1), MAX_DELAY_MS);
   return Math.max(delayMs * (0.5 + Math.random() / 2), jitter(retryAfterMs ?? 0));
 }

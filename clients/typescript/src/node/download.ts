@@ -46,8 +46,9 @@ export async function download(
       signal?.throwIfAborted();
       // A proxy that cuts every stream after a while only slows a download down.
       if ((await sizeOf(part)) > received) failures = 1;
-      if (!isRetryable(error) || isOver(failures, 0)) throw error;
-      const delayMs = backoff(failures, error instanceof ResponseError ? error.retryAfterMs : null);
+      if (!isRetryable(error)) throw error;
+      const delayMs = backoff(failures, error);
+      if (isOver(failures, 0, delayMs)) throw error;
       onRetry?.({ error, delayMs });
       await sleep(delayMs, signal);
     }
