@@ -20,7 +20,8 @@ export interface WebhookOptions {
   onEvent(event: WebhookEvent, webhookId: string): void | Promise<void>;
   /**
    * An event may come more than once, with the same id. Ids are added when `onEvent` has returned, so
-   * that none is forgotten; an event that comes twice at once may still be handled twice.
+   * that none is forgotten. What comes again meanwhile waits for that; in another process, it may
+   * still be handled twice.
    */
   handled?: HandledWebhooks | undefined;
 }
@@ -32,33 +33,44 @@ interface Reply {
 
 const MAX_BODY_BYTES = 1_000_000; // the service sends at most 20,000
 
-async function receive(
-  options: WebhookOptions,
-  rawBody: string | Uint8Array | ArrayBuffer,
-  headers: WebhookHeaders,
-): Promise<Reply> {
-  let event: WebhookEvent;
-  try {
-    event = await verifyWebhook(rawBody, headers, options.secret);
-  } catch (error) {
-    if (!(error instanceof WebhookVerificationError)) throw error;
-    return { status: 401, text: error.message };
+type Receive = (rawBody: string | Uint8Array, headers: WebhookHeaders) => Promise<Reply>;
+
+function receiver({ secret, onEvent, handled }: WebhookOptions): Receive {
+  const inFlight = new Map<string, Promise<void>>();
+
+  async function handle(event: WebhookEvent, id: string): Promise<void> {
+    try {
+      if (await handled?.has(id)) return;
+      await onEvent(event, id);
+      await handled?.add(id);
+    } finally {
+      inFlight.delete(id);
+    }
   }
-  const id = header(headers, "webhook-id");
-  if (!(await options.handled?.has(id))) {
-    await options.onEvent(event, id);
-    await options.handled?.add(id);
-  }
-  return { status: 204, text: null };
+
+  return async (rawBody, headers) => {
+    let event: WebhookEvent;
+    try {
+      event = await verifyWebhook(rawBody, headers, secret);
+    } catch (error) {
+      if (!(error instanceof WebhookVerificationError)) throw error;
+      return { status: 401, text: error.message };
+    }
+    const id = header(headers, "webhook-id");
+    const handling = inFlight.get(id) ?? handle(event, id);
+    inFlight.set(id, handling);
+    await handling;
+    return { status: 204, text: null };
+  };
 }
 
 /** For every server that calls a function with a Request: Deno, Bun, Workers, SvelteKit, … */
 export function toFetch(options: WebhookOptions): (request: Request) => Promise<Response> {
+  const receive = receiver(options);
   return async (request) => {
     const isTooLarge = Number(request.headers.get("content-length") ?? 0) > MAX_BODY_BYTES;
-    const { status, text } = isTooLarge
-      ? TOO_LARGE
-      : await receive(options, await request.arrayBuffer(), request.headers);
+    const body = isTooLarge ? null : await wholeOf(chunksOf(request));
+    const { status, text } = body === null ? TOO_LARGE : await receive(body, request.headers);
     return new Response(text, { status });
   };
 }
@@ -99,10 +111,11 @@ export function toExpress(
   response: NodeResponse,
   next?: (error: unknown) => void,
 ) => Promise<void> {
+  const receive = receiver(options);
   return async (request, response, next) => {
     try {
       const body = await rawBodyOf(request);
-      const reply = body === null ? TOO_LARGE : await receive(options, body, request.headers);
+      const reply = body === null ? TOO_LARGE : await receive(body, request.headers);
       response.statusCode = reply.status;
       response.end(reply.text ?? undefined);
     } catch (error) {
@@ -114,24 +127,43 @@ export function toExpress(
 
 const TOO_LARGE: Reply = { status: 413, text: "no webhook is so large" };
 
-/** Null if it is too large. */
 async function rawBodyOf(request: NodeRequest): Promise<Uint8Array | null> {
   if (request.body instanceof Uint8Array) return request.body;
   if (request.body !== undefined) {
     throw new TypeError("the body was parsed already: mount the webhook before express.json()");
   }
-  const chunks: Uint8Array[] = [];
+  return wholeOf(request);
+}
+
+/** The chunks of a body; not all that have streams can iterate over them. */
+async function* chunksOf(request: Request): AsyncGenerator<Uint8Array> {
+  if (request.body === null) return;
+  const reader = request.body.getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    await reader.cancel().catch(() => {});
+  }
+}
+
+/** Null if they are too large. */
+async function wholeOf(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array | null> {
+  const parts: Uint8Array[] = [];
   let size = 0;
-  for await (const chunk of request) {
-    size += chunk.length;
+  for await (const part of chunks) {
+    size += part.length;
     if (size > MAX_BODY_BYTES) return null;
-    chunks.push(chunk);
+    parts.push(part);
   }
   const body = new Uint8Array(size);
   let offset = 0;
-  for (const chunk of chunks) {
-    body.set(chunk, offset);
-    offset += chunk.length;
+  for (const part of parts) {
+    body.set(part, offset);
+    offset += part.length;
   }
   return body;
 }

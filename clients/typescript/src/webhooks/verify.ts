@@ -29,7 +29,7 @@ export type WebhookEvent =
 /** As fetch or as Node gives them. */
 export type WebhookHeaders = Headers | Record<string, string | string[] | undefined>;
 
-/** The request was not signed with this secret, or too long ago. */
+/** The request was not signed with this secret, or at another time; or its body is no JSON. */
 export class WebhookVerificationError extends RushesError {
   override name = "WebhookVerificationError";
 }
@@ -55,11 +55,19 @@ export async function verifyWebhook(
     const key = await importKey(each);
     for (const signature of signatures.split(" ")) {
       if (await isSignature(key, signature, content)) {
-        return JSON.parse(new TextDecoder().decode(asBytes(rawBody))) as WebhookEvent;
+        return parse(rawBody);
       }
     }
   }
   throw new WebhookVerificationError("the webhook was signed with another secret, or was changed");
+}
+
+function parse(rawBody: string | Uint8Array | ArrayBuffer): WebhookEvent {
+  try {
+    return JSON.parse(new TextDecoder().decode(asBytes(rawBody))) as WebhookEvent;
+  } catch (cause) {
+    throw new WebhookVerificationError("the webhook's body is no JSON", { cause });
+  }
 }
 
 export function header(headers: WebhookHeaders, name: string): string {
