@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+from base64 import b64encode
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -89,6 +90,12 @@ def test_files_that_are_lost_or_broken_are_fetched_again_and_not_made_again(
     assert resolve(url_of(service), tmp_path, video("lost")) == [clip]
     assert file_of(tmp_path, clip).read_bytes() == whole
 
+    (record,) = (tmp_path / "public" / "generated").glob("*.json")
+    for broken in ("", record.read_text()[:-9], "null", "{}"):
+        record.write_text(broken)
+        assert resolve(url_of(service), tmp_path, video("lost")) == [clip]
+        assert json.loads(record.read_text()) == clip
+
     # In another folder, as on another machine.
     assert resolve(url_of(service), tmp_path / "other", video("lost")) == [clip]
     assert len(jobs(service, "lost")) == 1
@@ -100,8 +107,10 @@ def test_equal_images_are_equal_wherever_they_lie(service: Running, tmp_path: Pa
     (one,) = resolve(url_of(service), tmp_path, video("image", image=str(FACE)))
     (other,) = resolve(url_of(service), tmp_path, video("image", image=f"{tmp_path}/face.png"))
     (none,) = resolve(url_of(service), tmp_path, video("image"))
+    data_uri = f"data:image/png;base64,{b64encode(FACE.read_bytes()).decode()}"
+    (data,) = resolve(url_of(service), tmp_path, video("image", image=data_uri))
 
-    assert one["jobId"] == other["jobId"] != none["jobId"]
+    assert one["jobId"] == other["jobId"] == data["jobId"] != none["jobId"]
 
 
 def test_what_failed_or_was_deleted_is_made_again(service: Running, tmp_path: Path) -> None:
@@ -115,6 +124,11 @@ def test_what_failed_or_was_deleted_is_made_again(service: Running, tmp_path: Pa
         )
         assert "JobFailedError" in failed.stderr
         assert len(jobs(service, "broken")) == count
+
+    # One of those is deleted: as many are left as there were when the other was submitted.
+    service.client.delete(f"/v1/jobs/{jobs(service, 'broken')[-1]['id']}")
+    run(*RESOLVE, tmp_path / "public", json.dumps([broken]), url=url_of(service), exit_code=1)
+    assert len(jobs(service, "broken")) == 2
 
     (clip,) = resolve(url_of(service), tmp_path, video("deleted"))
     service.client.delete(f"/v1/jobs/{clip['jobId']}")

@@ -21,6 +21,8 @@ const NOT_OF_THE_CLIP: ReadonlySet<string> = new Set([
   ...["webhook_url", "webhook_events"],
 ]);
 
+const DATA_URI = /^data:[^,]*;base64,/i;
+
 /**
  * Equal requests to one service have equal keys, however their files came. Two clips of one prompt
  * are one, unless their seeds differ.
@@ -54,9 +56,12 @@ async function keyOf(kind: string, fields: object, serviceUrl: string): Promise<
   return sha256(text).slice(0, 40);
 }
 
-/** Replace bytes by their SHA-256 and URLs by texts, leave out what is not set, and sort the fields. */
+/** Replace bytes and data URIs by their SHA-256 and URLs by texts, leave out what is not set, and sort the fields. */
 async function canonical(value: unknown): Promise<unknown> {
-  if (value instanceof URL) return value.href;
+  if (value instanceof URL) return canonical(value.href);
+  if (typeof value === "string" && DATA_URI.test(value)) {
+    return { sha256: sha256(Buffer.from(value.replace(DATA_URI, ""), "base64")) };
+  }
   if (value instanceof Blob) return { sha256: sha256(new Uint8Array(await value.arrayBuffer())) };
   if (value instanceof ArrayBuffer) return { sha256: sha256(new Uint8Array(value)) };
   if (ArrayBuffer.isView(value)) {

@@ -1,6 +1,6 @@
 /** Turn a brief into finished files below `public`, before the bundle. */
 
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -82,9 +82,11 @@ interface Place {
 
 /** The clip of an earlier run, if its file is still what it was. */
 async function cached({ publicDir, folder }: Place, key: string): Promise<Clip | null> {
-  const record = await readFile(recordOf({ publicDir, folder }, key), "utf8").catch(() => null);
-  if (record === null) return null;
-  const clip = JSON.parse(record) as Clip;
+  // A disk that was full or a machine that fell over may leave a record that is empty or broken.
+  const clip = await readFile(recordOf({ publicDir, folder }, key), "utf8")
+    .then((record) => JSON.parse(record) as Clip | null)
+    .catch(() => null);
+  if (typeof clip?.src !== "string") return null;
   const isWhole = clip.src.endsWith(`/${await sha256Of(join(publicDir, clip.src))}.mp4`);
   return isWhole ? clip : null;
 }
@@ -120,15 +122,16 @@ async function made(
 
 /** Find the job of a clip, or submit it; one that failed, or lost its files, is made anew. */
 async function jobOf(client: NodeClient, asked: KeyedRequest): Promise<Job> {
-  let useless = 0;
+  const useless = new Set<string>();
   for await (const job of client.jobs.list({ metadata: { [LABEL]: asked.key } })) {
     if (isUseful(job)) return job;
-    useless++;
+    useless.add(job.id);
   }
-  // Whoever finds the same jobs sends the same Idempotency-Key: two at once make one job.
-  for (let attempt = useless; ; attempt++) {
+  // Whoever finds the same jobs sends the same Idempotency-Key: two at once make one job. Where
+  // earlier ones were deleted, the key may be that of a later one, which is useless or deleted, too.
+  for (let attempt = useless.size; ; attempt++) {
     const { id } = await asked.submit(client, attempt);
-    const job = await find(client, id);
+    const job = useless.has(id) ? null : await find(client, id);
     if (job !== null) return job;
   }
 }
@@ -150,8 +153,8 @@ function isUseful(job: Job): boolean {
 
 async function fetchInto(client: NodeClient, job: SucceededJob, path: string): Promise<void> {
   if ((await sha256Of(path)) === job.result.sha256) return;
-  // Another process may be at the same clip.
-  const temporary = `${path}.${process.pid}`;
+  // Another call may be at the same clip.
+  const temporary = `${path}.${randomUUID()}`;
   try {
     await client.download(job, temporary);
     await rename(temporary, path);
@@ -173,8 +176,8 @@ function recordOf({ publicDir, folder }: Place, key: string): string {
 }
 
 async function writeWhole(path: string, text: string): Promise<void> {
-  const temporary = `${path}.${process.pid}`;
-  await writeFile(temporary, text);
+  const temporary = `${path}.${randomUUID()}`;
+  await writeFile(temporary, text, { flush: true });
   await rename(temporary, path);
 }
 

@@ -1,4 +1,5 @@
-// Resolves a brief and prints its clips: `resolve.ts PUBLIC BRIEF`. Images are paths in the brief.
+// Resolves a brief and prints its clips: `resolve.ts PUBLIC BRIEF`. Images are paths or data URIs in
+// the brief.
 import { openFile } from "rushes/node";
 import { type ClipRequest, resolveClips } from "rushes-remotion/node";
 
@@ -8,7 +9,8 @@ for (const request of requests) {
   if (
     typeof request === "object" &&
     "video" in request &&
-    typeof request.video.image === "string"
+    typeof request.video.image === "string" &&
+    !request.video.image.startsWith("data:")
   ) {
     request.video.image = await openFile(request.video.image);
   }
