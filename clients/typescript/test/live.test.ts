@@ -1,9 +1,9 @@
 // Against the service at RUSHES_URL, with the key RUSHES_API_KEY and the model slate.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { test } from "node:test";
 import {
   createClient,
@@ -13,6 +13,7 @@ import {
   JobTimeoutError,
   openFile,
   ResponseError,
+  RushesError,
   type VideoRequest,
 } from "../src/node/index.js";
 
@@ -47,6 +48,43 @@ test("a prompt becomes a file, and its progress is told", async () => {
     percents,
     percents.toSorted((a, b) => a - b),
   );
+});
+
+test("of several downloads to one path at once, one saves it and the others are errors", async () => {
+  const path = join(folder, "at-once.mp4");
+  const around = join(folder, "..", basename(folder), "at-once.mp4");
+
+  const downloads = [path, path, around].map((each) => rushes.download(first, each));
+  const [saved, ...refused] = await Promise.allSettled(downloads);
+
+  assert.equal(saved?.status, "fulfilled");
+  for (const { reason } of refused as PromiseRejectedResult[]) {
+    assert(reason instanceof RushesError);
+    assert.match(reason.message, /another download to .* is in progress/);
+  }
+  assert.equal(sha256(await readFile(path)), first.result.sha256);
+  await rushes.download(first, path);
+});
+
+test("a download whose file another process takes away begins again", async () => {
+  const path = join(folder, "taken.png");
+  const retries: string[] = [];
+  const taking: typeof fetch = async (input, init) => {
+    const response = await fetch(input, init);
+    const isFile = response.headers.get("content-type") === "image/png";
+    if (!isFile || retries.length > 0) return response;
+    const flush = () => rm(`${path}.part`);
+    return new Response(response.body?.pipeThrough(new TransformStream({ flush })), response);
+  };
+  const client = createClient({
+    fetch: taking,
+    onRetry: ({ error }) => retries.push(error.message),
+  });
+
+  await client.download(first, path, { variant: "last_frame" });
+
+  assert.deepEqual(retries, [`${path}.part is gone before it was renamed`]);
+  assert.deepEqual(await readFile(path), pixels);
 });
 
 test("the status of a job tells its type", async () => {

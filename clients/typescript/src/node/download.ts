@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { type FileHandle, open, rename, rm, stat } from "node:fs/promises";
+import { resolve } from "node:path";
 import type { Connection, RequestOptions } from "../connection.js";
 import { ConnectionError, ResponseError, RushesError } from "../errors.js";
 import { asProblem, backoff, reason, retryAfter, send, sleep, watchdog } from "../http.js";
@@ -23,12 +24,31 @@ interface Source {
 
 const SILENCE_MS = 60_000;
 
+// The paths that are written to: two downloads would write into one `.part`.
+const inProgress = new Set<string>();
+
 /** Save a file of a job to `path`, and return that. */
 export async function download(
   connection: Connection,
   job: string | SucceededJob,
   path: string,
-  { variant = "video", signal }: DownloadOptions = {},
+  options: DownloadOptions = {},
+): Promise<string> {
+  const target = resolve(path);
+  if (inProgress.has(target)) throw new RushesError(`another download to ${path} is in progress`);
+  inProgress.add(target);
+  try {
+    return await downloadAlone(connection, job, path, options);
+  } finally {
+    inProgress.delete(target);
+  }
+}
+
+async function downloadAlone(
+  connection: Connection,
+  job: string | SucceededJob,
+  path: string,
+  { variant = "video", signal }: DownloadOptions,
 ): Promise<string> {
   const jobId = typeof job === "string" ? job : job.id;
   const part = `${path}.part`;
@@ -39,8 +59,7 @@ export async function download(
       // Asked for anew each time: the link of the last time may have expired.
       const source = sourceOf(await getJob(connection, jobId, signal), variant);
       await fetchRest(connection, source, part, signal);
-      await verify(source, part);
-      await rename(part, path);
+      await finish(source, part, path);
       return path;
     } catch (error) {
       signal?.throwIfAborted();
@@ -133,6 +152,17 @@ async function* chunks(response: Response): AsyncGenerator<Uint8Array> {
 
 function throwConnectionError(cause: unknown): never {
   throw new ConnectionError(`the download was cut off: ${reason(cause)}`, { cause });
+}
+
+/** Verify what was received, and give it its name. */
+async function finish(source: Source, part: string, path: string): Promise<void> {
+  try {
+    await verify(source, part);
+    await rename(part, path);
+  } catch (cause) {
+    const isGone = cause instanceof Error && "code" in cause && cause.code === "ENOENT";
+    throw isGone ? new ConnectionError(`${part} is gone before it was renamed`, { cause }) : cause;
+  }
 }
 
 /** Throws a ConnectionError, and removes the file, if it is not what the job says. */

@@ -12,7 +12,8 @@ export { openFile } from "./files.js";
 export interface NodeClient extends Client {
   /**
    * Save a file of a finished job, and return its path. It appears whole and, if it is the video,
-   * with its SHA-256 verified; what an earlier try left in `<path>.part` is not fetched again.
+   * with its SHA-256 verified; what an earlier try left in `<path>.part` is not fetched again. A path
+   * takes one download at a time; while it has one, another throws a RushesError.
    */
   download(job: string | SucceededJob, path: string, options?: DownloadOptions): Promise<string>;
 }
