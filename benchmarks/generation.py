@@ -26,7 +26,8 @@ from benchmarks.clips import ClipTimings, Subject
 from benchmarks.real_models import ASSEMBLE
 from service.domain.attempt import AttemptFailed
 from service.domain.models.catalog import CARDS
-from service.domain.models.tuning import DEFAULT_TUNING, Profile, Tuning
+from service.domain.models.tuning import DEFAULT_TUNING, Tuning
+from service.domain.attempt import Profile
 from service.domain.request import VideoRequest
 
 RESULTS = Path(__file__).parent / "results"

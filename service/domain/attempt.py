@@ -8,8 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from service.domain.artifact import ARTIFACT_RULES, Artifact, Variant
 from service.domain.avatar import AnyRequest
 from service.domain.models.card import ModelCard
-from service.domain.models.tuning import Profile
 from service.domain.text import Text
+
+
+class Profile(StrEnum):
+    """The memory profile in which an attempt runs its model."""
+
+    FULL = "full"  # all parts loaded, if the card says that they fit
+    SMALL = "small"  # each part loaded only while it works, tiled decoding: after an `oom`
 
 
 class Stage(StrEnum):

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from service.domain.models.tuning import Profile
+from service.domain.attempt import Profile
 from service.domain.request import JobRequest
 
 # Fields of a request that may differ for another model; the prompt and the inputs never do.

@@ -5,12 +5,11 @@ from enum import StrEnum
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from service.domain.artifact import artifact_prefix
-from service.domain.attempt import FailureKind, Stage, VideoFacts
+from service.domain.attempt import FailureKind, Profile, Stage, VideoFacts
 from service.domain.avatar import AnyRequest
 from service.domain.fallback import FallbackRecord
 from service.domain.ids import JobId, KeyId
 from service.domain.model_choice import ModelChoice
-from service.domain.models.tuning import Profile
 from service.domain.options import Priority
 from service.domain.speech import SpeechUsage
 

@@ -4,11 +4,10 @@ import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from service.domain.attempt import Failure, FailureKind
+from service.domain.attempt import Failure, FailureKind, Profile
 from service.domain.fallback import FallbackRecord, changes
 from service.domain.job import Job
 from service.domain.model_choice import ModelChoice
-from service.domain.models.tuning import Profile
 from service.domain.request import JobRequest
 
 MAX_ATTEMPTS = 3

@@ -9,10 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
-from service.domain.attempt import FailureKind, Stage
+from service.domain.attempt import FailureKind, Profile, Stage
 from service.domain.job import ACTIVE, FINAL, OWN_API, JobState
 from service.domain.key import KeyRole
-from service.domain.models.tuning import Profile
 from service.domain.webhook import DeliveryState
 from service.store.columns import Id, Instant, Json, str_enum
 

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from service.domain.attempt import AttemptFailed, FailureKind
+from service.domain.attempt import AttemptFailed, FailureKind, Profile
 from service.domain.models.card import ModelCard
-from service.domain.models.tuning import Profile
 
 if TYPE_CHECKING:
     import torch

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.domain.attempt import AttemptFailed
-from service.domain.models.tuning import Profile, Tuning
+from service.domain.attempt import AttemptFailed, Profile
+from service.domain.models.tuning import Tuning
 from tests.tiny import BUILD
 from tests.workers.models import loaded, render
 from tests.workers.tuning.measure import apart

@@ -10,7 +10,7 @@ import pytest
 
 from service.artifacts.files import Files
 from service.domain.artifact import BEGUN_SIGN, lone_prefix
-from service.domain.attempt import Failure, FailureKind, Outcome, Ticket
+from service.domain.attempt import Failure, FailureKind, Outcome, Profile, Ticket
 from service.domain.call import CallEnd, CallStatus
 from service.domain.errors import Lost, Unavailable
 from service.domain.ids import JobId, KeyId
@@ -19,7 +19,6 @@ from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.model_choice import ModelChoice
 from service.domain.models.catalog import SLATE
-from service.domain.models.tuning import Profile
 from service.domain.retry import MAX_LAPSED
 from service.lifecycle.calls.calls import Calls
 from service.lifecycle.cancel import request_cancel

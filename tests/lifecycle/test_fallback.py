@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.artifacts.files import Files
-from service.domain.attempt import Failure, FailureKind
+from service.domain.attempt import Failure, FailureKind, Profile
 from service.domain.errors import Lost
 from service.domain.fallback import Change
 from service.domain.ids import KeyId
@@ -16,7 +16,6 @@ from service.domain.job import Job, JobState
 from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.model_choice import ModelChoice
-from service.domain.models.tuning import Profile
 from service.domain.retry import MAX_ATTEMPTS, MAX_LAPSED
 from service.lifecycle import report
 from service.lifecycle.cancel import request_cancel

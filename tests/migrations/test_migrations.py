@@ -14,13 +14,12 @@ from fastapi.testclient import TestClient
 
 from service.api.webhook_body import WebhookBodies
 from service.app import build
-from service.domain.attempt import Failure, FailureKind
+from service.domain.attempt import Failure, FailureKind, Profile
 from service.domain.errors import Unavailable
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobFilter, JobState
 from service.domain.key import KeyRole, Scope
 from service.domain.limits import Limits
-from service.domain.models.tuning import Profile
 from service.domain.price import Balance, Charge, month_of
 from service.domain.speech import SpeechUsage
 from service.domain.submission import Idempotency

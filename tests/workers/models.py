@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from service.domain.attempt import Stage
+from service.domain.attempt import Profile, Stage
 from service.domain.models.catalog import CARDS
-from service.domain.models.tuning import DEFAULT_TUNING, Profile, Tuning
+from service.domain.models.tuning import DEFAULT_TUNING, Tuning
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import NO_CONDITIONS, Conditions, Frame, Frames, OnStep
 from service.workers.adapters.diffusion import DiffusionAdapter

@@ -11,11 +11,10 @@ import httpx
 import pytest
 
 from service.artifacts.files import Files
-from service.domain.attempt import AttemptFailed, Failure, FailureKind, Outcome
+from service.domain.attempt import AttemptFailed, Failure, FailureKind, Outcome, Profile
 from service.domain.errors import StorageFull
 from service.domain.models.card import ModelCard
 from service.domain.models.catalog import SLATE
-from service.domain.models.tuning import Profile
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.slate import Slate
 from service.workers.attempt import ModelCache, run_attempt

@@ -12,11 +12,10 @@ import pytest
 
 from service.artifacts.files import Files
 from service.domain.artifact import Artifact
-from service.domain.attempt import AttemptFailed, Outcome, Stage, Ticket
+from service.domain.attempt import AttemptFailed, Outcome, Profile, Stage, Ticket
 from service.domain.errors import StorageFull, Unavailable
 from service.domain.media import MediaRef
 from service.domain.models.catalog import SLATE
-from service.domain.models.tuning import Profile
 from service.domain.request import PlacedImage, VideoRequest
 from service.domain.resolve.segments import Segment, plan
 from service.workers.adapters.base import Clip, Conditions, Frame, OnStep

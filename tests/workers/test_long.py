@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from service.artifacts.files import Files
-from service.domain.attempt import Stage, Ticket
+from service.domain.attempt import Profile, Stage, Ticket
 from service.domain.models.catalog import CARDS
-from service.domain.models.tuning import Profile
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Conditions, Frame, OnStep
 from service.workers.adapters.diffusion import DiffusionAdapter

@@ -7,9 +7,8 @@ from PIL import Image
 from pydantic import ValidationError
 
 from service.artifacts.files import Files
-from service.domain.attempt import AttemptFailed, FailureKind, Outcome, Stage, VideoFacts
+from service.domain.attempt import AttemptFailed, FailureKind, Outcome, Profile, Stage, VideoFacts
 from service.domain.models.catalog import CARDS, LTX_2B, SLATE
-from service.domain.models.tuning import Profile
 from service.workers.adapters.registry import ADAPTERS, make_adapter
 from service.workers.adapters.slate import Slate
 from service.workers.recipe import WorkerEnvironment, make_video, provenance

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from service.artifacts.files import Files
 from service.domain.artifact import input_key
-from service.domain.attempt import AttemptFailed, Outcome
+from service.domain.attempt import AttemptFailed, Outcome, Profile
 from service.domain.ids import JobId
 from service.domain.media import MediaRef
 from service.domain.models.catalog import SLATE
-from service.domain.models.tuning import Profile
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import (
     AUDIO_RATE,

@@ -8,13 +8,12 @@ from typing_extensions import TypeAliasType
 
 from service.api.schemas.costs import Cost
 from service.api.signed_links import SignedLinks
-from service.domain.attempt import LipSync, LoopSeam, Stage
+from service.domain.attempt import LipSync, LoopSeam, Profile, Stage
 from service.domain.avatar import AnyRequest
 from service.domain.fallback import FallbackRecord
 from service.domain.job import Job, JobError, JobState
 from service.domain.model_choice import ModelChoice
 from service.domain.models.card import ModelCard
-from service.domain.models.tuning import Profile
 from service.domain.options import Priority
 
 

@@ -1,19 +1,11 @@
 """Tuning of a model for speed or memory."""
 
-from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Switch = Literal["auto", "on", "off"]
 Quantize = Literal["off", "float8", "float8-weights", "int8-weights", "float8-storage"]
-
-
-class Profile(StrEnum):
-    """The memory profile of a model."""
-
-    FULL = "full"  # all parts loaded, if the card says that they fit
-    SMALL = "small"  # each part loaded only while it works, tiled decoding: after an `oom`
 
 
 class Tuning(BaseModel):

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from service.domain.attempt import Stage
-from service.domain.models.tuning import Profile
+from service.domain.attempt import Profile, Stage
 from service.domain.speech import Phone
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from service.domain.attempt import AttemptFailed
+from service.domain.attempt import AttemptFailed, Profile
 from service.domain.models.card import ModelCard
-from service.domain.models.tuning import DEFAULT_TUNING, Profile, Tuning
+from service.domain.models.tuning import DEFAULT_TUNING, Tuning
 from service.domain.request import VideoRequest
 from service.log import Log
 from service.workers.adapters.base import Clip, Conditions, Frame, OnStep

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.domain.attempt import AttemptFailed, FailureKind
+from service.domain.attempt import AttemptFailed, FailureKind, Profile
 from service.domain.avatar import AvatarRequest
 from service.domain.models.card import ModelCard
 from service.domain.models.cards.longcat import INT8
-from service.domain.models.tuning import DEFAULT_TUNING, Profile, Tuning
+from service.domain.models.tuning import DEFAULT_TUNING, Tuning
 from service.log import Log
 from service.workers.adapters.base import (
     Clip,

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from service.domain.attempt import Stage
+from service.domain.attempt import Profile, Stage
 from service.domain.avatar import AvatarRequest
 from service.domain.models.card import ModelCard
-from service.domain.models.tuning import DEFAULT_TUNING, Profile, Tuning
+from service.domain.models.tuning import DEFAULT_TUNING, Tuning
 from service.workers.adapters.base import Clip, Conditions, Frame, OnStep, audio_of_segment
 
 

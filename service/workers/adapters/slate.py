@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from service.domain.attempt import Stage
+from service.domain.attempt import Profile, Stage
 from service.domain.models.card import ModelCard
-from service.domain.models.tuning import DEFAULT_TUNING, Profile, Tuning
+from service.domain.models.tuning import DEFAULT_TUNING, Tuning
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import Clip, Conditions, Frame, OnStep
 from service.workers.adapters.slate_art.backdrop import backdrop

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.domain.attempt import AttemptFailed, FailureKind, Stage
+from service.domain.attempt import AttemptFailed, FailureKind, Profile, Stage
 from service.domain.avatar import AvatarRequest
 from service.domain.errors import Lost
 from service.domain.models.card import ModelCard
 from service.domain.models.cards.longcat import longcat_card
 from service.domain.models.catalog import LONGCAT
-from service.domain.models.tuning import DEFAULT_TUNING, Profile, Tuning
+from service.domain.models.tuning import DEFAULT_TUNING, Tuning
 from service.domain.resolve.segments import plan
 from service.workers.adapters.base import Audio, Conditions, Frames, Speech
 from service.workers.adapters.longcat import Longcat

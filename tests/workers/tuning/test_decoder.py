@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.models.tuning import Profile, Tuning
+from service.domain.attempt import AttemptFailed, FailureKind, Profile
+from service.domain.models.tuning import Tuning
 from service.workers.adapters.diffusion import DiffusionAdapter
 from service.workers.tuning.decoder import prepare_vae
 from tests.workers.models import loaded, render

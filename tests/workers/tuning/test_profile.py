@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.domain.attempt import AttemptFailed
+from service.domain.attempt import AttemptFailed, Profile
 from service.domain.models.catalog import CARDS
-from service.domain.models.tuning import DEFAULT_TUNING, Profile
+from service.domain.models.tuning import DEFAULT_TUNING
 from service.workers.adapters import diffusion
 from service.workers.adapters.diffusion import DiffusionAdapter
 from service.workers.adapters.registry import make_adapter
