@@ -77,8 +77,8 @@ def _start(
         else len(chosen)
     )
     if not 0 < num_jobs <= MAX_JOBS:
-        found = "more" if num_jobs else "none"
-        detail = f"from 1 to {MAX_JOBS:,} jobs at once; the filter has {found}"
+        number = "more" if num_jobs else "none"
+        detail = f"from 1 to {MAX_JOBS:,} jobs at once; the filter has {number}"
         raise RequestRefused([FieldError("/jobs", detail, "out_of_range")])
     if num_jobs != order.jobs:
         detail = f"{order.jobs:,} jobs were to {order.act}, and now there are {num_jobs:,}"

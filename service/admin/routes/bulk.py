@@ -65,8 +65,8 @@ async def confirm(visit: AdminVisitDep, query: JobQueryDep, act: BulkAct) -> Res
     survey = await visit.read(lambda tx: bulk.survey(tx, act, scope, filters))
     chips = query.chips(await visit.key_names())
     # A form that is sent twice has one id, and starts one action.
-    shown = {"id": new_bulk_id(), "act": act, "query": query, "survey": survey, "chips": chips}
-    return await visit.page("bulk_new.html", **shown, max_jobs=MAX_JOBS)
+    context = {"id": new_bulk_id(), "act": act, "query": query, "survey": survey, "chips": chips}
+    return await visit.page("bulk_new.html", **context, max_jobs=MAX_JOBS)
 
 
 @router.post("")
@@ -135,8 +135,8 @@ def _view(tx: Transaction, action: BulkAction) -> BulkView:
 def _act(text: str) -> BulkAct:
     for act in get_args(BulkAct):
         if text == act:
-            found: BulkAct = act
-            return found
+            valid_act: BulkAct = act
+            return valid_act
     raise RequestRefused([FieldError("/act", "must be cancel, retry or delete", "unknown_act")])
 
 

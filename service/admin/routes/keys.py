@@ -57,8 +57,8 @@ async def _page(visit: Visit, **values: str) -> Response:
     balances = await visit.read(lambda tx: keys.balances(tx, month))
     every = await visit.read(keys.every)
     rows = [(key, balances[key.id]) for key in every if key.id in balances]
-    shown = {"made": None, "secret": None, **values}
-    return await visit.page("keys.html", rows=rows, roles=list(KeyRole), **shown)
+    context = {"made": None, "secret": None, **values}
+    return await visit.page("keys.html", rows=rows, roles=list(KeyRole), **context)
 
 
 def _budget(form: FormData) -> int | None:

@@ -64,10 +64,10 @@ async def show_estimate(kind: Kind, visit: AdminVisitDep) -> Response:
     """Say what the job would cost, or why there is nothing to say yet."""
     try:
         async with offer.form_of(visit, _PARAMS[kind]) as form:
-            found = await offer.estimate(visit, form)
+            estimate = await offer.estimate(visit, form)
     except (ServiceError, RequestValidationError, HTTPException) as error:
         return offer.refusal(visit, error, quiet=True)
-    return visit.part("estimate.html", offer=found)
+    return visit.part("estimate.html", offer=estimate)
 
 
 def _cards(visit: Visit, kind: Kind) -> dict[str, ModelCard]:
