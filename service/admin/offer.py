@@ -27,7 +27,7 @@ Refusal = ServiceError | RequestValidationError | HTTPException
 
 @dataclass(frozen=True)
 class JobForm:
-    """What a form says of a job. The same form with the same contents makes one job."""
+    """The contents of a form for a job. Sent twice with the same ones, it makes one job."""
 
     params: JobOptions
     files: dict[Role, Input] = field(default_factory=dict)
