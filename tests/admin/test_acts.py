@@ -244,7 +244,10 @@ def test_a_bulk_action_without_the_id_of_its_form_is_refused(admin: Person) -> N
     admin.world.submit()
     form = form_of(admin, "cancel", "state=queued") | {"id": "blk_1"}
 
-    assert admin.post("/admin/bulk", **form).status_code == 404
+    answer = admin.post("/admin/bulk", **form)
+
+    assert answer.status_code == 422
+    assert "confirm it from the list" in answer.text
     assert acts(admin.world) == []
 
 

@@ -75,7 +75,7 @@ async def start(visit: ActorDep) -> Response:
     text = str(form.get("query", ""))
     query, act = _parse(text), _act(str(form.get("act")))
     number = _number(str(form.get("jobs")))
-    id_ = bulk_id_of(str(form.get("id", "")))
+    id_ = _id(str(form.get("id", "")))
     order = Order(act, query.scope, query.to_filter(), query.url(), number, id_)
     runtime, actor = visit.runtime, visit.key.id
     action = await runtime.run(use.start, runtime.db, order, actor, runtime.clock())
@@ -130,6 +130,14 @@ def _view(tx: Transaction, action: BulkAction) -> BulkView:
         refused=counts.get(False, 0),
         left=counts.get(None, 0),
     )
+
+
+def _id(text: str) -> BulkId:
+    try:
+        return bulk_id_of(text)
+    except NotFound:
+        detail = "must be the id that its form was shown with; confirm it from the list of jobs"
+        raise RequestRefused([FieldError("/id", detail, "invalid_id")]) from None
 
 
 def _act(text: str) -> BulkAct:
