@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from service.artifacts.files import Files
-from service.domain.attempt import Stage, Ticket
+from service.domain.attempt import Profile, Stage, Ticket
 from service.domain.models.card import ModelCard
 from service.domain.models.tuning import Tuning
-from service.domain.attempt import Profile
 from service.domain.request import VideoRequest
 from service.workers.adapters.base import NO_CONDITIONS
 from service.workers.adapters.diffusion import DiffusionAdapter

@@ -24,10 +24,9 @@ from benchmarks import clips
 from benchmarks.chart import bars
 from benchmarks.clips import ClipTimings, Subject
 from benchmarks.real_models import ASSEMBLE
-from service.domain.attempt import AttemptFailed
+from service.domain.attempt import AttemptFailed, Profile
 from service.domain.models.catalog import CARDS
 from service.domain.models.tuning import DEFAULT_TUNING, Tuning
-from service.domain.attempt import Profile
 from service.domain.request import VideoRequest
 
 RESULTS = Path(__file__).parent / "results"
