@@ -3664,7 +3664,7 @@ export interface components {
         };
         /**
          * Profile
-         * @description The memory profile of a model.
+         * @description The memory profile in which an attempt runs its model.
          * @enum {string}
          */
         Profile: "full" | "small";
