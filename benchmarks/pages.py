@@ -87,6 +87,7 @@ def _pages(client: TestClient) -> list[str]:
         *(f"/admin/models?window={window}" for window in windows),
         *(f"/admin/jobs?{each}" for each in filters),
         f"/admin/jobs/{job}",
+        "/admin/workers",
         *("/admin/webhooks", "/admin/webhooks?state=dead", "/admin/webhooks?state=disabled"),
         *("/admin/keys", "/admin/audit", "/admin/bulk", "/admin/new/video"),
         *("/admin/bulk/new?act=cancel&state=queued", "/admin/bulk/new?act=retry&state=failed"),

@@ -19,11 +19,13 @@ from service.admin.routes import (
     unknown,
     voices,
     webhooks,
+    workers,
 )
 
 _STATIC = Path(__file__).parent / "static"
 _GROUPS = (
-    *(login, overview, retry, jobs, make, bulk, models, voices, webhooks, keys, audit),
+    *(login, overview, retry, jobs, make, bulk, models, workers),
+    *(voices, webhooks, keys, audit),
     unknown,  # answers for all other paths
 )
 

@@ -51,6 +51,7 @@ def paths(service: Running, browser: Browser) -> dict[str, str]:
         "new_avatar": "/new/avatar",
         "retry": f"/jobs/{done}/retry",
         "models": "/models",
+        "workers": "/workers",
         "voices": "/voices",
         "webhooks": "/webhooks",
         "keys": "/keys",

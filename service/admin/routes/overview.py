@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from service.admin.charts import Bar
 from service.admin.job_query import JobQuery
+from service.admin.routes.workers import Workers, read_workers
 from service.admin.visit import Visit, VisitDep, page_router
 from service.domain import service_level
 from service.domain.ids import JobId, KeyId
@@ -18,10 +19,9 @@ from service.domain.job import JobState
 from service.domain.service_level import FinishedJob, Promise, StageTimes
 from service.domain.window import LENGTHS, Window
 from service.runtime.diagnosis import Reason, read_situation, why_waiting
-from service.runtime.fleet import Worker
 from service.store import jobs, keys, ledger, statistics
 from service.store.ledger import Total
-from service.store.statistics import OpenAttempt, WaitingGroup
+from service.store.statistics import WaitingGroup
 from service.store.transaction import Transaction
 
 router = page_router("")
@@ -42,21 +42,13 @@ class Now:
 
     groups: list[tuple[WaitingGroup, Reason]]
     running: int  # starting or running
-    workers_busy: int
-    attempts: list[OpenAttempt]  # the first of them
-    idle: list[Worker]
-    unfit: list[Worker]
-    warm: list[str]  # models in memory
+    workers: Workers
     forsaken: list[JobId]
     key_names: Mapping[KeyId, str]
 
     @property
     def queued(self) -> int:
         return sum(group.jobs for group, _ in self.groups)
-
-    @property
-    def workers_total(self) -> int:
-        return self.workers_busy + len(self.idle) + len(self.unfit)
 
     @property
     def oldest_at(self) -> datetime | None:
@@ -158,19 +150,13 @@ def read_now(tx: Transaction, visit: Visit) -> Now:
     """Read what waits and runs, and say why."""
     runtime = visit.runtime
     now, situation = runtime.clock(), read_situation(tx, runtime)
-    busy = statistics.busy_workers(tx)
-    workers = runtime.fleet.present(runtime.clock.passed())
     return Now(
         groups=[
             (group, why_waiting(runtime, group, situation))
             for group in statistics.waiting_groups(tx)
         ],
         running=jobs.count_running(tx),
-        workers_busy=len(busy),
-        attempts=statistics.open_attempts(tx),
-        idle=[each for each in workers if each.unfit is None and each.name not in busy],
-        unfit=[each for each in workers if each.unfit is not None],
-        warm=sorted({each.warm for each in workers if each.warm is not None}),
+        workers=read_workers(tx, visit),
         forsaken=statistics.forsaken(tx, now - _FORSAKEN_AFTER),
         key_names=keys.names(tx),
     )
