@@ -11,7 +11,7 @@ from service.domain.fallback import FallbackRecord
 from service.domain.ids import JobId, KeyId
 from service.domain.model_choice import ModelChoice
 from service.domain.options import Priority
-from service.domain.speech import SpeechUsage
+from service.domain.speech import JobSpeech
 
 OWN_API = "rushes"  # the one under service/api/routes
 RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}  # the lowest is claimed first
@@ -120,7 +120,7 @@ class Job(BaseModel):
     rate_source: str | None = None
     rate_gpu: str | None = None  # the GPU that the rate is for
     usd_per_second: float | None = None
-    speech: SpeechUsage | None = None  # where a text was spoken
+    speech: JobSpeech | None = None  # where a text was spoken
     error: JobError | None = None
 
     webhook_url: str | None = None

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 MAX_CHARACTERS = 5000  # of a text that a voice speaks: about six minutes
 # What the ids of voices begin with that a provider speaks, not this machine.
@@ -70,3 +70,20 @@ class SpeechUsage(BaseModel):
     provider: str
     characters: int = Field(ge=0)
     usd: float = Field(ge=0)
+
+
+class SpeechQuota(BaseModel):
+    """The characters that an account with a provider has `used` of its `limit`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    used: int
+    limit: int
+    resets_at: AwareDatetime | None = None
+
+
+class JobSpeech(SpeechUsage):
+    """The speech of a job as its row keeps it: `quota` is that of the account afterwards, which is
+    the operator's and no customer's to see; None where the provider did not tell it."""
+
+    quota: SpeechQuota | None = None

@@ -19,7 +19,7 @@ from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobState
 from service.domain.price import Charge
 from service.domain.retry import speech_wait
-from service.domain.speech import SpeechUsage
+from service.domain.speech import JobSpeech, SpeechUsage
 from service.failpoint import failpoint
 from service.lifecycle.inputs import delete_inputs
 from service.log import Log
@@ -73,7 +73,7 @@ class SpeechMaker:
         if job is None:
             return None
         try:
-            recording, is_new = self._record(job)
+            recording, speaker = self._record(job)
         except AttemptFailed as failure:
             return self._fail(job, failure)
         except (Unavailable, StorageFull, OSError) as fault:
@@ -82,22 +82,22 @@ class SpeechMaker:
             log.error("speech failed by a bug", fault, job=job.id)
             return self._fail(job, _BUG)
         failpoint("speech.kept")
-        return self._finish(job, recording, is_new=is_new)
+        return self._finish(job, recording, speaker)
 
-    def _record(self, job: Job) -> tuple[Recording, bool]:
-        """Return the speech of a job, and whether it is new: not stored by an earlier try, nor
-        that of the job that this one retries."""
+    def _record(self, job: Job) -> tuple[Recording, Voice | None]:
+        """Return the speech of a job, and the voice that spoke it now: None if it was stored by an
+        earlier try, or is that of the job that this one retries."""
         assert isinstance(job.request, AvatarRequest), "only avatars have a text to be spoken"
         voice = self.find_voice(job.request.voice, job.key_id)
         recording = find_speech(self.artifacts, job.id)
         if recording is not None:
-            return recording, False
+            return recording, None
         self.scratch.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix="speech-", dir=self.scratch) as folder:
             recording = self._copy_earlier(job, job.request, Path(folder))
             if recording is not None:
-                return recording, False
-            return self._speak(job, job.request, voice, Path(folder)), True
+                return recording, None
+            return self._speak(job, job.request, voice, Path(folder)), voice
 
     def _speak(self, job: Job, request: AvatarRequest, voice: Voice, scratch: Path) -> Recording:
         assert request.text is not None, "an avatar has a text or a recording"
@@ -147,17 +147,19 @@ class SpeechMaker:
         facts = SpeechFacts(**{**dict(recording.facts), "usage": usage})
         return store_facts(self.artifacts, job.id, facts, scratch)
 
-    def _finish(self, job: Job, recording: Recording, *, is_new: bool) -> Job | None:
-        now, usage = self.clock(), recording.facts.usage
+    def _finish(self, job: Job, recording: Recording, speaker: Voice | None) -> Job | None:
+        usage = recording.facts.usage
+        speech = JobSpeech(**dict(usage), quota=None if speaker is None else speaker.quota())
+        now = self.clock()
 
         def finish(tx: Transaction) -> Job | None:
             current = _waiting(tx, job)
-            if is_new or current is not None:
+            if speaker is not None or current is not None:
                 moves.pay_for_speech(tx, job, usage, now=now)
             if current is None:
                 speeches.release(tx, job.id)
                 return None
-            return moves.finish_speech(tx, current, usage, size_bytes=recording.size_bytes)
+            return moves.finish_speech(tx, current, speech, size_bytes=recording.size_bytes)
 
         after = self.db.write(finish).result()
         if after is None and self.db.read(lambda tx: jobs.get(tx, job.id)) is None:

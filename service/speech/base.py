@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Literal, Protocol
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.speech import MAX_CHARACTERS, Phone, SpeechUsage, Word
+from service.domain.speech import MAX_CHARACTERS, Phone, SpeechQuota, SpeechUsage, Word
 
 Provider = Literal["hibari", "espeak", "elevenlabs"]
 
@@ -71,6 +71,11 @@ class Voice(Protocol):
         """
         ...
 
+    def quota(self) -> SpeechQuota | None:
+        """Ask how much of its account's quota is used, within seconds. None where there is no
+        account, or where the provider does not tell."""
+        ...
+
 
 class InformedVoice:
     """A voice with this description, which costs nothing."""
@@ -80,6 +85,9 @@ class InformedVoice:
 
     def expected_usd(self, text: str) -> float:
         return 0.0
+
+    def quota(self) -> SpeechQuota | None:
+        return None
 
 
 class ProviderBusy(AttemptFailed):

@@ -8,13 +8,14 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 
 from pydantic import BaseModel, Field
 
 from service.domain.attempt import AttemptFailed
-from service.domain.speech import SpeechUsage, Word
+from service.domain.speech import SpeechQuota, SpeechUsage, Word
 from service.speech.base import (
     InformedVoice,
     Spoken,
@@ -32,6 +33,7 @@ _VOICE_ID = re.compile(r"[A-Za-z0-9]{8,64}")
 _MIN_SPEED, _MAX_SPEED = 0.7, 1.2
 _SEEDS = 1 << 32
 _PAGE_SIZE, _MAX_PAGES = 100, 10
+_QUOTA_TIME = timedelta(seconds=5)  # a job waits for it
 # Credits that a request took, by newer and older names.
 _COST_HEADERS = ("character-cost", "x-character-count")
 
@@ -65,6 +67,12 @@ class _VoicePage(BaseModel):
     voices: list[_VoiceItem]
     has_more: bool = False
     next_page_token: str | None = None
+
+
+class _Subscription(BaseModel):
+    character_count: int
+    character_limit: int
+    next_character_count_reset_unix: int | None = None
 
 
 class _CloneAnswer(BaseModel):
@@ -120,6 +128,20 @@ class ElevenLabsVoice(InformedVoice):
             raise UnusableSpeech(failure.code, failure.message, usage) from None
         characters = spoken.characters + len(text)
         return replace(spoken, characters=characters, cost_usd=spoken.cost_usd + cost_usd)
+
+    def quota(self) -> SpeechQuota | None:
+        """Ask for the quota of the account; a key without the right to read it gets None."""
+        api = Api(replace(self._api.account, max_time=_QUOTA_TIME))
+        try:
+            plan: _Subscription = parse(api.call("GET", "/v1/user/subscription"), _Subscription)
+        except AttemptFailed:
+            return None
+        reset = plan.next_character_count_reset_unix
+        return SpeechQuota(
+            used=plan.character_count,
+            limit=plan.character_limit,
+            resets_at=None if reset is None else datetime.fromtimestamp(reset, UTC),
+        )
 
     def _speak(self, text: str, seed: int, speed: float) -> Spoken:
         account = self._api.account

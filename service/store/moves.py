@@ -16,7 +16,7 @@ from service.domain.errors import Lost
 from service.domain.job import ACTIVE, Job, JobState, sources
 from service.domain.price import Charge, microusd, month_of
 from service.domain.retention import SETTLE
-from service.domain.speech import SpeechUsage
+from service.domain.speech import JobSpeech, SpeechUsage
 from service.domain.webhook import EVENT_OF
 from service.store import keys, ledger, outbox
 from service.store.job_rows import job_table, to_job, to_row
@@ -204,14 +204,14 @@ def _count(tx: Transaction, job: Job, to: JobState, charge: Charge | None) -> No
 # Changes within a state.
 
 
-def finish_speech(tx: Transaction, job: Job, usage: SpeechUsage, *, size_bytes: int) -> Job:
+def finish_speech(tx: Transaction, job: Job, speech: JobSpeech, *, size_bytes: int) -> Job:
     """Let a queued job go to a worker: its text was spoken, and the sound is an input of it."""
     after = _update(
         tx,
         job,
         {JobState.QUEUED},
         speech_at=None,
-        speech=usage.model_dump(),
+        speech=speech.model_dump(mode="json"),
         stage_detail=None,
         input_bytes=job_table.c.input_bytes + size_bytes,
     )

@@ -1,15 +1,18 @@
 """An avatar that speaks with a voice of ElevenLabs, through the whole service."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from service.domain.artifact import speech_keys
 from service.domain.ids import JobId
+from tests.journey.service import KEY as ADMIN
 from tests.journey.service import Running, running
 from tests.speech.provider import KEY, VOICE, Provider, problem, serve, speech
 
@@ -68,9 +71,22 @@ def test_a_text_becomes_a_video_with_captions_in_time(service: Running, provider
     assert [caption["text"].strip() for caption in captions][:2] == ["Hello", "there,"]
     assert captions[1]["startMs"] == pytest.approx(600, abs=20)
     assert len(provider.requests) == 1
+    assert job["cost"]["speech"].keys() == {"provider", "characters", "usd"}
     usd = job["cost"]["speech"]["usd"]
     assert usd > 0
     assert job["cost"]["actual_usd"] == pytest.approx(usd)
+
+
+def test_an_admin_sees_the_quota_of_the_account(service: Running) -> None:
+    job = service.wait(submit(service))
+
+    with httpx.Client(base_url=service.client.base_url, follow_redirects=True) as browser:
+        browser.post("/admin/login", data={"key": ADMIN}).raise_for_status()
+        page = browser.get(f"/admin/jobs/{job['id']}").text
+
+    text = " ".join(re.sub("<[^>]+>", " ", page).split())
+    assert "then 1,250 of 100,000 characters of the account were used" in text
+    assert "until 2027-01-15 08:00:00 UTC" in text
 
 
 def test_a_provider_without_room_holds_no_worker(service: Running, provider: Provider) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from service import failpoint
+from service.api.schemas.costs import Cost
 from service.artifacts.files import Files
 from service.domain.artifact import speech_keys
 from service.domain.attempt import AttemptFailed, Failure, FailureKind
@@ -20,7 +21,7 @@ from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.media import MediaRef
 from service.domain.retry import MAX_SPEECH_WAIT
-from service.domain.speech import Phone, SpeechUsage, Word
+from service.domain.speech import JobSpeech, Phone, SpeechQuota, SpeechUsage, Word
 from service.lifecycle.cancel import request_cancel
 from service.lifecycle.remove import remove
 from service.lifecycle.settle import settle
@@ -65,6 +66,9 @@ class Parrot(InformedVoice):
         self.spoken = SPOKEN
         self.failures: list[Exception] = []
         self.meanwhile: Any = lambda: None
+
+    def quota(self) -> SpeechQuota:
+        return SpeechQuota(used=len(self.texts), limit=10)
 
     def speak(
         self, text: str, *, seed: int, speed: float, is_wanted: Callable[[], bool] | None = None
@@ -154,7 +158,10 @@ def test_speech_costs_its_job_its_key_and_shows_in_the_ledger(stage: Stage) -> N
 
     after = stage.job(job)
     assert after.speech is not None
-    assert after.speech.model_dump() == {"provider": "elevenlabs", "characters": 6, "usd": 0.0006}
+    usage = {"provider": "elevenlabs", "characters": 6, "usd": 0.0006}
+    assert after.speech.model_dump(exclude={"quota"}) == usage
+    assert after.speech.quota == SpeechQuota(used=1, limit=10)  # afterwards
+    assert Cost(estimated_usd=0, speech=after.speech).model_dump()["speech"] == usage
     assert after.actual_usd == pytest.approx(0.0006)
     month = stage.clock().year * 12 + stage.clock().month
     assert stage.db.read(lambda tx: keys.balance(tx, stage.key_id, month)).spent == 600
@@ -260,7 +267,7 @@ def test_speech_of_no_use_fails_its_job_and_is_paid(stage: Stage) -> None:
     assert failed.error is not None
     assert (failed.state, failed.error.code) == (JobState.FAILED, "voice_response_invalid")
     assert failed.actual_usd == pytest.approx(0.0012)
-    assert failed.speech == usage
+    assert failed.speech == JobSpeech(**dict(usage))
     assert stage.due() == []
 
 

@@ -38,6 +38,13 @@ class Reply:
     cut: bool = False  # close the connection after half of the body
 
 
+SUBSCRIPTION = {
+    "tier": "creator",
+    "character_count": 1_250,
+    "character_limit": 100_000,
+    "next_character_count_reset_unix": 1_800_000_000,
+}
+
 Respond = Callable[[Request], Reply]
 
 
@@ -80,8 +87,11 @@ class Provider:
         self.url = ""
         self.requests: list[Request] = []
         self.respond: Respond = speech
+        self.subscription = Reply(body=json.dumps(SUBSCRIPTION).encode())
 
     def reply(self, request: Request) -> Reply:
+        if request.path == "/v1/user/subscription":
+            return self.subscription
         self.requests.append(request)
         if request.headers.get("xi-api-key") != KEY:
             return problem(401, {"status": "invalid_api_key", "message": "Invalid API key"})

@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email.message import Message
 from email.parser import BytesParser
 from pathlib import Path
@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from service.domain.attempt import AttemptFailed, FailureKind
+from service.domain.speech import SpeechQuota
 from service.speech.base import ProviderBusy, UnusableSpeech
 from service.speech.elevenlabs import ElevenLabs, ElevenLabsVoice, UploadedRecording
 from service.speech.elevenlabs_api import Account
@@ -70,6 +71,18 @@ def test_a_text_is_sent_and_spoken(provider: Provider) -> None:
     assert spoken.seconds == pytest.approx(len(TEXT) * 0.1)
     assert levels(spoken).max() == pytest.approx(9000 / 32768, abs=0.001)
     assert spoken.phones is None
+
+
+def test_the_quota_of_the_account_is_read(provider: Provider) -> None:
+    resets_at = datetime(2027, 1, 15, 8, tzinfo=UTC)
+    assert voice(provider).quota() == SpeechQuota(used=1250, limit=100_000, resets_at=resets_at)
+
+
+def test_a_quota_that_the_key_may_not_read_or_that_says_nothing_is_none(provider: Provider) -> None:
+    missing = {"status": "missing_permissions", "message": "user_read is missing"}
+    for reply in (problem(401, missing), Reply(body=b"{}"), Reply(body=b"no JSON")):
+        provider.subscription = reply
+        assert voice(provider).quota() is None
 
 
 def test_words_have_the_times_of_their_characters(provider: Provider) -> None:
