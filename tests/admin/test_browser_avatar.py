@@ -6,6 +6,7 @@ import wave
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Locator, expect
 
@@ -73,11 +74,15 @@ def test_an_avatar_is_made_of_words_and_again_from_code(admin: Visitor, service:
     page.get_by_label("Words to speak").fill("Good morning.")
     assert page.locator("#voices option").first.get_attribute("value") == "hibari-heart"
     page.locator("[name=reference_image]").set_input_files(FACE)
+    page.get_by_text("More parameters").click()
+    page.get_by_label("Captions").select_option("beside the video")
 
     page.get_by_role("button", name="Make the avatar").click()
 
     page.wait_for_url("**/admin/jobs/job_*")
     expect(page.locator("#live .state").first).to_have_text("succeeded", timeout=120_000)
+    path = page.get_by_role("link", name="Captions").get_attribute("href")
+    assert "Good morning." in httpx.get(f"{service.client.base_url}{path}").text
     expect(page.locator("h1")).to_have_text("Good morning.")
     curl = page.locator("[data-copy^=curl]").get_attribute("data-copy") or ""
     body = json.loads(curl.partition("-d '")[2].removesuffix("'"))

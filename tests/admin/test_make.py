@@ -86,6 +86,22 @@ def test_a_video_is_made_from_an_image(admin: Person) -> None:
     assert (kept["source"], kept["media_type"], kept["width"]) == ("upload", "image/png", 64)
 
 
+def test_a_loop_is_made_where_the_model_can(admin: Person) -> None:
+    files = {"image": ("photo.png", png(64, 64), "image/png")}
+    assert 'name="loop"' in admin.get("/admin/new/video").text
+
+    plain = job_of(send(admin, "/admin/new/video", prompt="it moves", files=files, loop="false"))
+    looped = job_of(send(admin, "/admin/new/video", prompt="it moves", files=files, loop="true"))
+    admin.world.finish()
+    admin.world.finish()
+    form = admin.get(f"/admin/jobs/{looped}/retry").text
+    undone = job_of(send(admin, f"/admin/jobs/{looped}/retry", prompt="it moves", loop="false"))
+
+    assert '<option value="true" selected>' in form
+    jobs = [admin.world.job(job) for job in (plain, looped, undone)]
+    assert [job["input"]["loop"] for job in jobs] == [False, True, False]
+
+
 def test_what_is_wrong_is_said_and_nothing_is_made(admin: Person) -> None:
     for fields, words in (
         ({"prompt": ""}, "prompt"),
