@@ -56,7 +56,8 @@ def _text(event_id: EventId | None) -> str | None:
 class EventStream(StreamingResponse):
     """The events of a key's jobs, or of one job, behind a position; None begins at now.
 
-    A client that takes nothing of a block for `write_seconds` is disconnected.
+    A client that takes nothing of a block for `write_seconds` is disconnected. The stream holds a
+    slot of `viewer`, the key that asked for it: by default `key_id`.
     """
 
     media_type = "text/event-stream"
@@ -68,10 +69,13 @@ class EventStream(StreamingResponse):
         job_id: JobId | None,
         position: EventId | None,
         write_seconds: float = 30.0,
+        *,
+        viewer: KeyId | None = None,
     ) -> None:
         super().__init__((), headers=STREAM_HEADERS)
         self._runtime = runtime
         self._key_id = key_id
+        self._viewer = viewer or key_id
         self._job_id = job_id
         self._position = position
         self._write_seconds = write_seconds
@@ -79,7 +83,7 @@ class EventStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises RateLimited or Unavailable before anything is sent."""
         runtime = self._runtime
-        with runtime.stream_slots.hold(self._key_id) as has_slot:
+        with runtime.stream_slots.hold(self._viewer) as has_slot:
             if not has_slot:
                 raise RateLimited(
                     "too many event streams are open; close one, or follow all jobs by one",

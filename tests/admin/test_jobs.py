@@ -1,6 +1,7 @@
 """The pages of jobs: filters, hostile text, and what a viewer sees."""
 
 import re
+from contextlib import ExitStack
 from datetime import timedelta
 
 import httpx
@@ -251,6 +252,25 @@ def test_a_video_that_is_no_longer_kept_is_not_asked_for(
 
     assert "<video" not in text
     assert "is deleted" in text
+
+
+def test_a_customer_whose_streams_are_all_open_does_not_stop_the_page(settings: Settings) -> None:
+    with live(settings) as world:
+        customer = {"Authorization": f"Bearer {world.other_key()}"}
+        body = {"prompt": "a scene"}
+        job = world.client.post("/generate-video", json=body, headers=customer).json()["id"]
+        key_id = world.runtime.db.read(lambda tx: jobs.get(tx, job)).key_id
+        slots = world.runtime.stream_slots
+        with (
+            httpx.Client(base_url=world.client.base_url, timeout=60) as client,
+            ExitStack() as held,
+        ):
+            client.post("/admin/login", data={"key": KEY})
+            while held.enter_context(slots.hold(key_id)):
+                pass
+            with client.stream("GET", f"/admin/jobs/{job}/events") as response:
+                assert response.status_code == 200
+                assert any(line == "data: {}" for line in response.iter_lines())
 
 
 def test_a_stream_of_changes_says_nothing_of_the_job(settings: Settings) -> None:

@@ -68,7 +68,7 @@ async def stream_changes(job_id: str, visit: VisitDep) -> Response:
     job = await visit.runtime.find_job(job_id_of(job_id), ALL_JOBS)
     if job.state.final:
         return Response(status_code=204)
-    return ChangeStream(visit.runtime, job.key_id, job.id, None)
+    return ChangeStream(visit.runtime, job.key_id, job.id, None, viewer=visit.key.id)
 
 
 @router.post("/{job_id}/cancel")
