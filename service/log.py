@@ -1,4 +1,4 @@
-"""Structured logs: one line per event, with machine-readable fields.
+"""Structured logs: one line per event of `logging`, with its `extra` as machine-readable fields.
 
     2026-11-23T06:12:23.123Z info job accepted job=job_06h… key=key_06h… request=req_1f…
 
@@ -20,37 +20,10 @@ from typing import Any, Literal
 Format = Literal["text", "json"]
 
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+_STANDARD = frozenset(vars(logging.makeLogRecord({})))
 _PLAIN = re.compile(r"[\x21-\x7e]+")
 # Postgres adds the failed row to an error, including secrets and prompts.
 _DETAIL = re.compile(r"^DETAIL:.*$", re.MULTILINE)
-
-
-class Log:
-    """A logger of events with fields. Fields that are None are omitted."""
-
-    def __init__(self, name: str) -> None:
-        self._log = logging.getLogger(name)
-
-    def debug(self, event: str, **fields: Any) -> None:
-        self._emit(logging.DEBUG, event, fields)
-
-    def info(self, event: str, **fields: Any) -> None:
-        self._emit(logging.INFO, event, fields)
-
-    def warning(self, event: str, **fields: Any) -> None:
-        self._emit(logging.WARNING, event, fields)
-
-    def error(self, event: str, error: BaseException | None = None, **fields: Any) -> None:
-        """Log an error; the exception `error` is logged with its traceback."""
-        self._emit(logging.ERROR, event, fields, error)
-
-    def _emit(
-        self, level: int, event: str, fields: dict[str, Any], error: BaseException | None = None
-    ) -> None:
-        if self._log.isEnabledFor(level):
-            fields = {**fields, "request": _request_id.get()}
-            fields = {name: value for name, value in fields.items() if value is not None}
-            self._log.log(level, "%s", event, extra={"fields": fields}, exc_info=error)
 
 
 @contextmanager
@@ -66,14 +39,16 @@ def request_context(request_id: str) -> Iterator[None]:
 def configure(level: str, form: Format) -> None:
     """Send all logs of this process to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_LineFormatter(form))
+    handler.setFormatter(LineFormatter(form))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # These log every request at INFO.
     for name in ("httpx", "httpcore", "alembic", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-class _LineFormatter(logging.Formatter):
+class LineFormatter(logging.Formatter):
+    """Writes a record as one line of text or JSON."""
+
     def __init__(self, form: Format) -> None:
         super().__init__()
         self._form = form
@@ -84,7 +59,7 @@ class _LineFormatter(logging.Formatter):
             "at": at.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
-            **getattr(record, "fields", {"logger": record.name}),
+            **_fields(record),
         }
         if record.exc_info and record.exc_info[0] is not None:
             error = "".join(traceback.format_exception(*record.exc_info)).strip()
@@ -93,6 +68,15 @@ class _LineFormatter(logging.Formatter):
             return json.dumps(entry, default=str)
         head = " ".join([entry.pop("at"), entry.pop("level"), _one_line(entry.pop("event"))])
         return " ".join([head, *(f"{name}={_quoted(value)}" for name, value in entry.items())])
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Return an event's fields, except those that are None; of a library's, the logger's name."""
+    if not record.name.startswith("service."):
+        return {"logger": record.name}
+    extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    fields = {**extra, "request": _request_id.get()}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _one_line(text: str) -> str:

@@ -21,7 +21,8 @@ def test_an_event_is_one_line_of_words_and_fields(capsys: pytest.CaptureFixture[
     log.configure("info", "text")
 
     with log.request_context("req_1"):
-        log.Log("x").info("job accepted", job="job_1", attempt=2, note="two words\n", gone=None)
+        fields = {"job": "job_1", "attempt": 2, "note": "two words\n", "gone": None}
+        logging.getLogger("service.x").info("job accepted", extra=fields)
 
     line = capsys.readouterr().err
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z .*\n", line)
@@ -38,7 +39,9 @@ def test_a_fault_is_told_with_its_traceback_in_the_same_line(
     try:
         raise ValueError("as planned")
     except ValueError as fault:
-        log.Log("x").error("a tick failed", fault, job="job_1")
+        logging.getLogger("service.x").error(
+            "a tick failed", exc_info=fault, extra={"job": "job_1"}
+        )
 
     (line,) = capsys.readouterr().err.splitlines()
     said = json.loads(line)
@@ -54,7 +57,7 @@ def test_what_a_library_says_is_a_line_too(
     log.configure("info", form)
 
     logging.getLogger("somebody.else").warning("it\nis %s", "late")
-    log.Log("x").debug("not shown")
+    logging.getLogger("service.x").debug("not shown")
 
     (line,) = capsys.readouterr().err.splitlines()
     assert "late" in line

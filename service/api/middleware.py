@@ -1,6 +1,7 @@
 """ASGI middleware: request ids, HEAD, CORS and the limits of bodies."""
 
 import asyncio
+import logging
 import random
 import re
 import time
@@ -12,9 +13,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.problems import internal_error
-from service.log import Log, request_context
+from service.log import request_context
 
-log = Log("rushes.access")
+log = logging.getLogger(__name__)
 
 _MEDIA = re.compile(
     r"/generate-(?:video|avatar)|/v1/(?:estimate|avatars|voices|jobs/[^/]+/retry)"
@@ -53,10 +54,12 @@ class RequestId:
                 ]
                 log.debug(
                     "request answered",
-                    method=scope["method"],
-                    path=scope["path"],  # without the query: it may hold a signature
-                    status=message["status"],
-                    duration_ms=round((time.perf_counter() - started_at) * 1000, 1),
+                    extra={
+                        "method": scope["method"],
+                        "path": scope["path"],  # without the query: it may hold a signature
+                        "status": message["status"],
+                        "duration_ms": round((time.perf_counter() - started_at) * 1000, 1),
+                    },
                 )
             await send(message)
 
@@ -65,9 +68,15 @@ class RequestId:
                 await self.app(scope, receive, send_with_id)
             except ClientDisconnect:
                 # Within its body: nothing was done, and nobody waits for a response.
-                log.info("client disconnected", method=scope["method"], path=scope["path"])
+                log.info(
+                    "client disconnected", extra={"method": scope["method"], "path": scope["path"]}
+                )
             except Exception as fault:
-                log.error("request failed", fault, method=scope["method"], path=scope["path"])
+                log.error(
+                    "request failed",
+                    exc_info=fault,
+                    extra={"method": scope["method"], "path": scope["path"]},
+                )
                 if has_started:
                     raise  # too late for a response: the server closes the connection
                 await internal_error(request_id)(scope, receive, send_with_id)

@@ -1,14 +1,14 @@
 """Dispatcher for Modal: one call of the model's Cls for each attempt."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from service.domain.attempt import Ticket
 from service.domain.call import CallEnd, CallStatus, Pool
 from service.domain.errors import Unavailable
-from service.log import Log
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 METHOD = "run"
 
@@ -79,12 +79,12 @@ class ModalDispatcher:
             # ever, so workers catch everything (service/workers/call_worker.py).
             return "alive"
         except (Exception, SystemExit) as error:  # noqa: BLE001 - what ended the call comes out of it
-            log.warning("call died", call=call_id, error=type(error).__name__)
+            log.warning("call died", extra={"call": call_id, "error": type(error).__name__})
             return "died"
         try:
             return CallEnd.model_validate(result)
         except ValueError:
-            log.error("result of a call is not valid", call=call_id)
+            log.error("result of a call is not valid", extra={"call": call_id})
             return "died"
 
     def cancel(self, call_id: str) -> None:
@@ -95,7 +95,9 @@ class ModalDispatcher:
         try:
             modal.FunctionCall.from_id(call_id, client=self._client).cancel()
         except Exception as error:  # noqa: BLE001
-            log.warning("call could not be canceled", call=call_id, error=type(error).__name__)
+            log.warning(
+                "call could not be canceled", extra={"call": call_id, "error": type(error).__name__}
+            )
 
 
 def _connection_errors() -> tuple[type[Exception], ...]:

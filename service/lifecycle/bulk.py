@@ -1,5 +1,6 @@
 """Bulk actions: start one, stop it, and the tick that carries it out job by job."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,12 +26,11 @@ from service.lifecycle.cancel import request_cancel
 from service.lifecycle.find import find, find_for_update
 from service.lifecycle.remove import remove
 from service.lifecycle.workers import Workers
-from service.log import Log
 from service.store import audit, bulk
 from service.store.database import Database
 from service.store.transaction import Transaction
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 _ALL = Scope(None)
 _BATCH = 100
@@ -163,11 +163,17 @@ class BulkRunner:
             self._apply(action, job_id, now)
         except ServiceError as error:
             if error.retryable:
-                log.debug("bulk action waits", bulk=action.id, job=job_id, error=error)
+                log.debug(
+                    "bulk action waits", extra={"bulk": action.id, "job": job_id, "error": error}
+                )
                 return False
             self._settle(action, BulkItem(job_id, False, error.message[:300]))
-        except Exception as fault:  # noqa: BLE001 - or the jobs behind it would never have a turn
-            log.error("bulk action failed for a job", fault, bulk=action.id, job=job_id)
+        except Exception as fault:  # or the jobs behind it would never have a turn
+            log.error(
+                "bulk action failed for a job",
+                exc_info=fault,
+                extra={"bulk": action.id, "job": job_id},
+            )
             outcome = f"failed by {type(fault).__name__}; the service's log says more"
             self._settle(action, BulkItem(job_id, False, outcome))
         return True
@@ -194,7 +200,9 @@ class BulkRunner:
 
     def _finish(self, action: BulkAction, now: datetime) -> None:
         self.db.write(lambda tx: bulk.end(tx, action.id, BulkState.DONE, now)).result()
-        log.info("bulk action done", bulk=action.id, act=action.act, jobs=action.total)
+        log.info(
+            "bulk action done", extra={"bulk": action.id, "act": action.act, "jobs": action.total}
+        )
 
 
 def _cancel(tx: Transaction, action: BulkAction, job_id: JobId, now: datetime) -> Job:

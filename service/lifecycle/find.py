@@ -1,5 +1,6 @@
 """Look jobs up, and change them only if they are unchanged since."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -7,12 +8,11 @@ from service.domain.errors import Busy, NotFound
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job
 from service.domain.key import Scope
-from service.log import Log
 from service.store import jobs
 from service.store.database import Database
 from service.store.transaction import Transaction
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -58,4 +58,7 @@ def move_each_unlocked(
             yield move(job)
         except Busy as error:
             busy.add(job.key_id)
-            log.warning("job cannot be changed yet", job=job.id, key=job.key_id, error=error)
+            log.warning(
+                "job cannot be changed yet",
+                extra={"job": job.id, "key": job.key_id, "error": error},
+            )

@@ -1,5 +1,6 @@
 """Timeouts of jobs: expired leases, passed deadlines, ignored cancel requests."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,12 +18,11 @@ from service.lifecycle.report import succeed
 from service.lifecycle.settle import lapse, miss_start_deadline, settle
 from service.lifecycle.verify import finished_outcome
 from service.lifecycle.workers import Workers
-from service.log import Log
 from service.store import jobs, moves
 from service.store.database import Database
 from service.store.transaction import Transaction
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 # How long a running worker may ignore a cancel request before its job is settled without it:
 # longer than one denoising step of the largest model.
@@ -85,8 +85,8 @@ class Rescuer:
             return has_changed
         except Unavailable:
             raise  # its key is busy; or the database is away, and no worker can report
-        except Exception as fault:  # noqa: BLE001
-            log.error("job could not be settled by time", fault, job=job.id)
+        except Exception as fault:
+            log.error("job could not be settled by time", exc_info=fault, extra={"job": job.id})
             return False
 
     def _move(self, job: Job, work: Work) -> bool:
@@ -94,10 +94,12 @@ class Rescuer:
         if after is not None:
             log.warning(
                 "job settled by time",
-                job=job.id,
-                attempt=job.attempt,
-                was=job.state,
-                state=after.state,
+                extra={
+                    "job": job.id,
+                    "attempt": job.attempt,
+                    "was": job.state,
+                    "state": after.state,
+                },
             )
         return after is not None
 
@@ -109,7 +111,9 @@ class Rescuer:
             outcome = finished_outcome(self.artifacts, job, job.artifact_prefix)
         except Unavailable as error:
             # Not known whether there is a video: neither lost nor adopted until it is.
-            log.warning("artifacts of a silent worker cannot be read", job=job.id, error=error)
+            log.warning(
+                "artifacts of a silent worker cannot be read", extra={"job": job.id, "error": error}
+            )
             return lambda _: None
         if outcome is None:
             return self._fail(job, _LOST, now)

@@ -1,5 +1,6 @@
 """Deletes expired artifacts and rows: bytes first, so that a crash in between leaks nothing."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,12 +19,11 @@ from service.domain.likeness import AVATAR_PREFIX, VOICE_PREFIX
 from service.domain.retention import Purge, RetentionPolicy, next_purge_at, purge_of
 from service.failpoint import failpoint
 from service.lifecycle.inputs import delete_inputs
-from service.log import Log
 from service.store import avatars, deliveries, events, idempotency, jobs, voices
 from service.store.database import Database
 from service.store.transaction import Transaction
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 _BATCH = 500  # rows or jobs at a time: a purge must not block the writer
 _STRAYS_EVERY = timedelta(hours=1)
@@ -53,8 +53,8 @@ class Retention:
         """Purge one job; its error does not stop the others."""
         try:
             self._purge(job, now)
-        except Exception as fault:  # noqa: BLE001
-            log.error("job could not be purged", fault, job=job.id)
+        except Exception as fault:
+            log.error("job could not be purged", exc_info=fault, extra={"job": job.id})
             return False
         return True
 
@@ -76,7 +76,7 @@ class Retention:
             at = next_purge_at(job, due, self.policy)
             change = partial(jobs.schedule_purge, job=job, at=at, inputs_deleted=delete_inputs_too)
             self.db.write(change).result()
-        log.info("job purged", job=job.id, what=due)
+        log.info("job purged", extra={"job": job.id, "what": due})
 
     def _delete_leftovers(self, job: Job) -> None:
         """Delete artifacts of attempts other than the successful one, and its segments."""
@@ -109,7 +109,7 @@ class Retention:
             for name in batch:
                 if name not in existing:
                     self.artifacts.delete(f"{folder}/{name}")
-                    log.info("stray bytes deleted", folder=folder, of=name)
+                    log.info("stray bytes deleted", extra={"folder": folder, "of": name})
 
     def _delete_rows(self, now: datetime) -> None:
         """Read first, so that the writer runs only when there are rows to delete."""

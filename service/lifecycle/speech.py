@@ -4,6 +4,7 @@ A provider that is busy keeps only its job waiting. What was spoken is stored be
 of it, so that a crash in between does not pay twice.
 """
 
+import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,7 +23,6 @@ from service.domain.retry import speech_wait
 from service.domain.speech import JobSpeech, SpeechUsage
 from service.failpoint import failpoint
 from service.lifecycle.inputs import delete_inputs
-from service.log import Log
 from service.speech.base import ProviderBusy, Spoken, UnusableSpeech, Voice, text_failure
 from service.speech.recording import Recording, SpeechFacts, find_speech, store_facts, store_speech
 from service.store import jobs, moves, speeches
@@ -30,7 +30,7 @@ from service.store.database import Database
 from service.store.speeches import Due
 from service.store.transaction import Transaction
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 # When a try counts as lost: longer than a provider or a program may take (service/speech).
 _TRY_TIME = timedelta(minutes=10)
@@ -78,8 +78,8 @@ class SpeechMaker:
             return self._fail(job, failure)
         except (Unavailable, StorageFull, OSError) as fault:
             return self._fail(job, _storage_failure(fault))
-        except Exception as fault:  # noqa: BLE001
-            log.error("speech failed by a bug", fault, job=job.id)
+        except Exception as fault:
+            log.error("speech failed by a bug", exc_info=fault, extra={"job": job.id})
             return self._fail(job, _BUG)
         failpoint("speech.kept")
         return self._finish(job, recording, speaker)
@@ -165,7 +165,12 @@ class SpeechMaker:
         if after is None and self.db.read(lambda tx: jobs.get(tx, job.id)) is None:
             delete_inputs(self.artifacts, job.id)  # the job was deleted meanwhile
         log.info(
-            "text spoken", job=job.id, provider=usage.provider, characters=usage.characters or None
+            "text spoken",
+            extra={
+                "job": job.id,
+                "provider": usage.provider,
+                "characters": usage.characters or None,
+            },
         )
         return after
 
@@ -190,7 +195,10 @@ class SpeechMaker:
         after = self.db.write(fail).result()
         if after is not None:
             state, code = after.state, failure.code
-            log.warning("text not spoken", job=job.id, code=code, state=state, kind=failure.kind)
+            log.warning(
+                "text not spoken",
+                extra={"job": job.id, "code": code, "state": state, "kind": failure.kind},
+            )
         return after
 
 
@@ -233,7 +241,7 @@ def _to_failure(failure: AttemptFailed) -> Failure:
 
 
 def _storage_failure(fault: Exception) -> AttemptFailed:
-    log.warning("speech could not be stored", error=fault)
+    log.warning("speech could not be stored", extra={"error": fault})
     message = "what was spoken cannot be stored now"
     return AttemptFailed(FailureKind.MACHINE, "storage_unavailable", message, of_model=False)
 

@@ -1,5 +1,6 @@
 """Keeps the service's time: a jump of the clock moves deadlines and deletes nothing."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -8,12 +9,11 @@ from functools import partial
 from service.domain import ids
 from service.domain.clock import TOLERANCE, ServiceClock, Timeline
 from service.lifecycle.leader import Leadership
-from service.log import Log
 from service.store import timeline
 from service.store.database import Database
 from service.store.transaction import Transaction
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 _WRITE_EVERY = timedelta(seconds=30)
 # The leader may be away for this long without doubt that so much time has passed.
@@ -43,7 +43,7 @@ class Timekeeper:
         self.is_leading()
         row = self.db.read(timeline.read)
         if not self._leads and row is not None and not _is_continuous(row, self.clock()):
-            log.warning("clock follows another process", seen_at=row.seen_at.isoformat())
+            log.warning("clock follows another process", extra={"seen_at": row.seen_at.isoformat()})
             self.clock.move(row.seen_at - self.clock())
 
     def is_leading(self) -> bool:
@@ -81,7 +81,9 @@ class Timekeeper:
         if row is not None and self._row is not None and row != self._row and is_fresh:
             error = row.seen_at - self.clock()
             if abs(error) > TOLERANCE:
-                log.warning("clock follows another process", by_seconds=error.total_seconds())
+                log.warning(
+                    "clock follows another process", extra={"by_seconds": error.total_seconds()}
+                )
                 self.clock.move(error)
         self._row = row
 
@@ -95,7 +97,9 @@ class Timekeeper:
         if _is_continuous(self._row, now):
             return self._write(self._row.advance(now))
         away = now - self._row.seen_at
-        log.info("service was down, or its clock was set", seconds=round(away.total_seconds()))
+        log.info(
+            "service was down, or its clock was set", extra={"seconds": round(away.total_seconds())}
+        )
         return self._write(self._row.after_jump(away, now), lambda tx: _compensate(tx, away, now))
 
     def _go_on(self, correction: timedelta) -> bool:
@@ -118,7 +122,9 @@ class Timekeeper:
 
         has_moved = self._write(self._row.after_jump(jump, before + jump), move)
         if has_moved:
-            log.warning("clock was set; deadlines move with it", by_seconds=jump.total_seconds())
+            log.warning(
+                "clock was set; deadlines move with it", extra={"by_seconds": jump.total_seconds()}
+            )
         return False
 
     def _write(

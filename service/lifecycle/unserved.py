@@ -1,5 +1,6 @@
 """Jobs queued for a model that is no longer served: fall back to another model, or fail."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,11 +10,10 @@ from service.domain.job import Job
 from service.domain.terms import Terms
 from service.lifecycle.find import move_each_unlocked, move_if_unchanged
 from service.lifecycle.settle import give_up_model
-from service.log import Log
 from service.store import jobs, leases
 from service.store.database import Database
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 # Where processes share a database: for how long a model counts as served after the last of them
 # announced it. They are restarted one after another, and each needs a while.
@@ -51,7 +51,10 @@ class Unserved:
         moves = move_each_unlocked(due, set(), lambda job: self._move(job, now))
         counts = Counter(move for move in moves if move is not None)
         for (model, outcome), count in counts.items():
-            log.warning("model is no longer served", model=model, jobs=count, became=outcome)
+            log.warning(
+                "model is no longer served",
+                extra={"model": model, "jobs": count, "became": outcome},
+            )
         return counts.total()
 
     def _unserved_models(self, now: datetime) -> set[str]:

@@ -1,14 +1,15 @@
 """Check a worker's outcome: does it match the request and the stored bytes?"""
 
+import logging
+
 from pydantic import ValidationError
 
 from service.domain.artifact import MANIFEST, Artifact, ArtifactStore
 from service.domain.attempt import Outcome
 from service.domain.errors import FieldError
 from service.domain.job import Job
-from service.log import Log
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 
 def finished_outcome(artifacts: ArtifactStore, job: Job, prefix: str) -> Outcome | None:
@@ -20,11 +21,11 @@ def finished_outcome(artifacts: ArtifactStore, job: Job, prefix: str) -> Outcome
     try:
         outcome = Outcome.model_validate_json(path.read_bytes())
     except ValidationError as fault:
-        log.error("manifest cannot be read", fault, prefix=prefix)
+        log.error("manifest cannot be read", exc_info=fault, extra={"prefix": prefix})
         return None
     errors = outcome_errors(job, outcome, prefix)
     if errors:
-        log.error("manifest is of another request", prefix=prefix, errors=errors)
+        log.error("manifest is of another request", extra={"prefix": prefix, "errors": errors})
         return None
     return outcome if is_intact(artifacts, outcome) else None
 
@@ -34,7 +35,7 @@ def is_intact(artifacts: ArtifactStore, outcome: Outcome) -> bool:
     for artifact in outcome.facts.artifacts.values():
         path = artifacts.path(artifact.key)
         if path is None or Artifact.of_file(artifact.key, path, artifact.media_type) != artifact:
-            log.error("stored bytes do not match the manifest", key=artifact.key)
+            log.error("stored bytes do not match the manifest", extra={"key": artifact.key})
             return False
     return True
 

@@ -11,6 +11,7 @@ them. Two rules keep owners apart:
   more. The epoch is a fencing token.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -18,10 +19,9 @@ from threading import Lock
 
 from service.domain.clock import Clock
 from service.domain.errors import Unavailable
-from service.log import Log
 from service.offsite.ports import Entry, KeyValue
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 RENEWALS = 3  # tries to renew before the lease expires
 
@@ -70,7 +70,7 @@ class Ownership:
         if not self._entries.create(_name(newest + 1), self._entry(until)):
             return False
         self.epoch, self._until, self._has_ended = newest + 1, until, False
-        log.info("database owned", epoch=self.epoch, holder=self._holder)
+        log.info("database owned", extra={"epoch": self.epoch, "holder": self._holder})
         return True
 
     def renew(self) -> None:
@@ -97,7 +97,7 @@ class Ownership:
             if not self._has_ended:
                 self._has_ended = True
                 self._entries.write(_name(self.epoch), self._entry((0.0, 0.0)))
-                log.info("database released", epoch=self.epoch)
+                log.info("database released", extra={"epoch": self.epoch})
 
     def _is_superseded(self) -> bool:
         if self._entries.read(_name(self.epoch + 1)) is None:
@@ -107,7 +107,7 @@ class Ownership:
 
     def _end(self, why: str) -> None:
         if not self._has_ended:
-            log.warning("database no longer owned", epoch=self.epoch, reason=why)
+            log.warning("database no longer owned", extra={"epoch": self.epoch, "reason": why})
         self._has_ended = True
 
     def _new_expiry(self) -> tuple[float, float]:

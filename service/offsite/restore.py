@@ -1,5 +1,6 @@
 """Restore the newest intact state of a database from its offsite copies."""
 
+import logging
 import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,12 +9,11 @@ from itertools import takewhile
 from pathlib import Path
 
 from service.domain.errors import Unavailable
-from service.log import Log
 from service.offsite.generations import Copy, Generation, digest, newest_epoch, read_names, states
 from service.offsite.ports import BlobStore
 from service.offsite.wal import wal_path
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 _THREADS = 8
 
@@ -41,17 +41,21 @@ def _rebuild(blobs: BlobStore, state: list[Copy], database: Path) -> bool:
     contents = _intact_contents(blobs, state)
     generation = state[0].generation
     if len(contents) < len(state):
-        log.error("a copy is incomplete", generation=generation.prefix, file=len(contents))
+        log.error(
+            "a copy is incomplete", extra={"generation": generation.prefix, "file": len(contents)}
+        )
     if not contents:
         return False
     database.parent.mkdir(parents=True, exist_ok=True)
     database.write_bytes(contents[0])
     wal_path(database).write_bytes(b"".join(contents[1:]))
     if not _is_sound(database):
-        log.error("a copy is corrupt", generation=generation.prefix)
+        log.error("a copy is corrupt", extra={"generation": generation.prefix})
         _remove(database)
         return False
-    log.info("database restored", generation=generation.prefix, tails=len(contents) - 1)
+    log.info(
+        "database restored", extra={"generation": generation.prefix, "tails": len(contents) - 1}
+    )
     return True
 
 

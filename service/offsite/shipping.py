@@ -1,17 +1,17 @@
 """Replicate commits of a local database offsite: a tail of the WAL each time, at times a base."""
 
+import logging
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
 from service.domain.errors import Unavailable
-from service.log import Log
 from service.offsite.generations import Copy, Generation, read_names
 from service.offsite.ownership import Ownership
 from service.offsite.ports import BlobStore, Quiet
 from service.offsite.wal import LogReplaced, Position, read_since
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 MAX_TAILS = 100  # a restore fetches all of them
 _MIN_LOG_BYTES = 4_000_000
@@ -65,7 +65,7 @@ class Shipping:
             self._is_behind = self._needs_base = True
             if isinstance(error, Unavailable):
                 raise
-            log.error("database could not be copied", error)
+            log.error("database could not be copied", exc_info=error)
             raise Unavailable("the database could not be copied") from error
         self._is_behind = False
 
@@ -122,4 +122,4 @@ class Shipping:
             for generation in sorted(old):
                 self._blobs.delete(generation.prefix)
         except Unavailable as error:
-            log.warning("old copies could not be removed", error=error)
+            log.warning("old copies could not be removed", extra={"error": error})

@@ -1,5 +1,6 @@
 """One epoch of one container: take the ownership, restore the database, renew, release."""
 
+import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -7,14 +8,13 @@ from threading import Event, Thread
 
 from service.domain.clock import Clock
 from service.domain.errors import Unavailable
-from service.log import Log
 from service.offsite.generations import newest_epoch, read_names
 from service.offsite.ownership import Ownership
 from service.offsite.ports import BlobStore, KeyValue
 from service.offsite.restore import restore
 from service.offsite.shipping import Shipping
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,14 @@ class Tenure:
         try:
             self._ownership.release()
         except Unavailable as error:
-            log.warning("ownership could not be released; its lease expires by itself", error=error)
+            log.warning(
+                "ownership could not be released; its lease expires by itself",
+                extra={"error": error},
+            )
 
     def _renew(self) -> None:
         while not self._ended.wait(self._ownership.pause_seconds):
             try:
                 self._ownership.renew()
             except Unavailable as error:
-                log.warning("ownership could not be renewed", error=error)
+                log.warning("ownership could not be renewed", extra={"error": error})

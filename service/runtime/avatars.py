@@ -1,5 +1,6 @@
 """Create avatars: their photo is checked, stored, and then known by an id; and use them in jobs."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -38,12 +39,11 @@ from service.domain.request import JobRequest
 from service.domain.submission import Idempotency, Submission
 from service.lifecycle import avatars
 from service.lifecycle.inputs import Input, StoredInput
-from service.log import Log
 from service.runtime.runtime import Runtime
 from service.runtime.speech_check import check_voice
 from service.store import avatars as store
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _WORDS = ("text", "audio", "prompt")
@@ -210,5 +210,5 @@ async def _store(
     if stored_avatar.id != avatar.id:
         await to_thread.run_sync(artifacts.delete, avatar_folder(avatar.id))
         return Created(stored_avatar, is_replay=True)
-    log.info("avatar created", avatar=avatar.id, key=avatar.key_id)
+    log.info("avatar created", extra={"avatar": avatar.id, "key": avatar.key_id})
     return Created(stored_avatar, is_replay=False)

@@ -1,6 +1,7 @@
 """Cache the container pools of a dispatcher, so that no request waits for a count, and keep as many
 containers warm as admins want."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -8,9 +9,8 @@ from threading import Lock, Thread
 
 from service.domain.call import Dispatcher, Pool
 from service.domain.errors import Unavailable
-from service.log import Log
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 _FRESH = timedelta(seconds=10)
 
@@ -51,7 +51,7 @@ class ContainerPools:
             self._pools = {model: self.dispatcher.pool(model) for model in self.models}
             self._is_unreachable = False
         except Unavailable as error:
-            log.warning("containers could not be counted", error=error)
+            log.warning("containers could not be counted", extra={"error": error})
             self._is_unreachable = True
         else:
             self._keep_warm()
@@ -63,6 +63,8 @@ class ContainerPools:
             for model, number in self.warm().items():
                 if self.dispatcher.kept_warm(model) != number:
                     self.dispatcher.keep_warm(model, number)
-                    log.warning("containers kept warm again", model=model, containers=number)
+                    log.warning(
+                        "containers kept warm again", extra={"model": model, "containers": number}
+                    )
         except Unavailable as error:
-            log.warning("containers may not be kept warm", error=error)
+            log.warning("containers may not be kept warm", extra={"error": error})

@@ -1,14 +1,14 @@
 """Check the free space of the disk: bytes, and inodes, of which each file takes one."""
 
+import logging
 import os
 import shutil
 import time
 from pathlib import Path
 
 from service.domain.errors import StorageFull
-from service.log import Log
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 _CHECK_SECONDS = 1.0
 _MIN_FREE_INODES = 100  # a job needs about ten
@@ -30,7 +30,7 @@ class DiskSpace:
             shortage = self._measure()
             self._valid_until = now + _CHECK_SECONDS
             if shortage is not None and self._shortage is None:
-                log.warning("disk is nearly full: jobs are refused", shortage=shortage)
+                log.warning("disk is nearly full: jobs are refused", extra={"shortage": shortage})
             self._shortage = shortage
         return self._shortage is None
 

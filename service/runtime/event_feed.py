@@ -1,6 +1,7 @@
 """Follow the events of jobs: one reader of the database for all streams of this process."""
 
 import asyncio
+import logging
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -18,13 +19,12 @@ from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobState
 from service.domain.topics import Topic
 from service.domain.webhook import EVENT_OF
-from service.log import Log
 from service.runtime.event_subscription import Message, Subscription
 from service.runtime.notifier import Notifier, wait_for_event
 from service.store import events, jobs, keys
 from service.store.transaction import Transaction
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -177,9 +177,9 @@ class EventFeed:
             with self._notifier.tap(self._matches, self._note):
                 await self._follow_database()
         except Unavailable as error:
-            log.warning("event streams end", error=error)
-        except Exception as fault:  # noqa: BLE001 - streams that hear nothing more must end
-            log.error("event streams end", fault)
+            log.warning("event streams end", extra={"error": error})
+        except Exception as fault:  # streams that hear nothing more must end
+            log.error("event streams end", exc_info=fault)
         self._task = None
         for subscriptions in self._subscriptions.values():
             for subscription in subscriptions:

@@ -1,5 +1,6 @@
 """Speaks the texts of queued jobs beside the API, several at a time."""
 
+import logging
 import time
 from collections import Counter
 from threading import Condition, Event, Thread
@@ -7,10 +8,9 @@ from threading import Condition, Event, Thread
 from service.domain.errors import Unavailable
 from service.domain.ids import KeyId
 from service.lifecycle.speech import SpeechMaker
-from service.log import Log
 from service.store.speeches import Due
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 # Of the texts that a provider speaks, and of those of this machine: one that hangs stops no other.
 _MAX_AT_ONCE = 4
@@ -55,8 +55,8 @@ class Speaker:
                     self._start_due(by_provider)
             except Unavailable:  # already logged
                 time.sleep(_POLL_SECONDS)
-            except Exception as fault:  # noqa: BLE001
-                log.error("due texts could not be read; retrying", fault)
+            except Exception as fault:
+                log.error("due texts could not be read; retrying", exc_info=fault)
                 time.sleep(_POLL_SECONDS)
 
     def _start_due(self, by_provider: bool) -> None:
@@ -91,9 +91,13 @@ class Speaker:
     def _speak(self, due: Due) -> None:
         try:
             self._maker.speak(due.id)
-        except Exception as fault:  # noqa: BLE001
+        except Exception as fault:
             is_outage = isinstance(fault, Unavailable)
-            log.error("text could not be spoken", None if is_outage else fault, job=due.id)
+            log.error(
+                "text could not be spoken",
+                exc_info=None if is_outage else fault,
+                extra={"job": due.id},
+            )
             time.sleep(_POLL_SECONDS)
         finally:
             with self._state:

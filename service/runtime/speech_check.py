@@ -1,5 +1,6 @@
 """Check at the submit that a voice can speak a text, and what that will cost."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -11,11 +12,10 @@ from service.domain.avatar import AvatarRequest
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.ids import KeyId
 from service.domain.request import JobRequest
-from service.log import Log
 from service.runtime.runtime import Runtime
 from service.speech.base import check_speed, check_text
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -45,7 +45,9 @@ async def _refusing(runtime: Runtime, check: Callable[[], T]) -> T | None:
         return await to_thread.run_sync(check, limiter=runtime.voice_threads)
     except AttemptFailed as failure:
         if failure.kind is not FailureKind.USER:
-            log.warning("voice cannot be checked", code=failure.code, kind=failure.kind)
+            log.warning(
+                "voice cannot be checked", extra={"code": failure.code, "kind": failure.kind}
+            )
             return None
         pointer = _POINTERS[failure.code.partition("_")[0]]
         raise RequestRefused([FieldError(pointer, failure.message, failure.code)]) from None

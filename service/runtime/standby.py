@@ -1,16 +1,16 @@
 """Serve while this container owns the database; stand by while another does."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import Event, Thread, Timer
 
 from service.domain.errors import Unavailable
-from service.log import Log
 from service.offsite.shipping import Shipping
 from service.offsite.tenure import Tenure
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 _CHECK_SECONDS = 0.2
 _PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 1.0, 30.0
@@ -63,9 +63,9 @@ class Standby:
                 self._serve_until_lost(tenure)
             return True
         except Unavailable as error:
-            log.warning("database cannot be served yet", error=error)
-        except Exception as error:  # noqa: BLE001
-            log.error("database could not be served", error)
+            log.warning("database cannot be served yet", extra={"error": error})
+        except Exception as error:
+            log.error("database could not be served", exc_info=error)
         return False
 
     def _serve_until_lost(self, tenure: Tenure) -> None:

@@ -1,6 +1,7 @@
 """Accept a request for a job: resolve it, store its inputs, and make the job durable."""
 
 import hashlib
+import logging
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -31,7 +32,6 @@ from service.lifecycle.inputs import Input, StoredInput, delete_inputs, store_in
 from service.lifecycle.model_choices import choose_models
 from service.lifecycle.submit import Accepted, find_earlier
 from service.lifecycle.targets import refuse_bad_target
-from service.log import Log
 from service.runtime.avatars import (
     check_avatar_kept,
     check_inputs,
@@ -41,7 +41,7 @@ from service.runtime.avatars import (
 from service.runtime.runtime import Runtime
 from service.runtime.speech_check import check_speech
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 30.0
 
@@ -84,10 +84,12 @@ async def create_job(runtime: Runtime, request: SubmitRequest) -> Accepted:
     job = accepted.job
     log.info(
         "job replayed" if accepted.is_replay else "job accepted",
-        job=job.id,
-        key=job.key_id,
-        model=job.request.model,
-        retry_of=job.retry_of,
+        extra={
+            "job": job.id,
+            "key": job.key_id,
+            "model": job.request.model,
+            "retry_of": job.retry_of,
+        },
     )
     failpoint("submit.committed")
     return accepted

@@ -1,5 +1,6 @@
 """Periodic tasks beside the API, each on its own thread."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -7,9 +8,8 @@ from threading import Event, Thread
 
 from service.domain.clock import Clock
 from service.domain.errors import Unavailable
-from service.log import Log
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 _REPEAT_SECONDS = 2.0
 
@@ -81,10 +81,10 @@ class Ticker:
 
     def _log_failure(self, error: Exception) -> None:
         if isinstance(error, Unavailable):
-            log.warning("a tick failed; the next one tries again", error=error)
+            log.warning("a tick failed; the next one tries again", extra={"error": error})
             self._restart_grace()
         else:
-            log.error("a tick failed; the next one tries again", error)
+            log.error("a tick failed; the next one tries again", exc_info=error)
 
     def _restart_grace(self) -> None:
         self._ready_at = time.monotonic() + self._grace
@@ -128,6 +128,6 @@ class Repeater:
             try:
                 self._tick(self._clock())
             except Unavailable as error:
-                log.warning("a tick failed; the next one tries again", error=error)
-            except Exception as error:  # noqa: BLE001
-                log.error("a tick failed; the next one tries again", error)
+                log.warning("a tick failed; the next one tries again", extra={"error": error})
+            except Exception as error:
+                log.error("a tick failed; the next one tries again", exc_info=error)

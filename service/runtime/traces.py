@@ -4,6 +4,7 @@ They are built from what the store keeps, so that nothing is collected while a j
 """
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,12 +28,11 @@ from service.domain.ids import JobId
 from service.domain.job import Job, JobState
 from service.domain.topics import Topic
 from service.domain.webhook import Delivery, Try
-from service.log import Log
 from service.store import attempts, jobs
 from service.store.attempts import Attempt
 from service.store.database import Database
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 _MAX_WAITING = 10_000
 _MAX_BATCH = 50  # their spans fit the queue of the SDK
@@ -90,10 +90,13 @@ class Traces:
             batch = [item, *self._more()]
             try:
                 self._emit(db, batch)
-            except Exception as fault:  # noqa: BLE001
-                log.error("spans could not be made", fault, count=len(batch))
+            except Exception as fault:
+                log.error("spans could not be made", exc_info=fault, extra={"count": len(batch)})
             if self._num_dropped:
-                log.warning("the collector is too slow; spans are missing", jobs=self._num_dropped)
+                log.warning(
+                    "the collector is too slow; spans are missing",
+                    extra={"jobs": self._num_dropped},
+                )
                 self._num_dropped = 0
         self._spans.provider.shutdown()
 

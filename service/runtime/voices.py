@@ -1,6 +1,7 @@
 """Clone voices, and keep a sample of each voice that is listened to."""
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,14 +23,13 @@ from service.domain.submission import Idempotency
 from service.lifecycle import voices
 from service.lifecycle.inputs import Input
 from service.lifecycle.voices import Entry
-from service.log import Log
 from service.runtime.runtime import Runtime
 from service.speech.base import ProviderBusy, UnusableSpeech, Voice
 from service.speech.elevenlabs import PREFIX, Clone, UploadedRecording
 from service.speech.recording import write_wav
 from service.store import keys, ledger
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -155,7 +155,10 @@ async def _keep(
         row = await runtime.write(lambda tx: voices.add(tx, voice, idempotency))
     except Unavailable:
         # It may have been kept nevertheless. If not, the account has a voice that nobody can use.
-        log.error("clone may be left at the provider", voice=voice.id, provider=voice.provider_id)
+        log.error(
+            "clone may be left at the provider",
+            extra={"voice": voice.id, "provider": voice.provider_id},
+        )
         raise
     except ServiceError:
         await by_provider(runtime, partial(runtime.voices.discard, clone), "")
@@ -163,7 +166,7 @@ async def _keep(
     if row.id != voice.id:
         await by_provider(runtime, partial(runtime.voices.discard, clone), "")
         return row, True
-    log.info("voice cloned", voice=voice.id, key=voice.key_id)
+    log.info("voice cloned", extra={"voice": voice.id, "key": voice.key_id})
     return row, False
 
 

@@ -1,5 +1,6 @@
 """The two kinds of workers, pulled and called, as one process of the API sees them."""
 
+import logging
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Event
@@ -9,12 +10,11 @@ from service.domain.errors import Busy, Conflict, FieldError, RequestRefused, Un
 from service.domain.job import Job
 from service.lifecycle.calls.calls import Calls
 from service.lifecycle.workers import ModelWorkers, UnfitWorker, WorkersProblem
-from service.log import Log
 from service.runtime.containers import ContainerPools
 from service.runtime.fleet import Fleet
 from service.runtime.ticker import Repeater
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -142,9 +142,9 @@ class CalledWorkers:
         except Busy:
             raise
         except Unavailable as error:
-            log.warning("call cannot be polled", job=job.id, error=error)
-        except Exception as fault:  # noqa: BLE001 - one job holds up no other
-            log.error("call could not be settled", fault, job=job.id)
+            log.warning("call cannot be polled", extra={"job": job.id, "error": error})
+        except Exception as fault:  # one job holds up no other
+            log.error("call could not be settled", exc_info=fault, extra={"job": job.id})
         self.calls.defer(job, now)
 
     def _tick(self, now: datetime) -> None:

@@ -1,5 +1,6 @@
 """The database: reads at once, writes by one writer with group commit."""
 
+import logging
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
@@ -9,7 +10,6 @@ import sqlalchemy as sa
 
 from service.domain.errors import Unavailable
 from service.domain.topics import Topic
-from service.log import Log
 from service.store.durability import Durability, Immediate, Offsite, Replicated
 from service.store.engine import make_engine, parse
 from service.store.notify import PostgresNotify
@@ -18,7 +18,7 @@ from service.store.transaction import Transaction
 from service.store.work import BatchRun, Work
 from service.store.writer import Writer
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -133,8 +133,8 @@ class Database:
         """Hand topics to `on_commit`; the work is done, whatever becomes of that."""
         try:
             self._on_commit(topics)
-        except Exception as fault:  # noqa: BLE001
-            log.error("topics of a commit could not be published", fault)
+        except Exception as fault:
+            log.error("topics of a commit could not be published", exc_info=fault)
 
 
 def _change_nothing(tx: Transaction) -> None:

@@ -1,5 +1,6 @@
 """Topics of commits by other processes on the same Postgres, by NOTIFY and LISTEN."""
 
+import logging
 import secrets
 import threading
 from collections.abc import Callable, Sequence
@@ -8,13 +9,12 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from service.domain.topics import Topic, ended_job
-from service.log import Log
 from service.store.engine import NOTICE_SILENCE
 
 if TYPE_CHECKING:
     import psycopg
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 _CHANNEL = "rushes"
 _RECONNECT_SECONDS = 1.0
@@ -61,7 +61,7 @@ class PostgresNotify:
                     self._listen(connection)
             except psycopg.Error as error:
                 self.listening.clear()
-                log.warning("connection for LISTEN is broken; reconnecting", error=error)
+                log.warning("connection for LISTEN is broken; reconnecting", extra={"error": error})
                 self._stop.wait(_RECONNECT_SECONDS)
 
     def _listen(self, connection: "psycopg.Connection[tuple[object, ...]]") -> None:

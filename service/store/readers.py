@@ -1,5 +1,6 @@
 """Read-only connections: one per thread on SQLite, a pool on Postgres."""
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -17,10 +18,9 @@ from sqlalchemy.exc import (
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.domain.errors import Unavailable
-from service.log import Log
 from service.store.engine import make_engine
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -121,5 +121,5 @@ def unavailable(error: SQLAlchemyError) -> Exception:
     if not isinstance(error, AWAY) and not is_lost(error):
         return error
     # The driver's message may name the database's address: it goes to the log alone.
-    log.warning("database does not answer", error=getattr(error, "orig", error))
+    log.warning("database does not answer", extra={"error": getattr(error, "orig", error)})
     return Unavailable("the database does not answer")

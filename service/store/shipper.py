@@ -1,14 +1,14 @@
 """Delay acknowledgements until the commit has been replicated."""
 
+import logging
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from service.domain.errors import Unavailable
-from service.log import Log
 from service.store.work import Commit
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
 
@@ -60,7 +60,7 @@ class Shipper:
         try:
             self._ship()
         except Unavailable as error:
-            log.warning("database is not offsite", error=error, waiting=len(commits))
+            log.warning("database is not offsite", extra={"error": error, "waiting": len(commits)})
             self._is_behind = True
             self._unpublished += commits
             for commit in commits:

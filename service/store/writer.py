@@ -1,5 +1,6 @@
 """One thread that commits all writes, many of them in one transaction."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,6 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from service.domain.errors import Busy, Unavailable
 from service.domain.topics import Topic
-from service.log import Log
 from service.store.durability import Durability
 from service.store.engine import READ_ONLY, sqlstate
 from service.store.lock_waits import LockWaits
@@ -22,7 +22,7 @@ from service.store.readers import Readers, is_lost
 from service.store.transaction import Transaction
 from service.store.work import Commit, Done, Work, by_run, fail_all
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 Undo: TypeAlias = list[Callable[[], None]]
 
@@ -197,7 +197,7 @@ class Writer:
                 self._durability.commit_failed()
                 if self._is_sqlite:
                     raise
-                log.warning("database connection was lost in a commit", error=error.orig)
+                log.warning("database connection was lost in a commit", extra={"error": error.orig})
                 detail = "the database connection was lost in the commit; its outcome is unknown"
                 raise _CommitUnknown(detail) from error
             return works

@@ -1,5 +1,6 @@
 """Sends due deliveries, with limits per host and per key."""
 
+import logging
 import time
 from collections import Counter
 from threading import Event, Lock, Thread
@@ -7,13 +8,12 @@ from threading import Event, Lock, Thread
 from service.domain.clock import Clock
 from service.domain.errors import Unavailable
 from service.domain.webhook import DeliveryId
-from service.log import Log
 from service.store import deliveries
 from service.store.database import Database
 from service.store.deliveries import Due
 from service.webhooks.deliver import Sender
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 _SENDERS = 16
 # So that a host that times out, or a key with many of those, does not occupy all senders.
@@ -65,8 +65,8 @@ class Courier:
                     pass
             except Unavailable:  # already logged
                 time.sleep(_POLL_SECONDS)
-            except Exception as fault:  # noqa: BLE001
-                log.error("due deliveries could not be read; retrying", fault)
+            except Exception as fault:
+                log.error("due deliveries could not be read; retrying", exc_info=fault)
                 time.sleep(_POLL_SECONDS)
 
     def start_due(self) -> bool:
@@ -113,14 +113,20 @@ class Courier:
     def _send(self, due: Due) -> None:
         try:
             outcome = self._sender.send(due.id)
-        except Exception as fault:  # noqa: BLE001
+        except Exception as fault:
             is_outage = isinstance(fault, Unavailable)
-            log.error("webhook could not be tried", None if is_outage else fault, delivery=due.id)
+            log.error(
+                "webhook could not be tried",
+                exc_info=None if is_outage else fault,
+                extra={"delivery": due.id},
+            )
             self._pause(due.id)
         else:
             if outcome is not None:
                 status, error = outcome.status, outcome.error
-                log.info("webhook tried", delivery=due.id, status=status, error=error)
+                log.info(
+                    "webhook tried", extra={"delivery": due.id, "status": status, "error": error}
+                )
         with self._lock:
             self._busy.subtract((due.host, due.key_id))
             self._busy = +self._busy  # without zero counts

@@ -1,15 +1,15 @@
 """Build what sends traces to a collector."""
 
+import logging
 from typing import TYPE_CHECKING
 
 from service.environment import wants_traces
 from service.installation import install_command
-from service.log import Log
 
 if TYPE_CHECKING:
     from service.runtime.traces import Traces
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 
 def build_traces(version: str) -> "Traces | None":
@@ -23,7 +23,8 @@ def build_traces(version: str) -> "Traces | None":
     except ImportError:
         # No reason to refuse the start: these variables are often set for a whole machine.
         log.warning(
-            "no traces are sent; the packages are missing", install=install_command("traces")
+            "no traces are sent; the packages are missing",
+            extra={"install": install_command("traces")},
         )
         return None
     return Traces(OTLPSpanExporter(), version)

@@ -1,5 +1,6 @@
 """Run one attempt and turn every exception but Lost into a failure."""
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -14,7 +15,6 @@ from service.domain.attempt import (
 )
 from service.domain.errors import Lost, StorageFull, Unavailable
 from service.domain.models.card import ModelCard
-from service.log import Log
 from service.workers.adapters.base import Adapter
 from service.workers.device import release_memory
 from service.workers.machine import machine_failure, machine_fault_reason
@@ -22,7 +22,7 @@ from service.workers.recipe import WorkerEnvironment, make_video
 from service.workers.reporter import AttemptReleased, HttpReporter
 from service.workers.stopwatch import Stopwatch
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 
 class ModelCache:
@@ -92,7 +92,9 @@ def run_attempt(
         return usage()
     except Exception as fault:  # noqa: BLE001
         reason = _classify(fault, ticket, environment)
-    log.info("attempt failed", **log_fields(ticket), kind=reason.kind, code=reason.code)
+    log.info(
+        "attempt failed", extra={**log_fields(ticket), "kind": reason.kind, "code": reason.code}
+    )
     return to_failure(reason, reporter.stage, usage())
 
 
@@ -100,10 +102,12 @@ def _classify(fault: Exception, ticket: Ticket, environment: WorkerEnvironment) 
     """Classify an unexpected exception as a fault of the machine or a bug."""
     reason = machine_fault_reason(fault, environment.scratch)
     if reason is None:
-        log.error("attempt failed by a bug in the worker", fault, **log_fields(ticket))
+        log.error("attempt failed by a bug in the worker", exc_info=fault, extra=log_fields(ticket))
         return _WORKER_ERROR
     log.error(
-        "attempt failed by a fault of the machine", fault, **log_fields(ticket), reason=reason
+        "attempt failed by a fault of the machine",
+        exc_info=fault,
+        extra={**log_fields(ticket), "reason": reason},
     )
     is_storage = isinstance(fault, Unavailable | StorageFull)
     return machine_failure(reason, "storage_unavailable" if is_storage else "machine_fault")

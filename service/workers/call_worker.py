@@ -1,5 +1,6 @@
 """The worker that is called with a ticket, as on Modal: one attempt per call."""
 
+import logging
 import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -16,14 +17,13 @@ from service.domain.call import CallEnd
 from service.domain.errors import Lost, StorageFull, Unavailable
 from service.domain.ids import JobId
 from service.domain.models.card import ModelCard
-from service.log import Log
 from service.workers.attempt import ModelCache, log_fields, run_attempt
 from service.workers.probe import probe
 from service.workers.readiness import Readiness
 from service.workers.recipe import WorkerEnvironment
 from service.workers.reporter import ApiUnreachable, AttemptReleased, HttpReporter
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -48,8 +48,8 @@ class CallWorker:
         """Load the model before the first call. A failure is only logged: the call reports it."""
         try:
             self.model_cache.load(card)
-        except Exception as fault:  # noqa: BLE001
-            log.error("model could not be preloaded", fault, model=card.name)
+        except Exception as fault:
+            log.error("model could not be preloaded", exc_info=fault, extra={"model": card.name})
 
     def run(self, ticket_json: dict[str, Any], call_id: str) -> dict[str, Any]:
         """Run a ticket; return a CallEnd as JSON, or after a bug an object that is none, which
@@ -57,8 +57,8 @@ class CallWorker:
         try:
             ticket = Ticket.model_validate(ticket_json)
             return self._run(ticket, call_id).model_dump(mode="json")
-        except (Exception, SystemExit) as fault:  # noqa: BLE001
-            log.error("call failed", fault, call=call_id)
+        except (Exception, SystemExit) as fault:
+            log.error("call failed", exc_info=fault, extra={"call": call_id})
             return {"version": 1, "error": "the call failed; its log says why"}
 
     def _run(self, ticket: Ticket, call_id: str) -> CallEnd:
@@ -81,10 +81,10 @@ class CallWorker:
                     if has_begun:
                         _report(reporter, result)
             except Lost as error:
-                log.warning("attempt is lost", **log_fields(ticket), error=error)
+                log.warning("attempt is lost", extra={**log_fields(ticket), "error": error})
                 return _call_end(ticket, reporter.fence, False, None)
             except self.interruptions:
-                log.info("call canceled", **log_fields(ticket))
+                log.info("call canceled", extra=log_fields(ticket))
                 with suppress(Lost):
                     reporter.fail(_CANCELED)
                 raise
@@ -96,8 +96,8 @@ class CallWorker:
         if not self.readiness.can_work():
             try:
                 self.retire()
-            except Exception as fault:  # noqa: BLE001 - the attempt's result is still reported
-                log.error("container could not be retired", fault)
+            except Exception as fault:  # the attempt's result is still reported
+                log.error("container could not be retired", exc_info=fault)
 
 
 _CANCELED = Failure(kind=FailureKind.CANCELED, code="canceled", message="the call was canceled")
@@ -109,7 +109,9 @@ def _begin(ticket: Ticket, reporter: HttpReporter, call_id: str) -> tuple[str, b
         return reporter.begin(), True
     except ApiUnreachable:
         # The attempt may still be valid: run it, and return the result from the call.
-        log.warning("the API cannot be reached", **log_fields(ticket), api=ticket.api_url)
+        log.warning(
+            "the API cannot be reached", extra={**log_fields(ticket), "api": ticket.api_url}
+        )
         return lone_prefix(JobId(ticket.job_id), ticket.fence, call_id), False
 
 
@@ -121,7 +123,9 @@ def _put_begin_marker(environment: WorkerEnvironment, prefix: str, ticket: Ticke
             marker.write_text(ticket.attempt_id)
             environment.artifacts.put(f"{prefix}/{BEGUN_SIGN}", marker, "text/plain")
     except (Unavailable, StorageFull, OSError) as error:
-        log.warning("begin marker could not be stored", **log_fields(ticket), error=error)
+        log.warning(
+            "begin marker could not be stored", extra={**log_fields(ticket), "error": error}
+        )
 
 
 def _report(reporter: HttpReporter, result: Outcome | Failure) -> None:
@@ -132,7 +136,7 @@ def _report(reporter: HttpReporter, result: Outcome | Failure) -> None:
         else:
             reporter.fail(result)
     except ApiUnreachable as error:
-        log.warning("the result could not be reported", error=error)
+        log.warning("the result could not be reported", extra={"error": error})
 
 
 def _call_end(

@@ -1,6 +1,7 @@
 """Finished segments are stored beside the job, so that none is generated twice."""
 
 import hashlib
+import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -16,12 +17,11 @@ from service.domain.attempt import Ticket
 from service.domain.errors import Unavailable
 from service.domain.ids import JobId
 from service.domain.resolve.segments import Segment
-from service.log import Log
 from service.workers.adapters.base import Audio
 from service.workers.stages.encode_ahead import CheckCancel, wait_for_result
 from service.workers.stages.generate import SegmentClip
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 
 class _Missing(Exception):
@@ -124,7 +124,9 @@ class Checkpoints:
         try:
             self.artifacts.delete(f"{self.prefix}/{SEGMENTS}")
         except (Unavailable, OSError) as error:
-            log.warning("segments could not be deleted", job=self.ticket.job_id, error=error)
+            log.warning(
+                "segments could not be deleted", extra={"job": self.ticket.job_id, "error": error}
+            )
 
     def _folders(self) -> list[str]:
         """List the folders of segments, the newest attempt's first."""
@@ -140,7 +142,11 @@ class Checkpoints:
         try:
             manifest = _Manifest.model_validate_json(path.read_bytes())
         except ValidationError as fault:
-            log.error("manifest of a segment cannot be read", fault, job=self.ticket.job_id)
+            log.error(
+                "manifest of a segment cannot be read",
+                exc_info=fault,
+                extra={"job": self.ticket.job_id},
+            )
             return None
         if manifest.of != self._fingerprint(segment):
             return None
@@ -150,11 +156,14 @@ class Checkpoints:
                 self._array, (manifest.tail, manifest.audio, manifest.anchor)
             )
         except _Missing:
-            log.warning("segment is incomplete", job=self.ticket.job_id, segment=segment.number)
+            log.warning(
+                "segment is incomplete",
+                extra={"job": self.ticket.job_id, "segment": segment.number},
+            )
             return None
         file = self.scratch / f"saved-{segment.number}.mp4"
         file.write_bytes(video)
-        log.info("segment loaded", job=self.ticket.job_id, segment=segment.number)
+        log.info("segment loaded", extra={"job": self.ticket.job_id, "segment": segment.number})
         sound = None if samples is None else Audio(samples)
         return SegmentClip(file, tail, manifest.difference, audio=sound, anchor=anchor)
 

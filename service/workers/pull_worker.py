@@ -3,6 +3,7 @@
 While one attempt encodes and uploads, the next uses the model: at most two run at a time.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -26,14 +27,13 @@ from service.domain.errors import (
     Unauthenticated,
 )
 from service.failpoint import failpoint
-from service.log import Log
 from service.workers.attempt import ModelCache, log_fields, run_attempt, to_failure
 from service.workers.probe import probe
 from service.workers.readiness import Readiness
 from service.workers.recipe import WorkerEnvironment
 from service.workers.reporter import AttemptReleased, HttpReporter
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 _WAIT_SECONDS = 20.0
 _RETRY_SECONDS = 1.0  # after a failed claim
@@ -103,7 +103,9 @@ class PullWorker:
             # attempt that was just released must not be claimed again.
             ticket = None if self.stopping.is_set() else self._claim()
         except httpx.HTTPError as error:
-            (log.debug if self._is_api_down else log.warning)("claim failed", error=error)
+            (log.debug if self._is_api_down else log.warning)(
+                "claim failed", extra={"error": error}
+            )
             self._is_api_down = True
             self.stopping.wait(_RETRY_SECONDS)
             return None
@@ -118,7 +120,7 @@ class PullWorker:
         try:
             self.client.post("/internal/unfit", json=body).raise_for_status()
         except httpx.HTTPError as error:
-            log.debug("unfit worker could not be reported", error=error)
+            log.debug("unfit worker could not be reported", extra={"error": error})
         self.stopping.wait(_UNFIT_SECONDS)
 
     def _run_after(
@@ -154,14 +156,16 @@ class PullWorker:
             raise RequestRefused([FieldError("", answer.text[:500], "claim_refused")])
         answer.raise_for_status()
         if _UNLOAD in answer.headers:
-            log.info("model is paused: its memory is freed", model=card.name if card else None)
+            log.info(
+                "model is paused: its memory is freed", extra={"model": card.name if card else None}
+            )
             self.model_cache.unload()
         return None if answer.status_code == 204 else Ticket.model_validate_json(answer.content)
 
     def _run(
         self, ticket: Ticket, earlier: frozenset[Future[None]], release_model: Callable[[], None]
     ) -> None:
-        log.info("attempt begins", **log_fields(ticket))
+        log.info("attempt begins", extra=log_fields(ticket))
         reporter = HttpReporter(self.client, ticket, self.stopping)
         try:
             prefix = reporter.begin()
@@ -178,20 +182,20 @@ class PullWorker:
                 self.readiness.record(result)
                 self._report(ticket, reporter, result)
         except Lost as error:
-            log.warning("attempt is lost", **log_fields(ticket), error=error)
+            log.warning("attempt is lost", extra={**log_fields(ticket), "error": error})
 
     def _report(
         self, ticket: Ticket, reporter: HttpReporter, result: Outcome | Failure | AttemptReleased
     ) -> None:
         if isinstance(result, AttemptReleased):
-            log.info("attempt released", **log_fields(ticket))
+            log.info("attempt released", extra=log_fields(ticket))
             reporter.release(result)
         elif isinstance(result, Failure):
             reporter.fail(result)
         else:
             failpoint("worker.kept")
             reporter.finish(result)
-            log.info("attempt finished", **log_fields(ticket))
+            log.info("attempt finished", extra=log_fields(ticket))
 
 
 def _wait_for_earlier(

@@ -1,14 +1,14 @@
 """Keep a worker with a faulty machine from claiming jobs until a probe passes."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
 
 from service.domain.attempt import Failure, FailureKind, Outcome
-from service.log import Log
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 # After so many faults in a row the next probe is delayed: it writes little, so passing proves less.
 _MAX_FAULTS = 3
@@ -64,7 +64,7 @@ class Readiness:
     def _log_stop(self) -> None:
         if not self._is_stop_logged:
             self._is_stop_logged = True
-            log.error("worker claims no jobs: its machine is faulty", reason=self.reason)
+            log.error("worker claims no jobs: its machine is faulty", extra={"reason": self.reason})
 
     def _resume(self) -> None:
         if self._is_stop_logged:

@@ -1,5 +1,6 @@
 """The worker's callbacks to the API: begin, progress, finish, fail and release over HTTP."""
 
+import logging
 import os
 import threading
 import time
@@ -20,10 +21,9 @@ from service.domain.attempt import (
     WorkerStopping,
 )
 from service.domain.errors import Lost
-from service.log import Log
 from service.stdio import drain
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 _MIN_REPORT_SECONDS = 0.25  # progress is reported at most this often
 _HEARTBEATS_PER_LEASE = 6  # and at least this often: five of them may be lost
@@ -161,7 +161,10 @@ class HttpReporter:
                 self._exit_if_stuck()
                 return
             except httpx.HTTPError as error:
-                log.warning("progress could not be reported", job=self._ticket.job_id, error=error)
+                log.warning(
+                    "progress could not be reported",
+                    extra={"job": self._ticket.job_id, "error": error},
+                )
             else:
                 last = progress
                 if answer["cancel_requested"]:
@@ -188,7 +191,7 @@ class HttpReporter:
             ):
                 log.error(
                     "attempt is lost and its step cannot be interrupted; exiting",
-                    job=self._ticket.job_id,
+                    extra={"job": self._ticket.job_id},
                 )
                 drain()
                 os._exit(70)
@@ -206,9 +209,7 @@ class HttpReporter:
             except httpx.HTTPError as error:
                 log.warning(
                     "callback failed; retrying",
-                    job=self._ticket.job_id,
-                    callback=action,
-                    error=error,
+                    extra={"job": self._ticket.job_id, "callback": action, "error": error},
                 )
                 if self._stopping.wait(wait) or time.monotonic() > deadline:
                     raise ApiUnreachable("the API did not answer in time") from error

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from service.log import LineFormatter
 from tests.api.world import World
 
 
@@ -193,8 +194,9 @@ def test_unknown_routes_and_methods_are_problems_too(world: World) -> None:
 
 
 def test_our_own_faults_say_so_and_nothing_more(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(caplog.handler, "formatter", LineFormatter("json"))
     db = world.runtime.db
     object.__setattr__(world.runtime, "db", None)
 
@@ -205,7 +207,8 @@ def test_our_own_faults_say_so_and_nothing_more(
     assert answer.json()["code"] == "internal_error"
     assert "NoneType" not in answer.text
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
-    assert [record.fields["request"] for record in caplog.records if record.exc_info] == [
+    events = [json.loads(line) for line in caplog.text.splitlines()]
+    assert [event["request"] for event in events if "fault" in event] == [
         answer.headers["x-request-id"]
     ]
 

@@ -100,7 +100,7 @@ def told_busy(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
     told: list[str] = []
     with caplog.at_level(logging.WARNING):
         yield told
-    fields = [record.__dict__.get("fields", {}) for record in caplog.records]
+    fields = [vars(record) for record in caplog.records]
     told += [each["job"] for each in fields if isinstance(each.get("error"), Busy)]
 
 

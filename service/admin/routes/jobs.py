@@ -1,5 +1,6 @@
 """The list of jobs, and one job: its video, its progress, and what can be done with it."""
 
+import logging
 from functools import partial
 from typing import Annotated
 
@@ -15,10 +16,9 @@ from service.domain.ids import job_id_of
 from service.domain.job import JobState
 from service.lifecycle.cancel import cancel
 from service.lifecycle.remove import remove
-from service.log import Log
 from service.store import job_lists
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 router = page_router("/jobs")
 
 _PAGE = 50
@@ -77,7 +77,7 @@ async def cancel_job(job_id: str, visit: ActorDep) -> Response:
     await runtime.run(
         cancel, runtime.db, runtime.workers, id_, ALL_JOBS, runtime.clock(), visit.key.id
     )
-    log.info("job canceled in the admin pages", job=id_, key=visit.key.id)
+    log.info("job canceled in the admin pages", extra={"job": id_, "key": visit.key.id})
     return visit.redirect(f"/jobs/{id_}")
 
 
@@ -86,7 +86,7 @@ async def delete_job(job_id: str, visit: ActorDep) -> Response:
     runtime, id_ = visit.runtime, job_id_of(job_id)
     record = partial(visit.deletion.record, act="job.delete", target=id_)
     await runtime.run(remove, runtime.db, runtime.artifacts, id_, ALL_JOBS, record)
-    log.info("job deleted in the admin pages", job=id_, key=visit.key.id)
+    log.info("job deleted in the admin pages", extra={"job": id_, "key": visit.key.id})
     return visit.redirect("/jobs")
 
 

@@ -1,5 +1,6 @@
 """Log in with a key, and out."""
 
+import logging
 import re
 
 from fastapi import Request
@@ -13,9 +14,8 @@ from service.api.deps import runtime_of
 from service.api.forwarded import base_path
 from service.domain.errors import Forbidden, RateLimited
 from service.lifecycle import sessions
-from service.log import Log
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 router = page_router("")
 
 # A path of these pages: never another site.
@@ -45,14 +45,14 @@ async def log_in(request: Request) -> Response:
     key = await authenticate(runtime, secret)
     if key is None:
         limit.record_failure(address)
-        log.warning("login failed", address=address)
+        log.warning("login failed", extra={"address": address})
         return _refuse(request, goal, _UNKNOWN, 401)
     now = runtime.clock()
     try:
         token = await runtime.write(lambda tx: sessions.begin(tx, key, now))
     except Forbidden:
         return _refuse(request, goal, _NO_ROLE, 403)
-    log.info("logged in", key=key.id, role=key.role)
+    log.info("logged in", extra={"key": key.id, "role": key.role})
     base = base_path(request)
     response = RedirectResponse(base + (goal if _NEXT.fullmatch(goal) else "/admin"), 303)
     response.set_cookie(

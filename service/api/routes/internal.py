@@ -1,5 +1,6 @@
 """The worker protocol: claim, begin, progress, then finish, fail or release."""
 
+import logging
 from datetime import timedelta
 from typing import Annotated
 
@@ -21,13 +22,12 @@ from service.failpoint import failpoint
 from service.lifecycle import claim, report
 from service.lifecycle.billing import GpuTime
 from service.lifecycle.report import Credentials
-from service.log import Log
 from service.runtime.fleet import Worker
 from service.runtime.notifier import wait_for_event
 from service.runtime.runtime import Runtime
 from service.store import jobs, pauses
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 router = APIRouter(prefix="/internal", tags=["workers"])
 
 # A retry falls due without a notification, so a waiting worker polls this often.
@@ -124,7 +124,9 @@ async def claim_work(body: ClaimBody, request: Request, runtime: WorkerDep) -> R
         return Response(status_code=204, headers={UNLOAD: "1"} if must_unload else None)
     job = new_claim.job
     failpoint("claim.committed")
-    log.info("attempt claimed", job=job.id, attempt=job.attempt, worker=body.worker)
+    log.info(
+        "attempt claimed", extra={"job": job.id, "attempt": job.attempt, "worker": body.worker}
+    )
     ticket = new_claim.ticket(runtime.cards[job.request.model], base_url(request))
     runtime.fleet.assign(body.worker, ticket.attempt_id)
     return Response(ticket.model_dump_json(), media_type="application/json")
@@ -231,7 +233,7 @@ async def begin_attempt(
     if job.state is not JobState.RUNNING:
         raise Lost("its container was restarted too often")
     failpoint("begin.committed")
-    log.info("attempt begun", job=job.id, attempt=job.attempt, fence=job.fence)
+    log.info("attempt begun", extra={"job": job.id, "attempt": job.attempt, "fence": job.fence})
     return BeginReply(
         fence=job.fence,
         artifact_prefix=job.artifact_prefix,
@@ -314,5 +316,7 @@ async def release_attempt(
 
 def _end_reply(job: Job, credentials: Credentials) -> EndReply:
     failpoint("finish.committed")
-    log.info("attempt ended", job=job.id, attempt=credentials.number, state=job.state)
+    log.info(
+        "attempt ended", extra={"job": job.id, "attempt": credentials.number, "state": job.state}
+    )
     return EndReply(status=job.state)

@@ -1,5 +1,6 @@
 """List, get, wait for, cancel, retry and delete jobs."""
 
+import logging
 import re
 from datetime import timedelta
 from typing import Annotated, Literal, Self
@@ -24,10 +25,9 @@ from service.domain.request import VideoOptions
 from service.domain.text import METADATA_LABEL, Label
 from service.lifecycle.cancel import cancel
 from service.lifecycle.remove import check_final, remove
-from service.log import Log
 from service.store import job_lists
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 _METADATA_PARAM = re.compile(rf"metadata\[({METADATA_LABEL})\]")
@@ -193,7 +193,7 @@ async def cancel_job(job_id: JobPath, context: ContextDep) -> Response:
     runtime, id_ = context.runtime, job_id_of(job_id)
     now = runtime.clock()
     job = await runtime.run(cancel, runtime.db, runtime.workers, id_, context.scope, now)
-    log.info("cancel requested", job=job.id, state=job.state)
+    log.info("cancel requested", extra={"job": job.id, "state": job.state})
     return json_response(await job_out(context, job), 200 if job.state.final else 202)
 
 
@@ -245,7 +245,7 @@ async def delete_job(job_id: JobPath, request: Request, context: ContextDep) -> 
     await run_in_threadpool(
         remove, context.runtime.db, context.runtime.artifacts, id_, context.scope
     )
-    log.info("job deleted", job=id_)
+    log.info("job deleted", extra={"job": id_})
     return DeletedObject(id=id_)
 
 

@@ -1,5 +1,6 @@
 """Create, list, budget and revoke API keys; for admin keys only."""
 
+import logging
 from typing import Annotated, Self
 
 from fastapi import APIRouter
@@ -13,11 +14,10 @@ from service.domain.key import KeyRole, new_key, new_secret
 from service.domain.price import Balance, microusd, month_of
 from service.domain.text import Text
 from service.lifecycle.api_keys import create, revoke, set_monthly_budget
-from service.log import Log
 from service.store import keys
 from service.store.transaction import Transaction
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
 
@@ -70,7 +70,7 @@ async def create_key(body: KeyBody, context: AdminDep) -> NewKeyOut:
         create(tx, key, budget, actor)
 
     await context.runtime.write(insert)
-    log.info("key created", key=key.id, role=key.role, budget_usd=body.budget_usd)
+    log.info("key created", extra={"key": key.id, "role": key.role, "budget_usd": body.budget_usd})
     return NewKeyOut(key=KeyOut.from_domain(key, Balance(budget)), secret=secret)
 
 
@@ -95,7 +95,7 @@ async def set_budget(key_id: str, body: BudgetBody, context: AdminDep) -> KeyOut
     key, balance = await context.runtime.write(
         lambda tx: set_monthly_budget(tx, id_, budget, now, actor)
     )
-    log.info("budget set", key=key.id, budget_usd=body.budget_usd)
+    log.info("budget set", extra={"key": key.id, "budget_usd": body.budget_usd})
     return KeyOut.from_domain(key, balance)
 
 
@@ -106,7 +106,7 @@ async def revoke_key(key_id: str, context: AdminDep) -> KeyOut:
     key, balance = await context.runtime.write(
         lambda tx: (revoke(tx, id_, now, actor), keys.balance(tx, id_, month_of(now)))
     )
-    log.info("key revoked", key=key.id)
+    log.info("key revoked", extra={"key": key.id})
     return KeyOut.from_domain(key, balance)
 
 

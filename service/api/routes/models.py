@@ -1,5 +1,6 @@
 """List the served models, and keep their containers warm."""
 
+import logging
 from typing import Annotated
 
 from fastapi import APIRouter, Request
@@ -13,10 +14,9 @@ from service.api.schemas.problems import problem_docs
 from service.domain.errors import FieldError, NotFound, RequestRefused
 from service.domain.options import WHOLE
 from service.lifecycle import pause
-from service.log import Log
 from service.store import pauses
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
@@ -78,7 +78,7 @@ async def keep_warm(model: str, body: WarmBody, context: AdminDep) -> WarmContai
     runtime.workers.check_warm(number)
     await runtime.write(lambda tx: pause.keep_warm(tx, model, number, actor, runtime.clock()))
     await run_in_threadpool(runtime.workers.keep_warm, model, number)
-    log.warning("containers kept warm", model=model, containers=number, key=actor)
+    log.warning("containers kept warm", extra={"model": model, "containers": number, "key": actor})
     return WarmContainers(model=model, containers=number)
 
 
@@ -96,7 +96,7 @@ async def pause_model(model: str, request: Request, context: AdminDep) -> ModelP
         raise RequestRefused([FieldError("", detail, "unexpected_body")])
     runtime, actor = context.runtime, context.key.id
     at = await runtime.write(lambda tx: pause.pause(tx, model, actor, runtime.clock()))
-    log.warning("model paused", model=model, key=actor)
+    log.warning("model paused", extra={"model": model, "key": actor})
     return ModelPause(model=model, paused_at=at)
 
 
@@ -106,7 +106,7 @@ async def resume_model(model: str, context: AdminDep) -> ModelPause:
     _check_served(model, context)
     runtime, actor = context.runtime, context.key.id
     await runtime.write(lambda tx: pause.resume(tx, model, actor, runtime.clock()))
-    log.warning("model resumed", model=model, key=actor)
+    log.warning("model resumed", extra={"model": model, "key": actor})
     return ModelPause(model=model, paused_at=None)
 
 

@@ -1,5 +1,6 @@
 """`rushes up`: read the settings, choose the models, and run the supervisor."""
 
+import logging
 import shlex
 from typing import Any
 
@@ -12,11 +13,11 @@ from service.cli.processes.supervise import Supervisor
 from service.domain.errors import Unavailable
 from service.domain.models.catalog import CARDS
 from service.installation import rushes_command
-from service.log import Log, configure
+from service.log import configure
 from service.settings import KEY_FILE, Settings
 from service.wiring import rules
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 
 def run_up(**flags: Any) -> None:
@@ -75,7 +76,7 @@ def _say_stop(unfinished: int | None) -> None:
 
 
 def _log_stop(unfinished: int | None) -> None:
-    log.info("stopped", unfinished=unfinished)
+    log.info("stopped", extra={"unfinished": unfinished})
 
 
 def _greet_in_log(settings: Settings, url: str, is_first_start: bool) -> None:
@@ -83,8 +84,8 @@ def _greet_in_log(settings: Settings, url: str, is_first_start: bool) -> None:
     key_file = settings.data_dir / KEY_FILE
     log.info(_default_model(settings))
     if is_first_start and key_file.exists():
-        log.info("API key created", file=key_file)
-    log.info("ready", url=url, admin=f"{url}/admin")
+        log.info("API key created", extra={"file": key_file})
+    log.info("ready", extra={"url": url, "admin": f"{url}/admin"})
 
 
 def _default_model(settings: Settings) -> str:

@@ -1,5 +1,6 @@
 """The worker process: claims jobs from an API until it is stopped."""
 
+import logging
 import shutil
 import signal
 from pathlib import Path
@@ -11,12 +12,11 @@ from service.cli.exits import CannotStart, CliError, Exit
 from service.cli.processes.up import check_packages, with_models
 from service.domain.errors import RequestRefused, Unauthenticated, Unavailable
 from service.environment import keep_compiled
-from service.log import Log
 from service.settings import Settings
 from service.wiring import rules, storage, worker
 from service.workers.pull_worker import PullWorker
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 
 def work(settings: Settings, api_url: str, name: str) -> None:
@@ -78,14 +78,14 @@ def _greet(client: httpx.Client, puller: PullWorker) -> None:
     """Log whether the service is reachable; the worker retries in either case."""
     log.info(
         "worker started",
-        worker=puller.name,
-        api=client.base_url,
-        models=",".join(puller.models),
+        extra={"worker": puller.name, "api": client.base_url, "models": ",".join(puller.models)},
     )
     try:
         client.get("/livez")
     except httpx.HTTPError as error:
-        log.warning("API cannot be reached yet; retrying", api=client.base_url, error=error)
+        log.warning(
+            "API cannot be reached yet; retrying", extra={"api": client.base_url, "error": error}
+        )
 
 
 def _empty_folder(folder: Path) -> Path:

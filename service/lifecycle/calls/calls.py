@@ -1,5 +1,6 @@
 """Jobs run by calls to a platform such as Modal: start the calls, poll and cancel them."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,13 +18,12 @@ from service.lifecycle.calls.cancellations import Cancellations
 from service.lifecycle.find import move_if_unchanged
 from service.lifecycle.settle import give_back, lapse, miss_start_deadline, settle
 from service.lifecycle.verify import finished_outcome, is_intact
-from service.log import Log
 from service.store import attempts, jobs, leases, moves, pauses
 from service.store.attempts import Attempt
 from service.store.database import Database
 from service.store.transaction import Transaction
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 # Upper limit of the pause after a platform failed to start or cancel a call: shorter than the
 # longest wait of a job (service/domain/retry.py).
@@ -69,7 +69,7 @@ class Calls:
             while (new_claim := self._claim(model, now)) is not None and self._send(new_claim, now):
                 count += 1
         except Busy as error:
-            log.warning("calls cannot be started yet", model=model, error=error)
+            log.warning("calls cannot be started yet", extra={"model": model, "error": error})
         return count
 
     def check(self, job: Job, now: datetime) -> Job | None:
@@ -82,7 +82,10 @@ class Calls:
         call_id = attempt.call_id
         status = self.dispatcher.status(call_id)
         name = "ended" if isinstance(status, CallEnd) else status
-        log.info("call polled", job=job.id, attempt=job.attempt, call=call_id, status=name)
+        log.info(
+            "call polled",
+            extra={"job": job.id, "attempt": job.attempt, "call": call_id, "status": name},
+        )
         if status in ("died", "timed out", "unknown"):
             status = self._stored_end(job, call_id) or status
         elif isinstance(status, CallEnd) and self._is_damaged(job, call_id, status):
@@ -146,11 +149,11 @@ class Calls:
             call_id = self.dispatcher.send(ticket)
         except Unavailable as error:
             # Not counted as a start: an unavailable platform is not the job's fault.
-            log.warning("call could not be started", job=job.id, error=error)
+            log.warning("call could not be started", extra={"job": job.id, "error": error})
             terms, wait = self.terms, self._pause
             self._write(job, lambda tx, job: give_back(tx, job, terms, now, wait=wait))
             return False
-        log.info("call started", job=job.id, attempt=job.attempt, call=call_id)
+        log.info("call started", extra={"job": job.id, "attempt": job.attempt, "call": call_id})
         self.db.write(lambda tx: attempts.set_call_id(tx, job, call_id)).result()
         return True
 

@@ -1,16 +1,16 @@
 """Calls to cancel: each is canceled again until it has ended."""
 
+import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
 
 from service.domain.call import Dispatcher
 from service.domain.errors import Unavailable
-from service.log import Log
 from service.store import attempts
 from service.store.database import Database
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 # After a restart, calls of attempts that the service ended since then are polled once more.
 _LOOK_BACK = timedelta(days=1)
@@ -52,7 +52,7 @@ class Cancellations:
             with self._lock:
                 del self._due[call_id]
             return
-        log.warning("call has not ended; it is canceled again", call=call_id)
+        log.warning("call has not ended; it is canceled again", extra={"call": call_id})
         self.stop(call_id, now)
 
     def _recover(self, now: datetime) -> None:

@@ -3,6 +3,7 @@
 Torch and diffusers are imported inside functions, so that importing an adapter is cheap.
 """
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,6 @@ from service.domain.attempt import AttemptFailed, Profile
 from service.domain.models.card import ModelCard
 from service.domain.models.tuning import DEFAULT_TUNING, Tuning
 from service.domain.request import VideoRequest
-from service.log import Log
 from service.workers.adapters.base import Clip, Conditions, Frame, OnStep
 from service.workers.adapters.checks import check_conditions, check_frames, check_tokens
 from service.workers.adapters.steps import Steps
@@ -33,7 +33,7 @@ from service.workers.weights import find_weights, silence_libraries
 if TYPE_CHECKING:
     import torch
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 
 class DiffusionAdapter(ABC):
@@ -123,7 +123,9 @@ class DiffusionAdapter(ABC):
             release_memory()
             raise
         self.pipe, self._gpu, self._device = self._assembled, gpu_name(device), device
-        log.info("model loaded", model=self.card.name, gpu=self._gpu, **self.made_with)
+        log.info(
+            "model loaded", extra={"model": self.card.name, "gpu": self._gpu, **self.made_with}
+        )
 
     def unload(self) -> None:
         """Free the model's memory; `load` reads it again."""

@@ -4,6 +4,7 @@ Each clip has 93 frames. The first is made from the photo, or the prompt alone, 
 from the last 13 frames before it and the first latent of the first clip, its anchor.
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,6 @@ from service.domain.avatar import AvatarRequest
 from service.domain.models.card import ModelCard
 from service.domain.models.cards.longcat import INT8
 from service.domain.models.tuning import DEFAULT_TUNING, Tuning
-from service.log import Log
 from service.workers.adapters.base import (
     Clip,
     Conditions,
@@ -52,7 +52,7 @@ from service.workers.weights import find_weights
 if TYPE_CHECKING:
     import torch
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 _MAX_TOKENS = 512  # of a prompt; the pipeline would cut off the rest
 # The authors' values: where the anchor is among the latents of a clip, and how many around it do
@@ -111,7 +111,9 @@ class Longcat:
                 release_memory()
                 raise
             self.gpu = gpu_name(device)
-            log.info("model loaded", model=self.card.name, gpu=self.gpu, **self.made_with)
+            log.info(
+                "model loaded", extra={"model": self.card.name, "gpu": self.gpu, **self.made_with}
+            )
         is_small = device.type == "cuda" and not fits(self.card, memory_of(device))
         self._offload_cache = profile is Profile.SMALL or is_small
 

@@ -1,5 +1,6 @@
 """Compilation of a transformer's repeated blocks, or a decoder, for a limited number of shapes."""
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,12 +9,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from service.domain.models.tuning import Tuning
-from service.log import Log
 
 if TYPE_CHECKING:
     import torch
 
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 _AMPERE = (8, 0)  # older GPUs have no bfloat16
 _COMPILERS = ("cc", "gcc", "clang")  # Triton builds its launchers with one of them
@@ -51,7 +51,7 @@ class CompiledModule:
                 except Exception as fault:
                     if not _is_compiler_fault(fault):
                         raise
-                    log.error("compiler failed; the model runs eager from now on", fault)
+                    log.error("compiler failed; the model runs eager from now on", exc_info=fault)
                     self._has_failed = True
             with _eager():
                 mode = (

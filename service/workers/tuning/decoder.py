@@ -1,19 +1,19 @@
 """Decoding by the VAE: precision, memory layout, and tiles when a clip does not fit whole."""
 
+import logging
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from service.domain.models.tuning import Tuning
-from service.log import Log
 from service.workers.device import empty_cache, is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
-log = Log(__name__)
+log = logging.getLogger(__name__)
 
 
 def prepare_vae(vae: Any, tuning: Tuning, dtype: "torch.dtype") -> None:
@@ -66,7 +66,9 @@ class TiledDecoder:
             return clip
         empty_cache()
         self._min_pixels = pixels
-        log.warning("clip does not fit into the decoder; decoding it in tiles", pixels=pixels)
+        log.warning(
+            "clip does not fit into the decoder; decoding it in tiles", extra={"pixels": pixels}
+        )
         return self._decode_tiled(decode)
 
     def _decode_tiled(self, decode: Callable[[], T]) -> T:
