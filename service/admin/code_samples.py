@@ -4,7 +4,7 @@ import json
 import shlex
 
 from service.domain.job import Job
-from service.domain.options import JobOptions
+from service.domain.request import JobOptions
 from service.domain.resubmit import params_again
 
 

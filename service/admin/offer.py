@@ -16,7 +16,7 @@ from service.api.problems import problem_of
 from service.domain.errors import ServiceError
 from service.domain.job import Job
 from service.domain.media import Role
-from service.domain.options import JobOptions
+from service.domain.request import JobOptions
 from service.domain.submission import Idempotency, Submission
 from service.lifecycle.inputs import Input
 from service.runtime.estimate import warnings

@@ -13,7 +13,7 @@ from service.api.responses import inline_response, job_out, json_response, wait_
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.ids import JobId
 from service.domain.job import JobState
-from service.domain.options import JobOptions, MediaBody
+from service.domain.request import JobOptions, MediaBody
 from service.domain.submission import Idempotency
 from service.lifecycle.submit import Accepted
 from service.runtime.submit import SubmitRequest, create_job

@@ -7,8 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from service.domain.artifact import CaptionFormat
 from service.domain.media import MediaRef, Role
-from service.domain.options import JobOptions, MediaText
-from service.domain.request import JobRequest, VideoParams, VideoRequest
+from service.domain.request import JobOptions, JobRequest, MediaText, VideoParams, VideoRequest
 from service.domain.speech import LONGEST, MAX_CHARACTERS, SHORTEST, speaking_seconds
 from service.domain.text import Label, Prompt, _not_blank, _storable
 

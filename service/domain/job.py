@@ -10,7 +10,7 @@ from service.domain.avatar import AnyRequest
 from service.domain.fallback import FallbackRecord
 from service.domain.ids import JobId, KeyId
 from service.domain.model_choice import ModelChoice
-from service.domain.options import Priority
+from service.domain.request import Priority
 from service.domain.speech import JobSpeech
 
 OWN_API = "rushes"  # the one under service/api/routes

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from service.domain.ids import KeyId, parse
 from service.domain.media import SAMPLES, MediaRef, Role
-from service.domain.options import MediaBody, MediaText
+from service.domain.request import MediaBody, MediaText
 from service.domain.text import Label, Text, _not_blank, _storable
 
 AvatarId = NewType("AvatarId", str)

@@ -6,8 +6,7 @@ from service.domain.artifact import input_key
 from service.domain.avatar import AvatarParams, AvatarRequest, JobParams
 from service.domain.job import Job
 from service.domain.media import MEDIA_RULES, Role, keyframe_role
-from service.domain.options import JobOptions
-from service.domain.request import VideoParams, VideoRequest
+from service.domain.request import JobOptions, VideoParams, VideoRequest
 
 # Kept for another model, which has its own sizes, steps and strength.
 _PORTABLE = ("prompt", "seed", *MEDIA_RULES, "keep_audio", "fit")

@@ -9,8 +9,8 @@ from service.domain.errors import FieldError, RequestRefused
 from service.domain.ids import JobId, KeyId
 from service.domain.job import OWN_API, Job, JobState
 from service.domain.model_choice import ModelChoice
-from service.domain.options import Priority
 from service.domain.price import Rate
+from service.domain.request import Priority
 from service.domain.retry import MAX_ATTEMPTS
 
 

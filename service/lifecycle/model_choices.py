@@ -11,9 +11,8 @@ from service.domain.media import MediaRef, Role
 from service.domain.model_choice import ModelChoice
 from service.domain.models.card import ModelCard
 from service.domain.models.catalog import CARDS
-from service.domain.options import MAX_SEED
 from service.domain.price import Rates
-from service.domain.request import VideoParams
+from service.domain.request import MAX_SEED, VideoParams
 from service.domain.resolve.avatars import resolve_avatar
 from service.domain.resolve.resolve import resolve
 from service.installation import install_command

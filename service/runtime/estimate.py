@@ -1,9 +1,8 @@
 """Warn of what may surprise in a submission, before it becomes a job."""
 
 from service.domain.avatar import AvatarRequest
-from service.domain.options import JobOptions
 from service.domain.price import microusd, month_of
-from service.domain.request import JobRequest
+from service.domain.request import JobOptions, JobRequest
 from service.domain.submission import Submission
 from service.runtime.runtime import Runtime
 from service.store import keys

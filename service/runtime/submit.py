@@ -23,8 +23,7 @@ from service.domain.job import OWN_API, Job, JobState
 from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.media import MediaRef, Role, kept_bytes, rule_of
-from service.domain.options import JobOptions
-from service.domain.request import VideoOptions, VideoParams
+from service.domain.request import JobOptions, VideoOptions, VideoParams
 from service.domain.resubmit import input_reference, params_again
 from service.domain.submission import Idempotency, Submission, new_id
 from service.failpoint import failpoint

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from service.domain.models.card import IntRange, ModelCard
 from service.domain.models.catalog import PUPPET, SLATE
-from service.domain.options import MAX_SEED
+from service.domain.request import MAX_SEED
 from service.domain.resolve.segments import plan
 from tests import make
 

@@ -11,8 +11,7 @@ import pytest
 
 from service.domain.attempt import AttemptFailed, FailureKind, Stage
 from service.domain.models.catalog import SLATE
-from service.domain.options import MAX_SEED
-from service.domain.request import VideoRequest
+from service.domain.request import MAX_SEED, VideoRequest
 from service.workers.adapters.base import NO_CONDITIONS, Conditions, Frame
 from service.workers.adapters.registry import make_adapter
 from service.workers.adapters.slate import CYCLE, SHUT, Slate, flash, openness

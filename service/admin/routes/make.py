@@ -15,8 +15,7 @@ from service.admin.visit import AdminVisitDep, Visit, page_router
 from service.domain.avatar import AvatarParams
 from service.domain.errors import ServiceError
 from service.domain.models.card import ModelCard
-from service.domain.options import JobOptions
-from service.domain.request import VideoParams
+from service.domain.request import JobOptions, VideoParams
 
 router = page_router("/new")
 

@@ -13,8 +13,7 @@ from service.domain.avatar import AvatarOptions
 from service.domain.errors import Conflict, ServiceError
 from service.domain.ids import job_id_of
 from service.domain.job import Job
-from service.domain.options import JobOptions
-from service.domain.request import VideoOptions
+from service.domain.request import JobOptions, VideoOptions
 
 router = page_router("/jobs")
 

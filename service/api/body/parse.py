@@ -26,8 +26,7 @@ from service.domain.errors import FieldError, NotFound, RequestRefused, TooLarge
 from service.domain.ids import job_id_of
 from service.domain.likeness import NewAvatar, NewVoice
 from service.domain.media import MAX_PIXELS, MEDIA_RULES, SAMPLES, MediaRef, Role, kind_of
-from service.domain.options import JobOptions, MediaBody
-from service.domain.request import VideoOptions, VideoParams
+from service.domain.request import JobOptions, MediaBody, VideoOptions, VideoParams
 from service.lifecycle.inputs import Input
 from service.media import sniff
 from service.media.data_uri import decode_inline, decode_pieces

@@ -12,7 +12,7 @@ from service.api.schemas.costs import RateOut
 from service.api.schemas.models import ModelList, ModelOut, ModelPause
 from service.api.schemas.problems import problem_docs
 from service.domain.errors import FieldError, NotFound, RequestRefused
-from service.domain.options import WHOLE
+from service.domain.request import WHOLE
 from service.lifecycle import pause
 from service.store import pauses
 

@@ -14,7 +14,7 @@ from service.domain.fallback import FallbackRecord
 from service.domain.job import Job, JobError, JobState
 from service.domain.model_choice import ModelChoice
 from service.domain.models.card import ModelCard
-from service.domain.options import Priority
+from service.domain.request import Priority
 
 
 class Result(BaseModel):

@@ -5,8 +5,7 @@ from typing import Any
 
 from service.domain.avatar import AnyRequest
 from service.domain.models.card import ModelCard
-from service.domain.options import MAX_SEED
-from service.domain.request import VideoRequest
+from service.domain.request import MAX_SEED, VideoRequest
 
 
 @dataclass(frozen=True)
