@@ -13,7 +13,7 @@ from service.domain.attempt import Failure, FailureKind, Outcome, Ticket, VideoF
 from service.domain.clock import ServiceClock
 from service.domain.errors import ServiceError
 from service.domain.ids import KeyId
-from service.domain.job import Job
+from service.domain.job import Job, Submission
 from service.domain.key import KeyRole, new_secret
 from service.domain.key import new_key as new_key
 from service.domain.limits import Limits
@@ -21,7 +21,6 @@ from service.domain.models.catalog import CARDS, SLATE
 from service.domain.price import GPUS, Rates
 from service.domain.request import VideoRequest
 from service.domain.retention import RetentionPolicy
-from service.domain.submission import Submission
 from service.domain.terms import Terms
 from service.lifecycle import claim as claims
 from service.lifecycle import report

@@ -14,10 +14,9 @@ from service.admin.visit import CSRF_FIELD, FORM_ID_FIELD, Visit
 from service.api.body.parse import read_form_body
 from service.api.problems import problem_of
 from service.domain.errors import ServiceError
-from service.domain.job import Job
+from service.domain.job import Idempotency, Job, Submission
 from service.domain.media import Role
 from service.domain.request import JobOptions
-from service.domain.submission import Idempotency, Submission
 from service.lifecycle.inputs import Input
 from service.runtime.estimate import warnings
 from service.runtime.submit import SubmitRequest, create_job, prepare

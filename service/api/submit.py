@@ -12,9 +12,8 @@ from service.api.body.parse import ParsedBody
 from service.api.responses import inline_response, job_out, json_response, wait_final
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.ids import JobId
-from service.domain.job import JobState
+from service.domain.job import Idempotency, JobState
 from service.domain.request import JobOptions, MediaBody
-from service.domain.submission import Idempotency
 from service.lifecycle.submit import Accepted
 from service.runtime.submit import SubmitRequest, create_job
 

@@ -6,11 +6,10 @@ from datetime import datetime, timedelta
 
 from service.domain.attempt import Failure, FailureKind, Profile
 from service.domain.fallback import FallbackRecord, changes
-from service.domain.job import Job
+from service.domain.job import MAX_ATTEMPTS, Job
 from service.domain.model_choice import ModelChoice
 from service.domain.request import JobRequest
 
-MAX_ATTEMPTS = 3
 MAX_LOST = 2  # a job that takes two workers down is the likely cause
 MAX_LAPSED = 5  # starts of a job that no worker began
 # Attempts ended by a fault of a machine do not count against `max_attempts`, but a job that fills

@@ -3,8 +3,8 @@
 from service.domain.artifact import ArtifactStore
 from service.domain.errors import Conflict, NotFound
 from service.domain.ids import KeyId
+from service.domain.job import Idempotency
 from service.domain.likeness import AvatarId, SavedAvatar, avatar_folder
-from service.domain.submission import Idempotency
 from service.lifecycle.remove import Deletion
 from service.store import avatars, jobs, keys
 from service.store.database import Database

@@ -12,11 +12,10 @@ from service.domain.errors import (
     ServiceError,
 )
 from service.domain.ids import KeyId
-from service.domain.job import Job
+from service.domain.job import Idempotency, Job, Submission, new_job
 from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.price import microusd, month_of
-from service.domain.submission import Idempotency, Submission, new_job
 from service.lifecycle.find import find_for_update
 from service.store import audit, idempotency, jobs, keys
 from service.store.idempotency import IdempotencyRecord, Name

@@ -8,8 +8,8 @@ from service.domain.artifact import ArtifactStore
 from service.domain.attempt import AttemptFailed
 from service.domain.errors import Conflict, NotFound
 from service.domain.ids import KeyId
+from service.domain.job import Idempotency
 from service.domain.likeness import VOICE_PREFIX, ClonedVoice, VoiceId
-from service.domain.submission import Idempotency
 from service.lifecycle.remove import Deletion
 from service.speech.base import InformedVoice, Spoken, Voice, VoiceInfo, text_failure
 from service.speech.catalog import Catalog

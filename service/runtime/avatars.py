@@ -22,7 +22,7 @@ from service.domain.errors import (
     Unavailable,
 )
 from service.domain.ids import KeyId
-from service.domain.job import Job
+from service.domain.job import Idempotency, Job, Submission
 from service.domain.key import Key
 from service.domain.likeness import (
     AVATAR_PREFIX,
@@ -36,7 +36,6 @@ from service.domain.likeness import (
 from service.domain.media import Role
 from service.domain.models.catalog import PUPPET
 from service.domain.request import JobRequest
-from service.domain.submission import Idempotency, Submission
 from service.lifecycle import avatars
 from service.lifecycle.inputs import Input, StoredInput
 from service.runtime.runtime import Runtime

@@ -1,9 +1,9 @@
 """Warn of what may surprise in a submission, before it becomes a job."""
 
 from service.domain.avatar import AvatarRequest
+from service.domain.job import Submission
 from service.domain.price import microusd, month_of
 from service.domain.request import JobOptions, JobRequest
-from service.domain.submission import Submission
 from service.runtime.runtime import Runtime
 from service.store import keys
 

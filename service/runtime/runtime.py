@@ -15,12 +15,11 @@ from service.domain.artifact import ArtifactStore
 from service.domain.clock import ServiceClock
 from service.domain.errors import NotFound, Unavailable
 from service.domain.ids import JobId
-from service.domain.job import Job
+from service.domain.job import Job, Submission
 from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.models.card import ModelCard
 from service.domain.queue_order import Forecast
-from service.domain.submission import Submission
 from service.domain.terms import Terms
 from service.egress.client import Rules
 from service.lifecycle.submit import Accepted, Answer, submit_all

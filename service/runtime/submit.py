@@ -19,13 +19,12 @@ from service.domain.errors import (
     Unavailable,
 )
 from service.domain.ids import JobId, KeyId
-from service.domain.job import OWN_API, Job, JobState
+from service.domain.job import OWN_API, Idempotency, Job, JobState, Submission, new_id
 from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.media import MediaRef, Role, kept_bytes, rule_of
 from service.domain.request import JobOptions, VideoOptions, VideoParams
 from service.domain.resubmit import input_reference, params_again
-from service.domain.submission import Idempotency, Submission, new_id
 from service.failpoint import failpoint
 from service.lifecycle.inputs import Input, StoredInput, delete_inputs, store_inputs
 from service.lifecycle.model_choices import choose_models

@@ -14,12 +14,12 @@ from anyio import CapacityLimiter, to_thread
 from service.domain import ids
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.errors import FieldError, NotFound, RequestRefused, ServiceError, Unavailable
+from service.domain.job import Idempotency
 from service.domain.key import Key
 from service.domain.likeness import VOICE_PREFIX, ClonedVoice, Consent, NewVoice, VoiceId
 from service.domain.media import Role
 from service.domain.price import microusd, month_of
 from service.domain.speech import SpeechUsage
-from service.domain.submission import Idempotency
 from service.lifecycle import voices
 from service.lifecycle.inputs import Input
 from service.lifecycle.voices import Entry

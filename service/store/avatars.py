@@ -6,8 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.domain.ids import KeyId
+from service.domain.job import Idempotency
 from service.domain.likeness import AvatarId, SavedAvatar
-from service.domain.submission import Idempotency
 from service.store.likeness_tables import AvatarRow
 from service.store.transaction import Transaction
 

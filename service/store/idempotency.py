@@ -8,8 +8,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from service.domain.ids import KeyId
-from service.domain.job import Job
-from service.domain.submission import Idempotency
+from service.domain.job import Idempotency, Job
 from service.store.tables import IdempotencyRow
 from service.store.transaction import Transaction
 

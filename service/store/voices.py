@@ -6,8 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.domain.ids import KeyId
+from service.domain.job import Idempotency
 from service.domain.likeness import ClonedVoice, VoiceId
-from service.domain.submission import Idempotency
 from service.store.likeness_tables import VoiceRow
 from service.store.transaction import Transaction
 

@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.domain.ids import KeyId
+from service.domain.job import Idempotency
 from service.domain.limits import Limits
-from service.domain.submission import Idempotency
 from service.store.database import Database
 from service.store.transaction import Transaction
 from tests import make

@@ -11,12 +11,11 @@ import pytest
 from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import BudgetExceeded, QueueFull
 from service.domain.ids import KeyId
-from service.domain.job import Job, JobState
+from service.domain.job import Idempotency, Job, JobState
 from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.price import GPUS, Balance, Rates, month_of, table_of
 from service.domain.retention import RetentionPolicy
-from service.domain.submission import Idempotency
 from service.domain.terms import Terms
 from service.lifecycle import report
 from service.lifecycle.api_keys import set_monthly_budget

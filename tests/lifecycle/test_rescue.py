@@ -7,10 +7,10 @@ from service.artifacts.files import Files
 from service.domain.attempt import Progress
 from service.domain.errors import Unavailable
 from service.domain.ids import KeyId
-from service.domain.job import Job, JobState
+from service.domain.job import MAX_ATTEMPTS, Job, JobState
 from service.domain.key import Scope
 from service.domain.limits import Limits
-from service.domain.retry import MAX_ATTEMPTS, MAX_LAPSED
+from service.domain.retry import MAX_LAPSED
 from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
 from service.lifecycle.rescue import Rescuer

@@ -10,13 +10,12 @@ from service.domain.artifact import MANIFEST, input_key, job_folder
 from service.domain.attempt import Failure, FailureKind
 from service.domain.clock import utc_now
 from service.domain.ids import JobId, KeyId
-from service.domain.job import Job, JobState
+from service.domain.job import Idempotency, Job, JobState
 from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.media import MediaRef
 from service.domain.price import Charge
 from service.domain.retention import SETTLE, RetentionPolicy
-from service.domain.submission import Idempotency
 from service.domain.webhook import DeliveryFilter
 from service.failpoint import arm
 from service.lifecycle import report

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from service.domain.errors import QueueFull, RequestRefused, StorageFull
 from service.domain.ids import JobId, KeyId
+from service.domain.job import Idempotency, Submission
 from service.domain.limits import Limits
-from service.domain.submission import Idempotency, Submission
 from service.lifecycle.submit import Accepted, Answer, submit_all
 from service.store import keys
 from service.store.database import Database

@@ -11,11 +11,10 @@ from service.artifacts.files import Files
 from service.domain.attempt import FailureKind
 from service.domain.clock import PATIENCE, ServiceClock
 from service.domain.ids import KeyId
-from service.domain.job import Job, JobState
+from service.domain.job import Idempotency, Job, JobState
 from service.domain.key import Scope
 from service.domain.limits import Limits
 from service.domain.retention import RetentionPolicy
-from service.domain.submission import Idempotency
 from service.lifecycle import report, sessions
 from service.lifecycle.cancel import request_cancel
 from service.lifecycle.leader import Leadership

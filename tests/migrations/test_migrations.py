@@ -17,12 +17,11 @@ from service.app import build
 from service.domain.attempt import Failure, FailureKind, Profile
 from service.domain.errors import Unavailable
 from service.domain.ids import JobId, KeyId
-from service.domain.job import Job, JobFilter, JobState
+from service.domain.job import Idempotency, Job, JobFilter, JobState
 from service.domain.key import KeyRole, Scope
 from service.domain.limits import Limits
 from service.domain.price import Balance, Charge, month_of
 from service.domain.speech import SpeechUsage
-from service.domain.submission import Idempotency
 from service.domain.webhook import DeliveryFilter
 from service.lifecycle.cancel import request_cancel
 from service.lifecycle.settle import settle

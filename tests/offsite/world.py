@@ -9,8 +9,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from service.domain.ids import KeyId
+from service.domain.job import Idempotency
 from service.domain.limits import Limits
-from service.domain.submission import Idempotency
 from service.lifecycle.submit import Accepted
 from service.offsite.tenure import Replica, Tenure
 from service.store.database import Database

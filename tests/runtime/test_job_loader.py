@@ -5,8 +5,7 @@ import pytest
 
 from service.domain.errors import Unavailable
 from service.domain.ids import JobId, KeyId
-from service.domain.job import Job
-from service.domain.submission import new_job
+from service.domain.job import Job, new_job
 from service.runtime.job_loader import JobLoader
 from tests import make
 

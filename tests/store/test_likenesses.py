@@ -7,9 +7,9 @@ import sqlalchemy as sa
 
 from service.domain import ids
 from service.domain.ids import KeyId
+from service.domain.job import Idempotency
 from service.domain.likeness import AVATAR_PREFIX, VOICE_PREFIX, ClonedVoice, Consent, SavedAvatar
 from service.domain.media import MediaRef
-from service.domain.submission import Idempotency
 from service.store import avatars, voices
 from service.store.database import Database
 from tests import make

@@ -19,10 +19,9 @@ from service.artifacts.files import Files
 from service.domain.attempt import Ticket
 from service.domain.errors import Busy, Unavailable
 from service.domain.ids import KeyId
-from service.domain.job import JobState
+from service.domain.job import JobState, Submission
 from service.domain.limits import Limits
 from service.domain.models.catalog import SLATE
-from service.domain.submission import Submission
 from service.lifecycle.calls.calls import Calls
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.submit import Answer, submit_all

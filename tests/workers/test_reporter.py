@@ -13,7 +13,7 @@ import pytest
 from service.domain.attempt import AttemptFailed, Failure, FailureKind, Stage, WorkerStopping
 from service.domain.errors import Lost
 from service.domain.ids import KeyId
-from service.domain.submission import new_job
+from service.domain.job import new_job
 from service.workers import reporter as reporting
 from service.workers.reporter import ApiUnreachable, AttemptReleased, HttpReporter
 from tests import make

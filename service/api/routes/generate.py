@@ -19,8 +19,8 @@ from service.api.schemas.jobs import (
 from service.api.schemas.problems import problem_docs
 from service.api.submit import SUBMIT, IdempotencyKey, Prefer, submit, submit_request
 from service.domain.avatar import AnyRequest, AvatarParams, AvatarRequest
+from service.domain.job import Submission
 from service.domain.request import VideoParams
-from service.domain.submission import Submission
 from service.runtime.estimate import warnings
 from service.runtime.submit import prepare
 
