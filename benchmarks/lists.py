@@ -16,8 +16,7 @@ from pathlib import Path
 
 from benchmarks.store import KEYS, SPAN, fill
 from service.domain.ids import KeyId
-from service.domain.job import JobFilter, JobState
-from service.domain.key import Scope
+from service.domain.job import JobFilter, JobState, Scope
 from service.domain.webhook import DeliveryFilter, DeliveryState, EndpointId
 from service.store import deliveries, job_lists
 from service.store.database import Database

@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from service.domain import ids
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.ids import JobId, KeyId
-from service.domain.job import JobFilter, JobState
-from service.domain.key import Scope
+from service.domain.job import JobFilter, JobState, Scope
 
 _MAX_WORDS = 16
 OPEN = ("queued", "starting", "running")

@@ -20,7 +20,8 @@ from service.api.forwarded import base_path, base_url
 from service.api.signed_links import SignedLinks
 from service.domain.errors import Forbidden
 from service.domain.ids import KeyId
-from service.domain.key import Key, Scope
+from service.domain.job import Scope
+from service.domain.key import Key
 from service.lifecycle import sessions
 from service.lifecycle.remove import Deletion
 from service.runtime.runtime import Runtime

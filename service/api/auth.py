@@ -13,7 +13,8 @@ from service.api.deps import runtime_of
 from service.api.forwarded import base_url
 from service.api.signed_links import SignedLinks
 from service.domain.errors import Forbidden, Unauthenticated, Unavailable
-from service.domain.key import Key, KeyRole, Scope, matches, prefix_of
+from service.domain.job import Scope
+from service.domain.key import Key, KeyRole, matches, prefix_of
 from service.runtime.runtime import Runtime
 from service.store import keys
 

@@ -12,8 +12,7 @@ from service.api.preconditions import is_unmodified
 from service.api.schemas.jobs import JobOut
 from service.domain import topics
 from service.domain.errors import TooLarge
-from service.domain.job import ACTIVE, Job, JobState
-from service.domain.key import Scope
+from service.domain.job import ACTIVE, Job, JobState, Scope
 from service.domain.models.catalog import CARDS
 from service.domain.queue_order import Forecast
 from service.runtime.notifier import wait_for_event

@@ -159,6 +159,17 @@ def left_ms(expected_ms: int, attempt_progress: float) -> float:
     return expected_ms * (1 - attempt_progress)
 
 
+@dataclass(frozen=True)
+class Scope:
+    """The jobs that a caller may see and change: those of one key; None: of all keys."""
+
+    key_id: KeyId | None
+
+    def includes(self, key_id: KeyId) -> bool:
+        """Tell whether jobs of this key are among them."""
+        return self.key_id in (None, key_id)
+
+
 class JobFilter(BaseModel):
     """Selects jobs: by any value of each tuple that is not empty, and by all of the rest."""
 

@@ -41,17 +41,6 @@ class Key:
         return self.role is KeyRole.ADMIN
 
 
-@dataclass(frozen=True)
-class Scope:
-    """The jobs that a caller may see and change: those of one key; None: of all keys."""
-
-    key_id: KeyId | None
-
-    def includes(self, key_id: KeyId) -> bool:
-        """Tell whether jobs of this key are among them."""
-        return self.key_id in (None, key_id)
-
-
 def new_secret() -> str:
     """`rsh_<public prefix>_<32 random bytes>`; the prefix finds the row, the hash verifies it."""
     return f"rsh_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"

@@ -20,8 +20,7 @@ from service.domain.bulk import (
 )
 from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused, ServiceError
 from service.domain.ids import JobId, KeyId
-from service.domain.job import Job, JobFilter
-from service.domain.key import Scope
+from service.domain.job import Job, JobFilter, Scope
 from service.lifecycle.cancel import request_cancel
 from service.lifecycle.find import find, find_for_update
 from service.lifecycle.remove import remove

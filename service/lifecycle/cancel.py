@@ -4,8 +4,7 @@ from datetime import datetime
 
 from service.domain.audit import AuditEntry
 from service.domain.ids import JobId, KeyId
-from service.domain.job import Job, JobState
-from service.domain.key import Scope
+from service.domain.job import Job, JobState, Scope
 from service.domain.price import Charge
 from service.lifecycle.find import find_for_update
 from service.lifecycle.workers import Workers

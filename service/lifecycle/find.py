@@ -6,8 +6,7 @@ from typing import TypeVar
 
 from service.domain.errors import Busy, NotFound
 from service.domain.ids import JobId, KeyId
-from service.domain.job import Job
-from service.domain.key import Scope
+from service.domain.job import Job, Scope
 from service.store import jobs
 from service.store.database import Database
 from service.store.transaction import Transaction

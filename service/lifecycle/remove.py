@@ -8,8 +8,7 @@ from service.domain.artifact import ArtifactStore, job_folder
 from service.domain.audit import Act, AuditEntry
 from service.domain.errors import Conflict
 from service.domain.ids import JobId, KeyId
-from service.domain.job import Job
-from service.domain.key import Scope
+from service.domain.job import Job, Scope
 from service.lifecycle.find import find
 from service.lifecycle.inputs import delete_inputs
 from service.store import audit, jobs

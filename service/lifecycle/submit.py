@@ -12,8 +12,7 @@ from service.domain.errors import (
     ServiceError,
 )
 from service.domain.ids import KeyId
-from service.domain.job import Idempotency, Job, Submission, new_job
-from service.domain.key import Scope
+from service.domain.job import Idempotency, Job, Scope, Submission, new_job
 from service.domain.limits import Limits
 from service.domain.price import microusd, month_of
 from service.lifecycle.find import find_for_update

@@ -5,8 +5,7 @@ from threading import Lock
 
 from service.domain.errors import NotFound
 from service.domain.ids import JobId
-from service.domain.job import Job
-from service.domain.key import Scope
+from service.domain.job import Job, Scope
 from service.domain.topics import Topic
 from service.store import jobs
 from service.store.database import Database

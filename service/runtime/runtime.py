@@ -15,8 +15,7 @@ from service.domain.artifact import ArtifactStore
 from service.domain.clock import ServiceClock
 from service.domain.errors import NotFound, Unavailable
 from service.domain.ids import JobId
-from service.domain.job import Job, Submission
-from service.domain.key import Scope
+from service.domain.job import Job, Scope, Submission
 from service.domain.limits import Limits
 from service.domain.models.card import ModelCard
 from service.domain.queue_order import Forecast

@@ -19,8 +19,7 @@ from service.domain.errors import (
     Unavailable,
 )
 from service.domain.ids import JobId, KeyId
-from service.domain.job import OWN_API, Idempotency, Job, JobState, Submission, new_id
-from service.domain.key import Scope
+from service.domain.job import OWN_API, Idempotency, Job, JobState, Scope, Submission, new_id
 from service.domain.limits import Limits
 from service.domain.media import MediaRef, Role, kept_bytes, rule_of
 from service.domain.request import JobOptions, VideoOptions, VideoParams

@@ -19,8 +19,7 @@ from service.domain.bulk import (
     Survey,
 )
 from service.domain.ids import JobId, KeyId
-from service.domain.job import JobFilter
-from service.domain.key import Scope
+from service.domain.job import JobFilter, Scope
 from service.store import job_lists
 from service.store.admin_tables import BulkActionRow, BulkItemRow
 from service.store.job_rows import job_table

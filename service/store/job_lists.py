@@ -8,8 +8,7 @@ import sqlalchemy as sa
 from service.domain import ids
 from service.domain.errors import NotFound
 from service.domain.ids import JobId
-from service.domain.job import Job, JobFilter
-from service.domain.key import Scope
+from service.domain.job import Job, JobFilter, Scope
 from service.store import jobs, labels
 from service.store.job_rows import job_table, to_job
 from service.store.labels import Condition

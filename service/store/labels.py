@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from service.domain.job import Job
-from service.domain.key import Scope
+from service.domain.job import Job, Scope
 from service.store.job_rows import job_table
 from service.store.tables import OF_ALL, LabelRow
 from service.store.transaction import Transaction

@@ -9,8 +9,7 @@ import pytest
 from service.admin.routes.overview import read_costs, read_past
 from service.domain.attempt import FailureKind
 from service.domain.ids import KeyId
-from service.domain.job import JobState
-from service.domain.key import Scope
+from service.domain.job import JobState, Scope
 from service.domain.limits import Limits
 from service.domain.price import Rate, Rates
 from service.domain.service_level import percentile

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from service.domain.key import Scope
+from service.domain.job import Scope
 from service.store import keys
 from tests.api.world import VIDEO, World
 

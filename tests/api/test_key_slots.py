@@ -16,7 +16,7 @@ from starlette.responses import Response as PlainResponse
 from service.api.inline_video import InlineVideoResponse
 from service.domain.errors import RateLimited
 from service.domain.ids import JobId, KeyId
-from service.domain.key import Scope
+from service.domain.job import Scope
 from service.runtime.key_slots import KeySlots
 from tests.api.world import KEY, World
 

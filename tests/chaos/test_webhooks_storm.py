@@ -16,8 +16,7 @@ from standardwebhooks import Webhook
 
 from service.api.webhook_body import WebhookBodies
 from service.domain.ids import KeyId
-from service.domain.job import OWN_API
-from service.domain.key import Scope
+from service.domain.job import OWN_API, Scope
 from service.domain.limits import Limits
 from service.domain.webhook import Delivery, DeliveryFilter, DeliveryState
 from service.egress.client import Egress, Rules

@@ -25,8 +25,7 @@ from service.artifacts.files import Files
 from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import BudgetExceeded, Lost, NotFound
 from service.domain.ids import KeyId
-from service.domain.job import Idempotency, Job, JobFilter
-from service.domain.key import Scope
+from service.domain.job import Idempotency, Job, JobFilter, Scope
 from service.domain.limits import Limits
 from service.domain.price import GPUS, MODAL_TABLE, Rates, month_of
 from service.domain.retention import RetentionPolicy

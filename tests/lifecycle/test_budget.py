@@ -11,8 +11,7 @@ import pytest
 from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import BudgetExceeded, QueueFull
 from service.domain.ids import KeyId
-from service.domain.job import Idempotency, Job, JobState
-from service.domain.key import Scope
+from service.domain.job import Idempotency, Job, JobState, Scope
 from service.domain.limits import Limits
 from service.domain.price import GPUS, Balance, Rates, month_of, table_of
 from service.domain.retention import RetentionPolicy

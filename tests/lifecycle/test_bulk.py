@@ -13,8 +13,7 @@ from service.artifacts.files import Files
 from service.domain.bulk import BulkAct, BulkAction, BulkId, BulkItem, BulkState
 from service.domain.errors import Conflict, QueueFull, RequestRefused
 from service.domain.ids import JobId, KeyId
-from service.domain.job import Job, JobFilter, JobState
-from service.domain.key import Scope
+from service.domain.job import Job, JobFilter, JobState, Scope
 from service.domain.limits import Limits
 from service.lifecycle import bulk as use
 from service.lifecycle.bulk import BulkRunner, Order, Retry, start, stop

@@ -14,8 +14,7 @@ from service.domain.attempt import Failure, FailureKind, Outcome, Profile, Ticke
 from service.domain.call import CallEnd, CallStatus
 from service.domain.errors import Lost, Unavailable
 from service.domain.ids import JobId, KeyId
-from service.domain.job import Job, JobState
-from service.domain.key import Scope
+from service.domain.job import Job, JobState, Scope
 from service.domain.limits import Limits
 from service.domain.model_choice import ModelChoice
 from service.domain.models.catalog import SLATE

@@ -8,8 +8,7 @@ import pytest
 
 from service.domain.errors import NotFound
 from service.domain.ids import KeyId
-from service.domain.job import Job, JobState
-from service.domain.key import Scope
+from service.domain.job import Job, JobState, Scope
 from service.domain.limits import Limits
 from service.lifecycle.cancel import cancel
 from service.store.database import Database

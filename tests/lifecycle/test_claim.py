@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from service.domain.attempt import FailureKind
 from service.domain.ids import KeyId
-from service.domain.job import JobFilter, JobState
-from service.domain.key import Scope
+from service.domain.job import JobFilter, JobState, Scope
 from service.domain.limits import Limits
 from service.domain.price import Charge
 from service.domain.queue_order import in_turn

@@ -9,8 +9,7 @@ import sqlalchemy as sa
 from service.artifacts.files import Files
 from service.domain.attempt import Failure, FailureKind, Progress
 from service.domain.ids import KeyId
-from service.domain.job import Job, JobState
-from service.domain.key import Scope
+from service.domain.job import Job, JobState, Scope
 from service.domain.limits import Limits
 from service.domain.price import GPUS, MODAL_TABLE, Rates
 from service.domain.retention import RetentionPolicy

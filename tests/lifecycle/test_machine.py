@@ -26,8 +26,7 @@ from service.domain.attempt import Failure, FailureKind, Progress
 from service.domain.errors import Lost, RequestRefused
 from service.domain.fallback import FallbackRecord
 from service.domain.ids import KeyId
-from service.domain.job import ACTIVE, MOVES, Idempotency, Job, JobFilter, JobState
-from service.domain.key import Scope
+from service.domain.job import ACTIVE, MOVES, Idempotency, Job, JobFilter, JobState, Scope
 from service.domain.limits import Limits
 from service.domain.model_choice import ModelChoice
 from service.domain.retry import MAX_LAPSED

@@ -3,8 +3,7 @@ import pytest
 from service.domain.attempt import Failure, FailureKind, Progress
 from service.domain.errors import Lost, NotFound, RequestRefused
 from service.domain.ids import KeyId
-from service.domain.job import Job, JobState
-from service.domain.key import Scope
+from service.domain.job import Job, JobState, Scope
 from service.domain.limits import Limits
 from service.domain.price import Charge
 from service.domain.retry import MAX_RESTARTS

@@ -7,8 +7,7 @@ from service.artifacts.files import Files
 from service.domain.attempt import Progress
 from service.domain.errors import Unavailable
 from service.domain.ids import KeyId
-from service.domain.job import MAX_ATTEMPTS, Job, JobState
-from service.domain.key import Scope
+from service.domain.job import MAX_ATTEMPTS, Job, JobState, Scope
 from service.domain.limits import Limits
 from service.domain.retry import MAX_LAPSED
 from service.lifecycle.cancel import request_cancel

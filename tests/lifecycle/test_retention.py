@@ -10,8 +10,7 @@ from service.domain.artifact import MANIFEST, input_key, job_folder
 from service.domain.attempt import Failure, FailureKind
 from service.domain.clock import utc_now
 from service.domain.ids import JobId, KeyId
-from service.domain.job import Idempotency, Job, JobState
-from service.domain.key import Scope
+from service.domain.job import Idempotency, Job, JobState, Scope
 from service.domain.limits import Limits
 from service.domain.media import MediaRef
 from service.domain.price import Charge

@@ -16,8 +16,7 @@ from service.domain.attempt import AttemptFailed, Failure, FailureKind
 from service.domain.avatar import AvatarRequest
 from service.domain.errors import StorageFull
 from service.domain.ids import JobId, KeyId
-from service.domain.job import Job, JobState
-from service.domain.key import Scope
+from service.domain.job import Job, JobState, Scope
 from service.domain.limits import Limits
 from service.domain.media import MediaRef
 from service.domain.retry import MAX_SPEECH_WAIT

@@ -11,8 +11,7 @@ from service.artifacts.files import Files
 from service.domain.attempt import FailureKind
 from service.domain.clock import PATIENCE, ServiceClock
 from service.domain.ids import KeyId
-from service.domain.job import Idempotency, Job, JobState
-from service.domain.key import Scope
+from service.domain.job import Idempotency, Job, JobState, Scope
 from service.domain.limits import Limits
 from service.domain.retention import RetentionPolicy
 from service.lifecycle import report, sessions

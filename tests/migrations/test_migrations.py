@@ -17,8 +17,8 @@ from service.app import build
 from service.domain.attempt import Failure, FailureKind, Profile
 from service.domain.errors import Unavailable
 from service.domain.ids import JobId, KeyId
-from service.domain.job import Idempotency, Job, JobFilter, JobState
-from service.domain.key import KeyRole, Scope
+from service.domain.job import Idempotency, Job, JobFilter, JobState, Scope
+from service.domain.key import KeyRole
 from service.domain.limits import Limits
 from service.domain.price import Balance, Charge, month_of
 from service.domain.speech import SpeechUsage

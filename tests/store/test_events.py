@@ -10,8 +10,7 @@ import sqlalchemy as sa
 
 from service.domain.event import Event, EventId
 from service.domain.ids import KeyId
-from service.domain.job import Job
-from service.domain.key import Scope
+from service.domain.job import Job, Scope
 from service.domain.limits import Limits
 from service.lifecycle.cancel import request_cancel
 from service.store import events, jobs

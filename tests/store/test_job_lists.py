@@ -8,8 +8,7 @@ import sqlalchemy as sa
 from service.domain import ids
 from service.domain.errors import NotFound
 from service.domain.ids import JobId, KeyId
-from service.domain.job import JobFilter, JobState
-from service.domain.key import Scope
+from service.domain.job import JobFilter, JobState, Scope
 from service.domain.price import Charge
 from service.store import job_lists, jobs, moves
 from service.store.database import Database

@@ -11,8 +11,7 @@ from service.domain.attempt import Progress
 from service.domain.errors import Conflict, NotFound
 from service.domain.event import DEFAULT_EVENTS
 from service.domain.ids import KeyId
-from service.domain.job import OWN_API, Job
-from service.domain.key import Scope
+from service.domain.job import OWN_API, Job, Scope
 from service.domain.limits import Limits
 from service.domain.webhook import (
     Delivery,

@@ -18,8 +18,7 @@ from service.api.signed_links import SignedLinks
 from service.domain.artifact import ARTIFACT_RULES, Artifact, ReadMethod, Variant
 from service.domain.errors import Conflict, NotFound, Unauthenticated
 from service.domain.ids import JobId, job_id_of
-from service.domain.job import Job
-from service.domain.key import Scope
+from service.domain.job import Job, Scope
 from service.runtime.runtime import Runtime
 from service.store import jobs
 
