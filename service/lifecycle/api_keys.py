@@ -2,12 +2,12 @@
 
 from datetime import datetime
 
-from service.domain.audit import AuditEntry
 from service.domain.errors import Conflict, NotFound, Unavailable
 from service.domain.ids import KeyId
 from service.domain.key import Key, KeyRole, matches, new_key, prefix_of
 from service.domain.price import Balance, month_of
 from service.store import audit, keys
+from service.store.audit import AuditEntry
 from service.store.transaction import Transaction
 
 

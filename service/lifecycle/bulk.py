@@ -8,7 +8,6 @@ from datetime import datetime
 from functools import partial
 
 from service.domain.artifact import ArtifactStore
-from service.domain.audit import AuditEntry
 from service.domain.bulk import (
     MAX_JOBS,
     BulkAct,
@@ -26,6 +25,7 @@ from service.lifecycle.find import find, find_for_update
 from service.lifecycle.remove import remove
 from service.lifecycle.workers import Workers
 from service.store import audit, bulk
+from service.store.audit import AuditEntry
 from service.store.database import Database
 from service.store.transaction import Transaction
 

@@ -2,13 +2,13 @@
 
 from datetime import datetime
 
-from service.domain.audit import AuditEntry
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobState, Scope
 from service.domain.price import Charge
 from service.lifecycle.find import find_for_update
 from service.lifecycle.workers import Workers
 from service.store import attempts, audit, moves
+from service.store.audit import AuditEntry
 from service.store.database import Database
 from service.store.transaction import Transaction
 

@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from service.domain.audit import AuditEntry
 from service.domain.ids import KeyId
 from service.store import audit, pauses
+from service.store.audit import AuditEntry
 from service.store.transaction import Transaction
 
 

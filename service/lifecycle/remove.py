@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from service.domain.artifact import ArtifactStore, job_folder
-from service.domain.audit import Act, AuditEntry
 from service.domain.errors import Conflict
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, Scope
 from service.lifecycle.find import find
 from service.lifecycle.inputs import delete_inputs
 from service.store import audit, jobs
+from service.store.audit import Act, AuditEntry
 from service.store.database import Database
 from service.store.transaction import Transaction
 

@@ -3,11 +3,11 @@
 import secrets
 from datetime import datetime, timedelta
 
-from service.domain.audit import AuditEntry
 from service.domain.errors import Forbidden
 from service.domain.ids import KeyId
 from service.domain.key import Key, KeyRole, hash_secret
 from service.store import audit, sessions
+from service.store.audit import AuditEntry
 from service.store.transaction import Transaction
 
 LIFETIME = timedelta(hours=12)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from service.domain.audit import AuditEntry
 from service.domain.errors import (
     QueueFull,
     ServiceError,
@@ -17,6 +16,7 @@ from service.domain.limits import Limits
 from service.domain.price import microusd, month_of
 from service.lifecycle.find import find_for_update
 from service.store import audit, idempotency, jobs, keys
+from service.store.audit import AuditEntry
 from service.store.idempotency import IdempotencyRecord, Name
 from service.store.transaction import Transaction
 

@@ -1,12 +1,49 @@
-"""The audit table: who changed what. Rows are never changed, nor deleted."""
+"""The audit log: which admin changed what, and when. Rows are never changed, nor deleted."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Literal
 
 import sqlalchemy as sa
 
-from service.domain.audit import AuditEntry
+from service.domain.ids import KeyId
 from service.store.admin_tables import AuditRow
 from service.store.transaction import Transaction
+
+Act = Literal[
+    "job.submit",
+    "job.cancel",
+    "job.retry",
+    "job.delete",
+    "bulk.start",
+    "bulk.stop",
+    "avatar.delete",
+    "voice.delete",
+    "model.pause",
+    "model.resume",
+    "model.warm",
+    "webhook.replay",
+    "webhook.test",
+    "webhook.enable",
+    "key.create",
+    "key.budget",
+    "key.revoke",
+    "key.logout",
+]
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """The admin with the key `key_id` did this. `id` is given by the store."""
+
+    at: datetime
+    key_id: KeyId
+    act: Act
+    target: str
+    number: int = 1
+    detail: str | None = None
+    id: int = 0
+
 
 _audit: sa.Table = AuditRow.__table__  # type: ignore[attr-defined]
 
