@@ -12,9 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
-from service.api.auth import RequestContext, bearer, find_cached_key, make_context
 from service.api.body.parse import ParsedBody
-from service.api.deps import runtime_of
+from service.api.deps import RequestContext, bearer, find_cached_key, make_context, runtime_of
 from service.api.middleware import RequestId
 from service.api.routes.generate import generate_video
 from service.api.routes.jobs import get_job

@@ -6,7 +6,7 @@ from datetime import timedelta
 from fastapi import Request, Response
 from starlette.datastructures import Headers
 
-from service.api.auth import RequestContext
+from service.api.deps import RequestContext
 from service.api.inline_video import InlineVideoResponse
 from service.api.preconditions import is_unmodified
 from service.api.schemas.jobs import JobOut

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from fastapi import Header, Request, Response
 
-from service.api.auth import RequestContext
 from service.api.body.parse import ParsedBody
+from service.api.deps import RequestContext
 from service.api.responses import inline_response, job_out, json_response, wait_final
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.ids import JobId

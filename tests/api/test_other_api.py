@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
-from service.api.auth import ApiKeyAuth, RequestContext
+from service.api.deps import ApiKeyAuth, RequestContext
 from service.api.problems import errors_as
 from service.api.schemas.problems import Problem
 from service.api.webhook_body import WebhookBodies

@@ -9,8 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from service.admin.login_limit import LoginLimit
 from service.admin.pages import render
 from service.admin.visit import COOKIE, VisitDep, is_same_origin, page_router
-from service.api.auth import authenticate
-from service.api.deps import runtime_of
+from service.api.deps import authenticate, runtime_of
 from service.api.forwarded import base_path
 from service.domain.errors import Forbidden, RateLimited
 from service.lifecycle import sessions

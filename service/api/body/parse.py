@@ -16,11 +16,10 @@ from pydantic import ValidationError
 from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
 
-from service.api.auth import ContextDep, RequestContext, recheck_key
 from service.api.body.large_json import Span, extract_long_strings
 from service.api.body.multipart import is_form, read_form
 from service.api.body.stream import receive
-from service.api.deps import JobPath
+from service.api.deps import ContextDep, JobPath, RequestContext, recheck_key
 from service.domain.avatar import AvatarOptions, AvatarParams
 from service.domain.errors import FieldError, NotFound, RequestRefused, TooLarge
 from service.domain.ids import job_id_of

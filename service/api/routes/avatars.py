@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from service.api.auth import ContextDep
 from service.api.body.parse import NewAvatarDep, body_of
+from service.api.deps import ContextDep
 from service.api.schemas.avatars import AvatarList, AvatarOut
 from service.api.schemas.headers import header_docs
 from service.api.schemas.jobs import DeletedObject

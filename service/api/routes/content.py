@@ -9,8 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, RedirectResponse
 
-from service.api.auth import authenticate, bearer, links
-from service.api.deps import JobPath, RuntimeDep
+from service.api.deps import JobPath, RuntimeDep, authenticate, bearer, links
 from service.api.preconditions import is_unmodified
 from service.api.schemas.headers import header_docs
 from service.api.schemas.problems import problem_docs

@@ -5,8 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from service.api.auth import ContextDep, RequestContext
-from service.api.deps import JobPath
+from service.api.deps import ContextDep, JobPath, RequestContext
 from service.api.event_stream import STREAM_HEADERS, EventStream
 from service.api.schemas.events import JobEvent
 from service.api.schemas.headers import header_docs

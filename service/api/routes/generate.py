@@ -4,8 +4,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from service.api.auth import ContextDep
 from service.api.body.parse import AvatarParamsDep, EstimateDep, VideoParamsDep, body_of
+from service.api.deps import ContextDep
 from service.api.schemas.costs import Cost
 from service.api.schemas.headers import OF_SUBMIT, header_docs
 from service.api.schemas.jobs import (

@@ -7,8 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.auth import AttemptToken, WorkerDep
-from service.api.deps import RuntimeDep
+from service.api.deps import AttemptToken, RuntimeDep, WorkerDep
 from service.api.forwarded import base_url
 from service.api.schemas.headers import UNLOAD, header_docs
 from service.api.schemas.problems import problem_docs

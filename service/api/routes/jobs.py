@@ -9,9 +9,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from starlette.concurrency import run_in_threadpool
 
-from service.api.auth import ContextDep
 from service.api.body.parse import RetryDep, body_of
-from service.api.deps import JobPath
+from service.api.deps import ContextDep, JobPath
 from service.api.responses import job_out, json_response, wait_final
 from service.api.schemas.headers import OF_JOB, OF_SUBMIT, header_docs
 from service.api.schemas.jobs import AnyJob, DeletedObject, InlineVideo, JobList

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.api.auth import AdminDep
+from service.api.deps import AdminDep
 from service.api.schemas.keys import KeyList, KeyOut, NewKeyOut
 from service.api.schemas.problems import problem_docs
 from service.domain.ids import key_id_of

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 
-from service.api.auth import MetricsDep
+from service.api.deps import MetricsDep
 from service.api.schemas.problems import problem_docs
 from service.domain.metrics import BUCKETS, INFINITE, Series, Sums
 from service.runtime.runtime import Runtime

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from service.api.auth import AdminDep, ContextDep, RequestContext
+from service.api.deps import AdminDep, ContextDep, RequestContext
 from service.api.schemas.costs import RateOut
 from service.api.schemas.models import ModelList, ModelOut, ModelPause
 from service.api.schemas.problems import problem_docs

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from service.api.auth import ContextDep, RequestContext
+from service.api.deps import ContextDep, RequestContext
 from service.api.schemas.costs import Budget, Sums, Usage, UsageRow
 from service.api.schemas.problems import problem_docs
 from service.domain.errors import FieldError, Forbidden, RequestRefused

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse
 
-from service.api.auth import ContextDep
 from service.api.body.parse import NewVoiceDep, body_of
+from service.api.deps import ContextDep
 from service.api.schemas.headers import header_docs
 from service.api.schemas.jobs import DeletedObject
 from service.api.schemas.problems import problem_docs

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from service.api.auth import ContextDep, RequestContext
+from service.api.deps import ContextDep, RequestContext
 from service.api.schemas.jobs import DeletedObject
 from service.api.schemas.problems import problem_docs
 from service.api.schemas.webhooks import (
