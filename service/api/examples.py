@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.api.schemas import problems
+from service.api.schemas import responses
 from service.api.schemas.costs import Budget, Cost, RateOut, Sums, Usage, UsageRow
 from service.api.schemas.jobs import DeletedObject, Estimate, InlineVideo, JobList, JobOut
 from service.api.schemas.keys import KeyList, KeyOut, NewKeyOut
@@ -63,7 +63,7 @@ def examples() -> dict[str, Named]:
     }
     return {
         **{name: {name: _plain(value)} for name, value in single.items()},
-        **{name: {value["code"]: value} for name, value in problems.examples().items()},
+        **{name: {value["code"]: value} for name, value in responses.examples().items()},
         "AnyJob": {job.state.value: _plain(_job_out(job)) for job in _jobs()},
     }
 

@@ -14,8 +14,12 @@ from pydantic.json_schema import models_json_schema
 
 from service.api.body.parse import body_schemas
 from service.api.examples import examples
-from service.api.schemas import problems
-from service.api.schemas.headers import HEADERS, header_docs
+from service.api.schemas.responses import (
+    HEADERS,
+    header_docs,
+    problem_docs,
+    problem_models,
+)
 
 Document = dict[str, Any]
 Audience = Literal["clients", "workers"]
@@ -68,7 +72,7 @@ def _complete(operation: Document) -> None:
     responses = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
-    every_problem = problems.problem_docs(*_problems_of_all(operation))
+    every_problem = problem_docs(*_problems_of_all(operation))
     for status, response in every_problem.items():
         responses.setdefault(str(status), response)
     for status, response in responses.items():
@@ -92,7 +96,7 @@ def _has_key(operation: Document) -> bool:
 
 
 def _problem_schemas() -> Document:
-    models = [(model, "serialization") for model in problems.problem_models()]
+    models = [(model, "serialization") for model in problem_models()]
     _, schema = models_json_schema(models, ref_template=_REF + "{model}")  # type: ignore[arg-type]
     definitions: Document = schema["$defs"]
     return definitions

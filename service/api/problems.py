@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
-from service.api.schemas.problems import (
+from service.api.schemas.responses import (
     MEDIA_TYPE,
     BudgetProblem,
     FieldProblem,

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from service.api.deps import ApiKeyAuth, RequestContext
 from service.api.problems import errors_as
-from service.api.schemas.problems import Problem
+from service.api.schemas.responses import Problem
 from service.api.webhook_body import WebhookBodies
 from service.app import build
 from service.domain.ids import JobId

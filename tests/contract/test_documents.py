@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from service.api import problems
 from service.api.openapi import Audience
 from service.api.routes import ROUTERS
-from service.api.schemas.problems import CODES
+from service.api.schemas.responses import CODES
 from service.deployment import _NOT_DEPLOYED
 from service.domain.attempt import FailureKind
 from service.domain.errors import ServiceError

@@ -11,7 +11,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from service.api.openapi import Audience
-from service.api.schemas.problems import CODES, MEDIA_TYPE
+from service.api.schemas.responses import CODES, MEDIA_TYPE
 from tests.contract.openapi import document
 
 BOTH = get_args(Audience)

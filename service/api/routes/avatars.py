@@ -9,9 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from service.api.body.parse import NewAvatarDep, body_of
 from service.api.deps import ContextDep
 from service.api.schemas.avatars import AvatarList, AvatarOut
-from service.api.schemas.headers import header_docs
 from service.api.schemas.jobs import DeletedObject
-from service.api.schemas.problems import problem_docs
+from service.api.schemas.responses import header_docs, problem_docs
 from service.api.submit import CreationKey, idempotency_of
 from service.domain import ids
 from service.domain.errors import FieldError, RequestRefused

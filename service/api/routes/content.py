@@ -11,8 +11,7 @@ from starlette.responses import FileResponse, RedirectResponse
 
 from service.api.deps import JobPath, RuntimeDep, authenticate, bearer, links
 from service.api.preconditions import is_unmodified
-from service.api.schemas.headers import header_docs
-from service.api.schemas.problems import problem_docs
+from service.api.schemas.responses import header_docs, problem_docs
 from service.api.signed_links import SignedLinks
 from service.domain.artifact import ARTIFACT_RULES, Artifact, ReadMethod, Variant
 from service.domain.errors import Conflict, NotFound, Unauthenticated

@@ -8,8 +8,7 @@ from fastapi.responses import JSONResponse
 from service.api.deps import ContextDep, JobPath, RequestContext
 from service.api.event_stream import STREAM_HEADERS, EventStream
 from service.api.schemas.events import JobEvent
-from service.api.schemas.headers import header_docs
-from service.api.schemas.problems import problem_docs
+from service.api.schemas.responses import header_docs, problem_docs
 from service.domain.errors import Gone
 from service.domain.event import EventId
 from service.domain.ids import JobId, job_id_of

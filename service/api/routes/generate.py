@@ -7,7 +7,6 @@ from fastapi import APIRouter, Request, Response
 from service.api.body.parse import AvatarParamsDep, EstimateDep, VideoParamsDep, body_of
 from service.api.deps import ContextDep
 from service.api.schemas.costs import Cost
-from service.api.schemas.headers import OF_SUBMIT, header_docs
 from service.api.schemas.jobs import (
     AnyJob,
     Estimate,
@@ -16,7 +15,7 @@ from service.api.schemas.jobs import (
     InlineVideo,
     SecondsRange,
 )
-from service.api.schemas.problems import problem_docs
+from service.api.schemas.responses import OF_SUBMIT, header_docs, problem_docs
 from service.api.submit import SUBMIT, IdempotencyKey, Prefer, submit, submit_request
 from service.domain.avatar import AnyRequest, AvatarParams, AvatarRequest
 from service.domain.job import Submission

@@ -6,8 +6,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel
 
 from service.api.deps import RuntimeDep, runtime_of
-from service.api.schemas.headers import header_docs
-from service.api.schemas.problems import problem_docs
+from service.api.schemas.responses import header_docs, problem_docs
 from service.domain.call import Pool
 from service.domain.errors import Unavailable
 from service.domain.models.card import ModelCard

@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.deps import AttemptToken, RuntimeDep, WorkerDep
 from service.api.forwarded import base_url
-from service.api.schemas.headers import UNLOAD, header_docs
-from service.api.schemas.problems import problem_docs
+from service.api.schemas.responses import UNLOAD, header_docs, problem_docs
 from service.domain import topics
 from service.domain.attempt import Failure, Outcome, Progress, Ticket
 from service.domain.errors import Lost, NotFound

@@ -12,9 +12,8 @@ from starlette.concurrency import run_in_threadpool
 from service.api.body.parse import RetryDep, body_of
 from service.api.deps import ContextDep, JobPath
 from service.api.responses import job_out, json_response, wait_final
-from service.api.schemas.headers import OF_JOB, OF_SUBMIT, header_docs
 from service.api.schemas.jobs import AnyJob, DeletedObject, InlineVideo, JobList
-from service.api.schemas.problems import problem_docs
+from service.api.schemas.responses import OF_JOB, OF_SUBMIT, header_docs, problem_docs
 from service.api.submit import SUBMIT, IdempotencyKey, Prefer, submit
 from service.domain.avatar import AvatarOptions
 from service.domain.errors import FieldError, NotFound, RequestRefused

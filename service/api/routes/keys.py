@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.api.deps import AdminDep
 from service.api.schemas.keys import KeyList, KeyOut, NewKeyOut
-from service.api.schemas.problems import problem_docs
+from service.api.schemas.responses import problem_docs
 from service.domain.ids import key_id_of
 from service.domain.key import KeyRole, new_key, new_secret
 from service.domain.price import Balance, microusd, month_of

@@ -10,7 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 
 from service.api.deps import MetricsDep
-from service.api.schemas.problems import problem_docs
+from service.api.schemas.responses import problem_docs
 from service.domain.metrics import BUCKETS, INFINITE, Series, Sums
 from service.runtime.runtime import Runtime
 from service.store import gauges, totals

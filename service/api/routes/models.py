@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from service.api.deps import AdminDep, ContextDep, RequestContext
 from service.api.schemas.costs import RateOut
 from service.api.schemas.models import ModelList, ModelOut, ModelPause
-from service.api.schemas.problems import problem_docs
+from service.api.schemas.responses import problem_docs
 from service.domain.errors import FieldError, NotFound, RequestRefused
 from service.domain.request import WHOLE
 from service.lifecycle import pause

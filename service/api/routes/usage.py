@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.deps import ContextDep, RequestContext
 from service.api.schemas.costs import Budget, Sums, Usage, UsageRow
-from service.api.schemas.problems import problem_docs
+from service.api.schemas.responses import problem_docs
 from service.domain.errors import FieldError, Forbidden, RequestRefused
 from service.domain.price import month_of
 from service.store import keys, ledger

@@ -9,9 +9,8 @@ from starlette.responses import FileResponse
 
 from service.api.body.parse import NewVoiceDep, body_of
 from service.api.deps import ContextDep
-from service.api.schemas.headers import header_docs
 from service.api.schemas.jobs import DeletedObject
-from service.api.schemas.problems import problem_docs
+from service.api.schemas.responses import header_docs, problem_docs
 from service.api.schemas.voices import VoiceList, VoiceOut
 from service.api.submit import CreationKey, idempotency_of
 from service.domain.errors import FieldError, RequestRefused

@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.api.deps import ContextDep, RequestContext
 from service.api.schemas.jobs import DeletedObject
-from service.api.schemas.problems import problem_docs
+from service.api.schemas.responses import problem_docs
 from service.api.schemas.webhooks import (
     NewWebhookEndpoint,
     WebhookDelivery,
