@@ -1,23 +1,24 @@
-"""Jobs run by calls to a platform such as Modal: start the calls, poll and cancel them."""
+"""Jobs run by calls to a platform such as Modal: start, poll and cancel the calls, and settle a job
+by what its call returned."""
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from service.domain.artifact import ArtifactStore, job_folder, lone_fence, lone_prefix
-from service.domain.attempt import Failure, FailureKind
+from service.domain.artifact import ArtifactStore, is_salted, job_folder, lone_fence, lone_prefix
+from service.domain.attempt import Failure, FailureKind, Outcome
 from service.domain.call import CallEnd, CallStatus, Dispatcher
 from service.domain.errors import Busy, Unavailable
 from service.domain.job import Job, JobState
 from service.domain.models.card import ModelCard
 from service.domain.terms import Terms
 from service.lifecycle import claim
-from service.lifecycle.calls.adopt import adopt, is_foreign
 from service.lifecycle.calls.cancellations import Cancellations
 from service.lifecycle.find import move_if_unchanged
+from service.lifecycle.report import succeed
 from service.lifecycle.settle import give_back, lapse, miss_start_deadline, settle
-from service.lifecycle.verify import finished_outcome, is_intact
+from service.lifecycle.verify import finished_outcome, is_intact, outcome_errors
 from service.store import attempts, jobs, leases, moves, pauses
 from service.store.attempts import Attempt
 from service.store.database import Database
@@ -217,7 +218,7 @@ class Calls:
     def _is_damaged(self, job: Job, call_id: str, end: CallEnd) -> bool:
         """Tell whether the stored bytes of the returned video are missing or differ."""
         outcome = end.outcome
-        if outcome is None or is_foreign(job, call_id, outcome, end):
+        if outcome is None or _is_foreign(job, call_id, outcome, end):
             return False
         return not is_intact(self.artifacts, outcome)
 
@@ -231,7 +232,7 @@ class Calls:
         self, tx: Transaction, job: Job, call_id: str, status: CallStatus, now: datetime
     ) -> Job | None:
         if isinstance(status, CallEnd):
-            return adopt(tx, job, call_id, status, terms=self.terms, now=now)
+            return _adopt(tx, job, call_id, status, terms=self.terms, now=now)
         if status == "alive":
             return moves.extend_lease(tx, job, now=now, lease=self.running_lease)
         if status == "timed out":
@@ -251,4 +252,54 @@ _RESULT_LOST = Failure(
     kind=FailureKind.LOST,
     code="result_lost",
     message="the platform no longer has the call's result, and there is no video",
+)
+
+
+def _adopt(
+    tx: Transaction, job: Job, call_id: str, end: CallEnd, *, terms: Terms, now: datetime
+) -> Job | None:
+    """Settle the job by the return value of its call, in place of a report that did not arrive.
+
+    None if that is not about the job's present attempt.
+    """
+    if not _concerns(job, end):
+        return None
+    if job.state is JobState.STARTING:
+        # The worker could not reach the service to begin; its outcome counts all the same.
+        job = moves.begin(tx, job, now=now, lease=timedelta(0))
+    if end.failure is not None:
+        return settle(tx, job, end.failure, terms, now)
+    assert end.outcome is not None
+    if _is_foreign(job, call_id, end.outcome, end):
+        return settle(tx, job, _FOREIGN, terms, now)
+    return succeed(tx, job, end.outcome, terms=terms, now=now)
+
+
+def _is_foreign(job: Job, call_id: str, outcome: Outcome, end: CallEnd) -> bool:
+    """Tell whether the outcome does not match the request, or lies outside the call's folder."""
+    return bool(outcome_errors(job, outcome, _prefix(job, call_id, outcome, end)))
+
+
+def _prefix(job: Job, call_id: str, outcome: Outcome, end: CallEnd) -> str:
+    if not end.begun:
+        return lone_prefix(job.id, end.fence, call_id)
+    prefix = outcome.facts.video.key.rpartition("/")[0]
+    # The salt that its begin returned is unknown if an older database was restored since.
+    return prefix if is_salted(prefix, job.id, end.fence) else job.prefix_of(end.fence)
+
+
+def _concerns(job: Job, end: CallEnd) -> bool:
+    """Tell whether the return value of the job's call is about its present attempt.
+
+    Each begin bumps the fence, and a worker whose begin was not confirmed works under its ticket's.
+    A video counts under any fence. A failure counts only under the present one, since another
+    container of the call may be at work.
+    """
+    return end.outcome is not None or (end.failure is not None and end.fence == job.fence)
+
+
+_FOREIGN = Failure(
+    kind=FailureKind.INTERNAL,
+    code="foreign_result",
+    message="the worker returned a video that is not this job's; see the worker's log",
 )
