@@ -23,9 +23,9 @@ from service.domain.ids import KeyId
 from service.domain.job import Scope
 from service.domain.key import Key
 from service.lifecycle import sessions
-from service.lifecycle.remove import Deletion
 from service.runtime.runtime import Runtime
 from service.store import jobs, keys, pauses
+from service.store.audit import Deletion
 from service.store.transaction import Transaction
 
 COOKIE = "rushes_session"

@@ -5,8 +5,8 @@ from service.domain.errors import Conflict, NotFound
 from service.domain.ids import KeyId
 from service.domain.job import Idempotency
 from service.domain.likeness import AvatarId, SavedAvatar, avatar_folder
-from service.lifecycle.remove import Deletion
 from service.store import avatars, jobs, keys
+from service.store.audit import Deletion
 from service.store.database import Database
 from service.store.transaction import Transaction
 

@@ -1,30 +1,16 @@
 """Delete a final job: its bytes first, then its row."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
 
 from service.domain.artifact import ArtifactStore, job_folder
 from service.domain.errors import Conflict
-from service.domain.ids import JobId, KeyId
+from service.domain.ids import JobId
 from service.domain.job import Job, Scope
 from service.lifecycle.find import find
 from service.lifecycle.inputs import delete_inputs
-from service.store import audit, jobs
-from service.store.audit import Act, AuditEntry
+from service.store import jobs
 from service.store.database import Database
 from service.store.transaction import Transaction
-
-
-@dataclass(frozen=True)
-class Deletion:
-    """An admin who deletes what belongs to any key, and when."""
-
-    actor: KeyId
-    at: datetime
-
-    def record(self, tx: Transaction, act: Act, target: str, detail: str | None = None) -> None:
-        audit.insert(tx, AuditEntry(self.at, self.actor, act, target, detail=detail))
 
 
 def remove(

@@ -10,11 +10,11 @@ from service.domain.errors import Conflict, NotFound
 from service.domain.ids import KeyId
 from service.domain.job import Idempotency
 from service.domain.likeness import VOICE_PREFIX, ClonedVoice, VoiceId
-from service.lifecycle.remove import Deletion
 from service.speech.base import InformedVoice, Spoken, Voice, VoiceInfo, text_failure
 from service.speech.catalog import Catalog
 from service.speech.elevenlabs import PREFIX, Clone, ElevenLabs, UploadedRecording, info_of
 from service.store import keys, voices
+from service.store.audit import Deletion
 from service.store.database import Database
 from service.store.transaction import Transaction
 

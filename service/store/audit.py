@@ -60,3 +60,14 @@ def page(tx: Transaction, *, size: int, before: int | None = None) -> list[Audit
     if before is not None:
         statement = statement.where(_audit.c.id < before)
     return [AuditEntry(**row) for row in tx.execute(statement).mappings()]
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """An admin who deletes what belongs to any key, and when."""
+
+    actor: KeyId
+    at: datetime
+
+    def record(self, tx: Transaction, act: Act, target: str, detail: str | None = None) -> None:
+        insert(tx, AuditEntry(self.at, self.actor, act, target, detail=detail))

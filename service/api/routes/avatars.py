@@ -16,9 +16,9 @@ from service.domain import ids
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.likeness import AVATAR_PREFIX, AvatarId, NewAvatar
 from service.lifecycle.avatars import remove
-from service.lifecycle.remove import Deletion
 from service.runtime.avatars import create_avatar, find_avatar
 from service.store import avatars
+from service.store.audit import Deletion
 
 router = APIRouter(prefix="/v1/avatars", tags=["avatars"])
 
