@@ -11,7 +11,7 @@ from service.domain.job import Job, JobState
 from service.domain.queue_order import Forecast
 from service.domain.request import JobRequest
 from service.domain.webhook import Delivery, DeliveryFilter
-from service.lifecycle.find import find
+from service.lifecycle.jobs import find
 from service.runtime.diagnosis import Reason, read_situation, why_waiting
 from service.runtime.runtime import Runtime
 from service.store import attempts, deliveries, jobs, keys

@@ -64,7 +64,7 @@ def remove(
     key_id: KeyId | None,
     deletion: Deletion | None = None,
 ) -> SavedAvatar:
-    """Delete an avatar: its bytes first, as in lifecycle/remove.py. An admin's `deletion` is
+    """Delete an avatar: its bytes first, as in lifecycle/jobs.py. An admin's `deletion` is
     recorded. Raises NotFound."""
     avatar = db.read(lambda tx: find(tx, avatar_id, key_id))
     artifacts.delete(avatar_folder(avatar.id))

@@ -20,9 +20,7 @@ from service.domain.bulk import (
 from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused, ServiceError
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobFilter, Scope
-from service.lifecycle.cancel import request_cancel
-from service.lifecycle.find import find, find_for_update
-from service.lifecycle.remove import remove
+from service.lifecycle.jobs import find, find_for_update, remove, request_cancel
 from service.lifecycle.workers import Workers
 from service.store import audit, bulk
 from service.store.audit import AuditEntry

@@ -13,7 +13,7 @@ from service.domain.ids import KeyId
 from service.domain.job import Job, JobState
 from service.domain.retry import MAX_WAIT
 from service.domain.terms import Terms
-from service.lifecycle.find import move_each_unlocked, move_if_unchanged
+from service.lifecycle.jobs import move_each_unlocked, move_if_unchanged
 from service.lifecycle.report import succeed
 from service.lifecycle.settle import lapse, miss_start_deadline, settle
 from service.lifecycle.verify import finished_outcome

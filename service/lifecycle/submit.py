@@ -14,7 +14,7 @@ from service.domain.ids import KeyId
 from service.domain.job import Idempotency, Job, Scope, Submission, new_job
 from service.domain.limits import Limits
 from service.domain.price import microusd, month_of
-from service.lifecycle.find import find_for_update
+from service.lifecycle.jobs import find_for_update
 from service.store import audit, idempotency, jobs, keys
 from service.store.audit import AuditEntry
 from service.store.idempotency import IdempotencyRecord, Name

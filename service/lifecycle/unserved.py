@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from service.domain.job import Job
 from service.domain.terms import Terms
-from service.lifecycle.find import move_each_unlocked, move_if_unchanged
+from service.lifecycle.jobs import move_each_unlocked, move_if_unchanged
 from service.lifecycle.settle import give_up_model
 from service.store import jobs, leases
 from service.store.database import Database

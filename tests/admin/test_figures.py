@@ -16,7 +16,7 @@ from service.domain.service_level import percentile
 from service.domain.terms import Terms
 from service.domain.window import LENGTHS, Window
 from service.lifecycle import report
-from service.lifecycle.cancel import request_cancel
+from service.lifecycle.jobs import request_cancel
 from service.store import statistics
 from service.store.database import Database
 from tests import make

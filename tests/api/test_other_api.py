@@ -21,7 +21,7 @@ from service.domain.ids import JobId
 from service.domain.job import Job
 from service.domain.request import VideoParams
 from service.domain.webhook import Delivery
-from service.lifecycle.cancel import cancel
+from service.lifecycle.jobs import cancel
 from service.runtime.submit import SubmitRequest, create_job
 from service.settings import Settings
 from service.wiring import web

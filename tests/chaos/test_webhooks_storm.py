@@ -20,7 +20,7 @@ from service.domain.job import OWN_API, Scope
 from service.domain.limits import Limits
 from service.domain.webhook import Delivery, DeliveryFilter, DeliveryState
 from service.egress.client import Egress, Rules
-from service.lifecycle.cancel import request_cancel
+from service.lifecycle.jobs import request_cancel
 from service.store import deliveries
 from service.store.database import Database
 from service.webhooks.deliver import Sender

@@ -32,8 +32,8 @@ from service.domain.retention import RetentionPolicy
 from service.domain.terms import Terms
 from service.lifecycle import report
 from service.lifecycle.api_keys import set_monthly_budget
-from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
+from service.lifecycle.jobs import request_cancel
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
 from service.store import job_lists, keys

@@ -18,7 +18,7 @@ from service.domain.retention import RetentionPolicy
 from service.domain.terms import Terms
 from service.lifecycle import report
 from service.lifecycle.api_keys import set_monthly_budget
-from service.lifecycle.cancel import request_cancel
+from service.lifecycle.jobs import request_cancel
 from service.lifecycle.submit import Accepted
 from service.store import keys, moves
 from service.store.database import Database

@@ -20,8 +20,8 @@ from service.domain.model_choice import ModelChoice
 from service.domain.models.catalog import SLATE
 from service.domain.retry import MAX_LAPSED
 from service.lifecycle.calls.calls import Calls
-from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
+from service.lifecycle.jobs import request_cancel
 from service.lifecycle.rescue import Rescuer
 from service.store import jobs
 from service.store.database import Database

@@ -10,7 +10,7 @@ from service.domain.errors import NotFound
 from service.domain.ids import KeyId
 from service.domain.job import Job, JobState, Scope
 from service.domain.limits import Limits
-from service.lifecycle.cancel import cancel
+from service.lifecycle.jobs import cancel
 from service.store.database import Database
 from tests import make
 from tests.make import submit

@@ -8,8 +8,8 @@ from service.domain.limits import Limits
 from service.domain.price import Charge
 from service.domain.retry import MAX_RESTARTS
 from service.lifecycle import report
-from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
+from service.lifecycle.jobs import request_cancel
 from service.lifecycle.report import Credentials
 from service.store import attempts, jobs, moves
 from service.store.database import Database

@@ -10,8 +10,8 @@ from service.domain.ids import KeyId
 from service.domain.job import MAX_ATTEMPTS, Job, JobState, Scope
 from service.domain.limits import Limits
 from service.domain.retry import MAX_LAPSED
-from service.lifecycle.cancel import request_cancel
 from service.lifecycle.claim import Claim
+from service.lifecycle.jobs import request_cancel
 from service.lifecycle.rescue import Rescuer
 from service.store import jobs, moves
 from service.store.database import Database

@@ -18,7 +18,7 @@ from service.domain.retention import SETTLE, RetentionPolicy
 from service.domain.webhook import DeliveryFilter
 from service.failpoint import arm
 from service.lifecycle import report
-from service.lifecycle.cancel import request_cancel
+from service.lifecycle.jobs import request_cancel
 from service.lifecycle.retention import Retention
 from service.store import deliveries, idempotency, jobs, moves
 from service.store.database import Database

@@ -15,7 +15,7 @@ from service.domain.job import Idempotency, Job, JobState, Scope
 from service.domain.limits import Limits
 from service.domain.retention import RetentionPolicy
 from service.lifecycle import report, sessions
-from service.lifecycle.cancel import request_cancel
+from service.lifecycle.jobs import request_cancel
 from service.lifecycle.leader import Leadership
 from service.lifecycle.pause import pause, resume
 from service.lifecycle.rescue import Rescuer

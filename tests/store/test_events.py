@@ -12,7 +12,7 @@ from service.domain.event import Event, EventId
 from service.domain.ids import KeyId
 from service.domain.job import Job, Scope
 from service.domain.limits import Limits
-from service.lifecycle.cancel import request_cancel
+from service.lifecycle.jobs import request_cancel
 from service.store import events, jobs
 from service.store.database import Database
 from service.store.tables import EventRow

@@ -21,7 +21,7 @@ from service.domain.webhook import (
     Endpoint,
     Try,
 )
-from service.lifecycle.cancel import request_cancel
+from service.lifecycle.jobs import request_cancel
 from service.store import deliveries, endpoints, jobs, keys, moves
 from service.store.database import Database
 from service.store.transaction import Transaction

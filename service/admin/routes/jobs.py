@@ -14,8 +14,7 @@ from service.admin.visit import ALL_JOBS, ActorDep, VisitDep, page_router
 from service.api.event_stream import ChangeStream
 from service.domain.ids import job_id_of
 from service.domain.job import JobState
-from service.lifecycle.cancel import cancel
-from service.lifecycle.remove import remove
+from service.lifecycle.jobs import cancel, remove
 from service.store import job_lists
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,7 @@ from service.domain.ids import JobId, job_id_of
 from service.domain.job import JobFilter, JobState
 from service.domain.request import VideoOptions
 from service.domain.text import METADATA_LABEL, Label
-from service.lifecycle.cancel import cancel
-from service.lifecycle.remove import check_final, remove
+from service.lifecycle.jobs import cancel, check_final, remove
 from service.store import job_lists
 
 log = logging.getLogger(__name__)

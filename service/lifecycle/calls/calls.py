@@ -15,7 +15,7 @@ from service.domain.models.card import ModelCard
 from service.domain.terms import Terms
 from service.lifecycle import claim
 from service.lifecycle.calls.cancellations import Cancellations
-from service.lifecycle.find import move_if_unchanged
+from service.lifecycle.jobs import move_if_unchanged
 from service.lifecycle.report import succeed
 from service.lifecycle.settle import give_back, lapse, miss_start_deadline, settle
 from service.lifecycle.verify import finished_outcome, is_intact, outcome_errors
