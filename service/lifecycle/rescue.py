@@ -14,8 +14,7 @@ from service.domain.job import Job, JobState
 from service.domain.retry import MAX_WAIT
 from service.domain.terms import Terms
 from service.lifecycle.jobs import move_each_unlocked, move_if_unchanged
-from service.lifecycle.report import succeed
-from service.lifecycle.settle import lapse, miss_start_deadline, settle
+from service.lifecycle.report import lapse, miss_start_deadline, settle, succeed
 from service.lifecycle.verify import finished_outcome
 from service.lifecycle.workers import Workers
 from service.store import jobs, moves

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from service.domain.job import Job
 from service.domain.terms import Terms
 from service.lifecycle.jobs import move_each_unlocked, move_if_unchanged
-from service.lifecycle.settle import give_up_model
+from service.lifecycle.report import give_up_model
 from service.store import jobs, leases
 from service.store.database import Database
 

@@ -110,7 +110,7 @@ def _given_on_the_spot() -> set[str]:
         path
         for package in packages
         for path in package.rglob("*.py")
-        if path.stem not in ("rescue", "calls", "report", "settle", "examples")
+        if path.stem not in ("rescue", "calls", "report", "examples")
     ]
     return {code for path in files for code in re.findall(r'\bcode="(\w+)"', path.read_text())}
 

@@ -10,8 +10,7 @@ from service.domain.job import JobFilter, JobState, Scope
 from service.domain.limits import Limits
 from service.domain.price import Charge
 from service.domain.queue_order import in_turn
-from service.lifecycle.report import give_back
-from service.lifecycle.settle import settle
+from service.lifecycle.report import give_back, settle
 from service.store import job_lists, jobs, keys, moves
 from service.store.database import Database
 from tests import make

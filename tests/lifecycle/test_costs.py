@@ -15,9 +15,9 @@ from service.domain.price import GPUS, MODAL_TABLE, Rates
 from service.domain.retention import RetentionPolicy
 from service.domain.terms import Terms
 from service.lifecycle import report
-from service.lifecycle.billing import GpuTime
 from service.lifecycle.claim import Claim
 from service.lifecycle.jobs import request_cancel
+from service.lifecycle.report import GpuTime
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
 from service.store import jobs, ledger, moves

@@ -22,7 +22,7 @@ from service.domain.media import MediaRef
 from service.domain.retry import MAX_SPEECH_WAIT
 from service.domain.speech import JobSpeech, Phone, SpeechQuota, SpeechUsage, Word
 from service.lifecycle.jobs import remove, request_cancel
-from service.lifecycle.settle import settle
+from service.lifecycle.report import settle
 from service.lifecycle.speech import SpeechMaker
 from service.speech.base import (
     InformedVoice,

@@ -24,7 +24,7 @@ from service.domain.price import Balance, Charge, month_of
 from service.domain.speech import SpeechUsage
 from service.domain.webhook import DeliveryFilter
 from service.lifecycle.jobs import request_cancel
-from service.lifecycle.settle import settle
+from service.lifecycle.report import settle
 from service.lifecycle.submit import find_earlier
 from service.settings import Settings
 from service.store import (

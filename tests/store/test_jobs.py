@@ -9,7 +9,7 @@ from service.domain.ids import KeyId
 from service.domain.job import Job, JobState
 from service.domain.limits import Limits
 from service.domain.price import Charge
-from service.lifecycle.settle import give_back
+from service.lifecycle.report import give_back
 from service.store import jobs, keys, moves
 from service.store.database import Database
 from service.store.engine import make_engine

@@ -18,8 +18,7 @@ from service.domain.job import Job, JobState
 from service.domain.text import Label, Text
 from service.failpoint import failpoint
 from service.lifecycle import claim, report
-from service.lifecycle.billing import GpuTime
-from service.lifecycle.report import Credentials
+from service.lifecycle.report import Credentials, GpuTime
 from service.runtime.fleet import Worker
 from service.runtime.notifier import wait_for_event
 from service.runtime.runtime import Runtime

@@ -16,8 +16,7 @@ from service.domain.terms import Terms
 from service.lifecycle import claim
 from service.lifecycle.calls.cancellations import Cancellations
 from service.lifecycle.jobs import move_if_unchanged
-from service.lifecycle.report import succeed
-from service.lifecycle.settle import give_back, lapse, miss_start_deadline, settle
+from service.lifecycle.report import give_back, lapse, miss_start_deadline, settle, succeed
 from service.lifecycle.verify import finished_outcome, is_intact, outcome_errors
 from service.store import attempts, jobs, leases, moves, pauses
 from service.store.attempts import Attempt
