@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.store import KEYS, SPAN, fill
+from service.domain.event import DeliveryFilter, DeliveryState, EndpointId
 from service.domain.ids import KeyId
 from service.domain.job import JobFilter, JobState, Scope
-from service.domain.webhook import DeliveryFilter, DeliveryState, EndpointId
 from service.store import deliveries, job_lists
 from service.store.database import Database
 from service.store.schema import migrate

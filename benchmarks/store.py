@@ -10,11 +10,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.domain import ids
+from service.domain.event import DeliveryState
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobState
 from service.domain.key import Key, new_key, new_secret
 from service.domain.request import VideoRequest
-from service.domain.webhook import DeliveryState
 from service.store import keys
 from service.store.attempts import attempt_table
 from service.store.database import Database

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from service.admin.visit import ALL_JOBS
+from service.domain.event import Delivery, DeliveryFilter
 from service.domain.ids import JobId
 from service.domain.job import Job, JobState
 from service.domain.queue_order import Forecast
 from service.domain.request import JobRequest
-from service.domain.webhook import Delivery, DeliveryFilter
 from service.lifecycle.jobs import find
 from service.runtime.diagnosis import Reason, read_situation, why_waiting
 from service.runtime.runtime import Runtime

@@ -22,15 +22,8 @@ from service.api.schemas.webhooks import (
 from service.api.signed_links import SignedLinks
 from service.domain.artifact import ARTIFACT_RULES, Artifact, ArtifactRule
 from service.domain.attempt import FailureKind, VideoFacts
-from service.domain.event import DEFAULT_EVENTS
-from service.domain.ids import JobId, KeyId
-from service.domain.job import Job, JobError, JobState
-from service.domain.key import Key, KeyRole
-from service.domain.models.catalog import CARDS
-from service.domain.price import NO_GPU, Balance
-from service.domain.request import VideoParams
-from service.domain.resolve.resolve import resolve
-from service.domain.webhook import (
+from service.domain.event import (
+    DEFAULT_EVENTS,
     Delivery,
     DeliveryId,
     DeliveryState,
@@ -39,6 +32,13 @@ from service.domain.webhook import (
     Secrets,
     Try,
 )
+from service.domain.ids import JobId, KeyId
+from service.domain.job import Job, JobError, JobState
+from service.domain.key import Key, KeyRole
+from service.domain.models.catalog import CARDS
+from service.domain.price import NO_GPU, Balance
+from service.domain.request import VideoParams
+from service.domain.resolve.resolve import resolve
 from service.webhooks.sign import encode_secret
 
 _NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)

@@ -7,9 +7,9 @@ from typing import Any
 
 from service.api.schemas.jobs import JobOut
 from service.api.signed_links import SignedLinks
+from service.domain.event import Delivery
 from service.domain.job import Job
 from service.domain.models.catalog import CARDS
-from service.domain.webhook import Delivery
 
 # Receivers and their proxies accept this much; see Standard Webhooks, "Payload".
 MAX_BYTES = 20_000

@@ -11,6 +11,7 @@ from service.domain.artifact import artifact_prefix
 from service.domain.attempt import FailureKind, Profile, Stage, VideoFacts
 from service.domain.avatar import AnyRequest
 from service.domain.errors import FieldError, RequestRefused
+from service.domain.event import EventKind
 from service.domain.fallback import FallbackRecord
 from service.domain.ids import JobId, KeyId
 from service.domain.model_choice import ModelChoice
@@ -64,6 +65,16 @@ FINAL = frozenset(state for state, targets in MOVES.items() if not targets)
 def sources(target: JobState) -> frozenset[JobState]:
     """Return the states from which `target` may be entered."""
     return frozenset(state for state, targets in MOVES.items() if target in targets)
+
+
+# The event of a job's transition to a state.
+EVENT_OF: dict[JobState, EventKind] = {
+    JobState.RUNNING: "job.started",
+    JobState.SUCCEEDED: "job.succeeded",
+    JobState.FAILED: "job.failed",
+    JobState.CANCELED: "job.canceled",
+    JobState.EXPIRED: "job.expired",
+}
 
 
 class JobError(BaseModel):

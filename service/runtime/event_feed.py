@@ -16,9 +16,8 @@ from service.domain.clock import Clock
 from service.domain.errors import Unavailable
 from service.domain.event import PROGRESS_EVENT, QUEUED_EVENT, Event, EventId
 from service.domain.ids import JobId, KeyId
-from service.domain.job import Job, JobState
+from service.domain.job import EVENT_OF, Job, JobState
 from service.domain.topics import Topic
-from service.domain.webhook import EVENT_OF
 from service.runtime.event_subscription import Message, Subscription
 from service.runtime.notifier import Notifier, wait_for_event
 from service.store import events, jobs, keys

@@ -24,10 +24,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from service.domain import topics
 from service.domain.attempt import Stage
+from service.domain.event import Delivery, Try
 from service.domain.ids import JobId
 from service.domain.job import Job, JobState
 from service.domain.topics import Topic
-from service.domain.webhook import Delivery, Try
 from service.store import attempts, jobs
 from service.store.attempts import Attempt
 from service.store.database import Database

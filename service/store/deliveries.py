@@ -7,18 +7,18 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from service.domain import topics
-from service.domain.event import EventId
-from service.domain.ids import JobId, KeyId
-from service.domain.metrics import Series
-from service.domain.url import TargetRefused, split_url
-from service.domain.webhook import (
+from service.domain.event import (
     Delivery,
     DeliveryFilter,
     DeliveryId,
     DeliveryState,
     EndpointId,
+    EventId,
     Try,
 )
+from service.domain.ids import JobId, KeyId
+from service.domain.metrics import Series
+from service.domain.url import TargetRefused, split_url
 from service.store import totals
 from service.store.tables import OF_ALL, PENDING, DeliveryRow
 from service.store.transaction import Transaction

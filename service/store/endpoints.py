@@ -6,8 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from service.domain.event import Endpoint, EndpointId, Secrets
 from service.domain.ids import KeyId
-from service.domain.webhook import Endpoint, EndpointId, Secrets
 from service.store.tables import EndpointRow
 from service.store.transaction import Transaction
 

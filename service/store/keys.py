@@ -8,10 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.domain import topics
+from service.domain.event import Secrets
 from service.domain.ids import KeyId
 from service.domain.key import Key, KeyRole
 from service.domain.price import Balance
-from service.domain.webhook import Secrets
 from service.store.tables import KeyRow
 from service.store.transaction import Transaction
 

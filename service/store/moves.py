@@ -13,11 +13,10 @@ from service.domain import topics
 from service.domain.artifact import new_salt
 from service.domain.attempt import Failure, Outcome, Progress
 from service.domain.errors import Lost
-from service.domain.job import ACTIVE, Job, JobState, sources
+from service.domain.job import ACTIVE, EVENT_OF, Job, JobState, sources
 from service.domain.price import Charge, microusd, month_of
 from service.domain.retention import SETTLE
 from service.domain.speech import JobSpeech, SpeechUsage
-from service.domain.webhook import EVENT_OF
 from service.store import keys, ledger, outbox
 from service.store.job_rows import job_table, to_job, to_row
 from service.store.transaction import Transaction

@@ -4,9 +4,16 @@ from datetime import datetime
 from functools import partial
 
 from service.domain import ids, metrics
-from service.domain.event import DEFAULT_EVENTS, EventId, EventKind
+from service.domain.event import (
+    DEFAULT_EVENTS,
+    Delivery,
+    DeliveryId,
+    DeliveryState,
+    EndpointId,
+    EventId,
+    EventKind,
+)
 from service.domain.job import Job
-from service.domain.webhook import Delivery, DeliveryId, DeliveryState, EndpointId
 from service.store import deliveries, endpoints, events, totals
 from service.store.transaction import Transaction
 

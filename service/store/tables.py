@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
 from service.domain.attempt import FailureKind, Profile, Stage
+from service.domain.event import DeliveryState
 from service.domain.job import ACTIVE, FINAL, OWN_API, JobState
 from service.domain.key import KeyRole
-from service.domain.webhook import DeliveryState
 from service.store.columns import Id, Instant, Json, str_enum
 
 SQLModel.metadata.naming_convention = {

@@ -7,7 +7,7 @@ from threading import Event, Lock, Thread
 
 from service.domain.clock import Clock
 from service.domain.errors import Unavailable
-from service.domain.webhook import DeliveryId
+from service.domain.event import DeliveryId
 from service.store import deliveries
 from service.store.database import Database
 from service.store.deliveries import Due

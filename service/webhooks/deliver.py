@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from service.domain.clock import Clock
+from service.domain.event import Delivery, DeliveryId, DeliveryState, Endpoint, Secrets, Try
 from service.domain.job import OWN_API, Job
-from service.domain.webhook import Delivery, DeliveryId, DeliveryState, Endpoint, Secrets, Try
 from service.egress.client import Answer, Egress, TargetFailed, TargetRefused
 from service.failpoint import failpoint
 from service.store import deliveries, endpoints, events, keys

@@ -5,9 +5,8 @@ from datetime import datetime
 
 from service.domain import ids
 from service.domain.errors import Conflict, NotFound
-from service.domain.event import TEST_EVENT
-from service.domain.ids import KeyId
-from service.domain.webhook import (
+from service.domain.event import (
+    TEST_EVENT,
     Delivery,
     DeliveryId,
     DeliveryState,
@@ -15,6 +14,7 @@ from service.domain.webhook import (
     EndpointId,
     Secrets,
 )
+from service.domain.ids import KeyId
 from service.store import deliveries, endpoints, events, keys
 from service.store.transaction import Transaction
 

@@ -17,10 +17,10 @@ from service.api.problems import errors_as
 from service.api.schemas.responses import Problem
 from service.api.webhook_body import WebhookBodies
 from service.app import build
+from service.domain.event import Delivery
 from service.domain.ids import JobId
 from service.domain.job import Job
 from service.domain.request import VideoParams
-from service.domain.webhook import Delivery
 from service.lifecycle.jobs import cancel
 from service.runtime.submit import SubmitRequest, create_job
 from service.settings import Settings

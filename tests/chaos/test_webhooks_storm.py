@@ -15,10 +15,10 @@ import pytest
 from standardwebhooks import Webhook
 
 from service.api.webhook_body import WebhookBodies
+from service.domain.event import Delivery, DeliveryFilter, DeliveryState
 from service.domain.ids import KeyId
 from service.domain.job import OWN_API, Scope
 from service.domain.limits import Limits
-from service.domain.webhook import Delivery, DeliveryFilter, DeliveryState
 from service.egress.client import Egress, Rules
 from service.lifecycle.jobs import request_cancel
 from service.store import deliveries

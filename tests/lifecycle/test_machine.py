@@ -24,13 +24,13 @@ from hypothesis.stateful import (
 from service.artifacts.files import Files
 from service.domain.attempt import Failure, FailureKind, Progress
 from service.domain.errors import Lost, RequestRefused
+from service.domain.event import DeliveryFilter
 from service.domain.fallback import FallbackRecord
 from service.domain.ids import KeyId
 from service.domain.job import ACTIVE, MOVES, Idempotency, Job, JobFilter, JobState, Scope
 from service.domain.limits import Limits
 from service.domain.model_choice import ModelChoice
 from service.domain.retry import MAX_LAPSED
-from service.domain.webhook import DeliveryFilter
 from service.lifecycle import report
 from service.lifecycle.claim import Claim
 from service.lifecycle.jobs import request_cancel

@@ -9,13 +9,13 @@ from service.domain import ids
 from service.domain.artifact import MANIFEST, input_key, job_folder
 from service.domain.attempt import Failure, FailureKind
 from service.domain.clock import utc_now
+from service.domain.event import DeliveryFilter
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Idempotency, Job, JobState, Scope
 from service.domain.limits import Limits
 from service.domain.media import MediaRef
 from service.domain.price import Charge
 from service.domain.retention import SETTLE, RetentionPolicy
-from service.domain.webhook import DeliveryFilter
 from service.failpoint import arm
 from service.lifecycle import report
 from service.lifecycle.jobs import request_cancel

@@ -16,13 +16,13 @@ from service.api.webhook_body import WebhookBodies
 from service.app import build
 from service.domain.attempt import Failure, FailureKind, Profile
 from service.domain.errors import Unavailable
+from service.domain.event import DeliveryFilter
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Idempotency, Job, JobFilter, JobState, Scope
 from service.domain.key import KeyRole
 from service.domain.limits import Limits
 from service.domain.price import Balance, Charge, month_of
 from service.domain.speech import SpeechUsage
-from service.domain.webhook import DeliveryFilter
 from service.lifecycle.jobs import request_cancel
 from service.lifecycle.report import settle
 from service.lifecycle.submit import find_earlier

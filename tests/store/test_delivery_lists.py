@@ -1,8 +1,8 @@
 import pytest
 import sqlalchemy as sa
 
+from service.domain.event import DeliveryFilter, DeliveryId, DeliveryState, EndpointId
 from service.domain.ids import JobId, KeyId
-from service.domain.webhook import DeliveryFilter, DeliveryId, DeliveryState, EndpointId
 from service.store import deliveries, jobs
 from service.store.database import Database
 from service.store.transaction import Transaction

@@ -8,8 +8,8 @@ from threading import Event
 import pytest
 
 from service.domain.errors import Unavailable
+from service.domain.event import Delivery, DeliveryId, DeliveryState, Try
 from service.domain.ids import KeyId
-from service.domain.webhook import Delivery, DeliveryId, DeliveryState, Try
 from service.store import deliveries
 from service.store.database import Database
 from service.webhooks import courier as module

@@ -9,11 +9,8 @@ from standardwebhooks import Webhook
 from service.api.webhook_body import MAX_BYTES
 from service.domain.attempt import Progress
 from service.domain.errors import Conflict, NotFound
-from service.domain.event import DEFAULT_EVENTS
-from service.domain.ids import KeyId
-from service.domain.job import OWN_API, Job, Scope
-from service.domain.limits import Limits
-from service.domain.webhook import (
+from service.domain.event import (
+    DEFAULT_EVENTS,
     Delivery,
     DeliveryFilter,
     DeliveryId,
@@ -21,6 +18,9 @@ from service.domain.webhook import (
     Endpoint,
     Try,
 )
+from service.domain.ids import KeyId
+from service.domain.job import OWN_API, Job, Scope
+from service.domain.limits import Limits
 from service.lifecycle.jobs import request_cancel
 from service.store import deliveries, endpoints, jobs, keys, moves
 from service.store.database import Database

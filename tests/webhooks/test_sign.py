@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from service.domain.webhook import Secrets
+from service.domain.event import Secrets
 from service.webhooks import sign
 
 BODY = '{"type":"job.succeeded","data":{"prompt":"ein Übermut \\u2603"}}'.encode()

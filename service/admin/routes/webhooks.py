@@ -6,8 +6,8 @@ from fastapi import Query
 from starlette.responses import Response
 
 from service.admin.visit import ActorDep, VisitDep, page_router
+from service.domain.event import DeliveryFilter, DeliveryState, delivery_id_of, endpoint_id_of
 from service.domain.ids import KeyId
-from service.domain.webhook import DeliveryFilter, DeliveryState, delivery_id_of, endpoint_id_of
 from service.store import audit, deliveries, endpoints
 from service.store.audit import AuditEntry
 from service.store.transaction import Transaction

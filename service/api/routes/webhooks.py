@@ -17,9 +17,15 @@ from service.api.schemas.webhooks import (
     WebhookEndpointList,
     WebhookSecret,
 )
-from service.domain.event import DEFAULT_EVENTS, EventKinds
+from service.domain.event import (
+    DEFAULT_EVENTS,
+    DeliveryFilter,
+    DeliveryState,
+    EventKinds,
+    delivery_id_of,
+    endpoint_id_of,
+)
 from service.domain.ids import job_id_of
-from service.domain.webhook import DeliveryFilter, DeliveryState, delivery_id_of, endpoint_id_of
 from service.lifecycle.targets import refuse_bad_target
 from service.store import deliveries, endpoints, keys
 from service.webhooks import endpoints as use

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
-from service.domain.webhook import Delivery, DeliveryState, Endpoint, Secrets, Try
+from service.domain.event import Delivery, DeliveryState, Endpoint, Secrets, Try
 from service.webhooks.sign import encode_secret
 
 
