@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from service.artifacts.files import Files
-from service.domain.artifact import input_key
-from service.domain.attempt import Ticket
+from service.domain.attempt import Ticket, input_key
 from service.domain.avatar import AvatarRequest
 from service.domain.ids import JobId
 from service.domain.ids import new as new_id

@@ -8,8 +8,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.domain.artifact import MANIFEST, Artifact, ArtifactStore
-from service.domain.attempt import Failure, FailureKind, Outcome, Ticket, VideoFacts
+from service.domain.attempt import (
+    MANIFEST,
+    Artifact,
+    ArtifactStore,
+    Failure,
+    FailureKind,
+    Outcome,
+    Ticket,
+    VideoFacts,
+)
 from service.domain.clock import ServiceClock
 from service.domain.errors import ServiceError
 from service.domain.ids import KeyId

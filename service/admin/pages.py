@@ -13,7 +13,7 @@ from starlette.types import Scope
 
 from service.admin import charts, words
 from service.api.forwarded import base_path
-from service.domain.artifact import ArtifactStore
+from service.domain.attempt import ArtifactStore
 
 _HEADERS = {
     "X-Frame-Options": "DENY",

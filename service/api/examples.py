@@ -20,8 +20,7 @@ from service.api.schemas.webhooks import (
     WebhookSecret,
 )
 from service.api.signed_links import SignedLinks
-from service.domain.artifact import ARTIFACT_RULES, Artifact, ArtifactRule
-from service.domain.attempt import FailureKind, VideoFacts
+from service.domain.attempt import ARTIFACT_RULES, Artifact, ArtifactRule, FailureKind, VideoFacts
 from service.domain.event import (
     DEFAULT_EVENTS,
     Delivery,

@@ -6,7 +6,7 @@ import shutil
 from datetime import timedelta
 from pathlib import Path
 
-from service.domain.artifact import Artifact, ReadMethod
+from service.domain.attempt import Artifact, ReadMethod
 from service.domain.errors import StorageFull
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from service.artifacts.spool import Spool
-from service.domain.artifact import Artifact, ReadMethod
+from service.domain.attempt import Artifact, ReadMethod
 from service.domain.errors import Unavailable
 
 _PART_BYTES = 16 * 1024 * 1024  # larger uploads are split into parts, several at once

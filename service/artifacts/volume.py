@@ -9,7 +9,7 @@ from typing import Any
 
 from service.artifacts.files import Files
 from service.artifacts.spool import Spool
-from service.domain.artifact import Artifact, ReadMethod
+from service.domain.attempt import Artifact, ReadMethod
 from service.domain.errors import Unavailable
 
 

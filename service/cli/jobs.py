@@ -11,7 +11,7 @@ from service.cli.video import VideoOptions
 
 JobId = Annotated[str, Argument(metavar="ID", help="The job's id.")]
 
-# As in service/domain/artifact.py, whose import would take long.
+# As in service/domain/attempt.py, whose import would take long.
 Variant = Literal["video", "thumbnail", "last_frame", "captions"]
 
 

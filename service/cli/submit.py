@@ -9,7 +9,7 @@ import typer
 from service.cli.flags import Connection, Output
 
 if TYPE_CHECKING:
-    from service.domain.artifact import CaptionFormat  # imports pydantic
+    from service.domain.avatar import CaptionFormat  # imports pydantic
 
 
 @dataclass(frozen=True)

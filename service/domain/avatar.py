@@ -5,7 +5,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from service.domain.artifact import CaptionFormat
 from service.domain.media import MediaRef, Role
 from service.domain.request import JobOptions, JobRequest, MediaText, VideoParams, VideoRequest
 from service.domain.speech import LONGEST, MAX_CHARACTERS, SHORTEST, speaking_seconds
@@ -13,6 +12,8 @@ from service.domain.text import Label, Prompt, _not_blank, _storable
 
 MAX_TEXT = 10_000  # characters, of the words of a recording: about ten minutes of speech
 MIN_AUDIO_SECONDS, MAX_AUDIO_SECONDS = 0.5, 600.0
+
+CaptionFormat = Literal["vtt", "srt", "json"]
 
 _USUAL_SECONDS = 20.0  # of audio whose length is not known
 

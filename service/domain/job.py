@@ -7,8 +7,7 @@ from enum import StrEnum
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from service.domain import ids
-from service.domain.artifact import artifact_prefix
-from service.domain.attempt import FailureKind, Profile, Stage, VideoFacts
+from service.domain.attempt import FailureKind, Profile, Stage, VideoFacts, artifact_prefix
 from service.domain.avatar import AnyRequest
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.event import EventKind

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.domain.artifact import input_key
+from service.domain.attempt import input_key
 from service.domain.avatar import AvatarParams, AvatarRequest, JobParams
 from service.domain.job import Job
 from service.domain.media import MEDIA_RULES, Role, keyframe_role

@@ -1,6 +1,6 @@
 """Keep avatars until their key deletes them."""
 
-from service.domain.artifact import ArtifactStore
+from service.domain.attempt import ArtifactStore
 from service.domain.errors import Conflict, NotFound
 from service.domain.ids import KeyId
 from service.domain.job import Idempotency

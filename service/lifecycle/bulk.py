@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
-from service.domain.artifact import ArtifactStore
+from service.domain.attempt import ArtifactStore
 from service.domain.bulk import (
     MAX_JOBS,
     BulkAct,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.domain.artifact import ArtifactStore, input_folder, input_key
+from service.domain.attempt import ArtifactStore, input_folder, input_key
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.ids import JobId
 from service.domain.media import MediaRef, Role

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import TypeVar
 
-from service.domain.artifact import ArtifactStore, job_folder
+from service.domain.attempt import ArtifactStore, job_folder
 from service.domain.errors import Busy, Conflict, NotFound
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobState, Scope

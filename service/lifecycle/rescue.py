@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from service.domain.artifact import ArtifactStore
-from service.domain.attempt import Failure, FailureKind
+from service.domain.attempt import ArtifactStore, Failure, FailureKind
 from service.domain.errors import Unavailable
 from service.domain.ids import KeyId
 from service.domain.job import Job, JobState

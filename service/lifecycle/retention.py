@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from service.domain import ids
-from service.domain.artifact import (
+from service.domain.attempt import (
     SEGMENTS,
     ArtifactStore,
     artifact_prefix,

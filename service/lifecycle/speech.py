@@ -11,8 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from service.domain.artifact import ArtifactStore, speech_keys
-from service.domain.attempt import AttemptFailed, Failure, FailureKind
+from service.domain.attempt import ArtifactStore, AttemptFailed, Failure, FailureKind, speech_keys
 from service.domain.avatar import MAX_AUDIO_SECONDS, AvatarRequest
 from service.domain.clock import Clock
 from service.domain.errors import StorageFull, Unavailable

@@ -4,8 +4,7 @@ import logging
 
 from pydantic import ValidationError
 
-from service.domain.artifact import MANIFEST, Artifact, ArtifactStore
-from service.domain.attempt import Outcome
+from service.domain.attempt import MANIFEST, Artifact, ArtifactStore, Outcome
 from service.domain.errors import FieldError
 from service.domain.job import Job
 

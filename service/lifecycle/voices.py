@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from service.domain import ids
-from service.domain.artifact import ArtifactStore
-from service.domain.attempt import AttemptFailed
+from service.domain.attempt import ArtifactStore, AttemptFailed
 from service.domain.errors import Conflict, NotFound
 from service.domain.ids import KeyId
 from service.domain.job import Idempotency

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from anyio import CapacityLimiter, to_thread
 
-from service.domain.artifact import ArtifactStore
+from service.domain.attempt import ArtifactStore
 from service.domain.clock import ServiceClock
 from service.domain.errors import NotFound, Unavailable
 from service.domain.ids import JobId

@@ -8,7 +8,7 @@ from datetime import timedelta
 from anyio import to_thread
 
 from service.domain import ids
-from service.domain.artifact import input_key
+from service.domain.attempt import input_key
 from service.domain.avatar import AvatarOptions, AvatarParams, JobParams
 from service.domain.errors import (
     Conflict,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from service.domain.artifact import ArtifactStore, speech_keys
+from service.domain.attempt import ArtifactStore, speech_keys
 from service.domain.ids import JobId
 from service.domain.speech import Phone, SpeechUsage, Word
 from service.speech.base import Spoken

@@ -10,8 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.domain import topics
-from service.domain.artifact import new_salt
-from service.domain.attempt import Failure, Outcome, Progress
+from service.domain.attempt import Failure, Outcome, Progress, new_salt
 from service.domain.errors import Lost
 from service.domain.job import ACTIVE, EVENT_OF, Job, JobState, sources
 from service.domain.price import Charge, microusd, month_of

@@ -8,7 +8,7 @@ from service.artifacts.files import Files
 from service.artifacts.s3 import S3
 from service.artifacts.spool import Spool
 from service.artifacts.volume import MountedVolume, RemoteVolume
-from service.domain.artifact import ArtifactStore
+from service.domain.attempt import ArtifactStore
 from service.domain.errors import Unavailable
 from service.installation import install_command
 from service.offsite.on_modal import DictKeyValue, VolumeBlobStore

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.domain.artifact import ArtifactStore
+from service.domain.attempt import ArtifactStore
 from service.egress.client import Egress
 from service.settings import Settings
 from service.wiring.rules import egress_rules, tuning

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from service.dispatch.on_modal import ModalDispatcher
-from service.domain.artifact import ArtifactStore
+from service.domain.attempt import ArtifactStore
 from service.domain.clock import ServiceClock
 from service.lifecycle.calls.calls import Calls
 from service.lifecycle.workers import Workers

@@ -11,8 +11,7 @@ from typing import Any
 
 import httpx
 
-from service.domain.artifact import BEGUN_SIGN, lone_prefix
-from service.domain.attempt import Failure, FailureKind, Outcome, Ticket
+from service.domain.attempt import BEGUN_SIGN, Failure, FailureKind, Outcome, Ticket, lone_prefix
 from service.domain.call import CallEnd
 from service.domain.errors import Lost, StorageFull, Unavailable
 from service.domain.ids import JobId

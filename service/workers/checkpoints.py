@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from service.domain.artifact import SEGMENTS, Artifact, ArtifactStore, job_folder
-from service.domain.attempt import Ticket
+from service.domain.attempt import SEGMENTS, Artifact, ArtifactStore, Ticket, job_folder
 from service.domain.errors import Unavailable
 from service.domain.ids import JobId
 from service.domain.resolve.segments import Segment

@@ -5,8 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from service.domain.artifact import job_folder
-from service.domain.attempt import AttemptFailed
+from service.domain.attempt import AttemptFailed, job_folder
 from service.domain.ids import JobId, new
 from service.workers.ffmpeg import ffmpeg_start_error
 from service.workers.machine import machine_fault_reason

@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from service.domain.artifact import (
+from service.domain.attempt import (
     ARTIFACT_RULES,
     CAPTION_RULES,
     ArtifactRule,
     ArtifactStore,
+    Outcome,
+    Stage,
+    Ticket,
     Variant,
+    VideoFacts,
 )
-from service.domain.attempt import Outcome, Stage, Ticket, VideoFacts
 from service.domain.avatar import AnyRequest, AvatarRequest
 from service.domain.request import VideoRequest
 from service.domain.resolve.segments import Segment, plan

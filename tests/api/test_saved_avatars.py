@@ -14,7 +14,7 @@ from PIL import Image
 
 from service.app import build
 from service.domain import ids
-from service.domain.artifact import input_key
+from service.domain.attempt import input_key
 from service.domain.ids import JobId
 from service.domain.likeness import AvatarId, Consent, SavedAvatar
 from service.domain.media import MediaRef

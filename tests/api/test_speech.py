@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from service.app import build
-from service.domain.artifact import speech_keys
+from service.domain.attempt import speech_keys
 from service.domain.errors import Unavailable
 from service.domain.ids import JobId
 from service.settings import Settings

@@ -15,7 +15,7 @@ from service.artifacts.files import Files
 from service.artifacts.s3 import S3
 from service.artifacts.spool import Spool
 from service.artifacts.volume import MountedVolume, RemoteVolume
-from service.domain.artifact import Artifact, ArtifactStore
+from service.domain.attempt import Artifact, ArtifactStore
 from service.domain.errors import Unavailable
 from tests.artifacts.doubles import FolderVolume
 from tests.servers import S3Server, s3_server

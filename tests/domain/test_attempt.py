@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from service.domain.artifact import ARTIFACT_RULES, Artifact
-from service.domain.attempt import VideoFacts
+from service.domain.attempt import ARTIFACT_RULES, Artifact, VideoFacts
 
 SIZE = {"width": 64, "height": 64, "fps": 24, "num_frames": 2}
 

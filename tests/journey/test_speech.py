@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.domain.artifact import speech_keys
+from service.domain.attempt import speech_keys
 from service.domain.ids import JobId
 from tests.journey.service import KEY as ADMIN
 from tests.journey.service import Running, running

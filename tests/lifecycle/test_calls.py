@@ -9,8 +9,15 @@ from typing import Any
 import pytest
 
 from service.artifacts.files import Files
-from service.domain.artifact import BEGUN_SIGN, lone_prefix
-from service.domain.attempt import Failure, FailureKind, Outcome, Profile, Ticket
+from service.domain.attempt import (
+    BEGUN_SIGN,
+    Failure,
+    FailureKind,
+    Outcome,
+    Profile,
+    Ticket,
+    lone_prefix,
+)
 from service.domain.call import CallEnd, CallStatus
 from service.domain.errors import Lost, Unavailable
 from service.domain.ids import JobId, KeyId

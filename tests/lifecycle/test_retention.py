@@ -6,8 +6,7 @@ import pytest
 from service import failpoint
 from service.artifacts.files import Files
 from service.domain import ids
-from service.domain.artifact import MANIFEST, input_key, job_folder
-from service.domain.attempt import Failure, FailureKind
+from service.domain.attempt import MANIFEST, Failure, FailureKind, input_key, job_folder
 from service.domain.clock import utc_now
 from service.domain.event import DeliveryFilter
 from service.domain.ids import JobId, KeyId

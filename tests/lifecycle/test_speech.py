@@ -11,8 +11,7 @@ import pytest
 from service import failpoint
 from service.api.schemas.costs import Cost
 from service.artifacts.files import Files
-from service.domain.artifact import speech_keys
-from service.domain.attempt import AttemptFailed, Failure, FailureKind
+from service.domain.attempt import AttemptFailed, Failure, FailureKind, speech_keys
 from service.domain.avatar import AvatarRequest
 from service.domain.errors import StorageFull
 from service.domain.ids import JobId, KeyId

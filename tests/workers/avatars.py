@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from service.artifacts.files import Files
-from service.domain.artifact import input_key
-from service.domain.attempt import Outcome, Ticket
+from service.domain.attempt import Outcome, Ticket, input_key
 from service.domain.avatar import AvatarRequest
 from service.domain.ids import JobId
 from service.domain.media import MediaRef

@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from service.artifacts.files import Files
-from service.domain.artifact import speech_keys
-from service.domain.attempt import AttemptFailed, Outcome
+from service.domain.attempt import AttemptFailed, Outcome, speech_keys
 from service.domain.avatar import CaptionSettings
 from service.domain.media import MediaRef
 from service.domain.models.catalog import PUPPET

@@ -15,8 +15,7 @@ from PIL import Image
 
 from scripts import draw_faces
 from service.artifacts.files import Files
-from service.domain.artifact import speech_keys
-from service.domain.attempt import AttemptFailed, FailureKind
+from service.domain.attempt import AttemptFailed, FailureKind, speech_keys
 from service.domain.media import MediaRef
 from service.domain.models.catalog import PUPPET
 from service.workers.adapters.base import Frame

@@ -8,8 +8,7 @@ import httpx
 import pytest
 
 from service.artifacts.files import Files
-from service.domain.artifact import BEGUN_SIGN, lone_prefix
-from service.domain.attempt import FailureKind
+from service.domain.attempt import BEGUN_SIGN, FailureKind, lone_prefix
 from service.domain.call import CallEnd
 from service.domain.ids import JobId
 from service.domain.models.card import ModelCard

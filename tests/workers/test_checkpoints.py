@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from service.artifacts.files import Files
-from service.domain.artifact import Artifact
-from service.domain.attempt import AttemptFailed, Outcome, Profile, Stage, Ticket
+from service.domain.attempt import Artifact, AttemptFailed, Outcome, Profile, Stage, Ticket
 from service.domain.errors import StorageFull, Unavailable
 from service.domain.media import MediaRef
 from service.domain.models.catalog import SLATE

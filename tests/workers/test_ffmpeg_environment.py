@@ -7,7 +7,7 @@ import imageio_ffmpeg
 import pytest
 
 from service.artifacts.files import Files
-from service.domain.artifact import input_key
+from service.domain.attempt import input_key
 from service.domain.media import MediaRef
 from service.domain.models.catalog import SLATE
 from service.workers.adapters.slate import Slate

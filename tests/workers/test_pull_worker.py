@@ -13,8 +13,7 @@ import uvicorn
 
 from service.app import build
 from service.artifacts.files import Files
-from service.domain.artifact import Artifact
-from service.domain.attempt import Ticket
+from service.domain.attempt import Artifact, Ticket
 from service.domain.models.catalog import SLATE
 from service.settings import Settings
 from service.workers import pull_worker

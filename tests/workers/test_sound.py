@@ -10,8 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from service.artifacts.files import Files
-from service.domain.artifact import input_key
-from service.domain.attempt import AttemptFailed, Outcome, Profile
+from service.domain.attempt import AttemptFailed, Outcome, Profile, input_key
 from service.domain.ids import JobId
 from service.domain.media import MediaRef
 from service.domain.models.catalog import SLATE

@@ -6,8 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from service.domain.artifact import ArtifactStore, is_salted, job_folder, lone_fence, lone_prefix
-from service.domain.attempt import Failure, FailureKind, Outcome
+from service.domain.attempt import (
+    ArtifactStore,
+    Failure,
+    FailureKind,
+    Outcome,
+    is_salted,
+    job_folder,
+    lone_fence,
+    lone_prefix,
+)
 from service.domain.call import CallEnd, CallStatus, Dispatcher
 from service.domain.errors import Busy, Unavailable
 from service.domain.job import Job, JobState

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from service.domain.artifact import ArtifactStore
-from service.domain.attempt import AttemptFailed, FailureKind, Stage, Ticket
+from service.domain.attempt import ArtifactStore, AttemptFailed, FailureKind, Stage, Ticket
 from service.domain.avatar import MAX_AUDIO_SECONDS, MIN_AUDIO_SECONDS, AvatarRequest
 from service.domain.ids import JobId
 from service.domain.media import MediaRef, Role

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from service.domain.artifact import CAPTION_RULES
+from service.domain.attempt import CAPTION_RULES
 from service.domain.avatar import CaptionSettings
 from service.media import captions as texts
 from service.media.captions import Cue, Transcript

@@ -7,8 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.domain.artifact import ArtifactStore, input_key
-from service.domain.attempt import AttemptFailed, FailureKind
+from service.domain.attempt import ArtifactStore, AttemptFailed, FailureKind, input_key
 from service.domain.ids import JobId
 from service.domain.media import Role, rule_of
 from service.egress.client import Egress, Rules, TargetFailed, TargetRefused

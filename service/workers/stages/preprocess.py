@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from service.domain.artifact import ArtifactStore
-from service.domain.attempt import Stage, Ticket
+from service.domain.attempt import ArtifactStore, Stage, Ticket
 from service.domain.ids import JobId
 from service.domain.media import MediaRef, Role, keyframe_role, rule_of
 from service.domain.request import VideoRequest

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from service.domain.artifact import MANIFEST, Artifact, ArtifactRule, ArtifactStore
-from service.domain.attempt import Outcome
+from service.domain.attempt import MANIFEST, Artifact, ArtifactRule, ArtifactStore, Outcome
 
 
 def upload(artifacts: ArtifactStore, prefix: str, scratch: Path, rule: ArtifactRule) -> Artifact:

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from service.artifacts.files import Files
-from service.domain.artifact import input_key
-from service.domain.attempt import AttemptFailed, FailureKind, Outcome, Stage, Ticket
+from service.domain.attempt import AttemptFailed, FailureKind, Outcome, Stage, Ticket, input_key
 from service.domain.avatar import AvatarRequest
 from service.domain.ids import JobId
 from service.domain.media import MediaRef
