@@ -1,4 +1,4 @@
-"""The deliveries table: webhook deliveries, their state and their tries."""
+"""The tables of webhooks: registered endpoints and their secrets, deliveries and their tries."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -12,15 +12,17 @@ from service.domain.event import (
     DeliveryFilter,
     DeliveryId,
     DeliveryState,
+    Endpoint,
     EndpointId,
     EventId,
+    Secrets,
     Try,
 )
 from service.domain.ids import JobId, KeyId
 from service.domain.metrics import Series
 from service.domain.url import TargetRefused, split_url
 from service.store import totals
-from service.store.tables import OF_ALL, PENDING, DeliveryRow
+from service.store.tables import OF_ALL, PENDING, DeliveryRow, EndpointRow
 from service.store.transaction import Transaction
 
 _deliveries: sa.Table = DeliveryRow.__table__  # type: ignore[attr-defined]
@@ -286,4 +288,99 @@ def _to_delivery(row: Mapping[Any, Any]) -> Delivery:
         next_at=row["next_at"],
         delivered_at=row["delivered_at"],
         tries=tuple(Try.model_validate(each) for each in row["tries"]),
+    )
+
+
+_endpoints: sa.Table = EndpointRow.__table__  # type: ignore[attr-defined]
+
+
+def insert_endpoint(tx: Transaction, endpoint: Endpoint) -> None:
+    tx.execute(
+        sa.insert(_endpoints),
+        {
+            "id": endpoint.id,
+            "key_id": endpoint.key_id,
+            "url": endpoint.url,
+            "events": list(endpoint.events),
+            "secret": endpoint.secrets.present,
+            "created_at": endpoint.created_at,
+        },
+    )
+
+
+def get_endpoint(
+    tx: Transaction, endpoint_id: EndpointId, *, key_id: KeyId | None = None
+) -> Endpoint | None:
+    """Return the endpoint if it exists and, where `key_id` is given, belongs to that key."""
+    statement = sa.select(_endpoints).where(_endpoints.c.id == endpoint_id)
+    if key_id is not None:
+        statement = statement.where(_endpoints.c.key_id == key_id)
+    row = tx.execute(statement).mappings().first()
+    return None if row is None else _to_endpoint(row)
+
+
+def endpoints_of(tx: Transaction, key_id: KeyId) -> list[Endpoint]:
+    """List a key's endpoints, oldest first."""
+    return [_to_endpoint(row) for row in tx.execute(_OF_KEY, {"owner": key_id}).mappings()]
+
+
+_OF_KEY = (
+    sa.select(_endpoints)
+    .where(_endpoints.c.key_id == sa.bindparam("owner"))
+    .order_by(_endpoints.c.id)
+)
+
+
+def every_endpoint(tx: Transaction) -> list[Endpoint]:
+    """List the endpoints of all keys: those that fail first, then the oldest."""
+    statement = sa.select(_endpoints).order_by(
+        _endpoints.c.failing_since.is_(None), _endpoints.c.id
+    )
+    return [_to_endpoint(row) for row in tx.execute(statement.limit(200)).mappings()]
+
+
+def rotate_secrets(tx: Transaction, endpoint: Endpoint, secrets: Secrets) -> None:
+    _set_endpoint(
+        tx,
+        endpoint.id,
+        secret=secrets.present,
+        old_secret=secrets.old,
+        old_secret_until=secrets.old_until,
+    )
+
+
+def enable_endpoint(tx: Transaction, endpoint_id: EndpointId) -> None:
+    _set_endpoint(tx, endpoint_id, disabled_at=None, disabled_reason=None, failing_since=None)
+
+
+def disable_endpoint(
+    tx: Transaction, endpoint_id: EndpointId, *, now: datetime, reason: str
+) -> None:
+    _set_endpoint(tx, endpoint_id, disabled_at=now, disabled_reason=reason)
+
+
+def set_failing_since(tx: Transaction, endpoint_id: EndpointId, since: datetime | None) -> None:
+    """Record since when every try at this endpoint has failed; None clears it."""
+    _set_endpoint(tx, endpoint_id, failing_since=since)
+
+
+def delete_endpoint(tx: Transaction, endpoint_id: EndpointId) -> None:
+    tx.execute(sa.delete(_endpoints).where(_endpoints.c.id == endpoint_id))
+
+
+def _set_endpoint(tx: Transaction, endpoint_id: EndpointId, **values: Any) -> None:
+    tx.execute(sa.update(_endpoints).where(_endpoints.c.id == endpoint_id).values(**values))
+
+
+def _to_endpoint(row: Mapping[Any, Any]) -> Endpoint:
+    return Endpoint(
+        id=row["id"],
+        key_id=row["key_id"],
+        url=row["url"],
+        events=tuple(row["events"]),
+        secrets=Secrets(row["secret"], row["old_secret"], row["old_secret_until"]),
+        created_at=row["created_at"],
+        failing_since=row["failing_since"],
+        disabled_at=row["disabled_at"],
+        disabled_reason=row["disabled_reason"],
     )

@@ -14,7 +14,7 @@ from service.domain.event import (
     EventKind,
 )
 from service.domain.job import Job
-from service.store import deliveries, endpoints, events, totals
+from service.store import deliveries, events, totals
 from service.store.transaction import Transaction
 
 Target = tuple[str, EndpointId | None]
@@ -56,7 +56,7 @@ def _targets(tx: Transaction, event: EventKind, job: Job) -> list[Target]:
     targets: dict[str, EndpointId | None] = {}
     if job.webhook_url is not None and event in (job.webhook_events or DEFAULT_EVENTS):
         targets[job.webhook_url] = None
-    for endpoint in endpoints.of_key(tx, job.key_id):
+    for endpoint in deliveries.endpoints_of(tx, job.key_id):
         if endpoint.disabled_at is None and event in endpoint.events:
             targets[endpoint.url] = endpoint.id
     return list(targets.items())

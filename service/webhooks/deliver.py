@@ -10,7 +10,7 @@ from service.domain.event import Delivery, DeliveryId, DeliveryState, Endpoint, 
 from service.domain.job import OWN_API, Job
 from service.egress.client import Answer, Egress, TargetFailed, TargetRefused
 from service.failpoint import failpoint
-from service.store import deliveries, endpoints, events, keys
+from service.store import deliveries, events, keys
 from service.store.database import Database
 from service.store.transaction import Transaction
 from service.webhooks import sign
@@ -111,7 +111,7 @@ def _secrets(tx: Transaction, delivery: Delivery) -> Secrets:
     """Return the endpoint's secrets, or the key's for a job's own `webhook_url`."""
     if delivery.endpoint_id is None:
         return keys.signing_secrets(tx, delivery.key_id)
-    endpoint = endpoints.get(tx, delivery.endpoint_id)
+    endpoint = deliveries.get_endpoint(tx, delivery.endpoint_id)
     assert endpoint is not None, "an endpoint's deliveries are deleted with it"
     return endpoint.secrets
 
@@ -121,7 +121,7 @@ def _record(tx: Transaction, delivery: Delivery, outcome: Try, answer: Answer | 
     state, next_at = _next_state(delivery, outcome, answer)
     is_recorded = deliveries.settle(tx, delivery, outcome, state=state, next_at=next_at)
     if is_recorded and delivery.endpoint_id is not None:
-        endpoint = endpoints.get(tx, delivery.endpoint_id)
+        endpoint = deliveries.get_endpoint(tx, delivery.endpoint_id)
         if endpoint is not None and endpoint.disabled_at is None:
             _note_outcome(tx, endpoint, outcome)
     return is_recorded
@@ -144,7 +144,7 @@ def _note_outcome(tx: Transaction, endpoint: Endpoint, outcome: Try) -> None:
     """Record since when an endpoint fails, and disable it when it is gone."""
     if outcome.succeeded:
         if endpoint.failing_since is not None:
-            endpoints.set_failing_since(tx, endpoint.id, None)
+            deliveries.set_failing_since(tx, endpoint.id, None)
         return
     since = endpoint.failing_since or outcome.at
     if outcome.status == _GONE:
@@ -152,7 +152,7 @@ def _note_outcome(tx: Transaction, endpoint: Endpoint, outcome: Try) -> None:
     elif outcome.at - since >= MAX_FAILING:
         reason = f"every try failed for {MAX_FAILING.days} days"
     else:
-        endpoints.set_failing_since(tx, endpoint.id, since)
+        deliveries.set_failing_since(tx, endpoint.id, since)
         return
-    endpoints.disable(tx, endpoint.id, now=outcome.at, reason=reason)
+    deliveries.disable_endpoint(tx, endpoint.id, now=outcome.at, reason=reason)
     deliveries.disable_pending(tx, endpoint.id)

@@ -15,7 +15,7 @@ from service.domain.event import (
     Secrets,
 )
 from service.domain.ids import KeyId
-from service.store import deliveries, endpoints, events, keys
+from service.store import deliveries, events, keys
 from service.store.transaction import Transaction
 
 MAX_PER_KEY = 16
@@ -26,7 +26,7 @@ def register(
 ) -> Endpoint:
     """Register an endpoint. Raises Conflict over the limit, or for a URL that is registered."""
     keys.lock(tx, key_id)  # so that two at once do not exceed the limit
-    existing = endpoints.of_key(tx, key_id)
+    existing = deliveries.endpoints_of(tx, key_id)
     if len(existing) >= MAX_PER_KEY:
         raise Conflict(f"a key may have {MAX_PER_KEY} endpoints", code="too_many_endpoints")
     if any(endpoint.url == url for endpoint in existing):
@@ -39,14 +39,14 @@ def register(
         secrets=Secrets.new(),
         created_at=now,
     )
-    endpoints.insert(tx, endpoint)
+    deliveries.insert_endpoint(tx, endpoint)
     return endpoint
 
 
 def find(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId | None) -> Endpoint:
     """Return an endpoint. Raises NotFound if it does not exist or, unless `key_id` is None, is not
     this key's."""
-    endpoint = endpoints.get(tx, endpoint_id, key_id=key_id)
+    endpoint = deliveries.get_endpoint(tx, endpoint_id, key_id=key_id)
     if endpoint is None:
         raise NotFound(f"no webhook endpoint {endpoint_id}")
     return endpoint
@@ -56,20 +56,20 @@ def rotate(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId, now: datetim
     """Create a new secret; for a day deliveries are signed by the old one too."""
     endpoint = find(tx, endpoint_id, key_id)
     secrets = endpoint.secrets.rotated(now)
-    endpoints.rotate(tx, endpoint, secrets)
+    deliveries.rotate_secrets(tx, endpoint, secrets)
     return secrets
 
 
 def enable(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId) -> Endpoint:
     """Enable an endpoint again. Its disabled deliveries stay so until they are replayed."""
     find(tx, endpoint_id, key_id)
-    endpoints.enable(tx, endpoint_id)
+    deliveries.enable_endpoint(tx, endpoint_id)
     return find(tx, endpoint_id, key_id)
 
 
 def remove(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId) -> None:
     find(tx, endpoint_id, key_id)
-    endpoints.delete(tx, endpoint_id)
+    deliveries.delete_endpoint(tx, endpoint_id)
 
 
 def send_test(tx: Transaction, endpoint_id: EndpointId, key_id: KeyId, now: datetime) -> Delivery:

@@ -22,7 +22,7 @@ from service.domain.ids import KeyId
 from service.domain.job import OWN_API, Job, Scope
 from service.domain.limits import Limits
 from service.lifecycle.jobs import request_cancel
-from service.store import deliveries, endpoints, jobs, keys, moves
+from service.store import deliveries, jobs, keys, moves
 from service.store.database import Database
 from service.store.transaction import Transaction
 from service.webhooks import endpoints as use
@@ -190,7 +190,7 @@ def test_gone_means_gone(
 
     sender.send(first.id)
 
-    found = db.read(lambda tx: endpoints.get(tx, endpoint.id))
+    found = db.read(lambda tx: deliveries.get_endpoint(tx, endpoint.id))
     assert found is not None
     assert found.disabled_reason == "it answered 410 Gone"
     assert {one.state for one in owed(db, key_id)} == {DeliveryState.DISABLED}
@@ -217,13 +217,15 @@ def test_an_endpoint_that_fails_for_days_is_disabled_and_one_success_saves_it(
             lambda tx: deliveries.page(tx, key_id, size=1, filters=DeliveryFilter(job_id=job.id))
         )
         sender.send(delivery.id)
-        found = db.read(lambda tx: endpoints.get(tx, endpoint.id))
+        found = db.read(lambda tx: deliveries.get_endpoint(tx, endpoint.id))
         assert found is not None
         return found
 
     assert fail().failing_since == clock()
     clock.now += MAX_FAILING - timedelta(seconds=1)
-    make.do(db, lambda tx: endpoints.set_failing_since(tx, endpoint.id, None))  # as a success would
+    make.do(
+        db, lambda tx: deliveries.set_failing_since(tx, endpoint.id, None)
+    )  # as a success would
     assert fail().failing_since == clock()
     clock.now += MAX_FAILING - timedelta(seconds=1)
     assert fail().disabled_at is None
@@ -410,7 +412,7 @@ def test_a_heartbeat_survives_deliveries_that_are_gone_again(
             deliveries.settle(tx, taken, made, state=done, next_at=None)
 
     beat(0.1)
-    make.do(db, lambda tx: endpoints.disable(tx, endpoint.id, now=clock(), reason="x"))
+    make.do(db, lambda tx: deliveries.disable_endpoint(tx, endpoint.id, now=clock(), reason="x"))
     beat(0.3)
     make.do(db, lambda tx: use.remove(tx, endpoint.id, key_id))
     beat(0.5)
@@ -478,7 +480,7 @@ def test_a_key_has_sixteen_endpoints_at_most_and_each_url_once(db: Database, key
 
     with pytest.raises(Conflict, match="16"):
         registered(db, key_id, "https://a.example/16")
-    found = db.read(lambda tx: endpoints.of_key(tx, key_id))
+    found = db.read(lambda tx: deliveries.endpoints_of(tx, key_id))
     make.do(db, lambda tx: use.remove(tx, found[0].id, key_id))
     with pytest.raises(Conflict, match="already"):
         registered(db, key_id, "https://a.example/1")
@@ -513,7 +515,7 @@ def test_progress_after_a_replay_of_earlier_progress_is_told(
         make.do(db, lambda tx: moves.heartbeat(tx, now, told, now=clock(), lease=make.LEASE))
 
     def disable(tx: Transaction) -> None:
-        endpoints.disable(tx, endpoint.id, now=clock(), reason="410")
+        deliveries.disable_endpoint(tx, endpoint.id, now=clock(), reason="410")
         deliveries.disable_pending(tx, endpoint.id)
 
     advance(0.1)

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from service.admin.visit import ActorDep, VisitDep, page_router
 from service.domain.event import DeliveryFilter, DeliveryState, delivery_id_of, endpoint_id_of
 from service.domain.ids import KeyId
-from service.store import audit, deliveries, endpoints
+from service.store import audit, deliveries
 from service.store.audit import AuditEntry
 from service.store.transaction import Transaction
 from service.webhooks import endpoints as use
@@ -29,7 +29,7 @@ async def show_webhooks(
     rows = await visit.read(
         lambda tx: deliveries.page(tx, None, size=_PAGE + 1, after=start, filters=filters)
     )
-    registered = await visit.read(endpoints.every)
+    registered = await visit.read(deliveries.every_endpoint)
     return await visit.page(
         "webhooks.html",
         endpoints=registered,

@@ -27,7 +27,7 @@ from service.domain.event import (
 )
 from service.domain.ids import job_id_of
 from service.lifecycle.targets import refuse_bad_target
-from service.store import deliveries, endpoints, keys
+from service.store import deliveries, keys
 from service.webhooks import endpoints as use
 from service.webhooks.sign import encode_secret
 
@@ -89,7 +89,7 @@ async def create_endpoint(body: EndpointBody, context: ContextDep) -> NewWebhook
 async def list_endpoints(context: ContextDep) -> WebhookEndpointList:
     """Your endpoints, without their secrets."""
     key_id = context.key.id
-    rows = await context.runtime.read(lambda tx: endpoints.of_key(tx, key_id))
+    rows = await context.runtime.read(lambda tx: deliveries.endpoints_of(tx, key_id))
     return WebhookEndpointList(data=[WebhookEndpoint.from_domain(row) for row in rows])
 
 
