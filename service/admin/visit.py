@@ -24,7 +24,7 @@ from service.domain.job import Scope
 from service.domain.key import Key
 from service.lifecycle import sessions
 from service.runtime.runtime import Runtime
-from service.store import jobs, keys, pauses
+from service.store import jobs, keys
 from service.store.audit import Deletion
 from service.store.transaction import Transaction
 
@@ -88,7 +88,7 @@ class Visit:
             lambda tx: {
                 "queued": keys.count_queued(tx),
                 "running": jobs.count_running(tx),
-                "paused": sorted(pauses.every(tx)),
+                "paused": sorted(jobs.paused_models(tx)),
             }
         )
         return self.part(name, counts=counts, **values)

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from service.domain.ids import KeyId
-from service.store import audit, pauses
+from service.store import audit, jobs
 from service.store.audit import AuditEntry
 from service.store.transaction import Transaction
 
@@ -13,22 +13,22 @@ def pause(tx: Transaction, model: str, actor: KeyId, now: datetime) -> datetime:
 
     Jobs that run go on to their end. Start deadlines do not run meanwhile.
     """
-    if pauses.insert(tx, model, now):
+    if jobs.insert_pause(tx, model, now):
         audit.insert(tx, AuditEntry(now, actor, "model.pause", model))
-    return pauses.every(tx).get(model, now)
+    return jobs.paused_models(tx).get(model, now)
 
 
 def resume(tx: Transaction, model: str, actor: KeyId, now: datetime) -> None:
     """Start jobs of the model again; their start deadlines are later by the pause."""
-    paused_at = pauses.delete(tx, model)
+    paused_at = jobs.delete_pause(tx, model)
     if paused_at is None:
         return
-    pauses.extend_start_deadlines(tx, model, paused_at, now)
+    jobs.extend_start_deadlines(tx, model, paused_at, now)
     audit.insert(tx, AuditEntry(now, actor, "model.resume", model))
 
 
 def keep_warm(tx: Transaction, model: str, containers: int, actor: KeyId, now: datetime) -> None:
     """Keep so many containers of the model warm, over deploys too."""
-    pauses.set_warm_containers(tx, model, containers)
+    jobs.set_warm_containers(tx, model, containers)
     detail = f"{containers} container{'' if containers == 1 else 's'}"
     audit.insert(tx, AuditEntry(now, actor, "model.warm", model, detail=detail))

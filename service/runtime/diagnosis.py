@@ -6,7 +6,7 @@ from datetime import datetime
 
 from service.domain.ids import KeyId
 from service.runtime.runtime import Runtime
-from service.store import keys, pauses
+from service.store import jobs, keys
 from service.store.statistics import WaitingGroup
 from service.store.transaction import Transaction
 
@@ -29,7 +29,7 @@ class Situation:
 
 
 def read_situation(tx: Transaction, runtime: Runtime) -> Situation:
-    return Situation(keys.active_counts(tx), pauses.every(tx), runtime.clock())
+    return Situation(keys.active_counts(tx), jobs.paused_models(tx), runtime.clock())
 
 
 def why_waiting(runtime: Runtime, group: WaitingGroup, situation: Situation) -> Reason:

@@ -9,7 +9,7 @@ from threading import Lock
 from service.domain.ids import KeyId
 from service.domain.job import RANKS, Job
 from service.domain.queue_order import Forecast, QueueOrder, Waiting, in_turn
-from service.store import jobs, keys, pauses
+from service.store import jobs, keys
 from service.store.database import Database
 from service.store.transaction import Transaction
 
@@ -111,7 +111,7 @@ class QueueForecast:
 def _read(
     tx: Transaction,
 ) -> tuple[list[Waiting], dict[KeyId, int], list[tuple[str, float]], Collection[str]]:
-    return jobs.waiting(tx), keys.last_turns(tx), jobs.remaining_times(tx), pauses.every(tx)
+    return jobs.waiting(tx), keys.last_turns(tx), jobs.remaining_times(tx), jobs.paused_models(tx)
 
 
 def _waiting(job: Job) -> Waiting:

@@ -1,17 +1,20 @@
-"""The jobs table: inserts, queries and deletes. State changes are in moves.py."""
+"""The jobs table: inserts, queries and deletes; state changes are in moves.py. Beside it, the models
+whose jobs wait, as an admin paused them, and those that are kept warm."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from service.domain import topics
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobState, left_ms
 from service.domain.queue_order import Waiting
 from service.store import deliveries, events, labels
-from service.store.admin_tables import PausedModelRow
+from service.store.admin_tables import PausedModelRow, WarmModelRow
+from service.store.columns import micros
 from service.store.job_rows import job_table, to_job, to_row
 from service.store.tables import ACTIVE_STATES, INPUTS_KEPT, QUEUED, KeyRow
 from service.store.transaction import Transaction
@@ -293,3 +296,65 @@ def _all(
     in_order = job_table.c.id.concat("")  # of the id itself, SQLite would read all jobs in order
     statement = sa.select(job_table).where(*conditions).order_by(in_order).limit(size)
     return [to_job(row) for row in tx.execute(statement).mappings()]
+
+
+def paused_models(tx: Transaction) -> dict[str, datetime]:
+    """Return since when each paused model is paused."""
+    return {row.model: row.paused_at for row in tx.execute(_PAUSED)}
+
+
+_PAUSED = sa.select(paused_table)
+
+
+def insert_pause(tx: Transaction, model: str, now: datetime) -> bool:
+    """Insert a pause; False if the model is paused already."""
+    insert = sqlite.insert if tx.connection.dialect.name == "sqlite" else postgresql.insert
+    new = insert(paused_table).values(model=model, paused_at=now).on_conflict_do_nothing()
+    if tx.execute(new.returning(paused_table.c.model)).first() is None:
+        return False
+    tx.notify(topics.of_queue(model))
+    return True
+
+
+def delete_pause(tx: Transaction, model: str) -> datetime | None:
+    """Delete the pause and return since when it was. None, also if another transaction deletes it
+    at the same time: then that one sees the pause."""
+    columns = paused_table.c
+    statement = sa.delete(paused_table).where(columns.model == model).returning(columns.paused_at)
+    paused_at: datetime | None = tx.execute(statement).scalar()
+    if paused_at is not None:
+        tx.notify(topics.of_queue(model))
+    return paused_at
+
+
+_warm: sa.Table = WarmModelRow.__table__  # type: ignore[attr-defined]
+
+
+def warm_containers(tx: Transaction) -> dict[str, int]:
+    """Return how many containers of each model an admin keeps warm."""
+    return {row.model: row.containers for row in tx.execute(_WARM)}
+
+
+_WARM = sa.select(_warm)
+
+
+def set_warm_containers(tx: Transaction, model: str, containers: int) -> None:
+    tx.execute(sa.delete(_warm).where(_warm.c.model == model))
+    tx.execute(sa.insert(_warm), {"model": model, "containers": containers})
+
+
+def extend_start_deadlines(tx: Transaction, model: str, paused_at: datetime, now: datetime) -> None:
+    """Give the queued jobs of a model as much longer to start as they have waited since then."""
+    columns = job_table.c
+    run_at, paused, end = _as_micros(columns.run_at), micros(paused_at), micros(now)
+    waited_from = sa.case((run_at > paused, run_at), else_=paused)
+    waited = sa.case((waited_from < end, end - waited_from), else_=0)
+    tx.execute(
+        sa.update(job_table)
+        .where(sa.text(QUEUED), columns.model == model, columns.start_deadline_at.is_not(None))
+        .values(start_deadline_at=_as_micros(columns.start_deadline_at) + waited)
+    )
+
+
+def _as_micros(instant: sa.ColumnElement[datetime]) -> sa.ColumnElement[int]:
+    return sa.type_coerce(instant, sa.BigInteger)

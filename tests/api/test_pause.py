@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.domain.models.catalog import SLATE
-from service.store import pauses
+from service.store import jobs
 from service.workers.attempt import ModelCache
 from tests.api.world import World
 
@@ -41,7 +41,7 @@ def test_a_body_pauses_nothing(world: World, body: str) -> None:
     (error,) = refused.json()["errors"]
     assert (refused.status_code, error["code"]) == (422, "unexpected_body")
     assert "DELETE" in error["detail"]
-    assert world.runtime.db.read(pauses.every) == {}
+    assert world.runtime.db.read(jobs.paused_models) == {}
 
 
 @pytest.mark.parametrize("body", ["", "{}", "{ }\n"])

@@ -12,7 +12,7 @@ from service.domain.models.catalog import SLATE
 from service.lifecycle.calls.calls import Calls
 from service.runtime.containers import ContainerPools
 from service.runtime.workers import CalledWorkers
-from service.store import audit, pauses
+from service.store import audit, jobs
 from tests import make
 from tests.admin.person import Person
 from tests.api.world import KEY, World
@@ -186,7 +186,7 @@ def test_more_than_the_cap_are_not_kept(world: World, modal: Counting) -> None:
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["pointer"] == "/containers"
     assert modal.kept == {"slate": 0}
-    assert world.runtime.db.read(pauses.warm_containers) == {}
+    assert world.runtime.db.read(jobs.warm_containers) == {}
 
 
 def test_modal_that_does_not_answer_is_told(world: World, modal: Counting) -> None:
@@ -211,7 +211,7 @@ def test_modal_keeps_nothing_that_the_database_does_not_know(
 
     def look(model: str, containers: int) -> None:
         (entry,) = world.runtime.db.read(lambda tx: audit.page(tx, size=1))
-        known.append((world.runtime.db.read(pauses.warm_containers), entry.act))
+        known.append((world.runtime.db.read(jobs.warm_containers), entry.act))
 
     monkeypatch.setattr(modal, "keep_warm", look)
 
@@ -245,7 +245,7 @@ def test_local_workers_are_warm_and_are_not_changed_here(world: World) -> None:
 
     assert shown == {"model": "slate", "containers": 1}
     assert (refused.status_code, refused.json()["code"]) == (409, "local_workers")
-    assert world.runtime.db.read(pauses.warm_containers) == {}
+    assert world.runtime.db.read(jobs.warm_containers) == {}
 
 
 def test_a_waiting_job_is_told_when_a_container_could_have_it(

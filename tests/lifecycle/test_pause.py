@@ -12,7 +12,7 @@ from service.domain.ids import KeyId
 from service.domain.job import JobState
 from service.domain.limits import Limits
 from service.lifecycle.pause import pause, resume
-from service.store import audit, jobs, pauses
+from service.store import audit, jobs
 from service.store.database import Database, Transaction
 from tests import make
 from tests.make import START, submit
@@ -72,12 +72,12 @@ def test_pausing_twice_and_resuming_twice_change_nothing(db: Database, key_id: K
     first = make.do(db, lambda tx: pause(tx, "slate", key_id, at(1)))
     again = make.do(db, lambda tx: pause(tx, "slate", key_id, at(9)))
     assert (first, again) == (at(1), at(1))
-    assert db.read(pauses.every) == {"slate": at(1)}
+    assert db.read(jobs.paused_models) == {"slate": at(1)}
 
     for second in (10, 11):
         make.do(db, lambda tx, second=second: resume(tx, "slate", key_id, at(second)))
 
-    assert db.read(pauses.every) == {}
+    assert db.read(jobs.paused_models) == {}
     entries = db.read(lambda tx: audit.page(tx, size=9))
     assert [(each.act, each.target, each.at) for each in entries] == [
         ("model.resume", "slate", at(10)),
@@ -114,7 +114,7 @@ def test_two_processes_that_pause_and_resume_at_once_do_each_once(postgres_url: 
     job = accept(db, key_id, 0, wait=60)
 
     at_once(postgres_url, pause, key_id, at(10), at(11))
-    assert db.read(pauses.every) == {"slate": at(10)}
+    assert db.read(jobs.paused_models) == {"slate": at(10)}
     at_once(postgres_url, resume, key_id, at(110), at(111))
 
     after = db.read(lambda tx: jobs.get(tx, job.id))

@@ -21,7 +21,7 @@ from service.lifecycle.pause import pause, resume
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
 from service.lifecycle.timekeeper import Timekeeper
-from service.store import deliveries, jobs, keys, pauses
+from service.store import deliveries, jobs, keys
 from service.store.database import Database, Transaction
 from service.store.tables import EndpointRow
 from tests import make
@@ -139,7 +139,7 @@ def test_a_jump_during_a_pause_leaves_a_job_the_time_to_start_that_it_had(
     machine.pass_by(600)
     machine.set_clock(jump)
     now = machine.clock()
-    assert db.read(pauses.every) == {"slate": now - timedelta(seconds=601)}
+    assert db.read(jobs.paused_models) == {"slate": now - timedelta(seconds=601)}
     make.do(db, lambda tx: resume(tx, "slate", key_id, now))
 
     assert get(db, job).start_deadline_at == now + timedelta(seconds=60)

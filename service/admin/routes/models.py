@@ -13,7 +13,7 @@ from service.domain.models.card import ModelCard
 from service.domain.window import LENGTHS, Window
 from service.lifecycle import pause
 from service.lifecycle.workers import ModelWorkers
-from service.store import jobs, pauses, statistics
+from service.store import jobs, statistics
 from service.store.transaction import Transaction
 
 router = page_router("/models")
@@ -88,8 +88,8 @@ def _containers(text: str) -> int:
 
 
 def _read(tx: Transaction, visit: Visit, window: Window) -> list[ModelView]:
-    groups, paused_since = statistics.waiting_groups(tx), pauses.every(tx)
-    warm = pauses.warm_containers(tx)
+    groups, paused_since = statistics.waiting_groups(tx), jobs.paused_models(tx)
+    warm = jobs.warm_containers(tx)
     return [
         ModelView(
             card=card,

@@ -22,7 +22,7 @@ from service.lifecycle.report import Credentials, GpuTime
 from service.runtime.fleet import Worker
 from service.runtime.notifier import wait_for_event
 from service.runtime.runtime import Runtime
-from service.store import jobs, pauses
+from service.store import jobs
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/internal", tags=["workers"])
@@ -151,7 +151,7 @@ async def _wait_for_work(body: ClaimBody, request: Request, runtime: Runtime) ->
 
 
 async def _is_paused(runtime: Runtime, model: str | None) -> bool:
-    return model is not None and model in await runtime.read(pauses.every)
+    return model is not None and model in await runtime.read(jobs.paused_models)
 
 
 async def _claim(worker: str, models: list[str], runtime: Runtime) -> claim.Claim | None:

@@ -14,7 +14,7 @@ from service.api.schemas.responses import problem_docs
 from service.domain.errors import FieldError, NotFound, RequestRefused
 from service.domain.request import WHOLE
 from service.lifecycle import pause
-from service.store import pauses
+from service.store import jobs
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 async def list_models(context: ContextDep) -> ModelList:
     """All served models, the default first."""
     runtime = context.runtime
-    paused_since = await runtime.read(pauses.every)
+    paused_since = await runtime.read(jobs.paused_models)
     return ModelList(
         data=[
             ModelOut(

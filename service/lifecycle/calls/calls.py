@@ -26,7 +26,7 @@ from service.lifecycle.calls.cancellations import Cancellations
 from service.lifecycle.jobs import move_if_unchanged
 from service.lifecycle.report import give_back, lapse, miss_start_deadline, settle, succeed
 from service.lifecycle.verify import finished_outcome, is_intact, outcome_errors
-from service.store import attempts, jobs, leases, moves, pauses
+from service.store import attempts, jobs, leases, moves
 from service.store.attempts import Attempt
 from service.store.database import Database
 from service.store.transaction import Transaction
@@ -105,7 +105,7 @@ class Calls:
 
     def warm_containers(self) -> dict[str, int]:
         """Return how many containers admins keep warm of served models, within the limit."""
-        numbers = self.db.read(pauses.warm_containers)
+        numbers = self.db.read(jobs.warm_containers)
         return {
             model: min(number, self.max_calls)
             for model, number in numbers.items()
