@@ -1,5 +1,5 @@
-"""The jobs table: inserts, queries and deletes; state changes are in moves.py. Beside it, the models
-whose jobs wait, as an admin paused them, and those that are kept warm."""
+"""The jobs table: inserts, queries and deletes; state changes are in moves.py. Beside it: the
+models that are paused, and those that are kept warm."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
