@@ -31,6 +31,15 @@ def test_each_worker_is_shown_with_what_it_does(world: World, admin: Person) -> 
     assert f'href="/admin/jobs/{job["id"]}"' in html
 
 
+def test_a_worker_that_another_process_hears_is_shown(world: World, admin: Person) -> None:
+    world.submit(prompt="a corgi")
+    world.claim(worker="gpu-7", gpu="L40S")
+    world.runtime.fleet._workers.clear()  # as after a restart, or as a second process sees it
+
+    for path in ("/admin", "/admin/now", "/admin/workers", "/admin/workers/now"):
+        assert "gpu-7" in admin.get(path).text
+
+
 def test_the_overview_counts_the_workers_and_leads_to_them(world: World, admin: Person) -> None:
     _report_unfit(world, "unfit-1", "the GPU fell off the bus")
 
