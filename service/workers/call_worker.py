@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import httpx
@@ -20,7 +19,7 @@ from service.workers.attempt import ModelCache, log_fields, run_attempt
 from service.workers.probe import probe
 from service.workers.readiness import Readiness
 from service.workers.recipe import WorkerEnvironment
-from service.workers.reporter import ApiUnreachable, AttemptReleased, HttpReporter
+from service.workers.reporter import ApiUnreachable, AttemptReleased, HttpReporter, StopFlag
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +62,7 @@ class CallWorker:
     def _run(self, ticket: Ticket, call_id: str) -> CallEnd:
         with httpx.Client(base_url=ticket.api_url, timeout=10, trust_env=False) as client:
             reporter = HttpReporter(
-                client, ticket, Event(), call_id=call_id, retry_seconds=self.retry_seconds
+                client, ticket, StopFlag(), call_id=call_id, retry_seconds=self.retry_seconds
             )
             try:
                 prefix, has_begun = _begin(ticket, reporter, call_id)

@@ -31,7 +31,7 @@ from service.workers.attempt import ModelCache, log_fields, run_attempt, to_fail
 from service.workers.probe import probe
 from service.workers.readiness import Readiness
 from service.workers.recipe import WorkerEnvironment
-from service.workers.reporter import AttemptReleased, HttpReporter
+from service.workers.reporter import AttemptReleased, HttpReporter, StopFlag
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class PullWorker:
     model_cache: ModelCache
     # Begin the next attempt while the last one still encodes.
     overlap: bool = True
-    stopping: threading.Event = field(default_factory=threading.Event)
+    stopping: StopFlag = field(default_factory=StopFlag)
     readiness: Readiness = field(init=False)
     is_polling: bool = False  # in a long poll, which can be aborted without loss
     _is_api_down: bool = False

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _MIN_REPORT_SECONDS = 0.25  # progress is reported at most this often
 _HEARTBEATS_PER_LEASE = 6  # and at least this often: five of them may be lost
 _RETRY_SECONDS = 15 * 60.0  # how long begin, finish and fail are retried while the API is down
+_LOOK_SECONDS = 0.1  # how often a wait looks at its flag
 _STUCK_SECONDS = 10.0  # a step that ignores `lost` for this long hangs in native code
 
 # The range of progress, 0 to 1, of each stage.
@@ -49,6 +50,27 @@ class AttemptReleased:
     gpu_seconds: float | None = None
 
 
+class StopFlag:
+    """A flag that a signal handler may set. To set a `threading.Event` there can lock up the main
+    thread: the signal may interrupt it within `wait`, which holds the lock that `set` needs."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        self._is_set = True
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until the flag is set, or for so long. Return whether it is set."""
+        end = time.monotonic() + seconds
+        while not self._is_set and (remaining := end - time.monotonic()) > 0:
+            time.sleep(min(remaining, _LOOK_SECONDS))
+        return self._is_set
+
+
 class ApiUnreachable(Lost):
     """The API did not answer a callback in time: the fencing token may or may not be stale."""
 
@@ -64,7 +86,7 @@ class HttpReporter:
         self,
         client: httpx.Client,
         ticket: Ticket,
-        stopping: threading.Event,
+        stopping: StopFlag,
         *,
         call_id: str | None = None,
         retry_seconds: float = _RETRY_SECONDS,

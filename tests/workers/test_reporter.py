@@ -1,6 +1,8 @@
 """The reporter against a small HTTP server that is told how to answer."""
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -305,3 +307,30 @@ def test_what_is_given_back_says_what_it_has_cost(reporter: HttpReporter, api: A
 
 def _job():  # type: ignore[no-untyped-def]
     return new_job(make.submission(KeyId("key_x")), make.START)
+
+
+def test_a_flag_that_signals_set_locks_up_no_wait() -> None:
+    """Signals interrupt a main thread that waits, and set the flag for which it waits."""
+    code = """
+import os, signal, threading, time
+from service.workers.reporter import StopFlag
+flag, heard = StopFlag(), 0
+
+def hear(number, frame):
+    global heard
+    flag.set()
+    heard += 1
+
+def send():
+    for number in range(500):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        while heard == number:
+            time.sleep(0)
+
+signal.signal(signal.SIGUSR1, hear)
+sender = threading.Thread(target=send, daemon=True)
+sender.start()
+while sender.is_alive():
+    flag.wait(0.0001)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)

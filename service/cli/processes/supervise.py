@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from threading import Event
+from types import FrameType
 from typing import IO
 from urllib.parse import urlsplit
 
@@ -39,25 +39,29 @@ class Supervisor:
     say: Callable[[str], None]
     greet: Callable[[str], None]
     bye: Callable[[int | None], None]
-    _stop: Event = field(default_factory=Event)
+    _is_stopping: bool = False
     _children: list[Child] = field(default_factory=list)
 
     def run(self) -> None:
         """Run the service. Raises CannotStart if the port or the data directory is in use."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.set())
+            signal.signal(number, self._stop)
         with _lock(self.settings.data_dir) as lock, _listen(self.settings) as listener:
             prepare_database(self.settings)
             url = address(self.settings.host, listener.getsockname()[1])
             try:
                 self._start(listener, lock, url)
-                if not self._stop.is_set():
+                if not self._is_stopping:
                     (self.settings.data_dir / ADDRESS_FILE).write_text(url)
                     self.greet(url)
                 self._watch()
             finally:
                 unfinished = self._end(url)
         self.bye(unfinished)
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        # No Event: its lock may be held by what the signal interrupts.
+        self._is_stopping = True
 
     def _start(self, listener: socket.socket, lock: IO[str], url: str) -> None:
         settings = self.settings.model_copy(
@@ -88,17 +92,18 @@ class Supervisor:
 
     def _wait_until_ready(self, api: Child, url: str) -> None:
         deadline = time.monotonic() + _READY_SECONDS
-        while not self._stop.is_set() and not _is_ready(f"{url}/readyz"):
+        while not self._is_stopping and not _is_ready(f"{url}/readyz"):
             if api.exit_code == SAID_WHY:
                 raise SystemExit(Exit.FAILURE)
             if api.exit_code is not None:
                 raise CannotStart("the API did not start; see the lines above")
             if time.monotonic() > deadline:
                 raise CannotStart(f"the API was not ready within {_READY_SECONDS:.0f} s")
-            self._stop.wait(0.05)
+            time.sleep(0.05)
 
     def _watch(self) -> None:
-        while not self._stop.wait(0.2):
+        while not self._is_stopping:
+            time.sleep(0.2)
             for child in self._children:
                 if (message := child.watch()) is not None:
                     self.say(message)
