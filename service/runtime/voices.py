@@ -27,7 +27,7 @@ from service.runtime.runtime import Runtime
 from service.speech.base import ProviderBusy, UnusableSpeech, Voice
 from service.speech.elevenlabs import PREFIX, Clone, UploadedRecording
 from service.speech.recording import write_wav
-from service.store import keys, ledger
+from service.store import keys
 
 log = logging.getLogger(__name__)
 
@@ -208,4 +208,4 @@ def _check_kept(runtime: Runtime, voice_id: str) -> None:
 
 def _pay(runtime: Runtime, key: Key, usage: SpeechUsage) -> None:
     now = runtime.clock()
-    runtime.db.write(lambda tx: ledger.pay_for_speech(tx, key.id, usage, now)).result()
+    runtime.db.write(lambda tx: keys.pay_for_speech(tx, key.id, usage, now)).result()

@@ -1,18 +1,22 @@
-"""The keys table: API keys with their counters, budgets and signing secrets."""
+"""API keys with their counters, budgets and signing secrets; and the ledger of what they cost, per
+day, model and GPU."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from datetime import datetime
-from typing import Any
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Literal
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from service.domain import topics
 from service.domain.event import Secrets
 from service.domain.ids import KeyId
+from service.domain.job import Job
 from service.domain.key import Key, KeyRole
-from service.domain.price import Balance
-from service.store.tables import KeyRow
+from service.domain.price import Balance, Charge, microusd, month_of
+from service.domain.speech import SpeechUsage
+from service.store.tables import KeyRow, LedgerRow
 from service.store.transaction import Transaction
 
 key_table: sa.Table = KeyRow.__table__  # type: ignore[attr-defined]
@@ -231,3 +235,78 @@ def _balances(
 
 def to_key(row: Mapping[Any, Any]) -> Key:
     return Key(**{name: row[name] for name in Key.__dataclass_fields__})
+
+
+_ledger: sa.Table = LedgerRow.__table__  # type: ignore[attr-defined]
+
+Group = Literal["day", "model", "key"]
+
+
+@dataclass(frozen=True)
+class Total:
+    """The sums of one `name`: a day (2026-11-30), a model, or a key's id."""
+
+    name: str
+    jobs: int
+    gpu_ms: int
+    microusd: int
+
+
+def book(tx: Transaction, job: Job, charge: Charge, *, jobs: int) -> None:
+    """Book the cost of an attempt at `job`, and the number of `jobs` that ended with it."""
+    if jobs or charge.gpu_ms:
+        name, gpu = job.request.model, charge.booked_under
+        sums = {"jobs": jobs, "gpu_ms": charge.gpu_ms, "microusd": charge.microusd}
+        _add_to_ledger(tx, job.key_id, charge.at, {"model": name, "gpu": gpu, **sums})
+
+
+def pay_for_speech(tx: Transaction, key_id: KeyId, usage: SpeechUsage, now: datetime) -> None:
+    """Add the cost of speech to a key's expenses, and book it under the name of its provider, as of
+    a model without a GPU."""
+    cost = microusd(usage.usd)
+    counts = {"queued": 0, "active": 0, "reserved": 0}
+    add_to_counters(tx, key_id, cost=cost, month=month_of(now), **counts)
+    if cost:
+        sums = {"jobs": 0, "gpu_ms": 0, "microusd": cost}
+        _add_to_ledger(tx, key_id, now, {"model": usage.provider, "gpu": "", **sums})
+
+
+def _add_to_ledger(tx: Transaction, key_id: KeyId, at: datetime, row: dict[str, Any]) -> None:
+    day = at.astimezone(UTC).date()
+    tx.execute(_ADD_TO_LEDGER[tx.connection.dialect.name], {"key_id": key_id, "day": day, **row})
+
+
+def totals(
+    tx: Transaction, group: Group, first: date, last: date, *, key_id: KeyId | None
+) -> list[Total]:
+    """Sum over the days from `first` to `last`, both included, of one key or of all."""
+    by = _ledger.c["key_id" if group == "key" else group]
+    statement = (
+        sa.select(by, *(sa.func.sum(_ledger.c[name]).label(name) for name in _SUMMED))
+        .where(_ledger.c.day >= first, _ledger.c.day <= last)
+        .group_by(by)
+        .order_by(by)
+    )
+    if key_id is not None:
+        statement = statement.where(_ledger.c.key_id == key_id)
+    return [
+        Total(str(row[0]), int(row.jobs), int(row.gpu_ms), int(row.microusd))
+        for row in tx.execute(statement)
+    ]
+
+
+_SUMMED = ("jobs", "gpu_ms", "microusd")
+
+
+def _upsert_ledger(insert: Any) -> Any:
+    statement = insert(_ledger)
+    return statement.on_conflict_do_update(
+        index_elements=list(_ledger.primary_key),
+        set_={name: _ledger.c[name] + statement.excluded[name] for name in _SUMMED},
+    )
+
+
+_ADD_TO_LEDGER = {
+    "sqlite": _upsert_ledger(sqlite.insert),
+    "postgresql": _upsert_ledger(postgresql.insert),
+}

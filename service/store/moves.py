@@ -16,7 +16,7 @@ from service.domain.job import ACTIVE, EVENT_OF, Job, JobState, sources
 from service.domain.price import Charge, microusd, month_of
 from service.domain.retention import SETTLE
 from service.domain.speech import JobSpeech, SpeechUsage
-from service.store import keys, ledger, outbox
+from service.store import keys, outbox
 from service.store.job_rows import job_table, to_job, to_row
 from service.store.transaction import Transaction
 
@@ -196,7 +196,7 @@ def _count(tx: Transaction, job: Job, to: JobState, charge: Charge | None) -> No
         month=0 if charge is None else month_of(charge.at),
     )
     if charge is not None:
-        ledger.add(tx, job, charge, jobs=int(to.final))
+        keys.book(tx, job, charge, jobs=int(to.final))
 
 
 # Changes within a state.
@@ -243,7 +243,7 @@ def pay_for_speech(tx: Transaction, job: Job, usage: SpeechUsage, *, now: dateti
             speech=usage.model_dump(),
         )
     )
-    ledger.pay_for_speech(tx, job.key_id, usage, now)
+    keys.pay_for_speech(tx, job.key_id, usage, now)
     tx.notify(topics.of_job(job.id))
 
 

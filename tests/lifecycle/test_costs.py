@@ -20,9 +20,9 @@ from service.lifecycle.jobs import request_cancel
 from service.lifecycle.report import GpuTime
 from service.lifecycle.rescue import Rescuer
 from service.lifecycle.retention import Retention
-from service.store import jobs, ledger, moves
+from service.store import jobs, keys, moves
 from service.store.database import Database
-from service.store.ledger import Total
+from service.store.keys import Total
 from tests import make
 from tests.make import submit
 
@@ -69,7 +69,7 @@ def fail(db: Database, held: tuple[Claim, Job], now: Any, kind: str, **spent: An
 
 def booked(db: Database, key_id: KeyId | None, group: Any = "model") -> list[Total]:
     year = (date(2026, 1, 1), date(2026, 12, 31))
-    found: list[Total] = db.read(lambda tx: ledger.totals(tx, group, *year, key_id=key_id))
+    found: list[Total] = db.read(lambda tx: keys.totals(tx, group, *year, key_id=key_id))
     return found
 
 
@@ -241,7 +241,7 @@ def test_only_the_days_asked_for_are_summed(
         clock.advance(86_400)
     second = make.START.date() + timedelta(days=1)
 
-    found = db.read(lambda tx: ledger.totals(tx, "day", second, second, key_id=key_id))
+    found = db.read(lambda tx: keys.totals(tx, "day", second, second, key_id=key_id))
 
     assert found == [Total(second.isoformat(), 1, 1000, L40S)]
 
@@ -267,7 +267,7 @@ def test_a_sum_reads_only_its_own_days(sqlite_url: str, group: Any, owner: Any, 
                 return []
 
         first = date(2026, 1, 1)
-        ledger.totals(Explaining(), group, first, first, key_id=owner)  # type: ignore[arg-type]
+        keys.totals(Explaining(), group, first, first, key_id=owner)  # type: ignore[arg-type]
 
     db.read(explained)
     db.close()

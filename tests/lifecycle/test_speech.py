@@ -35,9 +35,9 @@ from service.speech.base import (
 )
 from service.speech.elevenlabs_api import Account
 from service.speech.recording import find_speech
-from service.store import jobs, keys, ledger, speeches
+from service.store import jobs, keys, speeches
 from service.store.database import Database
-from service.store.ledger import Total
+from service.store.keys import Total
 from tests import make
 from tests.make import submit
 from tests.speech.provider import KEY
@@ -163,7 +163,7 @@ def test_speech_costs_its_job_its_key_and_shows_in_the_ledger(stage: Stage) -> N
     month = stage.clock().year * 12 + stage.clock().month
     assert stage.db.read(lambda tx: keys.balance(tx, stage.key_id, month)).spent == 600
     day = (date(2026, 1, 1), date(2026, 12, 31))
-    assert stage.db.read(lambda tx: ledger.totals(tx, "model", *day, key_id=stage.key_id)) == [
+    assert stage.db.read(lambda tx: keys.totals(tx, "model", *day, key_id=stage.key_id)) == [
         Total("elevenlabs", jobs=0, gpu_ms=0, microusd=600)
     ]
     # The bytes count as inputs of the key until they are deleted.

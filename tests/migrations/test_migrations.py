@@ -27,20 +27,10 @@ from service.lifecycle.jobs import request_cancel
 from service.lifecycle.report import settle
 from service.lifecycle.submit import find_earlier
 from service.settings import Settings
-from service.store import (
-    attempts,
-    deliveries,
-    events,
-    job_lists,
-    jobs,
-    keys,
-    ledger,
-    moves,
-    speeches,
-)
+from service.store import attempts, deliveries, events, job_lists, jobs, keys, moves, speeches
 from service.store.database import Database
 from service.store.engine import make_engine
-from service.store.ledger import Total
+from service.store.keys import Total
 from service.store.schema import (
     alembic_config,
     check_schema,
@@ -170,7 +160,7 @@ def test_a_database_of_the_second_release_knows_what_its_jobs_took(url: str) -> 
         month = month_of(make.START)
         assert db.read(lambda tx: keys.balance(tx, key_id, month)) == Balance(None, 0, 1400)
         first, last = date(2026, 11, 1), date(2026, 11, 30)
-        days = db.read(lambda tx: ledger.totals(tx, "day", first, last, key_id=key_id))
+        days = db.read(lambda tx: keys.totals(tx, "day", first, last, key_id=key_id))
         assert days == [
             Total("2026-11-23", jobs=1, gpu_ms=2500, microusd=800),
             Total("2026-11-24", jobs=1, gpu_ms=0, microusd=0),

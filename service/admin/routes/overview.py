@@ -19,8 +19,8 @@ from service.domain.job import JobState
 from service.domain.service_level import FinishedJob, Promise, StageTimes
 from service.domain.window import LENGTHS, Window
 from service.runtime.diagnosis import Reason, read_situation, why_waiting
-from service.store import jobs, keys, ledger, statistics
-from service.store.ledger import Total
+from service.store import jobs, keys, statistics
+from service.store.keys import Total
 from service.store.statistics import WaitingGroup
 from service.store.transaction import Transaction
 
@@ -186,7 +186,7 @@ def read_costs(tx: Transaction, today: date) -> Costs:
     names = keys.names(tx)
 
     def sums(by: Literal["model", "key"], days: tuple[date, date]) -> dict[str, float]:
-        return _dollars(ledger.totals(tx, by, *days, key_id=None))
+        return _dollars(keys.totals(tx, by, *days, key_id=None))
 
     by_key = {period: sums("key", days) for period, days in periods.items()}
     return Costs(

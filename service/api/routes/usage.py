@@ -12,8 +12,8 @@ from service.api.schemas.costs import Budget, Sums, Usage, UsageRow
 from service.api.schemas.responses import problem_docs
 from service.domain.errors import FieldError, Forbidden, RequestRefused
 from service.domain.price import month_of
-from service.store import keys, ledger
-from service.store.ledger import Group, Total
+from service.store import keys
+from service.store.keys import Group, Total
 from service.store.transaction import Transaction
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"])
@@ -60,7 +60,7 @@ def _usage(
     tx: Transaction, context: RequestContext, group: Group, days: tuple[date, date], is_global: bool
 ) -> Usage:
     key_id = None if is_global else context.key.id
-    rows = ledger.totals(tx, group, *days, key_id=key_id)
+    rows = keys.totals(tx, group, *days, key_id=key_id)
     names = _names(tx) if group == "key" else {}
     balance = keys.balance(tx, context.key.id, month_of(context.runtime.clock()))
     return Usage(
