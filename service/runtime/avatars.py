@@ -1,4 +1,5 @@
-"""Create avatars: their photo is checked, stored, and then known by an id; and use them in jobs."""
+"""Create avatars: their photo is checked, stored, and then known by an id; use them in jobs; and
+check that their voice can speak a text."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -39,7 +40,7 @@ from service.domain.request import JobRequest
 from service.lifecycle import avatars
 from service.lifecycle.inputs import Input, StoredInput
 from service.runtime.runtime import Runtime
-from service.runtime.speech_check import check_voice
+from service.speech.base import check_speed, check_text
 from service.store import avatars as store
 
 log = logging.getLogger(__name__)
@@ -211,3 +212,44 @@ async def _store(
         return Created(stored_avatar, is_replay=True)
     log.info("avatar created", extra={"avatar": avatar.id, "key": avatar.key_id})
     return Created(stored_avatar, is_replay=False)
+
+
+_POINTERS = {"voice": "/voice", "speed": "/speed", "text": "/text"}  # by the start of a code
+
+
+async def check_speech(runtime: Runtime, key_id: KeyId, request: JobRequest) -> float:
+    """Return about how many US dollars the speech of a request will cost.
+
+    Raises RequestRefused naming the field that its voice cannot speak by. Where voices cannot be
+    searched now, the request passes, and waits for its voice.
+    """
+    if not isinstance(request, AvatarRequest) or not request.needs_speech:
+        return 0.0
+    return await _refusing(runtime, partial(_check, runtime, key_id, request)) or 0.0
+
+
+async def check_voice(runtime: Runtime, key_id: KeyId, voice_id: str) -> None:
+    """Raise RequestRefused for a voice that this key cannot use."""
+    await _refusing(runtime, partial(runtime.voices.find, voice_id, key_id))
+
+
+async def _refusing(runtime: Runtime, check: Callable[[], T]) -> T | None:
+    """Run a check in a thread, and name the field that it refuses; None where it cannot be done
+    now."""
+    try:
+        return await to_thread.run_sync(check, limiter=runtime.voice_threads)
+    except AttemptFailed as failure:
+        if failure.kind is not FailureKind.USER:
+            log.warning(
+                "voice cannot be checked", extra={"code": failure.code, "kind": failure.kind}
+            )
+            return None
+        pointer = _POINTERS[failure.code.partition("_")[0]]
+        raise RequestRefused([FieldError(pointer, failure.message, failure.code)]) from None
+
+
+def _check(runtime: Runtime, key_id: KeyId, request: AvatarRequest) -> float:
+    voice, text = runtime.voices.find(request.voice, key_id), request.text or ""
+    check_text(text)
+    check_speed(request.speed, voice.info.min_speed, voice.info.max_speed)
+    return voice.expected_usd(text)

@@ -32,11 +32,11 @@ from service.lifecycle.targets import refuse_bad_target
 from service.runtime.avatars import (
     check_avatar_kept,
     check_inputs,
+    check_speech,
     check_stored_bytes,
     use_avatar,
 )
 from service.runtime.runtime import Runtime
-from service.runtime.speech_check import check_speech
 
 log = logging.getLogger(__name__)
 
