@@ -18,8 +18,7 @@ from service.domain.job import Idempotency, Job, Submission
 from service.domain.media import Role
 from service.domain.request import JobOptions
 from service.lifecycle.inputs import Input
-from service.runtime.estimate import warnings
-from service.runtime.submit import SubmitRequest, create_job, prepare
+from service.runtime.submit import SubmitRequest, create_job, prepare, warnings
 
 Refusal = ServiceError | RequestValidationError | HTTPException
 

@@ -1,4 +1,5 @@
-"""Accept a request for a job: resolve it, store its inputs, and make the job durable."""
+"""Accept a request for a job: resolve it, warn of what may surprise, store its inputs, and make the
+job durable."""
 
 import hashlib
 import logging
@@ -9,7 +10,7 @@ from anyio import to_thread
 
 from service.domain import ids
 from service.domain.attempt import input_key
-from service.domain.avatar import AvatarOptions, AvatarParams, JobParams
+from service.domain.avatar import AvatarOptions, AvatarParams, AvatarRequest, JobParams
 from service.domain.errors import (
     Conflict,
     FieldError,
@@ -22,7 +23,8 @@ from service.domain.ids import JobId, KeyId
 from service.domain.job import OWN_API, Idempotency, Job, JobState, Scope, Submission, new_id
 from service.domain.limits import Limits
 from service.domain.media import MediaRef, Role, kept_bytes, rule_of
-from service.domain.request import JobOptions, VideoOptions, VideoParams
+from service.domain.price import microusd, month_of
+from service.domain.request import JobOptions, JobRequest, VideoOptions, VideoParams
 from service.domain.resubmit import input_reference, params_again
 from service.failpoint import failpoint
 from service.lifecycle.inputs import Input, StoredInput, delete_inputs, store_inputs
@@ -37,6 +39,7 @@ from service.runtime.avatars import (
     use_avatar,
 )
 from service.runtime.runtime import Runtime
+from service.store import keys
 
 log = logging.getLogger(__name__)
 
@@ -278,3 +281,50 @@ def _timeout(params: JobOptions, limits: Limits) -> timedelta:
 
 def _seconds(number: int | None) -> timedelta | None:
     return None if number is None else timedelta(seconds=number)
+
+
+async def warnings(runtime: Runtime, params: JobOptions, submission: Submission) -> list[str]:
+    """List what may surprise: roundings, defaults, missing workers and a budget that is spent."""
+    return [
+        *_request_warnings(runtime, params, submission.request),
+        *await _budget_warnings(runtime, submission),
+    ]
+
+
+async def _budget_warnings(runtime: Runtime, submission: Submission) -> list[str]:
+    """Warn where the key's budget does not cover the submission."""
+    estimate, month = microusd(submission.estimated_usd), month_of(runtime.clock())
+    balance = await runtime.read(lambda tx: keys.balance(tx, submission.key_id, month))
+    if balance.allows(estimate):
+        return []
+    usd_left = (balance.remaining or 0) / 1e6
+    return [f"${usd_left:.6f} are left of this month's budget: the job would be refused"]
+
+
+def _request_warnings(runtime: Runtime, params: JobOptions, request: JobRequest) -> list[str]:
+    texts, card = [], runtime.cards[request.model]
+    if card.sandbox:
+        texts.append(f"{card.name} is a sandbox: it only draws a placeholder")
+    seconds, wanted = request.duration_seconds, getattr(params, "duration_seconds", None)
+    if seconds is not None and wanted not in (None, seconds):
+        texts.append(
+            f"{wanted:g} s becomes {request.num_frames} frames at "
+            f"{request.fps} fps, which is {seconds:.3f} s"
+        )
+    ref = next(iter(request.media.values()), None) if request.kind == "video" else None
+    if ref is not None and ref.width is None and (params.width is None or params.height is None):
+        texts.append(
+            f"the size of the input is not known yet: {request.width}x{request.height} is the "
+            "model's default; set width and height for another aspect ratio"
+        )
+    if isinstance(request, AvatarRequest) and request.seconds_range is not None:
+        shortest, longest = request.seconds_range
+        texts.append(
+            f"the video will be as long as what is spoken, which is not known yet: {shortest:.1f} "
+            f"to {longest:.1f} s; the cost is that of {request.expected_frames / request.fps:.1f} s"
+        )
+    if params.seed is None:
+        texts.append("no seed was given: every job gets a random one of its own")
+    if runtime.workers.of_model(card.name).count == 0:
+        texts.append(runtime.workers.why_waiting(card.name))
+    return texts

@@ -20,8 +20,7 @@ from service.api.submit import SUBMIT, IdempotencyKey, Prefer, submit, submit_re
 from service.domain.avatar import AnyRequest, AvatarParams, AvatarRequest
 from service.domain.job import Submission
 from service.domain.request import VideoParams
-from service.runtime.estimate import warnings
-from service.runtime.submit import prepare
+from service.runtime.submit import prepare, warnings
 
 router = APIRouter()
 
