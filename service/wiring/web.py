@@ -46,8 +46,7 @@ from service.store.database import Database
 from service.store.durability import Offsite
 from service.store.engine import check_durable, check_sessions
 from service.store.schema import check_schema
-from service.webhooks.courier import Courier
-from service.webhooks.deliver import Sender
+from service.webhooks.deliver import Courier, Sender
 from service.wiring import rules, speech, storage
 from service.wiring import secrets as wiring_secrets
 from service.wiring.traces import build_traces

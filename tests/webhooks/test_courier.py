@@ -12,8 +12,8 @@ from service.domain.event import Delivery, DeliveryId, DeliveryState, Try
 from service.domain.ids import KeyId
 from service.store import deliveries
 from service.store.database import Database
-from service.webhooks import courier as module
-from service.webhooks.courier import Courier
+from service.webhooks import deliver as module
+from service.webhooks.deliver import Courier
 from tests import make
 
 
