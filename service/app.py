@@ -19,7 +19,7 @@ from service.api.middleware import BodyLimit, Cors, Head, RequestId
 from service.api.openapi import describe
 from service.api.routes import ROUTERS
 from service.domain.clock import ServiceClock
-from service.offsite.tenure import Replica
+from service.offsite.shipping import Replica
 from service.runtime.notifier import Notifier
 from service.runtime.standby import Standby
 from service.settings import Settings

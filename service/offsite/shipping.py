@@ -1,14 +1,20 @@
-"""Replicate commits of a local database offsite: a tail of the WAL each time, at times a base."""
+"""Replicate a local database offsite while this container owns it: a tail of the WAL with each
+commit, at times a base. Tenure: take the ownership, restore the database, renew, release."""
 
 import logging
 import sqlite3
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from threading import Event, Thread
 
+from service.domain.clock import Clock
 from service.domain.errors import Unavailable
-from service.offsite.generations import Copy, Generation, read_names
+from service.offsite.generations import Copy, Generation, newest_epoch, read_names
 from service.offsite.ownership import Ownership
-from service.offsite.ports import BlobStore, Quiet
+from service.offsite.ports import BlobStore, KeyValue, Quiet
+from service.offsite.restore import restore
 from service.offsite.wal import LogReplaced, Position, read_since
 
 log = logging.getLogger(__name__)
@@ -123,3 +129,64 @@ class Shipping:
                 self._blobs.delete(generation.prefix)
         except Unavailable as error:
             log.warning("old copies could not be removed", extra={"error": error})
+
+
+@dataclass(frozen=True)
+class Replica:
+    """The offsite storage of a database, and the length of an owner's lease."""
+
+    blobs: BlobStore
+    entries: KeyValue
+    database: Path
+    lease: timedelta
+
+    def take(self, holder: str, clock: Clock) -> "Tenure | None":
+        """Take the ownership and restore the database; None while another container owns it.
+        Raises Unavailable."""
+        epoch = newest_epoch(read_names(self.blobs.names()))
+        ownership = Ownership(self.entries, holder, clock, self.lease)
+        if not ownership.take(epoch):
+            return None
+        tenure = Tenure(ownership)
+        try:
+            generation = restore(self.blobs, self.database, ownership.epoch)
+        except BaseException:
+            tenure.end()
+            raise
+        tenure.shipping = Shipping(self.blobs, ownership, self.database, generation)
+        return tenure
+
+
+class Tenure:
+    """Renews the ownership in a thread until `end`."""
+
+    shipping: Shipping
+
+    def __init__(self, ownership: Ownership) -> None:
+        self._ownership = ownership
+        self._ended = Event()
+        self._thread = Thread(target=self._renew, name="owner", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_owner(self) -> bool:
+        return self._ownership.is_owner
+
+    def end(self) -> None:
+        """Release the ownership; call it after the last write."""
+        self._ended.set()
+        self._thread.join()
+        try:
+            self._ownership.release()
+        except Unavailable as error:
+            log.warning(
+                "ownership could not be released; its lease expires by itself",
+                extra={"error": error},
+            )
+
+    def _renew(self) -> None:
+        while not self._ended.wait(self._ownership.pause_seconds):
+            try:
+                self._ownership.renew()
+            except Unavailable as error:
+                log.warning("ownership could not be renewed", extra={"error": error})

@@ -7,8 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import Event, Thread, Timer
 
 from service.domain.errors import Unavailable
-from service.offsite.shipping import Shipping
-from service.offsite.tenure import Tenure
+from service.offsite.shipping import Shipping, Tenure
 
 log = logging.getLogger(__name__)
 

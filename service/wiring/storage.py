@@ -12,7 +12,7 @@ from service.domain.attempt import ArtifactStore
 from service.domain.errors import Unavailable
 from service.installation import install_command
 from service.offsite.on_modal import DictKeyValue, VolumeBlobStore
-from service.offsite.tenure import Replica
+from service.offsite.shipping import Replica
 from service.settings import Settings
 
 

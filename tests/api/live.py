@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from service.app import build
 from service.cli.processes.connections import Connections
 from service.cli.processes.serve import Server, configure
-from service.offsite.tenure import Replica
+from service.offsite.shipping import Replica
 from service.runtime.runtime import Runtime
 from service.settings import Settings
 from tests.api.world import KEY, World

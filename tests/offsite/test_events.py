@@ -6,7 +6,7 @@ from threading import Event, Thread
 
 import pytest
 
-from service.offsite.tenure import Replica
+from service.offsite.shipping import Replica
 from service.settings import Settings
 from tests.api.live import Live, live
 from tests.api.world import KEY

@@ -13,8 +13,7 @@ from fastapi.testclient import TestClient
 
 from service.app import build
 from service.domain.clock import utc_now
-from service.offsite.shipping import Shipping
-from service.offsite.tenure import Replica
+from service.offsite.shipping import Replica, Shipping
 from service.runtime.standby import Standby
 from service.settings import Settings
 from tests.api.world import KEY, WORKER_TOKEN

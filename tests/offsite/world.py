@@ -12,7 +12,7 @@ from service.domain.ids import KeyId
 from service.domain.job import Idempotency
 from service.domain.limits import Limits
 from service.lifecycle.submit import Accepted
-from service.offsite.tenure import Replica, Tenure
+from service.offsite.shipping import Replica, Tenure
 from service.store.database import Database
 from tests import make
 from tests.make import submit
