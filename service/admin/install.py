@@ -15,7 +15,6 @@ from service.admin.routes import (
     make,
     models,
     overview,
-    retry,
     unknown,
     voices,
     webhooks,
@@ -24,8 +23,7 @@ from service.admin.routes import (
 
 _STATIC = Path(__file__).parent / "static"
 _GROUPS = (
-    *(login, overview, retry, jobs, make, bulk, models, workers),
-    *(voices, webhooks, keys, audit),
+    *(login, overview, make, jobs, bulk, models, workers, voices, webhooks, keys, audit),
     unknown,  # answers for all other paths
 )
 

@@ -1,6 +1,8 @@
-"""The form to make a video or an avatar."""
+"""The forms to make a video or an avatar, and to retry a job with edits, beside what they
+change."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -11,24 +13,28 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service.admin import offer
-from service.admin.visit import AdminVisitDep, Visit, page_router
-from service.domain.avatar import AvatarParams
-from service.domain.errors import ServiceError
+from service.admin.job_view import diff
+from service.admin.visit import ALL_JOBS, AdminVisitDep, Visit, page_router
+from service.domain.avatar import AvatarOptions, AvatarParams
+from service.domain.errors import Conflict, ServiceError
+from service.domain.ids import job_id_of
+from service.domain.job import Job
 from service.domain.models.card import ModelCard
-from service.domain.request import JobOptions, VideoParams
+from service.domain.request import JobOptions, VideoOptions, VideoParams
 
-router = page_router("/new")
+router = page_router("")
 
 Kind = Literal["video", "avatar"]
 _PARAMS: dict[Kind, type[JobOptions]] = {"video": VideoParams, "avatar": AvatarParams}
+_EDITS: dict[Kind, type[JobOptions]] = {"video": VideoOptions, "avatar": AvatarOptions}
 
 
-@router.get("")
+@router.get("/new")
 async def show_default_form(visit: AdminVisitDep) -> Response:
     return visit.redirect(f"/new/{visit.runtime.default_card.kind}")
 
 
-@router.get("/{kind}")
+@router.get("/new/{kind}")
 async def show_form(
     kind: Kind, visit: AdminVisitDep, model: Annotated[str, Query(max_length=64)] = ""
 ) -> Response:
@@ -47,27 +53,75 @@ async def show_form(
     )
 
 
-@router.post("/{kind}")
+@router.post("/new/{kind}")
 async def make(kind: Kind, visit: AdminVisitDep) -> Response:
     """Submit the form; the browser goes on to the page of the job."""
+    return await _submit(visit, _PARAMS[kind])
+
+
+@router.post("/new/{kind}/estimate")
+async def show_estimate(kind: Kind, visit: AdminVisitDep) -> Response:
+    """Say what the job would cost, or why there is nothing to say yet."""
+    return await _estimate(visit, _PARAMS[kind])
+
+
+@router.get("/jobs/{job_id}/retry")
+async def show_retry(job_id: str, visit: AdminVisitDep) -> Response:
+    job = await _parent(visit, job_id)
+    cards = _cards(visit, job.request.kind)
+    values = job.request.model_dump(mode="json", exclude_none=True, exclude=set(job.request.media))
+    return await visit.page(
+        "retry.html",
+        job=job,
+        kind=job.request.kind,
+        cards=cards,
+        card=cards.get(job.request.model) or next(iter(cards.values()), None),
+        values=values | {"priority": job.priority},
+    )
+
+
+@router.post("/jobs/{job_id}/retry")
+async def retry(job_id: str, visit: AdminVisitDep) -> Response:
+    """Submit the job again; the browser goes on to the page of the new one."""
+    parent = await _parent(visit, job_id)
+    return await _submit(visit, _EDITS[parent.request.kind], parent)
+
+
+@router.post("/jobs/{job_id}/retry/estimate")
+async def show_retry_estimate(job_id: str, visit: AdminVisitDep) -> Response:
+    """Say what the edits change, and what the new job would cost."""
+    parent = await _parent(visit, job_id)
+    return await _estimate(visit, _EDITS[parent.request.kind], parent)
+
+
+async def _submit(visit: Visit, params: type[JobOptions], parent: Job | None = None) -> Response:
     try:
-        async with offer.form_of(visit, _PARAMS[kind]) as form:
-            job = await offer.submit(visit, form)
+        async with offer.form_of(visit, params) as form:
+            job = await offer.submit(visit, form, parent)
     except (ServiceError, RequestValidationError, HTTPException) as error:
         return offer.refusal(visit, error)
     return Response(headers={"HX-Redirect": f"{visit.base}/admin/jobs/{job.id}"})
 
 
-@router.post("/{kind}/estimate")
-async def show_estimate(kind: Kind, visit: AdminVisitDep) -> Response:
-    """Say what the job would cost, or why there is nothing to say yet."""
+async def _estimate(visit: Visit, params: type[JobOptions], parent: Job | None = None) -> Response:
     try:
-        async with offer.form_of(visit, _PARAMS[kind]) as form:
-            estimate = await offer.estimate(visit, form)
+        async with offer.form_of(visit, params) as form:
+            estimate = await offer.estimate(visit, form, parent)
     except (ServiceError, RequestValidationError, HTTPException) as error:
         return offer.refusal(visit, error, quiet=True)
-    return visit.part("estimate.html", offer=estimate)
+    if parent is None:
+        return visit.part("estimate.html", offer=estimate)
+    changes = diff(parent.request, estimate.submission.request)
+    return visit.part("retry_estimate.html", offer=replace(estimate, changes=changes))
 
 
 def _cards(visit: Visit, kind: Kind) -> dict[str, ModelCard]:
     return {name: card for name, card in visit.runtime.cards.items() if card.kind == kind}
+
+
+async def _parent(visit: Visit, job_id: str) -> Job:
+    """Return the job to retry. Raises NotFound, or Conflict for one that is not final."""
+    job = await visit.runtime.find_job(job_id_of(job_id), ALL_JOBS)
+    if not job.state.final:
+        raise Conflict(f"the job is {job.state}; only a final job can be retried", code="not_final")
+    return job
