@@ -15,11 +15,11 @@ from service.domain.attempt import (
     job_folder,
 )
 from service.domain.job import Job, JobState
-from service.domain.likeness import AVATAR_PREFIX, VOICE_PREFIX
+from service.domain.likeness import AVATAR_PREFIX, VOICE_PREFIX, ClonedVoice, SavedAvatar
 from service.domain.retention import Purge, RetentionPolicy, next_purge_at, purge_of
 from service.failpoint import failpoint
 from service.lifecycle.inputs import delete_inputs
-from service.store import avatars, deliveries, events, idempotency, jobs, voices
+from service.store import deliveries, events, idempotency, jobs, likenesses
 from service.store.database import Database
 from service.store.transaction import Transaction
 
@@ -95,8 +95,10 @@ class Retention:
         """
         for folder in ("jobs", "inputs"):
             self._collect_below(folder, "job", jobs.existing_ids, before)
-        self._collect_below("avatars", AVATAR_PREFIX, avatars.existing_ids, before)
-        self._collect_below("voices", VOICE_PREFIX, voices.existing_ids, before)
+        find_avatars = partial(likenesses.existing_ids, kind=SavedAvatar)
+        self._collect_below("avatars", AVATAR_PREFIX, find_avatars, before)
+        find_voices = partial(likenesses.existing_ids, kind=ClonedVoice)
+        self._collect_below("voices", VOICE_PREFIX, find_voices, before)
 
     def _collect_below(
         self, folder: str, prefix: str, find_existing: FindExisting, before: datetime

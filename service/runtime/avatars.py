@@ -37,11 +37,11 @@ from service.domain.likeness import (
 from service.domain.media import Role
 from service.domain.models.catalog import PUPPET
 from service.domain.request import JobRequest
-from service.lifecycle import avatars
+from service.lifecycle import likenesses
 from service.lifecycle.inputs import Input, StoredInput
 from service.runtime.runtime import Runtime
 from service.speech.base import check_speed, check_text
-from service.store import avatars as store
+from service.store import likenesses as store
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,9 @@ async def create_avatar(
     Conflict where photos cannot be checked here or the key has too many avatars, InputsFull,
     StorageFull, RateLimited and Unavailable.
     """
-    earlier = await runtime.read_durable(lambda tx: avatars.find_earlier(tx, key.id, idempotency))
+    earlier = await runtime.read_durable(
+        lambda tx: likenesses.find_earlier(tx, SavedAvatar, key.id, idempotency)
+    )
     if earlier is not None:
         return Created(earlier, is_replay=True)
     await check_stored_bytes(runtime, key.id, photo.ref.size_bytes or 0)
@@ -109,7 +111,7 @@ async def use_avatar(
 async def find_avatar(runtime: Runtime, name: str, key_id: KeyId | None) -> SavedAvatar:
     """Return an avatar of this key; None: of any key. Raises NotFound, also for what is no id."""
     avatar_id = avatar_id_of(name)
-    return await runtime.read(lambda tx: avatars.find(tx, avatar_id, key_id))
+    return await runtime.read(lambda tx: likenesses.find_avatar(tx, avatar_id, key_id))
 
 
 async def check_avatar_kept(runtime: Runtime, old: Job, request: JobRequest) -> None:
@@ -122,7 +124,7 @@ async def check_avatar_kept(runtime: Runtime, old: Job, request: JobRequest) -> 
     if photo is None or photo.avatar_id is None or is_equal:
         return
     avatar_id = AvatarId(photo.avatar_id)
-    if await runtime.read(lambda tx: store.get(tx, avatar_id, None)) is None:
+    if await runtime.read(lambda tx: store.get(tx, SavedAvatar, avatar_id, None)) is None:
         message = f"the avatar {avatar_id} is deleted: the job can be retried unchanged only"
         raise Conflict(f"{message}; or name another avatar or photo", code="avatar_deleted")
 
@@ -134,7 +136,7 @@ async def check_stored_bytes(runtime: Runtime, key_id: KeyId, num_new: int) -> N
     runtime/uploads.py) may exceed the limit once.
     """
     limit = runtime.limits.max_input_bytes_per_key
-    num_kept = await runtime.read(lambda tx: avatars.kept_bytes(tx, key_id))
+    num_kept = await runtime.read(lambda tx: likenesses.kept_bytes(tx, key_id))
     if num_kept + num_new > limit:
         raise InputsFull(
             f"{num_kept:,} bytes of your images, videos and avatars are stored, and these have "
@@ -201,7 +203,7 @@ async def _store(
     artifacts, media_type = runtime.artifacts, avatar.image.media_type or ""
     await to_thread.run_sync(artifacts.put, avatar.image_key, photo, media_type)
     try:
-        stored_avatar = await runtime.write(lambda tx: avatars.add(tx, avatar, idempotency))
+        stored_avatar = await runtime.write(lambda tx: likenesses.add(tx, avatar, idempotency))
     except Unavailable:
         raise  # it may have been kept nevertheless
     except ServiceError:

@@ -21,8 +21,8 @@ from service.domain.models.card import ModelCard
 from service.domain.queue_order import Forecast
 from service.domain.terms import Terms
 from service.egress.client import Rules
+from service.lifecycle.likenesses import Voices
 from service.lifecycle.submit import Accepted, Answer, submit_all
-from service.lifecycle.voices import Voices
 from service.lifecycle.workers import Workers
 from service.runtime.disk_space import DiskSpace
 from service.runtime.event_feed import EventFeed, Renderer

@@ -20,9 +20,9 @@ from service.domain.likeness import VOICE_PREFIX, ClonedVoice, Consent, NewVoice
 from service.domain.media import Role
 from service.domain.price import microusd, month_of
 from service.domain.speech import SpeechUsage
-from service.lifecycle import voices
+from service.lifecycle import likenesses
 from service.lifecycle.inputs import Input
-from service.lifecycle.voices import Entry
+from service.lifecycle.likenesses import Entry
 from service.runtime.runtime import Runtime
 from service.speech.base import ProviderBusy, UnusableSpeech, Voice
 from service.speech.elevenlabs import PREFIX, Clone, UploadedRecording
@@ -59,10 +59,12 @@ async def create_voice(
     Raises RequestRefused for what the provider refuses, Conflict without an account or over the
     limit, RateLimited, and Unavailable.
     """
-    earlier = await runtime.read_durable(lambda tx: voices.find_earlier(tx, key.id, idempotency))
+    earlier = await runtime.read_durable(
+        lambda tx: likenesses.find_earlier(tx, ClonedVoice, key.id, idempotency)
+    )
     if earlier is not None:
         return earlier, True
-    await runtime.read(lambda tx: voices.check_limit(tx, key.id))
+    await runtime.read(lambda tx: likenesses.check_limit(tx, ClonedVoice, key.id))
     recordings = [_recording(each) for each in files.values()]
     clone = partial(runtime.voices.clone, new.name, recordings, new.language or "")
     async with runtime.voice_slots.hold(key.id):
@@ -93,7 +95,7 @@ async def sample_of(runtime: Runtime, key: Key, voice_id: str) -> Path:
     user = key.id if entry.clone is None else entry.clone.key_id
     find = partial(runtime.voices.find, voice_id, user)
     voice = await by_provider(runtime, find, "/voice_id")
-    file_key = f"{voices.sample_folder(entry.info.id)}/sample.wav"
+    file_key = f"{likenesses.sample_folder(entry.info.id)}/sample.wav"
     path = await to_thread.run_sync(runtime.artifacts.path, file_key)
     if path is None:
         text = _SAMPLE_TEXTS.get(entry.info.language[:2].lower(), _SAMPLE_TEXT)
@@ -152,7 +154,7 @@ async def _keep(
 ) -> tuple[ClonedVoice, bool]:
     """Insert the row; a clone without one is deleted at the provider."""
     try:
-        row = await runtime.write(lambda tx: voices.add(tx, voice, idempotency))
+        row = await runtime.write(lambda tx: likenesses.add(tx, voice, idempotency))
     except Unavailable:
         # It may have been kept nevertheless. If not, the account has a voice that nobody can use.
         log.error(
@@ -202,7 +204,7 @@ def _check_kept(runtime: Runtime, voice_id: str) -> None:
     try:
         runtime.voices.owner(voice_id)
     except NotFound:
-        runtime.artifacts.delete(voices.sample_folder(voice_id))
+        runtime.artifacts.delete(likenesses.sample_folder(voice_id))
         raise
 
 

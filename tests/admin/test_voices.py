@@ -6,8 +6,8 @@ import wave
 import pytest
 
 from service.domain import ids
-from service.domain.likeness import AVATAR_PREFIX, AvatarId
-from service.store import audit, avatars
+from service.domain.likeness import AVATAR_PREFIX, AvatarId, SavedAvatar
+from service.store import audit, likenesses
 from tests.admin.person import Person
 from tests.api.test_saved_avatars import CONSENT, FACE, create
 from tests.api.test_speech import Studio
@@ -130,12 +130,12 @@ def test_a_viewer_deletes_nothing_and_has_nothing_spoken(studio: Studio, viewer:
 def test_avatars_are_shown_in_pages(studio: Studio, admin: Person) -> None:
     first = create(studio.world, name="The first").json()["id"]
     db = studio.world.runtime.db
-    avatar = db.read(lambda tx: avatars.get(tx, first, None))
+    avatar = db.read(lambda tx: likenesses.get(tx, SavedAvatar, first, None))
     assert avatar is not None
     for number in range(24):
         update = {"id": AvatarId(ids.new(AVATAR_PREFIX)), "name": f"Number {number}"}
         copy = avatar.model_copy(update=update)
-        db.write(lambda tx, copy=copy: avatars.insert(tx, copy, None)).result()
+        db.write(lambda tx, copy=copy: likenesses.insert(tx, copy, None)).result()
 
     newest = admin.get("/admin/voices").text
     assert first not in newest

@@ -18,12 +18,12 @@ from service.domain.attempt import input_key
 from service.domain.ids import JobId
 from service.domain.likeness import AvatarId, Consent, SavedAvatar
 from service.domain.media import MediaRef
-from service.lifecycle.avatars import MAX_PER_KEY
+from service.lifecycle.likenesses import MAX_AVATARS
 from service.lifecycle.retention import Retention
 from service.runtime.input_check import InputCheck
 from service.settings import Settings
 from service.store import audit, keys
-from service.store import avatars as store
+from service.store import likenesses as store
 from tests import make
 from tests.api.test_avatars import photo as wall
 from tests.api.test_avatars import wav
@@ -361,7 +361,7 @@ def saved(world: World, avatar_id: str) -> SavedAvatar:
 
 
 def test_a_key_has_a_limit_of_avatars(world: World) -> None:
-    avatars = [saved(world, ids.new("ava")) for _ in range(MAX_PER_KEY)]
+    avatars = [saved(world, ids.new("ava")) for _ in range(MAX_AVATARS)]
     make.do(world.runtime.db, lambda tx: [store.insert(tx, each, None) for each in avatars])
 
     answer = create(world)

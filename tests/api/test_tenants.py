@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from service.store import avatars, voices
+from service.store import likenesses
 from tests.api.world import World
 from tests.store.test_likenesses import avatar, voice
 
@@ -19,8 +19,8 @@ def of_another(world: World) -> dict[str, str]:
     delivery = world.client.get("/v1/webhook-deliveries").json()["data"][0]
     key = world.client.get("/v1/keys").json()["data"][0]
     face, clone = avatar(key["id"]), voice(key["id"], "cloned")
-    world.runtime.db.write(lambda tx: avatars.insert(tx, face, None)).result()
-    world.runtime.db.write(lambda tx: voices.insert(tx, clone, None)).result()
+    world.runtime.db.write(lambda tx: likenesses.insert(tx, face, None)).result()
+    world.runtime.db.write(lambda tx: likenesses.insert(tx, clone, None)).result()
     return {
         "job_id": job,
         "endpoint_id": endpoint["id"],

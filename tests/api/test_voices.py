@@ -22,10 +22,10 @@ from service.domain import ids
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job
 from service.domain.likeness import ClonedVoice, Consent, VoiceId
+from service.lifecycle.likenesses import MAX_VOICES
 from service.lifecycle.retention import Retention
-from service.lifecycle.voices import MAX_PER_KEY
 from service.settings import Settings
-from service.store import audit, keys, voices
+from service.store import audit, keys, likenesses
 from service.store import jobs as store
 from tests import make
 from tests.api.test_saved_avatars import FACE, create
@@ -421,9 +421,9 @@ def test_a_clone_that_is_over_the_limit_once_it_is_made_is_deleted_again(
     (owner,) = runtime.db.read(keys.every)
 
     def respond(request: Request) -> Reply:
-        for number in range(MAX_PER_KEY):
+        for number in range(MAX_VOICES):
             voice = cloned_row(owner.id, f"limit{number:015}", runtime.clock())
-            make.do(runtime.db, lambda tx, voice=voice: voices.insert(tx, voice, None))
+            make.do(runtime.db, lambda tx, voice=voice: likenesses.insert(tx, voice, None))
         provider.respond = account.respond
         return account.respond(request)
 
@@ -484,9 +484,9 @@ def test_a_voice_of_the_service_is_not_deleted(studio: Studio) -> None:
 def test_a_key_has_a_limit_of_voices(studio: Studio) -> None:
     runtime = studio.world.runtime
     (owner,) = runtime.db.read(keys.every)
-    for number in range(MAX_PER_KEY):
+    for number in range(MAX_VOICES):
         voice = cloned_row(owner.id, f"limit{number:015}", runtime.clock())
-        make.do(runtime.db, lambda tx, voice=voice: voices.insert(tx, voice, None))
+        make.do(runtime.db, lambda tx, voice=voice: likenesses.insert(tx, voice, None))
 
     answer = clone(studio)
 

@@ -10,7 +10,7 @@ from service.domain.ids import KeyId
 from service.domain.job import Idempotency
 from service.domain.likeness import AVATAR_PREFIX, VOICE_PREFIX, ClonedVoice, Consent, SavedAvatar
 from service.domain.media import MediaRef
-from service.store import avatars, voices
+from service.store import likenesses
 from service.store.database import Database
 from tests import make
 
@@ -40,13 +40,13 @@ def test_an_avatar_is_read_as_it_was_written_by_its_key_alone(
     db: Database, key_id: KeyId, other_id: KeyId
 ) -> None:
     anna = avatar(key_id, voice="flite-slt")
-    make.do(db, lambda tx: avatars.insert(tx, anna, REQUEST))
+    make.do(db, lambda tx: likenesses.insert(tx, anna, REQUEST))
 
-    assert db.read(lambda tx: avatars.get(tx, anna.id, key_id)) == anna
-    assert db.read(lambda tx: avatars.get(tx, anna.id, other_id)) is None
-    found = db.read(lambda tx: avatars.find_request(tx, key_id, "once"))
+    assert db.read(lambda tx: likenesses.get(tx, SavedAvatar, anna.id, key_id)) == anna
+    assert db.read(lambda tx: likenesses.get(tx, SavedAvatar, anna.id, other_id)) is None
+    found = db.read(lambda tx: likenesses.find_request(tx, SavedAvatar, key_id, "once"))
     assert found == (anna, REQUEST.fingerprint)
-    assert db.read(lambda tx: avatars.find_request(tx, other_id, "once")) is None
+    assert db.read(lambda tx: likenesses.find_request(tx, SavedAvatar, other_id, "once")) is None
 
 
 def test_avatars_are_listed_newest_first_and_counted_by_key(
@@ -54,45 +54,47 @@ def test_avatars_are_listed_newest_first_and_counted_by_key(
 ) -> None:
     made = [avatar(key_id) for _ in range(3)]
     for each in [*made, avatar(other_id)]:
-        make.do(db, lambda tx, each=each: avatars.insert(tx, each, None))
+        make.do(db, lambda tx, each=each: likenesses.insert(tx, each, None))
     newest = sorted(made, key=lambda each: each.id, reverse=True)
 
-    first = db.read(lambda tx: avatars.page(tx, key_id, size=2))
-    rest = db.read(lambda tx: avatars.page(tx, key_id, size=2, after=first[-1].id))
+    first = db.read(lambda tx: likenesses.page(tx, SavedAvatar, key_id, size=2))
+    rest = db.read(lambda tx: likenesses.page(tx, SavedAvatar, key_id, size=2, after=first[-1].id))
 
     assert first + rest == newest
-    assert db.read(lambda tx: avatars.count(tx, key_id)) == 3
-    assert db.read(lambda tx: avatars.size_bytes(tx, key_id)) == 3000
+    assert db.read(lambda tx: likenesses.count(tx, SavedAvatar, key_id)) == 3
+    assert db.read(lambda tx: likenesses.photo_bytes(tx, key_id)) == 3000
 
-    make.do(db, lambda tx: avatars.delete(tx, newest[0].id))
-    assert db.read(lambda tx: avatars.size_bytes(tx, key_id)) == 2000
+    make.do(db, lambda tx: likenesses.delete(tx, newest[0]))
+    assert db.read(lambda tx: likenesses.photo_bytes(tx, key_id)) == 2000
     names = [each.id for each in made]
-    assert db.read(lambda tx: avatars.existing_ids(tx, names)) == {each.id for each in newest[1:]}
+    assert db.read(lambda tx: likenesses.existing_ids(tx, names, kind=SavedAvatar)) == {
+        each.id for each in newest[1:]
+    }
 
 
 def test_a_request_makes_one_avatar_of_its_key(
     db: Database, key_id: KeyId, other_id: KeyId
 ) -> None:
-    make.do(db, lambda tx: avatars.insert(tx, avatar(key_id), REQUEST))
-    make.do(db, lambda tx: avatars.insert(tx, avatar(other_id), REQUEST))
+    make.do(db, lambda tx: likenesses.insert(tx, avatar(key_id), REQUEST))
+    make.do(db, lambda tx: likenesses.insert(tx, avatar(other_id), REQUEST))
 
     with pytest.raises(sa.exc.IntegrityError):
-        make.do(db, lambda tx: avatars.insert(tx, avatar(key_id), REQUEST))
+        make.do(db, lambda tx: likenesses.insert(tx, avatar(key_id), REQUEST))
 
 
 def test_a_clone_is_of_one_key(db: Database, key_id: KeyId, other_id: KeyId) -> None:
     made = [voice(key_id, "one"), voice(key_id, "two")]
     for each in made:
-        make.do(db, lambda tx, each=each: voices.insert(tx, each, None))
+        make.do(db, lambda tx, each=each: likenesses.insert(tx, each, None))
 
     newest = sorted(made, key=lambda each: each.id, reverse=True)
-    assert db.read(lambda tx: voices.of_key(tx, key_id)) == newest
-    assert db.read(lambda tx: voices.of_key(tx, other_id)) == []
-    assert db.read(lambda tx: voices.get(tx, made[0].id, other_id)) is None
-    assert db.read(lambda tx: voices.owner_of(tx, "one")) == key_id
-    assert db.read(lambda tx: voices.owner_of(tx, "three")) is None
+    assert db.read(lambda tx: likenesses.page(tx, ClonedVoice, key_id)) == newest
+    assert db.read(lambda tx: likenesses.page(tx, ClonedVoice, other_id)) == []
+    assert db.read(lambda tx: likenesses.get(tx, ClonedVoice, made[0].id, other_id)) is None
+    assert db.read(lambda tx: likenesses.voice_owner(tx, "one")) == key_id
+    assert db.read(lambda tx: likenesses.voice_owner(tx, "three")) is None
     with pytest.raises(sa.exc.IntegrityError):
-        make.do(db, lambda tx: voices.insert(tx, voice(other_id, "one"), None))
+        make.do(db, lambda tx: likenesses.insert(tx, voice(other_id, "one"), None))
 
-    make.do(db, lambda tx: voices.delete(tx, made[0].id))
-    assert db.read(voices.provider_ids) == {"two"}
+    make.do(db, lambda tx: likenesses.delete(tx, made[0]))
+    assert db.read(likenesses.provider_ids) == {"two"}

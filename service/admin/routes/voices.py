@@ -13,9 +13,9 @@ from service.admin.pages import FILE_HEADERS
 from service.admin.visit import ActorDep, AdminVisitDep, Visit, VisitDep, page_router
 from service.domain.errors import NotFound
 from service.domain.likeness import SavedAvatar, avatar_id_of
-from service.lifecycle import avatars as use
+from service.lifecycle.likenesses import find_avatar, remove_avatar
 from service.runtime.voices import by_provider, sample_of
-from service.store import avatars
+from service.store import likenesses
 
 router = page_router("/voices")
 
@@ -27,7 +27,9 @@ async def show_voices(
     visit: VisitDep, after: Annotated[str, Query(max_length=40)] = ""
 ) -> Response:
     start = avatar_id_of(after) if after else None
-    rows = await visit.read(lambda tx: avatars.page(tx, None, size=_PAGE + 1, after=start))
+    rows = await visit.read(
+        lambda tx: likenesses.page(tx, SavedAvatar, None, size=_PAGE + 1, after=start)
+    )
     listing = partial(visit.runtime.voices.listing, None, is_admin=True)
     threads = visit.runtime.voice_threads
     entries, problems = await to_thread.run_sync(listing, limiter=threads)
@@ -60,7 +62,7 @@ async def play_sample(voice_id: str, visit: AdminVisitDep) -> Response:
 @router.post("/avatars/{avatar_id}/delete")
 async def delete_avatar(avatar_id: str, visit: ActorDep) -> Response:
     runtime, avatar = visit.runtime, await _find(visit, avatar_id)
-    await runtime.run(use.remove, runtime.db, runtime.artifacts, avatar.id, None, visit.deletion)
+    await runtime.run(remove_avatar, runtime.db, runtime.artifacts, avatar.id, None, visit.deletion)
     return visit.redirect("/voices")
 
 
@@ -76,7 +78,7 @@ async def delete_voice(voice_id: str, visit: ActorDep) -> Response:
 
 async def _find(visit: Visit, avatar_id: str) -> SavedAvatar:
     id_ = avatar_id_of(avatar_id)
-    return await visit.read(lambda tx: use.find(tx, id_, None))
+    return await visit.read(lambda tx: find_avatar(tx, id_, None))
 
 
 def _file(path: Path, media_type: str | None) -> Response:

@@ -14,10 +14,10 @@ from service.api.schemas.responses import header_docs, problem_docs
 from service.api.submit import CreationKey, idempotency_of
 from service.domain import ids
 from service.domain.errors import FieldError, RequestRefused
-from service.domain.likeness import AVATAR_PREFIX, AvatarId, NewAvatar
-from service.lifecycle.avatars import remove
+from service.domain.likeness import AVATAR_PREFIX, AvatarId, NewAvatar, SavedAvatar
+from service.lifecycle.likenesses import remove_avatar
 from service.runtime.avatars import create_avatar, find_avatar
-from service.store import avatars
+from service.store import likenesses
 from service.store.audit import Deletion
 
 router = APIRouter(prefix="/v1/avatars", tags=["avatars"])
@@ -77,7 +77,7 @@ async def list_avatars(query: Annotated[PageQuery, Query()], context: ContextDep
     """Your avatars, newest first."""
     key_id, after = context.key.id, query.after_avatar()
     rows = await context.runtime.read(
-        lambda tx: avatars.page(tx, key_id, size=query.limit + 1, after=after)
+        lambda tx: likenesses.page(tx, SavedAvatar, key_id, size=query.limit + 1, after=after)
     )
     page = [AvatarOut.from_domain(row) for row in rows[: query.limit]]
     return AvatarList(
@@ -104,5 +104,7 @@ async def delete_avatar(avatar_id: str, context: ContextDep) -> DeletedObject:
     owner = None if key.admin else key.id
     deletion = Deletion(key.id, runtime.clock()) if key.admin else None
     avatar = await find_avatar(runtime, avatar_id, owner)
-    await run_in_threadpool(remove, runtime.db, runtime.artifacts, avatar.id, owner, deletion)
+    await run_in_threadpool(
+        remove_avatar, runtime.db, runtime.artifacts, avatar.id, owner, deletion
+    )
     return DeletedObject(id=avatar.id, object="avatar")

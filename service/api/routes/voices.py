@@ -15,7 +15,7 @@ from service.api.schemas.voices import VoiceList, VoiceOut
 from service.api.submit import CreationKey, idempotency_of
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.likeness import NewVoice
-from service.lifecycle.voices import Entry
+from service.lifecycle.likenesses import Entry
 from service.runtime import voices
 from service.store.audit import Deletion
 

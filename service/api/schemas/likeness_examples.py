@@ -8,7 +8,7 @@ from service.api.schemas.voices import VoiceList, VoiceOut
 from service.domain.ids import KeyId
 from service.domain.likeness import AvatarId, ClonedVoice, Consent, SavedAvatar, VoiceId
 from service.domain.media import MediaRef
-from service.lifecycle.voices import entry_of
+from service.lifecycle.likenesses import entry_of
 
 _NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 _KEY = KeyId("key_06h0d9vq1dp9l4uu8vk1jbtr78")

@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field
 
 from service.domain.likeness import Consent
-from service.lifecycle.voices import Entry
+from service.lifecycle.likenesses import Entry
 from service.speech.base import Provider
 
 

@@ -1,4 +1,5 @@
-"""The voices that a key may use: those of the service, and the clones that are its own."""
+"""Likenesses that a key keeps until it deletes them, avatars and cloned voices; and the voices that
+it may use: those of the service, and its own clones."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,16 +9,98 @@ from service.domain.attempt import ArtifactStore, AttemptFailed
 from service.domain.errors import Conflict, NotFound
 from service.domain.ids import KeyId
 from service.domain.job import Idempotency
-from service.domain.likeness import VOICE_PREFIX, ClonedVoice, VoiceId
+from service.domain.likeness import (
+    VOICE_PREFIX,
+    AvatarId,
+    ClonedVoice,
+    SavedAvatar,
+    avatar_folder,
+)
 from service.speech.base import InformedVoice, Spoken, Voice, VoiceInfo, text_failure
 from service.speech.catalog import Catalog
 from service.speech.elevenlabs import PREFIX, Clone, ElevenLabs, UploadedRecording, info_of
-from service.store import keys, voices
+from service.store import jobs, keys, likenesses
 from service.store.audit import Deletion
 from service.store.database import Database
+from service.store.likenesses import Likeness
 from service.store.transaction import Transaction
 
-MAX_PER_KEY = 100
+MAX_AVATARS, MAX_VOICES = 1_000, 100  # of a key
+
+
+def add(tx: Transaction, likeness: Likeness, idempotency: Idempotency | None) -> Likeness:
+    """Insert an avatar or a clone, or return the one that its Idempotency-Key created meanwhile.
+
+    Raises as `check_limit` and `find_earlier`.
+    """
+    keys.lock(tx, likeness.key_id)  # so that two at once do not exceed the limit
+    kind = type(likeness)
+    earlier = find_earlier(tx, kind, likeness.key_id, idempotency)
+    if earlier is not None:
+        return earlier
+    check_limit(tx, kind, likeness.key_id)
+    likenesses.insert(tx, likeness, idempotency)
+    return likeness
+
+
+def check_limit(tx: Transaction, kind: type[Likeness], key_id: KeyId) -> None:
+    """Raise Conflict where a key has as many avatars, or clones, as it may have."""
+    count = likenesses.count(tx, kind, key_id)
+    if kind is SavedAvatar and count >= MAX_AVATARS:
+        message = f"a key may have {MAX_AVATARS:,} avatars; delete one first"
+        raise Conflict(message, code="too_many_avatars")
+    if kind is ClonedVoice and count >= MAX_VOICES:
+        message = f"a key may have {MAX_VOICES} voices; delete one first"
+        raise Conflict(message, code="too_many_voices")
+
+
+def find_earlier(
+    tx: Transaction, kind: type[Likeness], key_id: KeyId, idempotency: Idempotency | None
+) -> Likeness | None:
+    """Return what this Idempotency-Key created. Raises RequestRefused if it came with another
+    request."""
+    if idempotency is None:
+        return None
+    record = likenesses.find_request(tx, kind, key_id, idempotency.name)
+    if record is None:
+        return None
+    likeness, fingerprint = record
+    idempotency.check(fingerprint)
+    return likeness
+
+
+def find_avatar(tx: Transaction, avatar_id: AvatarId, key_id: KeyId | None) -> SavedAvatar:
+    """Return an avatar. Raises NotFound if it does not exist or is not this key's; None: any."""
+    avatar = likenesses.get(tx, SavedAvatar, avatar_id, key_id)
+    if avatar is None:
+        raise NotFound(f"no avatar {avatar_id}")
+    return avatar
+
+
+def kept_bytes(tx: Transaction, key_id: KeyId) -> int:
+    """Sum the bytes that are stored for a key: inputs of its jobs, and its avatars."""
+    return jobs.input_bytes(tx, key_id) + likenesses.photo_bytes(tx, key_id)
+
+
+def remove_avatar(
+    db: Database,
+    artifacts: ArtifactStore,
+    avatar_id: AvatarId,
+    key_id: KeyId | None,
+    deletion: Deletion | None = None,
+) -> SavedAvatar:
+    """Delete an avatar: its bytes first, as in lifecycle/jobs.py. An admin's `deletion` is
+    recorded. Raises NotFound."""
+    avatar = db.read(lambda tx: find_avatar(tx, avatar_id, key_id))
+    artifacts.delete(avatar_folder(avatar.id))
+
+    def delete(tx: Transaction) -> None:
+        likenesses.delete(tx, avatar)
+        if deletion is not None:
+            deletion.record(tx, "avatar.delete", avatar.id, avatar.name)
+
+    db.write(delete).result()
+    return avatar
 
 
 @dataclass(frozen=True)
@@ -48,7 +131,7 @@ class Voices:
         if voice_id is None:
             return self.catalog.find(None)
         if ids.is_id(VOICE_PREFIX, voice_id):
-            clone = self.db.read(lambda tx: voices.get(tx, VoiceId(voice_id), key_id))
+            clone = self.db.read(lambda tx: likenesses.get(tx, ClonedVoice, voice_id, key_id))
             if clone is None:
                 raise text_failure("voice_unknown", f"there is no voice {voice_id!r} of yours")
             return self.catalog.find(catalog_id(clone))
@@ -59,7 +142,7 @@ class Voices:
     def _find_of_account(self, voice_id: str, key_id: KeyId) -> Voice:
         provider_id = voice_id.removeprefix(PREFIX)
         owner, is_admin = self.db.read(
-            lambda tx: (voices.owner_of(tx, provider_id), keys.is_admin(tx, key_id))
+            lambda tx: (likenesses.voice_owner(tx, provider_id), keys.is_admin(tx, key_id))
         )
         unknown = text_failure("voice_unknown", f"there is no voice {voice_id[:100]!r}")
         if owner not in (None, key_id):
@@ -78,7 +161,7 @@ class Voices:
         """List the clones of a key, or of all keys, newest first, then the voices of the service;
         and why others cannot be listed now."""
         clones, all_clones = self.db.read(
-            lambda tx: (voices.of_key(tx, key_id), voices.provider_ids(tx))
+            lambda tx: (likenesses.page(tx, ClonedVoice, key_id), likenesses.provider_ids(tx))
         )
         listing = self.catalog.listing()
         others = [
@@ -100,7 +183,11 @@ class Voices:
         info = self.catalog.listed(voice_id)
         provider_id = voice_id.removeprefix(PREFIX)
         is_hidden = info is None or (info.is_clone and not is_admin)
-        if info is None or is_hidden or self.db.read(lambda tx: voices.owner_of(tx, provider_id)):
+        if (
+            info is None
+            or is_hidden
+            or self.db.read(lambda tx: likenesses.voice_owner(tx, provider_id))
+        ):
             raise NotFound(f"no voice {voice_id[:100]}")
         return Entry(info)
 
@@ -136,7 +223,7 @@ class Voices:
         artifacts.delete(sample_folder(clone.id))
 
         def delete(tx: Transaction) -> None:
-            voices.delete(tx, clone.id)
+            likenesses.delete(tx, clone)
             if deletion is not None:
                 deletion.record(tx, "voice.delete", clone.id, clone.name)
 
@@ -144,7 +231,7 @@ class Voices:
         return clone
 
     def _clone(self, voice_id: str, key_id: KeyId | None) -> ClonedVoice:
-        clone = self.db.read(lambda tx: voices.get(tx, VoiceId(voice_id), key_id))
+        clone = self.db.read(lambda tx: likenesses.get(tx, ClonedVoice, voice_id, key_id))
         if clone is None:
             raise NotFound(f"no voice {voice_id}")
         return clone
@@ -187,39 +274,3 @@ def catalog_id(clone: ClonedVoice) -> str:
 def sample_folder(voice_id: str) -> str:
     """Return the prefix of what is stored of a voice, by its id in a list."""
     return f"voices/{voice_id}"
-
-
-def add(tx: Transaction, voice: ClonedVoice, idempotency: Idempotency | None) -> ClonedVoice:
-    """Insert a clone, or return the one that its Idempotency-Key created meanwhile.
-
-    Raises as `check_limit` and `find_earlier`.
-    """
-    keys.lock(tx, voice.key_id)  # so that two at once do not exceed the limit
-    earlier = find_earlier(tx, voice.key_id, idempotency)
-    if earlier is not None:
-        return earlier
-    check_limit(tx, voice.key_id)
-    voices.insert(tx, voice, idempotency)
-    return voice
-
-
-def check_limit(tx: Transaction, key_id: KeyId) -> None:
-    """Raise Conflict where a key has as many voices as it may have."""
-    if len(voices.of_key(tx, key_id)) >= MAX_PER_KEY:
-        message = f"a key may have {MAX_PER_KEY} voices; delete one first"
-        raise Conflict(message, code="too_many_voices")
-
-
-def find_earlier(
-    tx: Transaction, key_id: KeyId, idempotency: Idempotency | None
-) -> ClonedVoice | None:
-    """Return the voice that this Idempotency-Key created. Raises RequestRefused if it came with
-    another request."""
-    if idempotency is None:
-        return None
-    record = voices.find_request(tx, key_id, idempotency.name)
-    if record is None:
-        return None
-    voice, fingerprint = record
-    idempotency.check(fingerprint)
-    return voice
