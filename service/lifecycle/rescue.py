@@ -1,4 +1,5 @@
-"""Timeouts of jobs: expired leases, passed deadlines, ignored cancel requests."""
+"""Settle jobs by time: expired leases, passed deadlines, ignored cancel requests; and jobs queued
+for a model that is no longer served."""
 
 import logging
 from collections.abc import Callable

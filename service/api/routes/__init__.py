@@ -1,7 +1,6 @@
-"""One file for each group of routes; `ROUTERS` lists the router of every file."""
+"""One file for each group of routes; `ROUTERS` lists the routers of every file."""
 
 from service.api.routes import (
-    avatars,
     content,
     events,
     generate,
@@ -9,28 +8,25 @@ from service.api.routes import (
     internal,
     jobs,
     keys,
+    likenesses,
     metrics,
     models,
     usage,
-    voices,
     webhooks,
 )
 
-ROUTERS = tuple(
-    module.router
-    for module in (
-        generate,
-        avatars,
-        voices,
-        jobs,
-        internal,
-        content,
-        events,
-        models,
-        usage,
-        keys,
-        webhooks,
-        health,
-        metrics,
-    )
+ROUTERS = (
+    generate.router,
+    likenesses.avatars,
+    likenesses.voices,
+    jobs.router,
+    internal.router,
+    content.router,
+    events.router,
+    models.router,
+    usage.router,
+    keys.router,
+    webhooks.router,
+    health.router,
+    metrics.router,
 )
