@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.workers.adapters.base import Frame
-from service.workers.puppet.anatomy import Anatomy, smoothstep
+from service.workers.puppet.anatomy import Anatomy, Colours, smoothstep
 from service.workers.puppet.articulation import PRESS
-from service.workers.puppet.colours import Colours
 from service.workers.puppet.face import Floats
 from service.workers.puppet.fields import Contour, Field, Rect, rect_around
 from service.workers.puppet.pose import MOUTH_SHAPES, Pose

@@ -6,8 +6,7 @@ The photo is cut at the lip line and at the lids, as no smooth warp opens a mout
 import numpy as np
 
 from service.workers.adapters.base import Frame
-from service.workers.puppet.anatomy import measure_face
-from service.workers.puppet.colours import read_colours
+from service.workers.puppet.anatomy import measure_face, read_colours
 from service.workers.puppet.fields import (
     Contour,
     Field,

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.workers.puppet.anatomy import smoothstep
+from service.workers.puppet.anatomy import Colours, smoothstep
 from service.workers.puppet.articulation import JAW, LIFT, ROUND, TONGUE
-from service.workers.puppet.colours import Colours
 from service.workers.puppet.face import Floats
 from service.workers.puppet.pose import Pose
 
