@@ -20,11 +20,10 @@ from service.environment import tool_environment
 from service.lifecycle.bulk import BulkRunner
 from service.lifecycle.leader import Leadership
 from service.lifecycle.likenesses import Voices
-from service.lifecycle.rescue import Rescuer
+from service.lifecycle.rescue import Rescuer, Unserved
 from service.lifecycle.retention import Retention
 from service.lifecycle.speech import SpeechMaker
 from service.lifecycle.timekeeper import Timekeeper
-from service.lifecycle.unserved import Unserved
 from service.runtime.disk_space import DiskSpace
 from service.runtime.fleet import Fleet
 from service.runtime.input_check import InputCheck

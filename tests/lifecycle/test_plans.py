@@ -10,9 +10,8 @@ from service.domain.ids import KeyId
 from service.domain.limits import Limits
 from service.domain.models.catalog import CARDS
 from service.lifecycle.bulk import BulkRunner
-from service.lifecycle.rescue import Rescuer
+from service.lifecycle.rescue import Rescuer, Unserved
 from service.lifecycle.retention import Retention
-from service.lifecycle.unserved import Unserved
 from service.store import deliveries, gauges, jobs, keys, speeches, statistics
 from service.store.database import Database
 from tests import make

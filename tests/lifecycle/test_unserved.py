@@ -8,7 +8,7 @@ import pytest
 
 from service.domain.ids import KeyId
 from service.domain.job import Job, JobState
-from service.lifecycle.unserved import Unserved
+from service.lifecycle.rescue import Unserved
 from service.store import deliveries, jobs, keys, moves
 from service.store.database import Database
 from tests import make

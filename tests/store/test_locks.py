@@ -23,9 +23,8 @@ from service.domain.job import JobState, Submission
 from service.domain.limits import Limits
 from service.domain.models.catalog import SLATE
 from service.lifecycle.calls.calls import Calls
-from service.lifecycle.rescue import Rescuer
+from service.lifecycle.rescue import Rescuer, Unserved
 from service.lifecycle.submit import Answer, submit_all
-from service.lifecycle.unserved import Unserved
 from service.store import jobs
 from service.store.database import Database
 from service.store.lock_waits import LockWaits
