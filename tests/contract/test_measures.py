@@ -11,7 +11,7 @@ def test_the_code_keeps_the_bounds_of_its_measures() -> None:
     assert measures.cycles == 0
     assert measures.share_long <= 0.002
     assert measures.max_complexity <= 13
-    assert measures.imports_per_file <= 4.7
+    assert measures.imports_per_file <= 4.3
     assert measures.share_participles <= 0.01
     assert measures.max_file <= 400
 
