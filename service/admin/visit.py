@@ -25,7 +25,7 @@ from service.domain.key import Key
 from service.lifecycle import sessions
 from service.runtime.runtime import Runtime
 from service.store import jobs, keys
-from service.store.audit import Deletion
+from service.store.audit import Actor
 from service.store.transaction import Transaction
 
 COOKIE = "rushes_session"
@@ -75,9 +75,9 @@ class Visit:
         return await run_in_threadpool(self.runtime.db.read, run)
 
     @property
-    def deletion(self) -> Deletion:
-        """Return what records that this admin deletes something now."""
-        return Deletion(self.key.id, self.runtime.clock())
+    def actor(self) -> Actor:
+        """Return what records that this admin changes something now."""
+        return Actor(self.key.id, self.runtime.clock())
 
     async def key_names(self) -> dict[KeyId, str]:
         return await self.read(keys.names)

@@ -16,6 +16,7 @@ from service.domain.job import Scope
 from service.domain.key import Key, KeyRole, matches, prefix_of
 from service.runtime.runtime import Runtime
 from service.store import keys
+from service.store.audit import Actor
 
 
 # A coroutine: FastAPI would run a plain function in a thread, which costs more.
@@ -50,6 +51,11 @@ class RequestContext:
     @property
     def scope(self) -> Scope:
         return Scope(self.key.id)
+
+    @property
+    def actor(self) -> Actor | None:
+        """Return what records the changes of an admin; None for other keys."""
+        return Actor(self.key.id, self.runtime.clock()) if self.key.admin else None
 
 
 def bearer(request: Request) -> str | None:

@@ -64,6 +64,8 @@ def submit_request(
         files=body.files,
         idempotency=idempotency_of(request, idempotency_key, body.params),
         retry_of=retry_of,
+        # Of a new job, its own row names the key.
+        actor=context.key.id if context.key.admin and retry_of is not None else None,
         traceparent=_traceparent(request),
     )
 

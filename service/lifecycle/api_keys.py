@@ -44,11 +44,11 @@ def set_monthly_budget(
 
     Return the key and its balance. Raises NotFound.
     """
-    if not keys.set_budget(tx, key_id, budget):
-        raise NotFound(f"no key {key_id}")
-    detail = "no limit" if budget is None else f"${budget / 1e6:.2f} a month"
-    audit.insert(tx, AuditEntry(now, actor, "key.budget", key_id, detail=detail))
-    (key,) = (key for key in keys.every(tx) if key.id == key_id)
+    key = _find(tx, key_id)
+    if keys.balance(tx, key_id, month_of(now)).budget != budget:
+        keys.set_budget(tx, key_id, budget)
+        detail = "no limit" if budget is None else f"${budget / 1e6:.2f} a month"
+        audit.insert(tx, AuditEntry(now, actor, "key.budget", key_id, detail=detail))
     return key, keys.balance(tx, key_id, month_of(now))
 
 
@@ -62,8 +62,17 @@ def revoke(tx: Transaction, key_id: KeyId, now: datetime, actor: KeyId) -> Key:
         raise Conflict(
             "this is the last admin key; create another one first", code="last_admin_key"
         )
-    revoked_key = keys.revoke(tx, key_id, now=now)
-    if revoked_key is None:
-        raise NotFound(f"no key {key_id}")
-    audit.insert(tx, AuditEntry(now, actor, "key.revoke", key_id, detail=revoked_key.name))
-    return revoked_key
+    key = _find(tx, key_id)
+    if key.revoked_at is not None:
+        return key
+    audit.insert(tx, AuditEntry(now, actor, "key.revoke", key_id, detail=key.name))
+    return keys.revoke(tx, key_id, now=now)
+
+
+def _find(tx: Transaction, key_id: KeyId) -> Key:
+    """Return a key, its row locked until this transaction ends. Raises NotFound."""
+    keys.lock(tx, key_id)
+    for key in keys.every(tx):
+        if key.id == key_id:
+            return key
+    raise NotFound(f"no key {key_id}")

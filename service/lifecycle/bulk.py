@@ -184,7 +184,7 @@ class BulkRunner:
         elif action.act == "delete":
             item = BulkItem(job_id, True, "deleted")
             record = partial(bulk.settle, bulk_id=action.id, item=item)
-            remove(self.db, self.artifacts, job_id, _ALL, record)
+            remove(self.db, self.artifacts, job_id, _ALL, record=record)
         else:
             job = self.retry(self._find(job_id), f"rushes-bulk:{action.id}:{job_id}")
             self._settle(action, BulkItem(job_id, True, f"retried as {job.id}"))

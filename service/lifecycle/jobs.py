@@ -12,8 +12,8 @@ from service.domain.job import Job, JobState, Scope
 from service.domain.price import Charge
 from service.lifecycle.inputs import delete_inputs
 from service.lifecycle.workers import Workers
-from service.store import attempts, audit, jobs, moves
-from service.store.audit import AuditEntry
+from service.store import attempts, jobs, moves
+from service.store.audit import Actor
 from service.store.database import Database
 from service.store.transaction import Transaction
 
@@ -75,24 +75,20 @@ def cancel(
     job_id: JobId,
     scope: Scope,
     now: datetime,
-    actor: KeyId | None = None,
+    actor: Actor | None = None,
 ) -> Job:
-    """Cancel a job and stop its attempt; where `actor` is an admin, that is recorded. Raises
-    NotFound for a job outside of `scope`."""
-
-    def change(tx: Transaction) -> Job:
-        if actor is not None:
-            audit.insert(tx, AuditEntry(now, actor, "job.cancel", job_id))
-        return request_cancel(tx, job_id, scope, now)
-
-    job = db.write(change).result()
+    """Cancel a job as `request_cancel`, and stop its attempt."""
+    job = db.write(lambda tx: request_cancel(tx, job_id, scope, now, actor)).result()
     if job.attempt:
         workers.stop(job, now)
     return job
 
 
-def request_cancel(tx: Transaction, job_id: JobId, scope: Scope, now: datetime) -> Job:
-    """Return the job afterwards: canceled, running with a cancel request, or final as before.
+def request_cancel(
+    tx: Transaction, job_id: JobId, scope: Scope, now: datetime, actor: Actor | None = None
+) -> Job:
+    """Return the job afterwards: canceled, running with a cancel request, or final as before. The
+    cancel of an admin is recorded.
 
     A running worker learns of the request in the answer to its next report; a video that it
     finishes before is kept. Raises NotFound for a job outside of `scope`.
@@ -100,6 +96,8 @@ def request_cancel(tx: Transaction, job_id: JobId, scope: Scope, now: datetime) 
     job = find_for_update(tx, job_id, scope)
     if job.state.final:
         return job
+    if actor is not None and job.cancel_requested_at is None:
+        actor.record(tx, "job.cancel", job_id)
     if job.state is JobState.RUNNING:
         return moves.request_cancel(tx, job, now=now)
     no_charge = Charge(at=now)
@@ -113,10 +111,11 @@ def remove(
     artifacts: ArtifactStore,
     job_id: JobId,
     scope: Scope,
+    actor: Actor | None = None,
     record: Callable[[Transaction], None] | None = None,
 ) -> Job:
-    """Delete the job and return it; `record` runs in the transaction that deletes its row. Raises
-    NotFound, or Conflict while it is not final.
+    """Delete the job and return it; an admin's delete is recorded. `record` runs in the transaction
+    that deletes its row. Raises NotFound, or Conflict while it is not final.
 
     A crash in between leaves a row without bytes, which a second delete removes; the other order
     would leave bytes without a row.
@@ -125,14 +124,16 @@ def remove(
     check_final(job)
     artifacts.delete(job_folder(job.id))
     delete_inputs(artifacts, job.id)
-    db.write(lambda tx: _delete(tx, job, record)).result()
+
+    def delete(tx: Transaction) -> None:
+        jobs.delete(tx, job)
+        if actor is not None:
+            actor.record(tx, "job.delete", job.id)
+        if record is not None:
+            record(tx)
+
+    db.write(delete).result()
     return job
-
-
-def _delete(tx: Transaction, job: Job, record: Callable[[Transaction], None] | None) -> None:
-    jobs.delete(tx, job)
-    if record is not None:
-        record(tx)
 
 
 def check_final(job: Job) -> None:

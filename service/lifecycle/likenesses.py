@@ -20,7 +20,7 @@ from service.speech.base import InformedVoice, Spoken, Voice, VoiceInfo, text_fa
 from service.speech.catalog import Catalog
 from service.speech.elevenlabs import PREFIX, Clone, ElevenLabs, UploadedRecording, info_of
 from service.store import jobs, keys, likenesses
-from service.store.audit import Deletion
+from service.store.audit import Actor
 from service.store.database import Database
 from service.store.likenesses import Likeness
 from service.store.transaction import Transaction
@@ -87,17 +87,17 @@ def remove_avatar(
     artifacts: ArtifactStore,
     avatar_id: AvatarId,
     key_id: KeyId | None,
-    deletion: Deletion | None = None,
+    actor: Actor | None = None,
 ) -> SavedAvatar:
-    """Delete an avatar: its bytes first, as in lifecycle/jobs.py. An admin's `deletion` is
+    """Delete an avatar: its bytes first, as in lifecycle/jobs.py. That of an admin is
     recorded. Raises NotFound."""
     avatar = db.read(lambda tx: find_avatar(tx, avatar_id, key_id))
     artifacts.delete(avatar_folder(avatar.id))
 
     def delete(tx: Transaction) -> None:
         likenesses.delete(tx, avatar)
-        if deletion is not None:
-            deletion.record(tx, "avatar.delete", avatar.id, avatar.name)
+        if actor is not None:
+            actor.record(tx, "avatar.delete", avatar.id, avatar.name)
 
     db.write(delete).result()
     return avatar
@@ -206,26 +206,26 @@ class Voices:
         artifacts: ArtifactStore,
         voice_id: str,
         key_id: KeyId,
-        deletion: Deletion | None = None,
+        actor: Actor | None = None,
     ) -> ClonedVoice:
-        """Delete a clone of a key: at the provider, its sample, then its row. An admin's `deletion`
-        may be of a clone of any key, and is recorded.
+        """Delete a clone of a key: at the provider, its sample, then its row. An `actor`
+        may delete a clone of any key, which is recorded.
 
         Raises NotFound, Conflict for a voice of the service, and AttemptFailed, after which it can
         be tried again.
         """
         if not ids.is_id(VOICE_PREFIX, voice_id):
-            self.get(voice_id, key_id, is_admin=deletion is not None)
+            self.get(voice_id, key_id, is_admin=actor is not None)
             message = f"{voice_id[:100]} is a voice of the service: only clones can be deleted"
             raise Conflict(message, code="not_your_voice")
-        clone = self._clone(voice_id, key_id if deletion is None else None)
+        clone = self._clone(voice_id, key_id if actor is None else None)
         self._account().delete(clone.provider_id)
         artifacts.delete(sample_folder(clone.id))
 
         def delete(tx: Transaction) -> None:
             likenesses.delete(tx, clone)
-            if deletion is not None:
-                deletion.record(tx, "voice.delete", clone.id, clone.name)
+            if actor is not None:
+                actor.record(tx, "voice.delete", clone.id, clone.name)
 
         self.db.write(delete).result()
         return clone

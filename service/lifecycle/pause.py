@@ -29,6 +29,8 @@ def resume(tx: Transaction, model: str, actor: KeyId, now: datetime) -> None:
 
 def keep_warm(tx: Transaction, model: str, containers: int, actor: KeyId, now: datetime) -> None:
     """Keep so many containers of the model warm, over deploys too."""
+    if jobs.warm_containers(tx).get(model) == containers:
+        return
     jobs.set_warm_containers(tx, model, containers)
     detail = f"{containers} container{'' if containers == 1 else 's'}"
     audit.insert(tx, AuditEntry(now, actor, "model.warm", model, detail=detail))

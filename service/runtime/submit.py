@@ -52,7 +52,7 @@ class SubmitRequest:
 
     `files` are the uploads among its inputs. A retry names the final job `retry_of`, whose input
     and seed `params` override. Links to the job begin with `api_url`; its webhooks have the shape
-    of `api`. The submit of an admin, the `actor`, is recorded.
+    of `api`. Where an admin is the `actor`, that is recorded.
     """
 
     key_id: KeyId

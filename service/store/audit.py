@@ -22,9 +22,12 @@ Act = Literal[
     "model.pause",
     "model.resume",
     "model.warm",
+    "webhook.create",
     "webhook.replay",
     "webhook.test",
     "webhook.enable",
+    "webhook.rotate",
+    "webhook.delete",
     "key.create",
     "key.budget",
     "key.revoke",
@@ -63,11 +66,11 @@ def page(tx: Transaction, *, size: int, before: int | None = None) -> list[Audit
 
 
 @dataclass(frozen=True)
-class Deletion:
-    """An admin who deletes what belongs to any key, and when."""
+class Actor:
+    """An admin who changes something, and when. Changes by other keys have no actor."""
 
-    actor: KeyId
+    key_id: KeyId
     at: datetime
 
     def record(self, tx: Transaction, act: Act, target: str, detail: str | None = None) -> None:
-        insert(tx, AuditEntry(self.at, self.actor, act, target, detail=detail))
+        insert(tx, AuditEntry(self.at, self.key_id, act, target, detail=detail))

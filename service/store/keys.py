@@ -70,10 +70,9 @@ def balances(tx: Transaction, month: int) -> dict[KeyId, Balance]:
     return _balances(tx, month, sa.true())
 
 
-def set_budget(tx: Transaction, key_id: KeyId, budget: int | None) -> bool:
-    """Set the monthly budget in microdollars, None for no limit; False if there is no such key."""
-    statement = sa.update(key_table).where(key_table.c.id == key_id).values(budget_microusd=budget)
-    return tx.execute(statement).rowcount == 1
+def set_budget(tx: Transaction, key_id: KeyId, budget: int | None) -> None:
+    """Set the monthly budget in microdollars, None for no limit."""
+    tx.execute(sa.update(key_table).where(key_table.c.id == key_id).values(budget_microusd=budget))
 
 
 def count_queued(tx: Transaction) -> int:
@@ -201,21 +200,12 @@ def names(tx: Transaction) -> dict[KeyId, str]:
 _NAMES = sa.select(key_table.c.id, key_table.c.name).order_by(key_table.c.id)
 
 
-def revoke(tx: Transaction, key_id: KeyId, *, now: datetime) -> Key | None:
-    """Revoke once; a second time changes nothing. None when there is no such key."""
-    statement = (
-        sa.update(key_table)
-        .where(key_table.c.id == key_id)
-        .values(
-            revoked_at=sa.func.coalesce(
-                key_table.c.revoked_at, sa.literal(now, key_table.c.revoked_at.type)
-            )
-        )
-        .returning(key_table)
-    )
-    row = tx.execute(statement).mappings().first()
+def revoke(tx: Transaction, key_id: KeyId, *, now: datetime) -> Key:
+    """Revoke a key, and return it."""
+    statement = sa.update(key_table).where(key_table.c.id == key_id).values(revoked_at=now)
+    row = tx.execute(statement.returning(key_table)).mappings().one()
     tx.notify(topics.KEYS)
-    return None if row is None else to_key(row)
+    return to_key(row)
 
 
 def _balances(

@@ -194,7 +194,7 @@ def test_a_bulk_form_that_is_sent_twice_acts_once(admin: Person) -> None:
 
     assert confirm(admin, form) == second == first
     assert len(world.client.get("/v1/jobs?status=queued").json()["data"]) == 1
-    assert [act for act, _, _ in acts(world)] == ["bulk.start"]
+    assert [act for act, _, _ in acts(world)] == ["bulk.start", "job.cancel"]
 
 
 def test_a_bulk_delete_deletes_the_final_jobs_of_the_filter(admin: Person) -> None:

@@ -1,7 +1,6 @@
 """The list of jobs, and one job: its video, its progress, and what can be done with it."""
 
 import logging
-from functools import partial
 from typing import Annotated
 
 from fastapi import Query
@@ -73,9 +72,8 @@ async def stream_changes(job_id: str, visit: VisitDep) -> Response:
 @router.post("/{job_id}/cancel")
 async def cancel_job(job_id: str, visit: ActorDep) -> Response:
     runtime, id_ = visit.runtime, job_id_of(job_id)
-    await runtime.run(
-        cancel, runtime.db, runtime.workers, id_, ALL_JOBS, runtime.clock(), visit.key.id
-    )
+    now, actor = runtime.clock(), visit.actor
+    await runtime.run(cancel, runtime.db, runtime.workers, id_, ALL_JOBS, now, actor)
     log.info("job canceled in the admin pages", extra={"job": id_, "key": visit.key.id})
     return visit.redirect(f"/jobs/{id_}")
 
@@ -83,8 +81,7 @@ async def cancel_job(job_id: str, visit: ActorDep) -> Response:
 @router.post("/{job_id}/delete")
 async def delete_job(job_id: str, visit: ActorDep) -> Response:
     runtime, id_ = visit.runtime, job_id_of(job_id)
-    record = partial(visit.deletion.record, act="job.delete", target=id_)
-    await runtime.run(remove, runtime.db, runtime.artifacts, id_, ALL_JOBS, record)
+    await runtime.run(remove, runtime.db, runtime.artifacts, id_, ALL_JOBS, visit.actor)
     log.info("job deleted in the admin pages", extra={"job": id_, "key": visit.key.id})
     return visit.redirect("/jobs")
 

@@ -6,6 +6,6 @@ from service.domain.errors import NotFound
 router = page_router("")
 
 
-@router.get("/{path:path}")
+@router.api_route("/{path:path}", methods=["GET", "POST"])
 async def show_nothing(path: str, visit: VisitDep) -> None:
     raise NotFound(f"there is no page /admin/{path[:80]}")

@@ -62,7 +62,7 @@ async def play_sample(voice_id: str, visit: AdminVisitDep) -> Response:
 @router.post("/avatars/{avatar_id}/delete")
 async def delete_avatar(avatar_id: str, visit: ActorDep) -> Response:
     runtime, avatar = visit.runtime, await _find(visit, avatar_id)
-    await runtime.run(remove_avatar, runtime.db, runtime.artifacts, avatar.id, None, visit.deletion)
+    await runtime.run(remove_avatar, runtime.db, runtime.artifacts, avatar.id, None, visit.actor)
     return visit.redirect("/voices")
 
 
@@ -71,7 +71,7 @@ async def delete_voice(voice_id: str, visit: ActorDep) -> Response:
     """Delete a clone, here and at its provider."""
     runtime = visit.runtime
     key_id = visit.key.id
-    remove = partial(runtime.voices.remove, runtime.artifacts, voice_id, key_id, visit.deletion)
+    remove = partial(runtime.voices.remove, runtime.artifacts, voice_id, key_id, visit.actor)
     await by_provider(runtime, remove, "/voice_id")
     return visit.redirect("/voices#voices")
 

@@ -7,10 +7,7 @@ from starlette.responses import Response
 
 from service.admin.visit import ActorDep, VisitDep, page_router
 from service.domain.event import DeliveryFilter, DeliveryState, delivery_id_of, endpoint_id_of
-from service.domain.ids import KeyId
-from service.store import audit, deliveries
-from service.store.audit import AuditEntry
-from service.store.transaction import Transaction
+from service.store import deliveries
 from service.webhooks import endpoints as use
 
 router = page_router("/webhooks")
@@ -43,31 +40,20 @@ async def show_webhooks(
 
 @router.post("/deliveries/{delivery_id}/replay")
 async def replay(delivery_id: str, visit: ActorDep) -> Response:
-    id_, runtime, actor = delivery_id_of(delivery_id), visit.runtime, visit.key.id
-
-    def change(tx: Transaction) -> None:
-        now = runtime.clock()
-        use.replay(tx, id_, None, now)
-        audit.insert(tx, AuditEntry(now, actor, "webhook.replay", id_))
-
-    await runtime.write(change)
+    id_, actor = delivery_id_of(delivery_id), visit.actor
+    await visit.runtime.write(lambda tx: use.replay(tx, id_, None, actor.at, actor))
     return visit.redirect("/webhooks")
 
 
-@router.post("/endpoints/{endpoint_id}/{act}")
-async def change_endpoint(endpoint_id: str, act: str, visit: ActorDep) -> Response:
-    """Send a test event to an endpoint, or enable it again."""
-    id_, runtime, actor = endpoint_id_of(endpoint_id), visit.runtime, visit.key.id
+@router.post("/endpoints/{endpoint_id}/test")
+async def send_test(endpoint_id: str, visit: ActorDep) -> Response:
+    id_, actor = endpoint_id_of(endpoint_id), visit.actor
+    await visit.runtime.write(lambda tx: use.send_test(tx, id_, None, actor.at, actor))
+    return visit.redirect("/webhooks")
 
-    def change(tx: Transaction) -> None:
-        now = runtime.clock()
-        owner: KeyId = use.find(tx, id_, None).key_id
-        if act == "enable":
-            use.enable(tx, id_, owner)
-            audit.insert(tx, AuditEntry(now, actor, "webhook.enable", id_))
-        else:
-            use.send_test(tx, id_, owner, now)
-            audit.insert(tx, AuditEntry(now, actor, "webhook.test", id_))
 
-    await runtime.write(change)
+@router.post("/endpoints/{endpoint_id}/enable")
+async def enable(endpoint_id: str, visit: ActorDep) -> Response:
+    id_, actor = endpoint_id_of(endpoint_id), visit.actor
+    await visit.runtime.write(lambda tx: use.enable(tx, id_, None, actor))
     return visit.redirect("/webhooks")

@@ -189,7 +189,8 @@ async def cancel_job(job_id: JobPath, context: ContextDep) -> Response:
     """Cancel a job. Idempotent; a final job is returned unchanged."""
     runtime, id_ = context.runtime, job_id_of(job_id)
     now = runtime.clock()
-    job = await runtime.run(cancel, runtime.db, runtime.workers, id_, context.scope, now)
+    scope, actor = context.scope, context.actor
+    job = await runtime.run(cancel, runtime.db, runtime.workers, id_, scope, now, actor)
     log.info("cancel requested", extra={"job": job.id, "state": job.state})
     return json_response(await job_out(context, job), 200 if job.state.final else 202)
 
@@ -239,9 +240,8 @@ async def delete_job(job_id: JobPath, request: Request, context: ContextDep) -> 
         job = await context.runtime.find_job(id_, context.scope)
         check_final(job)  # a final job does not change
         json_response(await job_out(context, job), conditions=request.headers)
-    await run_in_threadpool(
-        remove, context.runtime.db, context.runtime.artifacts, id_, context.scope
-    )
+    runtime, scope, actor = context.runtime, context.scope, context.actor
+    await run_in_threadpool(remove, runtime.db, runtime.artifacts, id_, scope, actor)
     log.info("job deleted", extra={"job": id_})
     return DeletedObject(id=id_)
 

@@ -23,7 +23,6 @@ from service.lifecycle.likenesses import Entry, remove_avatar
 from service.runtime import voices as runtime_voices
 from service.runtime.avatars import create_avatar, find_avatar
 from service.store import likenesses
-from service.store.audit import Deletion
 
 avatars = APIRouter(prefix="/v1/avatars", tags=["avatars"])
 voices = APIRouter(prefix="/v1/voices", tags=["voices"])
@@ -108,10 +107,9 @@ async def delete_avatar(avatar_id: str, context: ContextDep) -> DeletedObject:
     admin key may delete that of any key."""
     runtime, key = context.runtime, context.key
     owner = None if key.admin else key.id
-    deletion = Deletion(key.id, runtime.clock()) if key.admin else None
     avatar = await find_avatar(runtime, avatar_id, owner)
     await run_in_threadpool(
-        remove_avatar, runtime.db, runtime.artifacts, avatar.id, owner, deletion
+        remove_avatar, runtime.db, runtime.artifacts, avatar.id, owner, context.actor
     )
     return DeletedObject(id=avatar.id, object="avatar")
 
@@ -223,8 +221,7 @@ async def delete_voice(voice_id: str, context: ContextDep) -> DeletedObject:
     """Delete a clone, here and at ElevenLabs. Jobs that wait for it fail: `voice_unknown`. An admin
     key may delete that of any key."""
     runtime, key = context.runtime, context.key
-    deletion = Deletion(key.id, runtime.clock()) if key.admin else None
-    remove = partial(runtime.voices.remove, runtime.artifacts, voice_id, key.id, deletion)
+    remove = partial(runtime.voices.remove, runtime.artifacts, voice_id, key.id, context.actor)
     async with runtime.voice_slots.hold(key.id):
         voice = await runtime_voices.by_provider(runtime, remove, "/voice_id")
     return DeletedObject(id=voice.id, object="voice")

@@ -77,7 +77,7 @@ async def create_endpoint(body: EndpointBody, context: ContextDep) -> NewWebhook
     refuse_bad_target(runtime.egress_rules, body.url, "/url")
     events = tuple(dict.fromkeys(body.events))
     endpoint = await runtime.write(
-        lambda tx: use.register(tx, key_id, body.url, events, runtime.clock())
+        lambda tx: use.register(tx, key_id, body.url, events, runtime.clock(), context.actor)
     )
     return NewWebhookEndpoint(
         endpoint=WebhookEndpoint.from_domain(endpoint),
@@ -107,7 +107,7 @@ async def get_endpoint(endpoint_id: str, context: ContextDep) -> WebhookEndpoint
 async def delete_endpoint(endpoint_id: str, context: ContextDep) -> DeletedObject:
     """Delete an endpoint and its pending deliveries."""
     id_, key_id = endpoint_id_of(endpoint_id), context.key.id
-    await context.runtime.write(lambda tx: use.remove(tx, id_, key_id))
+    await context.runtime.write(lambda tx: use.remove(tx, id_, key_id, context.actor))
     return DeletedObject(id=id_, object="webhook_endpoint")
 
 
@@ -126,7 +126,9 @@ async def get_endpoint_secret(endpoint_id: str, context: ContextDep) -> WebhookS
 async def rotate_endpoint_secret(endpoint_id: str, context: ContextDep) -> WebhookSecret:
     """Rotate the secret. For 24 hours deliveries are signed with the old one too."""
     id_, runtime, key_id = endpoint_id_of(endpoint_id), context.runtime, context.key.id
-    new_secrets = await runtime.write(lambda tx: use.rotate(tx, id_, key_id, runtime.clock()))
+    new_secrets = await runtime.write(
+        lambda tx: use.rotate(tx, id_, key_id, runtime.clock(), context.actor)
+    )
     return WebhookSecret.from_domain(new_secrets, runtime.clock())
 
 
@@ -137,7 +139,7 @@ async def rotate_endpoint_secret(endpoint_id: str, context: ContextDep) -> Webho
 async def enable_endpoint(endpoint_id: str, context: ContextDep) -> WebhookEndpoint:
     """Enable a disabled endpoint again, from the next event on."""
     id_, key_id = endpoint_id_of(endpoint_id), context.key.id
-    endpoint = await context.runtime.write(lambda tx: use.enable(tx, id_, key_id))
+    endpoint = await context.runtime.write(lambda tx: use.enable(tx, id_, key_id, context.actor))
     return WebhookEndpoint.from_domain(endpoint)
 
 
@@ -149,7 +151,9 @@ async def enable_endpoint(endpoint_id: str, context: ContextDep) -> WebhookEndpo
 async def send_test(endpoint_id: str, context: ContextDep) -> WebhookDelivery:
     """Send a `webhook.test` event to the endpoint, signed like any other."""
     id_, runtime, key_id = endpoint_id_of(endpoint_id), context.runtime, context.key.id
-    delivery = await runtime.write(lambda tx: use.send_test(tx, id_, key_id, runtime.clock()))
+    delivery = await runtime.write(
+        lambda tx: use.send_test(tx, id_, key_id, runtime.clock(), context.actor)
+    )
     return WebhookDelivery.from_domain(delivery)
 
 
@@ -169,7 +173,7 @@ async def _own_secret(context: RequestContext, act: Literal["keep", "rotate"]) -
     runtime, key_id = context.runtime, context.key.id
     if act == "rotate":
         secrets = await runtime.write(
-            lambda tx: use.rotate_key_secrets(tx, key_id, runtime.clock())
+            lambda tx: use.rotate_key_secrets(tx, key_id, runtime.clock(), context.actor)
         )
     else:
         secrets = await runtime.write(lambda tx: keys.signing_secrets(tx, key_id))
@@ -215,5 +219,7 @@ async def get_delivery(delivery_id: str, context: ContextDep) -> WebhookDelivery
 async def replay_delivery(delivery_id: str, context: ContextDep) -> WebhookDelivery:
     """Send a delivery again, with the same id and body."""
     id_, runtime, key_id = delivery_id_of(delivery_id), context.runtime, context.key.id
-    delivery = await runtime.write(lambda tx: use.replay(tx, id_, key_id, runtime.clock()))
+    delivery = await runtime.write(
+        lambda tx: use.replay(tx, id_, key_id, runtime.clock(), context.actor)
+    )
     return WebhookDelivery.from_domain(delivery)
