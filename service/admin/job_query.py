@@ -3,17 +3,17 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from fastapi import Depends, Query, Request
+from pydantic import BaseModel, Field, field_validator
 
 from service.domain import ids
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.ids import JobId, KeyId
 from service.domain.job import JobFilter, JobState, Scope
+from service.domain.text import Text, nearest
 
 _MAX_WORDS = 16
 OPEN = ("queued", "starting", "running")
@@ -25,20 +25,18 @@ class JobQuery(BaseModel):
     `text` is a job's id or ids, or words of the prompt.
     """
 
-    model_config = ConfigDict(extra="ignore")
-
-    text: Annotated[str, Field(max_length=400)] = ""
+    text: Annotated[Text, Field(max_length=400)] = ""
     state: list[JobState] = []
-    model: Annotated[str, Field(max_length=64)] = ""
-    kind: Annotated[str, Field(max_length=16)] = ""
-    key: Annotated[str, Field(max_length=40)] = ""
-    error: Annotated[str, Field(max_length=64)] = ""
-    label: Annotated[str, Field(max_length=600)] = ""
+    model: Annotated[Text, Field(max_length=64)] = ""
+    kind: Annotated[Text, Field(max_length=16)] = ""
+    key: Annotated[Text, Field(max_length=40)] = ""
+    error: Annotated[Text, Field(max_length=64)] = ""
+    label: Annotated[Text, Field(max_length=600)] = ""
     created_from: datetime | None = None
     created_before: datetime | None = None
     ended_from: datetime | None = None
     ended_before: datetime | None = None
-    id: Annotated[list[str], Field(max_length=100)] = []
+    id: Annotated[list[Text], Field(max_length=100)] = []
 
     @field_validator("created_from", "created_before", "ended_from", "ended_before", mode="before")
     @classmethod
@@ -145,12 +143,17 @@ def check_names(names: Iterable[str]) -> None:
     """Raise RequestRefused for a name that is no filter: without it, all jobs would be selected."""
     fields = JobQuery.model_fields
     for name in sorted(set(names) - set(fields)):
-        near = get_close_matches(name[:64], fields, n=1)
-        detail = f"{name[:64]}: no such filter" + (f"; did you mean {near[0]}?" if near else "")
+        detail = f"{name[:64]}: no such filter{nearest(name, fields)}"
         raise RequestRefused([FieldError(f"?{name[:64]}", detail, "unknown_field")])
 
 
-JobQueryDep = Annotated[JobQuery, Query()]
+async def _read_query(request: Request, query: Annotated[JobQuery, Query()]) -> JobQuery:
+    check_names(set(request.query_params) - _NO_FILTERS)
+    return query
+
+
+JobQueryDep = Annotated[JobQuery, Depends(_read_query)]
+_NO_FILTERS = {"act", "after"}  # they share the URL with the filters
 
 _LABELS = {
     "text": "prompt or id",

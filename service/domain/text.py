@@ -1,8 +1,16 @@
 """Types of user text that every database can store."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the one that may be meant, if any."""
+    found = get_close_matches(name[:64], list(names), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def _storable(text: str) -> str:

@@ -104,6 +104,15 @@ def test_filters_that_mean_nothing_are_named(admin: Person) -> None:
         assert "role=" in answer.text or "<h1>" in answer.text
 
 
+@pytest.mark.parametrize("path", ["jobs?", "bulk/new?act=cancel&"], ids=["list", "bulk"])
+def test_a_filter_that_cannot_be_is_refused_on_each_page(admin: Person, path: str) -> None:
+    for name in ("text", "model", "kind", "key", "error", "label", "id"):
+        assert admin.get(f"/admin/{path}{name}=a%00").status_code == 422, name
+    answer = admin.get(f"/admin/{path}stat=failed")
+    assert answer.status_code == 422
+    assert "stat: no such filter; did you mean state?" in answer.text
+
+
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00{}14:00", "9999-12-31T23:59:59{}14:00"])
 @pytest.mark.parametrize("name", ["created_from", "created_before", "ended_from", "ended_before"])
 def test_the_first_and_the_last_moment_are_times_or_refused(

@@ -224,6 +224,12 @@ def test_a_wrong_filter_is_refused_by_name(world: World, query: str, pointer: st
     assert answer.json()["errors"][0]["pointer"] == pointer
 
 
+def test_an_unknown_filter_is_refused_with_the_nearest(world: World) -> None:
+    answer = world.client.get("/v1/jobs?stats=failed")
+
+    assert "no such parameter: 'stats'; did you mean status?" in answer.json()["detail"]
+
+
 def test_deleting_at_once_and_many_times_is_no_fault(world: World) -> None:
     world.submit()
     job_id = world.finish()

@@ -60,7 +60,6 @@ async def list_bulk_actions(visit: VisitDep) -> Response:
 @router.get("/new")
 async def confirm(visit: AdminVisitDep, query: JobQueryDep, act: BulkAct) -> Response:
     """Name the number of jobs and the dollars before anything is done."""
-    check_names(set(visit.request.query_params) - {"act"})
     scope, filters = query.scope, query.to_filter()
     survey = await visit.read(lambda tx: bulk.survey(tx, act, scope, filters))
     chips = query.chips(await visit.key_names())

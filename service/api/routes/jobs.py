@@ -20,7 +20,7 @@ from service.domain.errors import FieldError, NotFound, RequestRefused
 from service.domain.ids import JobId, job_id_of
 from service.domain.job import JobFilter, JobState
 from service.domain.request import VideoOptions
-from service.domain.text import METADATA_LABEL, Label
+from service.domain.text import METADATA_LABEL, Label, nearest
 from service.lifecycle.jobs import cancel, check_final, remove
 from service.store import job_lists
 
@@ -87,7 +87,8 @@ class ListQuery(BaseModel):
         extra = self.model_extra or {}
         for name, text in extra.items():
             if not _METADATA_PARAM.fullmatch(name):
-                raise ValueError(f"no such parameter: {name[:80]!r}")
+                near = nearest(name, [*type(self).model_fields, "metadata[name]"])
+                raise ValueError(f"no such parameter: {name[:80]!r}{near}")
             if not isinstance(text, str) or len(text) > 500 or "\x00" in text:
                 raise ValueError(f"{name} must be one text of at most 500 characters, without NUL")
         if len(extra) > _MAX_LABELS:
