@@ -1,16 +1,18 @@
 """A form for a job: read what it sends, estimate it, and submit it."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service.admin.job_view import Change
-from service.admin.visit import CSRF_FIELD, FORM_ID_FIELD, Visit
+from service.admin.visit import CSRF_FIELD, FORM_ID_FIELD, Visit, find_visit
 from service.api.body.parse import read_form_body
 from service.api.problems import problem_of
 from service.domain.errors import ServiceError
@@ -20,7 +22,7 @@ from service.domain.request import JobOptions
 from service.lifecycle.inputs import Input
 from service.runtime.submit import SubmitRequest, create_job, prepare, warnings
 
-Refusal = ServiceError | RequestValidationError | HTTPException
+Handler = Callable[..., Coroutine[Any, Any, Response]]
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,13 @@ class Offer:
 
 @asynccontextmanager
 async def form_of(visit: Visit, model: type[JobOptions]) -> AsyncIterator[JobForm]:
-    """Read a form with its files, and check that this session sent it."""
+    """Read a form with its files, and check that this session sent it, and has not ended since."""
     runtime, fields = visit.runtime, (CSRF_FIELD, FORM_ID_FIELD)
     with runtime.uploads.area(visit.key.id) as area:
         reading = read_form_body(visit.request, runtime, area, (model,), own_fields=fields)
         body, own = await runtime.uploads.with_timeout(reading)
         visit.check_csrf(str(own.get(CSRF_FIELD, "")))
+        await find_visit(visit.request)  # the files may have taken minutes
         yield JobForm(body.params, body.files, own.get(FORM_ID_FIELD))
 
 
@@ -101,8 +104,19 @@ async def estimate(visit: Visit, form: JobForm, parent: Job | None = None) -> Of
     )
 
 
-def refusal(visit: Visit, error: Refusal, *, quiet: bool = False) -> Response:
-    """Return the part of a page that says what is wrong with a form, or is still to be filled in:
-    `quiet`."""
-    problem, _ = problem_of(visit.request, error)
-    return visit.part("refusal.html", problem=problem, quiet=quiet)
+def explain_refusal(*, quiet: bool = False) -> Callable[[Handler], Handler]:
+    """Decorate what answers to a form for a job: a refusal is the part of a page that says
+    what is wrong, or is still to be filled in: `quiet`."""
+
+    def decorate(handle: Handler) -> Handler:
+        @wraps(handle)
+        async def handle_or_explain(visit: Visit, *values: Any) -> Response:
+            try:
+                return await handle(visit, *values)
+            except (ServiceError, RequestValidationError, HTTPException) as error:
+                problem, _ = problem_of(visit.request, error)
+                return visit.part("refusal.html", problem=problem, quiet=quiet)
+
+        return handle_or_explain
+
+    return decorate

@@ -8,10 +8,13 @@ import shlex
 from typing import Any
 
 import pytest
+from anyio import to_thread
 from httpx import Response
+from service.lifecycle.likenesses import Voices
 
+from service.admin import offer
 from service.settings import Settings
-from service.store import audit
+from service.store import audit, statistics
 from tests.admin.person import Person
 from tests.api.world import World
 from tests.workers.inputs.pictures import png
@@ -133,6 +136,48 @@ def test_a_form_without_the_token_makes_nothing(admin: Person, viewer: Person) -
         assert "hx-redirect" not in answer.headers
     assert viewer.get("/admin/new/video").status_code == 403
     assert admin.world.client.get("/v1/jobs").json()["data"] == []
+
+
+@pytest.mark.parametrize("act", ["logout", "revoke"])
+def test_a_session_that_ends_during_the_upload_makes_nothing(
+    admin: Person, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    world = admin.world
+    other = Person(world).log_in(world.other_key(admin=True))
+    keys = {key["name"]: key["id"] for key in world.client.get("/v1/keys").json()["data"]}
+    read = offer.read_form_body
+
+    async def read_slowly(*values: Any, **options: Any) -> Any:
+        body = await read(*values, **options)
+        end = f"/admin/keys/{keys['other']}/revoke" if act == "revoke" else "/admin/logout"
+        person = admin if act == "revoke" else other
+        assert (await to_thread.run_sync(person.post, end)).status_code == 303
+        return body
+
+    monkeypatch.setattr(offer, "read_form_body", read_slowly)
+    other.client.headers["HX-Request"] = "true"
+    answer = send(other, "/admin/new/video", prompt="a ball")
+
+    assert answer.headers["hx-redirect"] == "/admin/login"
+    assert world.runtime.db.read(statistics.waiting_groups) == []
+
+
+@pytest.mark.usefixtures("serve_puppet")
+def test_the_voices_of_the_form_are_listed_in_threads_of_their_own(
+    admin: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider may hang, and the pages would wait for it."""
+    threads, busy = admin.world.runtime.voice_threads, []
+    listing = Voices.listing
+
+    def list_and_note(*values: Any, **options: Any) -> Any:
+        busy.append(threads.borrowed_tokens)
+        return listing(*values, **options)
+
+    monkeypatch.setattr(Voices, "listing", list_and_note)
+
+    assert admin.get("/admin/new/avatar").status_code == 200
+    assert busy == [1]
 
 
 @pytest.fixture

@@ -3,24 +3,21 @@ change."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
-from fastapi.exceptions import RequestValidationError
-from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service.admin import offer
 from service.admin.job_view import diff
 from service.admin.visit import ALL_JOBS, AdminVisitDep, Visit, page_router
 from service.domain.avatar import AvatarOptions, AvatarParams
-from service.domain.errors import Conflict, ServiceError
+from service.domain.errors import Conflict
 from service.domain.ids import job_id_of
 from service.domain.job import Job
 from service.domain.models.card import ModelCard
 from service.domain.request import JobOptions, VideoOptions, VideoParams
+from service.runtime.voices import list_voices
 
 router = page_router("")
 
@@ -41,8 +38,7 @@ async def show_form(
     cards = _cards(visit, kind)
     voices: Sequence[Any] = ()
     if kind == "avatar":
-        listing = partial(visit.runtime.voices.listing, visit.key.id, is_admin=True)
-        voices, _ = await run_in_threadpool(listing)
+        voices, _ = await list_voices(visit.runtime, visit.key)
     return await visit.page(
         "make.html",
         kind=kind,
@@ -94,21 +90,17 @@ async def show_retry_estimate(job_id: str, visit: AdminVisitDep) -> Response:
     return await _estimate(visit, _EDITS[parent.request.kind], parent)
 
 
+@offer.explain_refusal()
 async def _submit(visit: Visit, params: type[JobOptions], parent: Job | None = None) -> Response:
-    try:
-        async with offer.form_of(visit, params) as form:
-            job = await offer.submit(visit, form, parent)
-    except (ServiceError, RequestValidationError, HTTPException) as error:
-        return offer.refusal(visit, error)
+    async with offer.form_of(visit, params) as form:
+        job = await offer.submit(visit, form, parent)
     return Response(headers={"HX-Redirect": f"{visit.base}/admin/jobs/{job.id}"})
 
 
+@offer.explain_refusal(quiet=True)
 async def _estimate(visit: Visit, params: type[JobOptions], parent: Job | None = None) -> Response:
-    try:
-        async with offer.form_of(visit, params) as form:
-            estimate = await offer.estimate(visit, form, parent)
-    except (ServiceError, RequestValidationError, HTTPException) as error:
-        return offer.refusal(visit, error, quiet=True)
+    async with offer.form_of(visit, params) as form:
+        estimate = await offer.estimate(visit, form, parent)
     if parent is None:
         return visit.part("estimate.html", offer=estimate)
     changes = diff(parent.request, estimate.submission.request)
