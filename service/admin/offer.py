@@ -17,7 +17,7 @@ from service.api.body.parse import read_form_body
 from service.api.problems import problem_of
 from service.domain.errors import ServiceError
 from service.domain.job import Idempotency, Job, Submission
-from service.domain.media import Role
+from service.domain.media import MEDIA_RULES, Role
 from service.domain.request import JobOptions
 from service.lifecycle.inputs import Input
 from service.runtime.submit import SubmitRequest, create_job, prepare, warnings
@@ -32,12 +32,14 @@ class JobForm:
     params: JobOptions
     files: dict[Role, Input] = field(default_factory=dict)
     id: str | None = None
+    empty: frozenset[str] = frozenset()
 
     @property
     def idempotency(self) -> Idempotency | None:
         if self.id is None:
             return None
-        text = f"{self.id}\n{self.params.model_dump_json(exclude_none=True)}"
+        fields = self.params.model_dump_json(exclude_none=True)
+        text = f"{self.id}\n{','.join(sorted(self.empty))}\n{fields}"
         digest = hashlib.sha256(text.encode())
         return Idempotency(f"rushes-form:{digest.hexdigest()}", digest.digest())
 
@@ -61,7 +63,7 @@ async def form_of(visit: Visit, model: type[JobOptions]) -> AsyncIterator[JobFor
         body, own = await runtime.uploads.with_timeout(reading)
         visit.check_csrf(str(own.get(CSRF_FIELD, "")))
         await find_visit(visit.request)  # the files may have taken minutes
-        yield JobForm(body.params, body.files, own.get(FORM_ID_FIELD))
+        yield JobForm(body.params, body.files, own.get(FORM_ID_FIELD), body.empty)
 
 
 def submit_request(visit: Visit, form: JobForm, parent: Job | None = None) -> SubmitRequest:
@@ -74,6 +76,17 @@ def submit_request(visit: Visit, form: JobForm, parent: Job | None = None) -> Su
         idempotency=form.idempotency,
         actor=visit.key.id,
         retry_of=None if parent is None else parent.id,
+        without=frozenset() if parent is None else emptied(form, parent),
+    )
+
+
+def emptied(form: JobForm, parent: Job) -> frozenset[str]:
+    """Return the fields of the parent that its retry leaves to the defaults. A file that is not
+    chosen stays as it was."""
+    return frozenset(
+        name
+        for name in form.empty - MEDIA_RULES.keys()
+        if getattr(parent.request, name, None) not in (None, "")
     )
 
 

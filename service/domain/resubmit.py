@@ -1,9 +1,13 @@
 """Submit a final job's request again, with changes."""
 
+from collections.abc import Collection
 from typing import Any
+
+from pydantic import ValidationError
 
 from service.domain.attempt import input_key
 from service.domain.avatar import AvatarParams, AvatarRequest, JobParams
+from service.domain.errors import FieldError, RequestRefused
 from service.domain.job import Job
 from service.domain.media import MEDIA_RULES, Role, keyframe_role
 from service.domain.request import JobOptions, VideoParams, VideoRequest
@@ -12,8 +16,11 @@ from service.domain.request import JobOptions, VideoParams, VideoRequest
 _PORTABLE = ("prompt", "seed", *MEDIA_RULES, "keep_audio", "fit")
 
 
-def params_again(old: Job, options: JobOptions) -> JobParams:
-    """Return the old request's params with `options` applied; a new model uses its defaults."""
+def params_again(
+    old: Job, options: JobOptions, without: Collection[str] = frozenset()
+) -> JobParams:
+    """Return the old request's params with `options` applied; a new model uses its defaults, as
+    does the same one for the fields `without`."""
     changes = options.model_dump(exclude_none=True)
     common = {
         "metadata": old.metadata,
@@ -22,9 +29,21 @@ def params_again(old: Job, options: JobOptions) -> JobParams:
         "webhook_url": old.webhook_url,
         "webhook_events": old.webhook_events,
     }
+    model: type[JobParams] = VideoParams
     if isinstance(old.request, AvatarRequest):
-        return AvatarParams(**{**common, **_avatar_fields(old, old.request, changes), **changes})
-    return VideoParams(**{**common, **_video_fields(old, changes), **changes})
+        model, fields = AvatarParams, _avatar_fields(old, old.request, changes)
+    else:
+        fields = _video_fields(old, changes)
+    fields = {name: value for name, value in fields.items() if name not in without}
+    try:
+        return model(**{**common, **fields, **changes})
+    except ValidationError as error:
+        raise RequestRefused(
+            [
+                FieldError("", fault["msg"].removeprefix("Value error, "), fault["type"])
+                for fault in error.errors()
+            ]
+        ) from None
 
 
 def _video_fields(old: Job, changes: dict[str, Any]) -> dict[str, Any]:

@@ -51,8 +51,9 @@ class SubmitRequest:
     """A request for a job, whatever API it came through.
 
     `files` are the uploads among its inputs. A retry names the final job `retry_of`, whose input
-    and seed `params` override. Links to the job begin with `api_url`; its webhooks have the shape
-    of `api`. Where an admin is the `actor`, that is recorded.
+    and seed `params` override, and whose fields `without` are left to the defaults. Links to the
+    job begin with `api_url`; its webhooks have the shape of `api`. Where an admin is the `actor`,
+    that is recorded.
     """
 
     key_id: KeyId
@@ -62,6 +63,7 @@ class SubmitRequest:
     files: dict[Role, Input] = field(default_factory=dict)
     idempotency: Idempotency | None = None
     retry_of: JobId | None = None
+    without: frozenset[str] = frozenset()
     traceparent: str | None = None
     actor: KeyId | None = None
 
@@ -225,7 +227,7 @@ async def _job_to_retry(runtime: Runtime, request: SubmitRequest) -> Job | None:
 
 def _params(request: SubmitRequest, old_job: Job | None) -> JobParams:
     if old_job is not None:
-        return params_again(old_job, request.params)
+        return params_again(old_job, request.params, request.without)
     assert isinstance(request.params, VideoParams | AvatarParams), "only a retry leaves things out"
     return request.params
 

@@ -209,6 +209,39 @@ def test_a_retry_is_of_the_same_key_with_the_edits(admin: Person, parent: str) -
     assert admin.world.client.get(f"/v1/jobs/{job_id}").status_code == 404  # not the admin's own
 
 
+def test_a_retry_takes_the_default_of_a_field_that_is_emptied(admin: Person) -> None:
+    parent = admin.world.submit(model="slate", seed=7, negative_prompt="blurry", width=128)["id"]
+    admin.world.client.post(f"/v1/jobs/{parent}/cancel")
+    path = f"/admin/jobs/{parent}/retry"
+    kept = {"form_id": form_id_of(admin, path), "prompt": "a red ball", "model": "slate"}
+    fields = {"seed": "7", "negative_prompt": "blurry", "width": "128"}
+    empty = dict.fromkeys(fields, "")
+
+    told = send(admin, f"{path}/estimate", **kept, **empty)
+    as_it_was, cleared = (job_of(send(admin, path, **kept, **each)) for each in (fields, empty))
+
+    same, new = (admin.world.job(job_id)["input"] for job_id in (as_it_was, cleared))
+    card = admin.world.runtime.cards["slate"]
+    assert (same["seed"], same["negative_prompt"], same["width"]) == (7, "blurry", 128)
+    assert new["seed"] != 7
+    assert (new["negative_prompt"], new["width"]) == (None, card.default_width)
+    assert "<td><del>7</del></td><td><ins>random</ins>" in told.text
+    assert "<td><del>blurry</del></td><td><ins>\N{EN DASH}</ins>" in told.text
+
+
+@pytest.mark.usefixtures("serve_puppet")
+def test_a_retry_of_an_avatar_without_words_is_refused(admin: Person) -> None:
+    face = base64.b64encode(png(64, 64)).decode()
+    body = {"text": "Hello.", "reference_image": face, "seed": 7}
+    job = admin.world.client.post("/generate-avatar", json=body).json()["id"]
+    admin.world.client.post(f"/v1/jobs/{job}/cancel")
+
+    answer = send(admin, f"/admin/jobs/{job}/retry", text="")
+
+    assert "give `text` or `audio`" in answer.text
+    assert "hx-redirect" not in answer.headers
+
+
 def test_a_retry_that_is_sent_twice_makes_one_job(admin: Person, parent: str) -> None:
     path = f"/admin/jobs/{parent}/retry"
     form = {"form_id": form_id_of(admin, path), "prompt": "a green ball"}

@@ -104,6 +104,8 @@ async def _estimate(visit: Visit, params: type[JobOptions], parent: Job | None =
     if parent is None:
         return visit.part("estimate.html", offer=estimate)
     changes = diff(parent.request, estimate.submission.request)
+    if form.params.seed is None:  # each estimate has another one
+        changes = [replace(c, after="random") if c.name == "seed" else c for c in changes]
     return visit.part("retry_estimate.html", offer=replace(estimate, changes=changes))
 
 

@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -55,6 +55,7 @@ class ParsedBody(Generic[P_co]):
     params: P_co
     area: UploadArea  # holds the files
     files: dict[Role, Input] = field(default_factory=dict)
+    empty: frozenset[str] = frozenset()  # fields of a form without a value
 
 
 def body_parser(*models: type[P]) -> Callable[..., AsyncIterator[ParsedBody[P]]]:
@@ -177,7 +178,8 @@ async def read_form_body(
     others = {name: values.pop(name) for name in own_fields if name in values}
     params = _validate(models, values, lenient=True)
     parsed_body = await run_in_threadpool(_with_files, params, form.files, area, runtime.uploads)
-    return parsed_body, others
+    empty = frozenset(name for name, text in form.fields if not text)
+    return replace(parsed_body, empty=empty), others
 
 
 def _json(request: Request, body: bytes, models: tuple[type[MediaBody], ...]) -> Any:
