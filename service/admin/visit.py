@@ -52,9 +52,15 @@ class Visit:
 
     @cached_property
     def form_id(self) -> str:
-        """Return the id of the form on this page, by which it makes one job however often it is
-        sent."""
+        """Return the id of the form on this page, by which it makes one job or key however
+        often it is sent."""
         return secrets.token_hex(16)
+
+    def random_of(self, form_id: str, text: str) -> bytes:
+        """Return random bytes that are the same whenever this session sends the form with `text`;
+        nobody else can tell them."""
+        content = "\n".join((self.token, form_id or secrets.token_hex(16), text))
+        return hmac.new(self.runtime.link_secret, content.encode(), hashlib.sha512).digest()
 
     @property
     def base(self) -> str:

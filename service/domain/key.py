@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -41,9 +42,11 @@ class Key:
         return self.role is KeyRole.ADMIN
 
 
-def new_secret() -> str:
-    """`rsh_<public prefix>_<32 random bytes>`; the prefix finds the row, the hash verifies it."""
-    return f"rsh_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
+def new_secret(random: bytes = b"") -> str:
+    """`rsh_<public prefix>_<32 random bytes>`; the prefix finds the row, the hash verifies it. They
+    are of `random`, if at all: the same key for the same form."""
+    prefix, rest = (random[:4], random[4:36]) if random else map(secrets.token_bytes, (4, 32))
+    return f"rsh_{prefix.hex()}_{urlsafe_b64encode(rest).decode().rstrip('=')}"
 
 
 def new_key(secret: str, *, name: str, now: datetime, role: KeyRole = KeyRole.USER) -> Key:

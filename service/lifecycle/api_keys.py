@@ -37,6 +37,13 @@ def create(tx: Transaction, key: Key, budget: int | None, actor: KeyId) -> None:
     )
 
 
+def create_once(tx: Transaction, key: Key, budget: int | None, actor: KeyId) -> None:
+    """Create a key, unless there is one with its secret."""
+    found = keys.find(tx, key.prefix)
+    if found is None or found.secret_hash != key.secret_hash:
+        create(tx, key, budget, actor)
+
+
 def set_monthly_budget(
     tx: Transaction, key_id: KeyId, budget: int | None, now: datetime, actor: KeyId
 ) -> tuple[Key, Balance]:

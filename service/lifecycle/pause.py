@@ -3,8 +3,10 @@
 from datetime import datetime
 
 from service.domain.ids import KeyId
+from service.lifecycle.workers import Workers
 from service.store import audit, jobs
 from service.store.audit import AuditEntry
+from service.store.database import Database
 from service.store.transaction import Transaction
 
 
@@ -27,8 +29,17 @@ def resume(tx: Transaction, model: str, actor: KeyId, now: datetime) -> None:
     audit.insert(tx, AuditEntry(now, actor, "model.resume", model))
 
 
-def keep_warm(tx: Transaction, model: str, containers: int, actor: KeyId, now: datetime) -> None:
-    """Keep so many containers of the model warm, over deploys too."""
+def keep_warm(
+    db: Database, workers: Workers, model: str, containers: int, actor: KeyId, now: datetime
+) -> None:
+    """Keep so many containers of the model warm, over deploys too. Raises as `check_warm`, and
+    Unavailable where the platform cannot be told now; it is told later."""
+    workers.check_warm(containers)
+    db.write(lambda tx: _keep_warm(tx, model, containers, actor, now)).result()
+    workers.keep_warm(model, containers)
+
+
+def _keep_warm(tx: Transaction, model: str, containers: int, actor: KeyId, now: datetime) -> None:
     if jobs.warm_containers(tx).get(model) == containers:
         return
     jobs.set_warm_containers(tx, model, containers)

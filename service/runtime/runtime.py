@@ -91,6 +91,11 @@ class Runtime:
     def default_card(self) -> ModelCard:
         return next(iter(self.cards.values()))
 
+    def check_served(self, model: str) -> None:
+        """Raise NotFound for a model that this service does not have."""
+        if model not in self.cards:
+            raise NotFound(f"no model {model[:64]}; this service has: {', '.join(self.cards)}")
+
     async def read(self, run: Callable[[Transaction], T]) -> T:
         """Run a read: at once on a local file, in a thread for a database across a network."""
         if self.db.local:

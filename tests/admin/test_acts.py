@@ -25,7 +25,7 @@ from service.store import audit, bulk, deliveries
 from tests.admin.person import Person
 from tests.api.test_warm import Counting
 from tests.api.test_warm import modal as modal
-from tests.api.world import World
+from tests.api.world import KEY, World
 
 
 def until(holds: Callable[[], Any]) -> Any:
@@ -350,7 +350,7 @@ def test_a_delivery_is_replayed_and_a_test_is_sent(admin: Person) -> None:
 def test_keys_are_made_budgeted_and_revoked(admin: Person) -> None:
     world = admin.world
 
-    made = admin.post("/admin/keys", name="studio", role="user", budget="50")
+    made = admin.post("/admin/keys", name="studio", role="user", budget_usd="50")
     secret = re.search(r"rsh_\w{8}_[\w-]{43}", made.text)
     assert secret is not None
     assert secret[0] not in admin.get("/admin/keys").text  # shown once
@@ -358,7 +358,7 @@ def test_keys_are_made_budgeted_and_revoked(admin: Person) -> None:
     (key,) = (k for k in world.client.get("/v1/keys").json()["data"] if k["name"] == "studio")
     assert key["budget"]["budget_usd"] == 50
 
-    admin.post(f"/admin/keys/{key['id']}/budget", budget="")
+    admin.post(f"/admin/keys/{key['id']}/budget", budget_usd="")
     admin.post(f"/admin/keys/{key['id']}/revoke")
 
     (key,) = (k for k in world.client.get("/v1/keys").json()["data"] if k["name"] == "studio")
@@ -371,20 +371,45 @@ def test_keys_are_made_budgeted_and_revoked(admin: Person) -> None:
     ]
 
 
+def test_a_form_for_a_key_that_is_sent_twice_makes_one(admin: Person) -> None:
+    def send(form_id: str, name: str) -> str:
+        page = admin.post("/admin/keys", form_id=form_id, name=name, role="user").text
+        found = re.search(r"rsh_\w{8}_[\w-]{43}", page)
+        assert found is not None
+        return found[0]
+
+    form_id = re.search(r'name="form_id" value="(\w+)"', admin.get("/admin/keys").text)
+    assert form_id is not None
+
+    first, second = (send(form_id[1], "studio") for _ in range(2))
+    edited, other = send(form_id[1], "farm"), send("another", "studio")
+
+    assert first == second
+    assert len({first, edited, other}) == 3
+    listed = admin.world.client.get("/v1/keys", headers={"Authorization": f"Bearer {KEY}"})
+    names = [key["name"] for key in listed.json()["data"]]
+    assert sorted(names) == ["farm", "first key", "studio", "studio"]
+    bearer = {"Authorization": f"Bearer {first}"}
+    assert admin.world.client.get("/v1/jobs", headers=bearer).is_success
+
+
 @pytest.mark.parametrize(
     "fields",
     [
         {"name": "", "role": "user"},
         {"name": "x" * 121, "role": "user"},
         {"name": "x", "role": "owner"},
-        {"name": "x", "role": "user", "budget": "much"},
-        {"name": "x", "role": "user", "budget": "nan"},
-        {"name": "x", "role": "user", "budget": "-1"},
+        {"name": "x", "role": "user", "budget_usd": "much"},
+        {"name": "x", "role": "user", "budget_usd": "nan"},
+        {"name": "x", "role": "user", "budget_usd": "-1"},
+        {"name": "x\0", "role": "user"},
     ],
-    ids=["no name", "long name", "role", "budget", "nan", "negative"],
+    ids=["no name", "long name", "role", "budget", "nan", "negative", "nul"],
 )
 def test_a_key_that_cannot_be_is_refused(admin: Person, fields: dict[str, str]) -> None:
-    assert admin.post("/admin/keys", **fields).status_code == 422
+    answer = admin.post("/admin/keys", **fields)
+    assert answer.status_code == 422
+    assert [name for name in fields if f"{name}: " in answer.text] != []
     assert len(admin.world.client.get("/v1/keys").json()["data"]) == 1
 
 
@@ -427,7 +452,7 @@ def test_a_viewer_reads_every_page_and_can_do_nothing(world: World, viewer: Pers
         ("models/slate/resume", {}),
         ("bulk", {"act": "cancel", "query": "", "jobs": "1"}),
         ("keys", {"name": "x", "role": "admin"}),
-        (f"keys/{key}/budget", {"budget": "1"}),
+        (f"keys/{key}/budget", {"budget_usd": "1"}),
         (f"keys/{key}/revoke", {}),
         ("webhooks/deliveries/msg_06h0cqct31vp78ap2nmi51uars/replay", {}),
         ("webhooks/endpoints/wep_06h0cqct31vp78ap2nmi51uars/test", {}),

@@ -164,7 +164,7 @@ REPEATABLE: list[tuple[str, Prepare, Act]] = [
         Acts.disabled,
         lambda a, id_: a.api("POST", f"/v1/webhook-endpoints/{id_}/enable"),
     ),
-    ("key.budget", Acts.key, lambda a, key: a.page(f"keys/{key}/budget", budget="5")),
+    ("key.budget", Acts.key, lambda a, key: a.page(f"keys/{key}/budget", budget_usd="5")),
     (
         "key.budget",
         Acts.key,

@@ -2607,6 +2607,11 @@ export interface components {
          * @description A new key.
          */
         KeyBody: {
+            /**
+             * Budget Usd
+             * @description US dollars that its jobs may cost in a month. Default: no limit.
+             */
+            budget_usd?: number | null;
             /** Name */
             name: string;
             /** @description `viewer` may see everything in /admin, and change nothing. Default: `user`. */
@@ -2617,11 +2622,6 @@ export interface components {
              * @default false
              */
             admin?: boolean;
-            /**
-             * Budget Usd
-             * @description US dollars that its jobs may cost in a month. Default: no limit.
-             */
-            budget_usd?: number | null;
         };
         /** KeyList */
         KeyList: {

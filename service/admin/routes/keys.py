@@ -1,19 +1,23 @@
 """Keys and their budgets."""
 
+from typing import TypeVar
+
+from pydantic import ValidationError
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from service.admin.visit import ActorDep, Visit, VisitDep, page_router
-from service.domain.errors import FieldError, RequestRefused
+from service.admin.visit import FORM_ID_FIELD, ActorDep, Visit, VisitDep, page_router
+from service.api.body.parse import invalid_body
+from service.api.schemas.keys import BudgetBody, KeyBody
 from service.domain.ids import key_id_of
-from service.domain.key import KeyRole, new_key, new_secret
-from service.domain.price import microusd, month_of
-from service.lifecycle.api_keys import create, revoke, set_monthly_budget
+from service.domain.key import KeyRole, new_secret
+from service.domain.price import month_of
+from service.lifecycle.api_keys import create_once, revoke, set_monthly_budget
 from service.store import keys
 
 router = page_router("/keys")
 
-_MAX_USD = 1e9
+B = TypeVar("B", bound=BudgetBody)
 
 
 @router.get("")
@@ -23,23 +27,19 @@ async def show_keys(visit: VisitDep) -> Response:
 
 @router.post("")
 async def create_key(visit: ActorDep) -> Response:
-    """Create a key. Its secret is on this answer alone."""
+    """Create a key. Its secret is on this answer alone, and on that to the same form sent again."""
     form = await visit.request.form()
-    name, role = str(form.get("name", "")).strip(), str(form.get("role", ""))
-    if not 0 < len(name) <= 120 or "\x00" in name:
-        raise RequestRefused([FieldError("/name", "a name has 1 to 120 characters", "too_long")])
-    if role not in list(KeyRole):
-        raise RequestRefused([FieldError("/role", f"one of {', '.join(KeyRole)}", "unknown_role")])
-    secret, runtime, actor = new_secret(), visit.runtime, visit.key.id
-    key = new_key(secret, name=name, now=runtime.clock(), role=KeyRole(role))
-    budget = _budget(form)
-    await runtime.write(lambda tx: create(tx, key, budget, actor))
-    return await _page(visit, made=name, secret=secret)
+    body = _validate(KeyBody, form, "name", "role", "budget_usd")
+    secret = new_secret(visit.random_of(str(form.get(FORM_ID_FIELD, "")), body.model_dump_json()))
+    key, runtime, actor = body.key(secret, visit.runtime.clock()), visit.runtime, visit.key.id
+    await runtime.write(lambda tx: create_once(tx, key, body.budget, actor))
+    return await _page(visit, made=body.name, secret=secret)
 
 
 @router.post("/{key_id}/budget")
 async def set_budget(key_id: str, visit: ActorDep) -> Response:
-    id_, budget = key_id_of(key_id), _budget(await visit.request.form())
+    body = _validate(BudgetBody, await visit.request.form(), "budget_usd")
+    id_, budget = key_id_of(key_id), body.budget
     runtime, actor = visit.runtime, visit.key.id
     await runtime.write(lambda tx: set_monthly_budget(tx, id_, budget, runtime.clock(), actor))
     return visit.redirect("/keys")
@@ -61,16 +61,11 @@ async def _page(visit: Visit, **values: str) -> Response:
     return await visit.page("keys.html", rows=rows, roles=list(KeyRole), **context)
 
 
-def _budget(form: FormData) -> int | None:
-    """Return the budget of a form in millionths of a dollar; None for an empty one."""
-    text = str(form.get("budget", "")).strip().removeprefix("$")
-    if not text:
-        return None
+def _validate(model: type[B], form: FormData, *names: str) -> B:
+    """Validate the fields of a form; an empty one is null, and dollars may have their sign."""
+    texts = {name: str(form.get(name, "")).strip() for name in names}
+    texts["budget_usd"] = texts["budget_usd"].removeprefix("$")
     try:
-        usd = float(text)
-    except ValueError:
-        usd = -1.0
-    if not 0 <= usd <= _MAX_USD:
-        detail = "a budget is an amount in dollars, such as 50, or empty"
-        raise RequestRefused([FieldError("/budget", detail, "invalid_budget")])
-    return microusd(usd)
+        return model.model_validate({n: text or None for n, text in texts.items()}, strict=False)
+    except ValidationError as error:
+        raise invalid_body(error.errors(include_url=False)) from None

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from service.admin.routes.overview import SAMPLE_OF_MODEL, LengthQuery, Past, read_past
 from service.admin.visit import ActorDep, Visit, VisitDep, page_router
-from service.domain.errors import FieldError, NotFound, RequestRefused
+from service.domain.errors import FieldError, RequestRefused
 from service.domain.models.card import ModelCard
 from service.domain.window import LENGTHS, Window
 from service.lifecycle import pause
@@ -54,7 +54,7 @@ async def show_models(visit: VisitDep, window: LengthQuery = "24h") -> Response:
 
 @router.post("/{model}/pause")
 async def pause_model(model: str, visit: ActorDep) -> Response:
-    _check_served(model, visit)
+    visit.runtime.check_served(model)
     runtime, actor = visit.runtime, visit.key.id
     await runtime.write(lambda tx: pause.pause(tx, model, actor, runtime.clock()))
     return visit.redirect("/models")
@@ -62,7 +62,7 @@ async def pause_model(model: str, visit: ActorDep) -> Response:
 
 @router.post("/{model}/resume")
 async def resume_model(model: str, visit: ActorDep) -> Response:
-    _check_served(model, visit)
+    visit.runtime.check_served(model)
     runtime, actor = visit.runtime, visit.key.id
     await runtime.write(lambda tx: pause.resume(tx, model, actor, runtime.clock()))
     return visit.redirect("/models")
@@ -71,12 +71,11 @@ async def resume_model(model: str, visit: ActorDep) -> Response:
 @router.post("/{model}/warm")
 async def keep_model_warm(model: str, visit: ActorDep) -> Response:
     """Keep as many containers of the model as the form says."""
-    _check_served(model, visit)
+    visit.runtime.check_served(model)
     runtime, actor = visit.runtime, visit.key.id
     number = _containers(str((await visit.request.form()).get("containers", "")))
-    runtime.workers.check_warm(number)
-    await runtime.write(lambda tx: pause.keep_warm(tx, model, number, actor, runtime.clock()))
-    await run_in_threadpool(runtime.workers.keep_warm, model, number)
+    now = runtime.clock()
+    await run_in_threadpool(pause.keep_warm, runtime.db, runtime.workers, model, number, actor, now)
     return visit.redirect("/models")
 
 
@@ -103,8 +102,3 @@ def _read(tx: Transaction, visit: Visit, window: Window) -> list[ModelView]:
         )
         for name, card in visit.runtime.cards.items()
     ]
-
-
-def _check_served(model: str, visit: Visit) -> None:
-    if model not in visit.runtime.cards:
-        raise NotFound(f"no model {model[:64]}")

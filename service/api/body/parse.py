@@ -187,18 +187,18 @@ def _json(request: Request, body: bytes, models: tuple[type[MediaBody], ...]) ->
     if not body and is_optional:
         return {}
     if not body:
-        raise _invalid([{"type": "missing", "loc": (), "msg": ""}])
+        raise invalid_body([{"type": "missing", "loc": (), "msg": ""}])
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
-        raise _invalid([{"type": "no_json_nor_form", "loc": (), "msg": ""}])
+        raise invalid_body([{"type": "no_json_nor_form", "loc": (), "msg": ""}])
     try:
         values = json.loads(body)
     except json.JSONDecodeError as error:
-        raise _invalid([{"type": "json_invalid", "loc": (error.pos,), "msg": ""}]) from None
+        raise invalid_body([{"type": "json_invalid", "loc": (error.pos,), "msg": ""}]) from None
     except UnicodeDecodeError:
-        raise _invalid([{"type": "not_utf8", "loc": (), "msg": ""}]) from None
+        raise invalid_body([{"type": "not_utf8", "loc": (), "msg": ""}]) from None
     except (ValueError, RecursionError):  # a number of thousands of digits; too deep
-        raise _invalid([{"type": "json_invalid", "loc": (0,), "msg": ""}]) from None
+        raise invalid_body([{"type": "json_invalid", "loc": (0,), "msg": ""}]) from None
     return {} if values is None and is_optional else values
 
 
@@ -210,10 +210,11 @@ def _validate(models: tuple[type[P], ...], values: Any, *, lenient: bool = False
     try:
         return model.model_validate(values, strict=not lenient)
     except ValidationError as error:
-        raise _invalid(error.errors(include_url=False)) from None
+        raise invalid_body(error.errors(include_url=False)) from None
 
 
-def _invalid(errors: Iterable[Any]) -> RequestValidationError:
+def invalid_body(errors: Iterable[Any]) -> RequestValidationError:
+    """Return the error of a body with these errors of pydantic."""
     return RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in errors])
 
 

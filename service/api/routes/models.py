@@ -7,11 +7,11 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from service.api.deps import AdminDep, ContextDep, RequestContext
+from service.api.deps import AdminDep, ContextDep
 from service.api.schemas.costs import RateOut
 from service.api.schemas.models import ModelList, ModelOut, ModelPause
 from service.api.schemas.responses import problem_docs
-from service.domain.errors import FieldError, NotFound, RequestRefused
+from service.domain.errors import FieldError, RequestRefused
 from service.domain.request import WHOLE
 from service.lifecycle import pause
 from service.store import jobs
@@ -61,7 +61,7 @@ _WARM_PROBLEMS = problem_docs(401, 403, 404, 429, 503)
 @router.get("/{model}/warm", responses=_WARM_PROBLEMS)
 async def show_warm(model: str, context: AdminDep) -> WarmContainers:
     """Return how many workers of a model are kept warm. All local workers are."""
-    _check_served(model, context)
+    context.runtime.check_served(model)
     containers = await run_in_threadpool(context.runtime.workers.kept_warm, model)
     return WarmContainers(model=model, containers=containers)
 
@@ -72,12 +72,11 @@ async def show_warm(model: str, context: AdminDep) -> WarmContainers:
 )
 async def keep_warm(model: str, body: WarmBody, context: AdminDep) -> WarmContainers:
     """Keep containers of a model warm, over deploys too; idle ones are billed."""
-    _check_served(model, context)
+    context.runtime.check_served(model)
     runtime, actor = context.runtime, context.key.id
     number = body.containers
-    runtime.workers.check_warm(number)
-    await runtime.write(lambda tx: pause.keep_warm(tx, model, number, actor, runtime.clock()))
-    await run_in_threadpool(runtime.workers.keep_warm, model, number)
+    now = runtime.clock()
+    await run_in_threadpool(pause.keep_warm, runtime.db, runtime.workers, model, number, actor, now)
     log.warning("containers kept warm", extra={"model": model, "containers": number, "key": actor})
     return WarmContainers(model=model, containers=number)
 
@@ -89,7 +88,7 @@ _PAUSE_PROBLEMS = problem_docs(401, 403, 404, 429, 503)
 async def pause_model(model: str, request: Request, context: AdminDep) -> ModelPause:
     """Start no more jobs of a model: they wait, their start deadlines do not run, and local workers
     free its memory. Running jobs go on. It takes no body."""
-    _check_served(model, context)
+    context.runtime.check_served(model)
     if b"".join((await request.body()).split()) not in (b"", b"{}"):
         # `{"paused": false}` must not pause it.
         detail = "this takes no body: PUT pauses the model, DELETE of the same path resumes it"
@@ -103,15 +102,8 @@ async def pause_model(model: str, request: Request, context: AdminDep) -> ModelP
 @router.delete("/{model}/paused", responses=_PAUSE_PROBLEMS)
 async def resume_model(model: str, context: AdminDep) -> ModelPause:
     """Start jobs of a paused model again."""
-    _check_served(model, context)
+    context.runtime.check_served(model)
     runtime, actor = context.runtime, context.key.id
     await runtime.write(lambda tx: pause.resume(tx, model, actor, runtime.clock()))
     log.warning("model resumed", extra={"model": model, "key": actor})
     return ModelPause(model=model, paused_at=None)
-
-
-def _check_served(model: str, context: RequestContext) -> None:
-    if model not in context.runtime.cards:
-        raise NotFound(
-            f"no model {model[:64]}; this service has: {', '.join(context.runtime.cards)}"
-        )
