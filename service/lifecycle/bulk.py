@@ -101,7 +101,7 @@ def stop(tx: Transaction, bulk_id: BulkId, actor: KeyId, now: datetime) -> None:
     if bulk.get(tx, bulk_id) is None:
         raise NotFound(f"no bulk action {bulk_id}")
     if bulk.end(tx, bulk_id, BulkState.STOPPED, now):
-        num_left = bulk.counts(tx, bulk_id).get(None, 0)
+        num_left = bulk.counts(tx, [bulk_id])[bulk_id].get(None, 0)
         audit.insert(tx, AuditEntry(now, actor, "bulk.stop", bulk_id, number=num_left))
 
 

@@ -82,9 +82,11 @@ def running(tx: Transaction) -> list[BulkAction]:
     return [_to_action(row) for row in tx.execute(statement.order_by(_actions.c.id)).mappings()]
 
 
-def page(tx: Transaction, *, size: int) -> list[BulkAction]:
-    """List the newest actions."""
+def page(tx: Transaction, *, size: int, after: BulkId | None = None) -> list[BulkAction]:
+    """List actions, the newest first, starting behind `after`."""
     statement = sa.select(_actions).order_by(_actions.c.id.desc()).limit(size)
+    if after is not None:
+        statement = statement.where(_actions.c.id < after)
     return [_to_action(row) for row in tx.execute(statement).mappings()]
 
 
@@ -106,14 +108,17 @@ def open_items(
     return list(tx.execute(statement.order_by(_items.c.job_id).limit(size)).scalars())
 
 
-def counts(tx: Transaction, bulk_id: BulkId) -> dict[bool | None, int]:
-    """Count the jobs of an action: changed, not changed, and still to come."""
+def counts(tx: Transaction, ids: Collection[BulkId]) -> dict[BulkId, dict[bool | None, int]]:
+    """Count the jobs of each action: changed, not changed, and still to come."""
     statement = (
-        sa.select(_items.c.is_changed, sa.func.count().label("jobs"))
-        .where(_items.c.bulk_id == bulk_id)
-        .group_by(_items.c.is_changed)
+        sa.select(_items.c.bulk_id, _items.c.is_changed, sa.func.count().label("jobs"))
+        .where(_items.c.bulk_id.in_(ids))
+        .group_by(_items.c.bulk_id, _items.c.is_changed)
     )
-    return {row.is_changed: row.jobs for row in tx.execute(statement)}
+    found: dict[BulkId, dict[bool | None, int]] = {id_: {} for id_ in ids}
+    for row in tx.execute(statement):
+        found[row.bulk_id][row.is_changed] = row.jobs
+    return found
 
 
 def items(

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,18 +15,20 @@ from fastapi.testclient import TestClient
 from service.admin.routes import bulk as pages_of_bulk
 from service.admin.visit import ALL_JOBS
 from service.app import build
-from service.domain.bulk import BulkState, new_bulk_id
-from service.domain.ids import JobId
+from service.domain.bulk import BulkAction, BulkId, BulkState, new_bulk_id
+from service.domain.ids import JobId, KeyId
 from service.domain.job import JobFilter, JobState
 from service.lifecycle import bulk as use
 from service.lifecycle.bulk import BulkRunner, Order
 from service.runtime.submit import retry_again
 from service.settings import Settings
 from service.store import audit, bulk, deliveries
+from service.store.transaction import Transaction
 from tests.admin.person import Person
 from tests.api.test_warm import Counting
 from tests.api.test_warm import modal as modal
 from tests.api.world import KEY, World
+from tests.store.plans import plans
 
 
 def until(holds: Callable[[], Any]) -> Any:
@@ -208,6 +211,33 @@ def test_a_bulk_delete_deletes_the_final_jobs_of_the_filter(admin: Person) -> No
 
     assert world.client.get(f"/v1/jobs/{gone}").status_code == 404
     assert world.job(kept)["status"] == "queued"
+
+
+def test_the_list_of_bulk_actions_reads_as_much_for_many_as_for_one(admin: Person) -> None:
+    world, key_id = admin.world, KeyId(admin.world.client.get("/v1/keys").json()["data"][0]["id"])
+    job, ids = JobId(world.submit()["id"]), [new_bulk_id() for _ in range(53)]
+
+    def insert(tx: Transaction, id_: BulkId) -> None:
+        action = BulkAction(id_, key_id, "cancel", "", 1, BulkState.DONE, world.runtime.clock())
+        bulk.insert(tx, action, ALL_JOBS, JobFilter(), [job])
+
+    def statements() -> int:
+        with plans() as found:
+            assert admin.get("/admin/bulk").status_code == 200
+        return len(found)
+
+    world.runtime.db.write(lambda tx: insert(tx, ids[0])).result()
+    for_one = statements()
+    for id_ in ids[1:]:
+        world.runtime.db.write(partial(insert, id_=id_)).result()
+
+    assert statements() == for_one
+    first = admin.get("/admin/bulk").text
+    (older,) = re.findall(r'rel="next" href="(\?after=blk_\w+)"', first)
+    second = admin.get(f"/admin/bulk{older}").text
+    listed = re.findall(r"/admin/bulk/(blk_\w+)", first + second)
+    assert listed == ids[::-1]
+    assert "Older" not in second
 
 
 def test_a_list_that_has_changed_is_shown_again(admin: Person) -> None:

@@ -143,7 +143,7 @@ def test_each_job_has_one_turn(db: Database, key_id: KeyId, tmp_path: Path) -> N
     ended = db.read(lambda tx: bulk.get(tx, action.id))
     assert ended is not None
     assert (ended.state, ended.ended_at) == (BulkState.DONE, START)
-    assert db.read(lambda tx: bulk.counts(tx, action.id)) == {True: 5}
+    assert db.read(lambda tx: bulk.counts(tx, [action.id])) == {action.id: {True: 5}}
 
 
 def test_a_job_that_ended_meanwhile_is_named_and_left(
@@ -223,7 +223,7 @@ def test_an_action_that_fails_stops_no_other(
             runner(db, tmp_path).tick(START)
 
     assert states(db, ids) == [JobState.QUEUED, JobState.CANCELED]
-    assert db.read(lambda tx: bulk.counts(tx, second.id)) == {True: 1}
+    assert db.read(lambda tx: bulk.counts(tx, [second.id])) == {second.id: {True: 1}}
 
 
 @pytest.mark.parametrize("act", ["cancel", "delete"])
@@ -273,7 +273,7 @@ def test_a_full_queue_is_waited_for(db: Database, key_id: KeyId, tmp_path: Path)
     tick = runner(db, tmp_path, retry).tick
 
     assert [tick(START + timedelta(seconds=n)) for n in range(2)] == [0, 1]
-    assert db.read(lambda tx: bulk.counts(tx, action.id)) == {True: 1}
+    assert db.read(lambda tx: bulk.counts(tx, [action.id])) == {action.id: {True: 1}}
 
 
 def test_a_full_queue_holds_up_the_jobs_of_its_key_alone(
@@ -318,7 +318,7 @@ def test_an_action_that_is_stopped_in_a_tick_goes_on_with_no_job(
     action = begin(db, key_id, Order("retry", ALL, JobFilter(), "", 3))
 
     assert runner(db, tmp_path, retry).tick(START) == 1
-    assert db.read(lambda tx: bulk.counts(tx, action.id)) == {True: 1, None: 2}
+    assert db.read(lambda tx: bulk.counts(tx, [action.id])) == {action.id: {True: 1, None: 2}}
 
 
 @pytest.mark.parametrize(("told", "error"), [(2, Conflict), (0, Conflict)], ids=["more", "none"])

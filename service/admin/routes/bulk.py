@@ -28,7 +28,7 @@ from service.store.transaction import Transaction
 
 router = page_router("/bulk")
 
-_PAGE = 200
+_ACTIONS, _PAGE = 50, 200
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,18 @@ class BulkView:
 
 
 @router.get("")
-async def list_bulk_actions(visit: VisitDep) -> Response:
-    views = await visit.read(lambda tx: [_view(tx, each) for each in bulk.page(tx, size=50)])
-    return await visit.page("bulk_list.html", views=views)
+async def list_bulk_actions(
+    visit: VisitDep, after: Annotated[str, Query(max_length=40)] = ""
+) -> Response:
+    start_at = bulk_id_of(after) if after else None
+    views = await visit.read(
+        lambda tx: _views(tx, bulk.page(tx, size=_ACTIONS + 1, after=start_at))
+    )
+    return await visit.page(
+        "bulk_list.html",
+        views=views[:_ACTIONS],
+        next=views[_ACTIONS - 1].action.id if len(views) > _ACTIONS else None,
+    )
 
 
 @router.get("/new")
@@ -117,18 +126,22 @@ async def _find(visit: Visit, bulk_id: BulkId) -> BulkView:
     action = await visit.read(lambda tx: bulk.get(tx, bulk_id))
     if action is None:
         raise NotFound(f"no bulk action {bulk_id}")
-    return await visit.read(lambda tx: _view(tx, action))
+    (view,) = await visit.read(lambda tx: _views(tx, [action]))
+    return view
 
 
-def _view(tx: Transaction, action: BulkAction) -> BulkView:
-    counts = bulk.counts(tx, action.id)
-    return BulkView(
-        action,
-        keys.names(tx)[action.key_id],
-        changed=counts.get(True, 0),
-        refused=counts.get(False, 0),
-        left=counts.get(None, 0),
-    )
+def _views(tx: Transaction, actions: list[BulkAction]) -> list[BulkView]:
+    names, counts = keys.names(tx), bulk.counts(tx, [action.id for action in actions])
+    return [
+        BulkView(
+            action,
+            names[action.key_id],
+            changed=counts[action.id].get(True, 0),
+            refused=counts[action.id].get(False, 0),
+            left=counts[action.id].get(None, 0),
+        )
+        for action in actions
+    ]
 
 
 def _id(text: str) -> BulkId:

@@ -6,15 +6,6 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   if (document.hidden && event.detail.requestConfig.verb === "get") event.preventDefault();
 });
 
-// A part that is being used is not replaced under the user's hands.
-document.addEventListener("htmx:beforeSwap", (event) => {
-  const target = event.detail.target;
-  const video = target.querySelector("video");
-  if (video && !video.paused && event.detail.requestConfig.triggeringEvent === undefined) {
-    event.detail.shouldSwap = false;
-  }
-});
-
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
