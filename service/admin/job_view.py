@@ -102,7 +102,7 @@ def _reason(tx: Transaction, runtime: Runtime, job: Job) -> Reason | None:
     if job.state is not JobState.QUEUED:
         return None
     group = WaitingGroup(job.request.model, job.key_id, 1, job.created_at, job.run_at)
-    return why_waiting(runtime, group, read_situation(tx, runtime))
+    return why_waiting(runtime, group, read_situation(tx, runtime, [group.model]))
 
 
 def diff(before: JobRequest, after: JobRequest) -> list[Change]:

@@ -74,6 +74,13 @@ def stage_times(jobs: Sequence[FinishedJob], share: float) -> StageTimes | None:
     return StageTimes(stages, percentile([job.total_ms for job in jobs], share))
 
 
+def cold_start_ms(jobs: Sequence[FinishedJob]) -> float | None:
+    """Return how long a worker that was not warm usually took from the claim until the model was in
+    memory; None without such a job."""
+    times = [job.stages_ms() for job in jobs if not job.is_warm]
+    return percentile([each["start"] + each["load"] for each in times], 0.5) if times else None
+
+
 def success_rate(counts: Mapping[JobState, int]) -> float | None:
     """Return the share of succeeded jobs among those that ended by themselves; None without one."""
     good = counts.get(JobState.SUCCEEDED, 0)

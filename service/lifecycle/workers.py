@@ -48,7 +48,7 @@ class Workers(Protocol):
         """Name what keeps jobs of this model from being started, now or after a cold start."""
 
     def why_waiting(self, model: str) -> str:
-        """Say in words what a job waits for while the model has no worker."""
+        """Say in words that the model has no worker now."""
 
     def unfit(self) -> list[UnfitWorker]:
         """List the workers that cannot work."""

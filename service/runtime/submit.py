@@ -328,5 +328,5 @@ def _request_warnings(runtime: Runtime, params: JobOptions, request: JobRequest)
     if params.seed is None:
         texts.append("no seed was given: every job gets a random one of its own")
     if runtime.workers.of_model(card.name).count == 0:
-        texts.append(runtime.workers.why_waiting(card.name))
+        texts.append(f"{runtime.workers.why_waiting(card.name)}: a job would wait for one")
     return texts

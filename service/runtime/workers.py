@@ -45,7 +45,7 @@ class PulledWorkers:
         return None if self.of_model(model).count else "no_worker"
 
     def why_waiting(self, model: str) -> str:
-        return f"no worker serves {model} now: a job would wait for one"
+        return f"no worker serves {model} now"
 
     def unfit(self) -> list[UnfitWorker]:
         return [
@@ -107,7 +107,7 @@ class CalledWorkers:
         return "modal_unreachable" if self.pools.is_unreachable else None
 
     def why_waiting(self, model: str) -> str:
-        return f"no container of {model} runs now: a job would wait for one to start"
+        return f"no container of {model} runs now"
 
     def unfit(self) -> list[UnfitWorker]:
         return []

@@ -56,6 +56,15 @@ def waiting_groups(tx: Transaction) -> list[WaitingGroup]:
     return [WaitingGroup._make(row) for row in tx.execute(statement)]
 
 
+def active_by_model(tx: Transaction) -> dict[str, int]:
+    """Count the jobs of each model that are starting or running."""
+    model = job_table.c.model
+    rows = tx.execute(
+        sa.select(model, sa.func.count().label("jobs")).where(_ACTIVE).group_by(model)
+    )
+    return {row.model: row.jobs for row in rows}
+
+
 def busy_workers(tx: Transaction) -> set[str]:
     """Return the names of all workers that hold a job."""
     attempt = attempt_table.c

@@ -23,6 +23,7 @@ class Counting:
 
     def __init__(self) -> None:
         self.kept = {"slate": 0}
+        self.containers = 1
         self.away = False
         self.may_be_kept = True
         self.answers = Event()
@@ -32,7 +33,7 @@ class Counting:
         self.answers.wait(5)
         if self.away:
             raise Unavailable("Modal does not answer")
-        return Pool(waiting=2, running=1, containers=1)
+        return Pool(waiting=2, running=1, containers=self.containers)
 
     def kept_warm(self, model: str) -> int:
         if not self.may_be_kept:
@@ -102,7 +103,7 @@ def test_containers_are_told_wherever_workers_are(world: World, modal: Counting)
     (listed,) = world.client.get("/v1/models").json()["data"]
     after = world.client.post("/v1/estimate", json=ask).json()["warnings"]
 
-    starts = "no container of slate runs now: a job would wait for one to start"
+    starts = "no container of slate runs now: a job would wait for one"
     assert listed["workers"] == 1
     assert starts in before
     assert not any("container" in words or "worker" in words for words in after)

@@ -149,12 +149,10 @@ async def show_now(visit: VisitDep) -> Response:
 def read_now(tx: Transaction, visit: Visit) -> Now:
     """Read what waits and runs, and say why."""
     runtime = visit.runtime
-    now, situation = runtime.clock(), read_situation(tx, runtime)
+    now, groups = runtime.clock(), statistics.waiting_groups(tx)
+    situation = read_situation(tx, runtime, {group.model for group in groups})
     return Now(
-        groups=[
-            (group, why_waiting(runtime, group, situation))
-            for group in statistics.waiting_groups(tx)
-        ],
+        groups=[(group, why_waiting(runtime, group, situation)) for group in groups],
         running=jobs.count_running(tx),
         workers=read_workers(tx, visit),
         forsaken=statistics.forsaken(tx, now - _FORSAKEN_AFTER),
