@@ -1,16 +1,20 @@
 """The pages of jobs: filters, hostile text, and what a viewer sees."""
 
+import html
 import re
 from contextlib import ExitStack
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import httpx
 import pytest
 
-from service.domain.ids import JobId
+from service.domain.ids import JobId, KeyId
+from service.domain.speech import SpeechUsage
 from service.settings import Settings
-from service.store import jobs, statistics
+from service.store import jobs, keys, statistics
 from tests.admin.person import Person
+from tests.admin.test_acts import until
 from tests.api.live import live
 from tests.api.world import KEY, World
 
@@ -188,6 +192,60 @@ def test_a_job_that_runs_is_polled_until_it_is_final(admin: Person) -> None:
 
     admin.post(f"/admin/jobs/{job['id']}/cancel")
     assert "Canceling…" in admin.get(live).text
+
+
+def test_each_figure_that_counts_jobs_links_to_as_many(admin: Person) -> None:
+    world = admin.world
+    for _ in range(3):
+        world.submit()
+        world.finish()
+    world.submit()
+    ticket, begun = world.begin()
+    failure = {"kind": "user", "code": "media_format", "message": "no"}
+    world.report(ticket, "fail", fence=begun["fence"], failure=failure)
+    for job in (world.submit(), world.submit()):
+        world.client.post(f"/v1/jobs/{job['id']}/cancel")
+    world.submit()
+    world.begin()
+    world.submit()
+
+    def counts() -> list[tuple[str, int]]:
+        """The links of the overview to lists of jobs, with the number in the text of each; but for
+        a time and a share."""
+        links = re.findall(
+            r'<a[^>]* href="(/admin/jobs\?[^"]*)"[^>]*>(.*?)</a>',
+            admin.get("/admin").text,
+            re.DOTALL,
+        )
+        texts = [(url, re.sub(r"<[^>]+>", " ", text).split()) for url, text in links]
+        return [
+            (html.unescape(url), int(number))
+            for url, words in texts
+            if not {"Oldest", "rate"} & set(words)
+            for number in [word for word in words if word.isdigit()][:1]
+        ]
+
+    # Jobs count from the next whole second on.
+    until(lambda: [number for url, number in counts() if "state=canceled" in url] == [2])
+    figures = counts()
+
+    assert sorted(number for _, number in figures) == [1, 1, 1, 1, 1, 2, 2, 3, 4]
+    for url, number in figures:
+        assert len(listed(admin, url.partition("?")[2])) == number, url
+
+
+def test_the_links_of_costs_name_their_model_or_key(admin: Person) -> None:
+    key = KeyId(admin.world.client.get("/v1/keys").json()["data"][0]["id"])
+    now = admin.world.runtime.clock()
+    usage = SpeechUsage(provider="elevenlabs", characters=9, usd=1.5)
+    admin.world.runtime.db.write(lambda tx: keys.pay_for_speech(tx, key, usage, now)).result()
+
+    page = html.unescape(admin.get("/admin").text)
+
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None).isoformat()
+    ended = urlencode({"ended_from": midnight})
+    assert f'href="/admin/jobs?key={key}&{ended}">$1.50</a>' in page
+    assert f'href="/admin/jobs?{ended}">$1.50</a>' in page
 
 
 def test_why_a_job_waits_is_said(admin: Person) -> None:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Literal
 
 from fastapi import Query
@@ -110,6 +110,14 @@ class Costs:
 
     by_model: dict[str, dict[str, float]]  # of a period, by name
     by_key: dict[str, dict[str, float]]
+    key_ids: Mapping[str, KeyId]  # by the names of `by_key`
+    begins: Mapping[str, date]  # by period
+
+    def query(self, period: str, by: Literal["model", "key"] = "model", name: str = "") -> str:
+        """Return the filters of the jobs that ended in a period: of a model, of a key, or all."""
+        query = JobQuery(ended_from=datetime.combine(self.begins[period], time(), UTC))
+        value = self.key_ids[name] if by == "key" else name
+        return query.url(**{by: value})
 
     def total(self, period: str) -> float:
         return sum(self.by_model[period].values())
@@ -187,9 +195,15 @@ def read_costs(tx: Transaction, today: date) -> Costs:
         return _dollars(keys.totals(tx, by, *days, key_id=None))
 
     by_key = {period: sums("key", days) for period, days in periods.items()}
+    labels = _labels(names)
     return Costs(
         by_model={period: sums("model", days) for period, days in periods.items()},
-        by_key={period: _named(costs, names) for period, costs in by_key.items()},
+        by_key={
+            period: {labels[KeyId(id_)]: usd for id_, usd in costs.items()}
+            for period, costs in by_key.items()
+        },
+        key_ids={label: key_id for key_id, label in labels.items()},
+        begins={period: first for period, (first, _) in periods.items()},
     )
 
 
@@ -197,13 +211,10 @@ def _dollars(totals: list[Total]) -> dict[str, float]:
     return {total.name: total.microusd / 1e6 for total in totals}
 
 
-def _named(costs: dict[str, float], names: Mapping[KeyId, str]) -> dict[str, float]:
-    """Return the costs by the names of keys; keys of one name are told apart by their ids."""
+def _labels(names: Mapping[KeyId, str]) -> dict[KeyId, str]:
+    """Return the names of keys; those of one name are told apart by their ids."""
     shared = Counter(names.values())
-    return {
-        name if shared[name := names[KeyId(id_)]] == 1 else f"{name} ({id_})": usd
-        for id_, usd in costs.items()
-    }
+    return {id_: name if shared[name] == 1 else f"{name} ({id_})" for id_, name in names.items()}
 
 
 def _bar(start: datetime, width: timedelta, counts: Counter[JobState]) -> Bar:
