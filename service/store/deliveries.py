@@ -331,12 +331,12 @@ _OF_KEY = (
 )
 
 
-def every_endpoint(tx: Transaction) -> list[Endpoint]:
-    """List the endpoints of all keys: those that fail first, then the oldest."""
+def every_endpoint(tx: Transaction, *, size: int) -> list[Endpoint]:
+    """List up to `size` endpoints of all keys: those that fail first, then the oldest."""
     statement = sa.select(_endpoints).order_by(
         _endpoints.c.failing_since.is_(None), _endpoints.c.id
     )
-    return [_to_endpoint(row) for row in tx.execute(statement.limit(200)).mappings()]
+    return [_to_endpoint(row) for row in tx.execute(statement.limit(size)).mappings()]
 
 
 def rotate_secrets(tx: Transaction, endpoint: Endpoint, secrets: Secrets) -> None:

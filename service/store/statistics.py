@@ -37,7 +37,6 @@ class OpenAttempt(NamedTuple):
 
     worker: str
     claimed_at: datetime
-    begun_at: datetime | None
     heard_at: datetime | None
     job: Job
 
@@ -82,7 +81,6 @@ def open_attempts(tx: Transaction) -> list[OpenAttempt]:
     columns = [
         attempt.worker.label("worker"),
         attempt.created_at.label("claimed_at"),
-        attempt.started_at.label("begun_at"),
         attempt.heartbeat_at.label("heard_at"),
     ]
     statement = (

@@ -13,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.admin.routes import bulk as pages_of_bulk
+from service.admin.routes import webhooks as pages_of_webhooks
 from service.admin.visit import ALL_JOBS
 from service.app import build
 from service.domain.bulk import BulkAction, BulkId, BulkState, new_bulk_id
@@ -375,6 +376,18 @@ def test_a_delivery_is_replayed_and_a_test_is_sent(admin: Person) -> None:
     ]
     found = world.runtime.db.read(lambda tx: deliveries.get(tx, delivery["id"], key_id=None))
     assert found is not None
+
+
+def test_a_list_of_endpoints_that_is_cut_says_so(
+    admin: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages_of_webhooks, "_ENDPOINTS", 1)
+    for number, is_cut in ((1, False), (2, True)):
+        url = f"http://127.0.0.1:9/{number}"
+        assert admin.world.client.post("/v1/webhook-endpoints", json={"url": url}).is_success
+        page = admin.get("/admin/webhooks").text
+        assert ("There are more than 1: those that fail" in page) is is_cut
+        assert "127.0.0.1:9/1" in page
 
 
 def test_keys_are_made_budgeted_and_revoked(admin: Person) -> None:

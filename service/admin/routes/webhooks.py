@@ -12,7 +12,7 @@ from service.webhooks import endpoints as use
 
 router = page_router("/webhooks")
 
-_PAGE = 50
+_PAGE, _ENDPOINTS = 50, 200
 
 
 @router.get("")
@@ -26,10 +26,11 @@ async def show_webhooks(
     rows = await visit.read(
         lambda tx: deliveries.page(tx, None, size=_PAGE + 1, after=start, filters=filters)
     )
-    registered = await visit.read(deliveries.every_endpoint)
+    registered = await visit.read(lambda tx: deliveries.every_endpoint(tx, size=_ENDPOINTS + 1))
     return await visit.page(
         "webhooks.html",
-        endpoints=registered,
+        endpoints=registered[:_ENDPOINTS],
+        is_cut=len(registered) > _ENDPOINTS,
         deliveries=rows[:_PAGE],
         next=rows[_PAGE - 1].id if len(rows) > _PAGE else None,
         state=state,
