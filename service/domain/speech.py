@@ -71,6 +71,14 @@ class SpeechUsage(BaseModel):
     characters: int = Field(ge=0)
     usd: float = Field(ge=0)
 
+    def plus(self, earlier: "SpeechUsage") -> "SpeechUsage":
+        """Add what earlier tries of the same text took."""
+        return SpeechUsage(
+            provider=self.provider,
+            characters=self.characters + earlier.characters,
+            usd=self.usd + earlier.usd,
+        )
+
 
 class SpeechQuota(BaseModel):
     """The characters that an account with a provider has `used` of its `limit`."""

@@ -1,13 +1,17 @@
 """Speak the texts of queued jobs, before a worker or a GPU is asked for.
 
 A provider that is busy keeps only its job waiting. What was spoken is stored before the job knows
-of it, so that a crash in between does not pay twice.
+of it, so that a crash in between does not pay twice; where the store cannot take it, it stays in
+memory until it can.
 """
 
 import logging
+import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,7 +26,7 @@ from service.domain.retry import speech_wait
 from service.domain.speech import JobSpeech, SpeechUsage
 from service.failpoint import failpoint
 from service.lifecycle.inputs import delete_inputs
-from service.speech.base import ProviderBusy, Spoken, UnusableSpeech, Voice, text_failure
+from service.speech.base import ProviderBusy, Spoken, UnusableSpeech, Voice
 from service.speech.recording import Recording, SpeechFacts, find_speech, store_facts, store_speech
 from service.store import jobs, moves, speeches
 from service.store.database import Database
@@ -33,6 +37,9 @@ log = logging.getLogger(__name__)
 
 # When a try counts as lost: longer than a provider or a program may take (service/speech).
 _TRY_TIME = timedelta(minutes=10)
+
+# Raised by a store of artifacts that is full or away.
+_STORAGE_FAULTS = (Unavailable, StorageFull, OSError)
 
 # Finds a voice for the jobs of a key; None: the first of the service. Raises AttemptFailed.
 FindVoice = Callable[[str | None, KeyId], Voice]
@@ -47,6 +54,7 @@ class SpeechMaker:
     find_voice: FindVoice
     scratch: Path
     clock: Clock
+    sleep: Callable[[float], None] = time.sleep
 
     def due(
         self, busy_keys: Collection[KeyId], size: int, *, by_provider: bool | None = None
@@ -75,7 +83,7 @@ class SpeechMaker:
             recording, speaker = self._record(job)
         except AttemptFailed as failure:
             return self._fail(job, failure)
-        except (Unavailable, StorageFull, OSError) as fault:
+        except _STORAGE_FAULTS as fault:
             return self._fail(job, _storage_failure(fault))
         except Exception as fault:
             log.error("speech failed by a bug", exc_info=fault, extra={"job": job.id})
@@ -109,13 +117,33 @@ class SpeechMaker:
         usage = SpeechUsage(
             provider=voice.info.provider, characters=speech.characters, usd=speech.cost_usd
         )
-        try:
-            _check_length(speech)
-            return store_speech(self.artifacts, job.id, speech, usage, scratch)
-        except Exception:
+        _check_length(speech, usage)
+        return self._store(job, speech, usage, scratch)
+
+    def _store(self, job: Job, speech: Spoken, usage: SpeechUsage, scratch: Path) -> Recording:
+        """Store what was spoken. Where that fails, what it cost is booked at once, and the sound is
+        kept for as long as a text is tried again: it is not to be paid for once more.
+
+        No other text of this thread is spoken meanwhile, which could not be stored either.
+        """
+        while True:
+            try:
+                return store_speech(self.artifacts, job.id, speech, usage, scratch)
+            except _STORAGE_FAULTS as fault:
+                failure = _storage_failure(fault)
             now = self.clock()
-            self.db.write(lambda tx: moves.pay_for_speech(tx, job, usage, now=now)).result()
-            raise
+            wait = speech_wait(job, failure.kind, now)
+            until = now + (wait or timedelta(0)) + _TRY_TIME
+            with suppress(Unavailable):  # it is booked after the next try
+                waiting = self.db.write(
+                    partial(_keep_try, job, usage, until, failure, now)
+                ).result()
+                if waiting is None:
+                    raise failure
+                job, usage = waiting, _nothing(usage.provider)
+            if wait is None:
+                raise failure
+            self.sleep(wait.total_seconds())
 
     def _is_waiting(self, job: Job) -> bool:
         """Tell whether a job still waits for its speech; without a database it may."""
@@ -142,22 +170,23 @@ class SpeechMaker:
         (source, _), (target, _) = speech_keys(earlier_id), speech_keys(job.id)
         if not self.artifacts.copy(source, target):
             return None
-        usage = SpeechUsage(provider=recording.facts.usage.provider, characters=0, usd=0.0)
+        usage = _nothing(recording.facts.usage.provider)
         facts = SpeechFacts(**{**dict(recording.facts), "usage": usage})
         return store_facts(self.artifacts, job.id, facts, scratch)
 
     def _finish(self, job: Job, recording: Recording, speaker: Voice | None) -> Job | None:
         usage = recording.facts.usage
-        speech = JobSpeech(**dict(usage), quota=None if speaker is None else speaker.quota())
+        quota = None if speaker is None else speaker.quota()
         now = self.clock()
 
         def finish(tx: Transaction) -> Job | None:
             current = _waiting(tx, job)
             if speaker is not None or current is not None:
-                moves.pay_for_speech(tx, job, usage, now=now)
+                total = moves.pay_for_speech(tx, job, usage, now=now)
             if current is None:
                 speeches.release(tx, job.id)
                 return None
+            speech = JobSpeech(**dict(total), quota=quota)
             return moves.finish_speech(tx, current, speech, size_bytes=recording.size_bytes)
 
         after = self.db.write(finish).result()
@@ -188,8 +217,7 @@ class SpeechMaker:
             if wait is None:
                 speeches.release(tx, job.id)
                 return moves.fail(tx, current, _to_failure(failure), charge=Charge(now))
-            reason = f"waits for its voice: {failure.message}"
-            return moves.postpone_speech(tx, current, until=now + wait, reason=reason)
+            return _postpone(tx, current, now + wait, failure)
 
         after = self.db.write(fail).result()
         if after is not None:
@@ -199,6 +227,25 @@ class SpeechMaker:
                 extra={"job": job.id, "code": code, "state": state, "kind": failure.kind},
             )
         return after
+
+
+def _keep_try(
+    job: Job,
+    usage: SpeechUsage,
+    until: datetime,
+    failure: AttemptFailed,
+    now: datetime,
+    tx: Transaction,
+) -> Job | None:
+    """Book what a try has cost, and let it go on until then; None if the job waits no more."""
+    moves.pay_for_speech(tx, job, usage, now=now)
+    current = _waiting(tx, job)
+    return current and _postpone(tx, current, until, failure)
+
+
+def _postpone(tx: Transaction, job: Job, until: datetime, failure: AttemptFailed) -> Job:
+    reason = f"waits for its voice: {failure.message}"
+    return moves.postpone_speech(tx, job, until=until, reason=reason)
 
 
 def _waiting(tx: Transaction, job: Job) -> Job | None:
@@ -217,13 +264,18 @@ def _is_being_spoken(job: Job, now: datetime) -> bool:
     return job.speech_at is not None and job.speech_at > now and job.stage_detail is None
 
 
-def _check_length(speech: Spoken) -> None:
+def _check_length(speech: Spoken, usage: SpeechUsage) -> None:
     if speech.seconds > MAX_AUDIO_SECONDS:
-        raise text_failure(
-            "text_too_long",
+        message = (
             f"the text takes {speech.seconds:.0f} s to speak, and at most {MAX_AUDIO_SECONDS:g} s "
-            "are possible; send a shorter one, or a higher speed",
+            "are possible; send a shorter one, or a higher speed"
         )
+        raise UnusableSpeech("text_too_long", message, usage, FailureKind.USER)
+
+
+def _nothing(provider: str) -> SpeechUsage:
+    """Return the use of speech that was paid for before."""
+    return SpeechUsage(provider=provider, characters=0, usd=0.0)
 
 
 def _says_the_same(earlier: Job, request: AvatarRequest) -> bool:

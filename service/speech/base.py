@@ -101,8 +101,14 @@ class ProviderBusy(AttemptFailed):
 class UnusableSpeech(AttemptFailed):
     """Raised when a provider's speech cannot be used, though it charges for it: `usage`."""
 
-    def __init__(self, code: str, message: str, usage: SpeechUsage) -> None:
-        super().__init__(FailureKind.INTERNAL, code, message, of_model=False)
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        usage: SpeechUsage,
+        kind: FailureKind = FailureKind.INTERNAL,
+    ) -> None:
+        super().__init__(kind, code, message, of_model=False)
         self.usage = usage
 
 

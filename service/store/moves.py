@@ -229,22 +229,20 @@ def postpone_speech(tx: Transaction, job: Job, *, until: datetime, reason: str) 
     )
 
 
-def pay_for_speech(tx: Transaction, job: Job, usage: SpeechUsage, *, now: datetime) -> None:
+def pay_for_speech(tx: Transaction, job: Job, usage: SpeechUsage, *, now: datetime) -> SpeechUsage:
     """Add what speech has cost to the job, to its key's expenses and to the ledger, in any state:
-    the provider charges it, whatever becomes of the job, which shows the last use."""
+    the provider charges it, whatever becomes of the job. Returns the sum of the job's tries."""
+    is_job = job_table.c.id == job.id
+    earlier = tx.execute(sa.select(job_table.c.speech).where(is_job)).scalar()
+    total = usage if earlier is None else usage.plus(SpeechUsage(**earlier))
     cost = microusd(usage.usd)
-    if not cost:
-        return
-    tx.execute(
-        sa.update(job_table)
-        .where(job_table.c.id == job.id)
-        .values(
-            actual_microusd=sa.func.coalesce(job_table.c.actual_microusd, 0) + cost,
-            speech=usage.model_dump(),
-        )
-    )
-    keys.pay_for_speech(tx, job.key_id, usage, now)
-    tx.notify(topics.of_job(job.id))
+    if cost:
+        actual = sa.func.coalesce(job_table.c.actual_microusd, 0) + cost
+        values = {"actual_microusd": actual, "speech": total.model_dump()}
+        tx.execute(sa.update(job_table).where(is_job).values(values))
+        keys.pay_for_speech(tx, job.key_id, usage, now)
+        tx.notify(topics.of_job(job.id))
+    return total
 
 
 def make_due(tx: Transaction, job: Job, *, now: datetime) -> Job:

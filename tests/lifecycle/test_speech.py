@@ -90,10 +90,15 @@ class Stage:
     artifacts: Files
     scratch: Path
     voice: Parrot = field(default_factory=Parrot)
+    asleep: Callable[[], object] = lambda: None
 
     @property
     def maker(self) -> SpeechMaker:
-        return SpeechMaker(self.db, self.artifacts, self.find, self.scratch, self.clock)
+        return SpeechMaker(self.db, self.artifacts, self.find, self.scratch, self.clock, self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.asleep()
+        self.clock.advance(seconds)
 
     def find(self, voice_id: str | None, key_id: KeyId) -> Voice:
         if voice_id == "gone":
@@ -404,24 +409,87 @@ def test_speech_of_a_job_that_is_deleted_meanwhile_is_deleted_too(stage: Stage) 
     assert stage.artifacts.children("inputs") == []
 
 
-def test_a_disk_without_space_does_not_fail_the_job(stage: Stage) -> None:
-    job = stage.submit()
+class Full(Files):
+    """A store that has no space for its first `num_puts` files."""
 
-    class Full(Files):
-        def put(self, key: str, source: Path, media_type: str) -> Any:
+    def __init__(self, files: Files, num_puts: int) -> None:
+        super().__init__(files._root)
+        self.num_left = num_puts
+
+    def put(self, key: str, source: Path, media_type: str) -> Any:
+        self.num_left -= 1
+        if self.num_left >= 0:
             raise StorageFull("no space")
+        return super().put(key, source, media_type)
 
-    files, stage.artifacts = stage.artifacts, Full(stage.artifacts._root)
+
+def assert_paid(job: Job, usd: float) -> None:
+    assert job.speech is not None
+    assert (job.speech.usd, job.actual_usd) == (pytest.approx(usd), pytest.approx(usd))
+
+
+@pytest.mark.parametrize("num_puts", [1, 20])
+def test_a_full_store_gets_what_was_spoken_once_it_has_space(stage: Stage, num_puts: int) -> None:
+    """The text is paid for once, and its job tells what it waits for."""
+    job = stage.submit()
+    stage.artifacts = Full(stage.artifacts, num_puts)
+    details: list[str | None] = []
+    stage.asleep = lambda: details.append(stage.job(job).stage_detail)
+
     stage.maker.speak(job.id)
-    assert stage.job(job).state is JobState.QUEUED
-    assert stage.job(job).actual_usd == pytest.approx(0.0006)  # it was paid all the same
 
-    stage.artifacts = files
-    stage.clock.advance(60)
+    assert details == ["waits for its voice: what was spoken cannot be stored now"] * num_puts
+    assert (stage.job(job).speech_at, stage.job(job).stage_detail) == (None, None)
+    assert stage.voice.texts == ["Hello."]
+    assert_paid(stage.job(job), 0.0006)
+    assert find_speech(stage.artifacts, job.id) is not None
+
+
+def test_a_store_that_is_full_for_an_hour_fails_the_job_after_one_request(stage: Stage) -> None:
+    job = stage.submit()
+    started = stage.clock()
+    stage.artifacts = Full(stage.artifacts, 9999)
+    due: list[JobId] = []
+    stage.asleep = lambda: due.extend(stage.due())
+
     stage.maker.speak(job.id)
 
+    failed = stage.job(job)
+    assert failed.error is not None
+    assert (failed.state, failed.error.code) == (JobState.FAILED, "storage_unavailable")
+    assert stage.clock() - started >= MAX_SPEECH_WAIT
+    assert (stage.voice.texts, due) == (["Hello."], [])
+    assert_paid(failed, 0.0006)
+
+
+def test_a_crash_while_the_store_is_full_pays_once_more(stage: Stage) -> None:
+    job = stage.submit()
+    stage.artifacts = Full(stage.artifacts, 1)
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    stage.asleep = die
+    with pytest.raises(KeyboardInterrupt):
+        stage.maker.speak(job.id)
+    stage.clock.advance(700)
+    assert stage.due() == [job.id]
+    stage.maker.speak(job.id)
+
+    assert stage.voice.texts == ["Hello."] * 2
     assert stage.job(job).speech_at is None
-    assert stage.job(job).actual_usd == pytest.approx(0.0012)
+    assert_paid(stage.job(job), 0.0012)
+
+
+def test_a_full_store_keeps_no_speech_of_a_canceled_job(stage: Stage) -> None:
+    job = stage.submit()
+    stage.artifacts = Full(stage.artifacts, 9999)
+    stage.asleep = lambda: cancel(stage, job)
+
+    assert stage.maker.speak(job.id) is None
+
+    assert stage.job(job).state is JobState.CANCELED
+    assert_paid(stage.job(job), 0.0006)
 
 
 def test_a_retry_of_the_same_text_pays_nothing(stage: Stage) -> None:
