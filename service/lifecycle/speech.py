@@ -131,6 +131,9 @@ class SpeechMaker:
                 return store_speech(self.artifacts, job.id, speech, usage, scratch)
             except _STORAGE_FAULTS as fault:
                 failure = _storage_failure(fault)
+            except Exception:
+                self._pay(job, usage)
+                raise
             now = self.clock()
             wait = speech_wait(job, failure.kind, now)
             until = now + (wait or timedelta(0)) + _TRY_TIME
@@ -144,6 +147,10 @@ class SpeechMaker:
             if wait is None:
                 raise failure
             self.sleep(wait.total_seconds())
+
+    def _pay(self, job: Job, usage: SpeechUsage) -> None:
+        now = self.clock()
+        self.db.write(lambda tx: moves.pay_for_speech(tx, job, usage, now=now)).result()
 
     def _is_waiting(self, job: Job) -> bool:
         """Tell whether a job still waits for its speech; without a database it may."""

@@ -410,16 +410,17 @@ def test_speech_of_a_job_that_is_deleted_meanwhile_is_deleted_too(stage: Stage) 
 
 
 class Full(Files):
-    """A store that has no space for its first `num_puts` files."""
+    """A store that fails for its first `num_puts` files: it has no space for them."""
 
-    def __init__(self, files: Files, num_puts: int) -> None:
+    def __init__(self, files: Files, num_puts: int, fault: Exception | None = None) -> None:
         super().__init__(files._root)
         self.num_left = num_puts
+        self.fault = fault or StorageFull("no space")
 
     def put(self, key: str, source: Path, media_type: str) -> Any:
         self.num_left -= 1
         if self.num_left >= 0:
-            raise StorageFull("no space")
+            raise self.fault
         return super().put(key, source, media_type)
 
 
@@ -459,6 +460,18 @@ def test_a_store_that_is_full_for_an_hour_fails_the_job_after_one_request(stage:
     assert (failed.state, failed.error.code) == (JobState.FAILED, "storage_unavailable")
     assert stage.clock() - started >= MAX_SPEECH_WAIT
     assert (stage.voice.texts, due) == (["Hello."], [])
+    assert_paid(failed, 0.0006)
+
+
+def test_a_store_that_fails_by_a_bug_fails_the_job_which_is_paid(stage: Stage) -> None:
+    job = stage.submit()
+    stage.artifacts = Full(stage.artifacts, 1, KeyError("a bug"))
+
+    stage.maker.speak(job.id)
+
+    failed = stage.job(job)
+    assert failed.error is not None
+    assert failed.error.code == "speech_error"
     assert_paid(failed, 0.0006)
 
 
