@@ -26,7 +26,7 @@ from service.domain.retry import speech_wait
 from service.domain.speech import JobSpeech, SpeechUsage
 from service.failpoint import failpoint
 from service.lifecycle.inputs import delete_inputs
-from service.speech.base import ProviderBusy, Spoken, UnusableSpeech, Voice
+from service.speech.base import ProviderBusy, Spoken, UnusableSpeech, Voice, paid_usage
 from service.speech.recording import Recording, SpeechFacts, find_speech, store_facts, store_speech
 from service.store import jobs, moves, speeches
 from service.store.database import Database
@@ -212,16 +212,19 @@ class SpeechMaker:
     def _fail(self, job: Job, failure: AttemptFailed) -> Job | None:
         now = self.clock()
         hint = failure.retry_after if isinstance(failure, ProviderBusy) else None
+        usage = paid_usage(failure)
 
         def fail(tx: Transaction) -> Job | None:
-            if isinstance(failure, UnusableSpeech):
-                moves.pay_for_speech(tx, job, failure.usage, now=now)
+            if usage is not None:
+                moves.pay_for_speech(tx, job, usage, now=now)
             current = _waiting(tx, job)
             if current is None:
                 speeches.release(tx, job.id)
                 return None
             wait = speech_wait(current, failure.kind, now, timedelta(seconds=hint or 0))
-            if wait is None:
+            # Speech of no use was paid for in an earlier try, too.
+            is_paid_again = usage is not None and job.speech is not None
+            if wait is None or is_paid_again:
                 speeches.release(tx, job.id)
                 return moves.fail(tx, current, _to_failure(failure), charge=Charge(now))
             return _postpone(tx, current, now + wait, failure)

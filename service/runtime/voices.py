@@ -24,7 +24,7 @@ from service.lifecycle import likenesses
 from service.lifecycle.inputs import Input
 from service.lifecycle.likenesses import Entry
 from service.runtime.runtime import Runtime
-from service.speech.base import ProviderBusy, UnusableSpeech, Voice
+from service.speech.base import ProviderBusy, Voice, paid_usage
 from service.speech.elevenlabs import PREFIX, Clone, UploadedRecording
 from service.speech.recording import write_wav
 from service.store import keys
@@ -182,8 +182,10 @@ def _make_sample(runtime: Runtime, key: Key, voice: Voice, text: str, file_key: 
     """Speak and store a sample. Raises AttemptFailed."""
     try:
         speech = voice.speak(text, seed=_SEED, speed=1.0)
-    except UnusableSpeech as failure:
-        _pay(runtime, key, failure.usage)
+    except AttemptFailed as failure:
+        usage = paid_usage(failure)
+        if usage is not None:
+            _pay(runtime, key, usage)
         raise
     usage = SpeechUsage(
         provider=voice.info.provider, characters=speech.characters, usd=speech.cost_usd

@@ -91,11 +91,19 @@ class InformedVoice:
 
 
 class ProviderBusy(AttemptFailed):
-    """Raised when a provider of voices may recover. `retry_after` is its hint in seconds."""
+    """Raised when a provider of voices may recover. `retry_after` is its hint in seconds; `usage`
+    is what it charged for all the same."""
 
-    def __init__(self, code: str, message: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        retry_after: float | None = None,
+        usage: SpeechUsage | None = None,
+    ) -> None:
         super().__init__(FailureKind.TRANSIENT, code, message, of_model=False)
         self.retry_after = retry_after
+        self.usage = usage
 
 
 class UnusableSpeech(AttemptFailed):
@@ -110,6 +118,11 @@ class UnusableSpeech(AttemptFailed):
     ) -> None:
         super().__init__(kind, code, message, of_model=False)
         self.usage = usage
+
+
+def paid_usage(failure: AttemptFailed) -> SpeechUsage | None:
+    """Return what a provider charged for speech that failed, if it did."""
+    return failure.usage if isinstance(failure, ProviderBusy | UnusableSpeech) else None
 
 
 def text_failure(code: str, message: str) -> AttemptFailed:

@@ -18,6 +18,7 @@ from service.domain.attempt import AttemptFailed
 from service.domain.speech import SpeechQuota, SpeechUsage, Word
 from service.speech.base import (
     InformedVoice,
+    ProviderBusy,
     Spoken,
     UnusableSpeech,
     VoiceInfo,
@@ -118,14 +119,15 @@ class ElevenLabsVoice(InformedVoice):
             return self._speak(text, seed, speed)
         except WrongResponse:
             cost_usd = self.expected_usd(text)
+        usage = SpeechUsage(provider=self.info.provider, characters=len(text), usd=cost_usd)
         try:
             spoken = self._speak(text, seed, speed)
+        except WrongResponse as failure:
+            raise UnusableSpeech(failure.code, failure.message, usage.plus(usage)) from None
+        except ProviderBusy as busy:
+            raise ProviderBusy(busy.code, busy.message, busy.retry_after, usage) from None
         except AttemptFailed as failure:
-            times = 2 if isinstance(failure, WrongResponse) else 1
-            usage = SpeechUsage(
-                provider=self.info.provider, characters=times * len(text), usd=times * cost_usd
-            )
-            raise UnusableSpeech(failure.code, failure.message, usage) from None
+            raise UnusableSpeech(failure.code, failure.message, usage, failure.kind) from None
         characters = spoken.characters + len(text)
         return replace(spoken, characters=characters, cost_usd=spoken.cost_usd + cost_usd)
 

@@ -125,6 +125,11 @@ class Stage:
         return [each.id for each in self.maker.due((), 9)]
 
 
+def assert_paid(job: Job, usd: float) -> None:
+    assert job.speech is not None
+    assert (job.speech.usd, job.actual_usd) == (pytest.approx(usd), pytest.approx(usd))
+
+
 @pytest.fixture
 def stage(db: Database, key_id: KeyId, clock: make.FakeClock, tmp_path: Path) -> Stage:
     return Stage(db, key_id, clock, Files(tmp_path / "artifacts"), tmp_path / "scratch")
@@ -271,6 +276,38 @@ def test_speech_of_no_use_fails_its_job_and_is_paid(stage: Stage) -> None:
     assert failed.actual_usd == pytest.approx(0.0012)
     assert failed.speech == JobSpeech(**dict(usage))
     assert stage.due() == []
+
+
+def test_a_busy_provider_that_was_paid_is_asked_again(stage: Stage) -> None:
+    """Its first response was of no use, and the second a 429."""
+    job = stage.submit()
+    usage = SpeechUsage(provider="elevenlabs", characters=6, usd=0.0006)
+    stage.voice.failures = [ProviderBusy("voice_provider_busy", "answers 429", 9.0, usage)]
+
+    stage.maker.speak(job.id)
+
+    assert stage.job(job).state is JobState.QUEUED
+    assert_paid(stage.job(job), 0.0006)
+    stage.clock.advance(9)
+    stage.maker.speak(job.id)
+    assert stage.job(job).speech_at is None
+    assert_paid(stage.job(job), 0.0012)
+
+
+def test_a_provider_is_paid_for_speech_of_no_use_in_two_tries_at_most(stage: Stage) -> None:
+    job = stage.submit()
+    usage = SpeechUsage(provider="elevenlabs", characters=6, usd=0.0006)
+    busy = [ProviderBusy("voice_provider_busy", "answers 429", 9.0, usage) for _ in range(9)]
+    stage.voice.failures = list[Exception](busy)
+
+    while stage.job(job).state is JobState.QUEUED:
+        stage.maker.speak(job.id)
+        stage.clock.advance(9)
+
+    failed = stage.job(job)
+    assert failed.error is not None
+    assert (failed.error.code, failed.error.kind) == ("voice_provider_busy", "transient")
+    assert_paid(failed, 0.0012)
 
 
 def test_a_voice_that_is_gone_fails_the_job(stage: Stage) -> None:
@@ -422,11 +459,6 @@ class Full(Files):
         if self.num_left >= 0:
             raise self.fault
         return super().put(key, source, media_type)
-
-
-def assert_paid(job: Job, usd: float) -> None:
-    assert job.speech is not None
-    assert (job.speech.usd, job.actual_usd) == (pytest.approx(usd), pytest.approx(usd))
 
 
 @pytest.mark.parametrize("num_puts", [1, 20])

@@ -227,14 +227,30 @@ def test_speech_that_is_right_the_second_time_costs_both_times(provider: Provide
     assert spoken.cost_usd == pytest.approx(spoken.characters * 0.0002)
 
 
-def test_speech_of_no_use_is_charged_where_no_more_can_be_had(provider: Provider) -> None:
-    replies = [problem(429, "busy"), Reply(body=b"<html>")]
+def test_a_provider_that_is_busy_after_speech_of_no_use_is_paid_and_asked_again(
+    provider: Provider,
+) -> None:
+    replies = [problem(429, "busy", ("retry-after", "7")), Reply(body=b"<html>")]
+    provider.respond = lambda _: replies.pop()
+
+    busy = failure(voice(provider))
+
+    assert isinstance(busy, ProviderBusy)
+    assert (busy.kind, busy.code) == (FailureKind.TRANSIENT, "voice_provider_busy")
+    assert busy.retry_after == 7
+    assert busy.usage is not None
+    assert (busy.usage.characters, busy.usage.usd) == (len(TEXT), pytest.approx(0.0002 * len(TEXT)))
+
+
+def test_a_refusal_after_speech_of_no_use_is_final_and_paid(provider: Provider) -> None:
+    replies = [problem(401, "no"), Reply(body=b"<html>")]
     provider.respond = lambda _: replies.pop()
 
     refusal = failure(voice(provider))
 
     assert isinstance(refusal, UnusableSpeech)
-    assert (refusal.code, refusal.usage.characters) == ("voice_provider_busy", len(TEXT))
+    assert (refusal.kind, refusal.code) == (FailureKind.INTERNAL, "voice_key_refused")
+    assert refusal.usage.characters == len(TEXT)
 
 
 def test_a_list_that_cannot_be_read_may_come_right(provider: Provider) -> None:
