@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from service.domain.media import MediaRef, Role
 from service.domain.request import JobOptions, JobRequest, MediaText, VideoParams, VideoRequest
-from service.domain.speech import LONGEST, MAX_CHARACTERS, SHORTEST, speaking_seconds
+from service.domain.speech import LONGEST, SHORTEST, speaking_seconds
 from service.domain.text import Label, Prompt, _not_blank, _storable
 
 MAX_TEXT = 10_000  # characters, of the words of a recording: about ten minutes of speech
@@ -93,27 +93,6 @@ class AvatarOptions(JobOptions):
     def media_texts(self) -> dict[Role, str]:
         texts = {"audio": self.audio, "reference_image": self.reference_image}
         return {role: text for role, text in texts.items() if text is not None}
-
-    @model_validator(mode="after")
-    def _check_voice(self) -> Self:
-        if self.text is not None and self.audio is not None and self.captions is None:
-            raise ValueError(
-                "give `text` or `audio`, not both; with `captions`, `text` says what is heard"
-            )
-        if self.captions is not None and self.audio is not None and self.text is None:
-            raise ValueError("`captions` with `audio` also needs `text`: the words that are spoken")
-        if self.audio is None and len(self.text or "") > MAX_CHARACTERS:
-            raise ValueError(f"text: a voice speaks at most {MAX_CHARACTERS:,} characters")
-        for name in ("voice", "speed"):
-            if getattr(self, name) is not None and self.audio is not None:
-                raise ValueError(f"`text` is spoken by a voice; leave `{name}` out with `audio`")
-        return self
-
-    @model_validator(mode="after")
-    def _check_face(self) -> Self:
-        if self.avatar is not None and self.reference_image is not None:
-            raise ValueError("give avatar or reference_image, not both")
-        return self
 
     @model_validator(mode="after")
     def _check_size(self) -> Self:

@@ -15,6 +15,8 @@ from service.domain.request import JobOptions, VideoParams, VideoRequest
 # Kept for another model, which has its own sizes, steps and strength.
 _PORTABLE = ("prompt", "seed", *MEDIA_RULES, "keep_audio", "fit")
 
+_SPEAKERS = ("voice", "speed")
+
 
 def params_again(
     old: Job, options: JobOptions, without: Collection[str] = frozenset()
@@ -58,31 +60,41 @@ def _video_fields(old: Job, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _avatar_fields(old: Job, request: AvatarRequest, changes: dict[str, Any]) -> dict[str, Any]:
-    names = _names_kept(request, changes)
+    is_spoken = _is_spoken(request, changes)
+    names = _names_kept(changes, is_spoken=is_spoken)
     fields = request.model_dump(include=names, exclude_none=True) | _media_fields(old)
     if "avatar" in changes:
         fields.pop("reference_image", None)
     if request.prompt:
         fields["prompt"] = request.prompt
-    if "text" in changes:
+    if is_spoken:
         fields.pop("audio", None)
-    elif request.duration_seconds is not None:
+    if request.duration_seconds is not None and not (is_spoken and "text" in changes):
         fields["duration_seconds"] = request.duration_seconds
     return fields
 
 
-def _names_kept(request: AvatarRequest, changes: dict[str, Any]) -> set[str]:
+def _names_kept(changes: dict[str, Any], *, is_spoken: bool) -> set[str]:
     """Return the fields of an avatar that are repeated, as far as they are not replaced."""
-    names = {"text", "voice", "speed", "seed", "captions"}
+    names = {"text", "seed", "captions"}
+    if is_spoken:
+        names |= {"voice", "speed"}
     if "model" not in changes and "models" not in changes:
         names |= {"model", "width", "height"}
     if "audio" in changes:
-        names -= {"text", "voice", "speed"}
-    elif request.audio is not None and "text" not in changes:
-        names -= {"voice", "speed"}
+        names -= {"text"}
     if "resolution" in changes:
         names -= {"width", "height"}
     return names
+
+
+def _is_spoken(request: AvatarRequest, changes: dict[str, Any]) -> bool:
+    """Tell whether a retry has its text spoken, without a recording. With captions, a new text says
+    what is heard in the recording, unless there is a voice for it."""
+    if "audio" in changes or request.audio is None:
+        return "audio" not in changes
+    has_captions = request.captions is not None or "captions" in changes
+    return "text" in changes and not (has_captions and changes.keys().isdisjoint(_SPEAKERS))
 
 
 def input_reference(job: Job, role: Role) -> str:

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from service.app import build
+from service.domain.avatar import AvatarOptions
 from service.settings import Settings
 from tests.api.world import KEY, World
 from tests.workers.avatars import FACES
@@ -102,12 +103,13 @@ def test_parts_of_a_form_are_taken(avatars: World) -> None:
     ("body", "pointer", "says"),
     [
         ({}, "", "give `text` or `audio`"),
-        ({"text": "a", "audio": "aaaa"}, "", "give `text` or `audio`, not both"),
-        ({"audio": "aaaa", "voice": "x"}, "", "leave `voice` out with `audio`"),
-        ({"audio": "aaaa", "speed": 1.1}, "", "leave `speed` out with `audio`"),
+        ({"text": "a", "audio": wav()}, "/text", "give `text` or `audio`, not both"),
+        ({"audio": wav(), "voice": "x"}, "/voice", "leave `voice` out with `audio`"),
+        ({"audio": wav(), "speed": 1.1}, "/speed", "leave `speed` out with `audio`"),
+        ({"audio": wav(), "captions": {}}, "/captions", "with `audio` also needs `text`"),
         ({"text": "a", "resolution": "512p", "width": 512}, "", "not both"),
         ({"text": "a", "reference_image": None}, "/reference_image", "give `reference_image`"),
-        ({"text": "a" * 5001}, "", "at most 5,000 characters"),
+        ({"text": "a" * 5001}, "/text", "at most 5,000 characters"),
         ({"text": "a", "width": 511}, "/width", "nearest: 510 and 512"),
         ({"text": "a", "duration_seconds": 900}, "/duration_seconds", "600 s at most"),
         ({"text": "a", "model": "slate"}, "/model", "slate makes no avatars"),
@@ -181,6 +183,104 @@ def test_a_retry_by_another_model_takes_the_size_of_that(avatars: World) -> None
 
     assert (same["width"], same["height"]) == (640, 720)
     assert (other["width"], other["height"]) == (512, 512)
+
+
+CHANGES: dict[str, Any] = {
+    "model": "puppet",
+    "models": ["puppet"],
+    "width": 640,
+    "height": 640,
+    "seed": 1,
+    "priority": "low",
+    "timeout_seconds": 60,
+    "start_timeout_seconds": 60,
+    "metadata": {"scene": "2"},
+    "webhook_url": "https://example.com/hook",
+    "webhook_events": ["job.succeeded"],
+    "response_format": "url",
+    "text": "Good bye.",
+    "voice": "hibari-heart",
+    "speed": 1.1,
+    "audio": wav(2.0),
+    "reference_image": photo(),
+    "avatar": "ava_0000000000000000000000",
+    "prompt": "A man.",
+    "duration_seconds": 0.5,
+    "resolution": "720p",
+    "captions": {"format": "srt"},
+}
+WITHOUT = {"webhook_events": "", "avatar": "/avatar"}  # no URL, no such avatar
+NO_VOICE = {"voice": "/voice", "speed": "/speed"}
+
+
+@pytest.mark.parametrize(
+    ("body", "refused"),
+    [
+        ({"text": "Hello."}, {}),
+        ({"text": "Hello.", "captions": {}}, {"audio": "/captions"}),
+        ({"audio": wav()}, {**NO_VOICE, "captions": "/captions"}),
+        ({"audio": wav(), "text": "Hello.", "captions": {}}, {**NO_VOICE, "audio": "/captions"}),
+    ],
+    ids=["text", "text-captions", "audio", "audio-captions"],
+)
+def test_a_retry_takes_or_names_each_field(
+    avatars: World, body: dict[str, Any], refused: dict[str, str]
+) -> None:
+    assert CHANGES.keys() == AvatarOptions.model_fields.keys()
+    job = ask(avatars, **body).json()
+    avatars.client.post(f"/v1/jobs/{job['id']}/cancel")
+    pointers = {}
+
+    for name, value in CHANGES.items():
+        answer = avatars.client.post(f"/v1/jobs/{job['id']}/retry", json={name: value})
+        if answer.status_code != 202:
+            assert answer.status_code == 422, (name, answer.text)
+            pointers[name] = answer.json()["errors"][0]["pointer"]
+
+    assert pointers == {**WITHOUT, **refused}
+
+
+def retried(world: World, body: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    job = ask(world, **body).json()
+    world.client.post(f"/v1/jobs/{job['id']}/cancel")
+    answer = world.client.post(f"/v1/jobs/{job['id']}/retry", json=changes)
+    assert answer.status_code == 202, answer.text
+    found: dict[str, Any] = answer.json()["input"]
+    return found
+
+
+@pytest.mark.parametrize("captions", [{}, {"captions": {"format": "srt"}}], ids=["kept", "new"])
+def test_a_retry_with_other_captions_keeps_the_recording(
+    avatars: World, captions: dict[str, Any]
+) -> None:
+    body = {"audio": wav(), "text": "Helo.", "captions": {}, "duration_seconds": 0.5}
+
+    again = retried(avatars, body, {"text": "Hello.", **captions})
+
+    assert again["audio"]["seconds"] == 1.0
+    assert (again["text"], again["num_frames"]) == ("Hello.", 12)
+
+
+def test_a_retry_with_captions_for_a_recording_keeps_it(avatars: World) -> None:
+    again = retried(avatars, {"audio": wav()}, {"text": "Hello.", "captions": {}})
+
+    assert (again["audio"]["seconds"], again["captions"]["format"]) == (1.0, "vtt")
+
+
+@pytest.mark.parametrize(
+    ("body", "changes"),
+    [
+        ({}, {"text": "Hello."}),
+        ({"text": "Helo.", "captions": {}}, {"text": "Hello.", "speed": 1.1}),
+    ],
+    ids=["alone", "captions"],
+)
+def test_a_retry_may_have_a_text_spoken_in_place_of_a_recording(
+    avatars: World, body: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    again = retried(avatars, {"audio": wav(), **body}, changes)
+
+    assert (again["audio"], again["text"]) == (None, "Hello.")
 
 
 def test_an_idempotency_key_makes_one_avatar(avatars: World) -> None:

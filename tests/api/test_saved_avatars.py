@@ -209,22 +209,26 @@ def test_an_avatar_takes_the_place_of_a_photo_and_brings_its_voice(world: World)
     assert path.read_bytes() == FACE.read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("body", "pointer", "says"),
-    [
-        ({"avatar": "ava_none"}, "/avatar", "no avatar ava_none"),
-        ({"avatar": "ava_none", "reference_image": wall()}, "", "avatar or reference_image"),
-    ],
-)
-def test_an_avatar_that_there_is_not_is_refused(
-    world: World, body: dict[str, Any], pointer: str, says: str
-) -> None:
-    answer = ask(world, **body)
+def test_an_avatar_that_there_is_not_is_refused(world: World) -> None:
+    answer = ask(world, avatar="ava_none")
 
     assert answer.status_code == 422
     (error,) = answer.json()["errors"]
-    assert error["pointer"] == pointer
-    assert says in error["detail"]
+    assert (error["pointer"], error["detail"]) == ("/avatar", "no avatar ava_none")
+
+
+def test_an_avatar_beside_a_photo_is_one_too_many(world: World) -> None:
+    avatar_id = created(world)["id"]
+    job = ask(world, avatar=avatar_id).json()
+    world.client.post(f"/v1/jobs/{job['id']}/cancel")
+    both = {"avatar": avatar_id, "reference_image": wall()}
+
+    answers = [ask(world, **both), world.client.post(f"/v1/jobs/{job['id']}/retry", json=both)]
+
+    for answer in answers:
+        assert answer.status_code == 422
+        (error,) = answer.json()["errors"]
+        assert (error["pointer"], error["code"]) == ("/avatar", "not_together")
 
 
 def test_a_deleted_avatar_is_gone_and_jobs_keep_their_copy(world: World) -> None:

@@ -138,8 +138,9 @@ def test_a_refused_request_tells_of_each_field_on_a_line(rushes: Rushes) -> None
 def test_refusals_speak_of_the_flags_that_were_typed(rushes: Rushes) -> None:
     several = rushes("video", "A cat", "--steps", "0", "--seconds", "0")
     no_end = rushes("video", "", "--last-image", "https://example.com/a.png")
-    silent = rushes("avatar", "--image", "https://example.com/a.png")
-    no_words = rushes("avatar", "--audio", "https://example.com/a.mp3", "--captions", "vtt")
+    avatar = ("avatar", "--image", "https://example.com/a.png")
+    silent = rushes(*avatar)
+    no_words = rushes(*avatar, "--audio", "https://example.com/a.mp3", "--captions", "vtt")
     no_date = rushes("usage", "--from", "2026-13-01")
 
     assert several.stderr == "--seconds: must be more than 0\n--steps: must be at least 1\n"

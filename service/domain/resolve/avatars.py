@@ -14,7 +14,7 @@ from service.domain.media import MediaRef, Role
 from service.domain.models.card import ModelCard
 from service.domain.resolve.media_rules import supporters
 from service.domain.resolve.resolve import size_errors
-from service.domain.speech import SHORTEST, speaking_seconds
+from service.domain.speech import MAX_CHARACTERS, SHORTEST, speaking_seconds
 
 _TOLERANCE = 0.1  # seconds by which a header may be wrong: encoders pad
 Size = tuple[int, int]
@@ -57,6 +57,7 @@ def resolve_avatar(
     errors = [
         *_resolution(params, card),
         *(_listed_size(request, card) if card.only_resolutions else size_errors(request, card)),
+        *_together(params),
         *_length(request, card),
         *_spoken_length(request, card),
     ]
@@ -130,6 +131,25 @@ def _captions(params: AvatarParams) -> CaptionSettings | None:
     return CaptionSettings(format=wanted.format, burn_in=wanted.burn_in)
 
 
+def _together(params: AvatarParams) -> Iterable[FieldError]:
+    """Yield the errors of fields that exclude or need each other; a retry has those of its job,
+    too."""
+    if params.avatar is not None and params.reference_image is not None:
+        yield FieldError("/avatar", "give `avatar` or `reference_image`, not both", "not_together")
+    if params.audio is None:
+        return
+    if params.text is not None and params.captions is None:
+        detail = "give `text` or `audio`, not both; with `captions`, `text` says what is heard"
+        yield FieldError("/text", detail, "not_together")
+    if params.text is None and params.captions is not None:
+        detail = "`captions` with `audio` also needs `text`: the words that are spoken"
+        yield FieldError("/captions", detail, "needs_text")
+    for name in ("voice", "speed"):
+        if getattr(params, name) is not None:
+            detail = f"`text` is spoken by a voice; leave `{name}` out with `audio`"
+            yield FieldError(f"/{name}", detail, "not_together")
+
+
 def _length(request: AvatarRequest, card: ModelCard) -> Iterable[FieldError]:
     if request.num_frames is not None and request.num_frames > card.frames.high:
         detail = f"{card.name} speaks for {card.max_seconds:g} s at most"
@@ -151,9 +171,14 @@ def _length(request: AvatarRequest, card: ModelCard) -> Iterable[FieldError]:
 def _spoken_length(request: AvatarRequest, card: ModelCard) -> Iterable[FieldError]:
     """Refuse a text that every voice speaks for too long, also where the video is cut: all of it is
     spoken, and may be paid for."""
+    if not request.needs_speech:
+        return
     text = request.text or ""
     seconds = SHORTEST * speaking_seconds(text) / request.speed
-    if request.needs_speech and seconds > card.max_seconds:
+    if len(text) > MAX_CHARACTERS:
+        detail = f"text: a voice speaks at most {MAX_CHARACTERS:,} characters"
+        yield FieldError("/text", detail, "text_too_long")
+    elif seconds > card.max_seconds:
         longest = int(len(text) * card.max_seconds / seconds)
         detail = (
             f"the text takes more than {seconds:.0f} s to speak at this speed; {card.name} speaks "
