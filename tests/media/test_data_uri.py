@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.errors import RequestRefused, TooLarge
-from service.media.data_uri import MEDIA_TYPES, Inline, decode_inline, decode_pieces
+from service.media.data_uri import decode_inline, decode_pieces
 
 
-def decode(text: str, max_bytes: int = 1000) -> Inline:
+def decode(text: str, max_bytes: int = 1000) -> bytes:
     return decode_inline(text, max_bytes=max_bytes, pointer="/image")
 
 
@@ -25,27 +25,27 @@ def refusal(text: str) -> tuple[str, str, str]:
 def test_base64_comes_back_as_it_was(content: bytes) -> None:
     text = base64.b64encode(content).decode()
 
-    assert decode(text) == Inline(None, content)
-
-
-@pytest.mark.parametrize("media_type", MEDIA_TYPES)
-def test_a_data_uri_says_its_type(media_type: str) -> None:
-    assert decode(f"data:{media_type};base64,AAEC") == Inline(media_type, b"\0\1\2")
+    assert decode(text) == content
 
 
 @pytest.mark.parametrize(
-    ("name", "media_type"),
-    [("image/jpg", "image/jpeg"), ("IMAGE/JPG", "image/jpeg"), ("image/heif", "image/heic")],
+    "header",
+    [
+        "data:image/png;base64,",
+        "DATA:IMAGE/JPG;BASE64,",
+        "data:image/png;charset=utf-8;name=a.png;base64,",
+        "data:audio/webm;codecs=opus;base64,",
+        "data:video/webm;codecs=vp8,opus;base64,",
+        "data:video/x-matroska;codecs=avc1;base64,",
+        "data:audio/x-wav;base64,",
+        "data:audio/aac;base64,",
+        "data:application/octet-stream;base64,",
+        "data:;base64,",
+    ],
 )
-def test_a_common_name_for_a_type_is_taken(name: str, media_type: str) -> None:
-    assert decode(f"data:{name};base64,AAEC") == Inline(media_type, b"\0\1\2")
-
-
-@pytest.mark.parametrize(
-    "header", ["DATA:IMAGE/PNG;BASE64,", "data:image/png;charset=utf-8;name=a.png;base64,"]
-)
-def test_case_and_parameters_of_a_data_uri_do_not_matter(header: str) -> None:
-    assert decode(header + "AAEC") == Inline("image/png", b"\0\1\2")
+def test_the_type_of_a_data_uri_does_not_matter(header: str) -> None:
+    """Browsers write it as they like, also for what they have recorded themselves."""
+    assert decode(header + "AAEC") == b"\0\1\2"
 
 
 @pytest.mark.parametrize("header", ["", "data:image/png;base64,"])
@@ -53,7 +53,7 @@ def test_case_and_parameters_of_a_data_uri_do_not_matter(header: str) -> None:
 def test_the_bound_is_exact(header: str, size: int) -> None:
     text = header + base64.b64encode(b"x" * size).decode()
 
-    assert decode(text, size).content == b"x" * size
+    assert decode(text, size) == b"x" * size
     with pytest.raises(TooLarge, match=f"/image has more than {size - 1} bytes"):
         decode(text, size - 1)
 
@@ -118,30 +118,10 @@ def test_a_data_uri_without_base64_is_refused(text: str, words: str) -> None:
     assert words in detail
 
 
-@pytest.mark.parametrize(
-    ("wrong", "right"),
-    [
-        ("image/x-png", "did you mean image/png?"),
-        ("audio/mp3", "did you mean audio/mpeg?"),
-        ("audio/x-wav", "did you mean audio/wav?"),
-        ("audio/m4a", "did you mean audio/mp4?"),
-        ("video/mov", "did you mean video/"),
-        ("image/gif", "did you mean image/"),
-        ("text/html", "give one of image/png, image/jpeg"),
-        ("", "of no type"),
-    ],
-)
-def test_another_type_is_refused_and_the_nearest_is_named(wrong: str, right: str) -> None:
-    pointer, code, detail = refusal(f"data:{wrong};base64,AAAA")
-
-    assert (pointer, code) == ("/image", "unsupported_media_type")
-    assert right in detail
-
-
 @given(st.text(max_size=60) | st.text("data:imge/pn;bs64,AB=+-% \n", max_size=60))
 def test_no_text_raises_anything_else(text: str) -> None:
     with suppress(RequestRefused, TooLarge):
-        assert 1 <= len(decode(text, 40).content) <= 40
+        assert 1 <= len(decode(text, 40)) <= 40
 
 
 @given(st.binary(min_size=1, max_size=200), st.integers(1, 50), st.booleans())

@@ -239,7 +239,7 @@ def _write_file(
     if isinstance(source, Path):
         return source
     if source is None:
-        path.write_bytes(decode_inline(text, max_bytes=max_bytes, pointer=f"/{role}").content)
+        path.write_bytes(decode_inline(text, max_bytes=max_bytes, pointer=f"/{role}"))
         return path
     if source.length // 2 > max_bytes:  # too long even if every other character is an escape
         raise TooLarge(f"/{role} has more than {max_bytes:,} bytes")
