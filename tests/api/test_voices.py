@@ -28,6 +28,7 @@ from service.settings import Settings
 from service.store import audit, keys, likenesses
 from service.store import jobs as store
 from tests import make
+from tests.api.test_key_slots import all_taken
 from tests.api.test_saved_avatars import FACE, create
 from tests.api.test_speech import Studio, is_final
 from tests.api.world import KEY, World
@@ -154,6 +155,14 @@ def test_voices_are_listed_in_pages_and_by_language(studio: Studio) -> None:
     assert all(voice["language"].startswith("de") or not voice["language"] for voice in german)
     assert {"hibari-heart", f"elevenlabs-{VOICE}"} <= {voice["id"] for voice in english}
     assert wrong.json()["errors"][0]["code"] == "invalid_id"
+
+
+def test_a_clone_is_answered_where_its_key_has_too_many_lists(studio: Studio) -> None:
+    """It is made and paid for by then."""
+    with all_taken(studio.world, studio.world.runtime.list_slots):
+        voice = cloned(studio)
+
+    assert studio.world.client.get(f"/v1/voices/{voice['id']}").json() == voice
 
 
 def test_a_provider_that_fails_hides_no_other_voice(studio: Studio, account: Account) -> None:

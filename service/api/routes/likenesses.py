@@ -19,7 +19,7 @@ from service.api.submit import CreationKey, idempotency_of
 from service.domain import ids
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.likeness import AVATAR_PREFIX, AvatarId, NewAvatar, NewVoice, SavedAvatar
-from service.lifecycle.likenesses import Entry, remove_avatar
+from service.lifecycle.likenesses import Entry, entry_of, remove_avatar
 from service.runtime import voices as runtime_voices
 from service.runtime.avatars import create_avatar, find_avatar
 from service.store import likenesses
@@ -165,7 +165,7 @@ async def create_voice_clone(
     response.headers["Location"] = f"{context.links.base}/v1/voices/{voice.id}"
     if is_replay:
         response.headers["Idempotency-Replayed"] = "true"
-    return await get_voice(voice.id, context)
+    return VoiceOut.from_domain(entry_of(voice), context.links.base)
 
 
 @voices.get("", responses=problem_docs(401, 422, 429))
