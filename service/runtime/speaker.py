@@ -14,7 +14,9 @@ log = logging.getLogger(__name__)
 
 # Of the texts that a provider speaks, and of those of this machine: one that hangs stops no other.
 _MAX_AT_ONCE = 4
-_MAX_PER_KEY = 2  # so that another key's text is never behind all of one key
+# By whether a provider speaks, so that another key's text is never behind all of one key. The
+# voices of this machine have two processes (service/programs.py).
+_MAX_PER_KEY = {True: 2, False: 1}
 _POLL_SECONDS = 1.0  # a text becomes due again without an event
 _STOP_SECONDS = 15.0  # for texts that are being spoken; the API has 25 s in all to end
 
@@ -63,7 +65,7 @@ class Speaker:
         while not self._is_stopping:
             counts = self._counts(by_provider)
             num_free = _MAX_AT_ONCE - counts.total()
-            full = [key for key, count in counts.items() if count >= _MAX_PER_KEY]
+            full = [key for key, count in counts.items() if count >= _MAX_PER_KEY[by_provider]]
             if num_free <= 0:
                 return
             # A text that was started just now may be listed once more; none is taken twice.
@@ -80,7 +82,8 @@ class Speaker:
     def _start(self, due: Due, by_provider: bool) -> bool:
         with self._state:
             counts = self._counts(by_provider)
-            is_full = counts.total() >= _MAX_AT_ONCE or counts[due.key_id] >= _MAX_PER_KEY
+            max_of_key = _MAX_PER_KEY[by_provider]
+            is_full = counts.total() >= _MAX_AT_ONCE or counts[due.key_id] >= max_of_key
             if is_full or due.id in self._busy:
                 return False
             self._busy[due.id] = due.key_id, by_provider

@@ -10,6 +10,7 @@ import pytest
 from service.domain.job import Job
 from service.domain.likeness import VOICE_PREFIX
 from service.domain.speech import OF_PROVIDERS
+from service.programs import Program
 from service.runtime import speaker
 from service.runtime.speaker import Speaker
 from service.speech.elevenlabs import PREFIX
@@ -55,14 +56,33 @@ class Jam:
         self.over.wait(60)
 
 
-def test_a_key_has_two_texts_spoken_at_once_so_that_others_are_too(stage: Stage) -> None:
+def test_a_key_has_two_texts_of_a_provider_at_once_so_that_others_are_spoken_too(
+    stage: Stage,
+) -> None:
     jam = Jam()
-    mine = [stage.submit() for _ in range(4)]
+    mine = [stage.submit(voice="elevenlabs-x") for _ in range(4)]
     stage.key_id = make.key(stage.db)[0]
-    theirs = stage.submit()
+    theirs = stage.submit(voice="elevenlabs-x")
     with speaking(stage, jam.talk):
         until(lambda: jam.num_begun == 3)
         assert stage.due() == [job.id for job in mine[2:]]
+        jam.over.set()
+        until(lambda: all(is_spoken(stage, job) for job in [*mine, theirs]))
+
+
+def test_a_key_leaves_a_process_of_the_offline_voice_to_others(stage: Stage) -> None:
+    jam, slots = Jam(), Program("none", "the offline voice", {}).slots
+    mine = [stage.submit() for _ in range(4)]
+    stage.key_id = make.key(stage.db)[0]
+    theirs = stage.submit()
+
+    def talk() -> None:
+        with slots:
+            jam.talk()
+
+    with speaking(stage, talk):
+        until(lambda: jam.num_begun == 2)
+        assert stage.due() == [job.id for job in mine[1:]]
         jam.over.set()
         until(lambda: all(is_spoken(stage, job) for job in [*mine, theirs]))
 
