@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ import pytest
 from PIL import Image
 
 from service.domain.models.catalog import PUPPET
+from service.workers.puppet.lip_sync import track_mouth
 from service.workers.stages.mp4_index import read_index
 from tests import make
 from tests.journey.service import KEY, Running, running
-from tests.workers.avatars import FACES
+from tests.workers.avatars import FACES, heard
 from tests.workers.puppet.faces import presenter
+from tests.workers.test_avatar_evidence import CLOSED, TWISTER, delay, recording
 from tests.workers.test_avatar_refusals import two_silent_hours
 from tests.workers.test_encode import decode
 
@@ -63,6 +66,29 @@ def test_a_text_becomes_a_file_on_the_command_line(service: Running, tmp_path: P
     captions = service.client.get(job["result"]["captions_url"])
     assert captions.headers["content-type"] == "application/json"
     assert captions.json()[0]["text"] == "Hello"
+
+
+def test_a_recording_is_kept_and_the_lips_move_with_it(service: Running, tmp_path: Path) -> None:
+    voice = recording(TWISTER, tmp_path / "voice.wav")
+    source = heard(voice)
+
+    job = service.wait(submit(service, FACE.read_bytes(), audio=voice.read_bytes()))
+
+    assert job["status"] == "succeeded", service.log()
+    result, file = job["result"], tmp_path / "video.mp4"
+    file.write_bytes(httpx.get(result["video_url"]).content)
+    index, num_frames = read_index(file), ceil(len(source) / 48_000 * 25)
+    sound = index.track("soun")
+    assert index.tracks[0].samples == result["num_frames"] == num_frames
+    assert sound is not None
+    assert sound.duration == num_frames * 48_000 // 25
+    after = heard(file)
+    assert abs(delay(source, after)) < 48
+    both = [each[: len(source), 0].astype(float) for each in (source, after)]
+    assert np.corrcoef(*both)[0, 1] > 0.95
+    assert result["lip_sync"]["score"] > 0.9
+    assert abs(result["lip_sync"]["offset_ms"]) < 80
+    assert np.ptp(track_mouth(file)) > 5 * CLOSED
 
 
 def test_a_wait_answers_with_the_video_itself(service: Running) -> None:
