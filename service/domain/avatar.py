@@ -18,10 +18,11 @@ CaptionFormat = Literal["vtt", "srt", "json"]
 _USUAL_SECONDS = 20.0  # of audio whose length is not known
 
 
-class Captions(BaseModel):
+class CaptionSettings(BaseModel):
     """Captions of what is spoken: a file beside the video, and drawn into it with `burn_in`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # Inside a job: rows of an older or newer release are read too.
+    model_config = ConfigDict(frozen=True)
 
     format: CaptionFormat = Field(
         default="vtt", description="`json` is Remotion's `Caption[]`, a word each."
@@ -29,13 +30,10 @@ class Captions(BaseModel):
     burn_in: bool = Field(default=False, description="Draw them into the video, too.")
 
 
-class CaptionSettings(BaseModel):
-    """Captions inside a job: every field has a value."""
+class Captions(CaptionSettings):
+    """Captions of what is spoken: a file beside the video, and drawn into it with `burn_in`."""
 
-    model_config = ConfigDict(frozen=True)
-
-    format: CaptionFormat
-    burn_in: bool
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class AvatarOptions(JobOptions):

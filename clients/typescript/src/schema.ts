@@ -1654,15 +1654,21 @@ export interface components {
         };
         /**
          * CaptionSettings
-         * @description Captions inside a job: every field has a value.
+         * @description Captions of what is spoken: a file beside the video, and drawn into it with `burn_in`.
          */
         CaptionSettings: {
             /**
              * Format
+             * @description `json` is Remotion's `Caption[]`, a word each.
+             * @default vtt
              * @enum {string}
              */
             format: "vtt" | "srt" | "json";
-            /** Burn In */
+            /**
+             * Burn In
+             * @description Draw them into the video, too.
+             * @default false
+             */
             burn_in: boolean;
         };
         /**

@@ -7,7 +7,6 @@ from service.domain.avatar import (
     MIN_AUDIO_SECONDS,
     AvatarParams,
     AvatarRequest,
-    CaptionSettings,
 )
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.media import MediaRef, Role
@@ -52,7 +51,7 @@ def resolve_avatar(
         speed=params.speed or 1.0,
         audio=media.get("audio"),
         reference_image=image,
-        captions=_captions(params),
+        captions=params.captions,
     )
     errors = [
         *_resolution(params, card),
@@ -122,13 +121,6 @@ def _listed_size(request: AvatarRequest, card: ModelCard) -> Iterable[FieldError
             f"nearest: {nearest[0]}x{nearest[1]}"
         )
         yield FieldError(f"/{field}", detail, "not_a_step")
-
-
-def _captions(params: AvatarParams) -> CaptionSettings | None:
-    wanted = params.captions
-    if wanted is None:
-        return None
-    return CaptionSettings(format=wanted.format, burn_in=wanted.burn_in)
 
 
 def _together(params: AvatarParams) -> Iterable[FieldError]:

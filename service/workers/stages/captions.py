@@ -1,22 +1,28 @@
 """Write the captions of a video, and get them ready to be drawn on its frames."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from service.domain.attempt import CAPTION_RULES
-from service.domain.avatar import CaptionSettings
+from service.domain.avatar import CaptionFormat, CaptionSettings
 from service.media import captions as texts
 from service.media.captions import Cue, Transcript
 from service.workers.burn_in import BurnIn, missing_scripts
+
+_WRITERS: dict[CaptionFormat, Callable[[Transcript, list[Cue]], str]] = {
+    "vtt": lambda _, cues: texts.vtt(cues),
+    "srt": lambda _, cues: texts.srt(cues),
+    "json": lambda transcript, _: json.dumps(
+        texts.remotion_captions(transcript), ensure_ascii=False
+    ),
+}
 
 
 def write_captions(transcript: Transcript, wanted: CaptionSettings, scratch: Path) -> list[Cue]:
     """Write the file in the format that was requested, and return the cues."""
     cues = texts.cues(transcript)
-    if wanted.format == "json":
-        content = json.dumps(texts.remotion_captions(transcript), ensure_ascii=False)
-    else:
-        content = texts.vtt(cues) if wanted.format == "vtt" else texts.srt(cues)
+    content = _WRITERS[wanted.format](transcript, cues)
     (scratch / CAPTION_RULES[wanted.format].file).write_text(content, encoding="utf-8")
     return cues
 
