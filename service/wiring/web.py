@@ -1,5 +1,6 @@
 """Build and run the web process: its runtime, ticks and webhook courier."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -53,6 +54,8 @@ from service.wiring.workers import build_workers
 
 if TYPE_CHECKING:
     from service.runtime.traces import Traces
+
+log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 1.0
 # By the API that a job came through.
@@ -175,6 +178,13 @@ def _build_speaker(runtime: Runtime) -> Speaker:
     return Speaker(maker, runtime.speech_due)
 
 
+def _build_check(has_avatars: bool) -> InputCheck:
+    check = InputCheck(tool_environment())
+    if has_avatars and not check.finds_faces:
+        log.warning("photos are checked by workers alone: install rushes[avatar] here, too")
+    return check
+
+
 def _build_runtime(
     settings: Settings,
     notifier: Notifier,
@@ -233,7 +243,7 @@ def _build_runtime(
         egress_rules=rules.egress_rules(settings),
         event_renderer=EventBlocks(WebhookBodies(link_secret, public_url)),
         voices=Voices(db, speech.catalog(settings)),
-        input_check=InputCheck(tool_environment()),
+        input_check=_build_check(any(card.kind == "avatar" for card in cards.values())),
         link_secret=link_secret,
         worker_token=wiring_secrets.worker_token(settings),
         metrics_token=(

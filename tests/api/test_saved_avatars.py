@@ -351,6 +351,23 @@ def test_without_the_packages_no_avatar_is_created(world: World) -> None:
     assert "rushes[avatar]" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("models", [["slate"], ["slate", "puppet"]], ids=["videos", "avatars"])
+def test_a_service_of_avatars_says_at_its_start_that_it_checks_no_photos(
+    settings: Settings,
+    models: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(InputCheck, "finds_faces", False)
+    settings.models = models
+
+    with TestClient(build(settings)):
+        pass
+
+    lines = [line for line in caplog.messages if "photos are checked by workers alone" in line]
+    assert len(lines) == ("puppet" in models)
+
+
 def saved(world: World, avatar_id: str) -> SavedAvatar:
     now = world.runtime.clock()
     (key_id,) = {key.id for key in world.runtime.db.read(keys.every)}
