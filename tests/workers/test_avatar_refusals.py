@@ -225,13 +225,13 @@ def check(failure: AttemptFailed, code: str, way_out: str) -> None:
 
 
 def test_a_voice_in_a_loud_room_is_taken() -> None:
-    from service.workers.stages.voice import check_voice
+    from service.workers.stages.voice import check_speech_heard
     from tests.workers.puppet.faces import syllables
 
     voice = np.repeat(syllables(6.0), 3)  # 48 kHz
     loud = voice + np.random.default_rng(0).normal(0, np.sqrt(np.mean(voice**2)), len(voice))
 
-    check_voice(np.clip(loud[:, None] * 32768 * np.ones(2), -32768, 32767).astype(np.int16))
+    check_speech_heard(np.clip(loud[:, None] * 32768 * np.ones(2), -32768, 32767).astype(np.int16))
 
 
 @pytest.mark.parametrize(

@@ -1459,7 +1459,7 @@ export interface components {
             budget_usd: number | null;
             /**
              * Spent Usd
-             * @description Cost of the attempts that ended this month.
+             * @description Cost of the attempts that ended this month, and of what was spoken.
              */
             spent_usd: number;
             /**
@@ -4104,7 +4104,8 @@ export interface components {
         };
         /**
          * Sums
-         * @description The number of `jobs` that ended, and GPU seconds and US dollars of all ended attempts.
+         * @description The number of `jobs` that ended, and GPU seconds and US dollars of all ended attempts
+         *     and of speech.
          */
         Sums: {
             /** Jobs */

@@ -40,7 +40,9 @@ class Budget(BaseModel):
     """The balance of a key for this month (UTC), in US dollars."""
 
     budget_usd: float | None = Field(description="Null: no limit.")
-    spent_usd: float = Field(description="Cost of the attempts that ended this month.")
+    spent_usd: float = Field(
+        description="Cost of the attempts that ended this month, and of what was spoken."
+    )
     reserved_usd: float = Field(description="Estimates of all jobs that are not final.")
     left_usd: float | None = Field(description="The highest estimate that a new job may have.")
 
@@ -55,7 +57,8 @@ class Budget(BaseModel):
 
 
 class Sums(BaseModel):
-    """The number of `jobs` that ended, and GPU seconds and US dollars of all ended attempts."""
+    """The number of `jobs` that ended, and GPU seconds and US dollars of all ended attempts
+    and of speech."""
 
     jobs: int
     gpu_seconds: float

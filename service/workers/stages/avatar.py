@@ -30,7 +30,7 @@ from service.workers.stages.captions import burn_in, write_captions
 from service.workers.stages.fetch import Sources, fetch, stored_input
 from service.workers.stages.inputs.media import decode_speech
 from service.workers.stages.portrait import read_face
-from service.workers.stages.voice import check_voice, speech_stretches
+from service.workers.stages.voice import check_speech_heard, speech_stretches
 
 if TYPE_CHECKING:
     from service.workers.burn_in import BurnIn
@@ -50,8 +50,8 @@ def prepare_avatar(
     """Check the face, decode the voice, and return the request with its number of frames.
 
     A text has been spoken before. Raises AttemptFailed (user) for audio that is too long or
-    `check_voice` refuses, a duration beyond its end, and a photo that the model cannot use; and as
-    `fetch` does.
+    `check_speech_heard` refuses, a duration beyond its end, and a photo that the model cannot use;
+    and as `fetch` does.
     """
     request = ticket.request
     assert isinstance(request, AvatarRequest), "a ticket of an avatar"
@@ -69,7 +69,7 @@ def prepare_avatar(
     )
     if request.needs_speech:
         sound = _at_least_the_minimum(sound)
-    check_voice(sound)
+    check_speech_heard(sound)
     step(2, _STEPS)
     num_frames = _num_frames(request, sound)
     audio = Audio(_fit_sound(sound, audio_samples(num_frames, request.fps)))

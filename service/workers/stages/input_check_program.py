@@ -15,7 +15,7 @@ from service.domain.models.catalog import CARDS
 from service.programs import failure_line
 from service.workers.stages.inputs.media import decode_speech
 from service.workers.stages.portrait import read_face
-from service.workers.stages.voice import check_voice
+from service.workers.stages.voice import check_speech_heard
 
 _MAX_BYTES = 1 << 32  # the limit of an upload is lower
 
@@ -31,7 +31,9 @@ def main() -> None:
 
 def _check(kind: str, file: str, *of_photo: str) -> tuple[str, ...]:
     if kind == "recording":
-        check_voice(decode_speech(Path(file), max_bytes=_MAX_BYTES, max_seconds=MAX_AUDIO_SECONDS))
+        check_speech_heard(
+            decode_speech(Path(file), max_bytes=_MAX_BYTES, max_seconds=MAX_AUDIO_SECONDS)
+        )
         return ()
     model, width, height = of_photo
     return read_face(Path(file), CARDS[model], int(width), int(height), _MAX_BYTES).warnings

@@ -19,7 +19,7 @@ _SHARE, _MAX_BELOW_DB = 0.35, 35.0
 _MIN_PAUSE, _MIN_SPEECH = 0.18, 0.05  # seconds
 
 
-def check_voice(sound: NDArray[np.int16]) -> None:
+def check_speech_heard(sound: NDArray[np.int16]) -> None:
     """Check int16 samples, (samples, channels) at AUDIO_RATE.
 
     Raises AttemptFailed (user): `audio_too_short`, `audio_silent` or `audio_without_speech`. Music
