@@ -54,8 +54,12 @@ class Program:
             return run(command, content, time, environment, self.failure, is_wanted)
 
     def failure(self, reason: str) -> AttemptFailed:
-        message = f"the machine of the service failed: the program of {self.name} {reason}"
-        return AttemptFailed(FailureKind.MACHINE, "machine_fault", message, of_model=False)
+        return machine_failure(f"the program of {self.name} {reason}")
+
+
+def machine_failure(reason: str) -> AttemptFailed:
+    message = f"the machine of the service failed: {reason}"
+    return AttemptFailed(FailureKind.MACHINE, "machine_fault", message, of_model=False)
 
 
 def run(

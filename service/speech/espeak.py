@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from service.domain.attempt import AttemptFailed, FailureKind
-from service.programs import run
+from service.domain.attempt import AttemptFailed
+from service.programs import machine_failure, run
 from service.speech.base import (
     InformedVoice,
     Spoken,
@@ -122,5 +122,4 @@ def _samples(content: bytes) -> tuple[bytes, int]:
 
 
 def _machine_failure(reason: str) -> AttemptFailed:
-    message = f"the machine of the service failed: {PROGRAM} {reason}"
-    return AttemptFailed(FailureKind.MACHINE, "machine_fault", message)
+    return machine_failure(f"{PROGRAM} {reason}")

@@ -33,14 +33,10 @@ class _Layout:
 
 
 class BurnIn:
-    """Draws cues on frames of one size, near the lower edge, inside the middle 90 %.
-
-    `warnings` has a sentence for each script that no font here has: its letters are drawn as boxes.
-    """
+    """Draws cues on frames of one size, near the lower edge, inside the middle 90 %."""
 
     def __init__(self, cues: Sequence[Cue], width: int, height: int) -> None:
         """`cues` are in order and do not overlap."""
-        self.warnings = missing_scripts(cues)
         self._cues = cues
         self._starts = [cue.start for cue in cues]
         self._width, self._height = width, height

@@ -116,7 +116,7 @@ def test_every_common_script_has_a_font(script: str) -> None:
 def test_a_script_that_no_font_has_is_named_once() -> None:
     cuneiform = [Cue(("\U00012000\U00012001 and", "\U00012002"), 0, 1)]
 
-    warnings = BurnIn(cuneiform, 320, 180).warnings
+    warnings = missing_scripts(cuneiform)
 
     assert warnings == (
         "captions: no font on this worker has the letters of Cuneiform; they are boxes",
@@ -137,7 +137,7 @@ def no_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_fonts")
 def test_without_the_fonts_the_warning_names_them() -> None:
-    (warning,) = BurnIn([Cue(("Hello שלום",), 0, 1)], 320, 180).warnings
+    (warning,) = missing_scripts([Cue(("Hello שלום",), 0, 1)])
 
     assert warning == (
         "captions: no font on this worker has the letters of Hebrew; install the extra `fonts`"

@@ -18,7 +18,14 @@ from service.api.schemas.voices import VoiceList, VoiceOut
 from service.api.submit import CreationKey, idempotency_of
 from service.domain import ids
 from service.domain.errors import FieldError, RequestRefused
-from service.domain.likeness import AVATAR_PREFIX, AvatarId, NewAvatar, NewVoice, SavedAvatar
+from service.domain.likeness import (
+    AVATAR_PREFIX,
+    AvatarId,
+    NewAvatar,
+    NewVoice,
+    SavedAvatar,
+    avatar_id_of,
+)
 from service.lifecycle.likenesses import Entry, entry_of, remove_avatar
 from service.runtime import voices as runtime_voices
 from service.runtime.avatars import create_avatar, find_avatar
@@ -107,11 +114,9 @@ async def delete_avatar(avatar_id: str, context: ContextDep) -> DeletedObject:
     admin key may delete that of any key."""
     runtime, key = context.runtime, context.key
     owner = None if key.admin else key.id
-    avatar = await find_avatar(runtime, avatar_id, owner)
-    await run_in_threadpool(
-        remove_avatar, runtime.db, runtime.artifacts, avatar.id, owner, context.actor
-    )
-    return DeletedObject(id=avatar.id, object="avatar")
+    id_ = avatar_id_of(avatar_id)
+    await run_in_threadpool(remove_avatar, runtime.db, runtime.artifacts, id_, owner, context.actor)
+    return DeletedObject(id=id_, object="avatar")
 
 
 _WAV = {"audio/wav": {"schema": {"type": "string", "format": "binary"}}}
