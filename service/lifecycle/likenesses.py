@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from service.domain import ids
 from service.domain.attempt import ArtifactStore, AttemptFailed
-from service.domain.errors import Conflict, NotFound
+from service.domain.errors import Conflict, FieldError, NotFound, RequestRefused
 from service.domain.ids import KeyId
 from service.domain.job import Idempotency
 from service.domain.likeness import (
@@ -264,6 +264,18 @@ def entry_of(clone: ClonedVoice) -> Entry:
     """Return a clone as a list shows it to its key."""
     info, name, language = info_of(clone.provider_id), clone.name, clone.language
     return Entry(replace(info, id=clone.id, name=name, language=language, is_clone=True), clone)
+
+
+def entries_after(entries: list[Entry], voice_id: str) -> list[Entry]:
+    """Return what follows a voice in a list, also a clone that was deleted since. Raises
+    RequestRefused for what is no voice's id."""
+    names = [entry.info.id for entry in entries]
+    if voice_id in names:
+        return entries[names.index(voice_id) + 1 :]
+    if not ids.is_id(VOICE_PREFIX, voice_id):
+        detail = f"{voice_id[:64]!r} is the id of no voice"
+        raise RequestRefused([FieldError("?after", detail, "invalid_id")])
+    return [entry for entry in entries if entry.clone is None or entry.info.id < voice_id]
 
 
 def catalog_id(clone: ClonedVoice) -> str:

@@ -157,6 +157,19 @@ def test_voices_are_listed_in_pages_and_by_language(studio: Studio) -> None:
     assert wrong.json()["errors"][0]["code"] == "invalid_id"
 
 
+def test_a_list_goes_on_behind_a_clone_that_was_deleted(studio: Studio) -> None:
+    _, second, third = (cloned(studio)["id"] for _ in range(3))
+    before = listed(studio)
+    assert before[:2] == [third, second]
+    studio.world.client.delete(f"/v1/voices/{second}")
+
+    page = studio.world.client.get("/v1/voices", params={"after": second}).json()
+
+    names = [voice["id"] for voice in page["data"]]
+    assert names[: len(before) - 2] == before[2:]
+    assert not {second, third} & set(names)
+
+
 def test_a_clone_is_answered_where_its_key_has_too_many_lists(studio: Studio) -> None:
     """It is made and paid for by then."""
     with all_taken(studio.world, studio.world.runtime.list_slots):

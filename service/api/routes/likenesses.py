@@ -26,7 +26,7 @@ from service.domain.likeness import (
     SavedAvatar,
     avatar_id_of,
 )
-from service.lifecycle.likenesses import Entry, entry_of, remove_avatar
+from service.lifecycle.likenesses import Entry, entries_after, entry_of, remove_avatar
 from service.runtime import voices as runtime_voices
 from service.runtime.avatars import create_avatar, find_avatar
 from service.store import likenesses
@@ -177,14 +177,9 @@ async def create_voice_clone(
 async def list_voices(query: Annotated[VoiceQuery, Query()], context: ContextDep) -> VoiceList:
     """Voices for your jobs: your clones, newest first, then those of the service."""
     entries, problems = await runtime_voices.list_voices(context.runtime, context.key)
-    voice_ids = [entry.info.id for entry in entries]
-    first = 0
     if query.after is not None:
-        if query.after not in voice_ids:
-            detail = f"{query.after[:64]!r} is the id of no voice"
-            raise RequestRefused([FieldError("?after", detail, "invalid_id")])
-        first = voice_ids.index(query.after) + 1
-    rest = [entry for entry in entries[first:] if query.selects(entry)]
+        entries = entries_after(entries, query.after)
+    rest = [entry for entry in entries if query.selects(entry)]
     page = [VoiceOut.from_domain(entry, context.links.base) for entry in rest[: query.limit]]
     return VoiceList(
         data=page,
