@@ -54,13 +54,16 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sizes", nargs="+", default=SIZES, help="width x height")
     parser.add_argument("--seconds", type=int, nargs=2, default=SECONDS)
-    parser.add_argument("--only-memory", type=Path, help="a voice: only make it, print its memory")
+    parser.add_argument(
+        "--only-memory", type=Path, help="a voice: print the memory and CPU time of its video"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rushes-bench-") as name:
         folder = Path(name)
         if arguments.only_memory:
-            make(folder, arguments.only_memory, SIZES[0])
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _memory_unit() / 1e6)
+            _, elapsed = measure(lambda: make(folder, arguments.only_memory, SIZES[0]))
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _memory_unit() / 1e6
+            print(json.dumps([peak, elapsed.cpu]))
             return 0
         load = os.getloadavg()[0]
         voices = {seconds: write_voice(folder, seconds) for seconds in arguments.seconds}
@@ -139,7 +142,7 @@ def _round(folder: Path, voice: Path, size: str) -> dict[str, float]:
     from service.workers.adapters.base import Audio
     from service.workers.puppet.lip_sync import track_mouth
     from service.workers.puppet.lips import LipReader
-    from service.workers.puppet.puppet import draw_frames
+    from service.workers.puppet.puppet import Talker
     from service.workers.stages.avatar import _to_speech_rate
     from service.workers.stages.inputs.media import decode_speech
     from service.workers.stages.portrait import read_face
@@ -152,8 +155,10 @@ def _round(folder: Path, voice: Path, size: str) -> dict[str, float]:
     lips, reading = measure(lambda: LipReader().read(speech))
     num_frames = len(speech) * FPS // 16_000
     count = min(num_frames, 100)
-    drawing = draw_frames(face.portrait, lips, speech, num_frames, 7)
-    first, rigging = measure(lambda: next(drawing))
+    portrait = face.portrait
+    talker, rigging = measure(lambda: Talker(portrait, lips, speech, num_frames, 7))
+    drawing = talker.draw()
+    first = next(drawing)
     frames, drawn = measure(lambda: [first, *islice(drawing, count - 1)])
     shape, mp4 = VideoShape(width, height, count, FPS), folder / "frames.mp4"
     raw = b"".join(frame.tobytes() for frame in frames)
@@ -167,7 +172,7 @@ def _round(folder: Path, voice: Path, size: str) -> dict[str, float]:
         "decode the voice": decoding.cpu,
         "check the face": checking.cpu,
         "lips from sound": reading.cpu,
-        "rig the photo": rigging.cpu,
+        "rig and motion": rigging.cpu,
         "draw (ms/frame)": 1000 * drawn.cpu / (count - 1),
         "encode (ms/frame)": 1000 * encoded.cpu / count,
         "score (ms/frame)": 1000 * tracked.cpu / count,
@@ -177,12 +182,13 @@ def _round(folder: Path, voice: Path, size: str) -> dict[str, float]:
     }
 
 
-def _memory(voice: Path) -> float:
-    """Return the peak MB of a new process that makes a video, since a peak never falls."""
+def _memory(voice: Path) -> tuple[float, float]:
+    """Return the peak MB of a new process that makes a video, since a peak never falls, and the
+    CPU seconds of the video."""
     command = [sys.executable, "-m", "benchmarks.avatar", "--only-memory", str(voice)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    peak: float = json.loads(done.stdout)
-    return peak
+    peak, cpu = json.loads(done.stdout)
+    return peak, cpu
 
 
 def _memory_unit() -> int:
@@ -202,8 +208,10 @@ def _print_parts(parts: dict[str, dict[str, float]]) -> int:
     return misses + int(parts[sizes[0]]["CPU s a second"] > MAX_REAL_TIME)
 
 
-def _print_memory(memory: dict[int, float]) -> int:
-    (short, low), (long, high) = memory.items()
+def _print_memory(memory: dict[int, tuple[float, float]]) -> int:
+    for seconds, (_, cpu) in memory.items():
+        print(f"CPU time of {seconds} s at {SIZES[0]}: {cpu / seconds:.2f} s a second")
+    (short, (low, _)), (long, (high, _)) = memory.items()
     growth = (high - low) / (long - short)
     print(f"peak memory: {low:.0f} MB for {short} s, {high:.0f} MB for {long} s", end="; ")
     print(f"{growth:.2f} MB a second")

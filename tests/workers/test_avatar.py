@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from service.domain.media import MediaRef
 from service.domain.models.catalog import PUPPET
 from service.domain.request import VideoShape
 from service.workers.adapters.puppet import Puppet
+from service.workers.puppet import articulation, puppet
+from service.workers.puppet.lips import LipReader
 from service.workers.recipe import make_video
 from service.workers.stages.mp4_index import read_index
 from service.workers.stages.stills import frame_at
@@ -136,6 +140,39 @@ def test_a_lost_worker_goes_on_at_the_last_finished_segment(artifacts: Files) ->
     assert drawn[1] < drawn[0]
     assert rest.facts.num_frames == whole.facts.num_frames == 50
     assert video_of(artifacts, rest).read_bytes() == video_of(artifacts, whole).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["text", "recording"])
+def test_the_work_for_a_whole_video_is_done_once_for_all_its_segments(
+    artifacts: Files, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Counter[str] = Counter()
+
+    def count(owner: Any, name: str) -> None:
+        run = getattr(owner, name)
+
+        def counted(*args: Any) -> Any:
+            calls[name] += 1
+            return run(*args)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    for owner, name in ((puppet, "Rig"), (puppet, "direct"), (LipReader, "read")):
+        count(owner, name)
+    count(articulation, "pose_curve")
+    words = {"text": "The quick brown fox jumps over the lazy dog."}
+    if kind == "recording":
+        words = {"audio": voice(artifacts, seconds=2)}  # type: ignore[dict-item]
+    card = PUPPET.model_copy(update={"clip_frames": 20})
+    asked = ticket(artifacts, **words).model_copy(update={"card": card})
+
+    outcome = make_video(
+        asked, Puppet(card), environment(artifacts), f"jobs/{JOB}/2", lambda *_: None
+    )
+
+    assert outcome.facts.num_frames > 2 * 20
+    lips = "pose_curve" if kind == "text" else "read"
+    assert calls == {"Rig": 1, "direct": 1, lips: 1}
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from service.domain.attempt import Profile, Stage
 from service.domain.avatar import AvatarRequest
 from service.domain.models.card import ModelCard
 from service.domain.models.tuning import DEFAULT_TUNING, Tuning
-from service.workers.adapters.base import Clip, Conditions, Frame, OnStep, audio_of_segment
+from service.workers.adapters.base import Clip, Conditions, Frame, OnStep, Speech, audio_of_segment
+
+if TYPE_CHECKING:
+    from service.workers.puppet.puppet import Talker
 
 
 class Puppet:
@@ -23,6 +27,8 @@ class Puppet:
     ) -> None:
         """Accept the arguments of every adapter and ignore them."""
         self.made_with: dict[str, str] = {}
+        # The last voice, seed and talker: all segments of a video are drawn by it.
+        self._talker: tuple[Speech, int, Talker] | None = None
 
     def load(self, profile: Profile = Profile.FULL) -> None:
         """Do nothing: its models are small, and loaded where they are used."""
@@ -31,26 +37,38 @@ class Puppet:
         audio, shape = conditions.audio, request.shape
         assert audio is not None, "an avatar has a voice"
         sound = audio_of_segment(audio, conditions.start, shape.num_frames, request.fps)
-        return Clip(_draw(request, conditions, on_step), sound)
+        return Clip(self._draw(request, conditions, on_step), sound)
+
+    def _draw(
+        self, request: AvatarRequest, conditions: Conditions, on_step: OnStep
+    ) -> Iterator[Frame]:
+        count = request.shape.num_frames
+        frames = self._find_talker(request, conditions).draw(conditions.start)
+        for number in range(count):
+            frame = next(frames)
+            on_step(Stage.GENERATE, number + 1, count)
+            yield frame
+
+    def _find_talker(self, request: AvatarRequest, conditions: Conditions) -> "Talker":
+        """Return the talker of the whole video, which its first segment makes."""
+        speech = conditions.speech
+        assert speech is not None, "an avatar has a voice"
+        kept = self._talker
+        if kept is None or kept[0] is not speech or kept[1] != request.seed:
+            kept = (speech, request.seed, _make_talker(request, conditions, speech))
+            self._talker = kept
+        return kept[2]
 
 
-def _draw(request: AvatarRequest, conditions: Conditions, on_step: OnStep) -> Iterator[Frame]:
+def _make_talker(request: AvatarRequest, conditions: Conditions, speech: Speech) -> "Talker":
     from service.workers.puppet.articulation import pose_curve
     from service.workers.puppet.lips import LipReader
-    from service.workers.puppet.puppet import draw_frames
+    from service.workers.puppet.puppet import Talker
 
-    portrait, speech, shape = conditions.portrait, conditions.speech, request.shape
-    assert portrait is not None, "the card needs a photo"
-    assert speech is not None, "an avatar has a voice"
-    total = conditions.video_frames or shape.num_frames
+    assert conditions.portrait is not None, "the card needs a photo"
+    total = conditions.video_frames or request.shape.num_frames
     if speech.phones is None:
         lips = LipReader().read(speech.samples)
     else:
         lips = pose_curve(speech.phones, total / request.fps)
-    frames = draw_frames(
-        portrait, lips, speech.samples, total, request.seed, start=conditions.start
-    )
-    for number in range(shape.num_frames):
-        frame = next(frames)
-        on_step(Stage.GENERATE, number + 1, shape.num_frames)
-        yield frame
+    return Talker(conditions.portrait, lips, speech.samples, total, request.seed)

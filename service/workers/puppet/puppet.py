@@ -13,23 +13,23 @@ from service.workers.puppet.photo import Portrait
 from service.workers.puppet.rig import Rig
 
 
-def draw_frames(
-    portrait: Portrait,
-    lips: Curve,
-    sound: Sound,
-    num_frames: int,
-    seed: int,
-    *,
-    start: int = 0,
-) -> Iterator[Frame]:
-    """Draw frames `start` to `num_frames` of a portrait that speaks, FPS a second.
+class Talker:
+    """A portrait that speaks: its rig, and its motion over a whole video of `num_frames`.
 
-    `lips` and `sound` are those of the whole clip. Frame k is the same to the bit whatever `start`
-    and `num_frames` are. One thread is used: fields are too small to share, and threads that wait
-    for each other on a busy machine take ten times as long.
+    `lips` and `sound` are those of the whole video. Frame k is the same to the bit whatever
+    `num_frames` is, and wherever drawing begins. One thread is used: fields are too small to share,
+    and threads that wait for each other on a busy machine take ten times as long.
     """
-    cv2.setNumThreads(1)
-    rig = Rig(portrait)
-    motion = direct(lips, sound, num_frames, seed)
-    for index in range(start, num_frames):
-        yield rig.draw(motion.pose(index))
+
+    def __init__(
+        self, portrait: Portrait, lips: Curve, sound: Sound, num_frames: int, seed: int
+    ) -> None:
+        cv2.setNumThreads(1)
+        self._rig = Rig(portrait)
+        self._motion = direct(lips, sound, num_frames, seed)
+        self._num_frames = num_frames
+
+    def draw(self, start: int = 0) -> Iterator[Frame]:
+        """Draw the frames from `start` on, FPS a second."""
+        for index in range(start, self._num_frames):
+            yield self._rig.draw(self._motion.pose(index))

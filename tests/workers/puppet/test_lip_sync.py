@@ -12,7 +12,7 @@ from service.workers.adapters.base import Frame
 from service.workers.puppet.face import Reals
 from service.workers.puppet.lip_sync import compare, score, track_mouth
 from service.workers.puppet.lips import SOUND_RATE, LipReader
-from service.workers.puppet.puppet import FPS, draw_frames
+from service.workers.puppet.puppet import FPS, Talker
 from tests.workers.puppet.faces import portrait, syllables
 
 SECONDS = 6.0
@@ -31,7 +31,7 @@ def write(path: Path, frames: list[Frame]) -> Path:
 @cache
 def talking_frames() -> list[Frame]:
     count = round(SECONDS * FPS)
-    return list(draw_frames(portrait(), LipReader().read(SOUND), SOUND, count, 1))
+    return list(Talker(portrait(), LipReader().read(SOUND), SOUND, count, 1).draw())
 
 
 @pytest.fixture(scope="module")

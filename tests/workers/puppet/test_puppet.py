@@ -15,7 +15,7 @@ from service.workers.puppet.lip_sync import mouth_gap
 from service.workers.puppet.lips import LipReader, Sound
 from service.workers.puppet.photo import Portrait
 from service.workers.puppet.pose import Pose
-from service.workers.puppet.puppet import FPS, draw_frames
+from service.workers.puppet.puppet import FPS, Talker
 from service.workers.puppet.rig import Rig
 from service.workers.stages.portrait import read_face
 from tests.workers.avatars import FACES
@@ -27,7 +27,7 @@ def frames_of(
 ) -> list[Frame]:
     sound = syllables(1.2)
     lips = LipReader().read(sound)
-    return list(draw_frames(photo or portrait(), lips, sound, num_frames, seed, start=start))
+    return list(Talker(photo or portrait(), lips, sound, num_frames, seed).draw(start))
 
 
 def mesh_of(frame: Frame, near: Portrait) -> Mesh:
@@ -74,7 +74,7 @@ def test_memory_does_not_grow_with_the_number_of_frames() -> None:
 
     def peak(num_frames: int) -> int:
         tracemalloc.start()
-        for _ in itertools.islice(draw_frames(portrait(), lips, sound, num_frames, 1), 15):
+        for _ in itertools.islice(Talker(portrait(), lips, sound, num_frames, 1).draw(), 15):
             pass
         held = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -108,7 +108,7 @@ def test_lips_close_on_every_bilabial_and_part_for_open_vowels(size: tuple[int, 
 
 def gaps_of(photo: Portrait, lips: Curve, sound: Sound, num_frames: int) -> np.ndarray:
     """How far the mouth is open in each frame, as a stranger's eye sees it."""
-    frames = draw_frames(photo, lips, sound, num_frames, 1)
+    frames = Talker(photo, lips, sound, num_frames, 1).draw()
     return np.array([mouth_gap(mesh_of(frame, photo)) for frame in frames])
 
 
@@ -221,6 +221,6 @@ def test_no_frames_and_no_sound_are_no_error() -> None:
     nothing = np.zeros(0, np.float32)
     lips = LipReader().read(nothing)
 
-    assert list(draw_frames(portrait(), lips, nothing, 0, 1)) == []
-    assert list(draw_frames(portrait(), lips, nothing, 3, 1, start=3)) == []
-    assert len(list(draw_frames(portrait(), lips, nothing, 3, 1))) == 3
+    assert list(Talker(portrait(), lips, nothing, 0, 1).draw()) == []
+    assert list(Talker(portrait(), lips, nothing, 3, 1).draw(3)) == []
+    assert len(list(Talker(portrait(), lips, nothing, 3, 1).draw())) == 3
