@@ -8,8 +8,15 @@ import cv2
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from service.workers.adapters.base import Frame
+
+# Arrays of a face are too small to share, and threads that wait for each other on a busy machine
+# take ten times as long. For the process, as every part that computes on faces imports this module,
+# and limits that end would end those of another job.
+cv2.setNumThreads(1)
+threadpool_limits(limits=1, user_api="blas")
 
 # Points of a face in pixels of its image: float64, (468, 3); z is smaller towards the camera.
 Points: TypeAlias = NDArray[np.float64]
@@ -84,7 +91,7 @@ class Mesh:
 
 
 class FaceFinder:
-    """A detector for near faces and a mesh, on one thread; making one takes about 50 ms."""
+    """A detector for near faces and a mesh; making one takes about 50 ms."""
 
     def __init__(self) -> None:
         self._detector = _open("face_detection_short_range.tflite")

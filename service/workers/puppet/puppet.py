@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-import cv2
-
 from service.workers.adapters.base import Frame
 from service.workers.puppet.articulation import Curve
 from service.workers.puppet.lips import Sound
@@ -17,14 +15,12 @@ class Talker:
     """A portrait that speaks: its rig, and its motion over a whole video of `num_frames`.
 
     `lips` and `sound` are those of the whole video. Frame k is the same to the bit whatever
-    `num_frames` is, and wherever drawing begins. One thread is used: fields are too small to share,
-    and threads that wait for each other on a busy machine take ten times as long.
+    `num_frames` is, and wherever drawing begins.
     """
 
     def __init__(
         self, portrait: Portrait, lips: Curve, sound: Sound, num_frames: int, seed: int
     ) -> None:
-        cv2.setNumThreads(1)
         self._rig = Rig(portrait)
         self._motion = direct(lips, sound, num_frames, seed)
         self._num_frames = num_frames

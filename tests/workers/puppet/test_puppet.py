@@ -1,6 +1,10 @@
 """Frames of a talking portrait, looked at with the face mesh."""
 
 import itertools
+import json
+import os
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -224,3 +228,24 @@ def test_no_frames_and_no_sound_are_no_error() -> None:
     assert list(Talker(portrait(), lips, nothing, 0, 1).draw()) == []
     assert list(Talker(portrait(), lips, nothing, 3, 1).draw(3)) == []
     assert len(list(Talker(portrait(), lips, nothing, 3, 1).draw())) == 3
+
+
+@pytest.mark.parametrize("part", ["rig", "lips", "photo", "lip_sync"])
+def test_each_part_computes_on_one_thread(part: str) -> None:
+    program = (
+        f"import json, cv2, threadpoolctl, service.workers.puppet.{part}\n"
+        "pools = threadpoolctl.threadpool_info()\n"
+        "counts = [pool['num_threads'] for pool in pools if pool['user_api'] == 'blas']\n"
+        "print(json.dumps([cv2.getNumThreads(), *counts]))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "4"},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+
+    counts = json.loads(process.stdout)
+
+    assert len(counts) > 1
+    assert set(counts) == {1}
