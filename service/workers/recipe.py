@@ -108,10 +108,10 @@ def make_video(
             steps(Stage.ENCODE, 0, 1)
             target = scratch / ARTIFACT_RULES["video"].file
             video = _finish_video(clips, ticket, target, steps.check_cancel)
-            steps(Stage.ENCODE, 1, 1)
             has_audio = clips[-1].audio is not None
             check(video.path, ticket.request.shape, has_audio=has_audio)
-            measures = _measures(video.path, ticket.request, conditions)
+            measures = _measures(video.path, ticket.request, conditions, steps)
+            steps(Stage.ENCODE, 1, 1)
         with watch.time("upload"):
             steps(Stage.UPLOAD, 0, 1)
             facts = _upload_all(video, ticket, artifacts, prefix, has_audio=has_audio)
@@ -161,12 +161,19 @@ def _conditions(
     return preprocess(ticket, media, environment.artifacts, environment.sources, scratch, on_step)
 
 
-def _measures(video: Path, request: AnyRequest, conditions: Conditions) -> dict[str, Any]:
+def _measures(
+    video: Path, request: AnyRequest, conditions: Conditions, on_step: OnStep
+) -> dict[str, Any]:
     """Measure the finished video of an avatar, or of a loop."""
     if conditions.speech is not None:
         from service.workers.puppet.lip_sync import score
 
-        return {"lip_sync": score(video, conditions.speech.samples)}
+        total = request.shape.num_frames
+
+        def on_frame(number: int) -> None:
+            on_step(Stage.ENCODE, number, total)
+
+        return {"lip_sync": score(video, conditions.speech.samples, on_frame)}
     if isinstance(request, VideoRequest) and request.loop:
         return {"loop_seam": loop_seam(video, request.shape)}
     return {}

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from service.artifacts.files import Files
-from service.domain.attempt import AttemptFailed, Outcome, speech_keys
+from service.domain.attempt import AttemptFailed, FailureKind, Outcome, Stage, speech_keys
 from service.domain.avatar import CaptionSettings
 from service.domain.media import MediaRef
 from service.domain.models.catalog import PUPPET
@@ -278,3 +278,25 @@ def test_the_finished_video_is_measured(artifacts: Files) -> None:
     assert found.face_coverage == 1.0
     assert found.offset_ms is not None
     assert abs(found.offset_ms) < 80
+
+
+def test_a_job_is_canceled_while_its_video_is_measured_and_progress_never_falls(
+    artifacts: Files,
+) -> None:
+    asked = ticket(artifacts, audio=voice(artifacts, seconds=2))
+    measured: list[tuple[int, int]] = []
+
+    def on_step(stage: Stage, step: int, total: int) -> None:
+        if stage is Stage.ENCODE:
+            measured.append((step, total))
+        if len(measured) == 20:
+            raise AttemptFailed(FailureKind.USER, "canceled", "the job was canceled")
+
+    with pytest.raises(AttemptFailed, match="canceled"):
+        make_video(asked, Puppet(PUPPET), environment(artifacts), f"jobs/{JOB}/2", on_step)
+
+    assert len(measured) == 20
+    assert max(measured)[0] > 10
+    shares = [step / total for step, total in measured]
+    assert shares == sorted(shares)
+    assert max(shares) < 1

@@ -5,7 +5,7 @@ this sound, and how far apart they are, but not that the shapes of the lips are 
 calibrated on real people, and does not rank models.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +17,11 @@ from service.workers.puppet.articulation import RATE
 from service.workers.puppet.face import INNER_LIPS, FaceFinder, Mesh, Reals
 from service.workers.puppet.lips import Sound, log_mel
 from service.workers.puppet.motion import FPS
-from service.workers.stages.inputs.ffmpeg import UnreadableMedia, ffmpeg_output
+from service.workers.stages.inputs.ffmpeg import (
+    MediaTimeout,
+    UnreadableMedia,
+    ffmpeg_output,
+)
 
 METHOD = "envelope"
 _SIDE = 512  # pixels of the square that frames are fitted into
@@ -35,10 +39,19 @@ _SURE, _ABOVE_CHANCE = 0.52, 0.12  # the correlation that scores 1
 _IN_SYNC, _OUT_OF_SYNC = 60, 200  # milliseconds: no loss, and from there to no score
 
 
-def score(video: Path, sound: Sound) -> LipSync:
-    """Compare a video with the sound, of 16 kHz, that is heard with it from its first frame."""
+def _ignore(_frames: int) -> None:
+    """Do nothing after a frame."""
+
+
+def score(video: Path, sound: Sound, on_frame: Callable[[int], None] = _ignore) -> LipSync:
+    """Compare a video with the sound, of 16 kHz, that is heard with it from its first frame.
+
+    `on_frame` is called after each frame with its number, from 1; what it raises ends the work.
+    """
     try:
-        gaps = track_mouth(video)
+        gaps = track_mouth(video, on_frame)
+    except MediaTimeout:
+        return _result(None, "this machine is too slow to measure it")
     except UnreadableMedia:
         return _result(None, "the video cannot be read")
     return compare(gaps, sound)
@@ -81,7 +94,7 @@ def _result(score: float | None, reason: str, coverage: float | None = None) -> 
     return LipSync(score=score, method=METHOD, reason=reason, face_coverage=coverage)
 
 
-def track_mouth(video: Path) -> Reals:
+def track_mouth(video: Path, on_frame: Callable[[int], None] = _ignore) -> Reals:
     """Return how far the mouth is open in each frame at FPS, in eye distances; NaN: no face."""
     finder = FaceFinder()
     gaps: list[float] = []
@@ -91,6 +104,7 @@ def track_mouth(video: Path) -> Reals:
         if mesh is None or not mesh.is_face:
             mesh = _first_face(finder, frame)
         gaps.append(float("nan") if mesh is None else mouth_gap(mesh))
+        on_frame(len(gaps))
     return np.array(gaps, float)
 
 

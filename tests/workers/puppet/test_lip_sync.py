@@ -1,6 +1,7 @@
 """The experimental score: high in sync, low when shifted, none where it cannot be told."""
 
 import subprocess
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from service.workers.adapters.base import Frame
+from service.workers.puppet import lip_sync
 from service.workers.puppet.face import Reals
 from service.workers.puppet.lip_sync import compare, score, track_mouth
 from service.workers.puppet.lips import SOUND_RATE, LipReader
@@ -104,6 +106,14 @@ def test_what_cannot_be_told_has_a_reason(gaps: Reals, tmp_path: Path) -> None:
     assert score(broken, SOUND).reason == "the video cannot be read"
     for found in (compare(gaps[:20], SOUND), compare(hidden, SOUND), score(broken, SOUND)):
         assert found.score is None
+
+
+def test_a_machine_that_is_too_slow_is_not_blamed_on_the_video(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lip_sync, "_TIMEOUT", timedelta(0))
+
+    assert score(video, SOUND).reason == "this machine is too slow to measure it"
 
 
 def test_a_video_of_any_shape_is_read(tmp_path: Path) -> None:
