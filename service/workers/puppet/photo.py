@@ -14,6 +14,7 @@ from service.workers.puppet.face import (
     INNER_LIPS,
     MOUTH_CORNERS,
     OUTER_EYES,
+    Box,
     FaceFinder,
     Mesh,
     Points,
@@ -108,18 +109,18 @@ def _find_in(photo: Frame, finder: FaceFinder) -> Mesh:
 
 def _find_one(photo: Frame, finder: FaceFinder) -> Mesh:
     """Return the mesh of the only face, the right way up."""
-    boxes = finder.detect(photo)[:_MAX_FACES]
-    meshes = [(finder.mesh(photo, box), finder.mesh(photo, box, turn=np.pi)) for box in boxes]
-    meshes = [pair for pair in meshes if pair[0].is_face or pair[1].is_face]
+    meshes = _faces_in(photo, finder.detect(photo), finder)
+    if not meshes:
+        meshes = _faces_in(photo, finder.detect_small(photo), finder)
     if not meshes:
         if _shows_face(np.ascontiguousarray(photo[::-1, ::-1]), finder):
             raise _upside_down()
         raise _refused(
             "face_not_found",
             "no human face was found in the photo; send one of a person who looks at the camera, "
-            "with all of the face, as most drawings, masks and animals are not recognised",
+            "with all of the face, or crop it to head and shoulders; most drawings, masks and "
+            "animals are not recognised",
         )
-    meshes.sort(key=lambda pair: -pair[0].eye_distance)
     upright, turned = meshes[0]
     if turned.evidence > upright.evidence:
         raise _upside_down()
@@ -131,6 +132,24 @@ def _find_one(photo: Frame, finder: FaceFinder) -> Mesh:
             "is to speak",
         )
     return upright
+
+
+def _faces_in(photo: Frame, boxes: list[Box], finder: FaceFinder) -> list[tuple[Mesh, Mesh]]:
+    """Return the mesh of each face in the boxes, upright and turned upside down, largest first."""
+    result: list[tuple[Mesh, Mesh]] = []
+    for box in boxes[:_MAX_FACES]:
+        pair = finder.mesh(photo, box), finder.mesh(photo, box, turn=np.pi)
+        if any(mesh.is_face for mesh in pair) and not any(
+            _is_same(pair[0], larger) for larger, _ in result
+        ):
+            result.append(pair)
+    return sorted(result, key=lambda pair: -pair[0].eye_distance)
+
+
+def _is_same(mesh: Mesh, other: Mesh) -> bool:
+    """Tell whether two boxes, such as that of half a face, had the same face in them."""
+    away = mesh.points.mean(0) - other.points.mean(0)
+    return float(np.linalg.norm(away[:2])) < other.eye_distance
 
 
 def _shows_face(image: Frame, finder: FaceFinder) -> bool:

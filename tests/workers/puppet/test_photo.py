@@ -1,13 +1,17 @@
 """Photos that can speak, and the refusal of those that cannot."""
 
+from functools import cache
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.workers.adapters.base import Frame
 from service.workers.puppet.face import CHIN, FOREHEAD, OUTER_EYES, Box, FaceFinder, Mesh
-from service.workers.puppet.photo import frame_photo, frame_portrait
+from service.workers.puppet.photo import _find_in, frame_photo, frame_portrait
+from tests.workers.avatars import FACES
 from tests.workers.puppet.faces import cat, finder, portrait, presenter, smiley
 
 
@@ -143,6 +147,42 @@ def test_a_huge_photo_is_framed_as_a_small_one_is() -> None:
 
     assert np.abs(framed.points - expected.points)[:, :2].max() < 4
     assert np.abs(framed.image.astype(int) - expected.image).mean() < 4
+
+
+def among(side: int, faces: list[Frame], width: int = 1512, height: int = 2016) -> Frame:
+    """A photo with faces `side` pixels large in a row, on a background that is not even."""
+    dots = np.random.default_rng(0).integers(60, 200, (12, 9, 3), np.uint8)
+    photo = np.asarray(cv2.resize(dots, (width, height), interpolation=cv2.INTER_CUBIC))
+    room = (width - side * len(faces)) // (len(faces) + 1)
+    for number, face in enumerate(faces):
+        left, top = room + number * (side + room), (height - side) // 3
+        photo[top : top + side, left : left + side] = cv2.resize(
+            face, (side, side), interpolation=cv2.INTER_AREA
+        )
+    return photo
+
+
+@cache
+def drawn(name: str) -> Frame:
+    return np.array(Image.open(FACES[name]).convert("RGB"))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.25, 0.125])
+@pytest.mark.parametrize("name", FACES)
+def test_a_face_is_found_from_a_twentieth_of_the_photo_on(name: str, share: float) -> None:
+    side = round(2016 * share)  # of a head and shoulders, in which the face is 0.4 high
+    mesh, whole = (_find_in(photo, finder()) for photo in (among(side, [drawn(name)]), drawn(name)))
+
+    assert mesh.eye_distance == pytest.approx(whole.eye_distance * side / 640, rel=0.03)
+
+
+def test_a_row_of_five_small_faces_is_refused_as_several() -> None:
+    row = among(300, [drawn(name) for name in ("anna", "marc", "zuri", "marc", "anna")], 2016, 1512)
+
+    with pytest.raises(AttemptFailed, match="shows 5 faces") as failed:
+        frame_portrait(row, 512, 512, finder())
+
+    assert failed.value.code == "several_faces"
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3000), (3000, 2), (40, 40)])
