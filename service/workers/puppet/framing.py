@@ -9,6 +9,7 @@ from service.workers.puppet.face import CHIN, FOREHEAD, OUTER_EYES, Points, Real
 
 _SHORT_SIDE = 5.0  # of the crop, in eye distances, where the photo has room
 _MIN_WIDTH, _MIN_HEIGHT = 1.75, 1.6  # of the crop, in widths and heights of the face
+_HEAD = 2.5  # heights of the face from the top of most hair to the shoulders
 _MARGIN = 64  # pixels around the crop that its blur sees
 _RISE = 0.06  # how far the face is above the middle, in short sides
 _FADE, _BLUR = 0.05, 0.06  # of the extended edges, in short sides
@@ -70,6 +71,8 @@ def _window(photo: Frame, points: Points, width: int, height: int) -> tuple[floa
     face_width, face_height = np.ptp(points[:, 0]), np.ptp(points[:, 1])
     eyes = float(np.linalg.norm(points[OUTER_EYES[1]] - points[OUTER_EYES[0]]))
     least = max(_MIN_WIDTH * face_width / wide, _MIN_HEIGHT * face_height / tall)
+    if least * wide > across:  # its sides are extended anyway: keep all of the head
+        least = max(least, min(_HEAD * face_height, down) / tall)
     side = max(least, min(_SHORT_SIDE * eyes, across / wide, down / tall))
     x, y = (points[FOREHEAD, :2] + points[CHIN, :2]) / 2
     left = _place(x - side * wide / 2, side * wide, across)

@@ -131,6 +131,17 @@ def test_a_photo_without_room_is_extended_and_the_person_is_told() -> None:
     assert np.abs(tall.image[:60].astype(int) - (191, 220, 236)).max() < 12
 
 
+@pytest.mark.parametrize("name", FACES)
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (910, 512)])
+def test_a_wide_video_shows_all_of_the_head(name: str, width: int, height: int) -> None:
+    framed = frame_portrait(drawn(name), width, height, finder())
+
+    # Hair is far darker than the wall behind it, which is all that the first rows show.
+    x = int(framed.points[FOREHEAD, 0])
+    assert framed.image[: height // 50, x].min() > 150
+    assert framed.image[: height // 2, x].min() < 100
+
+
 def test_framing_is_deterministic() -> None:
     again = frame_portrait(presenter(), 512, 910, finder())
 
