@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,21 @@ def test_a_package_without_a_makefile_is_told_to_use_pip(tmp_path: Path) -> None
     assert "start it with `rushes up`" in told.stdout
     assert "make " not in told.stdout + told.stderr
     assert advice == "`pip install 'rushes[postgres]'`\n"
+
+
+@pytest.mark.slow
+def test_a_wheel_has_every_file_that_the_service_reads(tmp_path: Path) -> None:
+    root = Path(service.__file__).parents[1]
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=root, check=True)
+
+    (wheel,) = tmp_path.glob("*.whl")
+    packed = set(zipfile.ZipFile(wheel).namelist())
+
+    files = {
+        file.relative_to(root).as_posix()
+        for file in (root / "service").rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    assert len({Path(file).suffix for file in files} & {".tflite", ".npz", ".html", ".css"}) == 4
+    assert files - packed == set()
