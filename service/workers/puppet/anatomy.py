@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from service.workers.adapters.base import Frame
 from service.workers.puppet.eyes import fit_lids
-from service.workers.puppet.face import CHIN, FOREHEAD, OUTER_EYES, Floats, Points, Reals
+from service.workers.puppet.face import (
+    CHIN,
+    FOREHEAD,
+    LUMA,
+    OUTER_EYES,
+    Floats,
+    Points,
+    Reals,
+    fill_polygons,
+    sample_pixels,
+)
 from service.workers.puppet.landmarks import CHEEKS, EARS, LOWER_LIP, OUTER_CORNERS, UPPER_LIP
 
 _OPEN = 0.025  # between the lips, in eye distances, from which a mouth is open
@@ -102,22 +112,12 @@ def _find_line(image: Frame, points: Points, down: Reals) -> tuple[Reals, Reals]
     grey = cv2.GaussianBlur(grey, (0, 0), max(0.6, 0.006 * unit))
     offsets = np.linspace(-_SEARCH, _SEARCH, 25) * unit
     places = middle[:, None, :] + offsets[:, None] * down
-    levels = sample_points(grey, places) + 30 * (offsets / (_SEARCH * unit)) ** 2
+    levels = sample_pixels(grey, places) + 30 * (offsets / (_SEARCH * unit)) ** 2
     shift = offsets[levels.argmin(1)]
     shift[[0, -1]] = 0
     shift = np.convolve(np.pad(shift, 1, mode="edge"), [0.25, 0.5, 0.25], "valid")
     line = middle + shift[:, None] * down
     return line, line
-
-
-def sample_points(image: NDArray[Any], places: Reals) -> Reals:
-    """Return the values of a one-channel image between its pixels, at places (..., 2)."""
-    at = places.astype(np.float32)
-    values = cv2.remap(
-        image, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    result: Reals = values.astype(float)
-    return result
 
 
 def smoothstep(low: float, high: float, values: NDArray[Any]) -> Floats:
@@ -127,7 +127,6 @@ def smoothstep(low: float, high: float, values: NDArray[Any]) -> Floats:
     return result
 
 
-_LUMA = np.array([0.299, 0.587, 0.114])
 _FALLBACK_SKIN = np.array([180.0, 140.0, 120.0])
 _MIN_TEETH = 12  # pixels
 
@@ -143,10 +142,10 @@ class Colours:
 
 def read_colours(image: Frame, face: Anatomy) -> Colours:
     """Read the colours of a face."""
-    skin = _median(image[_fill(image, face, *CHEEKS)], _FALLBACK_SKIN)
+    skin = _median(image[fill_polygons(image, face.points, *CHEEKS)], _FALLBACK_SKIN)
     lower = LOWER_LIP[0] + LOWER_LIP[-1][::-1]
-    lip = _median(image[_fill(image, face, lower)], skin * (0.85, 0.60, 0.60))
-    luma = float(skin @ _LUMA) / 255
+    lip = _median(image[fill_polygons(image, face.points, lower)], skin * (0.85, 0.60, 0.60))
+    luma = float(skin @ LUMA) / 255
     return Colours(
         teeth=_teeth(image, face, skin).astype(np.float32),
         cavity=(np.array([62.0, 22.0, 22.0]) * (0.35 + 0.75 * luma)).astype(np.float32),
@@ -161,23 +160,25 @@ def _tongue(lip: Reals, luma: float) -> Reals:
 
 def _teeth(image: Frame, face: Anatomy, skin: Reals) -> Reals:
     """Return the colour of ivory in the photo's light, mixed with teeth that it shows."""
-    luma = float(skin @ _LUMA) / 255
+    luma = float(skin @ LUMA) / 255
     cast = skin / max(1.0, float(skin.max()))
     light = cast / np.array([1.0, 0.80, 0.70])  # without the usual colour of skin
     light /= light.max()
     ivory = np.array([1.0, 0.945, 0.855])
     level = 255 * (0.33 + 0.60 * luma)
     teeth: Reals = np.clip(level * (0.75 + 0.25 * light) * ivory, 0, 240)
-    own = _own_teeth(image, face, float(skin @ _LUMA)) if face.is_open else None
+    own = _own_teeth(image, face, float(skin @ LUMA)) if face.is_open else None
     return teeth if own is None else teeth + 0.7 * (own - teeth)
 
 
 def _own_teeth(image: Frame, face: Anatomy, luma: float) -> Reals | None:
     """Return the colour of the teeth between open lips, or None where there seem to be none."""
-    pixels = image[_fill(image, face, UPPER_LIP[-1] + LOWER_LIP[-1][::-1])].astype(float)
+    pixels = image[fill_polygons(image, face.points, UPPER_LIP[-1] + LOWER_LIP[-1][::-1])].astype(
+        float
+    )
     if len(pixels) <= _MIN_TEETH:
         return None
-    level, most = pixels @ _LUMA, pixels.max(1)
+    level, most = pixels @ LUMA, pixels.max(1)
     saturation = (most - pixels.min(1)) / np.maximum(most, 1)
     is_tooth = (level > np.percentile(level, 60)) & (level > 0.75 * luma) & (saturation < 0.27)
     if is_tooth.sum() <= max(_MIN_TEETH, 0.12 * len(pixels)):
@@ -188,10 +189,3 @@ def _own_teeth(image: Frame, face: Anatomy, luma: float) -> Reals | None:
 def _median(pixels: NDArray[Any], default: Reals) -> Reals:
     median: Reals = np.median(pixels, 0) if len(pixels) else default
     return median
-
-
-def _fill(image: Frame, face: Anatomy, *polygons: tuple[int, ...]) -> NDArray[np.bool]:
-    mask = np.zeros(image.shape[:2], np.uint8)
-    corners = [face.points[list(polygon), :2].astype(np.int32) for polygon in polygons]
-    cv2.fillPoly(mask, corners, 1)
-    return mask > 0

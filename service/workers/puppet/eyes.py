@@ -2,16 +2,14 @@
 
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from service.workers.adapters.base import Frame
-from service.workers.puppet.face import Floats, Points, Reals
+from service.workers.puppet.face import LUMA, Floats, Points, Reals, fill_polygons, sample_pixels
 from service.workers.puppet.landmarks import CHEEKS, LIDS
 
 Flags: TypeAlias = NDArray[np.bool]
-_LUMA = np.array([0.299, 0.587, 0.114])
 _STEP, _MAX_STEPS = 0.004, 40  # outwards from the mesh, in eye distances
 _NEAR, _MAX_OUTLINE = 10, 12  # steps to the white, and across the outline
 _BRIGHT, _DARK, _GREY = 1.1, 0.75, 0.5  # of the skin's luma, luma and saturation
@@ -33,7 +31,7 @@ def fit_lids(image: Frame, points: Points, unit: float) -> bool:
         outwards = lids - lids.mean(0)
         outwards /= np.linalg.norm(outwards, axis=1, keepdims=True)
         steps = np.arange(_MAX_STEPS) * _STEP * unit
-        colours = _sample(image, lids[:, None] + steps[:, None] * outwards[:, None])
+        colours = sample_pixels(image, lids[:, None] + steps[:, None] * outwards[:, None])
         is_white, is_dark = _classify(colours, skin)
         if is_white[:, :_NEAR].any(1).mean() >= _MIN_SHARE:
             reach = [_edge(white, dark) for white, dark in zip(is_white, is_dark, strict=True)]
@@ -44,26 +42,16 @@ def fit_lids(image: Frame, points: Points, unit: float) -> bool:
 
 def _skin(image: Frame, points: Points) -> Reals | None:
     """Return the median colour of the cheeks, or None where they are outside of the image."""
-    mask = np.zeros(image.shape[:2], np.uint8)
-    cv2.fillPoly(mask, [points[list(cheek), :2].astype(np.int32) for cheek in CHEEKS], 1)
-    pixels = image[mask > 0]
+    pixels = image[fill_polygons(image, points, *CHEEKS)]
     return np.asarray(np.median(pixels, 0), float) if len(pixels) else None
-
-
-def _sample(image: Frame, places: Reals) -> Floats:
-    at = places.astype(np.float32)
-    colours: Floats = cv2.remap(
-        image, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    ).astype(np.float32)
-    return colours
 
 
 def _classify(colours: Floats, skin: Reals) -> tuple[Flags, Flags]:
     """Return which of `colours`, (..., 3), are white of an eye, and which are its outline."""
-    luma = colours @ _LUMA
-    is_bright = luma > _BRIGHT * float(skin @ _LUMA)
+    luma = colours @ LUMA
+    is_bright = luma > _BRIGHT * float(skin @ LUMA)
     is_grey = np.ptp(colours, axis=-1) < _GREY * float(np.ptp(skin))
-    return is_bright & is_grey, luma < _DARK * float(skin @ _LUMA)
+    return is_bright & is_grey, luma < _DARK * float(skin @ LUMA)
 
 
 def _edge(is_white: Flags, is_dark: Flags) -> int:

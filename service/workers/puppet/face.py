@@ -25,6 +25,8 @@ Reals: TypeAlias = NDArray[np.float64]
 # Those of single frames, mostly float32.
 Floats: TypeAlias = NDArray[np.floating[Any]]
 
+LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue
+
 # Points of the mesh, as MediaPipe numbers them. Right and left are those of the person.
 OUTER_EYES = (33, 263)
 MOUTH_CORNERS = (61, 291)
@@ -164,6 +166,25 @@ class FaceFinder:
         logit = next(output for output in outputs if output.size == 1)
         xy = raw[:, :2].astype(float) @ turn.T + shift
         return Mesh(np.column_stack([xy, raw[:, 2] * scale]), float(logit[0]))
+
+
+def fill_polygons(image: Frame, corners: Reals, *polygons: tuple[int, ...]) -> NDArray[np.bool]:
+    """Return which pixels of an image are inside of polygons, whose corners are numbers of points
+    in `corners`, (n, 2) or (n, 3)."""
+    mask = np.zeros(image.shape[:2], np.uint8)
+    for polygon in polygons:
+        cv2.fillPoly(mask, [corners[list(polygon), :2].astype(np.int32)], 1)
+    return mask > 0
+
+
+def sample_pixels(image: NDArray[Any], places: Reals) -> Reals:
+    """Return the values of an image between its pixels, at places (..., 2)."""
+    at = places.astype(np.float32)
+    values = cv2.remap(
+        image, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    result: Reals = values.astype(float)
+    return result
 
 
 def _open(name: str) -> Any:

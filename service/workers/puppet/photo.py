@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.workers.adapters.base import Frame
@@ -19,8 +18,10 @@ from service.workers.puppet.face import (
     Mesh,
     Points,
     Reals,
+    fill_polygons,
 )
 from service.workers.puppet.framing import crop_around, frame_face
+from service.workers.puppet.landmarks import CHEEKS, LOWER_LIP
 
 _MAX_SIDE = 1600  # pixels, in which faces are looked for
 _MAX_FACES = 8  # that are looked at
@@ -31,12 +32,11 @@ _WARN_GAP = 0.09  # between the lips, in eye distances
 _MAX_COVER, _WARN_COVER = 0.5, 0.15  # shares of the mouth and chin
 # Polygons of the mesh: mouth and chin, and skin that is hardly ever covered.
 _MOUTH_AND_CHIN = (
-    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291),
+    *LOWER_LIP[0],
     *(422, 424, 418, 421, 200, 201, 194, 204, 202),
 )
 _SKIN = (
-    (116, 117, 118, 50, 205, 187, 147, 123),
-    (345, 346, 347, 280, 425, 411, 376, 352),
+    *CHEEKS,
     (151, 108, 69, 67, 109, 10, 338, 297, 299, 337),
 )
 _MAX_HUE_DISTANCE = 14  # in the a and b of 8-bit Lab
@@ -230,8 +230,8 @@ def _cover(photo: Frame, points: Points) -> float:
     blur = max(1.0, 0.01 * float(np.ptp(corners[:, 0])))
     lab = cv2.cvtColor(cv2.GaussianBlur(image, (0, 0), blur), cv2.COLOR_RGB2LAB)
     colours = lab[..., 1:].astype(float)
-    mouth = colours[_fill(image, corners, _MOUTH_AND_CHIN)]
-    skin = colours[_fill(image, corners, *_SKIN)]
+    mouth = colours[fill_polygons(image, corners, _MOUTH_AND_CHIN)]
+    skin = colours[fill_polygons(image, corners, *_SKIN)]
     if len(mouth) < _MIN_POLYGON or len(skin) < _MIN_POLYGON:
         return 0.0
     hue = np.median(skin, 0)
@@ -245,13 +245,6 @@ def _crop(photo: Frame, points: Points) -> tuple[Frame, Reals]:
     low = np.maximum(points[:, :2].min(0).astype(int) - 8, 0)
     high = points[:, :2].max(0).astype(int) + 8
     return photo[low[1] : high[1], low[0] : high[0]], points[:, :2] - low
-
-
-def _fill(image: Frame, corners: Reals, *polygons: tuple[int, ...]) -> NDArray[np.bool]:
-    mask = np.zeros(image.shape[:2], np.uint8)
-    for polygon in polygons:
-        cv2.fillPoly(mask, [corners[list(polygon)].astype(np.int32)], 1)
-    return mask > 0
 
 
 def _upside_down() -> AttemptFailed:
