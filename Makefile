@@ -145,7 +145,7 @@ $(UV):
 	@$(INSTALL) -e '.[modal,postgres]'
 	@touch $@
 
-.venv/.test: .venv/.ok .tools/client-generator/.ok node_modules/.ok tests/admin/node_modules/.ok | chromium
+.venv/.test: .venv/.ok .tools/client-generator/.ok node_modules/.ok tests/admin/node_modules/.ok | chromium .tools/promtool
 	@echo "Installing all that the tests and the emulator of Modal need, once …"
 	@TORCH_BACKEND=cpu $(MAKE) --no-print-directory .venv/.torch
 	@$(INSTALL) -e '.[torch,quantize,postgres,s3,modal,avatar,traces]' --group test --group lint --group bench
@@ -162,6 +162,12 @@ chromium:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || [ "$$(id -u)" != 0 ] || \
 	  { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core; } >/dev/null || \
 	  echo "Chromium cannot be installed: the tests that render are skipped"
+
+# The package itself is not installed: it would start a server.
+.tools/promtool: | $(UV)
+	@{ [ "$$(id -u)" != 0 ] || apt-get update -qq; cd .tools && apt-get download -qq prometheus && dpkg -x prometheus_*.deb prometheus && \
+	  mv prometheus/usr/bin/promtool . && rm -r prometheus prometheus_*.deb; } >/dev/null 2>&1 || \
+	  echo "promtool cannot be had: the tests of the alert rules are skipped"
 
 # Where there is no Node, the tests that need it say so.
 node_modules/.ok: package-lock.json

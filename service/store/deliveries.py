@@ -19,7 +19,7 @@ from service.domain.event import (
     Try,
 )
 from service.domain.ids import JobId, KeyId
-from service.domain.metrics import Series
+from service.domain.metrics import series
 from service.domain.url import TargetRefused, split_url
 from service.store import totals
 from service.store.tables import OF_ALL, PENDING, DeliveryRow, EndpointRow
@@ -154,7 +154,7 @@ def settle(
     )
     is_settled = tx.execute(statement).rowcount == 1
     if is_settled and state is not DeliveryState.PENDING:
-        totals.add(tx, {Series("webhook_deliveries", (state,)): 1})
+        totals.add(tx, {series("webhook_deliveries", outcome=state): 1})
     return is_settled
 
 

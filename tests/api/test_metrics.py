@@ -10,9 +10,11 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import build
-from service.domain.metrics import Series
+from service.domain.ids import JobId
+from service.domain.metrics import series
 from service.settings import Settings
-from service.store import totals
+from service.store import jobs, moves, totals
+from service.store.transaction import Transaction
 from tests.api.world import KEY, World
 from tests.contract.write import ROOT
 
@@ -86,6 +88,45 @@ def test_jobs_that_ended_are_counted(world: World) -> None:
     assert (value(samples, "rushes_queue_oldest_age_seconds", model="slate") or -1) >= 0
 
 
+def test_what_can_be_counted_begins_at_0(world: World) -> None:
+    samples = scrape(world)
+
+    for status in ("succeeded", "canceled", "expired"):
+        of_slate = {"kind": "video", "model": "slate", "status": status, "error_code": ""}
+        assert value(samples, "rushes_jobs_total", **of_slate) == 0
+    for cause in ("oom", "lost", "user", "expired"):
+        assert value(samples, "rushes_job_failures_total", model="slate", cause=cause) == 0
+    for outcome in ("delivered", "dead", "disabled"):
+        assert value(samples, "rushes_webhook_deliveries_total", outcome=outcome) == 0
+
+
+def test_failures_are_counted_by_who_must_act_also_of_jobs_that_nobody_began(world: World) -> None:
+    world.submit()
+    fail_one(world)
+    job_id, runtime = JobId(world.submit()["id"]), world.runtime
+
+    def expire(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        moves.expire(tx, job, now=runtime.clock())
+
+    runtime.db.write(expire).result()
+
+    samples = scrape(world)
+
+    counted = {"user": 1, "expired": 1, "internal": 0}
+    for cause, count in counted.items():
+        found = value(samples, "rushes_job_failures_total", model="slate", cause=cause)
+        assert found == count
+    assert value(samples, "rushes_models_paused", model="slate") == 0
+
+
+def test_a_paused_model_is_a_gauge(world: World) -> None:
+    world.client.put("/v1/models/slate/paused").raise_for_status()
+
+    assert value(scrape(world), "rushes_models_paused", model="slate") == 1
+
+
 def test_jobs_at_work_are_a_gauge(world: World) -> None:
     world.submit()
     world.begin()
@@ -156,20 +197,27 @@ def queries() -> list[str]:
     ]
 
 
+def series_of_cases() -> list[str]:
+    """All series of the cases that the alert rules are tested with."""
+    cases = yaml.safe_load((ROOT / "tests/packaging/alerts_test.yml").read_text())["tests"]
+    return [each["series"] for case in cases for each in case["input_series"]]
+
+
 def test_every_query_of_dashboard_and_alerts_asks_for_what_there_is(world: World) -> None:
     for _ in range(4):
         world.submit(webhook_url="https://hooks.example.com/a")
     world.finish()
     fail_one(world)
     world.begin()
-    add = {Series("webhook_deliveries", ("dead",)): 1, Series("cost_microusd", ("slate",)): 1}
-    add[Series("gpu_ms", ("slate", "L40S"))] = 1
+    add = {series("gpu_ms", model="slate", gpu="L40S"): 1}
     world.runtime.db.write(lambda tx: totals.add(tx, add)).result()
     labels: dict[str, set[str]] = {}
+    values: set[tuple[str, str]] = set()
     for name, pairs in scrape(world):
         labels.setdefault(name, set()).update(label for label, _ in pairs)
+        values.update(pairs)
 
-    for query in queries():
+    for query in [*queries(), *series_of_cases()]:
         names = set(re.findall(r"rushes_\w+", query))
         assert names
         assert names <= labels.keys(), query
@@ -179,7 +227,10 @@ def test_every_query_of_dashboard_and_alerts_asks_for_what_there_is(world: World
             for group in re.findall(r"(?:by|on) \(([\w, ]+)\)", query)
             for label in group.split(", ")
         }
-        assert grouped | set(re.findall(r"(\w+)=~?\"", query)) <= known, query
+        matchers = re.findall(r'(\w+)(?:=~?|!=)"([^"]*)"', query)
+        assert grouped | {label for label, _ in matchers} <= known, query
+        asked = {(label, value) for label, choice in matchers for value in choice.split("|")}
+        assert {pair for pair in asked if pair[0] != "model"} <= values, query
         assert query.count("(") == query.count(")")
 
 

@@ -7,34 +7,16 @@ from fastapi import APIRouter, Response
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.metrics_core import Metric
+from prometheus_client.metrics_core import Metric as Family
 
 from service.api.deps import MetricsDep
 from service.api.schemas.responses import problem_docs
-from service.domain.metrics import BUCKETS, INFINITE, Series, Sums
+from service.domain.metrics import BUCKETS, COUNTERS, HISTOGRAMS, INFINITE, Series, Sums, zeros
 from service.runtime.runtime import Runtime
-from service.store import gauges, totals
+from service.store import gauges, jobs, totals
 from service.store.transaction import Transaction
 
 router = APIRouter(tags=["health"])
-
-# Sums by the metric that shows them: its help, its labels, and what to divide by.
-_COUNTERS = {
-    "jobs": ("Jobs that ended.", ("kind", "model", "status", "error_code"), 1),
-    "gpu_ms": ("GPU time of the jobs that ended.", ("model", "gpu"), 1000),
-    "cost_microusd": ("What the jobs that ended cost.", ("model",), 1_000_000),
-    "generated_video_ms": ("Length of the videos that were made.", ("model",), 1000),
-    "webhook_deliveries": ("Webhook deliveries that are settled.", ("outcome",), 1),
-}
-_HISTOGRAMS = {
-    "job_duration": ("From submit to end.", ("model", "status")),
-    "job_stage_duration": ("Stages of an attempt; queue: submit to begin.", ("model", "stage")),
-}
-_NAMES = {
-    "gpu_ms": "gpu_seconds",
-    "cost_microusd": "cost_usd",
-    "generated_video_ms": "generated_video_seconds",
-}
 
 
 @router.get(
@@ -53,21 +35,22 @@ async def metrics(runtime: MetricsDep) -> Response:
 class _Families:
     """A collector of metrics that are already there."""
 
-    def __init__(self, families: list[Metric]) -> None:
+    def __init__(self, families: list[Family]) -> None:
         self._families = families
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         return self._families
 
 
-def _families(tx: Transaction, runtime: Runtime) -> Iterator[Metric]:
-    sums = totals.read(tx)
-    yield from (_counter(name, sums) for name in _COUNTERS)
-    yield from (_histogram(name, sums) for name in _HISTOGRAMS)
+def _families(tx: Transaction, runtime: Runtime) -> Iterator[Family]:
+    sums = zeros({name: card.kind for name, card in runtime.cards.items()})
+    sums.update(totals.read(tx))
+    yield from (_counter(name, sums) for name in COUNTERS)
+    yield from (_histogram(name, sums) for name in HISTOGRAMS)
     yield from _gauges(tx, runtime)
 
 
-def _gauges(tx: Transaction, runtime: Runtime) -> Iterator[Metric]:
+def _gauges(tx: Transaction, runtime: Runtime) -> Iterator[Family]:
     queued, now = list(gauges.queued(tx)), runtime.clock()
     depth = {(each.model, each.priority): each.number for each in queued}
     yield _gauge("queue_depth", "Queued jobs.", ("model", "priority"), depth)
@@ -81,22 +64,27 @@ def _gauges(tx: Transaction, runtime: Runtime) -> Iterator[Metric]:
     yield _gauge("jobs_inflight", "Jobs at work.", ("model", "status"), gauges.active(tx))
     warm = {(model,): runtime.workers.of_model(model).is_warm for model in runtime.cards}
     yield _gauge("workers_warm", "Whether a worker has the model loaded.", ("model",), warm)
+    since = jobs.paused_models(tx)
+    paused = {(model,): model in since for model in runtime.cards}
+    yield _gauge(
+        "models_paused", "Whether jobs of the model wait for an admin.", ("model",), paused
+    )
     pending = {(): gauges.pending_deliveries(tx)}
     yield _gauge("webhook_pending", "Webhook deliveries to be sent.", (), pending)
 
 
-def _counter(name: str, sums: Sums) -> Metric:
-    text, labels, divisor = _COUNTERS[name]
-    family = CounterMetricFamily(f"rushes_{_NAMES.get(name, name)}", text, labels=labels)
+def _counter(name: str, sums: Sums) -> Family:
+    metric = COUNTERS[name]
+    family = CounterMetricFamily(f"rushes_{metric.name}", metric.text, labels=metric.labels)
     for series, value in sorted(sums.items()):
         if series.name == name:
-            family.add_metric(series.labels, value / divisor)
+            family.add_metric(series.labels, value / metric.divisor)
     return family
 
 
-def _histogram(name: str, sums: Sums) -> Metric:
-    text, labels = _HISTOGRAMS[name]
-    family = HistogramMetricFamily(f"rushes_{name}_seconds", text, labels=labels)
+def _histogram(name: str, sums: Sums) -> Family:
+    metric = HISTOGRAMS[name]
+    family = HistogramMetricFamily(f"rushes_{metric.name}", metric.text, labels=metric.labels)
     for series, milliseconds in sorted(sums.items()):
         if series.name == f"{name}_ms":
             family.add_metric(
@@ -114,7 +102,7 @@ def _buckets(name: str, labels: tuple[str, ...], sums: Sums) -> list[tuple[str, 
     return buckets
 
 
-def _gauge(name: str, text: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Metric:
+def _gauge(name: str, text: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Family:
     family = GaugeMetricFamily(f"rushes_{name}", text, labels=labels)
     for label_values, value in values.items():
         family.add_metric(label_values, float(value))
