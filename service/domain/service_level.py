@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
 
+from service.domain.attempt import Stage
 from service.domain.job import JobState
 
 # In the order in which a job goes through them. `queue` lasts until the claim of the attempt that
 # succeeded, `start` until its worker begins.
-STAGES = ("queue", "start", "load", "generate", "decode", "encode", "upload", "rest")
-_MEASURED = STAGES[2:-1]  # by the worker
+STAGES = ("queue", "start", *Stage, "rest")
 _WARM_LOAD_MS = 1000  # a model that takes longer to load was not in memory
 
 MAX_WARM_SECONDS = 10.0  # of a five-second video
@@ -32,7 +32,7 @@ class FinishedJob:
 
     def stages_ms(self) -> dict[str, float]:
         """Return the milliseconds of each stage, which add up to the time from submit to end."""
-        known = {name: float(self.timings_ms.get(name, 0)) for name in _MEASURED}
+        known = {str(name): float(self.timings_ms.get(name, 0)) for name in Stage}
         at_worker = _ms(self.begun_at, self.finished_at)
         return {
             "queue": _ms(self.created_at, self.claimed_at),

@@ -18,6 +18,7 @@ class Stopwatch:
         self._start = time.perf_counter()
         self._preload_seconds = preload_seconds
         self._stage_seconds: dict[str, float] = {}
+        self._step_at = self._start
         self._model_seconds: float | None = None
 
     @contextmanager
@@ -41,6 +42,14 @@ class Stopwatch:
                 self._add(stage, time.perf_counter() - start)
             yield item
 
+    def note_step(self, stage: str) -> None:
+        """Note the end of a step that an adapter reports while it generates. Only the time of
+        `decode` is kept: since the step before, which the GPU had finished."""
+        now = time.perf_counter()
+        if stage == "decode":
+            self._add(stage, now - self._step_at)
+        self._step_at = now
+
     def total(self) -> float:
         """Return the seconds since this stopwatch was created."""
         return time.perf_counter() - self._start
@@ -57,9 +66,12 @@ class Stopwatch:
         return self._preload_seconds + model_seconds
 
     def milliseconds(self) -> dict[str, int]:
-        """Return the time of each stage and `total`; `encode` excludes waiting for frames."""
+        """Return the time of each stage and `total`; `encode` excludes waiting for frames, and
+        `generate` excludes `decode`, where the adapter reports it."""
         stages = {**self._stage_seconds, "total": self.total()}
         stages["encode"] = max(0.0, stages.get("encode", 0.0) - stages.get("generate", 0.0))
+        if "decode" in stages:
+            stages["generate"] = max(0.0, stages.get("generate", 0.0) - stages["decode"])
         return {stage: round(seconds * 1000) for stage, seconds in stages.items()}
 
     def _add(self, stage: str, seconds: float) -> None:

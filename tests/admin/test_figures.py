@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.admin.routes.overview import read_costs, read_past
-from service.domain.attempt import FailureKind
+from service.domain.attempt import FailureKind, Stage
 from service.domain.ids import KeyId
 from service.domain.job import JobState, Scope
 from service.domain.limits import Limits
@@ -23,6 +23,7 @@ from tests import make
 
 MIDNIGHT = datetime(2026, 11, 24, tzinfo=UTC)
 RATES = Rates(table={"L40S": Rate(0.0005, "test", "L40S")}, gpus={"slate": ("L40S",)})
+TIMES = {stage: 100 * number for number, stage in enumerate(Stage, 1)}
 TERMS = Terms(rates=RATES, retention=make.TERMS.retention, models=make.MODELS)
 
 
@@ -46,7 +47,7 @@ class Past:
             return claim, job
         outcome = make.outcome(job).model_copy(
             update={
-                "timings_ms": {"load": 100, "generate": 2000, "encode": 300, "total": 2500},
+                "timings_ms": TIMES | {"total": 2500},
                 "gpu": "NVIDIA L40S",
                 "gpu_seconds": 2.5,
             }
@@ -177,8 +178,9 @@ def test_stage_times_are_those_of_the_rows(past: Past) -> None:
         queue = [(row["claimed"] - row["submitted"]) / 1000 for row in joined]
         assert shown.total == pytest.approx(percentile(total, share))
         assert shown.stages["queue"] == pytest.approx(percentile(queue, share))
-        assert shown.stages["generate"] == 2000
-        assert shown.stages["rest"] == pytest.approx(percentile(at_worker, share) - 2400)
+        assert {stage: shown.stages[stage] for stage in TIMES} == TIMES
+        rest = percentile(at_worker, share) - sum(TIMES.values())
+        assert shown.stages["rest"] == pytest.approx(rest)
 
 
 def test_costs_are_those_of_the_attempts_by_the_day_on_which_they_ended(

@@ -1,4 +1,5 @@
 import time
+from collections.abc import Iterator
 
 from service.workers.stopwatch import Stopwatch
 
@@ -19,6 +20,26 @@ def test_making_and_using_are_counted_apart() -> None:
     assert spent["generate"] >= 60
     assert 30 <= spent["encode"] < spent["total"]
     assert spent["total"] >= spent["generate"] + spent["encode"] - 1
+
+
+def test_decoding_is_counted_apart_from_the_steps_before_it() -> None:
+    watch = Stopwatch()
+
+    def items() -> Iterator[int]:
+        for stage, seconds in (("generate", 0.05), ("generate", 0.05), ("decode", 0.0)):
+            time.sleep(seconds)
+            watch.note_step(stage)
+        time.sleep(0.04)
+        watch.note_step("decode")
+        yield 1
+
+    for _ in watch.time_items("generate", items()):
+        pass
+
+    spent = watch.milliseconds()
+    assert spent["decode"] >= 40
+    assert spent["generate"] >= 100
+    assert spent["total"] >= spent["generate"] + spent["decode"] - 2
 
 
 def test_what_was_spent_ahead_counts_in_what_is_paid_and_not_in_how_long_it_took() -> None:

@@ -69,7 +69,7 @@ class SegmentRenderer:
         clip = self.adapter.generate(
             segment.request,
             self._conditions(segment, previous),
-            _report_overall(segment, self.on_step),
+            self._timed(_report_overall(segment, self.on_step)),
         )
         frames = self.watch.time_items("generate", clip.frames)
         if seam is not None:
@@ -86,6 +86,15 @@ class SegmentRenderer:
         audio = None if clip.audio is None else _own_sound(clip.audio, segment)
         anchor = None if clip.anchor is None else clip.anchor()
         return SegmentClip(target, tail, difference, encoding, audio, anchor)
+
+    def _timed(self, on_step: OnStep) -> OnStep:
+        """Wrap `on_step` to time the decoding."""
+
+        def report(stage: Stage, step: int, total: int) -> None:
+            self.watch.note_step(stage)
+            on_step(stage, step, total)
+
+        return report
 
     def _captioned(self, frames: Iterator[Frame], segment: Segment) -> Iterator[Frame]:
         captions, fps = self.conditions.captions, segment.request.fps

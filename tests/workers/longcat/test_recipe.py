@@ -129,6 +129,7 @@ def test_a_voice_becomes_a_video_of_exactly_its_length(
     assert facts.made_with["attention"] == "torch"
     assert facts.lip_sync is not None
     assert facts.lip_sync.score is None  # the double shows no face
+    assert outcome.timings_ms.keys() >= {"generate", "decode"}
 
 
 def test_the_sound_is_the_voice_from_the_first_frame(studio: Studio) -> None:
