@@ -72,7 +72,11 @@ class Settings(BaseSettings, Tuning):
     s3_bucket: str = Field("", description="Bucket to keep videos in. Default: the data directory.")
     s3_prefix: str = Field("", description="Prefix of every key in the bucket; ends with a slash.")
     s3_endpoint_url: Address = Field("", description="Address of R2 and others. Default: Amazon's.")
-    s3_region: str = Field("auto", description="The bucket's region.")
+    s3_region: str = Field(
+        "",
+        description="The bucket's region. Default: auto with an address, else from boto3's usual "
+        "sources, such as AWS_DEFAULT_REGION.",
+    )
     s3_access_key_id: SecretStr | None = Field(
         None, description="Default: from boto3's usual sources, such as AWS_ACCESS_KEY_ID."
     )
@@ -120,7 +124,8 @@ class Settings(BaseSettings, Tuning):
     elevenlabs_api_key: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("ELEVENLABS_API_KEY", "RUSHES_ELEVENLABS_API_KEY"),
-        description="Speaks texts by voices of ElevenLabs; also read from ELEVENLABS_API_KEY.",
+        description="Speaks texts by voices of ElevenLabs; also read from "
+        "RUSHES_ELEVENLABS_API_KEY.",
     )
     elevenlabs_model: str = Field(
         "eleven_multilingual_v2",
@@ -272,19 +277,22 @@ class Settings(BaseSettings, Tuning):
         "limit.",
     )
     max_streams: int = Field(
-        1_000, ge=2, description="Event streams open at once in one process, half of them of a key."
+        1_000,
+        ge=2,
+        description="Event streams open at once in one process, at most half for one key.",
     )
     stream_seconds: float = Field(
         140.0,
         ge=1,
         le=3600,
-        description="An event stream ends after so many seconds, before a proxy would cut it.",
+        description="An event stream ends after this many seconds, before a proxy would cut it.",
     )
     keep_alive_seconds: int = Field(
         75,
         ge=1,
         le=3600,
-        description="Seconds that an idle connection stays open; more than of a proxy in front.",
+        description="Seconds that an idle connection stays open; must exceed the idle timeout of a "
+        "proxy in front.",
     )
     min_free_bytes: int = Field(
         500_000_000,

@@ -72,7 +72,8 @@ def _s3_client(settings: Settings) -> Any:
     return boto3.client(
         "s3",
         endpoint_url=settings.s3_endpoint_url or None,
-        region_name=settings.s3_region,
+        # R2 has no other region; Amazon has no `auto`.
+        region_name=settings.s3_region or ("auto" if settings.s3_endpoint_url else None),
         aws_access_key_id=key.get_secret_value() if key else None,
         aws_secret_access_key=secret.get_secret_value() if secret else None,
         config=Config(

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from service.artifacts.files import Files
+from service.artifacts.s3 import S3
 from service.cli.processes import work
 from service.deployment import deployed_environment
 from service.domain.errors import Unavailable
@@ -18,7 +19,7 @@ from service.environment import (
     worker_environment,
 )
 from service.settings import Settings
-from service.wiring import rules, speech, worker
+from service.wiring import rules, speech, storage, worker
 from service.wiring.secrets import load_or_create_secret
 from service.workers.adapters.slate import Slate
 from service.workers.pull_worker import PullWorker
@@ -232,3 +233,25 @@ def test_a_worker_takes_what_the_door_lets_in_and_no_more(tmp_path: Path) -> Non
     assert bench.sources.egress._rules == rules.egress_rules(settings)
     assert bench.ahead_bytes == 0
     assert isinstance(adapter, Slate)
+
+
+@pytest.mark.parametrize(
+    ("fields", "region"),
+    [
+        ({}, "eu-north-1"),
+        ({"s3_endpoint_url": "https://r2.example"}, "auto"),
+        ({"s3_endpoint_url": "https://r2.example", "s3_region": "weur"}, "weur"),
+        ({"s3_region": "us-west-2"}, "us-west-2"),
+    ],
+)
+def test_the_region_of_a_bucket_is_its_own_or_that_of_boto3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], region: str
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
+    secrets = {"s3_access_key_id": "a", "s3_secret_access_key": "b"}
+    settings = Settings(_env_file=None, data_dir=tmp_path, s3_bucket="b", **secrets, **fields)
+
+    store = storage.artifacts(settings)
+
+    assert isinstance(store, S3)
+    assert store._client.meta.region_name == region

@@ -33,9 +33,9 @@ GOOD_SECONDS = 10  # a video that is waited for longer is not called quick
 # Settings.
 
 _ENV_INTRO = """\
-# Every setting with its default. Write those that you change into .env, without the others: a copy
-# of this file would keep the defaults of this release after an upgrade. The environment beats .env;
-# a flag, where a command has one, beats both. Nothing after the = means: not set.
+# Every setting with its default. Copy only the lines you change into .env: a copy of the whole
+# file would keep the defaults of this release after an upgrade. The environment beats .env; a flag,
+# where a command has one, beats both. Nothing after the = means: not set.
 """
 
 

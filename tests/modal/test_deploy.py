@@ -257,8 +257,8 @@ def test_the_way_to_change_the_secret_of_a_bucket_drops_none_of_its_keys(
     deploy_modal.report_unchanged("rushes-bucket", deploy_modal.bucket_secret(settings), None)
 
     said = capsys.readouterr().out
-    assert "RUSHES_S3_BUCKET, RUSHES_S3_REGION, RUSHES_S3_LINKS not sent" in said
-    for name in ("ENDPOINT_URL", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "PREFIX"):
+    assert "RUSHES_S3_BUCKET, RUSHES_S3_LINKS not sent" in said
+    for name in ("ENDPOINT_URL", "REGION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "PREFIX"):
         assert f" RUSHES_S3_{name}=…" in said
 
 

@@ -17,7 +17,9 @@ class Tuning(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     compile: Switch = Field(
-        "auto", description="Compile the models' blocks; see docs/speed.md for this and the next."
+        "auto",
+        description="Compile the models' blocks; see docs/speed.md for this and the "
+        "settings below.",
     )
     compile_decoder: bool = Field(
         False,
@@ -43,7 +45,7 @@ class Tuning(BaseModel):
         1.0,
         gt=0,
         le=2,
-        description="Weight of the LoRA that distils longcat; 0.3 to 0.6 against red lips.",
+        description="Weight of the LoRA that distils longcat; 0.3 to 0.6 if lips turn red.",
     )
     embeddings_bytes: int = Field(
         268_435_456, ge=0, description="Memory of a worker for cached prompt embeddings; 0: none."
