@@ -4,7 +4,7 @@ from importlib.resources import files
 
 from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from starlette.responses import HTMLResponse, JSONResponse
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
 from service.api.forwarded import base_url
@@ -20,10 +20,15 @@ def install(app: FastAPI, public_url: str | None) -> None:
 
     app.add_route(f"/{_OPENAPI}", openapi)
     app.add_route("/docs", _swagger)
+    app.add_route("/", _to_docs)
     app.add_route("/redoc", _redoc)
     # Swagger UI (Apache-2.0) and ReDoc (MIT), from the fastapi-offline package.
     assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
     app.mount(f"/{_ASSETS}", assets)
+
+
+async def _to_docs(_: Request) -> RedirectResponse:
+    return RedirectResponse("docs")
 
 
 async def _swagger(_: Request) -> HTMLResponse:

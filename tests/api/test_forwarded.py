@@ -114,6 +114,12 @@ def test_the_pages_need_no_other_server_and_work_under_a_prefix(app: TestClient,
         assert (answer.status_code, len(answer.content) > 1000) == (200, True), url
 
 
+def test_the_root_leads_to_the_documentation_under_a_prefix_too(app: TestClient) -> None:
+    answer = app.get("/", follow_redirects=False)
+
+    assert (answer.status_code, answer.headers["location"]) == (307, "docs")
+
+
 @pytest.mark.parametrize("name", ["public_url", "worker_url", "s3_endpoint_url"])
 @pytest.mark.parametrize(
     ("address", "nearest"),
