@@ -23,7 +23,8 @@ class App(typer.Typer):
     """A typer.Typer whose commands have that help."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(cls=_Group, no_args_is_help=True, **options)
+        is_group = not options.get("invoke_without_command")
+        super().__init__(cls=_Group, no_args_is_help=is_group, **options)
 
     # Without the many parameters of typer's own.
     def command(self, name: str | None = None, **options: Any) -> Callable[[F], F]:

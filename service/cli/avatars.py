@@ -6,9 +6,10 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
+from service.cli.app import App
 from service.cli.flags import Connection, flatten_flags
 
-app = typer.Typer(help="List avatars; add and delete one.", invoke_without_command=True)
+app = App(help="List avatars; add and delete one.", invoke_without_command=True)
 
 
 @app.callback()

@@ -64,7 +64,7 @@ def cancel(job_id: JobId, connection: Connection) -> None:
 
 @flatten_flags
 def delete(
-    job_ids: Annotated[list[str], Argument(metavar="ID…", help="Ids of final jobs.")],
+    job_ids: Annotated[list[str], Argument(metavar="ID", help="Ids of final jobs.")],
     connection: Connection,
 ) -> None:
     """Delete final jobs and their videos."""
@@ -99,8 +99,9 @@ def retry(
     *,
     connection: Connection,
 ) -> None:
-    """Submit a final job again as a new one: same request and seed, except what you change. Watch
-    and download it."""
+    """Submit a final job again as a new one; watch and download it.
+
+    The request and the seed stay the same, except what you change."""
     from service.cli.client import job_path
 
     changes = options.body() | ({} if prompt is None else {"prompt": prompt})

@@ -16,7 +16,7 @@ app = App(help="Create, list, revoke and set budgets of API keys.")
 @app.command()
 @flatten_flags
 def create(
-    name: Annotated[str, Argument(help="Who or what the key is for.")],
+    name: Annotated[str, Argument(metavar="NAME", help="Who or what the key is for.")],
     role: Annotated[
         str,
         Option(metavar="user|viewer|admin", help="viewer: sees all in /admin and changes nothing."),

@@ -42,7 +42,10 @@ def _version(is_set: bool) -> None:
 @app.callback()
 def rushes(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Text in, video out, on your own GPUs."""
@@ -101,8 +104,9 @@ def worker(
     ] = None,
     child: Child = False,
 ) -> None:
-    """Run another worker; it needs the service's RUSHES_WORKER_TOKEN, and its data directory or
-    bucket."""
+    """Run another worker.
+
+    It needs the service's RUSHES_WORKER_TOKEN, and its data directory or bucket."""
     import socket
 
     from service.cli.config import read_address, read_settings

@@ -4,11 +4,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from service.cli.app import App
 from service.cli.flags import Connection, flatten_flags
 
-app = typer.Typer(
-    help="List the models; pause, resume and keep one warm.", invoke_without_command=True
-)
+app = App(help="List the models; pause, resume and keep one warm.", invoke_without_command=True)
 
 
 @app.callback()
@@ -41,7 +40,8 @@ def resume(model: _Model, connection: Connection) -> None:
 def warm(
     model: _Model,
     containers: Annotated[
-        int | None, typer.Argument(min=0, help="How many to keep; without it: show it.")
+        int | None,
+        typer.Argument(metavar="CONTAINERS", min=0, help="How many to keep; without it: show it."),
     ] = None,
     *,
     connection: Connection,
@@ -114,5 +114,5 @@ def _range(numbers: dict[str, int]) -> str:
     """Format as `64-1280 by 32`, or as `9-257, 8n+1` where low is no multiple of the step."""
     low, high, step = numbers["low"], numbers["high"], numbers["step"]
     if step == 1:
-        return f"{low}-{high}"
+        return f"{low}-{high}" if low < high else f"{low}"
     return f"{low}-{high} by {step}" if low % step == 0 else f"{low}-{high}, {step}n+{low % step}"

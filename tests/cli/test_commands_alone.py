@@ -3,13 +3,19 @@
 import json
 import re
 import sqlite3
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from service.cli.exits import MEANING
 from service.cli.main import app
+from service.cli.models import _range
+from service.cli.processes.up import _greet
+from service.settings import Settings
 from tests.cli.conftest import Rushes
+from tests.disks import small_disk
 
 pytestmark = pytest.mark.slow
 
@@ -112,9 +118,51 @@ def test_a_wrong_address_is_told_in_our_words(alone: Rushes) -> None:
     )
 
 
-@pytest.mark.parametrize("words", [[], ["video"], ["avatar"], ["keys", "create"], ["up"]])
+@pytest.mark.parametrize(
+    "words", [[], ["video"], ["avatar"], ["avatars"], ["keys", "create"], ["models"], ["up"]]
+)
 def test_help_shows_no_types_of_python(words: list[str]) -> None:
     shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*words, "--help"]).output
 
     assert "--help" in shown
     assert not re.search(r"<bool>|list\[", shown)
+
+
+def test_help_says_each_command_in_one_line() -> None:
+    shown = CliRunner(env={"COLUMNS": "100"}).invoke(app, ["--help"]).output
+    rows = shown.partition("─ Commands ")[2].partition("╰")[0].splitlines()[1:]
+
+    assert len(rows) > 10
+    for row in rows:
+        assert row[2] != " ", row
+        assert row.rstrip("│ ").endswith("."), row
+
+
+def test_a_full_disk_is_told_with_its_folder(alone: Rushes) -> None:
+    folder = alone.folder / "full"
+    folder.mkdir()
+    with small_disk(folder, inodes=100, megabytes=1):
+        with suppress(OSError), (folder / "fill").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        started = alone("up", "--port", "0", data_dir=folder / "data")
+
+    assert started.returncode == 1
+    assert f"the disk of {folder / 'data'} is full; free some space" in started.stderr
+
+
+@pytest.mark.parametrize(("high", "shown"), [(25, "25"), (60, "25-60")])
+def test_a_range_of_one_number_is_that_number(high: int, shown: str) -> None:
+    assert _range({"low": 25, "high": high, "step": 1}) == shown
+
+
+def test_an_owner_who_brings_the_key_is_told_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(_env_file=None, data_dir=tmp_path, models=["slate"], bootstrap_key="b" * 30)
+
+    _greet(settings, "http://127.0.0.1:1", is_first_start=True)
+
+    told = capsys.readouterr().out
+    assert "your API key is RUSHES_BOOTSTRAP_KEY; the command line reads RUSHES_API_KEY" in told
+    assert "b" * 30 not in told

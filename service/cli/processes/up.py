@@ -48,7 +48,9 @@ def _greet(settings: Settings, url: str, is_first_start: bool) -> None:
     """Print the address, the default model and, at the first start, the API key."""
     key_file = settings.data_dir / KEY_FILE
     typer.echo(_default_model(settings))
-    if is_first_start and key_file.exists():
+    if settings.bootstrap_key:
+        typer.echo("your API key is RUSHES_BOOTSTRAP_KEY; the command line reads RUSHES_API_KEY")
+    elif is_first_start and key_file.exists():
         typer.echo(f"your API key, shown only once and saved in {key_file}:")
         typer.echo(f"  {key_file.read_text()}")
     elif key_file.exists():

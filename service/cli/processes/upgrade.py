@@ -38,6 +38,11 @@ def upgrade(settings: Settings) -> None:
         cause = error.message
     except (SQLAlchemyError, ImportError, OSError) as error:
         cause = error_line(error)
+        if "disk is full" in cause:  # SQLite's words, without a place
+            cause = (
+                f"the disk of {settings.data_dir.resolve()} is full; free some space, or choose "
+                "another folder: RUSHES_DATA_DIR"
+            )
     else:
         return
     raise CliError(Exit.FAILURE, f"the database cannot be migrated: {cause}")
