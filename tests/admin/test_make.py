@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from anyio import to_thread
 from httpx import Response
-from service.lifecycle.likenesses import Voices
 
 from service.admin import offer
+from service.lifecycle.likenesses import Voices
 from service.settings import Settings
 from service.store import audit, statistics
 from tests.admin.person import Person
