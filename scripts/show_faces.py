@@ -13,13 +13,13 @@ from PIL import Image
 
 from scripts import demo
 from scripts.draw_faces import FOLDER, LOOKS
+from service.domain.avatar import FPS
 from service.domain.models.catalog import PUPPET
 from service.domain.request import VideoShape
 from service.domain.speech import Phone
 from service.speech.phones import split_phone
 from service.workers.puppet.articulation import pose_curve
 from service.workers.puppet.pose import Pose
-from service.workers.puppet.puppet import FPS
 from service.workers.puppet.rig import Rig
 from service.workers.stages.portrait import read_face
 from service.workers.stages.stills import frame_at

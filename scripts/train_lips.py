@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.domain.avatar import SPEECH_RATE
 from service.domain.speech import Phone
 from service.speech.phones import split_phone
 from service.workers.puppet.articulation import RATE, pose_curve
-from service.workers.puppet.lips import HOP, SOUND_RATE, WEIGHTS, log_mel, stack
+from service.workers.puppet.lips import HOP, WEIGHTS, log_mel, stack
 
 Array = NDArray[np.float32]
 NAMES = ("jaw", "wide", "round", "press", "tuck", "lift", "tongue")
@@ -147,8 +148,8 @@ def sentences(count: int, rng: np.random.Generator) -> list[str]:
 
 
 def resample(samples: Array, rate: int) -> Array:
-    """Change to SOUND_RATE by the spectrum of the whole sentence."""
-    count = len(samples) * SOUND_RATE // rate
+    """Change to SPEECH_RATE by the spectrum of the whole sentence."""
+    count = len(samples) * SPEECH_RATE // rate
     spectrum = np.fft.rfft(samples)[: count // 2 + 1]
     return (np.fft.irfft(spectrum, count) * (count / len(samples))).astype(np.float32)
 
@@ -160,7 +161,7 @@ def vary_speaker(utterance: Utterance, rng: np.random.Generator) -> Utterance:
     at = np.arange(int(len(samples) / factor)) * factor
     samples = np.interp(at, np.arange(len(samples)), samples).astype(np.float32)
     phones = [replace(p, start=p.start / factor, end=p.end / factor) for p in utterance.phones]
-    return Utterance(samples, SOUND_RATE, phones)
+    return Utterance(samples, SPEECH_RATE, phones)
 
 
 def vary_recording(samples: Array, rng: np.random.Generator) -> Array:
@@ -176,8 +177,8 @@ def vary_recording(samples: Array, rng: np.random.Generator) -> Array:
         noise = rng.normal(0, samples.std() * 10 ** (-rng.uniform(12, 35) / 20), len(samples))
         samples = (samples + noise).astype(np.float32)
     if rng.random() < 0.3:
-        count = int(0.12 * SOUND_RATE)
-        echo = rng.normal(0, 0.15, count) * np.exp(-np.arange(count) / (0.03 * SOUND_RATE))
+        count = int(0.12 * SPEECH_RATE)
+        echo = rng.normal(0, 0.15, count) * np.exp(-np.arange(count) / (0.03 * SPEECH_RATE))
         echo[0] = 1
         samples = np.convolve(samples, echo)[: len(samples)].astype(np.float32)
     return samples
@@ -192,7 +193,7 @@ def examples(count: int, seed: int = 1) -> Iterator[tuple[Array, Array]]:
         if spoken is None:
             continue
         spoken = vary_speaker(spoken, rng)
-        mouth = pose_curve(spoken.phones, len(spoken.samples) / SOUND_RATE)
+        mouth = pose_curve(spoken.phones, len(spoken.samples) / SPEECH_RATE)
         pause = int(rng.uniform(0, 0.5) * RATE)
         mouth = np.concatenate([np.repeat(mouth[:1], pause, 0), mouth])
         samples = np.concatenate([np.zeros(pause * HOP, np.float32), spoken.samples])

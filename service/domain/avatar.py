@@ -11,6 +11,8 @@ from service.domain.speech import LONGEST, SHORTEST, speaking_seconds
 from service.domain.text import Label, Prompt, _not_blank, _storable
 
 MAX_TEXT = 10_000  # characters, of the words of a recording: about ten minutes of speech
+FPS = 25  # of all avatars
+SPEECH_RATE = 16_000  # samples a second of a voice, as models hear it
 MIN_AUDIO_SECONDS, MAX_AUDIO_SECONDS = 0.5, 600.0
 
 CaptionFormat = Literal["vtt", "srt", "json"]

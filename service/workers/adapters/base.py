@@ -63,8 +63,8 @@ def audio_of_segment(audio: Audio, start: int, num_frames: int, fps: int) -> Aud
 class Speech:
     """A voice that a face is to speak with, as long as the video.
 
-    `samples` are float32, mono, -1 to 1, 16,000 a second; `phones` are None where only the sound
-    tells what is spoken.
+    `samples` are float32, mono, -1 to 1, SPEECH_RATE a second; `phones` are None where only the
+    sound tells what is spoken.
     """
 
     samples: NDArray[np.float32]

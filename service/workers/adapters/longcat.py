@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.attempt import AttemptFailed, FailureKind, Profile
-from service.domain.avatar import AvatarRequest
+from service.domain.avatar import FPS, SPEECH_RATE, AvatarRequest
 from service.domain.models.card import ModelCard
 from service.domain.models.cards.longcat import INT8
 from service.domain.models.tuning import DEFAULT_TUNING, Tuning
@@ -40,8 +40,6 @@ from service.workers.device import (
 from service.workers.longcat import pipeline
 from service.workers.longcat.attention import provide_attention
 from service.workers.longcat.conditioning import (
-    FPS,
-    SPEECH_RATE,
     pad_speech,
     seed_of_clip,
     window_of,

@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.domain.avatar import FPS, SPEECH_RATE
 from service.workers.adapters.base import Speech
 
 if TYPE_CHECKING:
     import torch
 
-FPS = 25
-SPEECH_RATE = 16_000
 _REACH = 2  # frames before and after each, whose sound it hears
 _MAX_FRAMES = 1_000_000  # of a video
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from service.domain.attempt import LipSync
+from service.domain.avatar import FPS
 from service.workers.adapters.base import Frame
 from service.workers.puppet.articulation import RATE
 from service.workers.puppet.face import INNER_LIPS, FaceFinder, Mesh, Reals
 from service.workers.puppet.lips import Sound, log_mel
-from service.workers.puppet.motion import FPS
 from service.workers.stages.inputs.ffmpeg import (
     MediaTimeout,
     UnreadableMedia,

@@ -9,10 +9,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from service.domain.avatar import SPEECH_RATE
 from service.workers.puppet.articulation import JAW, PRESS, REST, Curve, close_jaw, smooth
 from service.workers.puppet.face import Floats, Reals
 
-SOUND_RATE = 16_000  # hertz
 HOP = 160  # samples: RATE features a second
 BANDS = 32
 # The features around a moment that the network sees, in hops.
@@ -26,12 +26,12 @@ _BLOCK = 4096  # features at a time
 # A regression draws towards the mean: how much a value is spread, and from where.
 _SPREADS = ((JAW, 1.12, 0.0), (PRESS, 2.4, 0.10))
 
-# Sound at SOUND_RATE: float32, (samples,), -1 to 1.
+# Sound at SPEECH_RATE: float32, (samples,), -1 to 1.
 Sound: TypeAlias = NDArray[np.float32]
 
 
 class LipReader:
-    """A network of two hidden layers; making one reads its 150 kB of weights."""
+    """A network of two hidden layers; making one reads its 147 kB of weights."""
 
     def __init__(self) -> None:
         with np.load(WEIGHTS) as file:
@@ -95,7 +95,7 @@ def _mel_filters() -> Floats:
     """Return triangles over the bins of the spectrum, evenly apart by ear: (BANDS, bins)."""
     low, high = 2595 * np.log10(1 + np.array([_LOWEST, _HIGHEST]) / 700)
     edges = 700 * (10 ** (np.linspace(low, high, BANDS + 2) / 2595) - 1)
-    bins = np.arange(_BINS // 2 + 1) * SOUND_RATE / _BINS
+    bins = np.arange(_BINS // 2 + 1) * SPEECH_RATE / _BINS
     rise = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
     fall = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
     filters: Floats = np.maximum(0, np.minimum(rise, fall)).astype(np.float32)

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from service.domain.avatar import FPS, SPEECH_RATE
 from service.workers.puppet.articulation import RATE, Curve, smooth
 from service.workers.puppet.face import Reals
-from service.workers.puppet.lips import SOUND_RATE, Sound
+from service.workers.puppet.lips import Sound
 from service.workers.puppet.pose import Pose
 
-FPS = 25
-
-_HOP = SOUND_RATE // FPS
+_HOP = SPEECH_RATE // FPS
 _RANGE = 40  # decibels from silence to loud speech
 _TAIL = 80  # frames of silence after the sound, more than any blur sees
 _BLINK = (0.40, 0.95, 1.0, 0.70, 0.35, 0.12)  # one frame each

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.attempt import ArtifactStore, AttemptFailed, FailureKind, Stage, Ticket
-from service.domain.avatar import MAX_AUDIO_SECONDS, MIN_AUDIO_SECONDS, AvatarRequest
+from service.domain.avatar import MAX_AUDIO_SECONDS, MIN_AUDIO_SECONDS, SPEECH_RATE, AvatarRequest
 from service.domain.ids import JobId
 from service.domain.media import MediaRef, Role
 from service.domain.speech import Phone, Word
@@ -35,7 +35,6 @@ from service.workers.stages.voice import check_speech_heard, speech_stretches
 if TYPE_CHECKING:
     from service.workers.burn_in import BurnIn
 
-_SPEECH_RATE = 16_000  # of the models that read lips from sound
 _BLOCK = 10 * AUDIO_RATE
 _STEPS = 3
 
@@ -173,7 +172,7 @@ def _fit_sound(sound: NDArray[np.int16], samples: int) -> NDArray[np.int16]:
 def _to_speech_rate(audio: Audio) -> NDArray[np.float32]:
     """Mix down to mono at a third of the rate; the mean of three samples is filter enough for what
     lips need. Block by block: as floats, ten minutes have 230 MB."""
-    factor = AUDIO_RATE // _SPEECH_RATE
+    factor = AUDIO_RATE // SPEECH_RATE
     blocks = [np.zeros(0, np.float32)]
     for start in range(0, len(audio.samples), _BLOCK):
         block = audio.samples[start : start + _BLOCK]

@@ -7,11 +7,12 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from service.domain.avatar import SPEECH_RATE
 from service.domain.speech import Phone
 from service.speech.phones import split_phone
 from service.workers.adapters.base import Frame
 from service.workers.puppet.face import FaceFinder
-from service.workers.puppet.lips import SOUND_RATE, Sound
+from service.workers.puppet.lips import Sound
 from service.workers.puppet.photo import Portrait, frame_portrait
 
 PRESENTER = Path(__file__).parent / "data" / "presenter.png"
@@ -71,7 +72,7 @@ def babble(pattern: str, seconds: float = 0.09) -> list[Phone]:
 def syllables(seconds: float, seed: int = 0) -> Sound:
     """A voice without words: syllables of uneven length, some louder than others, and pauses."""
     rng = np.random.default_rng(seed)
-    times = np.arange(round(seconds * SOUND_RATE)) / SOUND_RATE
+    times = np.arange(round(seconds * SPEECH_RATE)) / SPEECH_RATE
     level = np.zeros(len(times))
     start = 0.25
     while start < seconds - 0.3:

@@ -9,12 +9,13 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from service.domain.avatar import FPS, SPEECH_RATE
 from service.workers.adapters.base import Frame
 from service.workers.puppet import lip_sync
 from service.workers.puppet.face import Reals
 from service.workers.puppet.lip_sync import compare, score, track_mouth
-from service.workers.puppet.lips import SOUND_RATE, LipReader
-from service.workers.puppet.puppet import FPS, Talker
+from service.workers.puppet.lips import LipReader
+from service.workers.puppet.puppet import Talker
 from tests.workers.puppet.faces import portrait, syllables
 
 SECONDS = 6.0
@@ -47,7 +48,7 @@ def gaps(video: Path) -> Reals:
 
 
 def later(milliseconds: int) -> np.ndarray:
-    return np.roll(SOUND, milliseconds * SOUND_RATE // 1000)
+    return np.roll(SOUND, milliseconds * SPEECH_RATE // 1000)
 
 
 def test_a_video_in_sync_scores_high(video: Path) -> None:

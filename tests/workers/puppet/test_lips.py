@@ -2,14 +2,15 @@
 
 import numpy as np
 
+from service.domain.avatar import SPEECH_RATE
 from service.workers.puppet.articulation import JAW, RATE
-from service.workers.puppet.lips import BANDS, SOUND_RATE, LipReader, log_mel
+from service.workers.puppet.lips import BANDS, LipReader, log_mel
 from tests.workers.puppet.faces import syllables
 
 
 def test_the_mouth_opens_with_the_voice_and_rests_in_pauses() -> None:
     sound = syllables(4.0)
-    sound[2 * SOUND_RATE : 3 * SOUND_RATE] = 0
+    sound[2 * SPEECH_RATE : 3 * SPEECH_RATE] = 0
 
     curve = LipReader().read(sound)
 
@@ -22,7 +23,7 @@ def test_the_mouth_opens_with_the_voice_and_rests_in_pauses() -> None:
 
 def test_the_opening_follows_the_level() -> None:
     sound = syllables(8.0, seed=3)
-    level = np.sqrt((sound.reshape(-1, SOUND_RATE // RATE) ** 2).mean(1))
+    level = np.sqrt((sound.reshape(-1, SPEECH_RATE // RATE) ** 2).mean(1))
 
     opening = LipReader().read(sound)[:, JAW]
 
@@ -30,7 +31,7 @@ def test_the_opening_follows_the_level() -> None:
 
 
 def test_silence_is_a_mouth_at_rest_and_has_no_nan() -> None:
-    curve = LipReader().read(np.zeros(2 * SOUND_RATE, np.float32))
+    curve = LipReader().read(np.zeros(2 * SPEECH_RATE, np.float32))
 
     assert np.isfinite(curve).all()
 
@@ -50,7 +51,7 @@ def test_the_same_sound_gives_the_same_bits() -> None:
 
 
 def test_features_are_one_row_a_hop() -> None:
-    assert log_mel(np.zeros(SOUND_RATE + 1, np.float32)).shape == (RATE + 1, BANDS)
+    assert log_mel(np.zeros(SPEECH_RATE + 1, np.float32)).shape == (RATE + 1, BANDS)
     assert len(log_mel(np.zeros(0, np.float32))) == 1
 
 

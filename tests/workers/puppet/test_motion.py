@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from service.domain.avatar import FPS
 from service.workers.puppet.lips import LipReader, Sound
-from service.workers.puppet.motion import FPS, Motion, accents, direct, loudness
+from service.workers.puppet.motion import Motion, accents, direct, loudness
 from tests.workers.puppet.faces import syllables
 
 

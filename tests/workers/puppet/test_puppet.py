@@ -10,6 +10,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from service.domain.avatar import FPS
 from service.domain.models.catalog import PUPPET
 from service.workers.adapters.base import Frame
 from service.workers.puppet.articulation import Curve, pose_curve
@@ -19,7 +20,7 @@ from service.workers.puppet.lip_sync import mouth_gap
 from service.workers.puppet.lips import LipReader, Sound
 from service.workers.puppet.photo import Portrait
 from service.workers.puppet.pose import Pose
-from service.workers.puppet.puppet import FPS, Talker
+from service.workers.puppet.puppet import Talker
 from service.workers.puppet.rig import Rig
 from service.workers.stages.portrait import read_face
 from tests.workers.avatars import FACES

@@ -1,6 +1,6 @@
 """The card of LongCat-Video-Avatar 1.5."""
 
-from service.domain.avatar import MAX_AUDIO_SECONDS
+from service.domain.avatar import FPS, MAX_AUDIO_SECONDS
 from service.domain.models.card import (
     FloatRange,
     IntRange,
@@ -13,7 +13,6 @@ from service.domain.models.card import (
 
 SOURCE = "https://github.com/meituan-longcat/LongCat-Video"
 INT8 = "base_model_int8/*"  # the weights of the transformer in eight bits
-_FPS = 25
 
 # The pipeline's own sizes, landscape first. It takes the one whose shape is nearest to an image's,
 # so that an image of exactly one of these sizes gets it.
@@ -66,18 +65,18 @@ LONGCAT = ModelCard(
     ),
     only_resolutions=True,
     extra="longcat",
-    frames=IntRange(low=1, high=int(MAX_AUDIO_SECONDS) * _FPS),
+    frames=IntRange(low=1, high=int(MAX_AUDIO_SECONDS) * FPS),
     clip_frames=93,
     overlap=13,
     full_clips=True,
-    fps=IntRange(low=_FPS, high=_FPS),
+    fps=IntRange(low=FPS, high=FPS),
     max_seconds=MAX_AUDIO_SECONDS,
     steps=IntRange(low=8, high=8),  # those that it is distilled to
     guidance=FloatRange(low=1.0, high=1.0),
     negative_prompt=False,
     default_width=832,
     default_height=480,
-    default_fps=_FPS,
+    default_fps=FPS,
     default_seconds=20.0,
     default_steps=8,
     default_guidance=1.0,

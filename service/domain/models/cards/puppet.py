@@ -1,9 +1,7 @@
 """The puppet's card."""
 
-from service.domain.avatar import MAX_AUDIO_SECONDS
+from service.domain.avatar import FPS, MAX_AUDIO_SECONDS
 from service.domain.models.card import FloatRange, IntRange, Licence, ModelCard, Resolution
-
-_FPS = 25
 
 PUPPET = ModelCard(
     name="puppet",
@@ -24,16 +22,16 @@ PUPPET = ModelCard(
         Resolution(name="480p", sizes=((480, 480),)),
         Resolution(name="720p", sizes=((720, 720),)),
     ),
-    frames=IntRange(low=1, high=int(MAX_AUDIO_SECONDS) * _FPS),
-    clip_frames=10 * _FPS,
-    fps=IntRange(low=_FPS, high=_FPS),
+    frames=IntRange(low=1, high=int(MAX_AUDIO_SECONDS) * FPS),
+    clip_frames=10 * FPS,
+    fps=IntRange(low=FPS, high=FPS),
     max_seconds=MAX_AUDIO_SECONDS,
     steps=IntRange(low=0, high=0),
     guidance=FloatRange(low=0.0, high=0.0),
     negative_prompt=False,
     default_width=512,
     default_height=512,
-    default_fps=_FPS,
+    default_fps=FPS,
     default_seconds=20.0,
     default_steps=0,
     default_guidance=0.0,
