@@ -48,7 +48,8 @@ class _Engine:
 
 
 class HibariVoice(InformedVoice):
-    """A voice of hibari. Its model is read at the first text, and stays in memory (about 200 MB).
+    """A voice of hibari. Its model is read at the first text, and stays in memory: 240 MB, or 370
+    MB with the longest text.
 
     One seed gives one sound, bit for bit, on one machine.
     """

@@ -1,4 +1,4 @@
-"""The voices of hibari in processes of their own, whose model takes a core and 200 MB."""
+"""The voices of hibari in processes of their own, whose model takes a core and up to 370 MB."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ from service.speech.base import (
 
 LIST = "--voices"
 _LIST_TIME = timedelta(seconds=60)
-_SPEAK_TIME = timedelta(seconds=180)  # the longest text takes about 15 s of a core
+_SPEAK_TIME = timedelta(seconds=180)  # the longest text takes about 4 s of a core
 
 
 class OfflineVoices:

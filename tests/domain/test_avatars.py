@@ -1,5 +1,7 @@
 """The size and the prompt of an avatar, by the card of its model."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +10,8 @@ from service.domain.avatar import AvatarParams, AvatarRequest
 from service.domain.errors import RequestRefused
 from service.domain.media import MediaRef
 from service.domain.models.card import ModelCard, Resolution
-from service.domain.models.catalog import PUPPET, SLATE
+from service.domain.models.catalog import LONGCAT, PUPPET, SLATE
+from service.domain.price import MODAL_USD_PER_SECOND
 from service.domain.resolve.avatars import resolve_avatar
 
 SMALL = ((832, 480), (640, 640), (480, 832))
@@ -144,3 +147,35 @@ def test_the_words_of_a_recording_may_be_any() -> None:
     params = AvatarParams(text="9 " * 5000, audio="a", captions=captions)
 
     assert resolve_avatar(params, PUPPET, seed=0, media=media).text is not None
+
+
+_SIZES = {"480p": (832, 480), "720p": (960, 960)}
+_DOCS = (Path(__file__).parents[2] / "docs" / "avatars.md").read_text()
+
+
+@pytest.mark.parametrize("gpu", LONGCAT.gpus)
+@pytest.mark.parametrize("resolution", _SIZES)
+def test_the_docs_tell_the_time_and_the_cost_of_the_card(gpu: str, resolution: str) -> None:
+    seconds = a_minute(LONGCAT, *_SIZES[resolution])
+    seconds *= _seconds_on(gpu) / _seconds_on("H100")
+
+    row = re.search(rf"\| {gpu}, `{resolution}` \| (\d+) minutes \| ([\d.]+) \|", _DOCS)
+
+    assert row is not None
+    assert int(row[1]) == round(seconds / 60)
+    assert float(row[2]) == round(seconds * MODAL_USD_PER_SECOND[gpu], 2)
+
+
+def test_the_docs_tell_the_time_that_the_puppet_is_expected_to_take() -> None:
+    (told,) = re.findall(r"about (\d+) s of two cores, free", _DOCS)
+
+    assert int(told) == round(a_minute(PUPPET, 512, 512))
+
+
+def a_minute(card: ModelCard, width: int, height: int) -> float:
+    asked = {"width": width, "height": height, "duration_seconds": 60}
+    return card.expected_seconds(made(card, (width, height), **asked))
+
+
+def _seconds_on(gpu: str) -> float:
+    return next(speed.seconds for speed in LONGCAT.speeds if speed.gpu == gpu)
