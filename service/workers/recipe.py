@@ -75,12 +75,12 @@ def make_video(
         )
         # Before the model is loaded: an unreadable input must not cost a cold start.
         with watch.time("preprocess"):
-            ticket, speech = _with_speech(ticket, environment, scratch, steps)
+            ticket, avatar = _with_speech(ticket, environment, scratch, steps)
         checkpoints = Checkpoints(ticket, artifacts, prefix, scratch)
         segments = plan(ticket.request, ticket.card)
         clips = checkpoints.load(segments)
         with watch.time("preprocess"):
-            conditions = speech or _conditions(
+            conditions = avatar or _conditions(
                 ticket, segments[len(clips)], environment, scratch, steps
             )
         with watch.time("load"):

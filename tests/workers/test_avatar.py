@@ -20,6 +20,7 @@ from service.workers.adapters.puppet import Puppet
 from service.workers.puppet import articulation, puppet
 from service.workers.puppet.lips import LipReader
 from service.workers.recipe import make_video
+from service.workers.stages.avatar import _at_least_the_minimum
 from service.workers.stages.mp4_index import read_index
 from service.workers.stages.stills import frame_at
 from tests.speech.sound import levels
@@ -72,6 +73,13 @@ def test_a_text_of_less_than_the_shortest_voice_ends_in_silence(artifacts: Files
     sound = heard(video_of(artifacts, outcome)) / 32768
     assert np.abs(sound[:18_000]).max() > 0.05
     assert np.abs(sound[-2048:]).max() < 0.01
+
+
+def test_a_voice_that_is_long_enough_is_not_copied() -> None:
+    sound = np.zeros((48_000, 2), np.int16)
+
+    assert _at_least_the_minimum(sound) is sound
+    assert len(_at_least_the_minimum(sound[:100])) == 24_000
 
 
 def test_a_shorter_duration_cuts_and_a_longer_one_is_refused(artifacts: Files) -> None:

@@ -9,7 +9,7 @@ from service.workers.adapters.base import Frame
 from service.workers.puppet.anatomy import Anatomy, smoothstep
 from service.workers.puppet.face import CHIN, FOREHEAD, Floats, Reals
 from service.workers.puppet.landmarks import CORNERS, LOWER_LIP, OVAL, UPPER_LIP
-from service.workers.puppet.pose import Shape
+from service.workers.puppet.pose import BlendShape
 from service.workers.puppet.shapes import NUM_SHAPES, blend_shapes, head_shapes
 from service.workers.puppet.spline import Surface
 
@@ -51,7 +51,7 @@ def rect_around(places: Floats, width: int, height: int) -> Rect:
 
 
 class Field:
-    """A displacement of the pixels of `area` for every Shape, on nodes that are CELL apart."""
+    """A displacement of the pixels of `area` for every BlendShape, on nodes that are CELL apart."""
 
     def __init__(self, surface: Surface, area: Rect, image: Rect) -> None:
         columns = np.arange(area.left // CELL * CELL, area.right + CELL, CELL)
@@ -112,7 +112,7 @@ def _looseness(nodes: Floats, image: Rect) -> Floats:
 
 @dataclass(frozen=True)
 class Contour:
-    """Points of a curve on the face, and how each Shape moves them; in pixels."""
+    """Points of a curve on the face, and how each BlendShape moves them; in pixels."""
 
     points: Floats  # (n, 2)
     shapes: Floats  # (14, n, 2)
@@ -168,7 +168,7 @@ def _surroundings(face: Anatomy, width: int, height: int) -> tuple[Reals, Reals]
         moves.append(_outer_moves(face, ring, share))
     border = _border(width, height)
     still = _outer_moves(face, border, 0.0)
-    still[Shape.BREATH] *= np.clip((border[:, 1:] / height - 0.5) * 2, 0, 1)
+    still[BlendShape.BREATH] *= np.clip((border[:, 1:] / height - 0.5) * 2, 0, 1)
     return np.vstack([*places, border]), np.concatenate([*moves, still], axis=1)
 
 
@@ -195,9 +195,9 @@ def _outer_moves(face: Anatomy, places: Reals, share: float) -> Reals:
     local = np.column_stack([away @ face.axes[0, :2], away @ face.axes[1, :2]])
     neck = smoothstep(0.55, 1.3, _below_chin(face, places)).astype(float)
     moves = (head_shapes(face, local) @ face.axes)[:, :, :2] * face.unit
-    result[Shape.YAW : Shape.DY + 1] = moves * (share * (1 - neck))[:, None]
+    result[BlendShape.YAW : BlendShape.DY + 1] = moves * (share * (1 - neck))[:, None]
     swell = np.clip(0.3 + 0.7 * share + 0.7 * neck, 0, 1)
-    result[Shape.BREATH, :, 1] = -face.unit * (0.010 + 0.012 * neck) * swell
+    result[BlendShape.BREATH, :, 1] = -face.unit * (0.010 + 0.012 * neck) * swell
     return result
 
 

@@ -16,7 +16,7 @@ from service.domain.avatar import FPS
 from service.workers.adapters.base import Frame
 from service.workers.puppet.articulation import RATE
 from service.workers.puppet.face import INNER_LIPS, FaceFinder, Mesh, Reals
-from service.workers.puppet.lips import Sound, log_mel
+from service.workers.puppet.lips import Waveform, log_mel
 from service.workers.stages.inputs.ffmpeg import (
     MediaTimeout,
     UnreadableMedia,
@@ -43,7 +43,7 @@ def _ignore(_frames: int) -> None:
     """Do nothing after a frame."""
 
 
-def score(video: Path, sound: Sound, on_frame: Callable[[int], None] = _ignore) -> LipSync:
+def score(video: Path, sound: Waveform, on_frame: Callable[[int], None] = _ignore) -> LipSync:
     """Compare a video with the sound, of 16 kHz, that is heard with it from its first frame.
 
     `on_frame` is called after each frame with its number, from 1; what it raises ends the work.
@@ -57,7 +57,7 @@ def score(video: Path, sound: Sound, on_frame: Callable[[int], None] = _ignore) 
     return compare(gaps, sound)
 
 
-def compare(gaps: Reals, sound: Sound) -> LipSync:
+def compare(gaps: Reals, sound: Waveform) -> LipSync:
     """Compare what track_mouth returned with a sound."""
     if len(gaps) < _MIN_FRAMES:
         return _result(None, "the video is too short")
@@ -129,7 +129,7 @@ def mouth_gap(mesh: Mesh) -> float:
     return float(np.mean(lengths)) / mesh.eye_distance
 
 
-def _voice_level(sound: Sound, count: int) -> Reals:
+def _voice_level(sound: Waveform, count: int) -> Reals:
     """Return the level of the voice in the middle of each frame, in nepers."""
     level = np.clip(log_mel(sound)[:, _VOICE].max(1), -9, 0)
     step = RATE // FPS

@@ -27,7 +27,7 @@ _BLOCK = 4096  # features at a time
 _SPREADS = ((JAW, 1.12, 0.0), (PRESS, 2.4, 0.10))
 
 # Sound at SPEECH_RATE: float32, (samples,), -1 to 1.
-Sound: TypeAlias = NDArray[np.float32]
+Waveform: TypeAlias = NDArray[np.float32]
 
 
 class LipReader:
@@ -40,7 +40,7 @@ class LipReader:
                 for index in range(3)
             ]
 
-    def read(self, sound: Sound) -> Curve:
+    def read(self, sound: Waveform) -> Curve:
         """Return the mouth for a whole sound; where nobody speaks, the lips rest closed."""
         mel = log_mel(sound)
         blocks = [self._predict(mel, first) for first in range(0, len(mel), _BLOCK)]
@@ -62,7 +62,7 @@ class LipReader:
         return values
 
 
-def log_mel(sound: Sound) -> Floats:
+def log_mel(sound: Waveform) -> Floats:
     """Return the log energies of BANDS bands, (features, BANDS), feature i in the middle of hop i.
 
     0 is the level of loud speech in this sound.

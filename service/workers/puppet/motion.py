@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from service.domain.avatar import FPS, SPEECH_RATE
 from service.workers.puppet.articulation import RATE, Curve, smooth
 from service.workers.puppet.face import Reals
-from service.workers.puppet.lips import Sound
+from service.workers.puppet.lips import Waveform
 from service.workers.puppet.pose import Pose
 
 _HOP = SPEECH_RATE // FPS
@@ -50,7 +50,7 @@ class Motion:
         return Pose(mouth=self.mouth[index], **values)
 
 
-def direct(lips: Curve, sound: Sound, num_frames: int, seed: int) -> Motion:
+def direct(lips: Curve, sound: Waveform, num_frames: int, seed: int) -> Motion:
     """Return the motion of `num_frames` frames at FPS; after the sound the face rests."""
     count = max(num_frames, -(-len(sound) // _HOP)) + _TAIL
     loud = loudness(sound, count)
@@ -80,7 +80,7 @@ def direct(lips: Curve, sound: Sound, num_frames: int, seed: int) -> Motion:
 _WANDERINGS = ((1, 1.6), (2, 0.7), (3, 1.3), (4, 2.0), (5, 2.2), (6, 1.8), (7, 1.0))
 
 
-def loudness(sound: Sound, count: int) -> Reals:
+def loudness(sound: Waveform, count: int) -> Reals:
     """Return the level in each of `count` frames, 0 to 1: loud speech of this sound is about 1."""
     samples = np.zeros(count * _HOP, np.float32)
     used = min(len(sound), len(samples))

@@ -17,7 +17,7 @@ from service.workers.puppet.articulation import (
 from service.workers.puppet.face import Floats
 
 
-class Shape(IntEnum):
+class BlendShape(IntEnum):
     """A way in which the face moves: one displacement of all its points at weight 1."""
 
     CLOSE = 0  # the photo's own lips brought together
@@ -37,7 +37,14 @@ class Shape(IntEnum):
 
 
 # Those of the mouth, which the skull and its upper teeth do not follow.
-MOUTH_SHAPES = [Shape.JAW, Shape.WIDE, Shape.ROUND, Shape.PRESS, Shape.TUCK, Shape.LIFT]
+MOUTH_SHAPES = [
+    BlendShape.JAW,
+    BlendShape.WIDE,
+    BlendShape.ROUND,
+    BlendShape.PRESS,
+    BlendShape.TUCK,
+    BlendShape.LIFT,
+]
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ class Pose:
     breath: float = 0.0  # -1 to 1
 
     def weights(self) -> Floats:
-        """Return the weight of each Shape: (14,)."""
+        """Return the weight of each BlendShape: (14,)."""
         mouth = self.mouth
         lift = mouth[LIFT] * (0.35 + 0.65 * min(1.0, float(mouth[JAW]) * 4))
         lips = (mouth[JAW], mouth[WIDE] - REST[WIDE], mouth[ROUND], mouth[PRESS], mouth[TUCK], lift)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from service.workers.adapters.base import Frame
 from service.workers.puppet.articulation import Curve
-from service.workers.puppet.lips import Sound
+from service.workers.puppet.lips import Waveform
 from service.workers.puppet.motion import direct
 from service.workers.puppet.photo import Portrait
 from service.workers.puppet.rig import Rig
@@ -18,7 +18,7 @@ class Talker:
     """
 
     def __init__(
-        self, portrait: Portrait, lips: Curve, sound: Sound, num_frames: int, seed: int
+        self, portrait: Portrait, lips: Curve, sound: Waveform, num_frames: int, seed: int
     ) -> None:
         self._rig = Rig(portrait)
         self._motion = direct(lips, sound, num_frames, seed)

@@ -15,9 +15,9 @@ from service.workers.puppet.landmarks import (
     OUTER_CORNERS,
     UPPER_LIP,
 )
-from service.workers.puppet.pose import Shape
+from service.workers.puppet.pose import BlendShape
 
-NUM_SHAPES = len(Shape)
+NUM_SHAPES = len(BlendShape)
 _JAW_DROP = 0.205
 _AT_CORNER = 0.34  # the corners' share in the jaw's drop
 _POINTS = 468
@@ -50,19 +50,19 @@ class _Lips:
 
 
 def blend_shapes(face: Anatomy) -> Reals:
-    """Return the displacement of every point by every Shape, in pixels: (14, 468, 2)."""
+    """Return the displacement of every point by every BlendShape, in pixels: (14, 468, 2)."""
     lips = _Lips(face)
     offsets = np.zeros((NUM_SHAPES, _POINTS, 3))
-    offsets[Shape.CLOSE] = _close(face, lips)
-    offsets[Shape.JAW] = _jaw(face, lips)
-    offsets[Shape.WIDE] = _wide(lips)
-    offsets[Shape.ROUND] = _round(face.local, lips)
-    offsets[Shape.PRESS] = _press(lips)
-    offsets[Shape.TUCK] = _tuck(lips)
-    offsets[Shape.LIFT] = _raise_lip(face.local, lips)
-    offsets[Shape.BROW, :, 1] = _brow(face.local)
-    offsets[Shape.YAW : Shape.DY + 1] = head_shapes(face, face.local)
-    offsets[Shape.BREATH, :, 1] = -0.010
+    offsets[BlendShape.CLOSE] = _close(face, lips)
+    offsets[BlendShape.JAW] = _jaw(face, lips)
+    offsets[BlendShape.WIDE] = _wide(lips)
+    offsets[BlendShape.ROUND] = _round(face.local, lips)
+    offsets[BlendShape.PRESS] = _press(lips)
+    offsets[BlendShape.TUCK] = _tuck(lips)
+    offsets[BlendShape.LIFT] = _raise_lip(face.local, lips)
+    offsets[BlendShape.BROW, :, 1] = _brow(face.local)
+    offsets[BlendShape.YAW : BlendShape.DY + 1] = head_shapes(face, face.local)
+    offsets[BlendShape.BREATH, :, 1] = -0.010
     return (offsets @ face.axes)[:, :, :2] * face.unit
 
 

@@ -12,7 +12,7 @@ from service.domain.speech import Phone
 from service.speech.phones import split_phone
 from service.workers.adapters.base import Frame
 from service.workers.puppet.face import FaceFinder
-from service.workers.puppet.lips import Sound
+from service.workers.puppet.lips import Waveform
 from service.workers.puppet.photo import Portrait, frame_portrait
 
 PRESENTER = Path(__file__).parent / "data" / "presenter.png"
@@ -69,7 +69,7 @@ def babble(pattern: str, seconds: float = 0.09) -> list[Phone]:
     return phones
 
 
-def syllables(seconds: float, seed: int = 0) -> Sound:
+def syllables(seconds: float, seed: int = 0) -> Waveform:
     """A voice without words: syllables of uneven length, some louder than others, and pauses."""
     rng = np.random.default_rng(seed)
     times = np.arange(round(seconds * SPEECH_RATE)) / SPEECH_RATE

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from service.domain.avatar import FPS
-from service.workers.puppet.lips import LipReader, Sound
+from service.workers.puppet.lips import LipReader, Waveform
 from service.workers.puppet.motion import Motion, accents, direct, loudness
 from tests.workers.puppet.faces import syllables
 
 
-def motion_of(sound: Sound, num_frames: int, seed: int = 1) -> Motion:
+def motion_of(sound: Waveform, num_frames: int, seed: int = 1) -> Motion:
     return direct(LipReader().read(sound), sound, num_frames, seed)
 
 

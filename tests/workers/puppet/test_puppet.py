@@ -17,7 +17,7 @@ from service.workers.puppet.articulation import Curve, pose_curve
 from service.workers.puppet.face import OUTER_EYES, Mesh
 from service.workers.puppet.landmarks import LIDS
 from service.workers.puppet.lip_sync import mouth_gap
-from service.workers.puppet.lips import LipReader, Sound
+from service.workers.puppet.lips import LipReader, Waveform
 from service.workers.puppet.photo import Portrait
 from service.workers.puppet.pose import Pose
 from service.workers.puppet.puppet import Talker
@@ -111,7 +111,7 @@ def test_lips_close_on_every_bilabial_and_part_for_open_vowels(size: tuple[int, 
     assert min(openings) > 0.02
 
 
-def gaps_of(photo: Portrait, lips: Curve, sound: Sound, num_frames: int) -> np.ndarray:
+def gaps_of(photo: Portrait, lips: Curve, sound: Waveform, num_frames: int) -> np.ndarray:
     """How far the mouth is open in each frame, as a stranger's eye sees it."""
     frames = Talker(photo, lips, sound, num_frames, 1).draw()
     return np.array([mouth_gap(mesh_of(frame, photo)) for frame in frames])
