@@ -1,7 +1,8 @@
 """Evidence on finished videos: sound in place, mouth in time, lips closed, and a score that tells.
 
-Each video is made by the whole recipe, of a drawn face and one of two voices: the offline voice,
-whose lips follow its own sounds, and a recording, whose lips follow what is heard.
+Each video is made by the whole recipe, of a drawn face and the offline voice: as a text, whose lips
+follow its own sounds, and as a deeper recording, whose lips follow what is heard. It is one voice,
+as no second one is installed wherever the tests run.
 """
 
 from dataclasses import dataclass
