@@ -239,7 +239,7 @@ class Longcat:
         if self._voice is None or self._voice[0] is not speech:
             clips = self.card.count_segments(conditions.video_frames or request.shape.num_frames)
             frames = self._clip_frames + (clips - 1) * (self._clip_frames - self.card.overlap)
-            samples = pad_speech(speech, frames)
+            samples = pad_speech(speech, frames * SPEECH_RATE // FPS)
             self._voice = (speech, pipeline.embed_speech(self._pipe, samples, FPS, SPEECH_RATE))
         return window_of(self._voice[1], conditions.start, self._clip_frames, self._pipe.device)
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.domain.avatar import FPS, SPEECH_RATE
 from service.workers.adapters.base import Speech
 
 if TYPE_CHECKING:
@@ -21,9 +20,9 @@ def seed_of_clip(seed: int, start: int) -> int:
     return seed * _MAX_FRAMES + start
 
 
-def pad_speech(speech: Speech, num_frames: int) -> NDArray[np.float32]:
-    """Return the voice with silence behind it, as long as so many frames."""
-    samples = np.zeros(num_frames * SPEECH_RATE // FPS, np.float32)
+def pad_speech(speech: Speech, num_samples: int) -> NDArray[np.float32]:
+    """Return the voice with silence behind it."""
+    samples = np.zeros(num_samples, np.float32)
     samples[: len(speech.samples)] = speech.samples[: len(samples)]
     return samples
 

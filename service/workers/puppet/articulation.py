@@ -21,6 +21,8 @@ from service.workers.puppet.face import Reals
 Curve: TypeAlias = NDArray[np.float32]
 JAW, WIDE, ROUND, PRESS, TUCK, LIFT, TONGUE = range(7)
 RATE = 100  # hertz
+# Sound at SPEECH_RATE: float32, (samples,), -1 to 1.
+Waveform: TypeAlias = NDArray[np.float32]
 
 SILENCE = ""
 REST = (0.02, 0.15, 0.00, 0.25, 0.00, 0.00, 0.00)

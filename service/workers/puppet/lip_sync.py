@@ -14,9 +14,9 @@ import numpy as np
 from service.domain.attempt import LipSync
 from service.domain.avatar import FPS
 from service.workers.adapters.base import Frame
-from service.workers.puppet.articulation import RATE
+from service.workers.puppet.articulation import RATE, Waveform
 from service.workers.puppet.face import INNER_LIPS, FaceFinder, Mesh, Reals
-from service.workers.puppet.lips import Waveform, log_mel
+from service.workers.puppet.lips import log_mel
 from service.workers.stages.inputs.ffmpeg import (
     MediaTimeout,
     UnreadableMedia,

@@ -4,13 +4,12 @@ It serves speech whose sounds nobody timed: a recording, or a voice that tells n
 """
 
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.avatar import SPEECH_RATE
-from service.workers.puppet.articulation import JAW, PRESS, REST, Curve, close_jaw, smooth
+from service.workers.puppet.articulation import JAW, PRESS, REST, Curve, Waveform, close_jaw, smooth
 from service.workers.puppet.face import Floats, Reals
 
 HOP = 160  # samples: RATE features a second
@@ -25,9 +24,6 @@ _FLOOR = -12.0  # below the speech, in nepers of energy
 _BLOCK = 4096  # features at a time
 # A regression draws towards the mean: how much a value is spread, and from where.
 _SPREADS = ((JAW, 1.12, 0.0), (PRESS, 2.4, 0.10))
-
-# Sound at SPEECH_RATE: float32, (samples,), -1 to 1.
-Waveform: TypeAlias = NDArray[np.float32]
 
 
 class LipReader:

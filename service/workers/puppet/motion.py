@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.avatar import FPS, SPEECH_RATE
-from service.workers.puppet.articulation import RATE, Curve, smooth
+from service.workers.puppet.articulation import RATE, Curve, Waveform, smooth
 from service.workers.puppet.face import Reals
-from service.workers.puppet.lips import Waveform
 from service.workers.puppet.pose import Pose
 
 _HOP = SPEECH_RATE // FPS

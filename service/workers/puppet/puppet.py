@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 from service.workers.adapters.base import Frame
-from service.workers.puppet.articulation import Curve
-from service.workers.puppet.lips import Waveform
+from service.workers.puppet.articulation import Curve, Waveform
 from service.workers.puppet.motion import direct
 from service.workers.puppet.photo import Portrait
 from service.workers.puppet.rig import Rig

@@ -11,8 +11,8 @@ from service.domain.avatar import SPEECH_RATE
 from service.domain.speech import Phone
 from service.speech.phones import split_phone
 from service.workers.adapters.base import Frame
+from service.workers.puppet.articulation import Waveform
 from service.workers.puppet.face import FaceFinder
-from service.workers.puppet.lips import Waveform
 from service.workers.puppet.photo import Portrait, frame_portrait
 
 PRESENTER = Path(__file__).parent / "data" / "presenter.png"

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from service.domain.avatar import FPS
-from service.workers.puppet.lips import LipReader, Waveform
+from service.workers.puppet.articulation import Waveform
+from service.workers.puppet.lips import LipReader
 from service.workers.puppet.motion import Motion, accents, direct, loudness
 from tests.workers.puppet.faces import syllables
 

@@ -13,11 +13,11 @@ import pytest
 from service.domain.avatar import FPS
 from service.domain.models.catalog import PUPPET
 from service.workers.adapters.base import Frame
-from service.workers.puppet.articulation import Curve, pose_curve
+from service.workers.puppet.articulation import Curve, Waveform, pose_curve
 from service.workers.puppet.face import OUTER_EYES, Mesh
 from service.workers.puppet.landmarks import LIDS
 from service.workers.puppet.lip_sync import mouth_gap
-from service.workers.puppet.lips import LipReader, Waveform
+from service.workers.puppet.lips import LipReader
 from service.workers.puppet.photo import Portrait
 from service.workers.puppet.pose import Pose
 from service.workers.puppet.puppet import Talker
