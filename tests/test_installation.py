@@ -55,7 +55,7 @@ def test_a_wheel_has_every_file_that_the_service_reads(tmp_path: Path) -> None:
     subprocess.run(command, cwd=root, check=True)
 
     (wheel,) = tmp_path.glob("*.whl")
-    packed = set(zipfile.ZipFile(wheel).namelist())
+    names = set(zipfile.ZipFile(wheel).namelist())
 
     files = {
         file.relative_to(root).as_posix()
@@ -63,4 +63,4 @@ def test_a_wheel_has_every_file_that_the_service_reads(tmp_path: Path) -> None:
         if file.is_file() and "__pycache__" not in file.parts
     }
     assert len({Path(file).suffix for file in files} & {".tflite", ".npz", ".html", ".css"}) == 4
-    assert files - packed == set()
+    assert files - names == set()

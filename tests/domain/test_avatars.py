@@ -167,9 +167,9 @@ def test_the_docs_tell_the_time_and_the_cost_of_the_card(gpu: str, resolution: s
 
 
 def test_the_docs_tell_the_time_that_the_puppet_is_expected_to_take() -> None:
-    (told,) = re.findall(r"about (\d+) s of two cores, free", _DOCS)
+    (seconds,) = re.findall(r"about (\d+) s of two cores, free", _DOCS)
 
-    assert int(told) == round(a_minute(PUPPET, 512, 512))
+    assert int(seconds) == round(a_minute(PUPPET, 512, 512))
 
 
 def a_minute(card: ModelCard, width: int, height: int) -> float:

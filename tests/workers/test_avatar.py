@@ -292,19 +292,19 @@ def test_a_job_is_canceled_while_its_video_is_measured_and_progress_never_falls(
     artifacts: Files,
 ) -> None:
     asked = ticket(artifacts, audio=voice(artifacts, seconds=2))
-    measured: list[tuple[int, int]] = []
+    steps: list[tuple[int, int]] = []
 
     def on_step(stage: Stage, step: int, total: int) -> None:
         if stage is Stage.ENCODE:
-            measured.append((step, total))
-        if len(measured) == 20:
+            steps.append((step, total))
+        if len(steps) == 20:
             raise AttemptFailed(FailureKind.USER, "canceled", "the job was canceled")
 
     with pytest.raises(AttemptFailed, match="canceled"):
         make_video(asked, Puppet(PUPPET), environment(artifacts), f"jobs/{JOB}/2", on_step)
 
-    assert len(measured) == 20
-    assert max(measured)[0] > 10
-    shares = [step / total for step, total in measured]
+    assert len(steps) == 20
+    assert max(steps)[0] > 10
+    shares = [step / total for step, total in steps]
     assert shares == sorted(shares)
     assert max(shares) < 1

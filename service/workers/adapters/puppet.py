@@ -53,11 +53,11 @@ class Puppet:
         """Return the talker of the whole video, which its first segment makes."""
         speech = conditions.speech
         assert speech is not None, "an avatar has a voice"
-        kept = self._talker
-        if kept is None or kept[0] is not speech or kept[1] != request.seed:
-            kept = (speech, request.seed, _make_talker(request, conditions, speech))
-            self._talker = kept
-        return kept[2]
+        last = self._talker
+        if last is None or last[0] is not speech or last[1] != request.seed:
+            last = (speech, request.seed, _make_talker(request, conditions, speech))
+            self._talker = last
+        return last[2]
 
 
 def _make_talker(request: AvatarRequest, conditions: Conditions, speech: Speech) -> "Talker":
