@@ -6,14 +6,23 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.security.base import SecurityBase
+from pydantic import BaseModel
 
 from service.api.forwarded import base_url
 from service.api.signed_links import SignedLinks
-from service.domain.errors import Forbidden, Unauthenticated, Unavailable
+from service.domain.errors import (
+    FieldError,
+    Forbidden,
+    RequestRefused,
+    Unauthenticated,
+    Unavailable,
+)
 from service.domain.job import Scope
 from service.domain.key import Key, KeyRole, matches, prefix_of
+from service.domain.text import nearest
 from service.runtime.runtime import Runtime
 from service.store import keys
 from service.store.audit import Actor
@@ -93,7 +102,45 @@ class ApiKeyAuth(_Bearer):
         key = await authenticate(runtime_of(request), secret)
         if key is None:
             raise Unauthenticated(_UNKNOWN)
+        _check_parameters(request)
         return make_context(request, key, secret)
+
+
+def _check_parameters(request: Request) -> None:
+    """Raise RequestRefused if the route lacks a parameter of the query: ignoring a filter would
+    select more than was meant."""
+    if not request.scope["query_string"]:
+        return
+    names, has_labels = _parameters(request.scope["route"].dependant)
+    if unknown := [
+        _unknown_parameter(request, name[:64], names)
+        for name in dict.fromkeys(request.query_params)
+        if name not in names and not (has_labels and name.startswith("metadata["))
+    ]:
+        raise RequestRefused(unknown)
+
+
+def _parameters(dependant: Dependant) -> tuple[set[str], bool]:
+    """Return the names in the query of a route, and whether labels may be among them."""
+    names: set[str] = set()
+    has_labels = False
+    for each in dependant.query_params:
+        model = each.field_info.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            names |= {part.alias or name for name, part in model.model_fields.items()}
+            has_labels = model.model_config.get("extra") == "allow"
+        else:
+            names.add(each.alias)
+    for inner in dependant.dependencies:
+        names |= _parameters(inner)[0]
+    return names, has_labels
+
+
+def _unknown_parameter(request: Request, name: str, names: set[str]) -> FieldError:
+    hint = nearest(name, sorted(names))
+    if name == "wait" and request.method == "POST":
+        hint = "; use the header `Prefer: wait=N`"
+    return FieldError(f"?{name}", f"{name}: no such parameter{hint}", "unknown_field")
 
 
 class _AdminKey(ApiKeyAuth):

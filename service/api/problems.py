@@ -24,6 +24,7 @@ from service.domain import errors
 from service.domain.avatar import AvatarParams
 from service.domain.errors import FieldError, ServiceError
 from service.domain.request import Keyframe, VideoParams
+from service.domain.text import METADATA_LABEL_WORDS
 
 _STATUS: dict[type[ServiceError], int] = {
     errors.RequestRefused: 422,
@@ -242,20 +243,27 @@ def _field_error(error: Mapping[str, Any]) -> FieldError:
         return FieldError("", _NOT_UTF8, kind)
     if kind == "form_invalid":
         return FieldError("", f"the body is not a multipart form: {error['msg']}", kind)
-    message = error["msg"].removeprefix("Value error, ")
+    message = _message(kind, location, error)
     if kind == "extra_forbidden":
         kind = "unknown_field"
-        message = _unknown_field(str(location[-1]), outermost=len(location) == 2)
-    elif kind in _PLAIN:
-        message = _PLAIN[kind].format(
-            **{name: _plain(v) for name, v in error.get("ctx", {}).items()}
-        )
-    elif kind == "model_attributes_type":
-        message = _NOT_AN_OBJECT
-    elif kind == "no_json_nor_form":
-        message = f"{_NOT_AN_OBJECT}, or a form sent as `multipart/form-data`, not urlencoded"
-    name = str(location[-1])[:_MAX_NAME] if len(location) > 1 else "the request"
+    path = [step for step in location if step != "[key]"]
+    name = str(path[-1])[:_MAX_NAME] if len(path) > 1 else "the request"
     return FieldError(_pointer(location), f"{name}: {message}", kind)
+
+
+def _message(kind: str, location: Sequence[Any], error: Mapping[str, Any]) -> str:
+    if location[-1] == "[key]":
+        return f"a label must have {METADATA_LABEL_WORDS}"
+    if kind == "extra_forbidden":
+        return _unknown_field(str(location[-1]), outermost=len(location) == 2)
+    if kind in _PLAIN:
+        context = {name: _plain(v) for name, v in error.get("ctx", {}).items()}
+        return _PLAIN[kind].format(**context)
+    if kind == "model_attributes_type":
+        return _NOT_AN_OBJECT
+    if kind == "no_json_nor_form":
+        return f"{_NOT_AN_OBJECT}, or a form sent as `multipart/form-data`, not urlencoded"
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _unknown_field(name: str, *, outermost: bool) -> str:
@@ -286,7 +294,7 @@ _PLAIN: dict[str, str] = {
     "too_short": "must not be empty",
     "string_too_long": "must have at most {max_length} characters",
     "too_long": "must have at most {max_length} items",
-    "string_type": "must be a text",
+    "string_type": "must be a string",
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
     **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "must be a number"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),

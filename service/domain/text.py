@@ -32,6 +32,7 @@ Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_stora
 
 # Labels that lists can be filtered by: `metadata[label]=…`.
 METADATA_LABEL = r"[A-Za-z0-9 _.:/@-]{1,64}"
+METADATA_LABEL_WORDS = "1 to 64 letters, digits, spaces or _ . : / @ -"
 
 
 MetadataLabel = Annotated[str, Field(pattern=f"^{METADATA_LABEL}$")]

@@ -16,7 +16,7 @@ from service.settings import Settings
 from tests.api.world import KEY, World
 
 BODY = json.dumps({"prompt": "a red ball"}).encode()
-LANES = pytest.mark.parametrize("query", [b"", b"lane=common"], ids=["express", "common"])
+LANES = pytest.mark.parametrize("query", [b"", b"&"], ids=["express", "common"])
 
 Step = dict[str, Any] | Callable[[], Awaitable[dict[str, Any]]]
 

@@ -33,7 +33,7 @@ def both(world: World, body: bytes, **headers: str) -> tuple[Response, Response]
     sent = {"Content-Type": "application/json", **headers}
     return (
         world.client.post("/generate-video", content=body, headers=sent),
-        world.client.post("/generate-video?lane=common", content=body, headers=sent),
+        world.client.post("/generate-video?&", content=body, headers=sent),
     )
 
 

@@ -208,13 +208,13 @@ def test_failed_jobs_are_found_by_the_code_of_their_error(world: World) -> None:
         ("ids=nonsense", "?ids"),
         ("after=nonsense", "?after"),
         ("order=up", "?order"),
-        ("colour=red", "?"),
+        ("colour=red", "?colour"),
         ("created_after=yesterday", "?created_after"),
         ("ended_before=2026-01-01T00:00:00", "?ended_before"),
         ("prompt=" + "x" * 201, "?prompt"),
-        ("metadata[a]=1&metadata[a]=2", "?"),
-        ("metadata[%00]=1", "?"),
-        ("&".join(f"metadata[{n}]=1" for n in range(17)), "?"),
+        ("metadata[a]=1&metadata[a]=2", "?metadata[a]"),
+        ("metadata[%00]=1", "?metadata[\x00]"),
+        ("&".join(f"metadata[{n}]=1" for n in range(17)), "?metadata[16]"),
     ],
 )
 def test_a_wrong_filter_is_refused_by_name(world: World, query: str, pointer: str) -> None:
@@ -224,10 +224,43 @@ def test_a_wrong_filter_is_refused_by_name(world: World, query: str, pointer: st
     assert answer.json()["errors"][0]["pointer"] == pointer
 
 
-def test_an_unknown_filter_is_refused_with_the_nearest(world: World) -> None:
-    answer = world.client.get("/v1/jobs?stats=failed")
+@pytest.mark.parametrize(
+    ("method", "path", "details"),
+    [
+        (
+            "GET",
+            "/v1/jobs?modle=slate&foo=3",
+            ["modle: no such parameter; did you mean model?", "foo: no such parameter"],
+        ),
+        (
+            "POST",
+            "/generate-video?wait=5",
+            ["wait: no such parameter; use the header `Prefer: wait=N`"],
+        ),
+        ("GET", "/v1/voices?langauge=en", ["langauge: no such parameter; did you mean language?"]),
+        ("GET", "/v1/models?metadata[a]=1", ["metadata[a]: no such parameter"]),
+    ],
+)
+def test_each_unknown_parameter_is_refused_with_the_nearest(
+    world: World, method: str, path: str, details: list[str]
+) -> None:
+    body = {"json": {"prompt": "a"}} if method == "POST" else {}
+    answer = world.client.request(method, path, **body)
 
-    assert "no such parameter: 'stats'; did you mean status?" in answer.json()["detail"]
+    assert answer.status_code == 422
+    errors = answer.json()["errors"]
+    assert [error["detail"] for error in errors] == details
+    assert {error["code"] for error in errors} == {"unknown_field"}
+
+
+def test_a_wrong_label_is_refused_in_words(world: World) -> None:
+    answer = world.client.post("/generate-video", json={"prompt": "a", "metadata": {"a#": "1"}})
+
+    (error,) = answer.json()["errors"]
+    assert error["pointer"] == "/metadata/a#"
+    assert error["detail"].endswith(
+        "a label must have 1 to 64 letters, digits, spaces or _ . : / @ -"
+    )
 
 
 def test_deleting_at_once_and_many_times_is_no_fault(world: World) -> None:

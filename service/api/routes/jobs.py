@@ -6,7 +6,16 @@ from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from starlette.concurrency import run_in_threadpool
 
 from service.api.body.parse import RetryDep, body_of
@@ -20,7 +29,7 @@ from service.domain.errors import FieldError, NotFound, RequestRefused
 from service.domain.ids import JobId, job_id_of
 from service.domain.job import JobFilter, JobState
 from service.domain.request import VideoOptions
-from service.domain.text import METADATA_LABEL, Label, nearest
+from service.domain.text import METADATA_LABEL, METADATA_LABEL_WORDS, Label
 from service.lifecycle.jobs import cancel, check_final, remove
 from service.store import job_lists
 
@@ -84,15 +93,24 @@ class ListQuery(BaseModel):
 
     @model_validator(mode="after")
     def _only_metadata_besides(self) -> Self:
-        extra = self.model_extra or {}
-        for name, text in extra.items():
+        wrong = {}
+        for number, (name, text) in enumerate((self.model_extra or {}).items()):
             if not _METADATA_PARAM.fullmatch(name):
-                near = nearest(name, [*type(self).model_fields, "metadata[name]"])
-                raise ValueError(f"no such parameter: {name[:80]!r}{near}")
-            if not isinstance(text, str) or len(text) > 500 or "\x00" in text:
-                raise ValueError(f"{name} must be one text of at most 500 characters, without NUL")
-        if len(extra) > _MAX_LABELS:
-            raise ValueError(f"at most {_MAX_LABELS} labels")
+                wrong[name] = f"the label must have {METADATA_LABEL_WORDS}"
+            elif not isinstance(text, str) or len(text) > 500 or "\x00" in text:
+                wrong[name] = "must be one string of at most 500 characters, without NUL"
+            elif number >= _MAX_LABELS:
+                wrong[name] = f"at most {_MAX_LABELS} labels are possible"
+        if wrong:
+            lines: list[InitErrorDetails] = [
+                {
+                    "type": PydanticCustomError("value_error", "{text}", {"text": text}),
+                    "loc": (name,),
+                    "input": None,
+                }
+                for name, text in wrong.items()
+            ]
+            raise ValidationError.from_exception_data("ListQuery", lines)
         return self
 
     def to_filter(self) -> JobFilter:
