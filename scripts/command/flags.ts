@@ -177,12 +177,14 @@ async function media(flags: Flags, name: "image" | "video" | "audio"): Promise<M
 export function connectionOf(flags: Flags): { url: string; apiKey: string | undefined } {
   if (existsSync(".env")) process.loadEnvFile(".env");
   const { RUSHES_URL, RUSHES_API_KEY, RUSHES_PORT, RUSHES_DATA_DIR } = process.env;
-  const url = flags.url || RUSHES_URL || `http://127.0.0.1:${RUSHES_PORT || 8787}`;
+  const kept = (name: string) => {
+    const file = `${RUSHES_DATA_DIR || ".rushes"}/${name}`;
+    return existsSync(file) ? readFileSync(file, "utf8").trim() : "";
+  };
+  const local = kept("address") || `http://127.0.0.1:${RUSHES_PORT || 8787}`;
+  const url = flags.url || RUSHES_URL || local;
   if (!/^https?:\/\//.test(url)) {
     throw new CommandError(Exit.invalid, `the address ${url} must begin with http:// or https://`);
   }
-  const kept = `${RUSHES_DATA_DIR || ".rushes"}/api-key`;
-  const apiKey =
-    flags.key || RUSHES_API_KEY || (existsSync(kept) ? readFileSync(kept, "utf8") : "");
-  return { url, apiKey: apiKey.trim() || undefined };
+  return { url, apiKey: flags.key || RUSHES_API_KEY || kept("api-key") || undefined };
 }

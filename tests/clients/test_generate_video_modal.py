@@ -237,6 +237,19 @@ def test_settings_are_those_of_the_service(service: Running, tmp_path: Path) -> 
     assert made.returncode == 0, made.stderr
 
 
+def test_the_port_is_the_one_that_the_running_service_keeps(
+    service: Running, tmp_path: Path
+) -> None:
+    """As after `RUSHES_PORT=8791 make up` in another terminal."""
+    (tmp_path / ".rushes").mkdir()
+    (tmp_path / ".rushes" / "api-key").write_text(f"{KEY}\n")
+    (tmp_path / ".rushes" / "address").write_text(str(service.client.base_url).rstrip("/"))
+
+    made = Command(tmp_path, None)("-p", "A cat", *TINY, "--json")
+
+    assert made.returncode == 0, made.stderr
+
+
 def test_nobody_at_the_address_is_said(tmp_path: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
