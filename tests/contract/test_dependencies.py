@@ -1,5 +1,6 @@
 """The least versions that an owner may install are those that are tested together."""
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -35,3 +36,25 @@ def test_a_reader_of_strangers_bytes_is_no_older_than_the_tested_one(name: str) 
     (tested,) = (Version(part.version) for part in pin.specifier)
 
     assert floor.release[:2] == tested.release[:2]
+
+
+def test_every_package_and_what_depends_on_it_has_the_same_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    folders = ("clients/typescript", "clients/remotion", "examples/remotion")
+    manifests = [json.loads((ROOT / folder / "package.json").read_text()) for folder in folders]
+    locked = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+    own = [*manifests, *(locked[folder] for folder in folders)]
+    versions = [each["version"] for each in own if "version" in each]
+    uses = [
+        used
+        for each in own
+        for group in ("dependencies", "peerDependencies")
+        for name, used in each.get(group, {}).items()
+        if name in ("rushes", "rushes-remotion")
+    ]
+
+    assert len(versions) == 4
+    assert len(uses) == 6
+    assert {*versions, *uses} == {version}
+    assert json.loads((ROOT / "clients/openapi.json").read_text())["info"]["version"] == version
+    assert f"\n## {version} (" in (ROOT / "CHANGELOG.md").read_text()
