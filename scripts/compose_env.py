@@ -1,5 +1,6 @@
 """`make compose`: write the secrets of docker-compose.yml into .env, and say what to run."""
 
+import os
 import re
 import secrets
 from pathlib import Path
@@ -9,14 +10,20 @@ HEADING = "# Secrets of docker-compose.yml; keep them as long as its volumes.\n"
 RUN = """\
 docker compose up --build --detach --wait
 
-The service is then on http://127.0.0.1:8787, its API key is RUSHES_BOOTSTRAP_KEY in .env, and
+The service is then on http://127.0.0.1:{port}, its API key is RUSHES_BOOTSTRAP_KEY in .env, and
 docs/self-hosting.md says more."""
 
 
 def main() -> None:
     written = write_missing(ENV)
     print(f"Wrote {', '.join(written)} to .env." if written else "All secrets are in .env.")
-    print(f"Now run:\n\n{RUN}")
+    print(f"Now run:\n\n{RUN.format(port=port(ENV))}")
+
+
+def port(env: Path) -> str:
+    """Return RUSHES_PORT as docker compose reads it: of the environment, else of the file."""
+    line = re.search(r"^(?:export )?RUSHES_PORT=[\"']?(\d+)", env.read_text(), re.MULTILINE)
+    return os.environ.get("RUSHES_PORT") or (line[1] if line else "8787")
 
 
 def write_missing(env: Path) -> list[str]:

@@ -59,6 +59,20 @@ def test_what_make_compose_writes_is_kept_and_completed(tmp_path: Path) -> None:
     assert services["api"]["ports"][0]["published"] == "8791"
 
 
+def test_the_port_that_is_told_is_that_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RUSHES_PORT", raising=False)
+    env = tmp_path / ".env"
+    env.write_text("RUSHES_WORKERS=1\n")
+
+    assert compose_env.port(env) == "8787"
+
+    env.write_text("RUSHES_WORKERS=1\nRUSHES_PORT=8791\n")
+
+    assert compose_env.port(env) == "8791"
+
+
 def test_secrets_are_for_the_owner_alone_and_others_each_time(tmp_path: Path) -> None:
     files = [tmp_path / "a", tmp_path / "b"]
     for file in files:
