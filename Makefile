@@ -14,12 +14,12 @@ RESTART := echo 'Installed. If the service runs, restart it: make up'
 .PHONY: help demo up compose deploy up-modal smoke-modal test test-fast chaos soak check fix migrate migration client torch quantize postgres s3 traces avatar faces longcat bench gpu constraints chromium
 
 help: ## List these targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 demo: .venv/.avatar ## Make a video and a presenter who speaks: out/demo.mp4, out/presenter.mp4
 	@$(RUN)/python scripts/demo.py
 
-up: .venv/.ok ## Run the service (API and one worker) on port 8787
+up: .venv/.ok ## Run the service (API and one worker) on RUSHES_PORT, else 8787
 	@$(RUN)/rushes up $(ARGS)
 
 compose: ## Write the secrets of docker-compose.yml into .env, and say what to run
@@ -110,7 +110,7 @@ gpu: .venv/.torch ## On a CUDA GPU: its tests, and how fast the models are, part
 	@$(RUN)/python -c 'import torch; raise SystemExit(not torch.cuda.is_available())' || \
 	  $(INSTALL) --torch-backend=auto --reinstall-package torch torch
 	$(RUN)/pytest -q -m gpu tests/gpu
-	@for part in ltx-2b ltx-13b wan-fast levers load; do \
+	@for part in ltx-2b ltx-13b wan-fast settings load; do \
 	  echo "$$part"; $(RUN)/python -m benchmarks.generation --part $$part || exit 1; done
 
 constraints: $(UV) ## Pin every version anew

@@ -1,6 +1,6 @@
 """The speed of the models on this GPU, by stage, and the gain of each setting of docs/speed.md.
 
-`python -m benchmarks.generation --part ltx-2b` (or ltx-13b, wan-fast, levers, load) measures one
+`python -m benchmarks.generation --part ltx-2b` (or ltx-13b, wan-fast, settings, load) measures one
 part, and adds it to benchmarks/results/<card>-<date>.json with a chart beside it; without `--part`
 all of them in order. Models have real shapes and random weights: nothing is fetched. `--tiny` runs
 the same code on the tests' tiny checkpoints, on a CPU, to check that it works.
@@ -39,7 +39,7 @@ STAGES = ("text", "denoise", "decode", "encode")
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--part", choices=[*MODELS, "levers", "load"])
+    parser.add_argument("--part", choices=[*MODELS, "settings", "load"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tiny", action="store_true", help="on tiny checkpoints, on a CPU")
     parser.add_argument("--out", type=Path, help="the folder for results")
@@ -54,7 +54,7 @@ def main() -> int:
     out = arguments.out or (Path("out/benchmarks") if arguments.tiny else RESULTS)
     with clips.work_folder() as folder:
         benchmark = Benchmark(Path(folder), tiny=arguments.tiny, rounds=arguments.rounds)
-        for part in [arguments.part] if arguments.part else [*MODELS, "levers", "load"]:
+        for part in [arguments.part] if arguments.part else [*MODELS, "settings", "load"]:
             _save(out, benchmark.device, part, benchmark.measure(part))
     return 0
 
@@ -71,7 +71,7 @@ class Benchmark:
         self.device = _device(matmul_rate(512 if tiny else 8192))
 
     def measure(self, part: str) -> dict[str, Any]:
-        if part == "levers":
+        if part == "settings":
             self._rounds = min(self._rounds, 3)  # there are many, and each loads the model again
             return self._measure_tuning(self.subject("ltx-2b"))
         if part == "load":
@@ -314,7 +314,7 @@ def _rows(results: dict[str, Any]) -> dict[str, dict[str, float]]:
             rows[f"{part}, eager"] = _stages(result["ours_eager"]["median"])
             if result["bare_seconds"]:
                 rows[f"{part}, bare pipeline"] = {"bare": result["bare_seconds"]}
-    for setting, result in results.get("levers", {}).items():
+    for setting, result in results.get("settings", {}).items():
         if "median" in result:
             rows[f"ltx-2b, {setting}"] = _stages(result["median"])
     return rows

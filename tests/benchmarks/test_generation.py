@@ -77,11 +77,11 @@ def test_all_parts_run_on_the_tiny_checkpoints(tmp_path: Path) -> None:
         assert found["made_with"]["compile"] == "off: no CUDA GPU"
         assert found["tflop"] > 0
         assert (found["bare_seconds"] is None) == (part == "ltx-13b")
-    levers = kept["levers"]
-    assert levers["int8-weights"]["made_with"]["quantize"] == "int8-weights"
-    assert levers["embeddings"]["median"]["text"] == 0
-    assert levers["small profile"]["made_with"]["decode"] == "tiles"
-    assert "Ada" in levers["float8"]["refused"]
+    settings = kept["settings"]
+    assert settings["int8-weights"]["made_with"]["quantize"] == "int8-weights"
+    assert settings["embeddings"]["median"]["text"] == 0
+    assert settings["small profile"]["made_with"]["decode"] == "tiles"
+    assert "Ada" in settings["float8"]["refused"]
     assert kept["load"]["cold_seconds"] > 0
     chart = ElementTree.fromstring(results.with_suffix(".svg").read_text())
     assert len(chart.findall(".//{http://www.w3.org/2000/svg}rect")) > 40
