@@ -82,10 +82,10 @@ def test_the_commands_of_the_api_document_work(url: str, tmp_path: Path) -> None
             if following is not None and following.language == "json" and not following.alone:
                 assert_same_shape(following.json(), json.loads(printed))
 
-    assert shell.bytes("clip.mp4")[4:8] == b"ftyp"
+    assert shell.bytes("video.mp4")[4:8] == b"ftyp"
     assert shell.bytes("inline.mp4")[4:8] == b"ftyp"
-    assert shell.bytes("linked.mp4") == shell.bytes("clip.mp4")
-    assert shell.bytes("start.bin") == shell.bytes("clip.mp4")[:1024]
+    assert shell.bytes("linked.mp4") == shell.bytes("video.mp4")
+    assert shell.bytes("start.bin") == shell.bytes("video.mp4")[:1024]
     assert shell.bytes("thumbnail.jpg").startswith(b"\xff\xd8")
     assert shell.answer("--etag-compare").strip() == "304"
     assert "event: job.succeeded" in shell.answer("/v1/jobs/$JOB/events")
@@ -102,7 +102,7 @@ def test_the_tested_commands_of_the_readme_work(url: str, tmp_path: Path) -> Non
         if block.tested:
             shell.run(block)
 
-    assert shell.bytes("clip.mp4")[4:8] == b"ftyp"
+    assert shell.bytes("video.mp4")[4:8] == b"ftyp"
 
 
 def assert_same_shape(shown: Any, real: Any) -> None:
