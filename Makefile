@@ -19,7 +19,8 @@ help: ## List these targets
 demo: .venv/.avatar ## Make a video and a presenter who speaks: out/demo.mp4, out/presenter.mp4
 	@$(RUN)/python scripts/demo.py
 
-up: .venv/.ok ## Run the service (API and one worker) on RUSHES_PORT, else 8787
+# Extras that were installed before are brought to the versions of this release.
+up: .venv/.ok $(wildcard .venv/.torch .venv/.avatar) ## Run the service (API and one worker) on RUSHES_PORT, else 8787
 	@$(RUN)/rushes up $(ARGS)
 
 compose: ## Write the secrets of docker-compose.yml into .env, and say what to run
