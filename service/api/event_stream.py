@@ -14,8 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from service.api.webhook_body import WebhookBodies, event_body
 from service.domain.errors import RateLimited, Unavailable
-from service.domain.event import EventId
-from service.domain.ids import JobId, KeyId
+from service.domain.ids import EventId, JobId, KeyId
 from service.domain.job import Job
 from service.runtime.event_subscription import Message as EventMessage
 from service.runtime.event_subscription import Subscription

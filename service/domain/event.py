@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, NewType, get_args
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from service.domain.ids import JobId, KeyId, parse
+from service.domain.ids import EventId, JobId, KeyId, parse
 
 if TYPE_CHECKING:
     from service.domain.job import Job
 
-EventId = NewType("EventId", int)  # rises in the order of commits
 
 TEST_EVENT = "webhook.test"
 PROGRESS_EVENT = "job.progress"

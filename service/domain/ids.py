@@ -14,6 +14,7 @@ from service.domain.errors import NotFound
 
 JobId = NewType("JobId", str)
 KeyId = NewType("KeyId", str)
+EventId = NewType("EventId", int)  # rises in the order of commits
 
 _SHAPE = re.compile(r"[a-z]{3}_[0-9a-v]{26}")  # 26 letters of 5 bits hold the 128 bits
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
@@ -11,16 +12,91 @@ from service.domain.attempt import FailureKind, Profile, Stage, VideoFacts, arti
 from service.domain.avatar import AnyRequest
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.event import EventKind
-from service.domain.fallback import FallbackRecord
 from service.domain.ids import JobId, KeyId
-from service.domain.model_choice import ModelChoice
-from service.domain.price import Rate
-from service.domain.request import Priority
+from service.domain.price import Rate, cost_usd
+from service.domain.request import JobRequest, Priority
 from service.domain.speech import JobSpeech
+
+# Fields of a request that may differ for another model; the prompt and the inputs never do.
+_RESOLVED = (
+    "width",
+    "height",
+    "num_frames",
+    "fps",
+    "num_inference_steps",
+    "guidance_scale",
+    "strength",
+)
+
+
+class Change(BaseModel):
+    """A field's value before and after a fallback."""
+
+    model_config = ConfigDict(frozen=True)
+
+    before: float | None
+    after: float | None
+
+
+class FallbackRecord(BaseModel):
+    """A model that gave a job up, its memory profile and the reason.
+
+    `next_model` took over, in the smaller profile if it is the same model; `changes` are the fields
+    of the request that differ for it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    profile: Profile
+    code: str
+    message: str
+    at: AwareDatetime
+    next_model: str
+    changes: dict[str, Change]
+
+
+def changes(before: JobRequest, after: JobRequest) -> dict[str, Change]:
+    """Return the resolved fields that differ."""
+
+    def of(request: JobRequest) -> dict[str, Any]:
+        return request.model_dump(include=set(_RESOLVED))
+
+    old, new = of(before), of(after)
+    return {
+        name: Change(before=old.get(name), after=new.get(name))
+        for name in _RESOLVED
+        if old.get(name) != new.get(name)
+    }
+
 
 MAX_ATTEMPTS = 3
 OWN_API = "rushes"  # the one under service/api/routes
 RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}  # the lowest is claimed first
+
+
+class ModelChoice(BaseModel):
+    """A model that may make a video, with the request as it was resolved for it.
+
+    `expected_ms` is its expected duration on a warm worker; the rest is the rate of the GPU that it
+    tries first.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    request: AnyRequest
+    expected_ms: int
+    rate_source: str | None = None
+    rate_gpu: str | None = None
+    usd_per_second: float | None = None
+
+    @property
+    def rate(self) -> Rate:
+        return Rate(self.usd_per_second or 0.0, self.rate_source or "", self.rate_gpu)
+
+    @property
+    def estimated_usd(self) -> float:
+        return round(cost_usd(self.expected_ms / 1000, self.rate), 6)
 
 
 class JobState(StrEnum):

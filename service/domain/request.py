@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -244,21 +244,6 @@ class PlacedImage(BaseModel):
 
     frame: int
     image: MediaRef
-
-
-class Shape(Protocol):
-    """The size of a video in pixels, its number of frames, and frames per second."""
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-    @property
-    def num_frames(self) -> int: ...
-    @property
-    def fps(self) -> int: ...
-    @property
-    def duration_seconds(self) -> float: ...
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from service.domain.attempt import Failure, FailureKind, Profile
-from service.domain.fallback import FallbackRecord, changes
-from service.domain.job import MAX_ATTEMPTS, Job
-from service.domain.model_choice import ModelChoice
+from service.domain.job import MAX_ATTEMPTS, FallbackRecord, Job, ModelChoice, changes
 from service.domain.request import JobRequest
 
 MAX_LOST = 2  # a job that takes two workers down is the likely cause

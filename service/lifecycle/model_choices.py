@@ -7,8 +7,8 @@ from typing import Any
 
 from service.domain.avatar import AnyRequest, AvatarParams
 from service.domain.errors import FieldError, RequestRefused
+from service.domain.job import ModelChoice
 from service.domain.media import MediaRef, Role
-from service.domain.model_choice import ModelChoice
 from service.domain.models.card import ModelCard
 from service.domain.models.catalog import CARDS
 from service.domain.price import Rates

@@ -14,8 +14,8 @@ from typing import Any, Protocol, TypeVar
 from service.domain import topics
 from service.domain.clock import Clock
 from service.domain.errors import Unavailable
-from service.domain.event import PROGRESS_EVENT, QUEUED_EVENT, Event, EventId
-from service.domain.ids import JobId, KeyId
+from service.domain.event import PROGRESS_EVENT, QUEUED_EVENT, Event
+from service.domain.ids import EventId, JobId, KeyId
 from service.domain.job import EVENT_OF, Job, JobState
 from service.domain.topics import Topic
 from service.runtime.event_subscription import Message, Subscription

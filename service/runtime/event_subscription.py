@@ -3,8 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from service.domain.event import EventId
-from service.domain.ids import JobId, KeyId
+from service.domain.ids import EventId, JobId, KeyId
 
 # A stream that is further behind reads the table again, when it has time: memory is bounded.
 _MAX_WAITING = 200

@@ -14,11 +14,10 @@ from service.domain.event import (
     DeliveryState,
     Endpoint,
     EndpointId,
-    EventId,
     Secrets,
     Try,
 )
-from service.domain.ids import JobId, KeyId
+from service.domain.ids import EventId, JobId, KeyId
 from service.domain.metrics import series
 from service.domain.url import TargetRefused, split_url
 from service.store import totals

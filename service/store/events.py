@@ -7,8 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.domain import topics
-from service.domain.event import PROGRESS_EVENT, Event, EventId
-from service.domain.ids import JobId, KeyId
+from service.domain.event import PROGRESS_EVENT, Event
+from service.domain.ids import EventId, JobId, KeyId
 from service.domain.job import Job
 from service.store.tables import DeliveryRow, EventRow
 from service.store.transaction import Transaction

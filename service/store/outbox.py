@@ -10,9 +10,9 @@ from service.domain.event import (
     DeliveryId,
     DeliveryState,
     EndpointId,
-    EventId,
     EventKind,
 )
+from service.domain.ids import EventId
 from service.domain.job import Job
 from service.store import deliveries, events, totals
 from service.store.transaction import Transaction

@@ -21,9 +21,8 @@ from service.domain.attempt import (
 from service.domain.call import CallEnd, CallStatus
 from service.domain.errors import Lost, Unavailable
 from service.domain.ids import JobId, KeyId
-from service.domain.job import Job, JobState, Scope
+from service.domain.job import Job, JobState, ModelChoice, Scope
 from service.domain.limits import Limits
-from service.domain.model_choice import ModelChoice
 from service.domain.models.catalog import SLATE
 from service.domain.retry import MAX_LAPSED
 from service.lifecycle.calls.calls import Calls

@@ -10,11 +10,9 @@ import pytest
 from service.artifacts.files import Files
 from service.domain.attempt import Failure, FailureKind, Profile
 from service.domain.errors import Lost
-from service.domain.fallback import Change
 from service.domain.ids import KeyId
-from service.domain.job import MAX_ATTEMPTS, Job, JobState, Scope
+from service.domain.job import MAX_ATTEMPTS, Change, Job, JobState, ModelChoice, Scope
 from service.domain.limits import Limits
-from service.domain.model_choice import ModelChoice
 from service.domain.retry import MAX_LAPSED
 from service.lifecycle import report
 from service.lifecycle.claim import Claim

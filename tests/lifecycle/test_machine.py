@@ -25,11 +25,19 @@ from service.artifacts.files import Files
 from service.domain.attempt import Failure, FailureKind, Progress
 from service.domain.errors import Lost, RequestRefused
 from service.domain.event import DeliveryFilter
-from service.domain.fallback import FallbackRecord
 from service.domain.ids import KeyId
-from service.domain.job import ACTIVE, MOVES, Idempotency, Job, JobFilter, JobState, Scope
+from service.domain.job import (
+    ACTIVE,
+    MOVES,
+    FallbackRecord,
+    Idempotency,
+    Job,
+    JobFilter,
+    JobState,
+    ModelChoice,
+    Scope,
+)
 from service.domain.limits import Limits
-from service.domain.model_choice import ModelChoice
 from service.domain.retry import MAX_LAPSED
 from service.lifecycle import report
 from service.lifecycle.claim import Claim

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from service.domain.event import Event, EventId
-from service.domain.ids import KeyId
+from service.domain.event import Event
+from service.domain.ids import EventId, KeyId
 from service.domain.job import Job, Scope
 from service.domain.limits import Limits
 from service.lifecycle.jobs import request_cancel

@@ -10,8 +10,7 @@ from service.api.event_stream import STREAM_HEADERS, EventStream
 from service.api.schemas.events import JobEvent
 from service.api.schemas.responses import header_docs, problem_docs
 from service.domain.errors import Gone
-from service.domain.event import EventId
-from service.domain.ids import JobId, job_id_of
+from service.domain.ids import EventId, JobId, job_id_of
 from service.runtime.runtime import Runtime
 from service.store import events
 

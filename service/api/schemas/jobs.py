@@ -10,9 +10,7 @@ from service.api.schemas.costs import Cost
 from service.api.signed_links import SignedLinks
 from service.domain.attempt import LipSync, LoopSeam, Profile, Stage
 from service.domain.avatar import AnyRequest
-from service.domain.fallback import FallbackRecord
-from service.domain.job import Job, JobError, JobState
-from service.domain.model_choice import ModelChoice
+from service.domain.job import FallbackRecord, Job, JobError, JobState, ModelChoice
 from service.domain.models.card import ModelCard
 from service.domain.request import Priority
 

@@ -25,6 +25,21 @@ Anchor: TypeAlias = NDArray[np.float32]
 AUDIO_RATE = 48_000  # samples per second of all sound
 
 
+class Shape(Protocol):
+    """The size of a video in pixels, its number of frames, and frames per second."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def num_frames(self) -> int: ...
+    @property
+    def fps(self) -> int: ...
+    @property
+    def duration_seconds(self) -> float: ...
+
+
 @dataclass(frozen=True)
 class Audio:
     """Sound at AUDIO_RATE: int16, shape (samples, channels)."""

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from service.domain.attempt import AttemptFailed, FailureKind, LoopSeam
-from service.domain.request import Shape
-from service.workers.adapters.base import AUDIO_RATE, Frame, audio_samples
+from service.workers.adapters.base import AUDIO_RATE, Frame, Shape, audio_samples
 from service.workers.stages.mp4_index import Index, Track, read_index
 from service.workers.stages.stills import frame_at
 

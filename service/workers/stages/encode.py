@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.request import Shape
-from service.workers.adapters.base import Frame
+from service.workers.adapters.base import Frame, Shape
 from service.workers.ffmpeg import ffmpeg_path, raise_if_machine_fault
 from service.workers.machine import machine_failure
 

@@ -8,8 +8,7 @@ from queue import Empty, Full, Queue
 from typing import Any, TypeVar
 
 from service.domain.attempt import WorkerStopping
-from service.domain.request import Shape
-from service.workers.adapters.base import Frame
+from service.workers.adapters.base import Frame, Shape
 from service.workers.stages.encode import EncodedVideo, Kill, encode
 
 CheckCancel = Callable[[], object]  # raises the exception that ends the attempt

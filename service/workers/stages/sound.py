@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from service.domain.request import Shape
-from service.workers.adapters.base import AUDIO_RATE, Audio
+from service.workers.adapters.base import AUDIO_RATE, Audio, Shape
 from service.workers.ffmpeg import run_ffmpeg
 from service.workers.stages.encode import timescales
 

@@ -7,8 +7,7 @@ import numpy as np
 from PIL import Image
 
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.request import Shape
-from service.workers.adapters.base import Frame
+from service.workers.adapters.base import Frame, Shape
 from service.workers.ffmpeg import ffmpeg_path, raise_if_machine_fault
 
 _THUMBNAIL_SIDE = 512

@@ -1,7 +1,13 @@
 """The cards of HunyuanVideo."""
 
-from service.domain.models.card import FloatRange, IntRange, Licence, ModelCard, Weights
-from service.domain.models.cards.estimates import estimate_speeds
+from service.domain.models.card import (
+    FloatRange,
+    IntRange,
+    Licence,
+    ModelCard,
+    Weights,
+    estimate_speeds,
+)
 
 _LICENCE = Licence(
     name="Tencent Hunyuan Community",

@@ -1,8 +1,15 @@
 """The cards of LTX-Video 0.9.x."""
 
 from service.domain.media import Feature
-from service.domain.models.card import FloatRange, IntRange, Licence, ModelCard, Speed, Weights
-from service.domain.models.cards.estimates import estimate_speeds
+from service.domain.models.card import (
+    FloatRange,
+    IntRange,
+    Licence,
+    ModelCard,
+    Speed,
+    Weights,
+    estimate_speeds,
+)
 
 _LICENCE = Licence(
     name="LTXV Open Weights",

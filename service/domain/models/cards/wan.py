@@ -1,7 +1,14 @@
 """The cards of Wan 2.2 TI2V-5B, a dense model of 5 B; only the family's A14B is made of experts."""
 
-from service.domain.models.card import FloatRange, IntRange, Licence, ModelCard, Speed, Weights
-from service.domain.models.cards.estimates import estimate_speeds
+from service.domain.models.card import (
+    FloatRange,
+    IntRange,
+    Licence,
+    ModelCard,
+    Speed,
+    Weights,
+    estimate_speeds,
+)
 
 _APACHE = Licence(name="Apache-2.0", url="https://www.apache.org/licenses/LICENSE-2.0")
 _WAN = ("Wan-AI/Wan2.2-TI2V-5B-Diffusers", "b8fff7315c768468a5333511427288870b2e9635")
