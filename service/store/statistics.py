@@ -2,7 +2,9 @@
 ended."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -170,11 +172,29 @@ def failures(tx: Transaction, window: Window, model: str | None = None) -> list[
 
 
 def finished_jobs(
-    tx: Transaction, window: Window, model: str | None = None, *, size: int
+    tx: Transaction,
+    window: Window,
+    parts: Sequence[int],
+    model: str | None = None,
+    *,
+    size: int,
 ) -> list[FinishedJob]:
-    """List the newest `size` jobs that succeeded within the window."""
-    values = {"start": micros(window.start), "end": micros(window.end), "size": size}
-    statement = _FINISHED if model is None else _FINISHED_OF_MODEL
+    """List about `size` of the jobs that succeeded within the window, or all of fewer.
+
+    `parts` are the numbers that succeeded in its equal parts; each part is represented by as large
+    a share of its jobs, the newest of it, so that percentiles are those of the whole window.
+    """
+    total, counted, listed = sum(parts), 0, 0
+    first, last = micros(window.start), micros(window.end)
+    width = (last - first) // len(parts)
+    values: dict[str, Any] = {"model": model}
+    for number, count in enumerate(parts):
+        counted += count
+        share = (counted if total <= size else counted * size // total) - listed
+        listed += share
+        start = first + number * width
+        end = last if number == len(parts) - 1 else start + width
+        values |= {f"start_{number}": start, f"end_{number}": end, f"size_{number}": share}
     return [
         FinishedJob(
             created_at=row.created_at,
@@ -185,37 +205,36 @@ def finished_jobs(
             seconds=row.num_frames / row.fps,
             cost_usd=(row.actual_microusd or 0) / 1e6,
         )
-        for row in tx.execute(statement, {**values, "model": model})
+        for row in tx.execute(_finished(len(parts), model is not None), values)
     ]
 
 
-def _list_finished(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    job, attempt, number = job_table.c, attempt_table.c, sa.bindparam
-    ended_at = sa.type_coerce(job.finished_at, sa.BigInteger)
-    names = ("id", "attempt", "created_at", "finished_at", "timings_ms", "actual_microusd")
-    newest = (
-        sa.select(*(job[name] for name in names), job.result)
-        .where(
-            job.state == JobState.SUCCEEDED,
-            ended_at >= number("start", type_=sa.BigInteger),
-            ended_at < number("end", type_=sa.BigInteger),
-            *conditions,
-        )
-        .order_by(job.finished_at.desc())
-        .limit(number("size", type_=sa.Integer))
-        .subquery()
-        .c
-    )
+@cache
+def _finished(parts: int, of_model: bool) -> sa.Select[Any]:
+    """Build a query for the newest succeeded jobs of each part of a window."""
+    attempt = attempt_table.c
+    sampled = sa.union_all(*(sa.select(_newest(n, of_model)) for n in range(parts))).subquery().c
     return sa.select(
-        newest.created_at, newest.finished_at, newest.timings_ms, newest.actual_microusd,
-        newest.result["num_frames"].as_integer().label("num_frames"),
-        newest.result["fps"].as_integer().label("fps"),
+        sampled.created_at, sampled.finished_at, sampled.timings_ms, sampled.actual_microusd,
+        sampled.result["num_frames"].as_integer().label("num_frames"),
+        sampled.result["fps"].as_integer().label("fps"),
         attempt.created_at.label("claimed_at"), attempt.started_at.label("begun_at"),
-    ).where(attempt.job_id == newest.id, attempt.number == newest.attempt)  # fmt: skip
+    ).where(attempt.job_id == sampled.id, attempt.number == sampled.attempt)  # fmt: skip
 
 
-_FINISHED = _list_finished()
-_FINISHED_OF_MODEL = _list_finished(job_table.c.model == sa.bindparam("model"))
+def _newest(part: int, of_model: bool) -> sa.Subquery:
+    job, integer = job_table.c, sa.BigInteger
+    ended_at = sa.type_coerce(job.finished_at, integer)
+    names = ("id", "attempt", "created_at", "finished_at", "timings_ms", "actual_microusd")
+    newest = sa.select(*(job[name] for name in names), job.result).where(
+        job.state == JobState.SUCCEEDED,
+        ended_at >= sa.bindparam(f"start_{part}", type_=integer),
+        ended_at < sa.bindparam(f"end_{part}", type_=integer),
+    )
+    if of_model:
+        newest = newest.where(job.model == sa.bindparam("model"))
+    size = sa.bindparam(f"size_{part}", type_=integer)
+    return newest.order_by(job.finished_at.desc()).limit(size).subquery()
 
 
 def _ended_in(window: Window, model: str | None) -> list[sa.ColumnElement[bool]]:

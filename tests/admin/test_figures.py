@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from service.admin.routes.overview import read_costs, read_past
 from service.domain.attempt import FailureKind, Stage
@@ -18,7 +19,9 @@ from service.domain.window import LENGTHS, Window
 from service.lifecycle import report
 from service.lifecycle.jobs import request_cancel
 from service.store import statistics
+from service.store.attempts import attempt_table
 from service.store.database import Database
+from service.store.job_rows import job_table
 from tests import make
 
 MIDNIGHT = datetime(2026, 11, 24, tzinfo=UTC)
@@ -181,6 +184,51 @@ def test_stage_times_are_those_of_the_rows(past: Past) -> None:
         assert {stage: shown.stages[stage] for stage in TIMES} == TIMES
         rest = percentile(at_worker, share) - sum(TIMES.values())
         assert shown.stages["rest"] == pytest.approx(rest)
+
+
+def test_times_of_many_jobs_are_those_of_the_whole_window(past: Past) -> None:
+    """Of 2,000 jobs, the newest took longer by far, and were dearer."""
+    window = Window(MIDNIGHT, MIDNIGHT + timedelta(days=30))
+    _copy_jobs(past.db, 2_000, window)
+    joined = rows(
+        past.db,
+        "SELECT j.finished_at - j.created_at AS took, j.actual_microusd AS cost"
+        " FROM jobs j JOIN attempts a ON a.job_id = j.id"
+        f" WHERE j.state = 'succeeded' AND j.finished_at >= {micros(window.start)}",
+    )
+    took = [row["took"] / 1000 for row in joined]
+
+    for model, sample in ((None, 1_000), ("slate", 250)):
+        shown = past.db.read(lambda tx, m=model, n=sample: read_past(tx, window, m, sample=n))
+
+        assert (len(shown.sample), shown.is_sampled) == (sample, True)
+        for name, share in (("p50", 0.50), ("p95", 0.95)):
+            times = shown.times[name]
+            assert times is not None
+            assert times.total == pytest.approx(percentile(took, share), rel=0.1)
+        whole = sum(row["cost"] for row in joined) / len(joined)
+        sampled = sum(job.cost_usd for job in shown.sample) / len(shown.sample) * 1e6
+        assert sampled == pytest.approx(whole, rel=0.05)
+
+
+def _copy_jobs(db: Database, number: int, window: Window) -> None:
+    """Insert copies of a job that succeeded: ever more a day, and the last 50 took two hours."""
+    of_model = sa.select(job_table).where(job_table.c.state == "succeeded").limit(1)
+    job = db.read(lambda tx: dict(tx.execute(of_model).mappings().one()))
+    of_job = sa.select(attempt_table).where(attempt_table.c.job_id == job["id"])
+    attempt = db.read(lambda tx: dict(tx.execute(of_job).mappings().one()))
+    jobs, attempts = [], []
+    for n in range(number):
+        id_, at = f"job_{n:026d}", window.start + window.length * (n / number) ** 0.5
+        is_slow = n >= number - 50
+        took = timedelta(seconds=7_200 if is_slow else 10 + n * 37 % 50)
+        cost = 3_000 if is_slow else 1_000
+        times = {"created_at": at - took, "finished_at": at, "actual_microusd": cost}
+        jobs.append({**job, "id": id_, **times})
+        begun = {"created_at": at - took / 2, "started_at": at - took / 2, "ended_at": at}
+        attempts.append({**attempt, "job_id": id_, "call_id": id_, **begun})
+    make.do(db, lambda tx: tx.execute(sa.insert(job_table), jobs))
+    make.do(db, lambda tx: tx.execute(sa.insert(attempt_table), attempts))
 
 
 def test_costs_are_those_of_the_attempts_by_the_day_on_which_they_ended(

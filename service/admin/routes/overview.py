@@ -26,7 +26,7 @@ from service.store.transaction import Transaction
 
 router = page_router("")
 
-_SAMPLE = 1_000  # newest jobs of a window whose times are read
+_SAMPLE = 1_000  # jobs of a window whose times are read
 SAMPLE_OF_MODEL = 250  # where there is a window for each model
 _BARS = 48
 # A lease is over, and a tick should have settled its job long ago.
@@ -64,7 +64,12 @@ class Past:
     counts: Counter[JobState]
     bars: list[Bar]
     failures: list[tuple[str, int]]
-    sample: list[FinishedJob]
+    sample: list[FinishedJob]  # of those that succeeded, spread over the window as they are
+
+    @property
+    def is_sampled(self) -> bool:
+        """Tell whether times and prices are those of some of the jobs."""
+        return len(self.sample) < self.counts[JobState.SUCCEEDED]
 
     @property
     def total(self) -> int:
@@ -178,7 +183,9 @@ def read_past(tx: Transaction, window: Window, model: str | None, *, sample: int
         counts=sum(parts, Counter[JobState]()),
         bars=[_bar(window.start + n * width, width, counts) for n, counts in enumerate(parts)],
         failures=statistics.failures(tx, window, model),
-        sample=statistics.finished_jobs(tx, window, model, size=sample),
+        sample=statistics.finished_jobs(
+            tx, window, [counts[JobState.SUCCEEDED] for counts in parts], model, size=sample
+        ),
     )
 
 
