@@ -47,7 +47,9 @@ def read_situation(tx: Transaction, runtime: Runtime, models: Iterable[str]) -> 
         active_by_model=statistics.active_by_model(tx),
         paused_since=jobs.paused_models(tx),
         cold_ms={
-            model: cold_start_ms(statistics.finished_jobs(tx, past, model, size=_SAMPLE))
+            model: cold_start_ms(
+                statistics.finished_jobs(tx, past, [_SAMPLE], model, size=_SAMPLE)  # the newest
+            )
             for model in cold
         },
         now=now,
