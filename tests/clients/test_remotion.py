@@ -217,6 +217,23 @@ def test_generating_in_a_composition_cannot_be_bundled(project: Path) -> None:
     assert "rushes-remotion" in done.stderr
 
 
+def test_a_film_without_clips_is_one_frame_as_the_studio_needs_it(project: Path) -> None:
+    program = """
+        import { bundle } from "@remotion/bundler";
+        import { getCompositions } from "@remotion/renderer";
+        const serveUrl = await bundle({ entryPoint: "src/index.tsx" });
+        const browserExecutable = process.env.CHROMIUM;
+        const options = { browserExecutable, chromeMode: "chrome-for-testing" };
+        const [film] = await getCompositions(serveUrl, options);
+        console.log(film.id, film.durationInFrames);
+    """
+    command = (*TSX, "--input-type=module", "-e", program)
+
+    shown = run(*command, folder=project, CHROMIUM=CHROMIUM or "")
+
+    assert shown.stdout.splitlines()[-1] == "Film 1"
+
+
 def test_a_loop_is_repeated_without_its_first_frame_twice(service: Running, tmp_path: Path) -> None:
     repeat = ROOT / "clients" / "remotion" / "test" / "programs" / "repeat.ts"
     url = str(service.client.base_url).rstrip("/")

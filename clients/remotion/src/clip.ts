@@ -30,10 +30,16 @@ export interface FilmMetadata {
   height: number;
 }
 
-/** The metadata of clips one after the other: the size and frame rate are those of the first. */
+// Remotion asks for the metadata of every composition, also before there are clips.
+const EMPTY: FilmMetadata = { durationInFrames: 1, fps: 24, width: 768, height: 512 };
+
+/**
+ * The metadata of clips one after the other: the size and frame rate are those of the first. Without
+ * clips it is one empty frame.
+ */
 export function metadataOf(clips: readonly Clip[]): FilmMetadata {
   const [first] = clips;
-  if (first === undefined) throw new Error("a film needs a clip");
+  if (first === undefined) return EMPTY;
   const { fps, width, height } = first;
   const durationInFrames = clips.reduce((sum, clip) => sum + framesOf(clip, fps), 0);
   return { durationInFrames, fps, width, height };

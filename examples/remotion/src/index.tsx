@@ -10,8 +10,9 @@ function Film({ clips }: Props) {
   return (
     <AbsoluteFill style={{ backgroundColor: "black" }}>
       <Series>
-        {clips.map((clip) => (
-          <Series.Sequence key={clip.jobId} durationInFrames={framesOf(clip, fps)}>
+        {clips.map((clip, index) => (
+          // biome-ignore lint/suspicious/noArrayIndexKey: equal prompts are one clip, shown twice
+          <Series.Sequence key={index} durationInFrames={framesOf(clip, fps)}>
             <GeneratedVideo clip={clip} />
             {clip.captions && <Captions captions={clip.captions} />}
           </Series.Sequence>
@@ -22,15 +23,12 @@ function Film({ clips }: Props) {
 }
 
 function Root() {
-  // The size and the length come from the clips.
-  const placeholder = { durationInFrames: 1, fps: 24, width: 768, height: 512 };
   return (
     <Composition
       id="Film"
       component={Film}
       defaultProps={{ clips: [] } as Props}
       calculateMetadata={calculateMetadata}
-      {...placeholder}
     />
   );
 }
