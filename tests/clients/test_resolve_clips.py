@@ -29,7 +29,8 @@ FACE = ROOT / "tests" / "workers" / "puppet" / "data" / "presenter.png"
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(tmp_path_factory.mktemp("clips"), "--workers", "1") as found:
+    folder = tmp_path_factory.mktemp("clips")
+    with running(folder, "--workers", "1", models=["slate", "puppet"]) as found:
         yield found
 
 
@@ -70,14 +71,67 @@ def test_a_brief_becomes_files_named_by_their_content(service: Running, tmp_path
 
 
 def test_what_is_there_asks_nothing_of_the_service(service: Running, tmp_path: Path) -> None:
+    named = {"model": "slate"}
     with faulty_proxy(url_of(service)) as proxy:
-        first = resolve(proxy.url, tmp_path, video("kept"), video("kept"))
+        first = resolve(proxy.url, tmp_path, video("kept", **named), video("kept", **named))
         asked = len(proxy.seen)
-        again = resolve(proxy.url, tmp_path, video("kept", metadata={"urgent": "yes"}))
+        again = resolve(proxy.url, tmp_path, video("kept", **named, metadata={"urgent": "yes"}))
 
-    assert first[0] == first[1] == again[0]
+    # It is the same service at another address.
+    (elsewhere,) = resolve(url_of(service), tmp_path / "other", video("kept", **named))
+    assert first[0] == first[1] == again[0] == elsewhere
     assert len(proxy.seen) == asked
     assert len(jobs(service, "kept")) == 1
+
+
+def test_placeholders_are_warned_of_and_made_again_by_a_real_model(tmp_path: Path) -> None:
+    brief = "a boat", video("by name", model="slate")
+    with running(tmp_path / "service", "--workers", "1") as service:
+        warned = run(*RESOLVE, tmp_path / "public", json.dumps(brief), url=url_of(service))
+        clips = json.loads(warned.stdout.splitlines()[-1])
+        assert clips == resolve(url_of(service), tmp_path, *brief)
+    assert [clip["sandbox"] for clip in clips] == [True, True]
+    assert "2 of 2 clips are placeholders of the sandbox" in warned.stderr
+
+    # Nobody makes the video: it is only seen that it was submitted.
+    models = ["ltx-2b", "slate"]
+    with running(tmp_path / "service", "--workers", "0", models=models) as service:
+        for folder in (tmp_path / "public", tmp_path / "other"):
+            command = (*RESOLVE, folder, json.dumps(brief), "500")
+            waited = run(*command, url=url_of(service), exit_code=1)
+            assert 'ClipError: clip 0 ("a boat"): job job_' in waited.stderr
+        real, placeholder = jobs(service, "a boat")
+        assert [real["model"], placeholder["model"]] == ["ltx-2b", "slate"]
+        assert len(jobs(service, "by name")) == 1
+
+
+def test_a_clip_that_is_refused_is_told_at_once_with_its_place_and_prompt(
+    service: Running, tmp_path: Path
+) -> None:
+    long = {"width": 1280, "height": 720, "num_frames": 1200, "fps": 10}
+    brief = [video("slow", **long), video("a typo", num_frame=4), video("after it", num_frames=2)]
+    refused = run(
+        *RESOLVE, tmp_path / "public", json.dumps(brief), url=url_of(service), exit_code=1
+    )
+
+    assert 'ClipError: clip 1 ("a typo"): /num_frame: ' in refused.stderr
+    assert "[cause]: ResponseError" in refused.stderr
+    (slow,) = jobs(service, "slow")
+    assert slow["status"] in ("queued", "starting", "running")
+    service.client.post(f"/v1/jobs/{slow['id']}/cancel")
+    assert len(jobs(service, "after it")) == 1
+
+
+def test_captions_are_fetched_through_faults(service: Running, tmp_path: Path) -> None:
+    avatar = {"text": "Rain is coming.", "reference_image": str(FACE), "width": 256, "height": 256}
+    faults = Fault("variant=captions", "503"), Fault("variant=captions", "refused")
+    with faulty_proxy(url_of(service), *faults) as proxy:
+        (clip,) = resolve(proxy.url, tmp_path, {"avatar": avatar})
+
+    assert "".join(caption["text"] for caption in clip["captions"]) == "Rain is coming."
+    assert [seen.fault for seen in proxy.requests("variant=captions")] == ["503", "refused", None]
+    kept = {path.suffix for path in (tmp_path / "public" / "generated").iterdir()}
+    assert kept == {".mp4", ".json"}
 
 
 def test_files_that_are_lost_or_broken_are_fetched_again_and_not_made_again(

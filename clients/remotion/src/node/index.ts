@@ -3,6 +3,7 @@
 export type { Clip } from "../clip.js";
 export type { ClipRequest } from "./request.js";
 export {
+  ClipError,
   type ResolveOptions,
   resolveClips,
   type SubmitClipsOptions,

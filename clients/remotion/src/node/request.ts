@@ -9,6 +9,11 @@ export type ClipRequest = string | { video: VideoRequest } | { avatar: AvatarReq
 /** A request that is ready to be sent, and its key. */
 export interface KeyedRequest {
   key: string;
+  kind: "video" | "avatar";
+  /** Names the clip in errors. */
+  title: string;
+  /** Whether it names no model: the service's default makes it. */
+  byDefault: boolean;
   submit(client: NodeClient, attempt: number): Promise<JobHandle>;
 }
 
@@ -24,24 +29,30 @@ const NOT_OF_THE_CLIP: ReadonlySet<string> = new Set([
 const DATA_URI = /^data:[^,]*;base64,/i;
 
 /**
- * Equal requests to one service have equal keys, however their files came. Two clips of one prompt
- * are one, unless their seeds differ.
+ * Equal requests have equal keys, however their files came, and whatever the address of the service.
+ * Two clips of one prompt are one, unless their seeds differ.
  */
-export async function keyed(request: ClipRequest, serviceUrl: string): Promise<KeyedRequest> {
-  if (typeof request === "string") return keyed({ video: { prompt: request } }, serviceUrl);
+export async function keyed(request: ClipRequest): Promise<KeyedRequest> {
+  if (typeof request === "string") return keyed({ video: { prompt: request } });
   if ("video" in request) {
-    const key = await keyOf("video", request.video, serviceUrl);
+    const key = await keyOf("video", request.video);
     const video = { ...request.video, metadata: { ...request.video.metadata, [LABEL]: key } };
     const submit: KeyedRequest["submit"] = (client, attempt) =>
       client.generateVideo(video, { idempotencyKey: `clip-${key}-${attempt}` });
-    return { key, submit };
+    return { key, kind: "video", ...factsOf(video), submit };
   }
   const asked = withCaptions(request.avatar);
-  const key = await keyOf("avatar", asked, serviceUrl);
+  const key = await keyOf("avatar", asked);
   const avatar = { ...asked, metadata: { ...asked.metadata, [LABEL]: key } };
   const submit: KeyedRequest["submit"] = (client, attempt) =>
     client.generateAvatar(avatar, { idempotencyKey: `clip-${key}-${attempt}` });
-  return { key, submit };
+  return { key, kind: "avatar", ...factsOf(avatar), submit };
+}
+
+function factsOf(fields: VideoRequest | AvatarRequest): { title: string; byDefault: boolean } {
+  const { model, models } = fields;
+  const title = ("text" in fields ? fields.text : null) ?? fields.prompt ?? "a recording";
+  return { title, byDefault: model == null && models == null };
 }
 
 /** Ask for the words of what is spoken, as `<Captions>` takes them. */
@@ -50,9 +61,9 @@ function withCaptions(avatar: AvatarRequest): AvatarRequest {
   return isKnown ? { captions: { format: "json", burn_in: false }, ...avatar } : avatar;
 }
 
-async function keyOf(kind: string, fields: object, serviceUrl: string): Promise<string> {
+async function keyOf(kind: string, fields: object): Promise<string> {
   const own = Object.entries(fields).filter(([name]) => !NOT_OF_THE_CLIP.has(name));
-  const text = JSON.stringify([serviceUrl, kind, await canonical(Object.fromEntries(own))]);
+  const text = JSON.stringify([kind, await canonical(Object.fromEntries(own))]);
   return sha256(text).slice(0, 40);
 }
 

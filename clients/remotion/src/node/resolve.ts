@@ -1,16 +1,18 @@
 /** Turn a brief into finished files below `public`, before the bundle. */
 
-import { createHash, randomUUID } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Caption } from "@remotion/captions";
 import {
   createClient,
   type Job,
+  type Model,
   type NodeClient,
   ResponseError,
+  RushesError,
   type SucceededJob,
+  sha256Of,
 } from "rushes/node";
 import type { Clip } from "../clip.js";
 import { type ClipRequest, type KeyedRequest, keyed, LABEL } from "./request.js";
@@ -26,28 +28,45 @@ export interface ResolveOptions extends SubmitClipsOptions {
   /** A folder in it for the clips; default: `generated`. */
   folder?: string;
   signal?: AbortSignal;
-  /** Of each clip. After it a JobTimeoutError is thrown; the jobs go on, and are found again. */
+  /** Of each clip. After it a JobTimeoutError is the cause; the jobs go on, and are found again. */
   timeoutMs?: number;
   onProgress?: (job: Job) => void;
+}
+
+/** A clip of a brief has no video: `cause` says why, as a ResponseError or a JobFailedError does. */
+export class ClipError extends RushesError {
+  override name = "ClipError";
+  /** Its place in the brief, counted from 0. */
+  readonly index: number;
+
+  constructor(index: number, { title }: KeyedRequest, cause: RushesError) {
+    super(`clip ${index} (${JSON.stringify(title)}): ${cause.message}`, { cause });
+    this.index = index;
+  }
 }
 
 /**
  * Submit the clips that were not submitted yet, and return the jobs of all, in order. With `webhook_url`
  * in the requests, the service calls when each new one is finished; then `resolveClips` fetches. A clip
- * that was made earlier has `succeeded` already, and brings no webhook.
+ * that was made earlier has `succeeded` already, and brings no webhook. Throws a ClipError for the first
+ * that is refused; the others are submitted.
  */
 export async function submitClips(
   brief: readonly ClipRequest[],
   { client = createClient() }: SubmitClipsOptions = {},
 ): Promise<Job[]> {
-  return Promise.all(brief.map(async (request) => jobOf(client, await keyed(request, client.url))));
+  const isOutdated = outdated(client);
+  const requests = await Promise.all(brief.map(keyed));
+  return forEach(requests, (asked) => jobOf(client, asked, isOutdated));
 }
 
 /**
  * Make the clips of a brief, and return them in its order. Each is a file `<sha256>.mp4`, and beside
- * it what it was made of: where that is there, nothing is asked of the service. Else a job that makes
- * the clip, or has made it, is found by its label; only what nobody has asked for yet, or what failed,
- * is submitted. Throws the error of the first clip that fails; the others go on, and are found again.
+ * it what it was made of: where that is there, nothing is asked of the service, but for a placeholder
+ * whether it would make that again. Else a job that makes the clip, or has made it, is found by its
+ * label; only what nobody has asked for yet, or what failed, is submitted. All are submitted before
+ * the first is waited for. Throws a ClipError for the first clip that is refused or fails; the others
+ * go on, and are found again.
  */
 export async function resolveClips(
   brief: readonly ClipRequest[],
@@ -56,23 +75,59 @@ export async function resolveClips(
   const { client = createClient(), publicDir = "public", folder = "generated" } = options;
   const place: Place = { publicDir, folder };
   await mkdir(join(publicDir, folder), { recursive: true });
-  const requests = await Promise.all(brief.map((request) => keyed(request, client.url)));
-  // Equal requests are one clip.
-  const making = new Map<string, Promise<Clip>>();
-  for (const asked of requests) {
-    if (!making.has(asked.key)) making.set(asked.key, clipOf(client, place, asked, options));
+  const isOutdated = outdated(client);
+  const requests = await Promise.all(brief.map(keyed));
+  const begun = new Map<string, Clip | Job>();
+  await forEach(requests, async (asked) => {
+    const clip = await cached(place, asked.key);
+    const isCurrent = clip !== null && !(await isOutdated(asked, clip));
+    begun.set(asked.key, isCurrent ? clip : await jobOf(client, asked, isOutdated));
+  });
+  const clips = await forEach(requests, async ({ key }) => {
+    const found = begun.get(key) as Clip | Job;
+    return "src" in found ? found : made(client, place, key, found, options);
+  });
+  const placeholders = clips.filter(({ sandbox }) => sandbox).length;
+  if (placeholders > 0) {
+    console.warn(`${placeholders} of ${clips.length} clips are placeholders of the sandbox`);
   }
-  await Promise.allSettled(making.values());
-  return Promise.all(requests.map(({ key }) => making.get(key) as Promise<Clip>));
+  return clips;
 }
 
-async function clipOf(
-  client: NodeClient,
-  place: Place,
-  asked: KeyedRequest,
-  options: ResolveOptions,
-): Promise<Clip> {
-  return (await cached(place, asked.key)) ?? (await made(client, place, asked, options));
+/** Do it for each clip, once for equal ones; throws a ClipError for the first that fails, at the end of all. */
+async function forEach<T>(
+  requests: readonly KeyedRequest[],
+  act: (asked: KeyedRequest) => Promise<T>,
+): Promise<T[]> {
+  const acts = new Map<string, Promise<T>>();
+  for (const asked of requests) {
+    if (!acts.has(asked.key)) acts.set(asked.key, act(asked));
+  }
+  await Promise.allSettled(acts.values());
+  const results: T[] = [];
+  for (const [index, asked] of requests.entries()) {
+    try {
+      results.push(await (acts.get(asked.key) as Promise<T>));
+    } catch (error) {
+      throw error instanceof RushesError ? new ClipError(index, asked, error) : error;
+    }
+  }
+  return results;
+}
+
+type OutdatedTest = (asked: KeyedRequest, clip: { sandbox: boolean }) => Promise<boolean>;
+
+/**
+ * Tell a placeholder that the service would not make again: it was made before the service got a real
+ * model, and nobody has asked for the sandbox by name.
+ */
+function outdated(client: NodeClient): OutdatedTest {
+  let models: Promise<Model[]> | undefined;
+  return async ({ kind, byDefault }, { sandbox }) => {
+    if (!sandbox || !byDefault) return false;
+    models ??= client.models();
+    return (await models).find((model) => model.kind === kind)?.sandbox === false;
+  };
 }
 
 interface Place {
@@ -87,24 +142,22 @@ async function cached({ publicDir, folder }: Place, key: string): Promise<Clip |
     .then((record) => JSON.parse(record) as Clip | null)
     .catch(() => null);
   if (typeof clip?.src !== "string") return null;
-  const isWhole = clip.src.endsWith(`/${await sha256Of(join(publicDir, clip.src))}.mp4`);
+  const sha256 = await sha256Of(join(publicDir, clip.src)).catch(() => null);
+  const isWhole = clip.src.endsWith(`/${sha256}.mp4`);
   return isWhole ? clip : null;
 }
 
 async function made(
   client: NodeClient,
   place: Place,
-  asked: KeyedRequest,
+  key: string,
+  { id }: Job,
   { signal, timeoutMs, onProgress }: ResolveOptions,
 ): Promise<Clip> {
-  const job = await client.waitForJob((await jobOf(client, asked)).id, {
-    signal,
-    timeoutMs,
-    onProgress,
-  });
+  const job = await client.waitForJob(id, { signal, timeoutMs, onProgress });
   const { result, sandbox } = job;
   const src = `${place.folder}/${result.sha256}.mp4`;
-  await fetchInto(client, job, join(place.publicDir, src));
+  await fetchInto(client, job, join(place.publicDir, src), signal);
   const clip: Clip = {
     src,
     jobId: job.id,
@@ -114,17 +167,21 @@ async function made(
     durationInSeconds: result.duration_seconds,
     hasAudio: result.has_audio,
     sandbox,
-    captions: await captionsOf(job),
+    captions: await captionsOf(client, place, job, signal),
   };
-  await writeWhole(recordOf(place, asked.key), JSON.stringify(clip, null, 2));
+  await writeWhole(recordOf(place, key), JSON.stringify(clip, null, 2));
   return clip;
 }
 
-/** Find the job of a clip, or submit it; one that failed, or lost its files, is made anew. */
-async function jobOf(client: NodeClient, asked: KeyedRequest): Promise<Job> {
+/** Find the job of a clip, or submit it; one that failed, is outdated or lost its files is made anew. */
+async function jobOf(
+  client: NodeClient,
+  asked: KeyedRequest,
+  isOutdated: OutdatedTest,
+): Promise<Job> {
   const useless = new Set<string>();
   for await (const job of client.jobs.list({ metadata: { [LABEL]: asked.key } })) {
-    if (isUseful(job)) return job;
+    if (isUseful(job) && !(await isOutdated(asked, job))) return job;
     useless.add(job.id);
   }
   // Whoever finds the same jobs sends the same Idempotency-Key: two at once make one job. Where
@@ -151,24 +208,40 @@ function isUseful(job: Job): boolean {
   return job.status === "queued" || job.status === "starting" || job.status === "running";
 }
 
-async function fetchInto(client: NodeClient, job: SucceededJob, path: string): Promise<void> {
-  if ((await sha256Of(path)) === job.result.sha256) return;
+async function fetchInto(
+  client: NodeClient,
+  job: SucceededJob,
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if ((await sha256Of(path).catch(() => null)) === job.result.sha256) return;
   // Another call may be at the same clip.
   const temporary = `${path}.${randomUUID()}`;
   try {
-    await client.download(job, temporary);
+    await client.download(job, temporary, { signal });
     await rename(temporary, path);
   } finally {
     await rm(`${temporary}.part`, { force: true });
   }
 }
 
-async function captionsOf({ id, result, input }: SucceededJob): Promise<Caption[] | null> {
+async function captionsOf(
+  client: NodeClient,
+  { publicDir, folder }: Place,
+  job: SucceededJob,
+  signal: AbortSignal | undefined,
+): Promise<Caption[] | null> {
+  const { input, result } = job;
   const isJson = input.kind === "avatar" && input.captions?.format === "json";
   if (!isJson || result.captions_url === null) return null;
-  const response = await fetch(result.captions_url);
-  if (!response.ok) throw new Error(`the captions of ${id} cannot be fetched: ${response.status}`);
-  return (await response.json()) as Caption[];
+  const temporary = join(publicDir, folder, `${job.id}.${randomUUID()}`);
+  try {
+    await client.download(job, temporary, { variant: "captions", signal });
+    return JSON.parse(await readFile(temporary, "utf8")) as Caption[];
+  } finally {
+    await rm(temporary, { force: true });
+    await rm(`${temporary}.part`, { force: true });
+  }
 }
 
 function recordOf({ publicDir, folder }: Place, key: string): string {
@@ -179,12 +252,4 @@ async function writeWhole(path: string, text: string): Promise<void> {
   const temporary = `${path}.${randomUUID()}`;
   await writeFile(temporary, text, { flush: true });
   await rename(temporary, path);
-}
-
-/** Null if there is no such file. */
-async function sha256Of(path: string): Promise<string | null> {
-  if (!(await stat(path).catch(() => null))?.isFile()) return null;
-  const hash = createHash("sha256");
-  for await (const chunk of createReadStream(path)) hash.update(chunk);
-  return hash.digest("hex");
 }

@@ -176,6 +176,7 @@ async function verify({ bytes, sha256 }: Source, part: string): Promise<void> {
   throw new ConnectionError("the download does not match the video's SHA-256");
 }
 
+/** The SHA-256 of a file, as `result.sha256` of a job has it. */
 export async function sha256Of(path: string): Promise<string> {
   const hash = createHash("sha256");
   for await (const chunk of createReadStream(path)) hash.update(chunk);

@@ -6,7 +6,7 @@ import type { SucceededJob } from "../types.js";
 import { type DownloadOptions, download } from "./download.js";
 
 export * from "../index.js";
-export type { DownloadOptions } from "./download.js";
+export { type DownloadOptions, sha256Of } from "./download.js";
 export { openFile } from "./files.js";
 
 export interface NodeClient extends Client {
