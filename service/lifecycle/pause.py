@@ -20,13 +20,15 @@ def pause(tx: Transaction, model: str, actor: KeyId, now: datetime) -> datetime:
     return jobs.paused_models(tx).get(model, now)
 
 
-def resume(tx: Transaction, model: str, actor: KeyId, now: datetime) -> None:
-    """Start jobs of the model again; their start deadlines are later by the pause."""
+def resume(tx: Transaction, model: str, actor: KeyId, now: datetime) -> bool:
+    """Start jobs of the model again; their start deadlines are later by the pause. Tell whether it
+    was paused."""
     paused_at = jobs.delete_pause(tx, model)
     if paused_at is None:
-        return
+        return False
     jobs.extend_start_deadlines(tx, model, paused_at, now)
     audit.insert(tx, AuditEntry(now, actor, "model.resume", model))
+    return True
 
 
 def keep_warm(

@@ -154,8 +154,8 @@ _BATCH = 100  # jobs per tick: the other ticks wait for it
 
 @dataclass
 class Unserved:
-    """The tick for queued jobs whose model was removed from `terms.models`; running jobs are left
-    alone. Processes that share a database announce their models in it."""
+    """The tick for queued jobs whose model was removed from `terms.models`; running jobs, and those
+    of a paused model, are left alone. Processes that share a database announce their models."""
 
     db: Database
     terms: Terms

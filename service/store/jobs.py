@@ -247,8 +247,10 @@ def unfinished_models(tx: Transaction) -> set[str]:
 
 
 def queued_for(tx: Transaction, models: set[str], *, size: int) -> list[Job]:
-    """List queued jobs of these models."""
-    return _all(tx, _QUEUED, job_table.c.model.in_(sorted(models)), size=size)
+    """List queued jobs of these models, but for those that are paused."""
+    name = job_table.c.model
+    is_paused = name.in_(sa.select(paused_table.c.model))
+    return _all(tx, _QUEUED, name.in_(sorted(models)), sa.not_(is_paused), size=size)
 
 
 def to_purge(tx: Transaction, now: datetime, *, size: int) -> list[Job]:

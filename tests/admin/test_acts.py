@@ -24,7 +24,9 @@ from service.lifecycle.bulk import BulkRunner, Order
 from service.runtime.submit import retry_again
 from service.settings import Settings
 from service.store import audit, bulk, deliveries
+from service.store.jobs import insert_pause
 from service.store.transaction import Transaction
+from tests import make
 from tests.admin.person import Person
 from tests.api.test_warm import Counting
 from tests.api.test_warm import modal as modal
@@ -109,6 +111,19 @@ def test_a_model_is_paused_and_resumed_with_a_badge_on_every_page(admin: Person)
     assert "Paused: slate" not in admin.get("/admin").text
     assert admin.world.claim().status_code == 200
     assert acts(admin.world)[:2] == [("model.resume", "slate", 1), ("model.pause", "slate", 1)]
+
+
+def test_a_paused_model_that_is_no_longer_served_can_be_resumed(admin: Person) -> None:
+    runtime = admin.world.runtime
+    make.do(runtime.db, lambda tx: insert_pause(tx, "puppet", runtime.clock()))
+    page = admin.get("/admin/models").text
+    assert "Paused: puppet" in page
+    assert "not served" in page
+    assert "0 queued" in page
+
+    assert admin.post("/admin/models/puppet/resume").status_code == 303
+    assert "puppet" not in admin.get("/admin/models").text
+    assert admin.post("/admin/models/puppet/resume").status_code == 404
 
 
 def test_a_model_is_kept_warm(admin: Person, viewer: Person, modal: Counting) -> None:

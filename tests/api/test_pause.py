@@ -11,6 +11,7 @@ import pytest
 from service.domain.models.catalog import SLATE
 from service.store import jobs
 from service.workers.attempt import ModelCache
+from tests import make
 from tests.api.world import World
 
 
@@ -32,6 +33,15 @@ def test_only_an_admin_pauses_a_model_that_is_served(world: World) -> None:
 
     assert world.client.put("/v1/models/slate/paused", headers=headers).status_code == 403
     assert world.client.put("/v1/models/nope/paused").status_code == 404
+    assert world.client.delete("/v1/models/nope/paused").status_code == 404
+
+
+def test_a_paused_model_that_is_no_longer_served_is_resumed(world: World) -> None:
+    now = world.runtime.clock()
+    make.do(world.runtime.db, lambda tx: jobs.insert_pause(tx, "puppet", now))
+
+    assert world.client.delete("/v1/models/puppet/paused").json()["paused_at"] is None
+    assert world.runtime.db.read(jobs.paused_models) == {}
 
 
 @pytest.mark.parametrize("body", ['{"paused": false}', '{"paused": true}', "false", "null", "{"])

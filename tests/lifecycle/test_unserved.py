@@ -8,6 +8,7 @@ import pytest
 
 from service.domain.ids import KeyId
 from service.domain.job import Job, JobState
+from service.lifecycle import pause
 from service.lifecycle.rescue import Unserved
 from service.store import deliveries, jobs, keys, moves
 from service.store.database import Database
@@ -69,6 +70,20 @@ def test_without_another_model_it_fails_and_its_webhook_is_owed(
     (told,) = [record for record in caplog.records if "no longer served" in record.message]
     fields = {"model": "first", "jobs": 3, "became": "failed"}
     assert fields.items() <= vars(told).items()
+
+
+def test_jobs_of_a_paused_model_wait_until_it_is_resumed(
+    db: Database, key_id: KeyId, alone: Unserved, clock: make.FakeClock
+) -> None:
+    job = send(db, key_id, models=("first", "second"))
+    make.do(db, lambda tx: pause.pause(tx, "first", key_id, clock()))
+
+    assert alone.tick(clock()) == 0
+    assert get(db, job).state is JobState.QUEUED
+
+    make.do(db, lambda tx: pause.resume(tx, "first", key_id, clock()))
+    assert alone.tick(clock()) == 1
+    assert get(db, job).request.model == "second"
 
 
 def test_a_job_that_runs_is_let_end(

@@ -391,7 +391,7 @@ export interface paths {
         post?: never;
         /**
          * Resume Model
-         * @description Start jobs of a paused model again.
+         * @description Start jobs of a paused model again, which may be one that is no longer served.
          */
         delete: operations["resume_model"];
         options?: never;

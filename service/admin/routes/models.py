@@ -39,13 +39,24 @@ class ModelView:
         return None if value is None else value / 10
 
 
+@dataclass(frozen=True)
+class UnservedModel:
+    """A paused model that is no longer served, and the number of its jobs that wait."""
+
+    name: str
+    paused_at: datetime
+    queued: int
+
+
 @router.get("")
 async def show_models(visit: VisitDep, window: LengthQuery = "24h") -> Response:
     past = Window.until(visit.runtime.clock(), LENGTHS[window])
     views = await visit.read(lambda tx: _read(tx, visit, past))
+    unserved = await visit.read(lambda tx: _read_unserved(tx, visit))
     return await visit.page(
         "models.html",
         views=views,
+        unserved=unserved,
         length=window,
         lengths=list(LENGTHS),
         max_warm=visit.runtime.workers.max_warm,
@@ -62,9 +73,9 @@ async def pause_model(model: str, visit: ActorDep) -> Response:
 
 @router.post("/{model}/resume")
 async def resume_model(model: str, visit: ActorDep) -> Response:
-    visit.runtime.check_served(model)
     runtime, actor = visit.runtime, visit.key.id
-    await runtime.write(lambda tx: pause.resume(tx, model, actor, runtime.clock()))
+    if not await runtime.write(lambda tx: pause.resume(tx, model, actor, runtime.clock())):
+        visit.runtime.check_served(model)
     return visit.redirect("/models")
 
 
@@ -101,4 +112,13 @@ def _read(tx: Transaction, visit: Visit, window: Window) -> list[ModelView]:
             past=read_past(tx, window, name, sample=SAMPLE_OF_MODEL),
         )
         for name, card in visit.runtime.cards.items()
+    ]
+
+
+def _read_unserved(tx: Transaction, visit: Visit) -> list[UnservedModel]:
+    groups, paused_since = statistics.waiting_groups(tx), jobs.paused_models(tx)
+    return [
+        UnservedModel(name, at, sum(group.jobs for group in groups if group.model == name))
+        for name, at in sorted(paused_since.items())
+        if name not in visit.runtime.cards
     ]

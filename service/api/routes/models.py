@@ -101,9 +101,9 @@ async def pause_model(model: str, request: Request, context: AdminDep) -> ModelP
 
 @router.delete("/{model}/paused", responses=_PAUSE_PROBLEMS)
 async def resume_model(model: str, context: AdminDep) -> ModelPause:
-    """Start jobs of a paused model again."""
-    context.runtime.check_served(model)
+    """Start jobs of a paused model again, which may be one that is no longer served."""
     runtime, actor = context.runtime, context.key.id
-    await runtime.write(lambda tx: pause.resume(tx, model, actor, runtime.clock()))
+    if not await runtime.write(lambda tx: pause.resume(tx, model, actor, runtime.clock())):
+        context.runtime.check_served(model)
     log.warning("model resumed", extra={"model": model, "key": actor})
     return ModelPause(model=model, paused_at=None)
