@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from service.admin.routes.overview import read_costs, read_past
+from service.admin.routes.overview import (
+    PARTS_OF_MODEL,
+    SAMPLE_OF_MODEL,
+    read_costs,
+    read_past,
+)
 from service.domain.attempt import FailureKind, Stage
 from service.domain.ids import KeyId
 from service.domain.job import JobState, Scope
@@ -198,8 +203,9 @@ def test_times_of_many_jobs_are_those_of_the_whole_window(past: Past) -> None:
     )
     took = [row["took"] / 1000 for row in joined]
 
-    for model, sample in ((None, 1_000), ("slate", 250)):
-        shown = past.db.read(lambda tx, m=model, n=sample: read_past(tx, window, m, sample=n))
+    for model, sample, parts in ((None, 1_000, 48), ("slate", SAMPLE_OF_MODEL, PARTS_OF_MODEL)):
+        sizes = {"sample": sample, "parts": parts}
+        shown = past.db.read(lambda tx, m=model, s=sizes: read_past(tx, window, m, **s))
 
         assert (len(shown.sample), shown.is_sampled) == (sample, True)
         for name, share in (("p50", 0.50), ("p95", 0.95)):
@@ -222,7 +228,7 @@ def _copy_jobs(db: Database, number: int, window: Window) -> None:
         id_, at = f"job_{n:026d}", window.start + window.length * (n / number) ** 0.5
         is_slow = n >= number - 50
         took = timedelta(seconds=7_200 if is_slow else 10 + n * 37 % 50)
-        cost = 3_000 if is_slow else 1_000
+        cost = 2_500 if is_slow else 1_000
         times = {"created_at": at - took, "finished_at": at, "actual_microusd": cost}
         jobs.append({**job, "id": id_, **times})
         begun = {"created_at": at - took / 2, "started_at": at - took / 2, "ended_at": at}

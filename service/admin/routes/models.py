@@ -6,7 +6,13 @@ from datetime import datetime
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service.admin.routes.overview import SAMPLE_OF_MODEL, LengthQuery, Past, read_past
+from service.admin.routes.overview import (
+    PARTS_OF_MODEL,
+    SAMPLE_OF_MODEL,
+    LengthQuery,
+    Past,
+    read_past,
+)
 from service.admin.visit import ActorDep, Visit, VisitDep, page_router
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.models.card import ModelCard
@@ -109,7 +115,7 @@ def _read(tx: Transaction, visit: Visit, window: Window) -> list[ModelView]:
             paused_at=paused_since.get(name),
             warm=warm.get(name),
             usd_per_hour=visit.runtime.terms.rates.expected(name).usd_per_second * 3600,
-            past=read_past(tx, window, name, sample=SAMPLE_OF_MODEL),
+            past=read_past(tx, window, name, sample=SAMPLE_OF_MODEL, parts=PARTS_OF_MODEL),
         )
         for name, card in visit.runtime.cards.items()
     ]

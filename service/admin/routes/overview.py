@@ -27,8 +27,10 @@ from service.store.transaction import Transaction
 router = page_router("")
 
 _SAMPLE = 1_000  # jobs of a window whose times are read
-SAMPLE_OF_MODEL = 250  # where there is a window for each model
 _BARS = 48
+# Where there is a window for each model.
+SAMPLE_OF_MODEL = 250
+PARTS_OF_MODEL = 24
 # A lease is over, and a tick should have settled its job long ago.
 _FORSAKEN_AFTER = timedelta(minutes=2)
 
@@ -127,6 +129,10 @@ class Costs:
     def total(self, period: str) -> float:
         return sum(self.by_model[period].values())
 
+    def sum_of(self, names: list[str], by: Literal["model", "key"], period: str) -> float:
+        sums = self.by_model if by == "model" else self.by_key
+        return sum(sums[period].get(name, 0) for name in names)
+
     def names(self, by: Literal["model", "key"]) -> list[str]:
         """Return the names that cost anything, the dearest of the month first."""
         sums = self.by_model if by == "model" else self.by_key
@@ -173,18 +179,25 @@ def read_now(tx: Transaction, visit: Visit) -> Now:
     )
 
 
-def read_past(tx: Transaction, window: Window, model: str | None, *, sample: int = _SAMPLE) -> Past:
-    """Count and time the jobs that ended within the window."""
-    width = window.length / _BARS
-    parts = statistics.ended(tx, window, _BARS, model)
+def read_past(
+    tx: Transaction,
+    window: Window,
+    model: str | None,
+    *,
+    sample: int = _SAMPLE,
+    parts: int = _BARS,
+) -> Past:
+    """Count the jobs that ended within the window, in so many parts, and time a sample of them."""
+    width = window.length / parts
+    ended = statistics.ended(tx, window, parts, model)
     return Past(
         window=window,
         model=model,
-        counts=sum(parts, Counter[JobState]()),
-        bars=[_bar(window.start + n * width, width, counts) for n, counts in enumerate(parts)],
+        counts=sum(ended, Counter[JobState]()),
+        bars=[_bar(window.start + n * width, width, counts) for n, counts in enumerate(ended)],
         failures=statistics.failures(tx, window, model),
         sample=statistics.finished_jobs(
-            tx, window, [counts[JobState.SUCCEEDED] for counts in parts], model, size=sample
+            tx, window, [counts[JobState.SUCCEEDED] for counts in ended], model, size=sample
         ),
     )
 
