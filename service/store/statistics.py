@@ -22,6 +22,7 @@ from service.store.transaction import Transaction
 _QUEUED = sa.text(QUEUED)
 _ACTIVE = sa.text(ACTIVE_STATES)
 _MAX_ATTEMPTS = 200  # in a list
+_MAX_STEP = 20  # so many index entries are read for each job of a sample
 
 
 class WaitingGroup(NamedTuple):
@@ -181,8 +182,8 @@ def finished_jobs(
 ) -> list[FinishedJob]:
     """List about `size` of the jobs that succeeded within the window, or all of fewer.
 
-    `parts` are the numbers that succeeded in its equal parts; each part is represented by as large
-    a share of its jobs, the newest of it, so that percentiles are those of the whole window.
+    `parts` are the numbers that succeeded in its equal parts. Each part gives as large a share of
+    its jobs, spread over its newest, so that percentiles are those of the whole window.
     """
     total, counted, listed = sum(parts), 0, 0
     first, last = micros(window.start), micros(window.end)
@@ -192,9 +193,11 @@ def finished_jobs(
         counted += count
         share = (counted if total <= size else counted * size // total) - listed
         listed += share
+        step = min(_MAX_STEP, count // share) if share else 1
         start = first + number * width
         end = last if number == len(parts) - 1 else start + width
-        values |= {f"start_{number}": start, f"end_{number}": end, f"size_{number}": share}
+        values |= {f"start_{number}": start, f"end_{number}": end}
+        values |= {f"size_{number}": share * step, f"step_{number}": step}
     return [
         FinishedJob(
             created_at=row.created_at,
@@ -211,30 +214,43 @@ def finished_jobs(
 
 @cache
 def _finished(parts: int, of_model: bool) -> sa.Select[Any]:
-    """Build a query for the newest succeeded jobs of each part of a window."""
-    attempt = attempt_table.c
-    sampled = sa.union_all(*(sa.select(_newest(n, of_model)) for n in range(parts))).subquery().c
-    return sa.select(
-        sampled.created_at, sampled.finished_at, sampled.timings_ms, sampled.actual_microusd,
-        sampled.result["num_frames"].as_integer().label("num_frames"),
-        sampled.result["fps"].as_integer().label("fps"),
-        attempt.created_at.label("claimed_at"), attempt.started_at.label("begun_at"),
-    ).where(attempt.job_id == sampled.id, attempt.number == sampled.attempt)  # fmt: skip
-
-
-def _newest(part: int, of_model: bool) -> sa.Subquery:
-    job, integer = job_table.c, sa.BigInteger
-    ended_at = sa.type_coerce(job.finished_at, integer)
-    names = ("id", "attempt", "created_at", "finished_at", "timings_ms", "actual_microusd")
-    newest = sa.select(*(job[name] for name in names), job.result).where(
-        job.state == JobState.SUCCEEDED,
-        ended_at >= sa.bindparam(f"start_{part}", type_=integer),
-        ended_at < sa.bindparam(f"end_{part}", type_=integer),
-    )
+    """Build a query for some of the succeeded jobs of each part of a window. It picks them by the
+    index alone."""
+    job, attempt = job_table.c, attempt_table.c
+    conditions = [job.state == JobState.SUCCEEDED]
     if of_model:
-        newest = newest.where(job.model == sa.bindparam("model"))
-    size = sa.bindparam(f"size_{part}", type_=integer)
-    return newest.order_by(job.finished_at.desc()).limit(size).subquery()
+        conditions.append(job.model == sa.bindparam("model"))
+    picked = sa.union_all(*(_every_nth(number, *conditions) for number in range(parts)))
+    return sa.select(
+        job.created_at, job.finished_at, job.timings_ms, job.actual_microusd,
+        job.result["num_frames"].as_integer().label("num_frames"),
+        job.result["fps"].as_integer().label("fps"),
+        attempt.created_at.label("claimed_at"), attempt.started_at.label("begun_at"),
+    ).where(
+        *conditions, job.finished_at.in_(picked),
+        attempt.job_id == job.id, attempt.number == job.attempt,
+    )  # fmt: skip
+
+
+def _every_nth(part: int, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Build a query for when jobs of a part ended: each `step`-th of its newest."""
+
+    def number(name: str) -> sa.BindParameter[int]:
+        return sa.bindparam(f"{name}_{part}", type_=sa.BigInteger)
+
+    finished_at = job_table.c.finished_at
+    ended_at = sa.type_coerce(finished_at, sa.BigInteger)
+    newest = (
+        sa.select(finished_at)
+        .where(*conditions, ended_at >= number("start"), ended_at < number("end"))
+        .order_by(finished_at.desc())
+        .limit(number("size"))
+        .subquery()
+        .c.finished_at
+    )
+    rank = sa.func.row_number().over(order_by=newest.desc()).label("rank")
+    ranked = sa.select(newest, rank).subquery().c
+    return sa.select(ranked.finished_at).where(ranked.rank % number("step") == 0)
 
 
 def _ended_in(window: Window, model: str | None) -> list[sa.ColumnElement[bool]]:
