@@ -103,11 +103,11 @@ class JobQuery(BaseModel):
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return the filters as they stand in a URL."""
-        found: list[tuple[str, str]] = []
+        fields: list[tuple[str, str]] = []
         for name, value in self:
             values = value if isinstance(value, list) else [value]
-            found += [(name, url_text(each)) for each in values if each]
-        return found
+            fields += [(name, url_text(each)) for each in values if each]
+        return fields
 
     def url(self, **changes: Any) -> str:
         """Return the query string of these filters, with some of them changed."""

@@ -20,7 +20,7 @@ from service.store.statistics import WaitingGroup
 from service.store.transaction import Transaction
 
 # Of a request: shown elsewhere on the page, or of no interest to people.
-_HIDDEN = frozenset({"kind", "model", "prompt"})
+_HIDDEN = frozenset({"kind", "model"})
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class JobView:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Return what the request says besides its prompt."""
+        """Return what the request says."""
         return {
             name: value for name, value in _flat(self.job.request).items() if name not in _HIDDEN
         }
@@ -62,8 +62,18 @@ class JobView:
 
     @property
     def stages(self) -> dict[str, int]:
-        """Return the milliseconds that the worker spent in each stage."""
-        return {k: ms for k, ms in (self.job.timings_ms or {}).items() if k != "total" and ms}
+        """Return the milliseconds of each stage: until the last attempt was claimed, until its
+        worker began, and those that the worker measured."""
+        measured = {k: ms for k, ms in (self.job.timings_ms or {}).items() if k != "total" and ms}
+        if not measured or not self.attempts:
+            return measured
+        last = self.attempts[-1]
+        begun_at = last.started_at or last.created_at
+        waits = {
+            "queue": last.created_at - self.job.created_at,
+            "start": begun_at - last.created_at,
+        }
+        return {name: int(wait.total_seconds() * 1000) for name, wait in waits.items()} | measured
 
     @property
     def events(self) -> list[tuple[datetime, str]]:

@@ -62,6 +62,11 @@ def usd(amount: float) -> str:
     return f"${amount:.2g}" if amount >= 0.0001 else "<$0.0001"
 
 
+def dollars(micros: int) -> str:
+    """Return an amount for a field of a form, exactly: `50`, `12345.67`."""
+    return f"{micros / 1e6:.6f}".rstrip("0").rstrip(".")
+
+
 def count(number: int) -> str:
     return f"{number:,}"
 
@@ -70,7 +75,7 @@ def percent(share: float) -> str:
     """Return a share with one decimal, and never `100 %` for less."""
     if share == 1:
         return "100 %"
-    return f"{int(share * 1000) / 10:.1f} %"
+    return f"{min(round(share * 100, 1), 99.9):.1f} %"
 
 
 def bare_url(url: str) -> str:
@@ -92,6 +97,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "when": when,
     "ms": milliseconds,
     "usd": usd,
+    "dollars": dollars,
     "count": count,
     "percent": percent,
     "bare_url": bare_url,

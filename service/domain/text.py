@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return the end of a message about an unknown name: the one that may be meant, if any."""
-    found = get_close_matches(name[:64], list(names), n=1)
-    return f"; did you mean {found[0]}?" if found else ""
+    nearest = get_close_matches(name[:64], list(names), n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
 def _storable(text: str) -> str:

@@ -39,8 +39,8 @@ def create(tx: Transaction, key: Key, budget: int | None, actor: KeyId) -> None:
 
 def create_once(tx: Transaction, key: Key, budget: int | None, actor: KeyId) -> None:
     """Create a key, unless there is one with its secret."""
-    found = keys.find(tx, key.prefix)
-    if found is None or found.secret_hash != key.secret_hash:
+    earlier = keys.find(tx, key.prefix)
+    if earlier is None or earlier.secret_hash != key.secret_hash:
         create(tx, key, budget, actor)
 
 

@@ -37,8 +37,8 @@ def survey(tx: Transaction, act: BulkAct, scope: Scope, filters: JobFilter) -> S
     if filters.words:
         rows = _with_words(tx, act, scope, filters)
         return Survey(len(rows), sum(row.estimated_microusd for row in rows) / 1e6)
-    found = _matching(act, scope, filters, estimate).limit(MAX_JOBS + 1).subquery().c
-    usd = sa.func.coalesce(sa.func.sum(found.estimated_microusd), 0).label("usd")
+    matches = _matching(act, scope, filters, estimate).limit(MAX_JOBS + 1).subquery().c
+    usd = sa.func.coalesce(sa.func.sum(matches.estimated_microusd), 0).label("usd")
     row = tx.execute(sa.select(sa.func.count().label("jobs"), usd)).one()
     return Survey(row.jobs, int(row.usd) / 1e6)
 
@@ -60,8 +60,8 @@ def insert(
     if chosen is not None:
         tx.execute(sa.insert(_items), [{"bulk_id": action.id, "job_id": id_} for id_ in chosen])
         return
-    found = _matching(action.act, scope, filters, sa.literal(action.id), job_table.c.id)
-    tx.execute(sa.insert(_items).from_select(["bulk_id", "job_id"], found))
+    items = _matching(action.act, scope, filters, sa.literal(action.id), job_table.c.id)
+    tx.execute(sa.insert(_items).from_select(["bulk_id", "job_id"], items))
 
 
 def _with_words(tx: Transaction, act: BulkAct, scope: Scope, filters: JobFilter) -> list[Any]:
@@ -115,10 +115,10 @@ def counts(tx: Transaction, ids: Collection[BulkId]) -> dict[BulkId, dict[bool |
         .where(_items.c.bulk_id.in_(ids))
         .group_by(_items.c.bulk_id, _items.c.is_changed)
     )
-    found: dict[BulkId, dict[bool | None, int]] = {id_: {} for id_ in ids}
+    numbers: dict[BulkId, dict[bool | None, int]] = {id_: {} for id_ in ids}
     for row in tx.execute(statement):
-        found[row.bulk_id][row.is_changed] = row.jobs
-    return found
+        numbers[row.bulk_id][row.is_changed] = row.jobs
+    return numbers
 
 
 def items(

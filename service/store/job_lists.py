@@ -57,15 +57,15 @@ def page(
         states = (
             [_indexed(job_table.c.state, filters).in_(filters.states)] if filters.states else []
         )
-        searched = statement.where(*states).order_by(*map(direction, columns)).limit(MAX_SEARCHED)
-        return _search(tx, searched, filters.words, size)
+        newest = statement.where(*states).order_by(*map(direction, columns)).limit(MAX_SEARCHED)
+        return _search(tx, newest, filters.words, size)
     pages = [
         statement.where(*states).order_by(*map(direction, columns)).limit(size + 1)
         for states in _groups_of_states(filters)
     ]
     rows = tx.execute(_merged(pages, direction).limit(size + 1)).mappings()
-    found = [to_job(row) for row in rows]
-    return Page(found[:size], found[size - 1].id if len(found) > size else None)
+    page = [to_job(row) for row in rows]
+    return Page(page[:size], page[size - 1].id if len(page) > size else None)
 
 
 def selecting(scope: Scope, filters: JobFilter, *columns: Any) -> sa.Select[Any]:
@@ -161,13 +161,13 @@ def _behind(columns: list[Any], place: list[Any], newest_first: bool) -> sa.Colu
     return left < right if newest_first else left > right
 
 
-def _search(tx: Transaction, searched: sa.Select[Any], words: tuple[str, ...], size: int) -> Page:
+def _search(tx: Transaction, newest: sa.Select[Any], words: tuple[str, ...], size: int) -> Page:
     """Find the jobs whose prompt contains all these words."""
-    rows: list[Any] = list(tx.execute(searched.with_only_columns(job_table.c.id, *TEXTS)))
-    found = [row.id for row in containing(words, rows)]
+    rows: list[Any] = list(tx.execute(newest.with_only_columns(job_table.c.id, *TEXTS)))
+    job_ids = [row.id for row in containing(words, rows)]
     end = rows[-1].id if len(rows) == MAX_SEARCHED else None
-    jobs_by_id = jobs.get_all(tx, found[:size])
+    jobs_by_id = jobs.get_all(tx, job_ids[:size])
     return Page(
-        [jobs_by_id[job_id] for job_id in found[:size]],
-        found[size - 1] if len(found) > size else end,
+        [jobs_by_id[job_id] for job_id in job_ids[:size]],
+        job_ids[size - 1] if len(job_ids) > size else end,
     )

@@ -63,11 +63,11 @@ class Commit:
         self.publish_topics(self.topics)
 
     def answer(self) -> None:
-        for done in self.works:
-            done.work.resolve(done.answer)
+        for result in self.works:
+            result.work.resolve(result.answer)
 
     def fail(self, error: Exception) -> None:
-        fail_all([done.work for done in self.works], error)
+        fail_all([result.work for result in self.works], error)
 
 
 def by_run(batch: list[Work[Any, Any]]) -> list[list[Work[Any, Any]]]:

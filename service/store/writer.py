@@ -157,11 +157,11 @@ class Writer:
 
     def _acknowledge(self, works: list[Done]) -> None:
         """Answer each work once it is durable; one that needs none is answered now."""
-        for done in works:
-            if isinstance(done.answer, Busy):
-                self._set_apart(done.work)
+        for result in works:
+            if isinstance(result.answer, Busy):
+                self._set_apart(result.work)
         replicated, local = (
-            self._commit_of([done for done in works if done.work.replicated is kind])
+            self._commit_of([result for result in works if result.work.replicated is kind])
             for kind in (True, False)
         )
         if replicated.works:
@@ -171,8 +171,8 @@ class Writer:
             local.answer()
 
     def _commit_of(self, works: list[Done]) -> Commit:
-        topics = [topic for done in works for topic in done.topics]
-        answered = [done for done in works if not isinstance(done.answer, Busy)]
+        topics = [topic for result in works for topic in result.topics]
+        answered = [result for result in works if not isinstance(result.answer, Busy)]
         return Commit(answered, topics, self._publish)
 
     def _transact(self, batch: list[Work[Any, Any]], is_brief: bool, undo: Undo) -> list[Done]:
@@ -182,14 +182,14 @@ class Writer:
                 connection.execute(_BRIEF)
             last: list[Callable[[], None]] = []
             works = [
-                done
+                result
                 for group in by_run(batch)
-                for done in self._run_group(Transaction(connection, undo=undo), group, last)
+                for result in self._run_group(Transaction(connection, undo=undo), group, last)
             ]
             for act in last:
                 act()
             if self._notify is not None:
-                topics = [topic for done in works for topic in done.topics]
+                topics = [topic for result in works for topic in result.topics]
                 self._notify.notify_others(connection, topics)
             try:
                 connection.commit()

@@ -416,6 +416,9 @@ def test_keys_are_made_budgeted_and_revoked(admin: Person) -> None:
     (key,) = (k for k in world.client.get("/v1/keys").json()["data"] if k["name"] == "studio")
     assert key["budget"]["budget_usd"] == 50
 
+    admin.post(f"/admin/keys/{key['id']}/budget", budget_usd="12345.67")
+    assert 'value="12345.67"' in admin.get("/admin/keys").text
+
     admin.post(f"/admin/keys/{key['id']}/budget", budget_usd="")
     admin.post(f"/admin/keys/{key['id']}/revoke")
 

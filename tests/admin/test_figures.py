@@ -1,5 +1,6 @@
 """The figures of the overview, against others computed row by row from the tables."""
 
+import re
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from service.admin.pages import templates
 from service.admin.routes.overview import (
     PARTS_OF_MODEL,
     SAMPLE_OF_MODEL,
+    Costs,
     read_costs,
     read_past,
 )
@@ -257,6 +260,17 @@ def test_costs_are_those_of_the_attempts_by_the_day_on_which_they_ended(
     assert costs.total("month") == pytest.approx(spent(today.replace(day=1)))
     assert 0 < costs.total("today") < costs.total("week")
     assert costs.by_key["week"] == {"test": pytest.approx(costs.total("week"))}
+
+
+def test_the_keys_that_a_table_of_costs_leaves_out_are_summed() -> None:
+    by_key = {"today": {}, "week": {}, "month": {f"key {n}": float(n) for n in range(1, 51)}}
+    costs = Costs(by_model={"month": {"slate": sum(range(1, 51))}}, by_key=by_key)
+
+    page = templates().get_template("costs.html").render(costs=costs)
+
+    assert "40 others" in page
+    shown = re.findall(r'<td class="num">\$([\d,.]+)</td></tr>', page.partition("Key</th>")[2])
+    assert sum(float(text.replace(",", "")) for text in shown) == costs.total("month")
 
 
 def test_what_waits_and_runs_is_counted_by_model_and_key(past: Past, db: Database) -> None:

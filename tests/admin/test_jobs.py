@@ -180,7 +180,18 @@ def test_the_page_of_a_job_shows_its_history(admin: Person) -> None:
     assert "<video" in text
     assert "https://hooks.test/path?…" in text
     assert "s3cr3t" not in text
+    assert re.search(r'class="legend"><span><i class="key queue"></i>queue .*key start', text)
     assert "hx-trigger" not in text  # it is final: nothing is polled
+
+
+def test_a_long_prompt_is_shown_whole_and_metadata_by_itself(admin: Person) -> None:
+    prompt = " ".join(f"word{n}" for n in range(300))
+    job = admin.world.submit(prompt=prompt, metadata={"cost": "none at all"})
+
+    text = admin.get(f"/admin/jobs/{job['id']}").text
+
+    assert f"<dt>prompt</dt><dd>{prompt}</dd>" in text
+    assert "none at all" in text.partition("<h3>Metadata</h3>")[2]
 
 
 def test_a_job_that_runs_is_polled_until_it_is_final(admin: Person) -> None:

@@ -40,7 +40,7 @@ async def log_in(request: Request) -> Response:
     try:
         limit.check(address)
     except RateLimited as error:
-        return _refuse(request, goal, f"Too many failed logins. {error.message}.", 429)
+        return _refuse(request, goal, f"{error.message.capitalize()}.", 429)
     key = await authenticate(runtime, secret)
     if key is None:
         limit.record_failure(address)

@@ -6,6 +6,24 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   if (document.hidden && event.detail.requestConfig.verb === "get") event.preventDefault();
 });
 
+// Where a part that renews itself is not answered, the page says since when.
+let heardAt = new Date();
+const isPoll = (event) => /every|change-of-job/.test(event.detail.requestConfig.elt.getAttribute("hx-trigger"));
+for (const kind of ["sendError", "responseError", "timeout"]) {
+  document.addEventListener(`htmx:${kind}`, (event) => {
+    if (!isPoll(event) || document.querySelector("#stale")) return;
+    const notice = document.createElement("p"), time = heardAt.toISOString().slice(11, 19);
+    Object.assign(notice, { id: "stale", className: "notice bad", role: "alert" });
+    notice.textContent = `No answer since ${time} UTC: what is shown here is old.`;
+    document.querySelector("main").prepend(notice);
+  });
+}
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (!isPoll(event) || !event.detail.successful) return;
+  heardAt = new Date();
+  document.querySelector("#stale")?.remove();
+});
+
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
@@ -47,6 +65,9 @@ document.addEventListener("change", (event) => {
   if (input.matches(".drop input")) {
     const [file] = input.files, name = input.parentElement.querySelector("[data-drop-name]");
     input.parentElement.querySelector("img")?.remove();
+    input.closest(".drop-field").querySelector(".drop-clear").hidden = !file;
+    name.dataset.hint ??= name.textContent;
+    name.textContent = name.dataset.hint;
     if (!file) return;
     name.textContent = `${file.name}, ${(file.size / 1e6).toFixed(1)} MB`;
     if (file.type.startsWith("image/")) {
@@ -74,6 +95,22 @@ for (const [name, text] of Object.entries(JSON.parse(sessionStorage.getItem("wor
 }
 sessionStorage.removeItem("words");
 
+// A chosen file can be taken away again.
+document.addEventListener("click", (event) => {
+  const button = event.target.closest(".drop-clear");
+  if (!button) return;
+  const input = button.parentElement.querySelector("input");
+  input.value = "";
+  input.dispatchEvent(new Event("change", { bubbles: true }));
+  input.focus();
+});
+
+// A field that the browser refuses is brought into sight.
+document.addEventListener("invalid", (event) => {
+  const fold = event.target.closest("details");
+  if (fold) fold.open = true;
+}, true);
+
 // A file may be dropped on its field: browsers do that by themselves.
 for (const kind of ["dragenter", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {
@@ -86,7 +123,11 @@ document.addEventListener("htmx:load", (event) => {
   for (const table of event.target.querySelectorAll("table.fold")) {
     const names = Array.from(table.tHead.rows[0].cells, (cell) => cell.textContent);
     for (const row of table.tBodies[0].rows) {
-      for (const cell of row.cells) if (cell.colSpan === 1) cell.dataset.label = names[cell.cellIndex];
+      let column = 0;
+      for (const cell of row.cells) {
+        if (cell.colSpan < names.length) cell.dataset.label = names[column];
+        column += cell.colSpan;
+      }
     }
   }
 });
