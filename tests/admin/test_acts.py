@@ -322,7 +322,7 @@ def test_more_jobs_than_an_action_may_have_are_not_offered(
     page = admin.get("/admin/bulk/new?act=cancel").text
 
     assert "Too many jobs to cancel" in page
-    assert "More than 2 open jobs match the filter." in page
+    assert "More than 2 open jobs match the filter, which is empty." in page
     assert 'action="/admin/bulk"' not in page
 
 
@@ -427,6 +427,7 @@ def test_keys_are_made_budgeted_and_revoked(admin: Person) -> None:
     assert key["revoked_at"]
     assert [act for act, target, _ in acts(world) if target == key["id"]] == [
         "key.revoke",
+        "key.budget",
         "key.budget",
         "key.create",
     ]

@@ -264,13 +264,20 @@ def test_costs_are_those_of_the_attempts_by_the_day_on_which_they_ended(
 
 def test_the_keys_that_a_table_of_costs_leaves_out_are_summed() -> None:
     by_key = {"today": {}, "week": {}, "month": {f"key {n}": float(n) for n in range(1, 51)}}
-    costs = Costs(by_model={"month": {"slate": sum(range(1, 51))}}, by_key=by_key)
+    costs = Costs(
+        by_model={"today": {}, "week": {}, "month": {"slate": sum(range(1, 51))}},
+        by_key=by_key,
+        key_ids={f"key {n}": KeyId(f"key_{n}") for n in range(1, 51)},
+        begins=dict.fromkeys(("today", "week", "month"), date(2026, 12, 1)),
+    )
 
-    page = templates().get_template("costs.html").render(costs=costs)
+    page = templates().get_template("costs.html").render(costs=costs, base="")
 
     assert "40 others" in page
-    shown = re.findall(r'<td class="num">\$([\d,.]+)</td></tr>', page.partition("Key</th>")[2])
-    assert sum(float(text.replace(",", "")) for text in shown) == costs.total("month")
+    rows = page.partition("Key</th>")[2].partition("<tfoot>")[0].split("<tr>")[1:]
+    cells = [re.sub("<[^>]+>", " ", row).split()[-1] for row in rows]
+    amounts = [float(cell.replace("$", "").replace(",", "")) for cell in cells]
+    assert sum(amounts) == costs.total("month")
 
 
 def test_what_waits_and_runs_is_counted_by_model_and_key(past: Past, db: Database) -> None:

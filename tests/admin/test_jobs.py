@@ -171,7 +171,7 @@ def test_hostile_text_is_shown_as_text(admin: Person) -> None:
 def test_the_page_of_a_job_shows_its_history(admin: Person) -> None:
     world = admin.world
     world.submit(webhook_url="https://hooks.test/path?token=s3cr3t")
-    job_id = world.finish()
+    job_id = world.finish(generate=900)
 
     text = admin.get(f"/admin/jobs/{job_id}").text
 
