@@ -29,6 +29,7 @@ class FinishedJob:
     timings_ms: Mapping[str, int]
     seconds: float
     cost_usd: float
+    is_placeholder: bool = False  # of a sandbox
 
     def stages_ms(self) -> dict[str, float]:
         """Return the milliseconds of each stage, which add up to the time from submit to end."""
@@ -81,19 +82,13 @@ def cold_start_ms(jobs: Sequence[FinishedJob]) -> float | None:
     return percentile([each["start"] + each["load"] for each in times], 0.5) if times else None
 
 
-def success_rate(counts: Mapping[JobState, int]) -> float | None:
-    """Return the share of succeeded jobs among those that ended by themselves; None without one."""
-    good = counts.get(JobState.SUCCEEDED, 0)
-    bad = counts.get(JobState.FAILED, 0) + counts.get(JobState.EXPIRED, 0)
-    return good / (good + bad) if good + bad else None
-
-
 @dataclass(frozen=True)
 class Promise:
     """A promise of the product and its measured value, None where nothing was measured. `jobs` is
     the number of jobs behind it."""
 
     value: float | None
+    bound: float
     jobs: int
     is_kept: bool
 
@@ -104,24 +99,31 @@ def warm_five_seconds(jobs: Sequence[FinishedJob]) -> Promise:
     seconds = [
         _ms(job.begun_at, job.finished_at) / 1000
         for job in jobs
-        if job.is_warm and 4.5 <= job.seconds <= 5.5
+        if job.is_warm and not job.is_placeholder and 4.5 <= job.seconds <= 5.5
     ]
     value = percentile(seconds, 0.95) if seconds else None
-    return Promise(value, len(seconds), value is None or value < MAX_WARM_SECONDS)
+    return Promise(value, MAX_WARM_SECONDS, len(seconds), value is None or value < MAX_WARM_SECONDS)
 
 
-def success(counts: Mapping[JobState, int]) -> Promise:
-    """Measure the share of jobs that succeed."""
-    rate = success_rate(counts)
-    total = sum(counts.get(s, 0) for s in (JobState.SUCCEEDED, JobState.FAILED, JobState.EXPIRED))
-    return Promise(rate, total, rate is None or rate >= MIN_SUCCESS)
+def success(counts: Mapping[JobState, int], *, users_faults: int) -> Promise:
+    """Measure the share of jobs that succeed, among those that ended by themselves. A failure that
+    the user must mend is none of the service's."""
+    good = counts.get(JobState.SUCCEEDED, 0)
+    bad = counts.get(JobState.FAILED, 0) + counts.get(JobState.EXPIRED, 0) - users_faults
+    rate = good / (good + bad) if good + bad else None
+    return Promise(rate, MIN_SUCCESS, good + bad, rate is None or rate >= MIN_SUCCESS)
 
 
-def price_of_ten_seconds(jobs: Sequence[FinishedJob]) -> Promise:
-    """Measure the dollars that ten seconds of video cost."""
-    seconds = sum(job.seconds for job in jobs)
-    value = 10 * sum(job.cost_usd for job in jobs) / seconds if seconds else None
-    return Promise(value, len(jobs), value is None or value < MAX_USD_PER_TEN_SECONDS)
+def price_of_ten_seconds(jobs: Sequence[FinishedJob], total: int, lost_usd: float) -> Promise:
+    """Measure the dollars that ten seconds of video cost. `jobs` represent the `total` that
+    succeeded; `lost_usd` was spent on the others."""
+    videos = [job for job in jobs if not job.is_placeholder]
+    each = total / len(jobs) if jobs else 0.0
+    usd = each * sum(job.cost_usd for job in videos) + lost_usd
+    seconds = each * sum(job.seconds for job in videos)
+    value = 10 * usd / seconds if seconds else None
+    is_kept = not usd if value is None else value < MAX_USD_PER_TEN_SECONDS
+    return Promise(value, MAX_USD_PER_TEN_SECONDS, len(videos), is_kept)
 
 
 def _ms(start: datetime, end: datetime) -> float:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from service.domain.attempt import FailureKind
 from service.domain.ids import JobId, KeyId
 from service.domain.job import FINAL, Job, JobState
 from service.domain.service_level import FinishedJob
@@ -159,17 +160,51 @@ _ENDED = _count_ended()
 _ENDED_OF_MODEL = _count_ended(job_table.c.model == sa.bindparam("model"))
 
 
-def failures(tx: Transaction, window: Window, model: str | None = None) -> list[tuple[str, int]]:
-    """Count the jobs that failed within the window by their error's code, the most first."""
-    number = sa.func.count().label("jobs")
+class Failures(NamedTuple):
+    """The jobs that ended with one error, and those of them that their users must mend. Jobs that
+    expired have no code."""
+
+    state: JobState
+    code: str | None
+    jobs: int
+    users: int
+
+
+def failures(tx: Transaction, window: Window, model: str | None = None) -> list[Failures]:
+    """Count the jobs that failed or expired within the window by their errors, the most first."""
+    job, number = job_table.c, sa.func.count()
+    users = sa.func.sum(sa.case((job.error_kind == FailureKind.USER, 1), else_=0))
     statement = (
-        sa.select(job_table.c.error_code, number)
-        .where(*_ended_in(window, model), job_table.c.state == JobState.FAILED)
-        .group_by(job_table.c.error_code)
-        .order_by(number.desc(), job_table.c.error_code)
-        .limit(20)
+        sa.select(job.state, job.error_code, number, users)
+        .where(*_ended_in(window, model), job.state.in_((JobState.FAILED, JobState.EXPIRED)))
+        .group_by(job.state, job.error_code)
+        .order_by(number.desc(), job.error_code)
     )
-    return [(row.error_code, row.jobs) for row in tx.execute(statement)]
+    return [Failures._make(row) for row in tx.execute(statement)]
+
+
+def mean_costs(
+    tx: Transaction, window: Window, model: str | None = None, *, size: int
+) -> dict[JobState, float]:
+    """Return the mean dollars of the jobs that ended within the window without a video, by state:
+    of the newest `size` of each."""
+    job = job_table.c
+    newest = sa.union_all(
+        *(
+            sa.select(
+                sa.select(job.state, job.actual_microusd)
+                .where(*_ended_in(window, model), job.state == state)
+                .order_by(job.finished_at.desc())
+                .limit(size)
+                .subquery()
+            )
+            for state in sorted(FINAL - {JobState.SUCCEEDED})
+        )
+    ).subquery()
+    mean = sa.func.avg(sa.func.coalesce(newest.c.actual_microusd, 0))
+    statement = sa.select(newest.c.state, mean).group_by(newest.c.state)
+    rows: list[Any] = list(tx.execute(statement))
+    return {JobState(state): float(usd) / 1e6 for state, usd in rows}
 
 
 def finished_jobs(
@@ -207,6 +242,7 @@ def finished_jobs(
             timings_ms=row.timings_ms or {},
             seconds=row.num_frames / row.fps,
             cost_usd=(row.actual_microusd or 0) / 1e6,
+            is_placeholder=bool(row.sandbox),
         )
         for row in tx.execute(_finished(len(parts), model is not None), values)
     ]
@@ -225,6 +261,7 @@ def _finished(parts: int, of_model: bool) -> sa.Select[Any]:
         job.created_at, job.finished_at, job.timings_ms, job.actual_microusd,
         job.result["num_frames"].as_integer().label("num_frames"),
         job.result["fps"].as_integer().label("fps"),
+        job.result["sandbox"].as_boolean().label("sandbox"),
         attempt.created_at.label("claimed_at"), attempt.started_at.label("begun_at"),
     ).where(
         *conditions, job.finished_at.in_(picked),

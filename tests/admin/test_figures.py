@@ -1,5 +1,6 @@
 """The figures of the overview, against others computed row by row from the tables."""
 
+import json
 import re
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
@@ -26,14 +27,20 @@ from service.domain.terms import Terms
 from service.domain.window import LENGTHS, Window
 from service.lifecycle import report
 from service.lifecycle.jobs import request_cancel
-from service.store import statistics
+from service.store import jobs, moves, statistics
 from service.store.attempts import attempt_table
 from service.store.database import Database
 from service.store.job_rows import job_table
+from service.store.transaction import Transaction
 from tests import make
 
 MIDNIGHT = datetime(2026, 11, 24, tzinfo=UTC)
 RATES = Rates(table={"L40S": Rate(0.0005, "test", "L40S")}, gpus={"slate": ("L40S",)})
+# Of every other job: a video, and a placeholder.
+VIDEOS = (
+    {"num_frames": 60, "fps": 12, "sandbox": False},
+    {"num_frames": 60, "fps": 12, "sandbox": True},
+)
 TIMES = {stage: 100 * number for number, stage in enumerate(Stage, 1)}
 TERMS = Terms(rates=RATES, retention=make.TERMS.retention, models=make.MODELS)
 
@@ -46,7 +53,7 @@ class Past:
         self.key_id = key_id
 
     def submit(self, at: datetime) -> None:
-        new = make.submission(self.key_id)
+        new = make.submission(self.key_id, request=make.request(num_frames=60))
         make.do(self.db, lambda tx: make.submit(tx, new, Limits(), at))
 
     def run(self, submitted: datetime, claimed: float, begun: float, ended: float | None) -> Any:
@@ -56,8 +63,10 @@ class Past:
         job = make.begin(self.db, claim, submitted + timedelta(seconds=begun), claim.token)
         if ended is None:
             return claim, job
+        facts = make.outcome(job).facts.model_copy(update=VIDEOS[round(ended) % 2])
         outcome = make.outcome(job).model_copy(
             update={
+                "facts": facts,
                 "timings_ms": TIMES | {"total": 2500},
                 "gpu": "NVIDIA L40S",
                 "gpu_seconds": 2.5,
@@ -66,10 +75,22 @@ class Past:
         self._end(report.finish, claim, job, submitted + timedelta(seconds=ended), outcome=outcome)
         return claim, job
 
-    def fail(self, submitted: datetime, ended: float) -> None:
+    def fail(self, submitted: datetime, ended: float, kind: FailureKind = FailureKind.USER) -> None:
         claim, job = self.run(submitted, 1, 2, None)
-        failure = make.failure(FailureKind.USER)
+        failure = make.failure(kind)
         self._end(report.fail, claim, job, submitted + timedelta(seconds=ended), failure=failure)
+
+    def expire(self, submitted: datetime, ended: float) -> None:
+        self.submit(submitted)
+        job_id = rows(self.db, "SELECT id FROM jobs WHERE state = 'queued'")[0]["id"]
+        at = submitted + timedelta(seconds=ended)
+
+        def act(tx: Transaction) -> None:
+            job = jobs.get_for_update(tx, job_id)
+            assert job is not None
+            moves.expire(tx, job, now=at)
+
+        make.do(self.db, act)
 
     def cancel(self, submitted: datetime, ended: float) -> None:
         self.submit(submitted)
@@ -108,6 +129,9 @@ def past(db: Database, key_id: KeyId) -> Past:
         past.run(MIDNIGHT + timedelta(minutes=minutes), 2, 3, ended)
     past.fail(MIDNIGHT - timedelta(minutes=20), 30)
     past.fail(MIDNIGHT + timedelta(minutes=2), 45)
+    past.fail(MIDNIGHT + timedelta(minutes=3), 50, FailureKind.INTERNAL)
+    past.fail(MIDNIGHT + timedelta(hours=30), 50, FailureKind.INTERNAL)
+    past.expire(MIDNIGHT - timedelta(minutes=15), 60)
     past.cancel(MIDNIGHT - timedelta(minutes=10), 5)
     past.run(MIDNIGHT - timedelta(minutes=4), 1, 2, None)  # runs through all windows
     past.submit(MIDNIGHT + timedelta(minutes=12))  # waits
@@ -121,6 +145,7 @@ WINDOWS = {
     "begins with a job": Window(MIDNIGHT - timedelta(minutes=60), MIDNIGHT + timedelta(hours=23)),
     "cuts through jobs": Window(MIDNIGHT - timedelta(minutes=2), MIDNIGHT + timedelta(seconds=65)),
     "a month": Window.until(MIDNIGHT + timedelta(days=1), LENGTHS["30d"]),
+    "only failures": Window(MIDNIGHT + timedelta(hours=29), MIDNIGHT + timedelta(hours=31)),
     "nothing": Window(MIDNIGHT + timedelta(days=2), MIDNIGHT + timedelta(days=3)),
 }
 
@@ -140,13 +165,68 @@ def test_the_figures_of_a_window_are_those_of_its_jobs(past: Past, name: str) ->
 
     by_state = Counter(row["state"] for row in ended)
     assert {str(state): number for state, number in shown.counts.items()} == by_state
-    good, bad = by_state["succeeded"], by_state["failed"]
-    assert shown.success_rate == (good / (good + bad) if good + bad else None)
+    good = by_state["succeeded"]
     assert shown.per_hour == pytest.approx(good / (window.length.total_seconds() / 3600))
     assert sum(bar.total for bar in shown.bars) == len(ended)
-    assert dict(shown.failures) == Counter(
-        row["error_code"] for row in ended if row["state"] == "failed"
+    assert {(each.state, each.code): each.jobs for each in shown.failures} == Counter(
+        (row["state"], row["error_code"]) for row in ended if row["state"] in ("failed", "expired")
     )
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_the_promises_of_a_window_are_those_of_its_jobs(past: Past, name: str) -> None:
+    window = WINDOWS[name]
+    ended = rows(
+        past.db,
+        "SELECT j.*, a.started_at AS begun FROM jobs j"
+        " LEFT JOIN attempts a ON a.job_id = j.id AND a.number = j.attempt"
+        f" WHERE j.finished_at >= {micros(window.start)} AND j.finished_at < {micros(window.end)}",
+    )
+    good = [row for row in ended if row["state"] == "succeeded"]
+    bad = [
+        row
+        for row in ended
+        if row["state"] == "expired" or (row["state"] == "failed" and row["error_kind"] != "user")
+    ]
+    seconds = {row["id"]: _seconds(row) for row in good}
+    warm = [
+        (row["finished_at"] - row["begun"]) / 1e6
+        for row in good
+        if seconds[row["id"]] == 5 and _from_json(row["timings_ms"])["load"] < 1000
+    ]
+    counted = [row for row in ended if row not in good or seconds[row["id"]]]
+    spent = sum(row["actual_microusd"] or 0 for row in counted) / 1e6
+
+    shown = past.db.read(lambda tx: read_past(tx, window, None)).promises
+
+    assert shown["success"].value == (len(good) / len(good + bad) if good + bad else None)
+    assert shown["success"].jobs == len(good + bad)
+    assert shown["success"].is_kept is not bool(bad)  # of so few, one is more than 1 %
+    assert shown["warm"].value == (max(warm) if warm else None)  # of so few, p95 is the longest
+    assert shown["warm"].jobs == len(warm)
+    assert shown["warm"].is_kept is (max(warm, default=0) < 10)
+    total = sum(seconds.values())
+    assert shown["price"].value == (pytest.approx(10 * spent / total) if total else None)
+    assert shown["price"].is_kept is (10 * spent / total < 0.05 if total else not spent)
+
+
+def _from_json(value: Any) -> Any:
+    """SQLite stores text."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _seconds(row: dict[str, Any]) -> float:
+    """The length of a video; a placeholder has none."""
+    result = _from_json(row["result"])
+    return 0.0 if result["sandbox"] else float(result["num_frames"] / result["fps"])
+
+
+def test_money_that_made_no_video_breaks_the_promise_of_the_price(past: Past) -> None:
+    window = WINDOWS["only failures"]
+
+    shown = past.db.read(lambda tx: read_past(tx, window, None)).promises["price"]
+
+    assert (shown.value, shown.is_kept) == (None, False)
 
 
 @pytest.mark.parametrize("name", WINDOWS)
@@ -163,7 +243,7 @@ def test_each_bar_counts_the_jobs_of_its_part_of_the_window(past: Past, name: st
         states = [row["state"] for row in every if first <= row["finished_at"] < last]
         assert dict(bar.parts) == {
             "good": states.count("succeeded"),
-            "bad": states.count("failed"),
+            "bad": states.count("failed") + states.count("expired"),
             "none": states.count("canceled"),
         }
 
@@ -226,17 +306,17 @@ def _copy_jobs(db: Database, number: int, window: Window) -> None:
     job = db.read(lambda tx: dict(tx.execute(of_model).mappings().one()))
     of_job = sa.select(attempt_table).where(attempt_table.c.job_id == job["id"])
     attempt = db.read(lambda tx: dict(tx.execute(of_job).mappings().one()))
-    jobs, attempts = [], []
+    copies, attempts = [], []
     for n in range(number):
         id_, at = f"job_{n:026d}", window.start + window.length * (n / number) ** 0.5
         is_slow = n >= number - 50
         took = timedelta(seconds=7_200 if is_slow else 10 + n * 37 % 50)
         cost = 3_000 if is_slow else 1_000
         times = {"created_at": at - took, "finished_at": at, "actual_microusd": cost}
-        jobs.append({**job, "id": id_, **times})
+        copies.append({**job, "id": id_, **times})
         begun = {"created_at": at - took / 2, "started_at": at - took / 2, "ended_at": at}
         attempts.append({**attempt, "job_id": id_, "call_id": id_, **begun})
-    make.do(db, lambda tx: tx.execute(sa.insert(job_table), jobs))
+    make.do(db, lambda tx: tx.execute(sa.insert(job_table), copies))
     make.do(db, lambda tx: tx.execute(sa.insert(attempt_table), attempts))
 
 

@@ -21,7 +21,7 @@ from service.domain.window import LENGTHS, Window
 from service.runtime.diagnosis import Reason, read_situation, why_waiting
 from service.store import jobs, keys, statistics
 from service.store.keys import Total
-from service.store.statistics import WaitingGroup
+from service.store.statistics import Failures, WaitingGroup
 from service.store.transaction import Transaction
 
 router = page_router("")
@@ -65,8 +65,9 @@ class Past:
     model: str | None
     counts: Counter[JobState]
     bars: list[Bar]
-    failures: list[tuple[str, int]]
+    failures: list[Failures]
     sample: list[FinishedJob]  # of those that succeeded, spread over the window as they are
+    lost_usd: float  # spent on jobs that ended without a video
 
     @property
     def is_sampled(self) -> bool:
@@ -82,8 +83,8 @@ class Past:
         return self.counts[JobState.SUCCEEDED] / (self.window.length / timedelta(hours=1))
 
     @property
-    def success_rate(self) -> float | None:
-        return service_level.success_rate(self.counts)
+    def users_faults(self) -> int:
+        return sum(each.users for each in self.failures)
 
     @property
     def times(self) -> dict[str, StageTimes | None]:
@@ -96,8 +97,10 @@ class Past:
     def promises(self) -> dict[str, Promise]:
         return {
             "warm": service_level.warm_five_seconds(self.sample),
-            "success": service_level.success(self.counts),
-            "price": service_level.price_of_ten_seconds(self.sample),
+            "success": service_level.success(self.counts, users_faults=self.users_faults),
+            "price": service_level.price_of_ten_seconds(
+                self.sample, self.counts[JobState.SUCCEEDED], self.lost_usd
+            ),
         }
 
     def query(self, *states: str, error: str = "") -> str:
@@ -190,15 +193,18 @@ def read_past(
     """Count the jobs that ended within the window, in so many parts, and time a sample of them."""
     width = window.length / parts
     ended = statistics.ended(tx, window, parts, model)
+    total = sum(ended, Counter[JobState]())
+    costs = statistics.mean_costs(tx, window, model, size=sample)
     return Past(
         window=window,
         model=model,
-        counts=sum(ended, Counter[JobState]()),
+        counts=total,
         bars=[_bar(window.start + n * width, width, counts) for n, counts in enumerate(ended)],
         failures=statistics.failures(tx, window, model),
         sample=statistics.finished_jobs(
             tx, window, [counts[JobState.SUCCEEDED] for counts in ended], model, size=sample
         ),
+        lost_usd=sum(usd * total[state] for state, usd in costs.items()),
     )
 
 
