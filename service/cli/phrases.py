@@ -17,6 +17,8 @@ def activity(job: Json) -> str:
     """Format as `generate, step 3 of 8`; without a stage, return the state."""
     if job["cancel_requested_at"] and not is_final(job):
         return "stopping"
+    if job["status"] == "queued" and job["stage_detail"]:
+        return f"queued, {job['stage_detail']}"
     if job["status"] != "running" or not job["stage"]:
         again = job["status"] == "queued" and job["attempts"]
         return f"queued again after attempt {job['attempts']}" if again else str(job["status"])
@@ -37,6 +39,9 @@ def wait(job: Json) -> str:
     if position:
         parts.append(f"{position} job{'s' if position > 1 else ''} ahead")
     # The estimate is that of a warm worker: loading, and a download, come on top of it.
+    # Nor does it know when what a queued job waits for, such as its voice, is there.
+    if job["status"] == "queued" and job["stage_detail"]:
+        return ", ".join(parts)
     if eta is not None and not _loads_weights(job):
         parts.append(f"about {seconds(eta)} left")
     elif position is not None:

@@ -41,7 +41,9 @@ class Lines:
         """Do nothing."""
 
     def show(self, job: Json) -> None:
-        state = (job["status"], job["stage"], job["attempts"], job["progress"] // _LINE_EVERY)
+        quarter = job["progress"] // _LINE_EVERY
+        reason = job["stage_detail"] if job["status"] == "queued" else None
+        state = (job["status"], job["stage"], job["attempts"], quarter, reason)
         if state != self._last:
             self._last = state
             wait = phrases.wait(job)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.cli import client as client_module
-from service.cli import download, phrases
+from service.cli import download, phrases, progress
 from service.cli.avatar import AvatarOptions
 from service.cli.client import Client, Problem, Unreachable
 from service.cli.exits import CliError, Exit
@@ -228,14 +228,24 @@ def test_a_refusal_names_the_flags_of_the_command(pointer: str, detail: str, lin
         ),
         ({"cancel_requested_at": "2026-01-01T00:00:00Z"}, "stopping", ""),
         (
-            {"status": "queued", "queue_position": 2, "eta_seconds": 40.2},
+            {"status": "queued", "stage_detail": None, "queue_position": 2, "eta_seconds": 40.2},
             "queued again after attempt 1",
             "2 jobs ahead, about 40 s left",
         ),
         (
-            {"status": "queued", "attempts": 0, "queue_position": 0},
+            {"status": "queued", "stage_detail": None, "attempts": 0, "queue_position": 0},
             "queued",
             "no worker for its model yet",
+        ),
+        (
+            {
+                "status": "queued",
+                "queue_position": 1,
+                "eta_seconds": 2.0,
+                "stage_detail": "waits for its voice: ElevenLabs is busy",
+            },
+            "queued, waits for its voice: ElevenLabs is busy",
+            "1 job ahead",
         ),
     ],
 )
@@ -243,3 +253,15 @@ def test_progress_is_told_in_words(changes: dict[str, Any], doing: str, ahead: s
     job = JOB | changes
 
     assert (phrases.activity(job), phrases.wait(job)) == (doing, ahead)
+
+
+def test_a_line_tells_that_a_queued_job_waits_for_its_voice(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    queued = JOB | {"status": "queued", "stage": None, "stage_detail": None, "progress": 0}
+    lines = progress.Lines()
+
+    lines.show(queued)
+    lines.show(queued | {"stage_detail": "waits for its voice: ElevenLabs is busy"})
+
+    assert capsys.readouterr().err.splitlines()[-1].endswith("ElevenLabs is busy")
