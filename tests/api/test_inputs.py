@@ -336,6 +336,25 @@ def test_a_telephones_photo_is_an_image_and_no_video(world: World) -> None:
     assert no_video["detail"].endswith("; send image/heic in image")
 
 
+def test_a_wrong_kind_of_file_is_sent_to_another_field_only_where_there_is_one(
+    world: World,
+) -> None:
+    sound = base64_of(b"RIFF\0\0\0\0WAVE" + bytes(40))
+    film = base64_of(FILM[:1000])
+
+    def detail(path: str, **body: str) -> str:
+        answer = world.client.post(path, json=body)
+        return str(problem(answer, 422)["detail"])
+
+    image = "is not PNG, JPEG, WebP, HEIC or AVIF"
+    video = "video is not MP4, MOV, WebM or Matroska"
+    create, avatar = "/generate-video", "/generate-avatar"
+    assert detail(create, prompt="x", image=film) == f"image {image}; send a video in video"
+    assert detail(create, prompt="x", image=sound) == f"image {image}"
+    assert detail(create, prompt="x", video=sound) == video
+    assert detail(avatar, text="x", reference_image=film) == f"reference_image {image}"
+
+
 def test_strangers_fill_no_disk(world: World) -> None:
     world.client.headers["Authorization"] = "Bearer nobody"
 

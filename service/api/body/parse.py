@@ -228,7 +228,7 @@ def _with_files(
             continue
         path = area.file(role.replace("/", "-"))
         path = _write_file(text, sources.get(text), path, uploads.max_bytes_of(role), role)
-        files[role] = Input(_inspect(path, role), path)
+        files[role] = Input(_inspect(path, role, type(params)), path)
     hashes = {role: f"sha256:{each.ref.sha256}" for role, each in files.items()}
     return ParsedBody(params.with_media_texts(hashes), area, files)
 
@@ -256,16 +256,16 @@ _FORMATS = {
 }
 
 
-def _inspect(path: Path, role: Role) -> MediaRef:
+def _inspect(path: Path, role: Role, model: type[MediaBody]) -> MediaRef:
     """Describe a file by its first bytes. Raises RequestRefused for one of another type."""
     kind = kind_of(role)
     media_type = sniff.media_type(path)
     kinds = ("audio/", "video/") if kind == "audio" else (f"{kind}/",)
     if media_type is None or not media_type.startswith(kinds):
         detail = f"{role} is not {_FORMATS[kind]}"
-        if kind == "image" and media_type is not None:
-            detail += "; send a video in video"
-        if kind == "video" and media_type is not None:
+        if kind == "image" and f"{media_type}".startswith("video/"):
+            detail += "; send a video in video" if "video" in model.model_fields else ""
+        if kind == "video" and f"{media_type}".startswith("image/"):
             detail += f"; send {media_type} in image"
         raise RequestRefused([FieldError(f"/{role}", detail, "unsupported_media_type")])
     width, height = sniff.image_size(path) or (None, None)
