@@ -40,14 +40,14 @@ RUN uv pip install --no-deps .
 
 FROM base AS api
 COPY --from=api-packages /opt/rushes /opt/rushes
-COPY packaging/container /opt/container
+COPY --chmod=755 packaging/container /opt/container
 USER 10001:10001
 EXPOSE 8787
 CMD ["rushes", "up", "--workers", "0"]
 
 FROM base AS worker
 COPY --from=worker-cpu-packages /opt/rushes /opt/rushes
-COPY packaging/container /opt/container
+COPY --chmod=755 packaging/container /opt/container
 USER 10001:10001
 CMD ["rushes", "worker"]
 
@@ -57,7 +57,7 @@ FROM base AS worker-gpu
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=worker-gpu-packages /opt/rushes /opt/rushes
-COPY packaging/container /opt/container
+COPY --chmod=755 packaging/container /opt/container
 ENV HF_HOME=/data/models RUSHES_COMPILED_DIR=/data/compiled
 USER 10001:10001
 CMD ["rushes", "worker"]

@@ -29,10 +29,16 @@ def port(env: Path) -> str:
 def write_missing(env: Path) -> list[str]:
     """Append a new value for each secret that the file does not set; return their names."""
     text = env.read_text() if env.exists() else ""
-    missing = {name: value for name, value in new_values().items() if not is_set(name, text)}
+    values = new_values()
+    # For the command lines: not every reader of the file expands a reference.
+    values["RUSHES_API_KEY"] = (
+        value_of("RUSHES_BOOTSTRAP_KEY", text) or values["RUSHES_BOOTSTRAP_KEY"]
+    )
+    missing = {name: value for name, value in values.items() if value_of(name, text) is None}
     if missing:
         start = "" if not text or text.endswith("\n") else "\n"
-        env.touch(mode=0o600)
+        env.touch()
+        env.chmod(0o600)
         with env.open("a") as file:
             lines = "".join(f"{name}={value}\n" for name, value in missing.items())
             file.write(f"{start}{HEADING}{lines}")
@@ -47,12 +53,13 @@ def new_values() -> dict[str, str]:
         "RUSHES_SECRET": secrets.token_urlsafe(32),
         "RUSHES_WORKER_TOKEN": secrets.token_urlsafe(32),
         "RUSHES_BOOTSTRAP_KEY": f"rsh_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}",
-        "RUSHES_API_KEY": "${RUSHES_BOOTSTRAP_KEY}",  # for the command line
     }
 
 
-def is_set(name: str, text: str) -> bool:
-    return re.search(rf"^(export )?{name}=\S", text, re.MULTILINE) is not None
+def value_of(name: str, text: str) -> str | None:
+    """Return the value that a file sets, without its quotes; None where it sets none."""
+    line = re.search(rf"^(?:export )?{name}=(\S.*)$", text, re.MULTILINE)
+    return line[1].strip().strip("\"'") if line else None
 
 
 if __name__ == "__main__":

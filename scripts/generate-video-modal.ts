@@ -104,7 +104,11 @@ function checkOutput({ output, force }: Flags): void {
   if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) {
     throw new CommandError(Exit.invalid, `no such folder: ${folder}`);
   }
-  if (statSync(output, { throwIfNoEntry: false })?.isFile() && !force) {
+  const there = statSync(output, { throwIfNoEntry: false });
+  if (there === undefined || there.isDirectory()) return;
+  // A device or a pipe would be replaced by the video.
+  if (!there.isFile()) throw new CommandError(Exit.invalid, `${output} is no file`);
+  if (!force) {
     throw new CommandError(Exit.invalid, `${output} already exists; --force overwrites it`);
   }
 }

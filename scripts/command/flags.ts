@@ -186,5 +186,9 @@ export function connectionOf(flags: Flags): { url: string; apiKey: string | unde
   if (!/^https?:\/\//.test(url)) {
     throw new CommandError(Exit.invalid, `the address ${url} must begin with http:// or https://`);
   }
-  return { url, apiKey: flags.key || RUSHES_API_KEY || kept("api-key") || undefined };
+  // The kept key is of the service of this folder: no other machine gets it.
+  const isHere =
+    url === local || /^https?:\/\/(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:|\/|$)/.test(url);
+  const apiKey = flags.key || RUSHES_API_KEY || (isHere ? kept("api-key") : "");
+  return { url, apiKey: apiKey || undefined };
 }

@@ -230,7 +230,8 @@ def connect(connection: Connection) -> Client:
     Raises CliError for invalid settings, address or key.
     """
     read_settings()
-    url, key = read_address(connection.url), read_key(connection.api_key)
+    url = read_address(connection.url)
+    key = read_key(connection.api_key, url)
     if key is not None and not (key.isascii() and key.isprintable()):
         raise CliError(Exit.UNAUTHORIZED, "the API key has characters that no key can have")
     try:

@@ -1,7 +1,9 @@
 """Read settings for a command and report invalid ones in one line each."""
 
+import re
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsError
@@ -33,12 +35,17 @@ def read_address(url: str | None) -> str:
     return base_url.rstrip("/")
 
 
-def read_key(api_key: str | None) -> str | None:
-    """Return the flag, else RUSHES_API_KEY, else the key in the data directory."""
+def read_key(api_key: str | None, url: str) -> str | None:
+    """Return the flag, else RUSHES_API_KEY, else the key in the data directory: that is of a
+    service on this machine, and no other gets it."""
     setting = _read(ClientSettings, {}).api_key
     if api_key or setting:
         return api_key or (setting.get_secret_value() if setting else None)
-    return _content(read_settings().data_dir / KEY_FILE)
+    folder = read_settings().data_dir
+    host = urlsplit(url).hostname or ""
+    is_loopback = host in ("localhost", "::1") or re.fullmatch(r"127(\.\d+){3}", host)
+    is_here = is_loopback or url == _content(folder / ADDRESS_FILE)
+    return _content(folder / KEY_FILE) if is_here else None
 
 
 def _content(file: Path) -> str | None:

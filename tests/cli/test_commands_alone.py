@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from service.cli.config import read_key
 from service.cli.exits import MEANING
 from service.cli.main import app
 from service.cli.models import _range
@@ -166,3 +167,18 @@ def test_an_owner_who_brings_the_key_is_told_its_name(
     told = capsys.readouterr().out
     assert "your API key is RUSHES_BOOTSTRAP_KEY; the command line reads RUSHES_API_KEY" in told
     assert "b" * 30 not in told
+
+
+def test_the_kept_key_goes_to_no_other_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUSHES_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("RUSHES_API_KEY", raising=False)
+    (tmp_path / "api-key").write_text("rsh_kept\n")
+    (tmp_path / "address").write_text("http://10.0.0.7:8787")
+    here = ("http://127.0.0.1:8787", "http://[::1]:1", "http://10.0.0.7:8787")
+    elsewhere = ("http://127.0.0.1.evil.test", "https://gpu.test", "http://10.0.0.8:8787")
+
+    assert {read_key(None, url) for url in here} == {"rsh_kept"}
+    assert {read_key(None, url) for url in elsewhere} == {None}
+    assert read_key("rsh_given", "https://gpu.test") == "rsh_given"

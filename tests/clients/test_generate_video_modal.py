@@ -250,6 +250,39 @@ def test_the_port_is_the_one_that_the_running_service_keeps(
     assert made.returncode == 0, made.stderr
 
 
+def test_the_kept_key_goes_to_no_other_machine(tmp_path: Path) -> None:
+    (tmp_path / ".rushes").mkdir()
+    (tmp_path / ".rushes" / "api-key").write_text(f"{KEY}\n")
+    program = """
+import { connectionOf } from "FLAGS";
+const here = ["http://127.0.0.1:1", "http://[::1]:1"];
+for (const url of [...here, "http://127.0.0.1.evil.test", "https://gpu.test"]) {
+  console.log(connectionOf({ url } as never).apiKey ?? "none");
+}
+"""
+    flags = (SCRIPT.parent / "command" / "flags.ts").as_uri()
+    (tmp_path / "keys.ts").write_text(program.replace("FLAGS", flags))
+    command = Command(tmp_path, None)
+    node, *options = command.command()[:-1]
+
+    told = subprocess.run(
+        [node, *options, "keys.ts"], cwd=tmp_path, env=environment(None),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert told.stdout.split() == [KEY, KEY, "none", "none"], told.stderr
+
+
+def test_what_is_no_file_is_not_replaced(generate: Command) -> None:
+    os.mkfifo(generate.folder / "pipe")
+
+    refused = generate("-p", "A cat", "-o", "pipe", "--force")
+
+    assert refused.returncode == Exit.INVALID
+    assert "pipe is no file" in refused.stderr
+    assert (generate.folder / "pipe").is_fifo()
+
+
 def test_nobody_at_the_address_is_said(tmp_path: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen

@@ -83,8 +83,9 @@ class Builder:
         return Image(**changed)
 
     def _copy(self, image: Image, words: list[str]) -> None:
-        """Copy out of the checkout, or of another stage with --from."""
+        """Copy out of the checkout, or of another stage with --from, with the mode of --chmod."""
         source = ROOT
+        mode = words.pop(0).removeprefix("--chmod=") if words[0].startswith("--chmod=") else None
         if words[0].startswith("--from="):
             source = self.build(words.pop(0).removeprefix("--from=")).root
         *names, to = words
@@ -96,6 +97,8 @@ class Builder:
                 subprocess.run(["cp", flags, file, target], check=True)
             else:
                 shutil.copy2(file, target / name)
+        if mode is not None:
+            subprocess.run(["chmod", "-R", mode, target], check=True)
 
 
 def _run(image: Image, text: str) -> None:

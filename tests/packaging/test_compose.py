@@ -83,6 +83,18 @@ def test_secrets_are_for_the_owner_alone_and_others_each_time(tmp_path: Path) ->
     assert one.keys() == other.keys()
     assert all(one[name] != other[name] for name in one)
     assert one["RUSHES_API_KEY"] == one["RUSHES_BOOTSTRAP_KEY"]
+    assert "$" not in one["RUSHES_API_KEY"]  # Node expands no reference
+
+
+def test_a_file_that_others_may_read_is_closed_and_its_key_is_kept(tmp_path: Path) -> None:
+    env = tmp_path / ".env"
+    env.write_text('RUSHES_BOOTSTRAP_KEY="rsh_mine"\n')
+    env.chmod(0o644)
+
+    compose_env.write_missing(env)
+
+    assert env.stat().st_mode & 0o777 == 0o600
+    assert dotenv_values(env)["RUSHES_API_KEY"] == "rsh_mine"
 
 
 def test_without_secrets_nothing_starts_and_the_reason_is_told(tmp_path: Path) -> None:
@@ -189,7 +201,8 @@ def test_the_dockerfile_has_no_fault_that_hadolint_finds() -> None:
 
 def test_only_what_is_copied_is_sent_to_the_builder() -> None:
     ignored, *kept = (ROOT / ".dockerignore").read_text().split()
-    copied = re.findall(r"^COPY ([^-].*) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    steps = (ROOT / "Dockerfile").read_text()
+    copied = re.findall(r"^COPY (?:--chmod=\S+ )?([^-].*) \S+$", steps, re.MULTILINE)
 
     assert ignored == "*"
     assert {name for line in copied for name in line.split()} == {

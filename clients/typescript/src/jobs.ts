@@ -1,6 +1,7 @@
 /** Jobs that exist: get, list, cancel, retry, delete. */
 
 import type { Connection, RequestOptions } from "./connection.js";
+import { ResponseError } from "./errors.js";
 import { send } from "./http.js";
 import { cancel, type JobHandle, type SubmitOptions, serialized, submit } from "./submit.js";
 import type { Job, JobQuery, RetryChanges } from "./types.js";
@@ -54,10 +55,16 @@ export function jobsOf(connection: Connection): Jobs {
       );
     },
     async delete(jobId, options) {
-      await send(
-        (signal) => api.DELETE("/v1/jobs/{job_id}", { params: pathOf(jobId), signal }),
-        rules(options),
-      );
+      let tries = 0;
+      try {
+        await send((signal) => {
+          tries++;
+          return api.DELETE("/v1/jobs/{job_id}", { params: pathOf(jobId), signal });
+        }, rules(options));
+      } catch (error) {
+        // An earlier try deleted it, and its answer was lost.
+        if (tries < 2 || !(error instanceof ResponseError) || error.status !== 404) throw error;
+      }
     },
   };
 }

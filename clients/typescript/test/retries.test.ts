@@ -36,6 +36,24 @@ test("a pause that is longer than the client's patience is an error at once", as
   }
 });
 
+test("a job whose deletion was done by a try that got no answer is deleted", async () => {
+  let tries = 0;
+  const lossy = createServer((request, response) => {
+    tries++;
+    if (tries === 1) request.socket.destroy();
+    else response.writeHead(404, { "content-type": "application/problem+json" }).end("{}");
+  });
+  await new Promise<void>((listening) => lossy.listen(0, "127.0.0.1", listening));
+  const rushes = createClient({ url: `http://127.0.0.1:${(lossy.address() as AddressInfo).port}` });
+  try {
+    await rushes.jobs.delete("job_0");
+    assert.equal(tries, 2);
+    await assert.rejects(rushes.jobs.delete("job_0"), ResponseError);
+  } finally {
+    lossy.close();
+  }
+});
+
 test("a pause that is longer than any timer is kept", async () => {
   const rushes = createClient({ url, maxOfflineMs: Number.POSITIVE_INFINITY });
 
