@@ -187,8 +187,8 @@ export function connectionOf(flags: Flags): { url: string; apiKey: string | unde
     throw new CommandError(Exit.invalid, `the address ${url} must begin with http:// or https://`);
   }
   // The kept key is of the service of this folder: no other machine gets it.
-  const isHere =
-    url === local || /^https?:\/\/(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:|\/|$)/.test(url);
+  const host = URL.canParse(url) ? new URL(url).hostname : "";
+  const isHere = url === local || /^(localhost|127(\.\d+){3}|\[::1\])$/.test(host);
   const apiKey = flags.key || RUSHES_API_KEY || (isHere ? kept("api-key") : "");
   return { url, apiKey: apiKey || undefined };
 }

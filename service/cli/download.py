@@ -79,5 +79,7 @@ def _check_file(file: Path, force: bool) -> None:
         raise CliError(Exit.INVALID, f"no such folder: {file.parent}")
     if file.is_dir():
         raise CliError(Exit.INVALID, f"{file} is a folder")
+    if file.exists() and not file.is_file():  # a device would be replaced by the video
+        raise CliError(Exit.INVALID, f"{file} is no file")
     if file.exists() and not force:
         raise CliError(Exit.INVALID, f"{file} already exists; --force overwrites it")

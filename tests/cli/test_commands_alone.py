@@ -1,6 +1,7 @@
 """Commands without a service, or with wrong settings: plain words and the right exit code."""
 
 import json
+import os
 import re
 import sqlite3
 from contextlib import suppress
@@ -10,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli.config import read_key
-from service.cli.exits import MEANING
+from service.cli.download import _check_file
+from service.cli.exits import MEANING, CliError
 from service.cli.main import app
 from service.cli.models import _range
 from service.cli.processes.up import _greet
@@ -182,3 +184,10 @@ def test_the_kept_key_goes_to_no_other_machine(
     assert {read_key(None, url) for url in here} == {"rsh_kept"}
     assert {read_key(None, url) for url in elsewhere} == {None}
     assert read_key("rsh_given", "https://gpu.test") == "rsh_given"
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(CliError, match="pipe is no file"):
+        _check_file(tmp_path / "pipe", force=True)
