@@ -74,6 +74,8 @@ def _list(connection: Connection) -> None:
         output.as_json(body)
     else:
         output.table(("id", "name", "voice", "age", "consent"), map(_row, body["data"]))
+        if not body["data"]:
+            output.notice("No avatar yet: `rushes avatars add` keeps a face.")
 
 
 def _row(avatar: dict[str, Any]) -> tuple[str, ...]:

@@ -63,7 +63,9 @@ def failure(job: Json) -> str:
     if not error:
         return f"job {job['id']} was canceled"
     place = f" during {error['stage']}" if error["stage"] else ""
-    again = f"; try `rushes retry {job['id']}`" if error["retryable"] else ""
+    retry = f"; try `rushes retry {job['id']}`" if error["retryable"] else ""
+    # A retry has the same limit again.
+    again = "; submit it again with a longer --timeout" if error.get("kind") == "timeout" else retry
     return f"job {job['id']} failed{place}: {error['message']} ({error['code']}){again}"
 
 

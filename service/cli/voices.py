@@ -16,7 +16,7 @@ def voices(
     connection: Connection,
 ) -> None:
     """List the voices that can speak a text."""
-    from service.cli import output
+    from service.cli import output, phrases
     from service.cli.client import connect
 
     with connect(connection) as client:
@@ -28,6 +28,12 @@ def voices(
     output.table(("id", "name", "language", "provider"), map(_row, body["data"]))
     for problem in body["problems"]:
         output.notice(problem)
+    if not body["data"]:
+        speaks = "speaks" if language is None else f"speaks {phrases.one_line(language)}"
+        output.notice(
+            f"No voice of this service {speaks}. Its operator can run `make avatar` (English), "
+            "install espeak-ng (many languages) or set ELEVENLABS_API_KEY, and restart it."
+        )
 
 
 def _row(voice: dict[str, Any]) -> tuple[str, ...]:

@@ -36,6 +36,16 @@ def test_voices_are_listed_as_a_table_and_as_json(rushes: Rushes) -> None:
     assert json.loads(body.stdout)["data"][0]["id"] == "hibari-heart"
 
 
+def test_an_empty_list_says_how_to_fill_it(rushes: Rushes) -> None:
+    voices, avatars = rushes("voices", "--language", "tlh"), rushes("avatars")
+
+    assert (voices.returncode, avatars.returncode) == (0, 0)
+    assert "No voice of this service speaks tlh." in voices.stderr
+    assert "espeak-ng" in voices.stderr
+    assert "rushes avatars add" in avatars.stderr
+    assert rushes("voices", "--language", "tlh", "--json").stderr == ""
+
+
 def test_an_avatar_is_added_listed_spoken_with_and_deleted(rushes: Rushes) -> None:
     face = str(FACES["anna"])
 

@@ -176,6 +176,17 @@ def test_wrong_bytes_leave_no_file_and_the_key_stays_here(
             },
             "job job_1 failed during decode: too big (oom); try `rushes retry job_1`",
         ),
+        (
+            {
+                "status": "failed",
+                "error": {
+                    "code": "timeout", "message": "too long", "stage": "generate",
+                    "retryable": True, "kind": "timeout",
+                },
+            },
+            "job job_1 failed during generate: too long (timeout); submit it again with a longer "
+            "--timeout",
+        ),
         ({"status": "canceled"}, "job job_1 was canceled"),
         ({"status": "expired"}, "job job_1 expired: no worker started it in time"),
     ],
