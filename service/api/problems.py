@@ -3,7 +3,7 @@
 import difflib
 import http
 import json
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from fastapi import FastAPI, Request, Response
@@ -21,9 +21,8 @@ from service.api.schemas.responses import (
     Shortfall,
 )
 from service.domain import errors
-from service.domain.avatar import AvatarParams
 from service.domain.errors import FieldError, ServiceError
-from service.domain.request import Keyframe, VideoParams
+from service.domain.request import Keyframe
 from service.domain.text import METADATA_LABEL_WORDS
 
 _STATUS: dict[type[ServiceError], int] = {
@@ -255,24 +254,29 @@ def _message(kind: str, location: Sequence[Any], error: Mapping[str, Any]) -> st
     if location[-1] == "[key]":
         return f"a label must have {METADATA_LABEL_WORDS}"
     if kind == "extra_forbidden":
-        return _unknown_field(str(location[-1]), outermost=len(location) == 2)
+        fields = error.get("fields", ()) if len(location) == 2 else None
+        return _unknown_field(str(location[-1]), fields)
     if kind in _PLAIN:
         context = {name: _plain(v) for name, v in error.get("ctx", {}).items()}
         return _PLAIN[kind].format(**context)
     if kind == "model_attributes_type":
         return _NOT_AN_OBJECT
+    if kind == "model_type" and location[-1] == "captions":
+        return 'must be an object such as {"format": "vtt"}'
     if kind == "no_json_nor_form":
         return f"{_NOT_AN_OBJECT}, or a form sent as `multipart/form-data`, not urlencoded"
     return str(error["msg"]).removeprefix("Value error, ")
 
 
-def _unknown_field(name: str, *, outermost: bool) -> str:
+def _unknown_field(name: str, fields: Collection[str] | None) -> str:
+    """Suggest one of a body's own `fields`; without them, one of a keyframe's."""
     if len(name) > _MAX_NAME:
         return "no such field"
-    of_jobs = {*VideoParams.model_fields, *AvatarParams.model_fields} - {name}
-    fields = of_jobs if outermost else Keyframe.model_fields
-    matches = difflib.get_close_matches(name, fields, n=1)
-    suggestion = (_SYNONYMS.get(name) if outermost else None) or next(iter(matches), None)
+    names = Keyframe.model_fields if fields is None else fields
+    matches = difflib.get_close_matches(name, names, n=1)
+    synonyms = _SYNONYMS.get(name, ()) if fields else ()
+    known = (each for each in synonyms if each.partition(" ")[0] in (fields or ()))
+    suggestion = next(known, None) or next(iter(matches), None)
     return "no such field" + (f"; did you mean {suggestion}?" if suggestion else "")
 
 
@@ -305,14 +309,16 @@ _PLAIN: dict[str, str] = {
 }
 # Names used by other services and by our command line.
 _SYNONYMS = {
-    "seconds": "duration_seconds",
-    "duration": "duration_seconds",
-    "length": "duration_seconds",
-    "frames": "num_frames",
-    "steps": "num_inference_steps",
-    "cfg": "guidance_scale",
-    "cfg_scale": "guidance_scale",
-    **dict.fromkeys(("size", "resolution", "aspect_ratio"), "width and height"),
+    "seconds": ("duration_seconds",),
+    "duration": ("duration_seconds",),
+    "length": ("duration_seconds",),
+    "frames": ("num_frames",),
+    "steps": ("num_inference_steps",),
+    "cfg": ("guidance_scale",),
+    "cfg_scale": ("guidance_scale",),
+    "image": ("reference_image",),
+    "reference_image": ("image",),
+    **dict.fromkeys(("size", "resolution", "aspect_ratio"), ("width and height",)),
 }
 
 

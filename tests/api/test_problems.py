@@ -121,6 +121,30 @@ def test_what_is_called_otherwise_elsewhere_is_named(world: World, said: str, me
     assert f"did you mean {meant}?" in problem["errors"][0]["detail"]
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "meant"),
+    [
+        ("/generate-avatar", "image", "reference_image"),
+        ("/v1/avatars", "reference_image", "image"),
+        ("/generate-video", "last_imag", "last_image"),
+    ],
+)
+def test_an_unknown_field_is_answered_with_one_of_its_own_route(
+    world: World, path: str, name: str, meant: str
+) -> None:
+    answer = world.client.post(path, json={name: "x"})
+
+    details = {e["pointer"]: e["detail"] for e in answer.json()["errors"]}
+    assert details[f"/{name}"] == f"{name}: no such field; did you mean {meant}?"
+
+
+def test_a_body_that_makes_no_job_is_not_answered_with_fields_of_jobs(world: World) -> None:
+    answer = world.client.post("/v1/keys", json={"name": "x", "prompts": "x"})
+
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["errors"][0]["detail"] == "prompts: no such field"
+
+
 def test_a_slip_within_a_keyframe_is_named_by_its_own_fields(world: World) -> None:
     problem = refuse(world, {"prompt": "x", "keyframes": [{"frames": 3, "image": "x"}]})
 
@@ -250,3 +274,14 @@ def test_a_field_whose_name_cannot_be_encoded_is_refused(world: World) -> None:
 
     assert answer.status_code == 422
     assert answer.json()["errors"]
+
+
+def test_captions_that_are_no_object_are_told_what_they_are(world: World) -> None:
+    for captions in ("vtt", '{"format": "vt'):
+        form = {"text": "Hello.", "captions": captions}
+        answer = world.client.post(
+            "/generate-avatar", files={k: (None, v) for k, v in form.items()}
+        )
+        (error,) = answer.json()["errors"]
+        assert error["pointer"] == "/captions"
+        assert error["detail"] == 'captions: must be an object such as {"format": "vtt"}'

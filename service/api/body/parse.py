@@ -210,7 +210,9 @@ def _validate(models: tuple[type[P], ...], values: Any, *, lenient: bool = False
     try:
         return model.model_validate(values, strict=not lenient)
     except ValidationError as error:
-        raise invalid_body(error.errors(include_url=False)) from None
+        # An unknown field is answered with the nearest of this model's own.
+        problems = error.errors(include_url=False)
+        raise invalid_body({**e, "fields": model.model_fields} for e in problems) from None
 
 
 def invalid_body(errors: Iterable[Any]) -> RequestValidationError:
