@@ -264,11 +264,7 @@ def _inspect(path: Path, role: Role, model: type[MediaBody]) -> MediaRef:
     media_type = sniff.media_type(path)
     kinds = ("audio/", "video/") if kind == "audio" else (f"{kind}/",)
     if media_type is None or not media_type.startswith(kinds):
-        detail = f"{role} is not {_FORMATS[kind]}"
-        if kind == "image" and f"{media_type}".startswith("video/"):
-            detail += "; send a video in video" if "video" in model.model_fields else ""
-        if kind == "video" and f"{media_type}".startswith("image/"):
-            detail += f"; send {media_type} in image"
+        detail = f"{role} is not {_FORMATS[kind]}{_other_field(kind, media_type, model)}"
         raise RequestRefused([FieldError(f"/{role}", detail, "unsupported_media_type")])
     width, height = sniff.image_size(path) or (None, None)
     if width and height and width * height > MAX_PIXELS:
@@ -285,3 +281,13 @@ def _inspect(path: Path, role: Role, model: type[MediaBody]) -> MediaRef:
         width=width,
         height=height,
     )
+
+
+def _other_field(kind: str, media_type: str | None, model: type[MediaBody]) -> str:
+    """Return where a file of this type belongs, if another field of the body takes it."""
+    if media_type is None:
+        return ""
+    if kind == "image" and media_type.startswith("video/") and "video" in model.model_fields:
+        return "; send a video in video"
+    is_image = kind == "video" and media_type.startswith("image/")
+    return f"; send {media_type} in image" if is_image else ""
