@@ -1,20 +1,21 @@
 """Errors of the admin pages: a page that says what is wrong, or the way to the login."""
 
+import logging
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
 from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse
 
 from service.admin.pages import render
-from service.api.forwarded import base_path
+from service.api.forwarded import base_path, base_url
 from service.api.problems import problem_of
-from service.domain.errors import ServiceError
+
+log = logging.getLogger(__name__)
 
 
 class LoginNeeded(Exception):
@@ -32,15 +33,31 @@ class AdminRoute(APIRoute):
                 return await handle(request)
             except LoginNeeded:
                 return _to_login(request)
-            except (ServiceError, RequestValidationError, HTTPException) as error:
-                problem, headers = problem_of(request, error)
-                values = {"problem": problem, "title": HTTPStatus(problem.status).phrase}
-                name = "problem_part.html" if is_part(request) else "problem.html"
-                response = render(request, name, values, status=problem.status)
-                response.headers.update(headers)
-                return response
+            except ClientDisconnect:
+                raise  # nobody waits for a page
+            except Exception as error:  # noqa: BLE001
+                return _explain(request, error)
 
         return handle_or_explain
+
+
+def _explain(request: Request, error: Exception) -> Response:
+    problem, headers = problem_of(request, error)
+    if problem.status == 500:
+        place = {"method": request.method, "path": request.scope["path"]}
+        log.error("request failed", exc_info=error, extra=place)
+    name = "problem_part.html" if is_part(request) else "problem.html"
+    title = HTTPStatus(problem.status).phrase
+    values = {"problem": problem, "title": title, "came_from": _came_from(request)}
+    response = render(request, name, values, status=problem.status)
+    response.headers.update(headers)
+    return response
+
+
+def _came_from(request: Request) -> str | None:
+    """Return the other one of these pages that led here."""
+    referer, pages = request.headers.get("referer", ""), f"{base_url(request)}/admin"
+    return referer if referer.startswith(pages) and referer != str(request.url) else None
 
 
 def is_part(request: Request) -> bool:

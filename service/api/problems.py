@@ -87,13 +87,15 @@ def errors_as(render: Callable[[Problem], Response]) -> type[APIRoute]:
     return Route
 
 
-def problem_of(request: Request, error: RequestError) -> tuple[Problem, dict[str, str]]:
+def problem_of(request: Request, error: Exception) -> tuple[Problem, dict[str, str]]:
     """Return the problem that describes an error, and the headers to send with it."""
     if isinstance(error, ServiceError):
         return _of_service_error(request, error)
     if isinstance(error, RequestValidationError):
         return _of_invalid(request, error), {}
-    return _of_http(request, error)
+    if isinstance(error, HTTPException):
+        return _of_http(request, error)
+    return _of_fault(_request_id(request)), {}
 
 
 def to_response(request: Request, error: RequestError) -> ProblemResponse:
@@ -184,15 +186,19 @@ def _allowed(request: Request) -> str:
 
 
 def internal_error(request_id: str) -> ProblemResponse:
-    """Return the response to an unhandled error, whose details are in the log only."""
-    problem = Problem(
+    """Return the response to an unhandled error."""
+    return _response(_of_fault(request_id))
+
+
+def _of_fault(request_id: str) -> Problem:
+    """Return the problem of an unhandled error, whose details are in the log only."""
+    return Problem(
         title="Internal Server Error",
         status=500,
         detail="internal error; please report it with the request id",
         code="internal_error",
         request_id=request_id,
     )
-    return _response(problem)
 
 
 _HTTP_CODES = {
@@ -246,7 +252,8 @@ def _field_error(error: Mapping[str, Any]) -> FieldError:
     if kind == "extra_forbidden":
         kind = "unknown_field"
     path = [step for step in location if step != "[key]"]
-    name = str(path[-1])[:_MAX_NAME] if len(path) > 1 else "the request"
+    names = [step for step in path[1:] if isinstance(step, str)]  # not the place in a list
+    name = names[-1][:_MAX_NAME] if names else "the request"
     return FieldError(_pointer(location), f"{name}: {message}", kind)
 
 
@@ -293,7 +300,7 @@ _PLAIN: dict[str, str] = {
     "greater_than_equal": "must be at least {ge}",
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
-    "literal_error": "must be {expected}",
+    **dict.fromkeys(("literal_error", "enum"), "must be {expected}"),
     "string_too_short": "must not be empty",  # no field has another minimum than 1
     "too_short": "must not be empty",
     "string_too_long": "must have at most {max_length} characters",

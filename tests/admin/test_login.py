@@ -249,3 +249,30 @@ def test_a_page_that_does_not_exist_says_so(admin: Person) -> None:
 
     assert answer.status_code == 404
     assert "there is no page" in answer.text
+
+
+def test_a_refusal_leads_back_to_where_one_came_from(admin: Person) -> None:
+    from_jobs = {"Referer": "http://rushes.test/admin/jobs?model=slate"}
+    refused = admin.get("/admin/jobs?state=foo", headers=from_jobs)
+
+    assert refused.status_code == 422
+    assert "state: must be &#39;queued&#39;" in refused.text
+    assert 'href="http://rushes.test/admin/jobs?model=slate"' in refused.text
+    stranger = {"Referer": "http://evil.test/admin/jobs"}
+    assert "evil" not in admin.get("/admin/jobs?state=foo", headers=stranger).text
+
+
+def test_an_unhandled_error_is_a_page_with_the_id_of_its_request(
+    admin: Person, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a secret of the database")
+
+    monkeypatch.setattr(audit, "page", fail)
+    answer = admin.get("/admin/audit", headers={"X-Request-Id": "req_of_a_test"})
+
+    assert (answer.status_code, answer.headers["x-request-id"]) == (500, "req_of_a_test")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "req_of_a_test" in answer.text
+    assert "secret" not in answer.text
+    assert [record.exc_info is not None for record in caplog.records if record.levelname == "ERROR"]
