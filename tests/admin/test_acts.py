@@ -383,7 +383,13 @@ def test_a_delivery_is_replayed_and_a_test_is_sent(admin: Person) -> None:
 
     delivery = until(tried)
     assert "Replay" in admin.get("/admin/webhooks").text
-    admin.post(f"/admin/webhooks/deliveries/{delivery['id']}/replay")
+    back = admin.post(f"/admin/webhooks/deliveries/{delivery['id']}/replay?state=pending")
+    assert back.headers["location"] == "/admin/webhooks?state=pending&notice=replayed"
+    assert "The delivery is sent again" in admin.get(back.headers["location"]).text
+    of_endpoint = admin.get(f"/admin/webhooks?endpoint={endpoint}").text
+    assert f"/deliveries/{delivery['id']}/replay?endpoint={endpoint}" in of_endpoint
+    other = f"{endpoint[:-1]}{'0' if endpoint[-1] != '0' else '2'}"
+    assert "to this endpoint" in admin.get(f"/admin/webhooks?endpoint={other}").text
 
     assert acts(world)[:2] == [
         ("webhook.replay", delivery["id"], 1),
