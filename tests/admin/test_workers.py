@@ -3,6 +3,9 @@
 import re
 
 from tests.admin.person import Person
+from tests.admin.test_acts import until
+from tests.api.test_warm import Counting
+from tests.api.test_warm import modal as modal
 from tests.api.world import WORKER_TOKEN, World
 
 
@@ -47,6 +50,18 @@ def test_the_overview_counts_the_workers_and_leads_to_them(world: World, admin: 
 
     assert '<a class="tile" href="/admin/workers">' in html
     assert "1 unfit" in html
+
+
+def test_containers_of_a_platform_are_counted_by_model(admin: Person, modal: Counting) -> None:
+    modal.containers = 3
+
+    def page(path: str) -> str:
+        return re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", admin.get(path).text))
+
+    until(lambda: "Workers 0 of 3 busy warm: slate" in page("/admin"))
+    workers = page("/admin/workers")
+    assert "Idle 3 in memory: slate" in workers
+    assert "Model Containers slate 3" in workers
 
 
 def test_a_part_of_the_page_is_read_again_by_a_viewer(world: World, viewer: Person) -> None:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from service.admin.visit import Visit, VisitDep, page_router
 from service.runtime.fleet import Worker
+from service.runtime.runtime import Runtime
 from service.store import statistics
 from service.store.statistics import OpenAttempt
 from service.store.transaction import Transaction
@@ -25,15 +26,19 @@ class Workers:
     idle: list[Worker]
     unfit: list[Worker]  # their machine is faulty, and they take no job
     at: datetime  # now, on the clock of `Worker.last_seen_at`
+    containers: Mapping[str, int]  # by model, where a platform starts them
 
     @property
     def total(self) -> int:
-        return self.busy + len(self.idle) + len(self.unfit)
+        """Return how many there are; a container that idles polls nobody."""
+        here = self.busy + len(self.idle) + len(self.unfit)
+        return max(here, sum(self.containers.values()))
 
     @property
     def warm(self) -> list[str]:
         """Return the models in memory."""
-        return sorted({each.warm for each in self.polling.values() if each.warm is not None})
+        in_memory = {each.warm for each in self.polling.values() if each.warm is not None}
+        return sorted(in_memory | {model for model, number in self.containers.items() if number})
 
 
 @router.get("")
@@ -61,4 +66,11 @@ def read_workers(tx: Transaction, visit: Visit) -> Workers:
         idle=[w for w in polling.values() if w.unfit is None and w.name not in busy],
         unfit=[w for w in polling.values() if w.unfit is not None],
         at=at,
+        containers=_containers(visit.runtime),
     )
+
+
+def _containers(runtime: Runtime) -> dict[str, int]:
+    if not runtime.workers.max_warm:
+        return {}
+    return {model: runtime.workers.of_model(model).count for model in runtime.cards}
