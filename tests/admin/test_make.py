@@ -47,7 +47,9 @@ def test_the_form_has_the_limits_of_the_model(admin: Person) -> None:
 
 
 def test_a_kind_without_a_model_says_so(admin: Person) -> None:
-    assert "no model that makes avatars" in admin.get("/admin/new/avatar").text
+    page = admin.get("/admin/new/avatar").text
+    assert "no model that makes avatars" in page
+    assert "<code>make avatar</code> and restart" in page
 
 
 def test_a_video_is_made(admin: Person) -> None:

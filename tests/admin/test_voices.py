@@ -9,6 +9,7 @@ from service.domain import ids
 from service.domain.likeness import AVATAR_PREFIX, AvatarId, SavedAvatar
 from service.store import audit, likenesses
 from tests.admin.person import Person
+from tests.admin.test_make import send
 from tests.api.test_saved_avatars import CONSENT, FACE, create
 from tests.api.test_speech import Studio
 from tests.api.test_voices import account as account
@@ -45,6 +46,19 @@ def of_other_key(studio: Studio) -> tuple[str, str]:
 def last_acts(studio: Studio, number: int) -> list[tuple[str, str, str | None]]:
     entries = studio.world.runtime.db.read(lambda tx: audit.page(tx, size=number))
     return [(each.act, each.target, each.detail) for each in entries]
+
+
+def test_an_avatar_of_ones_own_can_be_chosen_in_the_form(studio: Studio, admin: Person) -> None:
+    foreign, _ = of_other_key(studio)
+    own = create(studio.world, name="Marc").json()["id"]
+
+    page = admin.get("/admin/new/avatar").text
+    assert f'<option value="{own}">Marc</option>' in page
+    assert foreign not in page
+
+    made = send(admin, "/admin/new/avatar", text="Hello.", avatar=own)
+    job_id = made.headers["hx-redirect"].rpartition("/")[2]
+    assert studio.world.job(job_id)["input"]["reference_image"]["width"] > 0
 
 
 def test_voices_and_avatars_of_all_keys_are_shown(studio: Studio, viewer: Person) -> None:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from service.admin import offer
 from service.admin.job_view import diff
+from service.admin.routes.voices import own_avatars
 from service.admin.visit import ALL_JOBS, AdminVisitDep, Visit, page_router
 from service.domain.avatar import AvatarOptions, AvatarParams
 from service.domain.errors import Conflict
@@ -37,8 +38,10 @@ async def show_form(
 ) -> Response:
     cards = _cards(visit, kind)
     voices: Sequence[Any] = ()
+    avatars: Sequence[Any] = ()
     if kind == "avatar":
         voices, _ = await list_voices(visit.runtime, visit.key)
+        avatars = await own_avatars(visit)
     return await visit.page(
         "make.html",
         kind=kind,
@@ -46,6 +49,7 @@ async def show_form(
         card=cards.get(model) or next(iter(cards.values()), None),
         values={},
         voices=voices,
+        avatars=avatars,
     )
 
 

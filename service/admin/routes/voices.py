@@ -20,6 +20,7 @@ from service.store import likenesses
 router = page_router("/voices")
 
 _PAGE = 24
+_IN_A_FORM = 100  # avatars to choose from
 
 
 @router.get("")
@@ -41,6 +42,13 @@ async def show_voices(
         voices=[entry.info for entry in entries if entry.clone is None],
         problems=problems,
         key_names=await visit.key_names(),
+    )
+
+
+async def own_avatars(visit: Visit) -> list[SavedAvatar]:
+    """Return the newest avatars of the visitor's key."""
+    return await visit.read(
+        lambda tx: likenesses.page(tx, SavedAvatar, visit.key.id, size=_IN_A_FORM)
     )
 
 
