@@ -22,6 +22,7 @@ class Reason:
 
     text: str
     needs_action: bool = False
+    is_paused: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def read_situation(tx: Transaction, runtime: Runtime, models: Iterable[str]) -> 
 def why_waiting(runtime: Runtime, group: WaitingGroup, situation: Situation) -> Reason:
     """Return the first thing that keeps all jobs of a group from starting."""
     if group.model in situation.paused_since:
-        return Reason(f"{group.model} is paused", needs_action=True)
+        return Reason(f"{group.model} is paused", needs_action=True, is_paused=True)
     if not runtime.disk_space.enough:
         return Reason("the disk is nearly full: no job is started", needs_action=True)
     if group.model not in runtime.cards:

@@ -103,7 +103,7 @@ def test_a_model_is_paused_and_resumed_with_a_badge_on_every_page(admin: Person)
     for path in ("/admin", "/admin/jobs", "/admin/models", "/admin/audit"):
         assert "Paused: slate" in admin.get(path).text
     page = admin.get(f"/admin/jobs/{job['id']}").text
-    assert "slate is paused" in page
+    assert 'slate is paused (<a href="/admin/models">resume it</a>)' in page
     assert "starts in" not in page
     assert admin.world.claim().status_code == 204
 
@@ -199,7 +199,8 @@ def test_a_bulk_retry_makes_one_job_of_each(admin: Person) -> None:
 
     queued = world.client.get("/v1/jobs?status=queued").json()["data"]
     assert sorted(job["input"]["prompt"] for job in queued) == ["ball 0", "ball 1", "ball 2"]
-    assert admin.get(f"/admin/bulk/{bulk_id}").text.count("retried as job_") == 3
+    page = admin.get(f"/admin/bulk/{bulk_id}").text
+    assert len(re.findall(r'retried as <a href="/admin/jobs/(job_\w+)">\1</a>', page)) == 3
 
 
 def test_a_bulk_form_that_is_sent_twice_acts_once(admin: Person) -> None:

@@ -109,8 +109,10 @@ def test_a_poll_that_fails_is_noticed(admin: Visitor, service: Running, complain
     admin.page.route("**/live", fail)
     admin.go(f"/jobs/{job_id}")
     admin.until(lambda: any(complaint in text for text in admin.complaints))
+    expect(admin.page.get_by_role("alert")).to_contain_text("No answer since")
 
     admin.page.unroute("**/live")
+    expect(admin.page.get_by_role("alert")).to_have_count(0, timeout=120_000)
     service.client.post(f"/v1/jobs/{job_id}/cancel")
     admin.go("")
     admin.complaints.clear()
@@ -163,6 +165,46 @@ def test_an_image_is_dropped_on_its_field(admin: Visitor, service: Running) -> N
 
     page.wait_for_url("**/admin/jobs/job_*")
     assert "image/png, 64x64" in page.inner_text("main")
+
+
+def test_a_chosen_file_is_taken_away_by_the_keyboard(admin: Visitor) -> None:
+    page = admin.go("/new/video")
+    picture = {"name": "photo.png", "mimeType": "image/png", "buffer": png(64, 64)}
+    page.locator("[name=image]").set_input_files(picture)
+    expect(page.locator(".drop img")).to_be_visible()
+
+    page.get_by_role("button", name="Take away: First frame").press("Enter")
+
+    expect(page.locator(".drop img")).to_have_count(0)
+    assert page.locator("[name=image]").evaluate("input => input.files.length") == 0
+    expect(page.locator(".drop").first).to_contain_text("Drop an image here")
+
+
+def test_a_wrong_value_in_a_fold_is_shown_and_said_at_once(admin: Visitor) -> None:
+    page = admin.go("/new/video")
+    page.get_by_label("Prompt", exact=True).fill("x")
+    page.get_by_text("More parameters").click()
+    page.locator("[name=num_inference_steps]").fill("9999")
+    expect(page.locator("#estimate")).to_contain_text("Steps: Value must be less than or equal to")
+    page.get_by_text("More parameters").click()
+
+    page.get_by_role("button", name="Make the video").click()
+
+    expect(page.locator("[name=num_inference_steps]")).to_be_focused()
+
+
+def test_the_list_of_jobs_renews_itself(admin: Visitor, service: Running) -> None:
+    page = admin.go("/jobs")
+    page.evaluate("window.isSamePage = true")
+
+    job_id = slow_job(service, prompt="a job that comes later")
+
+    expect(page.locator(f"#{job_id}")).to_be_visible(timeout=120_000)
+    expect(page.locator("#open-jobs")).not_to_be_empty()
+    service.client.post(f"/v1/jobs/{job_id}/cancel")
+    row = page.locator("tr", has=page.locator(f"#{job_id}"))
+    expect(row.locator(".state")).to_have_text("canceled", timeout=120_000)
+    assert page.evaluate("window.isSamePage") is True
 
 
 def test_a_failed_job_is_retried_with_an_edit(admin: Visitor, service: Running) -> None:
@@ -231,8 +273,10 @@ def test_a_webhook_is_replayed(admin: Visitor, service: Running) -> None:
     with receiver() as calls:
         service.wait(service.submit(webhook_url=calls.url)["id"])
         calls.wait_for(1)
-        page = admin.go("/webhooks")
-        page.get_by_role("button", name="Replay").first.click()
+        page, replay = admin.page, admin.page.get_by_role("button", name="Replay").first
+        admin.until(lambda: admin.go("/webhooks") and replay.is_visible())  # the try is recorded
+        replay.click()
+        expect(page.get_by_role("status")).to_contain_text("The delivery is sent again")
         calls.wait_for(2)
 
     assert calls.ids[0] == calls.ids[1]

@@ -1,9 +1,10 @@
 // What HTML alone cannot do: play a thumbnail or a voice, copy a text, and rest while nobody looks.
 "use strict";
 
-// Nothing is asked for while the page is in the background.
+// Nothing is asked for while the page is in the background, or while a thumbnail of it plays.
 document.addEventListener("htmx:beforeRequest", (event) => {
-  if (document.hidden && event.detail.requestConfig.verb === "get") event.preventDefault();
+  const rests = document.hidden || event.target.querySelector(".thumb video");
+  if (rests && event.detail.requestConfig.verb === "get") event.preventDefault();
 });
 
 // Where a part that renews itself is not answered, the page says since when.
@@ -103,6 +104,18 @@ document.addEventListener("click", (event) => {
   input.value = "";
   input.dispatchEvent(new Event("change", { bubbles: true }));
   input.focus();
+});
+
+// A number out of its field's bounds costs nothing: the field says what it may be.
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const part = event.target;
+  const field = part.id === "estimate" && part.closest("form").querySelector("[type=number]:invalid");
+  if (!field) return;
+  event.preventDefault();
+  const hint = document.createElement("p");
+  hint.className = "hint";
+  hint.textContent = `${field.labels[0].firstChild.textContent}: ${field.validationMessage}`;
+  part.replaceChildren(hint);
 });
 
 // A field that the browser refuses is brought into sight.
