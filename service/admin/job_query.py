@@ -97,7 +97,7 @@ class JobQuery(BaseModel):
             return {}
         name, equals, text = self.label.partition("=")
         if not equals:
-            detail = "write the label and its text as name=text"
+            detail = "metadata: write a label and its text, such as scene=12"
             raise RequestRefused([FieldError("?label", detail, "invalid_label")])
         return {name.strip(): text.strip()}
 

@@ -258,6 +258,7 @@ def test_a_refusal_leads_back_to_where_one_came_from(admin: Person) -> None:
     assert refused.status_code == 422
     assert "state: must be &#39;queued&#39;" in refused.text
     assert 'href="http://rushes.test/admin/jobs?model=slate"' in refused.text
+    assert "metadata: write a label" in admin.get("/admin/jobs?label=scene").text
     stranger = {"Referer": "http://evil.test/admin/jobs"}
     assert "evil" not in admin.get("/admin/jobs?state=foo", headers=stranger).text
 
