@@ -121,7 +121,7 @@ def report(video: dict[str, Any], presenter: dict[str, Any]) -> None:
     say(f"file   {described(PRESENTER, presenter)}")
     say(f"       by {presenter['model']}: {relative(FACE)} speaks, on the CPU")
     say('next   `make up`, and in another terminal: .venv/bin/rushes video "…" -o video.mp4')
-    say('       or .venv/bin/rushes avatar --image face.jpg --text "…" -o hello.mp4')
+    say('       or .venv/bin/rushes avatar --image scripts/faces/anna.jpg --text "…" -o hello.mp4')
 
 
 def described(file: Path, job: dict[str, Any]) -> str:
