@@ -11,7 +11,8 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 # `lost`: the service hears the request, the client no answer. `refused`: closed unheard.
-# `cut`: the answer ends after `bytes`. The numbers are answers of the proxy itself.
+# `cut`: the answer ends after `bytes`, or with the first chunk that holds `text`.
+# The numbers are answers of the proxy itself.
 Kind = Literal["lost", "refused", "cut", "404", "429", "503"]
 _CHUNK_BYTES = 16_384
 
@@ -24,6 +25,7 @@ class Fault:
     kind: Kind
     times: int = 1
     bytes: int = 0
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,16 +125,19 @@ class _Handler(BaseHTTPRequestHandler):
                     self.send_header(name, text)
             self.send_header("Connection", "close")
             self.end_headers()
-            self._copy(answer, None if fault is None else fault.bytes)
+            self._copy(answer, fault)
         finally:
             connection.close()
 
-    def _copy(self, answer: HTTPResponse, limit: int | None) -> None:
+    def _copy(self, answer: HTTPResponse, fault: Fault | None) -> None:
+        limit = fault.bytes if fault is not None and not fault.text else None
         while self.sent != limit and (chunk := answer.read1(_CHUNK_BYTES)):
             chunk = chunk if limit is None else chunk[: limit - self.sent]
             self.wfile.write(chunk)
             self.wfile.flush()
             self.sent += len(chunk)
+            if fault is not None and fault.text and fault.text.encode() in chunk:
+                return
 
     def log_message(self, *_: object) -> None:
         """Print nothing."""
