@@ -217,7 +217,7 @@ def make_context(request: Request, key: Key, secret: str) -> RequestContext:
     runtime = runtime_of(request)
     if key.role is KeyRole.VIEWER and request.method not in ("GET", "HEAD"):
         raise Forbidden("the key of a viewer changes nothing", code="read_only_key")
-    runtime.request_limit.spend(key.id)
+    runtime.throttles.requests.spend(key.id)
     return RequestContext(runtime, key, links(request, runtime), secret)
 
 

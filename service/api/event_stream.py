@@ -82,7 +82,7 @@ class EventStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises RateLimited or Unavailable before anything is sent."""
         runtime = self._runtime
-        with runtime.stream_slots.hold(self._viewer) as has_slot:
+        with runtime.throttles.streams.hold(self._viewer) as has_slot:
             if not has_slot:
                 raise RateLimited(
                     "too many event streams are open; close one, or follow all jobs by one",

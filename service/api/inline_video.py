@@ -47,7 +47,7 @@ class InlineVideoResponse(Response):
             await self._fallback(scope, receive, send)
 
     async def _send_within_slot(self, send: Send) -> None:
-        async with self._runtime.inline_slots.hold(self._job.key_id):
+        async with self._runtime.throttles.inline_videos.hold(self._job.key_id):
             file = await run_in_threadpool(self._open)
             try:
                 async with asyncio.timeout(self._max_seconds):

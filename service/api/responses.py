@@ -67,7 +67,7 @@ async def wait_final(request: Request, runtime: Runtime, job: Job, wait: timedel
     once where too many requests wait already."""
     deadline = runtime.clock.passed() + min(wait, runtime.limits.max_wait)
     with (
-        runtime.wait_slots.hold(job.key_id) as has_slot,
+        runtime.throttles.waits.hold(job.key_id) as has_slot,
         runtime.notifier.listen(topics.of_job(job.id)) as event,
     ):
         if not has_slot:

@@ -186,7 +186,7 @@ async def _check_photo(runtime: Runtime, key_id: KeyId, photo: Path) -> tuple[st
 
 
 async def _check_file(runtime: Runtime, key_id: KeyId, check: Callable[[], T], pointer: str) -> T:
-    async with runtime.check_slots.hold(key_id):
+    async with runtime.throttles.checks.hold(key_id):
         try:
             return await to_thread.run_sync(check)
         except AttemptFailed as failure:

@@ -32,12 +32,10 @@ from service.runtime.input_check import InputCheck
 from service.runtime.job_cache import JobCache
 from service.runtime.job_loader import JobLoader
 from service.runtime.key_cache import KeyCache
-from service.runtime.key_slots import KeySlots
 from service.runtime.notifier import Notifier
 from service.runtime.queue_forecast import QueueForecast
-from service.runtime.rate_limit import RateLimit
+from service.runtime.throttles import Throttles
 from service.runtime.uploads import Uploads
-from service.runtime.wait_slots import WaitSlots
 from service.store import jobs
 from service.store.database import Database
 from service.store.transaction import Transaction
@@ -62,20 +60,13 @@ class Runtime:
     fleet: Fleet
     key_cache: KeyCache
     forecast: QueueForecast
-    wait_slots: WaitSlots
-    stream_slots: WaitSlots
-    list_slots: KeySlots
-    inline_slots: KeySlots
-    check_slots: KeySlots
-    voice_slots: KeySlots
+    throttles: Throttles
     workers: Workers
     jobs_due: Event  # set when a job was queued
     webhooks_due: Event  # set when a webhook is owed
     speech_due: Event  # set when a text is to be spoken
     disk_space: DiskSpace
     uploads: Uploads
-    request_limit: RateLimit
-    submit_limit: RateLimit
     job_cache: JobCache
     event_renderer: Renderer
     egress_rules: Rules

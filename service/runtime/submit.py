@@ -239,7 +239,7 @@ async def _create(runtime: Runtime, request: SubmitRequest) -> Accepted:
         if earlier is not None:
             return earlier
     submission, inputs = await prepare(runtime, request)
-    runtime.submit_limit.spend(request.key_id)
+    runtime.throttles.submits.spend(request.key_id)
     if submission.job_id is None:
         return await runtime.submit(submission)
     runtime.disk_space.check()

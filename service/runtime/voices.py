@@ -67,7 +67,7 @@ async def create_voice(
     await runtime.read(lambda tx: likenesses.check_limit(tx, ClonedVoice, key.id))
     recordings = [_recording(each) for each in files.values()]
     clone = partial(runtime.voices.clone, new.name, recordings, new.language or "")
-    async with runtime.voice_slots.hold(key.id):
+    async with runtime.throttles.voices.hold(key.id):
         result = await by_provider(
             runtime, partial(clone, clean=bool(new.remove_noise)), "/samples"
         )
@@ -100,7 +100,7 @@ async def sample_of(runtime: Runtime, key: Key, voice_id: str) -> Path:
     if path is None:
         text = _SAMPLE_TEXTS.get(entry.info.language[:2].lower(), _SAMPLE_TEXT)
         lock = runtime.sample_locks.setdefault(entry.info.id, asyncio.Lock())
-        async with runtime.voice_slots.hold(key.id), lock:
+        async with runtime.throttles.voices.hold(key.id), lock:
             path = await to_thread.run_sync(runtime.artifacts.path, file_key)
             if path is not None:  # made while this request waited
                 return path
@@ -114,7 +114,7 @@ async def sample_of(runtime: Runtime, key: Key, voice_id: str) -> Path:
 async def list_voices(runtime: Runtime, key: Key) -> tuple[list[Entry], Sequence[str]]:
     """List the voices of a key; see Voices.listing. Raises RateLimited."""
     listing = partial(runtime.voices.listing, key.id, is_admin=key.admin)
-    async with runtime.list_slots.hold(key.id):
+    async with runtime.throttles.lists.hold(key.id):
         return await to_thread.run_sync(listing, limiter=runtime.voice_threads)
 
 
@@ -122,7 +122,7 @@ async def get_voice(runtime: Runtime, key: Key, voice_id: str) -> Entry:
     """Return one voice that a key may see. Raises NotFound, RateLimited, and Unavailable where that
     list cannot be had now."""
     get = partial(runtime.voices.get, voice_id, key.id, is_admin=key.admin)
-    async with runtime.list_slots.hold(key.id):
+    async with runtime.throttles.lists.hold(key.id):
         return await by_provider(runtime, get, "/voice_id", runtime.voice_threads)
 
 

@@ -30,16 +30,14 @@ from service.runtime.fleet import Fleet
 from service.runtime.input_check import InputCheck
 from service.runtime.job_cache import JobCache
 from service.runtime.key_cache import KeyCache
-from service.runtime.key_slots import KeySlots
 from service.runtime.notifier import Notifier
 from service.runtime.queue_forecast import QueueForecast
-from service.runtime.rate_limit import RateLimit
 from service.runtime.runtime import Runtime
 from service.runtime.speaker import Speaker
 from service.runtime.submit import retry_again
+from service.runtime.throttles import Throttles
 from service.runtime.ticker import Ticker
 from service.runtime.uploads import Uploads
-from service.runtime.wait_slots import WaitSlots
 from service.settings import Settings
 from service.store import speeches, timeline
 from service.store.database import Database
@@ -227,19 +225,16 @@ def _build_runtime(
         key_cache=key_cache,
         forecast=QueueForecast(db),
         job_cache=job_cache,
-        wait_slots=WaitSlots(limits.max_waits),
-        stream_slots=WaitSlots(limits.max_streams),
-        list_slots=KeySlots("lists", max_at_once=2, max_seconds=10),
-        inline_slots=KeySlots("inline videos", max_at_once=8, max_seconds=30),
-        voice_slots=KeySlots("voices being made", max_at_once=2, max_seconds=30),
-        check_slots=KeySlots("photos and recordings being checked", max_at_once=2, max_seconds=30),
+        throttles=Throttles.of(
+            limits,
+            requests_per_second=settings.max_requests_per_second,
+            submits_per_second=settings.max_submits_per_second,
+        ),
         jobs_due=jobs_due,
         webhooks_due=webhooks_due,
         speech_due=speech_due,
         disk_space=DiskSpace(settings.data_dir, settings.min_free_bytes),
         uploads=build_uploads(settings),
-        request_limit=RateLimit(settings.max_requests_per_second, "requests"),
-        submit_limit=RateLimit(settings.max_submits_per_second, "submits"),
         egress_rules=rules.egress_rules(settings),
         event_renderer=EventBlocks(WebhookBodies(link_secret, public_url)),
         voices=Voices(db, speech.catalog(settings)),

@@ -338,7 +338,7 @@ def test_a_customer_whose_streams_are_all_open_does_not_stop_the_page(settings: 
         body = {"prompt": "a scene"}
         job = world.client.post("/generate-video", json=body, headers=customer).json()["id"]
         key_id = world.runtime.db.read(lambda tx: jobs.get(tx, job)).key_id
-        slots = world.runtime.stream_slots
+        slots = world.runtime.throttles.streams
         with (
             httpx.Client(base_url=world.client.base_url, timeout=60) as client,
             ExitStack() as held,

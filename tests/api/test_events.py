@@ -330,7 +330,7 @@ def test_streams_have_places_of_their_own(world: Live) -> None:
 
         open_streams[0].response.close()
         until(lambda: world.client.head("/v1/events").status_code == 200)
-        until(lambda: sum(world.runtime.stream_slots._num_held.values()) == 4)
+        until(lambda: sum(world.runtime.throttles.streams._num_held.values()) == 4)
         stack.enter_context(world.stream())
 
 
@@ -345,7 +345,7 @@ def test_what_is_asked_for_the_head_alone_is_not_held(world: Live) -> None:
         refused = world.client.post(path)
         assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD")
         assert httpx.get(f"{world.client.base_url}{path}").status_code == 401
-    assert not world.runtime.stream_slots._num_held
+    assert not world.runtime.throttles.streams._num_held
 
 
 def test_streams_end_when_the_service_stops(world: Live) -> None:
@@ -418,7 +418,7 @@ def test_a_block_that_nobody_takes_is_not_waited_for(world: Live) -> None:
 
     with pytest.raises(ClientDisconnect):
         answered.result(60)
-    assert not world.runtime.stream_slots._num_held
+    assert not world.runtime.throttles.streams._num_held
     assert not world.runtime.event_feed._subscriptions
 
 
@@ -464,4 +464,4 @@ def test_a_reader_that_takes_nothing_costs_little_and_is_cut_off(
             assert stalled.transport.get_write_buffer_size() < 200_000
             clock.now += 60
             until(lambda: not connections._stalls)
-            until(lambda: sum(world.runtime.stream_slots._num_held.values()) == 1)
+            until(lambda: sum(world.runtime.throttles.streams._num_held.values()) == 1)

@@ -80,7 +80,7 @@ def all_taken(world: World, shares: KeySlots) -> Iterator[None]:
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/webhook-deliveries"])
 def test_lists_of_one_key_leave_the_lists_of_another_alone(world: World, path: str) -> None:
     other = {"Authorization": f"Bearer {world.other_key()}"}
-    with all_taken(world, world.runtime.list_slots):
+    with all_taken(world, world.runtime.throttles.lists):
         refused = world.client.get(path)
         served = world.client.get(path, headers=other)
 
@@ -103,7 +103,7 @@ def again(world: World, query: str = "") -> Response:
 def test_beyond_a_keys_share_of_inline_videos_the_job_is_answered(world: World, query: str) -> None:
     """A refusal would invite its client to have another video made."""
     finished(world)
-    with all_taken(world, world.runtime.inline_slots):
+    with all_taken(world, world.runtime.throttles.inline_videos):
         answer = again(world, query)
 
     assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")

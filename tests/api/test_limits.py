@@ -31,7 +31,7 @@ def test_a_key_that_asks_too_often_is_told_when_to_come_back(settings: Settings)
         world = World(client)
         other = {"Authorization": f"Bearer {world.other_key()}"}
         key_id = client.get("/v1/keys").json()["data"][0]["id"]
-        world.runtime.submit_limit._bucket(key_id, time.monotonic()).tokens = 1.5
+        world.runtime.throttles.submits._bucket(key_id, time.monotonic()).tokens = 1.5
         world.submit()
 
         refused = client.post("/generate-video", json={"prompt": "x"})
@@ -46,8 +46,8 @@ def test_a_key_that_asks_too_often_is_told_when_to_come_back(settings: Settings)
 
 def test_polls_have_a_pace_of_their_own(world: World) -> None:
     key_id = world.client.get("/v1/keys").json()["data"][0]["id"]
-    world.runtime.request_limit._per_second = 0.1
-    world.runtime.request_limit._bucket(key_id, time.monotonic()).tokens = 0
+    world.runtime.throttles.requests._per_second = 0.1
+    world.runtime.throttles.requests._bucket(key_id, time.monotonic()).tokens = 0
 
     refused = world.client.get("/v1/jobs")
 
@@ -136,7 +136,7 @@ def test_a_request_that_may_not_be_held_is_answered_at_once(world: World) -> Non
     job = world.submit()
     key_id = world.client.get("/v1/keys").json()["data"][0]["id"]
     with ExitStack() as held:
-        while held.enter_context(world.runtime.wait_slots.hold(key_id)):
+        while held.enter_context(world.runtime.throttles.waits.hold(key_id)):
             pass
         started = time.monotonic()
 

@@ -172,7 +172,7 @@ def test_a_list_goes_on_behind_a_clone_that_was_deleted(studio: Studio) -> None:
 
 def test_a_clone_is_answered_where_its_key_has_too_many_lists(studio: Studio) -> None:
     """It is made and paid for by then."""
-    with all_taken(studio.world, studio.world.runtime.list_slots):
+    with all_taken(studio.world, studio.world.runtime.throttles.lists):
         voice = cloned(studio)
 
     assert studio.world.client.get(f"/v1/voices/{voice['id']}").json() == voice
@@ -570,7 +570,7 @@ def test_a_sample_that_several_ask_for_at_once_is_paid_once(
 
     provider.respond = respond
     headers = [other_key(studio) for _ in range(3)]
-    slots = studio.world.runtime.voice_slots._semaphores
+    slots = studio.world.runtime.throttles.voices._semaphores
     with ThreadPoolExecutor(3) as pool:
         answers = [pool.submit(studio.world.client.get, path, headers=each) for each in headers]
         assert asked.wait(60)

@@ -140,7 +140,7 @@ async def list_jobs(query: Annotated[ListQuery, Query()], context: ContextDep) -
     """A page of your jobs, newest first."""
     job_filter = query.to_filter()
     after = None if query.after is None else _parse_job_id(query.after, "?after")
-    async with context.runtime.list_slots.hold(context.key.id):
+    async with context.runtime.throttles.lists.hold(context.key.id):
         found = await run_in_threadpool(
             context.runtime.db.read,
             lambda tx: job_lists.page(

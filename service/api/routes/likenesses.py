@@ -222,6 +222,6 @@ async def delete_voice(voice_id: str, context: ContextDep) -> DeletedObject:
     key may delete that of any key."""
     runtime, key = context.runtime, context.key
     remove = partial(runtime.voices.remove, runtime.artifacts, voice_id, key.id, context.actor)
-    async with runtime.voice_slots.hold(key.id):
+    async with runtime.throttles.voices.hold(key.id):
         voice = await runtime_voices.by_provider(runtime, remove, "/voice_id")
     return DeletedObject(id=voice.id, object="voice")

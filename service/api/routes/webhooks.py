@@ -187,7 +187,7 @@ async def list_deliveries(
     """A page of deliveries to your URLs with their attempts, newest first."""
     delivery_filter = query.to_filter()
     after = None if query.after is None else delivery_id_of(query.after)
-    async with context.runtime.list_slots.hold(context.key.id):
+    async with context.runtime.throttles.lists.hold(context.key.id):
         rows = await run_in_threadpool(
             context.runtime.db.read,
             lambda tx: deliveries.page(
