@@ -20,7 +20,8 @@ from service.api.schemas.webhooks import (
     WebhookSecret,
 )
 from service.api.signed_links import SignedLinks
-from service.domain.attempt import ARTIFACT_RULES, Artifact, ArtifactRule, FailureKind, VideoFacts
+from service.domain.artifact import ARTIFACT_RULES, ArtifactRule
+from service.domain.attempt import Artifact, FailureKind, VideoFacts
 from service.domain.event import (
     DEFAULT_EVENTS,
     Delivery,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
 
-from service.domain.attempt import Variant
+from service.domain.artifact import Variant
 from service.domain.job import Job
 
 

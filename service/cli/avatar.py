@@ -9,6 +9,7 @@ from typer import Option
 from service.cli.flags import Connection, Metadata, NoWait, Output, Priority, Timeout, flatten_flags
 from service.cli.submit import Request, submit
 from service.cli.values import file_of, flags_of, is_path, pair_of
+from service.domain.artifact import CaptionFormat
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,7 @@ class AvatarOptions:
     width: Annotated[int | None, Option(help="Pixels.")] = None
     height: Annotated[int | None, Option(help="Pixels.")] = None
     seed: Annotated[int | None, Option(help="The same seed gives the same motion.")] = None
-    captions: Annotated[
-        Literal["vtt", "srt", "json"] | None, Option(help="Save captions beside the video.")
-    ] = None
+    captions: Annotated[CaptionFormat | None, Option(help="Save captions beside the video.")] = None
     burn_in: Annotated[bool, Option("--burn-in", help="Draw captions into the video.")] = False
     priority: Priority = None
     timeout_seconds: Timeout = None

@@ -8,8 +8,7 @@ from service.cli.client import Client
 from service.cli.exits import CliError, Exit
 from service.cli.flags import Output
 from service.cli.phrases import Json
-from service.domain.attempt import ARTIFACT_RULES, Variant
-from service.domain.avatar import CaptionFormat
+from service.domain.artifact import ARTIFACT_RULES, CaptionFormat, Variant
 
 
 def check_output(to: Output, captions: CaptionFormat | None = None) -> None:

@@ -1,6 +1,6 @@
 """Commands for existing jobs: `rushes jobs`, `status`, `cancel`, `delete`, `retry`, `download`."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from typer import Argument, Option
 
@@ -8,11 +8,9 @@ from service.cli.flags import Connection, NoWait, Output, flatten_flags
 from service.cli.submit import Request, submit
 from service.cli.values import flags_of
 from service.cli.video import VideoOptions
+from service.domain.artifact import Variant
 
 JobId = Annotated[str, Argument(metavar="ID", help="The job's id.")]
-
-# As in service/domain/attempt.py, whose import would take long.
-Variant = Literal["video", "thumbnail", "last_frame", "captions"]
 
 
 @flatten_flags

@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from service.cli.flags import Connection, Output
-
-if TYPE_CHECKING:
-    from service.domain.avatar import CaptionFormat  # imports pydantic
+from service.domain.artifact import CaptionFormat
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class Request:
     body: dict[str, Any]
     files: dict[str, Path]
     flags: dict[str, str]
-    captions: "CaptionFormat | None" = None
+    captions: CaptionFormat | None = None
 
 
 def submit(request: Request, to: Output, connection: Connection, *, no_wait: bool) -> None:

@@ -5,7 +5,6 @@ import hashlib
 import os
 import re
 import secrets
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from service.domain.avatar import AnyRequest, CaptionFormat
+from service.domain.artifact import ARTIFACT_RULES, Variant
+from service.domain.avatar import AnyRequest
 from service.domain.ids import JobId
 from service.domain.media import Role
 from service.domain.models.card import ModelCard
@@ -70,33 +70,6 @@ def lone_fence(name: str, call_id: str) -> int | None:
 def attempt_folder(key: str) -> str:
     """Return the name of the attempt's folder, directly below its job's, in a key."""
     return key.split("/")[2]
-
-
-# The files of a finished job.
-Variant = Literal["video", "thumbnail", "last_frame", "captions"]
-
-
-@dataclass(frozen=True)
-class ArtifactRule:
-    """A variant's file name and media type; whether every finished job has one."""
-
-    file: str
-    media_type: str
-    is_required: bool = True
-
-
-ARTIFACT_RULES: dict[Variant, ArtifactRule] = {
-    "video": ArtifactRule("video.mp4", "video/mp4"),
-    "thumbnail": ArtifactRule("thumbnail.jpg", "image/jpeg"),
-    "last_frame": ArtifactRule("last_frame.png", "image/png"),
-    "captions": ArtifactRule("captions.vtt", "text/vtt", is_required=False),
-}
-# The files of captions, by the format that was requested.
-CAPTION_RULES: dict[CaptionFormat, ArtifactRule] = {
-    "vtt": ARTIFACT_RULES["captions"],
-    "srt": ArtifactRule("captions.srt", "application/x-subrip", is_required=False),
-    "json": ArtifactRule("captions.json", "application/json", is_required=False),
-}
 
 
 class Artifact(BaseModel):

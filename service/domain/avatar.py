@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from service.domain.artifact import CaptionFormat
 from service.domain.media import MediaRef, Role
 from service.domain.request import JobOptions, JobRequest, MediaText, VideoParams, VideoRequest
 from service.domain.speech import LONGEST, SHORTEST, speaking_seconds
@@ -14,8 +15,6 @@ MAX_TEXT = 10_000  # characters, of the words of a recording: about ten minutes 
 FPS = 25  # of all avatars
 SPEECH_RATE = 16_000  # samples a second of a voice, as models hear it
 MIN_AUDIO_SECONDS, MAX_AUDIO_SECONDS = 0.5, 600.0
-
-CaptionFormat = Literal["vtt", "srt", "json"]
 
 _USUAL_SECONDS = 20.0  # of audio whose length is not known
 

@@ -8,17 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from service.domain.attempt import (
-    ARTIFACT_RULES,
-    CAPTION_RULES,
-    ArtifactRule,
-    ArtifactStore,
-    Outcome,
-    Stage,
-    Ticket,
-    Variant,
-    VideoFacts,
-)
+from service.domain.artifact import ARTIFACT_RULES, CAPTION_RULES, ArtifactRule, Variant
+from service.domain.attempt import ArtifactStore, Outcome, Stage, Ticket, VideoFacts
 from service.domain.avatar import AnyRequest, AvatarRequest
 from service.domain.request import VideoRequest
 from service.domain.resolve.segments import Segment, plan
@@ -237,7 +228,7 @@ def _upload_all(
     write_last_frame(video.last, scratch / ARTIFACT_RULES["last_frame"].file)
     return VideoFacts(
         artifacts={
-            variant: upload(artifacts, prefix, scratch, rule)
+            variant: upload(artifacts, prefix, scratch / rule.file, rule.media_type)
             for variant, rule in _rules(ticket.request).items()
             if (scratch / rule.file).exists()
         },

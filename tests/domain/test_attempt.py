@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from service.domain.attempt import ARTIFACT_RULES, Artifact, VideoFacts
+from service.domain.artifact import ARTIFACT_RULES
+from service.domain.attempt import Artifact, VideoFacts
 
 SIZE = {"width": 64, "height": 64, "fps": 24, "num_frames": 2}
 

@@ -13,7 +13,8 @@ from service.api.deps import JobPath, RuntimeDep, authenticate, bearer, links
 from service.api.preconditions import is_unmodified
 from service.api.schemas.responses import header_docs, problem_docs
 from service.api.signed_links import SignedLinks
-from service.domain.attempt import ARTIFACT_RULES, Artifact, ReadMethod, Variant
+from service.domain.artifact import ARTIFACT_RULES, Variant
+from service.domain.attempt import Artifact, ReadMethod
 from service.domain.errors import Conflict, NotFound, Unauthenticated
 from service.domain.ids import JobId, job_id_of
 from service.domain.job import Job, Scope

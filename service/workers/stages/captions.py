@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from service.domain.attempt import CAPTION_RULES
-from service.domain.avatar import CaptionFormat, CaptionSettings
+from service.domain.artifact import CAPTION_RULES, CaptionFormat
+from service.domain.avatar import CaptionSettings
 from service.media import captions as texts
 from service.media.captions import Cue, Transcript
 from service.workers.burn_in import BurnIn, missing_scripts

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from service.domain.attempt import MANIFEST, Artifact, ArtifactRule, ArtifactStore, Outcome
+from service.domain.attempt import MANIFEST, Artifact, ArtifactStore, Outcome
 
 
-def upload(artifacts: ArtifactStore, prefix: str, scratch: Path, rule: ArtifactRule) -> Artifact:
-    """Put a file in the folder `scratch` under `prefix`, with its own name."""
-    return artifacts.put(f"{prefix}/{rule.file}", scratch / rule.file, rule.media_type)
+def upload(artifacts: ArtifactStore, prefix: str, file: Path, media_type: str) -> Artifact:
+    """Put a file under `prefix`, with its own name."""
+    return artifacts.put(f"{prefix}/{file.name}", file, media_type)
 
 
 def upload_manifest(artifacts: ArtifactStore, prefix: str, outcome: Outcome, scratch: Path) -> None:
