@@ -254,6 +254,9 @@ class _Withheld(InformedVoice):
     def expected_usd(self, text: str) -> float:
         return self._voice.expected_usd(text)
 
+    def check(self, text: str, speed: float) -> None:
+        self._voice.check(text, speed)
+
     def speak(
         self, text: str, *, seed: int, speed: float, is_wanted: Callable[[], bool] | None = None
     ) -> Spoken:

@@ -40,7 +40,6 @@ from service.domain.request import JobRequest
 from service.lifecycle import likenesses
 from service.lifecycle.inputs import Input, StoredInput
 from service.runtime.runtime import Runtime
-from service.speech.base import check_speed, check_text
 from service.store import likenesses as store
 
 log = logging.getLogger(__name__)
@@ -252,6 +251,5 @@ async def _refusing(runtime: Runtime, check: Callable[[], T]) -> T | None:
 
 def _check(runtime: Runtime, key_id: KeyId, request: AvatarRequest) -> float:
     voice, text = runtime.voices.find(request.voice, key_id), request.text or ""
-    check_text(text)
-    check_speed(request.speed, voice.info.min_speed, voice.info.max_speed)
+    voice.check(text, request.speed)
     return voice.expected_usd(text)

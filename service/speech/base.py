@@ -2,9 +2,11 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import groupby
 from typing import Literal, Protocol
 
 from service.domain.attempt import AttemptFailed, FailureKind
@@ -12,20 +14,24 @@ from service.domain.speech import MAX_CHARACTERS, Phone, SpeechQuota, SpeechUsag
 
 Provider = Literal["hibari", "espeak", "elevenlabs"]
 
+_STOPS = frozenset(".,;:!?…")  # marks that make a pause
+
 
 @dataclass(frozen=True)
 class Spoken:
     """A text as a voice spoke it: little-endian samples of 16 bits, mono, `rate` of them a second.
 
     `words` are timed where the voice tells it, else empty. `phones` are None where it does not;
-    lips are then read from the sound. A provider counts the text as `characters`, and charges
-    `cost_usd` for them.
+    lips are then read from the sound. `unspoken` are the words of the text that the voice does not
+    read, as they are written. A provider counts the text as `characters`, and charges `cost_usd`
+    for them.
     """
 
     samples: bytes
     rate: int
     words: tuple[Word, ...] = ()
     phones: tuple[Phone, ...] | None = None
+    unspoken: tuple[str, ...] = ()
     characters: int = 0
     cost_usd: float = 0.0
 
@@ -46,6 +52,7 @@ class VoiceInfo:
     min_speed: float = 0.5  # of the voice's usual pace
     max_speed: float = 2.0
     has_words: bool = False  # whether it times the words
+    latin_only: bool = False  # whether it reads no word of another script
     is_clone: bool = False
 
 
@@ -57,6 +64,11 @@ class Voice(Protocol):
 
     def expected_usd(self, text: str) -> float:
         """Return what a text will cost, as far as that is known before."""
+        ...
+
+    def check(self, text: str, speed: float) -> None:
+        """Check at no cost that it can speak this text at this speed. Raises AttemptFailed (user)
+        with a code that begins with text_ or speed_."""
         ...
 
     def speak(
@@ -85,6 +97,13 @@ class InformedVoice:
 
     def expected_usd(self, text: str) -> float:
         return 0.0
+
+    def check(self, text: str, speed: float) -> None:
+        check_text(text)
+        if self.info.latin_only and not has_sound(latin_text(text)[0]):
+            message = f"the text to speak has no word that the voice {self.info.id} can read"
+            raise text_failure("text_without_words", f"{message}: it reads {self.info.language}")
+        check_speed(speed, self.info.min_speed, self.info.max_speed)
 
     def quota(self) -> SpeechQuota | None:
         return None
@@ -169,3 +188,41 @@ def check_speed(speed: float, min_speed: float, max_speed: float) -> None:
 def has_sound(text: str) -> bool:
     """Tell whether a text has a letter or a digit of any script."""
     return re.search(r"[^\W_]", text) is not None
+
+
+def latin_text(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return a text without the words and parts of words of other scripts, and these.
+
+    A lone Greek letter stays, as in a formula. A mark after a word that is left out follows the
+    word before it.
+    """
+    result: list[str] = []
+    foreign: list[str] = []
+    for space, word in re.findall(r"(\s*)(\S+)", text):
+        parts = list(_parts_by_script(word))
+        foreign += [part for is_latin, part in parts if not is_latin]
+        rest = "".join(part for is_latin, part in parts if is_latin)
+        if rest == word or has_sound(rest):
+            result.append(space + rest)
+        elif result and result[-1][-1:] not in _STOPS:
+            result.append("".join(mark for mark in rest if mark in _STOPS))
+    return "".join(result), tuple(foreign)
+
+
+def _parts_by_script(word: str) -> Iterator[tuple[bool, str]]:
+    """Split a word into parts that are of the Latin script, or of none, and parts of others."""
+    flags, is_latin = [], True
+    for letter in word:
+        if letter.isalpha() and unicodedata.category(letter) != "Lm":
+            is_latin = _plain_name(letter).startswith("LATIN")
+        elif unicodedata.category(letter) not in ("Lm", "Mn", "Mc", "Me", "Cf"):
+            is_latin = True  # the excluded ones belong to the letter before
+        flags.append(is_latin)
+    for is_latin, group in groupby(zip(flags, word, strict=True), key=lambda pair: pair[0]):
+        part = "".join(letter for _, letter in group)
+        is_symbol = len(part) == 1 and _plain_name(part).startswith("GREEK")
+        yield is_latin or is_symbol, part
+
+
+def _plain_name(letter: str) -> str:
+    return unicodedata.name(unicodedata.normalize("NFKC", letter)[0], "")

@@ -22,8 +22,6 @@ from service.speech.base import (
     Spoken,
     UnusableSpeech,
     VoiceInfo,
-    check_speed,
-    check_text,
     text_failure,
 )
 from service.speech.elevenlabs_api import Account, Api, WrongResponse, parse, wrong_response
@@ -113,8 +111,7 @@ class ElevenLabsVoice(InformedVoice):
     ) -> Spoken:
         """Speak a text; see Voice and Api.call for the failures. A response of no use is asked for
         once more, and no more often: each is charged for."""
-        check_text(text)
-        check_speed(speed, self.info.min_speed, self.info.max_speed)
+        self.check(text, speed)
         try:
             return self._speak(text, seed, speed)
         except WrongResponse:

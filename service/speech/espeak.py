@@ -14,8 +14,6 @@ from service.speech.base import (
     InformedVoice,
     Spoken,
     VoiceInfo,
-    check_speed,
-    check_text,
     text_failure,
 )
 
@@ -63,8 +61,7 @@ class EspeakVoice(InformedVoice):
         self, text: str, *, seed: int, speed: float, is_wanted: Callable[[], bool] | None = None
     ) -> Spoken:
         """Speak a text; see Voice. Fails as machine where the program does not run."""
-        check_text(text)
-        check_speed(speed, self.info.min_speed, self.info.max_speed)
+        self.check(text, speed)
         pace = str(round(_WORDS_PER_MINUTE * speed))
         options = ["-v", self.info.language, "-s", pace, "-b", "1", "--stdin", "--stdout"]
         # The program reads double brackets as its own phonemes.

@@ -1,7 +1,7 @@
 """The offline voice: hibari, whose model comes with its package. Run by hibari_program.py."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from service.speech.base import (
     InformedVoice,
     Spoken,
     VoiceInfo,
-    check_speed,
-    check_text,
+    has_sound,
+    latin_text,
     text_failure,
 )
 from service.speech.hibari_script import Passage, passages, split_words
@@ -66,6 +66,7 @@ class HibariVoice(InformedVoice):
                 provider="hibari",
                 gender=gender,
                 has_words=True,
+                latin_only=True,
             )
         )
         self._voice = name
@@ -75,18 +76,18 @@ class HibariVoice(InformedVoice):
         self._engine: _Engine | None = None
 
     def speak(self, text: str, *, seed: int, speed: float) -> Spoken:
-        """Speak an English text; see Voice. Words of other languages are passed over."""
-        check_text(text)
-        check_speed(speed, self.info.min_speed, self.info.max_speed)
+        """Speak an English text; see Voice. Words of other scripts are passed over."""
+        self.check(text, speed)
+        text, unspoken = latin_text(text)
         with self._lock:
             self._engine = self._engine or self._load()
             engine = self._engine
             if engine.is_timed:
                 speech = _speak(engine.tts, text, seed, speed)
                 if speech is not None:
-                    return speech
+                    return replace(speech, unspoken=unspoken + speech.unspoken)
                 self._engine = engine = _Engine(self._plain(), is_timed=False)
-            return _speak_untimed(engine.tts, text, seed, speed)
+            return replace(_speak_untimed(engine.tts, text, seed, speed), unspoken=unspoken)
 
     def _load(self) -> _Engine:
         """Read the model, with its durations if it is of the release that has them."""
@@ -140,7 +141,10 @@ def _speak(tts: Any, text: str, seed: int, speed: float) -> Spoken | None:
         raise _no_words()
     joined = np.concatenate(parts)
     heard = trim(heard, joined)
-    return Spoken(_to_16_bits(joined), RATE, words_of(heard, text.split()), phones_of(heard))
+    texts, owners = text.split(), {sound.owner for sound in heard}
+    silent = [word for n, word in enumerate(texts) if n not in owners and has_sound(word)]
+    words = words_of(heard, texts)
+    return Spoken(_to_16_bits(joined), RATE, words, phones_of(heard), tuple(silent))
 
 
 def _passages(tts: Any, text: str) -> list[Passage]:

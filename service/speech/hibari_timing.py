@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.speech import Phone, Word
+from service.speech.base import has_sound
 from service.speech.hibari_script import PAUSES, PRIMARY_STRESS, STRESS_MARKS, Passage, is_sound
 from service.speech.phones import VOWELS, split_phone
 
@@ -139,8 +140,8 @@ def phones_of(sounds: Sequence[Sound]) -> tuple[Phone, ...]:
 def words_of(sounds: Sequence[Sound], texts: Sequence[str]) -> tuple[Word, ...]:
     """Return the words `texts` with the times of the sounds that they own.
 
-    A text that is not heard, such as a dash, is joined to the word before it, or after it if it is
-    the first. Together the words are the texts.
+    A text without a letter, such as a dash, is joined to the word before it, or after it if it is
+    the first; a word that is not heard is left out.
     """
     times: dict[int, tuple[float, float]] = {}
     for sound in sounds:
@@ -152,6 +153,8 @@ def words_of(sounds: Sequence[Sound], texts: Sequence[str]) -> tuple[Word, ...]:
         if index in times:
             words.append(Word(" ".join([*silent, text]), *times[index]))
             silent = []
+        elif has_sound(text):
+            continue
         elif words:
             words[-1] = replace(words[-1], text=f"{words[-1].text} {text}")
         else:

@@ -13,13 +13,14 @@ from service.speech.base import Spoken
 
 
 class SpeechFacts(BaseModel):
-    """The times of words and sounds, as in Spoken, and what the speech took."""
+    """The times of words and sounds, and the words left out, as in Spoken; what the speech took."""
 
     model_config = ConfigDict(frozen=True)
 
     usage: SpeechUsage
     words: tuple[Word, ...] = ()
     phones: tuple[Phone, ...] | None = None
+    unspoken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ def store_speech(
     file = scratch / "speech.wav"
     write_wav(speech, file)
     artifacts.put(sound_key, file, "audio/wav")
-    facts = SpeechFacts(usage=usage, words=speech.words, phones=speech.phones)
+    facts = SpeechFacts(
+        usage=usage, words=speech.words, phones=speech.phones, unspoken=speech.unspoken
+    )
     return store_facts(artifacts, job_id, facts, scratch)
 
 

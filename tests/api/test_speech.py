@@ -235,6 +235,7 @@ def test_a_job_that_waits_for_its_voice_can_be_canceled(studio: Studio) -> None:
         ({"voice": "elevenlabs-../x"}, "/voice", "voice_unknown", "is no id of a voice"),
         ({"speed": 1.3}, "/speed", "speed_out_of_range", "0.7 to 1.2, not 1.3"),
         ({"text": "?!"}, "/text", "text_without_words", "no letter and no digit"),
+        ({"text": "Привет!", "voice": None}, "/text", "text_without_words", "it reads en-US"),
         ({"text": "9 " * 2499, "speed": 0.7}, "/text", "text_too_long", "600 s at most"),
     ],
 )

@@ -90,7 +90,8 @@ def test_a_higher_speed_is_shorter(heart: HibariVoice) -> None:
 def test_words_are_the_text_in_order_and_inside_the_sound(heart: HibariVoice, text: str) -> None:
     speech = speak(heart, text)
 
-    assert " ".join(word.text for word in speech.words) == " ".join(text.split())
+    words = [word for word in text.split() if word not in speech.unspoken]
+    assert " ".join(word.text for word in speech.words) == " ".join(words)
     assert speech.words[0].start >= 0
     assert speech.words[-1].end <= speech.seconds
     assert all(word.end - word.start >= 0.02 for word in speech.words)
@@ -139,6 +140,24 @@ def test_a_mark_that_is_not_heard_is_joined_to_a_word(heart: HibariVoice) -> Non
     texts = [word.text for word in speak(heart, "— Yes — no 😀").words]
 
     assert texts == ["— Yes —", "no 😀"]
+
+
+def test_words_of_another_script_are_not_spoken_and_named(heart: HibariVoice) -> None:
+    plain = speak(heart, "Hello, dear world. Bye ½ of you.")
+
+    speech = speak(heart, "Hello, dear Привет你好 world мир. Bye नमस्ते ½日 of you ⅷ.")
+
+    assert speech.unspoken == ("Привет你好", "мир", "नमस्ते", "日", "ⅷ.")
+    assert [word.text for word in speech.words] == "Hello, dear world. Bye ½ of you".split()
+    assert speech.seconds == pytest.approx(plain.seconds, abs=0.2)
+    assert plain.unspoken == ()
+
+
+@pytest.mark.parametrize("text", ["café Łódź Ærø", "x² 5 µm π", "donʼt ❤️ e\u0301te\u0301", "Ｈｉ"])
+def test_letters_that_it_reads_stay(heart: HibariVoice, text: str) -> None:
+    speech = speak(heart, text)
+
+    assert (speech.unspoken, " ".join(word.text for word in speech.words)) == ((), text)
 
 
 def test_words_stand_where_the_sound_has_a_pause(heart: HibariVoice) -> None:

@@ -244,6 +244,19 @@ def test_the_words_of_a_recording_are_where_they_are_heard(artifacts: Files) -> 
     assert {word["confidence"] for word in words} == {0.6}
 
 
+def test_words_that_the_voice_does_not_read_are_named_and_in_no_caption(artifacts: Files) -> None:
+    settings = CaptionSettings(format="json", burn_in=False)
+
+    outcome = make(artifacts, text="Hello, Привет, 你好 and goodbye to you.", captions=settings)
+
+    path = artifacts.path(outcome.facts.artifacts["captions"].key)
+    assert path is not None
+    texts = [caption["text"] for caption in json.loads(path.read_text())]
+    assert texts == ["Hello,", " and", " goodbye", " to", " you."]
+    (warning,) = [text for text in outcome.facts.warnings if text.startswith("text:")]
+    assert "does not read 'Привет', '你好'" in warning
+
+
 def test_a_script_without_a_font_is_warned_of_in_the_result(artifacts: Files) -> None:
     audio, text = voice(artifacts, seconds=2), "\U00012000\U00012001"
     settings = CaptionSettings(format="vtt", burn_in=True)

@@ -14,10 +14,9 @@ from service.domain.attempt import ArtifactStore, AttemptFailed, FailureKind, St
 from service.domain.avatar import MAX_AUDIO_SECONDS, MIN_AUDIO_SECONDS, SPEECH_RATE, AvatarRequest
 from service.domain.ids import JobId
 from service.domain.media import MediaRef, Role
-from service.domain.speech import Phone, Word
 from service.media.captions import Transcript, cut_transcript
 from service.media.word_times import place_words
-from service.speech.recording import Recording, find_speech
+from service.speech.recording import Recording, SpeechFacts, find_speech
 from service.workers.adapters.base import (
     AUDIO_RATE,
     Audio,
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 10 * AUDIO_RATE
 _STEPS = 3
+_MAX_NAMES, _MAX_LETTERS = 5, 40  # of words that a warning names
 
 
 def prepare_avatar(
@@ -62,7 +62,7 @@ def prepare_avatar(
         file = files.get("reference_image", request.reference_image, partial(step, 0, _STEPS))
         face = read_face(file, ticket.card, request.width, request.height, sources.max_image_bytes)
     step(1, _STEPS)
-    file, words, phones = _voice(request, files, partial(step, 1, _STEPS))
+    file, facts = _voice(request, files, partial(step, 1, _STEPS))
     sound = decode_speech(
         file, max_bytes=_max_bytes(sources, request), max_seconds=MAX_AUDIO_SECONDS
     )
@@ -72,14 +72,14 @@ def prepare_avatar(
     step(2, _STEPS)
     num_frames = _num_frames(request, sound)
     audio = Audio(_fit_sound(sound, audio_samples(num_frames, request.fps)))
-    overlay, warnings = _captions(request, words, sound, num_frames / request.fps, scratch)
+    overlay, warnings = _captions(request, facts, sound, num_frames / request.fps, scratch)
     step(3, _STEPS)
     conditions = replace(
         face,
-        speech=Speech(_to_speech_rate(audio), phones),
+        speech=Speech(_to_speech_rate(audio), None if facts is None else facts.phones),
         audio=audio,
         captions=overlay,
-        warnings=(*face.warnings, *warnings),
+        warnings=(*face.warnings, *_unspoken_warnings(facts), *warnings),
     )
     return request.model_copy(update={"num_frames": num_frames}), conditions
 
@@ -113,17 +113,27 @@ class _Files:
 
 def _voice(
     request: AvatarRequest, files: _Files, check_cancel: Callable[[], None]
-) -> tuple[Path, tuple[Word, ...], tuple[Phone, ...] | None]:
-    """Return the file of the voice, and the words and sounds of a text that was spoken."""
+) -> tuple[Path, SpeechFacts | None]:
+    """Return the file of the voice, and the facts of a text that was spoken."""
     if request.audio is not None:
-        return files.get("audio", request.audio, check_cancel), (), None
+        return files.get("audio", request.audio, check_cancel), None
     recording = files.speech()
-    return recording.file, recording.facts.words, recording.facts.phones
+    return recording.file, recording.facts
+
+
+def _unspoken_warnings(facts: SpeechFacts | None) -> tuple[str, ...]:
+    """Name the words that the voice did not read, if there are such."""
+    words = () if facts is None else tuple(dict.fromkeys(facts.unspoken))
+    if not words:
+        return ()
+    names = ", ".join(repr(word[:_MAX_LETTERS]) for word in words[:_MAX_NAMES])
+    rest = f" and {len(words) - _MAX_NAMES} more" if len(words) > _MAX_NAMES else ""
+    return (f"text: the voice does not read {names}{rest}: not spoken, nor in the captions",)
 
 
 def _captions(
     request: AvatarRequest,
-    words: tuple[Word, ...],
+    facts: SpeechFacts | None,
     sound: NDArray[np.int16],
     video_seconds: float,
     scratch: Path,
@@ -132,10 +142,12 @@ def _captions(
     if request.captions is None or request.text is None:
         return None, ()
     seconds = len(sound) / AUDIO_RATE
-    if words:
-        transcript = Transcript(words, seconds)
+    if facts is not None and facts.words:
+        transcript = Transcript(facts.words, seconds)
     else:
-        transcript = place_words(request.text, speech_stretches(sound), seconds)
+        silent = () if facts is None else facts.unspoken
+        text = " ".join(word for word in request.text.split() if word not in silent)
+        transcript = place_words(text, speech_stretches(sound), seconds)
     transcript = cut_transcript(transcript, video_seconds)
     cues = write_captions(transcript, request.captions, scratch)
     return burn_in(cues, request.captions, request.width, request.height)
