@@ -1,12 +1,13 @@
 """Download a video to a file, which appears only complete and with its checksum verified."""
 
+import shlex
 from contextlib import suppress
 from pathlib import Path
 
 from service.cli import phrases
 from service.cli.client import Client
 from service.cli.exits import CliError, Exit
-from service.cli.flags import Output
+from service.cli.flags import Connection, Output
 from service.cli.phrases import Json
 from service.domain.artifact import ARTIFACT_RULES, CaptionFormat, Variant
 
@@ -22,6 +23,38 @@ def check_output(to: Output, captions: CaptionFormat | None = None) -> None:
 def beside(video: Path, captions: CaptionFormat) -> Path:
     """Return the file for the captions of a video: `clip.vtt` for `clip.mp4`."""
     return video.with_suffix(f".{captions}")
+
+
+def command_for(
+    job_id: str,
+    to: Output,
+    connection: Connection,
+    variant: Variant = "video",
+    captions: CaptionFormat | None = None,
+) -> str:
+    """Return the line for a shell that waits for a job and saves its files as this command does."""
+    file = to.output
+    line = _line(job_id, file, to, connection, variant) + " --json" * connection.as_json
+    if captions is None:
+        return line
+    if file is not None and not file.is_dir():
+        file = beside(file, captions)
+    return f"{line} && {_line(job_id, file, to, connection, 'captions')}"
+
+
+def _line(
+    job_id: str, file: Path | None, to: Output, connection: Connection, variant: Variant
+) -> str:
+    words = ["rushes", "download", "--wait", job_id]
+    if variant != "video":
+        words += ["--variant", variant]
+    if file is not None:
+        words += ["-o", str(file)]
+    if to.force:
+        words.append("--force")
+    if connection.url is not None:
+        words += ["--url", connection.url]
+    return shlex.join(words)
 
 
 def download(client: Client, job: Json, to: Output, variant: Variant = "video") -> Path:

@@ -127,6 +127,7 @@ def download(
     with connect(connection) as client:
         body = client.get(job_path(job_id))
         if wait:
-            body = watch(client, body)
+            fetch = downloads.command_for(job_id, to, connection, variant)
+            body = watch(client, body, fetch)
         file = downloads.download(client, body, to, variant)
     output.as_json(body) if connection.as_json else output.print_line(f"saved {file}")

@@ -27,7 +27,7 @@ def submit(request: Request, to: Output, connection: Connection, *, no_wait: boo
     Raises CliError."""
     from service.cli import output, phrases
     from service.cli.client import connect, named_by
-    from service.cli.download import beside, check_output, download
+    from service.cli.download import beside, check_output, command_for, download
     from service.cli.watch import watch
 
     if no_wait and to.output is not None:
@@ -40,7 +40,8 @@ def submit(request: Request, to: Output, connection: Connection, *, no_wait: boo
             output.as_json(job) if connection.as_json else output.print_line(job["id"])
             return
         output.notice(f"job {job['id']}")
-        job = watch(client, job)
+        fetch = command_for(job["id"], to, connection, captions=request.captions)
+        job = watch(client, job, fetch)
         if connection.as_json:
             output.as_json(job)
         file = download(client, job, to)

@@ -18,19 +18,22 @@ _QUEUED_PAUSE_SECONDS = 2.0  # progress is slow in the queue
 _MAX_OFFLINE_SECONDS = 60.0
 
 
-def watch(client: Client, job: Json) -> Json:
-    """Return the job once it is final. Raises CliError on Ctrl-C or when the service is gone."""
+def watch(client: Client, job: Json, fetch: str) -> Json:
+    """Return the job once it is final. `fetch` is the command line that does what follows.
+
+    Raises CliError on Ctrl-C or when the service is gone.
+    """
     bar = meter()
     while True:
         try:
-            return _until_final(client, job, bar)
+            return _until_final(client, job, bar, fetch)
         except KeyboardInterrupt:
             choice = _ask(job["id"])
         if choice != "watch":
-            _leave(client, job["id"], choice)
+            _leave(client, job["id"], choice, fetch)
 
 
-def _until_final(client: Client, job: Json, bar: Meter) -> Json:
+def _until_final(client: Client, job: Json, bar: Meter, fetch: str) -> Json:
     pause = _FIRST_PAUSE_SECONDS
     try:
         bar.start()  # inside `try`: Ctrl-C may come while it starts
@@ -39,14 +42,14 @@ def _until_final(client: Client, job: Json, bar: Meter) -> Json:
             time.sleep(pause)
             is_queued = job["status"] == "queued"
             pause = min(pause * 1.2, _QUEUED_PAUSE_SECONDS if is_queued else _MAX_PAUSE_SECONDS)
-            job = _poll(client, job["id"], bar)
+            job = _poll(client, job["id"], bar, fetch)
             bar.show(job)
         return job
     finally:
         bar.stop()
 
 
-def _poll(client: Client, job_id: str, bar: Meter) -> Json:
+def _poll(client: Client, job_id: str, bar: Meter, fetch: str) -> Json:
     """Get the job; retry for a minute while the service is down."""
     deadline = time.monotonic() + _MAX_OFFLINE_SECONDS
     while True:
@@ -56,7 +59,7 @@ def _poll(client: Client, job_id: str, bar: Meter) -> Json:
             if isinstance(error, Problem) and error.status < 500:
                 raise
             if time.monotonic() > deadline:
-                raise CliError(error.exit_code, str(error), _next_steps(job_id)) from None
+                raise CliError(error.exit_code, str(error), _next_steps(job_id, fetch)) from None
             bar.offline(str(error).partition("\n")[0])
             time.sleep(1)
 
@@ -75,20 +78,19 @@ def _ask(job_id: str) -> Literal["cancel", "leave", "watch"]:
     return "cancel" if answer.startswith("y") else "leave"
 
 
-def _leave(client: Client, job_id: str, choice: Literal["cancel", "leave"]) -> None:
+def _leave(client: Client, job_id: str, choice: Literal["cancel", "leave"], fetch: str) -> None:
     if choice == "leave":
-        raise CliError(Exit.INTERRUPTED, "the job goes on", _next_steps(job_id))
+        raise CliError(Exit.INTERRUPTED, "the job goes on", _next_steps(job_id, fetch))
     job = client.post(job_path(job_id, "/cancel"))
     if job["status"] == "succeeded":
-        fetch = f"fetch it: `rushes download {job_id}`"
-        raise CliError(Exit.INTERRUPTED, f"job {job_id} had already finished", fetch)
+        message = f"job {job_id} had already finished"
+        raise CliError(Exit.INTERRUPTED, message, f"fetch it: `{fetch}`")
     raise CliError(
         Exit.INTERRUPTED, f"job {job_id} " + ("is canceled" if is_final(job) else "is stopping")
     )
 
 
-def _next_steps(job_id: str) -> str:
+def _next_steps(job_id: str, fetch: str) -> str:
     return (
-        f"see it: `rushes status {job_id}`; stop it: `rushes cancel {job_id}`; "
-        f"fetch it: `rushes download --wait {job_id}`"
+        f"see it: `rushes status {job_id}`; stop it: `rushes cancel {job_id}`; fetch it: `{fetch}`"
     )

@@ -1,11 +1,15 @@
 """`rushes avatar`, and what the commands for jobs say of avatars, against a real service."""
 
 import json
+import re
+import shlex
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Rushes
+from tests.cli.test_video_command import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -26,6 +30,27 @@ def test_captions_are_saved_beside_the_video(rushes: Rushes) -> None:
     assert (rushes.folder / "cap.vtt").read_text().startswith("WEBVTT")
     assert taken.stderr == "third.srt already exists; --force overwrites it\n"
     assert (rushes.folder / "third.srt").read_text() == "mine"
+
+
+def test_the_line_that_ctrl_c_tells_saves_the_video_and_its_captions(rushes: Rushes) -> None:
+    flags = ["--captions", "srt", "--width", "256", "--height", "256", "-o", "my clip.mp4"]
+    (rushes.folder / "my clip.srt").write_text("an earlier one")
+    with rushes.start(*AVATAR, *flags, "--force", "--url", rushes.settings["url"]) as avatar:
+        job_id = wait_for(avatar.stderr, "job ").split()[1]
+        wait_for(avatar.stderr, "0 %")
+        avatar.send_signal(signal.SIGINT)
+        _, told = avatar.communicate(timeout=20)
+    line = re.search(r"fetch it: `(.*)`", told)
+    assert line is not None, told
+
+    for command in line[1].split(" && "):
+        program, *words = shlex.split(command)
+        ran = rushes(*words, url="http://127.0.0.1:9")
+        assert (program, ran.returncode) == ("rushes", 0), ran.stderr
+
+    assert job_id in line[1]
+    assert sorted(path.name for path in rushes.folder.iterdir()) == ["my clip.mp4", "my clip.srt"]
+    assert (rushes.folder / "my clip.srt").read_text().startswith("1\n00:00:0")
 
 
 def test_an_avatar_is_shown_by_what_it_says(rushes: Rushes) -> None:
