@@ -6,7 +6,15 @@ from typing import Annotated, Any, Literal
 
 from typer import Option
 
-from service.cli.flags import Connection, Metadata, NoWait, Output, Priority, Timeout, flatten_flags
+from service.cli.flags import (
+    Connection,
+    Metadata,
+    Output,
+    Priority,
+    Sending,
+    Timeout,
+    flatten_flags,
+)
 from service.cli.submit import Request, submit
 from service.cli.values import file_of, flags_of, is_path, pair_of
 from service.domain.artifact import CaptionFormat
@@ -75,8 +83,8 @@ class AvatarOptions:
 def avatar(
     to: Output,
     options: AvatarOptions,
-    no_wait: NoWait = False,
     *,
+    sending: Sending,
     connection: Connection,
 ) -> None:
     """Create a talking avatar: submit, watch, download."""
@@ -87,4 +95,4 @@ def avatar(
         flags_of(AvatarOptions),
         options.captions,
     )
-    submit(request, to, connection, no_wait=no_wait)
+    submit(request, to, sending, connection)

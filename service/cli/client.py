@@ -71,8 +71,8 @@ class Problem(CliError):
 
 def _in_flags(error: Json, flags: Mapping[str, str]) -> str:
     """Write an error of a field as `--seconds: must be at most 3600`."""
-    detail, pointer = str(error.get("detail")), str(error.get("pointer", ""))
-    # `/metadata/scene` is of the flag --metadata, `?from` of --from.
+    # `/metadata/scene` is of the flag --metadata, `?from` of --from, `Name:` of a header.
+    detail, pointer = str(error.get("detail")), str(error.get("pointer", "")).rstrip(":")
     name, *_, last = [*pointer.lstrip("/?").split("/"), pointer.lstrip("?").rpartition("/")[2]]
     detail = detail.removeprefix(f"{last}: ").removeprefix("the request: ")
     bare = "|".join(re.escape(name) for name in flags if "_" in name) or "$^"
@@ -146,20 +146,28 @@ class Client:
     def delete(self, path: str) -> Json:
         return self._json(self._send("DELETE", path))
 
-    def submit(self, path: str, body: Json, files: Mapping[str, Path] | None = None) -> Json:
+    def submit(
+        self,
+        path: str,
+        body: Json,
+        files: Mapping[str, Path] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
         """Post as JSON, or as a form if there are `files`. Lost responses are retried under one
         Idempotency-Key, so that the job is created once."""
-        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         may_have_arrived = False
-        for pause in _RETRY_SECONDS:
+        pauses = iter(_RETRY_SECONDS)
+        while True:
             try:
                 return self._submit(path, body, files or {}, headers)
             except Unreachable as error:
-                may_have_arrived = may_have_arrived or error.may_have_arrived
-                if not may_have_arrived:
+                error.may_have_arrived |= may_have_arrived  # of any try
+                may_have_arrived = error.may_have_arrived
+                pause = next(pauses, None)
+                if pause is None or not may_have_arrived:
                     raise
             time.sleep(pause)
-        return self._submit(path, body, files or {}, headers)
 
     def _submit(
         self, path: str, body: Json, files: Mapping[str, Path], headers: dict[str, str]

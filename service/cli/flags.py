@@ -21,7 +21,20 @@ Timeout = Annotated[
 Metadata = Annotated[
     list[str] | None, Option(metavar="NAME=TEXT", help="Kept on the job; may be repeated.")
 ]
-NoWait = Annotated[bool, Option("--no-wait", help="Print the job's id and exit.")]
+
+
+@dataclass(frozen=True)
+class Sending:
+    """How a request for a job is sent."""
+
+    no_wait: Annotated[bool, Option("--no-wait", help="Print the job's id and exit.")] = False
+    idempotency_key: Annotated[
+        str | None,
+        Option(
+            metavar="KEY",
+            help="Requests with the same key create one job, for 24 hours; default: a new one.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from service.cli.flags import Connection, NoWait, Output, flatten_flags
+from service.cli.flags import Connection, Output, Sending, flatten_flags
 from service.cli.submit import Request, submit
 from service.cli.values import flags_of
 from service.cli.video import VideoOptions
@@ -93,8 +93,8 @@ def retry(
     to: Output,
     options: VideoOptions,
     prompt: Annotated[str | None, Option(help="Instead of the job's own.")] = None,
-    no_wait: NoWait = False,
     *,
+    sending: Sending,
     connection: Connection,
 ) -> None:
     """Submit a final job again as a new one; watch and download it.
@@ -105,7 +105,7 @@ def retry(
     changes = options.body() | ({} if prompt is None else {"prompt": prompt})
     flags = flags_of(VideoOptions) | {"prompt": "--prompt", "model": "--model"}
     request = Request(job_path(job_id, "/retry"), changes, options.files(), flags)
-    submit(request, to, connection, no_wait=no_wait)
+    submit(request, to, sending, connection)
 
 
 @flatten_flags

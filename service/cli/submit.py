@@ -1,13 +1,19 @@
 """Submit a job from the command line: watch it and download its video."""
 
+import shlex
+import sys
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from service.cli.flags import Connection, Output
+from service.cli.flags import Connection, Output, Sending
 from service.domain.artifact import CaptionFormat
+
+if TYPE_CHECKING:
+    from service.cli.client import Client, Json  # imports httpx
 
 
 @dataclass(frozen=True)
@@ -22,21 +28,20 @@ class Request:
     captions: CaptionFormat | None = None
 
 
-def submit(request: Request, to: Output, connection: Connection, *, no_wait: bool) -> None:
+def submit(request: Request, to: Output, sending: Sending, connection: Connection) -> None:
     """Post a request, wait for its video and save it; with `no_wait` print the job's id alone.
     Raises CliError."""
     from service.cli import output, phrases
-    from service.cli.client import connect, named_by
+    from service.cli.client import connect
     from service.cli.download import beside, check_output, command_for, download
     from service.cli.watch import watch
 
-    if no_wait and to.output is not None:
+    if sending.no_wait and to.output is not None:
         raise typer.BadParameter("--no-wait leaves nothing to save", param_hint="-o")
     check_output(to, request.captions)
     with connect(connection) as client:
-        with named_by(request.flags):
-            job = client.submit(request.path, request.body, request.files)
-        if no_wait:
+        job = _post(client, request, sending, connection)
+        if sending.no_wait:
             output.as_json(job) if connection.as_json else output.print_line(job["id"])
             return
         output.notice(f"job {job['id']}")
@@ -54,3 +59,25 @@ def submit(request: Request, to: Output, connection: Connection, *, no_wait: boo
         if captions is not None:
             output.print_line(f"saved {captions}")
         output.fields([("model", phrases.model(job)), *phrases.warnings(job)])
+
+
+def _post(client: "Client", request: Request, sending: Sending, connection: Connection) -> "Json":
+    """Raises CliError; where a job may have been created all the same, it says how to get it."""
+    from service.cli.client import Problem, Unreachable, named_by
+    from service.cli.exits import CliError, Exit
+
+    key = sending.idempotency_key or str(uuid.uuid4())
+    # A second --idempotency-key would override the first.
+    flags = [] if sending.idempotency_key else ["--idempotency-key", key]
+    command, *words = [word.replace(connection.api_key or "\0", "KEY") for word in sys.argv[1:]]
+    again = f"this creates no second job: `{shlex.join(['rushes', command, *flags, *words])}`"
+    try:
+        with named_by(request.flags | {"Idempotency-Key": "--idempotency-key"}):
+            return client.submit(request.path, request.body, request.files, key)
+    except (Unreachable, Problem) as error:
+        if error.status < 500 if isinstance(error, Problem) else not error.may_have_arrived:
+            raise
+        raise CliError(error.exit_code, str(error), again) from None
+    except KeyboardInterrupt:
+        reason = "interrupted before the service responded"
+        raise CliError(Exit.INTERRUPTED, reason, again) from None

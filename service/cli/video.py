@@ -8,7 +8,15 @@ from typing import Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from service.cli.flags import Connection, Metadata, NoWait, Output, Priority, Timeout, flatten_flags
+from service.cli.flags import (
+    Connection,
+    Metadata,
+    Output,
+    Priority,
+    Sending,
+    Timeout,
+    flatten_flags,
+)
 from service.cli.submit import Request, submit
 from service.cli.values import file_of, flags_of, is_path, pair_of
 
@@ -124,8 +132,8 @@ def video(
     prompt: Annotated[str, Argument(metavar="PROMPT", help="What to show.")],
     to: Output,
     options: VideoOptions,
-    no_wait: NoWait = False,
     *,
+    sending: Sending,
     connection: Connection,
 ) -> None:
     """Create a video: submit, watch, download."""
@@ -135,4 +143,4 @@ def video(
         options.files(),
         flags_of(VideoOptions) | {"prompt": "PROMPT", "model": "--model"},
     )
-    submit(request, to, connection, no_wait=no_wait)
+    submit(request, to, sending, connection)
