@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import secrets
 import subprocess
@@ -16,7 +17,7 @@ from pydantic import SecretStr
 
 from service.deployment import deployed_models, deployed_weights, served_card
 from service.domain.key import new_secret
-from service.environment import setting_texts
+from service.environment import TRACES_KEY, setting_texts
 from service.settings import Settings
 from service.wiring import secrets as wiring_secrets
 
@@ -109,6 +110,7 @@ def local_values(settings: Settings) -> dict[str, str]:
         "RUSHES_WORKER_TOKEN": revealed(settings.worker_token),
         "RUSHES_SECRET": revealed(settings.secret),
         "ELEVENLABS_API_KEY": revealed(settings.elevenlabs_api_key),
+        TRACES_KEY: os.environ.get(TRACES_KEY, ""),
     }
 
 

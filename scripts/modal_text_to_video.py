@@ -26,6 +26,7 @@ from service.dispatch.on_modal import class_name
 from service.domain.models.card import ModelCard
 from service.domain.models.cards.longcat import SOURCE
 from service.domain.models.catalog import LONGCAT
+from service.environment import traces_environment
 from service.settings import CALL_MARGIN_SECONDS, Settings
 
 SETTINGS = Settings()
@@ -123,8 +124,9 @@ def _with_longcat(image: modal.Image) -> modal.Image:
 if modal.is_local():
     _avatar = ("avatar",) if any(card.kind == "avatar" for card in MODELS.values()) else ()
     # The api speaks the texts of avatars, so that no GPU waits for a voice.
-    _packages = _with_packages(_base, "postgres", "s3", "modal", *_avatar)
-    api_image = _with_source(_packages, _settings)
+    _packages = _with_packages(_base, "postgres", "s3", "modal", "traces", *_avatar)
+    # The api sends the traces of all that workers do, which need no collector.
+    api_image = _with_source(_packages, _settings | traces_environment())
     _small = ("quantize",) if SETTINGS.quantize != "off" else ()
     _draws = any(card.sandbox or card.kind == "avatar" for card in MODELS.values())
     _fonts = ("fonts",) if _draws else ()

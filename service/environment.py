@@ -67,6 +67,16 @@ def wants_traces() -> bool:
     return not is_off and any(os.environ.get(name) for name in names)
 
 
+# The key of a collector, which a deployment has in its Secret.
+TRACES_KEY = "OTEL_EXPORTER_OTLP_HEADERS"
+
+
+def traces_environment() -> dict[str, str]:
+    """Return the variables of OpenTelemetry that are no secret, for a service elsewhere."""
+    names = [n for n in os.environ if n.startswith("OTEL_") and not n.endswith("_HEADERS")]
+    return {name: os.environ[name] for name in names}
+
+
 def keep_compiled(settings: Settings) -> None:
     """Set torch's cache folder for compiled code; call this before torch is imported."""
     if settings.compiled_dir is not None:

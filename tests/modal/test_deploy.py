@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,10 +20,12 @@ from service.domain.models.card import ModelCard
 from service.domain.models.catalog import CARDS
 from service.domain.request import VideoParams
 from service.domain.resolve.resolve import resolve
+from service.environment import TRACES_KEY
 from service.settings import Settings
+from tests.api.test_traces import Collector, collecting, until
 from tests.conftest import new_database
 from tests.modal.conftest import MARKS
-from tests.modal.live import CHECKOUT
+from tests.modal.live import CHECKOUT, SMALL, calling
 
 pytestmark = MARKS
 
@@ -64,8 +67,17 @@ class Deployed:
 
 
 @pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    with collecting() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
 def command(
-    cloud: LoopbackModal, postgres: sa.URL, tmp_path_factory: pytest.TempPathFactory
+    cloud: LoopbackModal,
+    postgres: sa.URL,
+    collector: Collector,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Command:
     settings = {
         "RUSHES_MODAL_APP": APP,
@@ -80,6 +92,8 @@ def command(
         "RUSHES_MODAL_SNAPSHOTS": '["slate"]',
         "RUSHES_LONGCAT_SOURCE_COMMIT": COMMIT,
         "RUSHES_WEBHOOKS_ALLOW_LOOPBACK": "1",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}",
+        TRACES_KEY: "api-key=abc",
     }
     return Command(cloud, cloud.env | settings)
 
@@ -112,12 +126,10 @@ def test_a_second_deploy_makes_no_secret_and_keeps_the_key(deployed: Deployed) -
     assert again.returncode == 0, again.stdout + again.stderr
     assert "created the Secret" not in again.stdout
     # Modal does not show what it keeps: nobody can tell whether this is another address.
-    assert (
-        f"the Secret {APP} exists and was not changed: RUSHES_DATABASE_URL not sent."
-        in again.stdout
-    )
+    names = f"RUSHES_DATABASE_URL, {TRACES_KEY}"
+    assert f"the Secret {APP} exists and was not changed: {names} not sent." in again.stdout
     whole = "RUSHES_DATABASE_URL=… RUSHES_BOOTSTRAP_KEY=… RUSHES_WORKER_TOKEN=… RUSHES_SECRET=…"
-    whole += " ELEVENLABS_API_KEY=…"
+    whole += " ELEVENLABS_API_KEY=… OTEL_EXPORTER_OTLP_HEADERS=…"
     assert f"modal secret create --force {APP} {whole}" in again.stdout
     assert deployed.kept in again.stdout
 
@@ -160,6 +172,26 @@ def test_every_model_is_a_cls_with_its_gpus_volumes_limits_and_no_retries(
     assert found["Slate.*"]["definition"]["checkpointing_enabled"]
     assert not found["Ltx2b.*"]["definition"].get("checkpointing_enabled")
     assert [len(found[name]["definition"]["secret_ids"]) for name in ("api", "tick")] == [1, 1]
+
+
+def test_the_api_alone_sends_traces_to_the_collector_that_the_deploy_named(
+    deployed: Deployed, collector: Collector
+) -> None:
+    url, key = f"{deployed.command.cloud.http}/web/{APP}-api", deployed.kept
+    found = deployed.command.cloud.functions(APP)
+    ask = {**SMALL, "model": "slate"}
+
+    with calling(url, key) as client:
+        job = client.post("/generate-video", json=ask).raise_for_status().json()
+        client.post(f"/v1/jobs/{job['id']}/cancel").raise_for_status()
+    until(lambda: any(job["id"].encode() in body for _, body in collector.requests))
+
+    assert {headers["api-key"] for headers, _ in collector.requests} == {"abc"}
+    for name in ("Slate.*", "download"):
+        assert not any(each.startswith("OTEL_") for each in found[name]["environment"])
+        assert "opentelemetry" not in "\n".join(found[name]["recipe"])
+    assert "opentelemetry-sdk" in "\n".join(found["api"]["recipe"])
+    assert TRACES_KEY not in found["api"]["environment"]  # but in the Secret
 
 
 def test_the_smoke_script_finds_every_promise_kept(deployed: Deployed) -> None:
@@ -244,7 +276,8 @@ def test_without_the_address_of_a_database_none_is_told(tmp_path: Path) -> None:
 
     told = deploy_modal.service_secret(settings, None)
 
-    assert told.pop("RUSHES_DATABASE_URL") == told.pop("ELEVENLABS_API_KEY") == ""
+    for name in ("RUSHES_DATABASE_URL", "ELEVENLABS_API_KEY", TRACES_KEY):
+        assert told.pop(name) == ""
     assert all(told.values())
     assert sorted(told) == ["RUSHES_BOOTSTRAP_KEY", "RUSHES_SECRET", "RUSHES_WORKER_TOKEN"]
 
