@@ -328,3 +328,4 @@ class Failure(BaseModel):
     # The GPU time; without it the time since begin is charged.
     gpu: Annotated[Text, Field(max_length=64)] | None = None
     gpu_seconds: float | None = Field(default=None, ge=0, le=1e7, allow_inf_nan=False)
+    timings_ms: dict[Stage, int] = {}  # of the stages until it failed

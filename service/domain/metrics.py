@@ -103,7 +103,8 @@ def of_end(job: Job) -> Sums:
     if job.started_at is not None:
         queue_ms = (job.started_at - job.created_at) // _MILLISECOND
         _observe(sums, "job_stage_duration", queue_ms, model=model, stage="queue")
-    for stage, milliseconds in (job.timings_ms or {}).items():
+    times = job.timings_ms if job.timings_ms and job.result is not None else {}
+    for stage, milliseconds in times.items():
         if stage != "total":
             _observe(sums, "job_stage_duration", milliseconds, model=model, stage=stage)
     sums[series("gpu_ms", model=model, gpu=job.gpu or "")] += round(job.gpu_seconds * 1000)

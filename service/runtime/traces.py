@@ -5,7 +5,7 @@ They are built from what the store keeps, so that nothing is collected while a j
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -255,16 +255,18 @@ class _JobSpans:
         )
         created_at, ended_at = period
         self._child(span, "start", (created_at, attempt.started_at or ended_at))
-        if attempt.started_at is not None and attempt.outcome == "succeeded":
-            self._emit_stages(span, job.timings_ms or {}, attempt.started_at)
+        if attempt.started_at is not None and attempt.number == job.attempt:
+            self._emit_stages(span, job, attempt.started_at)
 
-    def _emit_stages(self, parent: Span, times: Mapping[str, int], begun_at: datetime) -> None:
+    def _emit_stages(self, parent: Span, job: Job, begun_at: datetime) -> None:
         """Lay the stages one after the other. Only durations are known; they do not overlap, as
         `encode` is without what was encoded while frames were generated."""
+        times = job.timings_ms or {}
         for stage in Stage:
             if stage in times:
                 ended_at = begun_at + times[stage] * _MILLISECOND
-                self._child(parent, stage, (begun_at, ended_at))
+                code = job.error.code if job.error is not None and stage is job.stage else None
+                self._child(parent, stage, (begun_at, ended_at), error=code)
                 begun_at = ended_at
 
     def _child(

@@ -122,6 +122,7 @@ def fail(tx: Transaction, job: Job, failure: Failure, *, charge: Charge) -> Job:
         error_kind=failure.kind,
         error_code=failure.code,
         error_message=failure.message,
+        timings_ms=failure.timings_ms or None,
     )
 
 

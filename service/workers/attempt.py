@@ -95,7 +95,8 @@ def run_attempt(
     log.info(
         "attempt failed", extra={**log_fields(ticket), "kind": reason.kind, "code": reason.code}
     )
-    return to_failure(reason, reporter.stage, usage())
+    times = {Stage(name): ms for name, ms in watch.stages_ms().items() if ms}
+    return to_failure(reason, reporter.stage, usage()).model_copy(update={"timings_ms": times})
 
 
 def _classify(fault: Exception, ticket: Ticket, environment: WorkerEnvironment) -> AttemptFailed:

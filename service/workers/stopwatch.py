@@ -66,9 +66,13 @@ class Stopwatch:
         return self._preload_seconds + model_seconds
 
     def milliseconds(self) -> dict[str, int]:
-        """Return the time of each stage and `total`; `encode` excludes waiting for frames, and
-        `generate` excludes `decode`, where the adapter reports it."""
-        stages = {**self._stage_seconds, "total": self.total()}
+        """Return the time of each stage and `total`."""
+        return {**self.stages_ms(), "total": round(self.total() * 1000)}
+
+    def stages_ms(self) -> dict[str, int]:
+        """Return the time of each stage; `encode` excludes waiting for frames, and `generate`
+        excludes `decode`, where the adapter reports it."""
+        stages = dict(self._stage_seconds)
         stages["encode"] = max(0.0, stages.get("encode", 0.0) - stages.get("generate", 0.0))
         if "decode" in stages:
             stages["generate"] = max(0.0, stages.get("generate", 0.0) - stages["decode"])

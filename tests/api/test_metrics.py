@@ -57,13 +57,14 @@ def value(samples: Samples, name: str, **labels: str) -> float | None:
 def fail_one(world: World) -> None:
     ticket, begun = world.begin()
     failure = {"kind": "user", "code": "media_format", "message": "is no image"}
-    world.report(ticket, "fail", fence=begun["fence"], failure=failure)
+    told = {**failure, "timings_ms": {"load": 20}}
+    world.report(ticket, "fail", fence=begun["fence"], failure=told)
 
 
 def test_jobs_that_ended_are_counted(world: World) -> None:
     for _ in range(3):
         world.submit(width=64, height=64, num_frames=25, fps=25)
-    world.finish()
+    world.finish(load=20)
     fail_one(world)
     world.client.post(f"/v1/jobs/{world.submit()['id']}/cancel")
 
@@ -84,6 +85,9 @@ def test_jobs_that_ended_are_counted(world: World) -> None:
     assert value(samples, "rushes_job_duration_seconds_bucket", **durations, le="+Inf") == 1
     stage = {"model": "slate", "stage": "queue"}
     assert value(samples, "rushes_job_stage_duration_seconds_count", **stage) == 2
+    # A stage in which a job failed was not as long as it takes.
+    stage = {"model": "slate", "stage": "load"}
+    assert value(samples, "rushes_job_stage_duration_seconds_count", **stage) == 1
     assert value(samples, "rushes_queue_depth", model="slate", priority="normal") == 1
     assert (value(samples, "rushes_queue_oldest_age_seconds", model="slate") or -1) >= 0
 

@@ -146,7 +146,9 @@ def test_what_failed_is_marked_with_its_code(
     world.submit(webhook_url=receiver.url("500"))
     ticket, begun = world.begin()
     failure = {"kind": "user", "code": "media_format", "message": "secret.jpg is no image"}
-    world.report(ticket, "fail", fence=begun["fence"], failure=failure)
+    times = {"load": 20, "generate": 300}
+    told = {**failure, "stage": "generate", "timings_ms": times}
+    world.report(ticket, "fail", fence=begun["fence"], failure=told)
 
     (whole,), (webhook,) = named(spans, "job slate"), named(spans, "POST webhook")
 
@@ -156,6 +158,11 @@ def test_what_failed_is_marked_with_its_code(
         assert span.status.description == code
         assert span.attributes is not None
         assert span.attributes["error.type"] == code
+    start, load, generate = children(spans, attempt)
+    assert [span.name for span in (start, load, generate)] == ["start", "load", "generate"]
+    assert (generate.end_time or 0) - (load.start_time or 0) == 320_000_000
+    assert generate.status.description == "media_format"
+    assert load.status.status_code is not StatusCode.ERROR
     assert whole.parent is None
     assert not any("secret" in span.to_json() for span in spans.get_finished_spans())
 

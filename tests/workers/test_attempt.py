@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from service.artifacts.files import Files
-from service.domain.attempt import AttemptFailed, Failure, FailureKind, Outcome, Profile
+from service.domain.attempt import AttemptFailed, Failure, FailureKind, Outcome, Profile, Stage
 from service.domain.errors import StorageFull
 from service.domain.models.card import ModelCard
 from service.domain.models.catalog import SLATE
@@ -106,6 +106,8 @@ def test_a_failure_says_what_it_cost(bench: WorkerEnvironment) -> None:
     assert isinstance(made, Failure)
     assert made.gpu == "NVIDIA L40S"
     assert (made.gpu_seconds or 0) >= LOADING
+    assert made.timings_ms[Stage.LOAD] >= LOADING * 1000
+    assert "upload" not in made.timings_ms
 
 
 def test_a_failure_before_the_model_was_there_leaves_its_cost_to_be_told_by_the_clock(
