@@ -13,7 +13,7 @@ from service.app import build
 from service.domain.ids import JobId
 from service.domain.metrics import series
 from service.settings import Settings
-from service.store import jobs, moves, totals
+from service.store import jobs, moves, outbox, totals
 from service.store.transaction import Transaction
 from tests.api.world import KEY, World
 from tests.contract.write import ROOT
@@ -90,6 +90,501 @@ def test_jobs_that_ended_are_counted(world: World) -> None:
     assert value(samples, "rushes_job_stage_duration_seconds_count", **stage) == 1
     assert value(samples, "rushes_queue_depth", model="slate", priority="normal") == 1
     assert (value(samples, "rushes_queue_oldest_age_seconds", model="slate") or -1) >= 0
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
+
+
+def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
+    world.submit()
+    runtime, job_id = world.runtime, JobId(world.finish()["id"])
+
+    def add_event(tx: Transaction) -> None:
+        job = jobs.get_for_update(tx, job_id)
+        assert job is not None
+        outbox.enqueue(tx, "job.progress", job, runtime.clock())
+
+    runtime.db.write(add_event).result()
+
+    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
+    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
 
 
 def test_what_can_be_counted_begins_at_0(world: World) -> None:

@@ -181,8 +181,9 @@ class Books(RuleBasedStateMachine):
         self.note()
         self.retention.tick(self.clock())  # what is older than 30 days is gone, and still counts
 
-    def note(self) -> None:
-        """Each attempt that has ended since the last look, by the moment of its end."""
+    def note(self) -> dict[KeyId, list[Job]]:
+        """Each attempt that has ended since the last look, by the moment of its end; returns the
+        jobs of each owner."""
         ended = sa.text(
             "SELECT a.job_id, a.number, a.cost_microusd, a.ended_at, j.key_id FROM attempts a"
             " JOIN jobs j ON j.id = a.job_id WHERE a.ended_at IS NOT NULL"
@@ -192,16 +193,16 @@ class Books(RuleBasedStateMachine):
                 self.charged[row.job_id, row.number] = row.cost_microusd
                 at = datetime.fromtimestamp(row.ended_at / 1e6, UTC)
                 self.spent[row.key_id, month_of(at)] += row.cost_microusd
-        for owner in self.owners:
-            final = {job.id for job in self.page(owner) if job.state.final}
+        pages = {owner: self.page(owner) for owner in self.owners}
+        for owner, page in pages.items():
+            final = {job.id for job in page if job.state.final}
             self.ended[owner] += len(final - self.final)
             self.final |= final
+        return pages
 
     @invariant()
     def what_is_kept_is_the_sum_of_what_was(self) -> None:
-        self.note()
-        for owner in self.owners:
-            page = self.page(owner)
+        for owner, page in self.note().items():
             self.balance_is_right(owner, page)
             self.ledger_has_every_end_once(owner)
             for job in page:

@@ -1,7 +1,7 @@
 """The life of a job under random interleavings, with workers that never forget."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from service.artifacts.files import Files
 from service.domain.attempt import Failure, FailureKind, Progress
 from service.domain.errors import Lost, RequestRefused
-from service.domain.event import DeliveryFilter
+from service.domain.event import Delivery, DeliveryFilter
 from service.domain.ids import KeyId
 from service.domain.job import (
     ACTIVE,
@@ -53,6 +53,7 @@ from tests.make import submit
 pytestmark = pytest.mark.slow
 
 MODELS = ("slate", "second")
+Row = sa.Row[Any]
 KINDS = ("user", "transient", "oom", "internal", "canceled", "machine")
 
 
@@ -244,12 +245,28 @@ class Machine(RuleBasedStateMachine):
         self.rescuer.tick(self.clock())
 
     @invariant()
-    def every_move_was_legal_and_final_is_final(self) -> None:
+    def every_promise_holds(self) -> None:
+        """All are judged by the same look: the looks would cost more than the steps."""
         if not hasattr(self, "key_id"):
             return
-        page = self.db.read(
-            lambda tx: job_lists.page(tx, Scope(self.key_id), size=100, filters=JobFilter()).jobs
+        page, kept, owed, attempts = self.db.read(self.look)
+        self.every_move_was_legal_and_final_is_final(page)
+        self.what_is_kept_of_each_key_is_counted_right(page, kept)
+        self.every_end_is_owed_once_and_no_other(page, owed)
+        self.no_job_has_two_open_attempts_and_only_an_active_one_has_one(page, attempts)
+        self.starts_that_nobody_began_are_bounded(page, attempts)
+        self.models_take_over_in_their_order_and_once(page)
+
+    def look(self, tx: Transaction) -> tuple[list[Job], Row, list[Delivery], Sequence[Row]]:
+        query = tx.connection.exec_driver_sql
+        return (
+            job_lists.page(tx, self.scope, size=100, filters=JobFilter()).jobs,
+            query("SELECT queued, active FROM keys").one(),
+            deliveries.page(tx, self.key_id, size=500, filters=DeliveryFilter()),
+            query("SELECT job_id, model, outcome, ended_at FROM attempts").all(),
         )
+
+    def every_move_was_legal_and_final_is_final(self, page: list[Job]) -> None:
         for job in page:
             before = self.seen.get(job.id, JobState.QUEUED)
             # Between two looks a job may have made several moves, but none out of a final state.
@@ -260,54 +277,27 @@ class Machine(RuleBasedStateMachine):
             self.seen[job.id] = job.state
         assert set(self.seen) == {job.id for job in page}
 
-    @invariant()
-    def what_is_kept_of_each_key_is_counted_right(self) -> None:
-        if not hasattr(self, "key_id"):
-            return
-        page = self.db.read(
-            lambda tx: job_lists.page(tx, Scope(self.key_id), size=100, filters=JobFilter()).jobs
-        )
+    def what_is_kept_of_each_key_is_counted_right(self, page: list[Job], kept: Row) -> None:
         states = Counter(job.state for job in page)
-        counted = "SELECT queued, active FROM keys"
-        kept = self.db.read(lambda tx: tx.connection.exec_driver_sql(counted).one())
         assert tuple(kept) == (
             states[JobState.QUEUED],
             states[JobState.STARTING] + states[JobState.RUNNING],
         )
 
-    @invariant()
-    def every_end_is_owed_once_and_no_other(self) -> None:
-        if not hasattr(self, "key_id"):
-            return
-        page = self.db.read(
-            lambda tx: job_lists.page(tx, Scope(self.key_id), size=100, filters=JobFilter()).jobs
-        )
-        every = DeliveryFilter()
-        owed = self.db.read(lambda tx: deliveries.page(tx, self.key_id, size=500, filters=every))
+    def every_end_is_owed_once_and_no_other(self, page: list[Job], owed: list[Delivery]) -> None:
         ended = {(job.id, f"job.{job.state}") for job in page if job.state.final}
         assert sorted((one.job_id, one.event) for one in owed) == sorted(ended)
 
-    @invariant()
-    def no_job_has_two_open_attempts_and_only_an_active_one_has_one(self) -> None:
-        if not hasattr(self, "key_id"):
-            return
-        page = self.db.read(
-            lambda tx: job_lists.page(tx, Scope(self.key_id), size=100, filters=JobFilter()).jobs
-        )
-        opened = "SELECT job_id FROM attempts WHERE ended_at IS NULL"
-        found = self.db.read(lambda tx: tx.connection.exec_driver_sql(opened).scalars().all())
+    def no_job_has_two_open_attempts_and_only_an_active_one_has_one(
+        self, page: list[Job], attempts: Sequence[Row]
+    ) -> None:
+        found = [row.job_id for row in attempts if row.ended_at is None]
         assert sorted(found) == sorted(job.id for job in page if job.state in ACTIVE)
 
-    @invariant()
-    def starts_that_nobody_began_are_bounded(self) -> None:
-        if not hasattr(self, "key_id"):
-            return
-        page = self.db.read(
-            lambda tx: job_lists.page(tx, Scope(self.key_id), size=100, filters=JobFilter()).jobs
-        )
-        lapsed = "SELECT job_id, model FROM attempts WHERE outcome = 'lapsed'"
-        found = self.db.read(lambda tx: tx.connection.exec_driver_sql(lapsed).all())
-        counts = Counter((job_id, model) for job_id, model in found)
+    def starts_that_nobody_began_are_bounded(
+        self, page: list[Job], attempts: Sequence[Row]
+    ) -> None:
+        counts = Counter((row.job_id, row.model) for row in attempts if row.outcome == "lapsed")
         for job in page:
             assert counts[job.id, job.request.model] <= MAX_LAPSED
             failed = job.error is not None and job.error.code == "never_begun"
@@ -316,13 +306,7 @@ class Machine(RuleBasedStateMachine):
                 gave_up = left.code == "never_begun"
                 assert gave_up == (counts[job.id, left.model] == MAX_LAPSED)
 
-    @invariant()
-    def models_take_over_in_their_order_and_once(self) -> None:
-        if not hasattr(self, "key_id"):
-            return
-        page = self.db.read(
-            lambda tx: job_lists.page(tx, Scope(self.key_id), size=100, filters=JobFilter()).jobs
-        )
+    def models_take_over_in_their_order_and_once(self, page: list[Job]) -> None:
         for job in page:
             turns = [*(left.model for left in job.fell_back), job.request.model]
             assert turns == sorted(turns, key=MODELS.index)
