@@ -5,18 +5,19 @@ guard fails, since the caller's copy is stale.
 """
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
-from service.domain import topics
+from service.domain import metrics, topics
 from service.domain.attempt import Failure, Outcome, Progress, new_salt
 from service.domain.errors import Lost
 from service.domain.job import ACTIVE, EVENT_OF, Job, JobState, sources
 from service.domain.price import Charge, microusd, month_of
 from service.domain.retention import SETTLE
 from service.domain.speech import JobSpeech, SpeechUsage
-from service.store import keys, outbox
+from service.store import keys, outbox, totals
 from service.store.job_rows import job_table, to_job, to_row
 from service.store.transaction import Transaction
 
@@ -149,6 +150,8 @@ def _finish(tx: Transaction, job: Job, to: JobState, charge: Charge, **values: A
         **values,
     )
     outbox.enqueue(tx, EVENT_OF[to], final_job, now)
+    # After the event, so that its lock comes before those of the sums, in every process.
+    tx.before_commit.append(partial(totals.add, tx, metrics.of_end(final_job)))
     tx.notify(topics.of_end(job.id))
     return final_job
 

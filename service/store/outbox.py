@@ -3,7 +3,7 @@
 from datetime import datetime
 from functools import partial
 
-from service.domain import ids, metrics
+from service.domain import ids
 from service.domain.event import (
     DEFAULT_EVENTS,
     Delivery,
@@ -14,7 +14,7 @@ from service.domain.event import (
 )
 from service.domain.ids import EventId
 from service.domain.job import Job
-from service.store import deliveries, events, totals
+from service.store import deliveries, events
 from service.store.transaction import Transaction
 
 Target = tuple[str, EndpointId | None]
@@ -31,8 +31,6 @@ def enqueue(tx: Transaction, event: EventKind, job: Job, now: datetime) -> None:
 
 def _record(tx: Transaction, event: EventKind, job: Job, now: datetime) -> None:
     event_id = events.append(tx, event, job.key_id, job=job, now=now)
-    if job.state.final:
-        totals.add(tx, metrics.of_end(job))
     for target in _targets(tx, event, job):
         _insert(tx, event_id, event, job, target, now)
 
