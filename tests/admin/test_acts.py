@@ -27,6 +27,7 @@ from service.store import audit, bulk, deliveries
 from service.store.jobs import insert_pause
 from service.store.transaction import Transaction
 from tests import make
+from tests.admin.pages import sections
 from tests.admin.person import Person
 from tests.api.test_warm import Counting
 from tests.api.test_warm import modal as modal
@@ -100,7 +101,7 @@ def test_a_model_is_paused_and_resumed_with_a_badge_on_every_page(admin: Person)
     assert admin.post("/admin/models/slate/pause").status_code == 303
     job = admin.world.submit()
 
-    for path in ("/admin", "/admin/jobs", "/admin/models", "/admin/audit"):
+    for path in sections():
         assert "Paused: slate" in admin.get(path).text
     page = admin.get(f"/admin/jobs/{job['id']}").text
     assert 'slate is paused (<a href="/admin/models">resume it</a>)' in page
@@ -510,8 +511,8 @@ def test_what_an_admin_does_to_a_job_is_recorded(admin: Person) -> None:
 def test_a_viewer_reads_every_page_and_can_do_nothing(world: World, viewer: Person) -> None:
     job = world.submit()["id"]
     before = acts(world)
-    for path in ("models", "webhooks", "keys", "audit", "bulk"):
-        page = viewer.get(f"/admin/{path}")
+    for path in sections():
+        page = viewer.get(path)
         assert page.status_code == 200
         assert re.findall(r'<form[^>]*action="([^"]+)"', page.text) == ["/admin/logout"]
 
@@ -536,5 +537,5 @@ def test_a_viewer_reads_every_page_and_can_do_nothing(world: World, viewer: Pers
 def test_pages_of_a_service_that_has_just_begun_are_whole(settings: Settings) -> None:
     with TestClient(build(settings), base_url="http://rushes.test") as client:
         person = Person(World(client)).log_in("a-key-for-tests-a-key-for-tests")
-        for path in ("", "/jobs", "/models", "/webhooks", "/keys", "/bulk", "/audit"):
-            assert person.get(f"/admin{path}").status_code == 200, path
+        for path in sections():
+            assert person.get(path).status_code == 200, path

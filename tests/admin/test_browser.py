@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Route, expect
 
 from tests.admin.browser import SCHEMES, Visitor, chromium, needs_chromium
+from tests.admin.pages import sections
 from tests.admin.receiver import receiver
 from tests.journey.service import KEY, Running, running
 from tests.workers.inputs.pictures import png
@@ -334,9 +335,8 @@ def test_a_viewer_sees_no_button(visitor: Visitor, service: Running) -> None:
     job_id = service.wait(service.submit()["id"])["id"]
     visitor.log_in(made["secret"])
 
-    others = ("/models", "/voices", "/webhooks", "/keys", "/bulk", "/audit")
-    for path in ("", "/jobs", f"/jobs/{job_id}", *others):
-        page = visitor.go(path)
+    for path in (*sections(), f"/admin/jobs/{job_id}"):
+        page = visitor.go(path.removeprefix("/admin"))
         buttons = page.locator("main button:not([data-copy])").all_inner_texts()
         assert [text for text in buttons if text != "Filter"] == []
         assert page.locator("main form[method=post]").count() == 0

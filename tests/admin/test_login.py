@@ -7,6 +7,7 @@ from service.app import build
 from service.lifecycle.sessions import LIFETIME
 from service.settings import Settings
 from service.store import audit
+from tests.admin.pages import sections
 from tests.admin.person import Person
 from tests.api.world import KEY, World
 
@@ -236,7 +237,7 @@ def test_every_page_has_the_headers_that_keep_a_browser_safe(admin: Person, path
 
 def test_no_page_has_a_script_or_a_style_of_its_own(admin: Person) -> None:
     job = admin.world.submit()
-    for path in ("/admin/login", "/admin", "/admin/jobs", f"/admin/jobs/{job['id']}"):
+    for path in (*sections(), "/admin/login", f"/admin/jobs/{job['id']}"):
         text = admin.get(path).text
         assert "<style" not in text
         assert " style=" not in text

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.admin.browser import AXE, ROOT, SCHEMES, Visitor, needs_chromium
+from tests.admin.pages import sections
 from tests.admin.receiver import receiver
 from tests.admin.test_browser import browser as browser
 from tests.journey.service import KEY, Running, running
@@ -117,6 +118,7 @@ def test_every_page_is_fit_to_be_seen(
     browser: Browser, service: Running, paths: dict[str, str], scheme: str
 ) -> None:
     """Nobody is kept out, nothing is wider than the screen; pictures are left in out/."""
+    assert {f"/admin{path}" for path in paths.values()} >= set(sections())
     folder = ROOT / "out/admin"
     folder.mkdir(parents=True, exist_ok=True)
     context = browser.new_context(**SCHEMES[scheme])
