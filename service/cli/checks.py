@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,21 @@ def database(settings: Settings) -> Finding:
     except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
         return Finding("database", "fault", f"{kind} cannot be read: {error_line(error)}")
     return Finding("database", "ok", f"{kind}, up to date")
+
+
+def voices(settings: Settings) -> Finding:
+    """List the voices, also those of ElevenLabs where its key is set, which tries the key."""
+    from service.wiring.speech import catalog
+
+    try:
+        listing = catalog(settings).listing()
+    except Unavailable as error:
+        return Finding("voices", "fault", error.message)
+    if listing.problems:
+        return Finding("voices", "fault", "; ".join(listing.problems))
+    counts = Counter(info.provider for info in listing.voices)
+    detail = ", ".join(f"{count} of {provider}" for provider, count in counts.items())
+    return Finding("voices", "ok" if counts else "warning", detail or "none installed")
 
 
 def models(settings: Settings) -> list[Finding]:

@@ -22,6 +22,7 @@ def doctor(connection: Connection) -> None:
         checks.data_directory(settings),
         checks.database(settings),
         *checks.models(settings),
+        checks.voices(settings),
     ]
     with connect(connection) as client:
         findings += check_service(client)

@@ -135,7 +135,8 @@ class Api:
         if response.status_code == 402 or "quota" in code:
             return provider_failure("voice_quota_exceeded", said)
         if response.status_code in (401, 403):
-            return provider_failure("voice_key_refused", said)
+            message = f"the key of this service (ELEVENLABS_API_KEY) is refused: {said}"
+            return provider_failure("voice_key_refused", message)
         if response.status_code == 404 or code in _UNKNOWN_VOICE:
             return text_failure("voice_unknown", said)
         if 400 <= response.status_code < 500:

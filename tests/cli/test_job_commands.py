@@ -6,6 +6,8 @@ from hashlib import sha256
 import pytest
 
 from tests.cli.conftest import LONG, TINY, Rushes
+from tests.speech import provider
+from tests.speech.provider import VOICE, Reply
 
 pytestmark = pytest.mark.slow
 
@@ -148,6 +150,28 @@ def test_the_doctor_finds_a_key_that_the_service_refuses(rushes: Rushes) -> None
     body = json.loads(told.stdout)
     assert (told.returncode, body["ok"]) == (1, False)
     assert [each["name"] for each in body["checks"] if each["status"] == "fault"] == ["API key"]
+
+
+def test_the_doctor_tries_the_key_of_elevenlabs(
+    rushes: Rushes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with provider.serve() as account:
+        account.respond = lambda _: Reply(
+            body=json.dumps({"voices": [{"voice_id": VOICE}]}).encode()
+        )
+        monkeypatch.setenv("ELEVENLABS_API_KEY", provider.KEY)
+        right = rushes("doctor", elevenlabs_url=account.url)
+        monkeypatch.setenv("ELEVENLABS_API_KEY", "sk_wrong")
+        wrong = rushes("doctor", elevenlabs_url=account.url)
+
+    assert (right.returncode, wrong.returncode) == (0, 1)
+    assert "✓ voices: 1 of hibari" in right.stdout
+    assert ", 1 of elevenlabs" in right.stdout
+    (fault,) = [line for line in wrong.stdout.splitlines() if line.startswith("✗")]
+    assert fault == (
+        "✗ voices: the key of this service (ELEVENLABS_API_KEY) is refused: "
+        "ElevenLabs answers 401: Invalid API key"
+    )
 
 
 def test_a_worker_with_a_wrong_token_ends_with_3(rushes: Rushes) -> None:

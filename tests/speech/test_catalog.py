@@ -231,5 +231,5 @@ def test_a_provider_that_fails_hides_no_other(tmp_path: Path) -> None:
     assert [voice.id for voice in listing.voices] == ["hibari-heart"]
     assert [problem.split(":")[0] for problem in listing.problems] == [
         "the machine of the service failed",
-        "ElevenLabs answers 401",
+        "the key of this service (ELEVENLABS_API_KEY) is refused",
     ]

@@ -113,7 +113,10 @@ def test_a_wrong_key_is_the_operators_fault_and_is_not_told(provider: Provider) 
     refusal = failure(voice(provider, key="sk_wrong"))
 
     assert (refusal.kind, refusal.code) == (FailureKind.INTERNAL, "voice_key_refused")
-    assert refusal.message == "ElevenLabs answers 401: Invalid API key"
+    assert refusal.message == (
+        "the key of this service (ELEVENLABS_API_KEY) is refused: "
+        "ElevenLabs answers 401: Invalid API key"
+    )
 
 
 Detail = dict[str, object] | list[dict[str, object]] | str
