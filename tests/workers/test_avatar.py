@@ -244,6 +244,28 @@ def test_the_words_of_a_recording_are_where_they_are_heard(artifacts: Files) -> 
     assert {word["confidence"] for word in words} == {0.6}
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds", "says"),
+    [
+        ("What is said in this recording is not this at all. " * 8, 4, "and it lasts 4 s"),
+        ("Hm.", 12, "and its speech lasts 12 s"),
+        ("One two three four.", 4, None),
+        ("今日はとても天気が良いです。", 4, None),
+    ],
+    ids=["long", "short", "fits", "no spaces"],
+)
+def test_a_text_that_nobody_can_have_spoken_there_is_warned_of(
+    artifacts: Files, text: str, seconds: float, says: str | None
+) -> None:
+    settings = CaptionSettings(format="vtt", burn_in=False)
+
+    outcome = make(artifacts, audio=voice(artifacts, seconds), text=text, captions=settings)
+
+    warnings = [text for text in outcome.facts.warnings if "does not fit" in text]
+    assert len(warnings) == (says is not None)
+    assert all(says in text for text in warnings if says)
+
+
 def test_words_that_the_voice_does_not_read_are_named_and_in_no_caption(artifacts: Files) -> None:
     settings = CaptionSettings(format="json", burn_in=False)
 

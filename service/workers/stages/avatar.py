@@ -1,7 +1,7 @@
 """Get a face and a voice ready: what is spoken, how long it is, and who speaks it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,9 @@ from service.domain.attempt import ArtifactStore, AttemptFailed, FailureKind, St
 from service.domain.avatar import MAX_AUDIO_SECONDS, MIN_AUDIO_SECONDS, SPEECH_RATE, AvatarRequest
 from service.domain.ids import JobId
 from service.domain.media import MediaRef, Role
+from service.domain.speech import speaking_seconds
 from service.media.captions import Transcript, cut_transcript
-from service.media.word_times import place_words
+from service.media.word_times import Stretch, place_words
 from service.speech.recording import Recording, SpeechFacts, find_speech
 from service.workers.adapters.base import (
     AUDIO_RATE,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 _BLOCK = 10 * AUDIO_RATE
 _STEPS = 3
+# Of a usual pace: about 8 words a second, and 0.3.
+_MAX_PACE, _MIN_PACE = 3.0, 0.12
 _MAX_NAMES, _MAX_LETTERS = 5, 40  # of words that a warning names
 
 
@@ -142,15 +145,33 @@ def _captions(
     if request.captions is None or request.text is None:
         return None, ()
     seconds = len(sound) / AUDIO_RATE
+    misfit: tuple[str, ...] = ()
     if facts is not None and facts.words:
         transcript = Transcript(facts.words, seconds)
     else:
         silent = () if facts is None else facts.unspoken
         text = " ".join(word for word in request.text.split() if word not in silent)
-        transcript = place_words(text, speech_stretches(sound), seconds)
+        stretches = speech_stretches(sound)
+        transcript = place_words(text, stretches, seconds)
+        if request.audio is not None:
+            misfit = _misfit_warnings(text, stretches, seconds)
     transcript = cut_transcript(transcript, video_seconds)
     cues = write_captions(transcript, request.captions, scratch)
-    return burn_in(cues, request.captions, request.width, request.height)
+    overlay, warnings = burn_in(cues, request.captions, request.width, request.height)
+    return overlay, (*misfit, *warnings)
+
+
+def _misfit_warnings(text: str, stretches: Sequence[Stretch], seconds: float) -> tuple[str, ...]:
+    """Warn of a text that nobody can have spoken in a recording."""
+    needed = speaking_seconds(text)
+    spoken = sum(end - start for start, end in stretches)
+    if needed <= seconds * _MAX_PACE and needed >= spoken * _MIN_PACE:
+        return ()
+    room = f"it lasts {seconds:.0f} s" if needed > seconds else f"its speech lasts {spoken:.0f} s"
+    return (
+        "captions: the text does not fit the recording: to speak it takes about "
+        f"{needed:.0f} s, and {room}; send as `text` what is said in it",
+    )
 
 
 def _at_least_the_minimum(sound: NDArray[np.int16]) -> NDArray[np.int16]:
