@@ -42,7 +42,7 @@ const OPTIONS = {
 export const HELP = `Make a video of a prompt, or an avatar of a photo: submit, watch, download.
 
   npx tsx scripts/generate-video-modal.ts --prompt "a paper boat on a river" --output boat.mp4
-  npx tsx scripts/generate-video-modal.ts --avatar --image face.jpg --text "Welcome back." -o hello.mp4
+  npx tsx scripts/generate-video-modal.ts --avatar --image scripts/faces/anna.jpg --text "Welcome back." -o hello.mp4
 
   -p, --prompt TEXT       what to show
   -o, --output FILE       file or folder; else named after the job

@@ -44,7 +44,8 @@ function lines(): Meter {
   let last = "";
   return {
     show(job) {
-      const state = `${job.status} ${job.stage} ${Math.floor(job.progress / LINE_EVERY)}`;
+      const reason = job.status === "queued" ? job.stage_detail : null;
+      const state = `${job.status} ${job.stage} ${Math.floor(job.progress / LINE_EVERY)} ${reason}`;
       if (state !== last) console.error(`${`${job.progress}`.padStart(3)} %  ${activity(job)}`);
       last = state;
     },
@@ -53,12 +54,17 @@ function lines(): Meter {
   };
 }
 
-/** As `generate, step 3 of 8 (about 40 s left)`. */
+/** As `generate, step 3 of 8 (about 40 s left)`, or `queued, waits for its voice: …`. */
 function activity(job: Job): string {
+  const isWaiting = job.status === "queued" && job.stage_detail !== null;
   const isBusy = job.status === "running" && job.stage !== null;
-  const words = isBusy ? [job.stage, job.stage_detail].filter(Boolean).join(", ") : job.status;
+  const words = [isBusy ? job.stage : job.status, isBusy || isWaiting ? job.stage_detail : null]
+    .filter(Boolean)
+    .join(", ");
   const ahead = job.queue_position ? [`${job.queue_position} ahead`] : [];
-  const left = job.eta_seconds === null ? [] : [`about ${duration(job.eta_seconds)} left`];
+  // Nobody knows when what a queued job waits for is there.
+  const isKnown = job.eta_seconds !== null && !isWaiting;
+  const left = isKnown ? [`about ${duration(job.eta_seconds as number)} left`] : [];
   const wait = [...ahead, ...left].join(", ");
   return wait === "" ? words : `${words}  (${wait})`;
 }

@@ -133,8 +133,11 @@ def _others() -> list[Finding]:
     findings = []
     for extra in ("torch", "avatar"):
         if missing_modules(extra):
-            names = ", ".join(card.name for card in CARDS.values() if card.extra == extra)
-            detail = f"not installed; {install_command(extra)} installs what {names} need"
+            names = [card.name for card in CARDS.values() if card.extra == extra]
+            verb = "needs" if len(names) == 1 else "need"
+            detail = (
+                f"not installed; {install_command(extra)} installs what {', '.join(names)} {verb}"
+            )
             findings.append(Finding(f"packages for {extra}", "warning", detail))
     return findings
 

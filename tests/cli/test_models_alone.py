@@ -56,7 +56,7 @@ def test_the_doctor_speaks_of_the_models_of_the_settings(alone: Rushes, without:
 
     assert found.returncode == 0, found.stderr
     assert "✓ models: slate, chosen for this machine" in found.stdout
-    assert "! packages for avatar: not installed; `make avatar` installs what puppet need" in (
+    assert "! packages for avatar: not installed; `make avatar` installs what puppet needs" in (
         found.stdout
     )
     assert chosen.returncode == 1

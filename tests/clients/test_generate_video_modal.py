@@ -83,6 +83,30 @@ def test_a_prompt_becomes_a_file(generate: Command) -> None:
     assert [path.name for path in generate.folder.iterdir()] == ["clip.mp4"]
 
 
+def test_a_queued_job_says_what_it_waits_for(tmp_path: Path) -> None:
+    reason = "waits for its voice: ElevenLabs answers 429"
+    job = {
+        "status": "queued", "stage": None, "stage_detail": reason, "progress": 0,
+        "queue_position": 2, "eta_seconds": 9,
+    }  # fmt: skip
+    (tmp_path / "show.mjs").write_text(
+        f'import {{ meter }} from "{ROOT}/scripts/command/progress.ts";\n'
+        f"const job = {json.dumps(job)};\nconst shown = meter();\n"
+        "for (const stage_detail of [null, job.stage_detail]) shown.show({ ...job, stage_detail });"
+    )
+    (node, *_) = TSX
+    loader = str(ROOT / "node_modules/tsx/dist/loader.mjs")
+
+    ran = subprocess.run(
+        [node, "--import", loader, str(tmp_path / "show.mjs")], capture_output=True, text=True
+    )
+
+    assert ran.stderr.splitlines() == [
+        "  0 %  queued  (2 ahead, about 9 s left)",
+        f"  0 %  queued, {reason}  (2 ahead)",
+    ]
+
+
 def test_every_flag_arrives_and_json_is_the_job_alone(generate: Command) -> None:
     flags = (
         "--model slate --fps 12 -s 9 -g 2.5 --negative fog --seed 7 --json --force "

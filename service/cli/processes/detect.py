@@ -56,7 +56,7 @@ def missing_packages(models: Iterable[str]) -> list[str]:
         if _AUTHORS_CODE in missing:
             sentences.append(
                 f"{card.name} needs its authors' code: clone {SOURCE} and set PYTHONPATH to the "
-                "folder (docs/avatars.md)"
+                "folder; docs/avatars.md has the commands under 'Run longcat'"
             )
         elif card.extra is not None and missing:
             packages = f"packages that are not installed ({', '.join(missing)})"

@@ -168,7 +168,7 @@ def _spoken_length(request: AvatarRequest, card: ModelCard) -> Iterable[FieldErr
     text = request.text or ""
     seconds = SHORTEST * speaking_seconds(text) / request.speed
     if len(text) > MAX_CHARACTERS:
-        detail = f"text: a voice speaks at most {MAX_CHARACTERS:,} characters"
+        detail = f"a voice speaks at most {MAX_CHARACTERS:,} characters; this has {len(text):,}"
         yield FieldError("/text", detail, "text_too_long")
     elif seconds > card.max_seconds:
         longest = int(len(text) * card.max_seconds / seconds)
