@@ -16,9 +16,17 @@ from service.domain.likeness import (
     SavedAvatar,
     avatar_folder,
 )
-from service.speech.base import InformedVoice, Spoken, Voice, VoiceInfo, text_failure
-from service.speech.catalog import Catalog
-from service.speech.elevenlabs import PREFIX, Clone, ElevenLabs, UploadedRecording, info_of
+from service.speech.base import (
+    Clone,
+    Cloner,
+    InformedVoice,
+    Spoken,
+    UploadedRecording,
+    Voice,
+    VoiceInfo,
+    text_failure,
+)
+from service.speech.catalog import Catalog, clone_info
 from service.store import jobs, keys, likenesses
 from service.store.audit import Actor
 from service.store.database import Database
@@ -134,20 +142,18 @@ class Voices:
             clone = self.db.read(lambda tx: likenesses.get(tx, ClonedVoice, voice_id, key_id))
             if clone is None:
                 raise text_failure("voice_unknown", f"there is no voice {voice_id!r} of yours")
-            return self.catalog.find(catalog_id(clone))
-        if voice_id.startswith(PREFIX):
-            return self._find_of_account(voice_id, key_id)
-        return self.catalog.find(voice_id)
+            return self.catalog.find(clone_info(clone.provider_id).id)
+        voice = self.catalog.find(voice_id)
+        return self._of_account(voice, key_id) if voice.info.own_id else voice
 
-    def _find_of_account(self, voice_id: str, key_id: KeyId) -> Voice:
-        provider_id = voice_id.removeprefix(PREFIX)
+    def _of_account(self, voice: Voice, key_id: KeyId) -> Voice:
+        voice_id, provider_id = voice.info.id, voice.info.own_id
         owner, is_admin = self.db.read(
             lambda tx: (likenesses.voice_owner(tx, provider_id), keys.is_admin(tx, key_id))
         )
         unknown = text_failure("voice_unknown", f"there is no voice {voice_id[:100]!r}")
         if owner not in (None, key_id):
             raise unknown
-        voice = self.catalog.find(voice_id)
         if owner is None and not is_admin:
             try:
                 info = self.catalog.listed(voice_id)
@@ -167,7 +173,7 @@ class Voices:
         others = [
             Entry(info)
             for info in listing.voices
-            if info.id.removeprefix(PREFIX) not in all_clones and (is_admin or not info.is_clone)
+            if info.own_id not in all_clones and (is_admin or not info.is_clone)
         ]
         return [*map(entry_of, clones), *others], listing.problems
 
@@ -181,25 +187,21 @@ class Voices:
         if ids.is_id(VOICE_PREFIX, voice_id):
             return entry_of(self._clone(voice_id, None if is_admin else key_id))
         info = self.catalog.listed(voice_id)
-        provider_id = voice_id.removeprefix(PREFIX)
-        is_hidden = info is None or (info.is_clone and not is_admin)
-        if (
-            info is None
-            or is_hidden
-            or self.db.read(lambda tx: likenesses.voice_owner(tx, provider_id))
-        ):
-            raise NotFound(f"no voice {voice_id[:100]}")
-        return Entry(info)
+        if info is not None and (is_admin or not info.is_clone):
+            own_id = info.own_id
+            if not self.db.read(lambda tx: likenesses.voice_owner(tx, own_id)):
+                return Entry(info)
+        raise NotFound(f"no voice {voice_id[:100]}")
 
     def clone(
         self, name: str, recordings: Sequence[UploadedRecording], language: str, *, clean: bool
     ) -> Clone:
         """Have a voice cloned. Raises Conflict without an account, and AttemptFailed."""
-        return self._account().clone(name, recordings, language=language, remove_noise=clean)
+        return self._cloner().clone(name, recordings, language=language, remove_noise=clean)
 
     def discard(self, clone: Clone) -> None:
         """Delete a clone at the provider that was not kept. Raises AttemptFailed."""
-        self._account().delete(clone.info.id.removeprefix(PREFIX))
+        self._cloner().delete(clone.info.own_id)
 
     def remove(
         self,
@@ -219,7 +221,7 @@ class Voices:
             message = f"{voice_id[:100]} is a voice of the service: only clones can be deleted"
             raise Conflict(message, code="not_your_voice")
         clone = self._clone(voice_id, key_id if actor is None else None)
-        self._account().delete(clone.provider_id)
+        self._cloner().delete(clone.provider_id)
         artifacts.delete(sample_folder(clone.id))
 
         def delete(tx: Transaction) -> None:
@@ -236,12 +238,11 @@ class Voices:
             raise NotFound(f"no voice {voice_id}")
         return clone
 
-    def _account(self) -> ElevenLabs:
-        account = self.catalog.elevenlabs
-        if account is None:
+    def _cloner(self) -> Cloner:
+        if self.catalog.cloner is None:
             message = "voices are cloned by ElevenLabs: the service has no ELEVENLABS_API_KEY"
             raise Conflict(message, code="no_voice_provider")
-        return account
+        return self.catalog.cloner
 
 
 class _Withheld(InformedVoice):
@@ -265,7 +266,7 @@ class _Withheld(InformedVoice):
 
 def entry_of(clone: ClonedVoice) -> Entry:
     """Return a clone as a list shows it to its key."""
-    info, name, language = info_of(clone.provider_id), clone.name, clone.language
+    info, name, language = clone_info(clone.provider_id), clone.name, clone.language
     return Entry(replace(info, id=clone.id, name=name, language=language, is_clone=True), clone)
 
 
@@ -279,11 +280,6 @@ def entries_after(entries: list[Entry], voice_id: str) -> list[Entry]:
         detail = f"{voice_id[:64]!r} is the id of no voice"
         raise RequestRefused([FieldError("?after", detail, "invalid_id")])
     return [entry for entry in entries if entry.clone is None or entry.info.id < voice_id]
-
-
-def catalog_id(clone: ClonedVoice) -> str:
-    """Return the id by which the catalog finds a clone."""
-    return f"{PREFIX}{clone.provider_id}"
 
 
 def sample_folder(voice_id: str) -> str:

@@ -24,8 +24,7 @@ from service.lifecycle import likenesses
 from service.lifecycle.inputs import Input
 from service.lifecycle.likenesses import Entry
 from service.runtime.runtime import Runtime
-from service.speech.base import ProviderBusy, Voice, paid_usage
-from service.speech.elevenlabs import PREFIX, Clone, UploadedRecording
+from service.speech.base import Clone, ProviderBusy, UploadedRecording, Voice, paid_usage
 from service.speech.recording import write_wav
 from service.store import keys
 
@@ -77,7 +76,7 @@ async def create_voice(
         key_id=key.id,
         name=new.name,
         language=new.language or "",
-        provider_id=result.info.id.removeprefix(PREFIX),
+        provider_id=result.info.own_id,
         needs_verification=result.requires_verification,
         consent=Consent(text=new.consent, by=new.consent_by or key.name, at=now),
         created_at=now,

@@ -3,10 +3,11 @@
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import groupby
+from pathlib import Path
 from typing import Literal, Protocol
 
 from service.domain.attempt import AttemptFailed, FailureKind
@@ -54,6 +55,7 @@ class VoiceInfo:
     has_words: bool = False  # whether it times the words
     latin_only: bool = False  # whether it reads no word of another script
     is_clone: bool = False
+    own_id: str = ""  # by which its provider knows it; "" for a voice of this machine
 
 
 class Voice(Protocol):
@@ -107,6 +109,65 @@ class InformedVoice:
 
     def quota(self) -> SpeechQuota | None:
         return None
+
+
+@dataclass(frozen=True)
+class UploadedRecording:
+    """A recording of the voice to clone: a file, and its type, such as `audio/mpeg`."""
+
+    file: Path
+    media_type: str
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A new voice. One that `requires_verification` speaks after its owner confirmed it there."""
+
+    info: VoiceInfo
+    requires_verification: bool
+
+
+class VoiceProvider(Protocol):
+    """An account with a provider of voices, whose ids begin with `prefix`. Thread-safe.
+
+    A new provider is a class of this kind, a row in catalog.py, and its prefix in OF_PROVIDERS.
+    """
+
+    name: str
+    prefix: str
+
+    def is_own_id(self, text: str) -> bool:
+        """Tell whether a text looks like an id as the provider itself writes it."""
+        ...
+
+    def voice(self, own_id: str) -> Voice:
+        """Return a voice by the provider's own id, without a request: an unknown one fails when it
+        speaks. Raises AttemptFailed (user) for a text that is no id."""
+        ...
+
+    def voices(self) -> Sequence[Voice]:
+        """Return the voices of the account, within seconds. Raises AttemptFailed."""
+        ...
+
+
+class Cloner(Protocol):
+    """An account with a provider that clones voices. Thread-safe."""
+
+    def clone(
+        self,
+        name: str,
+        recordings: Sequence[UploadedRecording],
+        *,
+        language: str = "",
+        remove_noise: bool = False,
+    ) -> Clone:
+        """Make a voice of recordings of a person who agreed to it. Raises AttemptFailed."""
+        ...
+
+    def delete(self, own_id: str) -> None:
+        """Delete a voice of the account; one that does not exist counts as deleted. Raises
+        AttemptFailed."""
+        ...
 
 
 class ProviderBusy(AttemptFailed):

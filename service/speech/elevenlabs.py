@@ -7,24 +7,25 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from pathlib import Path
 
 from pydantic import BaseModel, Field
 
 from service.domain.attempt import AttemptFailed
 from service.domain.speech import SpeechQuota, SpeechUsage, Word
 from service.speech.base import (
+    Clone,
     InformedVoice,
     ProviderBusy,
     Spoken,
     UnusableSpeech,
+    UploadedRecording,
     VoiceInfo,
     text_failure,
 )
-from service.speech.elevenlabs_api import Account, Api, WrongResponse, parse, wrong_response
+from service.speech.elevenlabs_api import NAME, Account, Api, WrongResponse, parse, wrong_response
 
 PREFIX = "elevenlabs-"
 _RATE = 24_000  # samples a second; higher ones need a dearer plan
@@ -32,7 +33,7 @@ _VOICE_ID = re.compile(r"[A-Za-z0-9]{8,64}")
 _MIN_SPEED, _MAX_SPEED = 0.7, 1.2
 _SEEDS = 1 << 32
 _PAGE_SIZE, _MAX_PAGES = 100, 10
-_QUOTA_TIME = timedelta(seconds=5)  # a job waits for it
+_LIST_TIME = _QUOTA_TIME = timedelta(seconds=5)  # somebody waits for them
 # Credits that a request took, by newer and older names.
 _COST_HEADERS = ("character-cost", "x-character-count")
 
@@ -77,22 +78,6 @@ class _Subscription(BaseModel):
 class _CloneAnswer(BaseModel):
     voice_id: str
     requires_verification: bool = False
-
-
-@dataclass(frozen=True)
-class UploadedRecording:
-    """A recording of the voice to clone: a file, and its type, such as `audio/mpeg`."""
-
-    file: Path
-    media_type: str
-
-
-@dataclass(frozen=True)
-class Clone:
-    """A new voice. One that `requires_verification` speaks after its owner confirmed it there."""
-
-    info: VoiceInfo
-    requires_verification: bool
 
 
 class ElevenLabsVoice(InformedVoice):
@@ -146,7 +131,7 @@ class ElevenLabsVoice(InformedVoice):
         account = self._api.account
         response = self._api.call(
             "POST",
-            f"/v1/text-to-speech/{self.info.id.removeprefix(PREFIX)}/with-timestamps",
+            f"/v1/text-to-speech/{self.info.own_id}/with-timestamps",
             params={"output_format": f"pcm_{_RATE}"},
             json={
                 "text": text,
@@ -165,28 +150,33 @@ class ElevenLabsVoice(InformedVoice):
 
 
 class ElevenLabs:
-    """The voices of an account. Thread-safe."""
+    """The voices of an account: a VoiceProvider and a Cloner. Thread-safe."""
+
+    name, prefix = NAME, PREFIX
 
     def __init__(self, account: Account) -> None:
         self._api = Api(account)
 
-    def voice(self, voice_id: str) -> ElevenLabsVoice:
-        """Return a voice by ElevenLabs' own id, without a request: an unknown one fails when it
-        speaks. Raises AttemptFailed (user) for text that is no id."""
-        if not _VOICE_ID.fullmatch(voice_id):
-            message = f"{voice_id[:100]!r} is no id of a voice of ElevenLabs"
+    def is_own_id(self, text: str) -> bool:
+        return re.fullmatch(r"[A-Za-z0-9]{20}", text) is not None
+
+    def voice(self, own_id: str) -> ElevenLabsVoice:
+        """Return a voice; see VoiceProvider."""
+        if not _VOICE_ID.fullmatch(own_id):
+            message = f"{own_id[:100]!r} is no id of a voice of ElevenLabs"
             raise text_failure("voice_unknown", message)
-        return ElevenLabsVoice(self._api, info_of(voice_id))
+        return ElevenLabsVoice(self._api, info_of(own_id))
 
     def voices(self) -> list[ElevenLabsVoice]:
         """Return the voices of the account, at most 1000. Raises AttemptFailed; see Api.call."""
+        lister = Api(replace(self._api.account, max_time=_LIST_TIME))
         voices: list[ElevenLabsVoice] = []
         token: str | None = None
         for _ in range(_MAX_PAGES):
             params: dict[str, str | int] = {"page_size": _PAGE_SIZE}
             if token:
                 params["next_page_token"] = token
-            page: _VoicePage = parse(self._api.call("GET", "/v2/voices", params=params), _VoicePage)
+            page: _VoicePage = parse(lister.call("GET", "/v2/voices", params=params), _VoicePage)
             items = [item for item in page.voices if _VOICE_ID.fullmatch(item.voice_id)]
             voices += [ElevenLabsVoice(self._api, _item_info(item)) for item in items]
             token = page.next_page_token
@@ -202,8 +192,7 @@ class ElevenLabs:
         language: str = "",
         remove_noise: bool = False,
     ) -> Clone:
-        """Make a voice of recordings of a person who agreed to it. Raises AttemptFailed; see
-        Api.call."""
+        """Make a voice; see Cloner, and Api.call for the failures."""
         form = {"name": name, "remove_background_noise": str(remove_noise).lower()}
         if language:
             form["labels"] = json.dumps({"language": language})
@@ -226,23 +215,21 @@ class ElevenLabs:
         info = replace(info_of(answer.voice_id), name=name, language=language, is_clone=True)
         return Clone(info, answer.requires_verification)
 
-    def delete(self, voice_id: str) -> None:
-        """Delete a voice of the account; one that does not exist counts as deleted.
-
-        Raises AttemptFailed; see Api.call.
-        """
+    def delete(self, own_id: str) -> None:
+        """Delete a voice; see Cloner, and Api.call for the failures."""
         try:
-            self._api.call("DELETE", f"/v1/voices/{voice_id}")
+            self._api.call("DELETE", f"/v1/voices/{own_id}")
         except AttemptFailed as failure:
             if failure.code != "voice_unknown":
                 raise
 
 
-def info_of(voice_id: str) -> VoiceInfo:
+def info_of(own_id: str) -> VoiceInfo:
     """Describe a voice of which the account tells nothing but its id."""
     return VoiceInfo(
-        id=f"{PREFIX}{voice_id}",
-        name=voice_id,
+        id=f"{PREFIX}{own_id}",
+        own_id=own_id,
+        name=own_id,
         language="",
         provider="elevenlabs",
         min_speed=_MIN_SPEED,

@@ -13,8 +13,9 @@ import pytest
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.programs import Program
-from service.speech.base import ProviderBusy, VoiceInfo
+from service.speech.base import ProviderBusy, Voice, VoiceInfo
 from service.speech.catalog import Catalog
+from service.speech.elevenlabs import ElevenLabs
 from service.speech.elevenlabs_api import Account
 from service.speech.hibari import HibariVoice
 from service.speech.offline import OfflineVoice, OfflineVoices
@@ -25,7 +26,8 @@ REQUEST = {"voice": "hibari-heart", "text": "Hello", "seed": 1, "speed": 1.0}
 
 
 def catalog(espeak: Path | None = None, account: Account | None = None) -> Catalog:
-    return Catalog(OfflineVoices(dict(os.environ)), espeak, account)
+    providers = [] if account is None else [ElevenLabs(account)]
+    return Catalog(OfflineVoices(dict(os.environ)), espeak, providers)
 
 
 def broken(content: str, seconds: float = 60) -> OfflineVoices:
@@ -95,7 +97,7 @@ def test_a_list_that_hangs_holds_up_nobody_else(tmp_path: Path) -> None:
 
         over.clear()
         asked.clear()
-        voices._account_until = 0.0
+        voices._accounts[0]._until = 0.0
         again = pool.submit(voices.listing)
         assert asked.wait(30)
         assert voices.listing() == first.result()  # as it was before
@@ -110,7 +112,7 @@ def test_voices_that_were_listed_stay_while_their_provider_fails() -> None:
         voices = catalog(account=Account(KEY, 0.0, base_url=provider.url))
         before = voices.listing()
         provider.respond = lambda _: problem(503, "later")
-        voices._account_until = 0.0
+        voices._accounts[0]._until = 0.0
 
         after = voices.listing()
 
@@ -220,6 +222,40 @@ def test_an_unknown_voice_names_the_nearest(tmp_path: Path, voice_id: str, neare
 
 def test_a_voice_of_elevenlabs_needs_a_key() -> None:
     assert "no API key" in failure(catalog(), f"elevenlabs-{VOICE}").message
+
+
+def test_an_id_as_elevenlabs_writes_it_is_told_how_to_be_written() -> None:
+    voices = catalog(account=Account(KEY, 0.0))
+
+    assert f"of ElevenLabs is written 'elevenlabs-{VOICE}'" in failure(voices, VOICE).message
+    assert voices.find(f"elevenlabs-{VOICE}").info.own_id == VOICE
+
+
+class Parrots:
+    """Another provider, whose voices are those of this machine under its own ids."""
+
+    name, prefix = "Parrots", "parrot-"
+
+    def is_own_id(self, text: str) -> bool:
+        return text == "polly"
+
+    def voice(self, own_id: str) -> Voice:
+        info = VoiceInfo(f"parrot-{own_id}", own_id, "en", "hibari", own_id=own_id)
+        return OfflineVoice(info, OfflineVoices(dict(os.environ)))
+
+    def voices(self) -> list[Voice]:
+        return [self.voice("polly")]
+
+
+def test_another_provider_is_listed_and_found_by_its_prefix() -> None:
+    voices = Catalog(OfflineVoices({}), None, [Parrots(), ElevenLabs(Account(KEY, 0.0))])
+
+    listed = voices.listed("parrot-polly")
+
+    assert listed is not None
+    assert voices.find("parrot-polly").info == listed
+    assert "of Parrots is written 'parrot-polly'" in failure(voices, "polly").message
+    assert voices.find(f"elevenlabs-{VOICE}").info.provider == "elevenlabs"
 
 
 def test_a_provider_that_fails_hides_no_other(tmp_path: Path) -> None:

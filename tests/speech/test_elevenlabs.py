@@ -15,8 +15,8 @@ import pytest
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.speech import SpeechQuota
-from service.speech.base import ProviderBusy, UnusableSpeech
-from service.speech.elevenlabs import ElevenLabs, ElevenLabsVoice, UploadedRecording
+from service.speech.base import ProviderBusy, UnusableSpeech, UploadedRecording
+from service.speech.elevenlabs import ElevenLabs, ElevenLabsVoice
 from service.speech.elevenlabs_api import Account
 from tests.speech.provider import (
     CLONE,
