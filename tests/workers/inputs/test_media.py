@@ -1,4 +1,5 @@
 import contextlib
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.domain.attempt import AttemptFailed, FailureKind
+from service.media import sniff
 from service.workers.stages.inputs.media import MediaFacts, decode_speech, probe_media
 from tests.workers.inputs.films import pointing_at, with_numbers, without
 from tests.workers.inputs.pictures import gradient, saved
@@ -47,6 +49,18 @@ def refusals(path: Path, **changes: Any) -> set[str]:
 FORMATS = "mov,matroska,webm,mp3,wav,flac,ogg,aac,aiff,caf,amr,asf"
 
 # What is found
+
+
+def test_what_the_door_knows_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = (re.compile(b"NEWF"), "audio/x-new")
+    monkeypatch.setattr(sniff, "_TYPES", [known, *sniff._TYPES])
+    path = tmp_path / "sound"
+    path.write_bytes(b"NEWF" + bytes(1000))
+    picture = tmp_path / "picture"
+    picture.write_bytes(saved(gradient(), "WEBP"))
+
+    assert refusals(path) == {"media_unreadable"}  # ffmpeg finds nothing in it
+    assert refusals(picture) == {"media_format"}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Read untrusted audio and video files: facts, samples and frames."""
 
 import math
-import re
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from service.domain.attempt import AttemptFailed, FailureKind
 from service.domain.request import VideoRequest
-from service.media import heif
+from service.media import sniff
 from service.workers.adapters.base import AUDIO_RATE
 from service.workers.stages.inputs.ffmpeg import (
     AUDIO_CODECS,
@@ -28,13 +27,6 @@ from service.workers.stages.inputs.video_colours import FrameFacts, filters, rea
 
 Kind = Literal["audio", "video"]
 
-# Matroska, FLAC, Ogg, MP3 with or without tags, AAC, WAV, AIFF, CAF, AMR, WMA, MP4, QuickTime.
-_STARTS = re.compile(
-    rb"\x1aE\xdf\xa3|fLaC|OggS|ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]|\xff[\xf0\xf1\xf8\xf9]"
-    rb"|RIFF....WAVE|FORM....AIF[FC]|caff|#!AMR|\x30\x26\xb2\x75\x8e\x66\xcf\x11"
-    rb"|....(?:ftyp|moov|mdat|wide|free|skip)",
-    re.DOTALL,
-)
 _PACKETS = "-map 0:V:0? -map 0:a:0? -c copy -f framecrc"
 _PADDING_SECONDS = 0.1  # encoders pad their last packet
 _MAX_VIDEO_SECONDS = 600.0
@@ -68,8 +60,7 @@ def probe_media(
 ) -> MediaFacts:
     """Read facts about the first video and the first audio track of `path` without decoding.
 
-    MP4, QuickTime, WebM, Matroska and the formats of audio in `_STARTS` are supported, by their
-    first bytes.
+    The formats of audio and video in media/sniff.py are supported, by their first bytes.
     Times are those of the packets: only `decode_speech` knows the real length of audio, and video
     has at most 240 frames for each of `max_seconds`. Raises AttemptFailed (user):
     `media_too_large`, `media_format`, `media_too_long`, `media_kind` (not in `kinds`),
@@ -245,13 +236,11 @@ def _check_file(path: Path, max_bytes: int, kinds: Set[Kind]) -> None:
         raise _refused(
             "too_large", f"has {size_bytes:,} bytes; the limit is {max_bytes:,}: send a smaller one"
         )
-    with path.open("rb") as file:
-        head = file.read(16)
-        if heif.media_type(head) or not _STARTS.match(head):
-            names = "or Matroska"
-            if "audio" in kinds:
-                names = "Matroska, WAV, MP3, M4A, AAC, FLAC, Ogg, AIFF, CAF, AMR or WMA"
-            raise _refused("format", f"is not an MP4, MOV, WebM, {names} file; send one of those")
+    if not (sniff.media_type(path) or "").startswith(("audio/", "video/")):
+        names = "or Matroska"
+        if "audio" in kinds:
+            names = "Matroska, WAV, MP3, M4A, AAC, FLAC, Ogg, AIFF, CAF, AMR or WMA"
+        raise _refused("format", f"is not an MP4, MOV, WebM, {names} file; send one of those")
 
 
 def _check_codec(facts: MediaFacts) -> None:
