@@ -74,7 +74,8 @@ def _in_flags(error: Json, flags: Mapping[str, str]) -> str:
     # `/metadata/scene` is of the flag --metadata, `?from` of --from, `Name:` of a header.
     detail, pointer = str(error.get("detail")), str(error.get("pointer", "")).rstrip(":")
     name, *_, last = [*pointer.lstrip("/?").split("/"), pointer.lstrip("?").rpartition("/")[2]]
-    detail = detail.removeprefix(f"{last}: ").removeprefix("the request: ")
+    for start in (f"{last}: ", f"{pointer} ", "the request: "):
+        detail = detail.removeprefix(start)
     bare = "|".join(re.escape(name) for name in flags if "_" in name) or "$^"
     detail = re.sub(rf"`(\w+)`|\b({bare})\b", lambda m: _flag(m[1] or m[2], flags), detail)
     flag = flags.get(name)

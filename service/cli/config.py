@@ -32,7 +32,7 @@ def read_address(url: str | None) -> str:
         raise CliError(
             Exit.INVALID, f"the address {base_url!r} must begin with http:// or https://"
         )
-    return base_url.rstrip("/")
+    return base_url.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
 def read_key(api_key: str | None, url: str) -> str | None:

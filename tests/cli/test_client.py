@@ -195,7 +195,11 @@ def test_the_end_of_a_job_is_told_in_a_sentence(changes: dict[str, Any], sentenc
     assert phrases.failure(JOB | changes) == sentence
 
 
-FLAGS = flags_of(VideoOptions) | flags_of(AvatarOptions) | {"prompt": "PROMPT", "from": "--from"}
+FLAGS = (
+    flags_of(VideoOptions)
+    | flags_of(AvatarOptions)
+    | {"prompt": "PROMPT", "from": "--from", "Idempotency-Key": "--idempotency-key"}
+)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +212,8 @@ FLAGS = flags_of(VideoOptions) | flags_of(AvatarOptions) | {"prompt": "PROMPT", 
             "--seconds: must be at most 1",
         ),
         ("/last_image", "`last_image` needs `image`", "--last-image needs --image"),
+        ("/video", "/video must be base64", "--video: must be base64"),
+        ("Idempotency-Key:", "must be shorter", "--idempotency-key: must be shorter"),
         ("/keyframes/0/frame", "nearest: 8", "--keyframe: nearest: 8"),
         ("/metadata/scene", "scene: must be a string", "--metadata: must be a string"),
         ("/keep_audio", "`keep_audio` needs `video`", "--keep-audio needs --video"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from service.cli.config import read_key
+from service.cli.config import read_address, read_key
 from service.cli.download import _check_file
 from service.cli.exits import MEANING, CliError
 from service.cli.main import app
@@ -70,6 +70,12 @@ def test_a_worker_without_a_token_says_so(alone: Rushes) -> None:
     assert refused.returncode == 2
     assert refused.stderr.startswith("RUSHES_WORKER_TOKEN is not set: restart the service with")
     assert "RUSHES_WORKER_TOKEN=$(openssl rand -hex 32)" in refused.stderr
+
+
+def test_an_address_may_end_with_the_version() -> None:
+    """As the addresses of other services do."""
+    assert read_address("https://gpu.test/v1/") == "https://gpu.test"
+    assert read_address("https://gpu.test/rushes/v1") == "https://gpu.test/rushes"
 
 
 def test_an_address_without_a_scheme_is_refused(alone: Rushes) -> None:

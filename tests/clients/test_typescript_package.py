@@ -25,7 +25,7 @@ def test_all_typescript_is_well_typed_and_formatted() -> None:
     run(TOOLS / "biome", "ci", ".")
 
 
-@pytest.mark.parametrize("name", ["events", "retries", "webhooks"])
+@pytest.mark.parametrize("name", ["errors", "events", "retries", "webhooks"])
 def test_the_client_by_itself_does_what_it_says(name: str) -> None:
     run(*TSX, "--test", TYPESCRIPT / "test" / f"{name}.test.ts")
 

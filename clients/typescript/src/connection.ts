@@ -5,7 +5,7 @@ import type { Retry, RetryRules } from "./http.js";
 import type { paths } from "./schema.js";
 
 export interface ClientOptions {
-  /** The service's address: `https://video.example.com`. */
+  /** The service's address: `https://video.example.com`, with or without `/v1`. */
   url: string;
   /** Leave it out where a proxy of yours adds it, as it must for browsers. */
   apiKey?: string | undefined;
@@ -46,7 +46,7 @@ const MAX_OFFLINE_MS = 5 * 60_000;
 
 export function connect(options: ClientOptions): Connection {
   const { apiKey, maxRetries = MAX_RETRIES, maxOfflineMs = MAX_OFFLINE_MS, onRetry } = options;
-  const url = options.url.replace(/\/+$/, "");
+  const url = options.url.replace(/(\/v1)?\/*$/, "");
   const authorization = apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` };
   const headers = { ...authorization, ...options.headers };
   // Looked up at each request, so that whoever replaces the global one is heeded; called without

@@ -54,7 +54,11 @@ export class ResponseError extends RushesError {
 const RETRYABLE: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
 
 function describe(problem: Problem): string {
-  const fields = problem.errors.map((field) => `${field.pointer}: ${field.detail}`);
+  const fields = problem.errors.map(({ pointer, detail }) => {
+    const names = [`${pointer.split("/").at(-1)}: `, `${pointer} `];
+    const isNamed = pointer === "" || names.some((name) => detail.startsWith(name));
+    return isNamed ? detail : `${pointer}: ${detail}`;
+  });
   return `${fields.length > 0 ? fields.join("; ") : problem.detail} (${problem.code})`;
 }
 
