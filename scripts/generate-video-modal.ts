@@ -1,8 +1,10 @@
 /** The command line in TypeScript: `npx tsx scripts/generate-video-modal.ts --help`. */
 
+import { randomUUID } from "node:crypto";
 import { statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { createClient, type NodeClient, type Retry } from "../clients/typescript/src/node/index.js";
+import { mayHaveArrived, repeat, resume } from "./command/again.js";
 import { CommandError, Exit, type ExitCode, explain } from "./command/exits.js";
 import {
   avatarOf,
@@ -15,7 +17,6 @@ import {
 } from "./command/flags.js";
 import { type Meter, meter, videoFacts } from "./command/progress.js";
 
-const COMMAND = "npx tsx scripts/generate-video-modal.ts";
 // After these the job is still there, or will be.
 const GOES_ON: ReadonlySet<ExitCode> = new Set([Exit.failure, Exit.unreachable, Exit.interrupted]);
 
@@ -26,29 +27,55 @@ async function main(words: string[]): Promise<ExitCode> {
     return Exit.ok;
   }
   const line = meter();
+  const retries: unknown[] = [];
   const rushes = createClient({
     ...connectionOf(flags),
-    onRetry: ({ error, delayMs }: Retry) =>
-      line.say(`${error.message}; trying again in ${(delayMs / 1000).toFixed(1)} s`),
+    onRetry: ({ error, delayMs }: Retry) => {
+      retries.push(error);
+      line.say(`${error.message}; trying again in ${(delayMs / 1000).toFixed(1)} s`);
+    },
   });
   if (flags.health) return showHealth(rushes, flags);
   checkOutput(flags);
-  const jobId = flags.job ?? (await submit(rushes, flags));
+  const jobId = flags.job ?? (await submit(rushes, flags, words, retries));
   try {
     return await finish(rushes, jobId, flags, line);
   } catch (error) {
     line.end();
     const { exit, message } = explain(error, FLAG_NAMES);
-    const hint = GOES_ON.has(exit) ? [`continue with: ${COMMAND} --job ${jobId}`] : [];
+    const hint = GOES_ON.has(exit) ? [`continue with: ${resume(jobId, flags)}`] : [];
     throw new CommandError(exit, message, ...hint);
   }
 }
 
-async function submit(rushes: NodeClient, flags: Flags): Promise<string> {
-  const handle = flags.avatar
-    ? await rushes.generateAvatar(await avatarOf(flags))
-    : await rushes.generateVideo(await videoOf(flags));
-  return handle.id;
+async function submit(
+  rushes: NodeClient,
+  flags: Flags,
+  words: string[],
+  retries: unknown[],
+): Promise<string> {
+  const idempotencyKey = flags["idempotency-key"] ?? randomUUID();
+  const signal = interruption("interrupted before the service answered");
+  const options = { idempotencyKey, signal };
+  try {
+    const handle = flags.avatar
+      ? await rushes.generateAvatar(await avatarOf(flags), options)
+      : await rushes.generateVideo(await videoOf(flags), options);
+    return handle.id;
+  } catch (error) {
+    if (!signal.aborted && ![...retries, error].some(mayHaveArrived)) throw error;
+    const { exit, message } = explain(error, FLAG_NAMES);
+    const again = repeat(words, idempotencyKey, flags);
+    throw new CommandError(exit, message, `this creates no second job: ${again}`);
+  }
+}
+
+/** A signal that Ctrl-C aborts, with a CommandError that says this. */
+function interruption(message: string): AbortSignal {
+  const interrupt = new AbortController();
+  process.removeAllListeners("SIGINT");
+  process.once("SIGINT", () => interrupt.abort(new CommandError(Exit.interrupted, message)));
+  return interrupt.signal;
 }
 
 async function finish(
@@ -57,12 +84,7 @@ async function finish(
   flags: Flags,
   line: Meter,
 ): Promise<ExitCode> {
-  const interrupt = new AbortController();
-  process.once("SIGINT", () => {
-    const goesOn = new CommandError(Exit.interrupted, `job ${jobId} goes on`);
-    interrupt.abort(goesOn);
-  });
-  const { signal } = interrupt;
+  const signal = interruption(`job ${jobId} goes on`);
   line.say(`job ${jobId}`);
   const job = await rushes.waitForJob(jobId, { signal, onProgress: line.show });
   line.end();

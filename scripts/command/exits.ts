@@ -2,6 +2,7 @@
 
 import {
   ConnectionError,
+  type FieldProblem,
   JobCanceledError,
   JobExpiredError,
   JobFailedError,
@@ -60,9 +61,7 @@ function explainResponse(error: ResponseError, flags: ReadonlyMap<string, string
   if (problem === null) {
     return new CommandError(Exit.unreachable, error.message, "is that a Rushes service?");
   }
-  const lines = fields.map(({ pointer, detail }) => {
-    return `${flagOf(pointer, flags)}${inFlags(detail, flags)}`;
-  });
+  const lines = fields.map((field) => inFlags(field, flags));
   if (lines.length === 0) lines.push(problem.detail);
   if (status >= 500) lines.push(`request id: ${problem.request_id}`);
   if (status === 401)
@@ -77,13 +76,15 @@ function exitOf({ status, fields }: ResponseError): ExitCode {
   return status === 429 || status >= 500 ? Exit.failure : Exit.invalid;
 }
 
-/** The flag of a field, as a JSON pointer names it; empty for what is no field of the body. */
-function flagOf(pointer: string, flags: ReadonlyMap<string, string>): string {
-  const name = /^\/(\w+)/.exec(pointer)?.[1];
-  return name === undefined ? "" : `${flags.get(name) ?? `--${name}`}: `;
-}
-
-/** Name the command's flags in place of the API's fields. */
-function inFlags(detail: string, flags: ReadonlyMap<string, string>): string {
-  return detail.replace(/\b\w+\b/g, (word) => flags.get(word) ?? word);
+/** As `--seconds: must be at most 3600`, with the command's flags in place of the API's fields. */
+function inFlags({ pointer, detail }: FieldProblem, flags: ReadonlyMap<string, string>): string {
+  // `/metadata/scene` is a field of the body, `Name:` a header.
+  const path = pointer.replace(/^[/?]|:$/g, "").split("/");
+  const names = [`${path.at(-1)}: `, `${pointer} `, "the request: "];
+  const name = names.find((start) => detail.startsWith(start)) ?? "";
+  const text = detail
+    .slice(name.length)
+    .replace(/`(\w+)`|\b\w+_\w+\b/g, (word, quoted) => flags.get(quoted ?? word) ?? quoted ?? word);
+  const flag = flags.get(path[0] ?? "");
+  return flag === undefined || text.split(" ").includes(flag) ? text : `${flag}: ${text}`;
 }

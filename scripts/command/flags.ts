@@ -32,6 +32,7 @@ const OPTIONS = {
   text: { type: "string" },
   voice: { type: "string" },
   job: { type: "string" },
+  "idempotency-key": { type: "string" },
   health: { type: "boolean" },
   json: { type: "boolean" },
   url: { type: "string" },
@@ -65,6 +66,7 @@ export const HELP = `Make a video of a prompt, or an avatar of a photo: submit, 
       --text TEXT         what the avatar says
       --voice NAME        the voice of --text
       --job ID            wait for a job that was submitted earlier, and download it
+      --idempotency-key KEY   requests with the same key create one job, for 24 hours
       --health            show the state of the service
       --json              print the API's JSON, nothing else, to standard output
       --url URL           the service's address; else RUSHES_URL, else this machine's
@@ -75,8 +77,10 @@ ${EXIT_HELP}`;
 
 export type Flags = ReturnType<typeof parseArgs<{ options: typeof OPTIONS }>>["values"];
 
-/** How the API's fields are called here, where it is not by their own name. */
+/** How the API's fields are called here. */
 export const FLAG_NAMES: ReadonlyMap<string, string> = new Map([
+  ...Object.keys(OPTIONS).map((name) => [name, `--${name}`] as const),
+  ["Idempotency-Key", "--idempotency-key"],
   ["num_frames", "--frames"],
   ["duration_seconds", "--seconds"],
   ["num_inference_steps", "--steps"],

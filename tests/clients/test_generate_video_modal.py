@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -15,6 +17,7 @@ import pytest
 
 from service.cli.exits import Exit
 from tests.cli.conftest import hear_ctrl_c
+from tests.clients.faulty_proxy import Fault, faulty_proxy
 from tests.clients.node import TSX, environment, needs_node
 from tests.contract.write import ROOT
 from tests.journey.service import KEY, Running, running
@@ -24,6 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs_node]
 SCRIPT = ROOT / "scripts" / "generate-video-modal.ts"
 FACE = ROOT / "tests" / "workers" / "puppet" / "data" / "presenter.png"
 TINY = "-w 64 -h 64 -f 4".split()
+SECONDS = "-w 640 -h 360 -f 240".split()
 LONG = "--width 1280 --height 720 --seconds 120 --fps 60".split()  # minutes: never waited for
 
 
@@ -176,6 +180,10 @@ def test_a_photo_speaks(generate: Command) -> None:
         ("-p x -o none/clip.mp4", Exit.INVALID, "no such folder: none"),
         ("-p x --key wrong", Exit.UNAUTHORIZED, "the key comes from --key"),
         ("-p x --url ftp://x", Exit.INVALID, "must begin with http:// or https://"),
+        ("-p x --video data:,x", Exit.INVALID, "--video: must be"),
+        ("-p x --loop", Exit.INVALID, "--loop needs --image"),
+        ("--avatar --image data:,x", Exit.INVALID, "give --text or --audio"),
+        ("-p x --idempotency-key é", Exit.INVALID, "--idempotency-key: must be 1 to 255"),
         ("--job job_06h0d9vq1dp9l4uu8vk1jbtr78", Exit.NOT_FOUND, "no job"),
     ],
 )
@@ -185,6 +193,7 @@ def test_what_is_wrong_is_said_with_the_exit_code_of_the_other_command_line(
     made = generate(*words.split())
 
     assert message in made.stderr
+    assert not re.search(r"(\w+): (--)?\1: ", made.stderr)
     assert made.returncode == exit_code
     assert made.stdout == ""
 
@@ -211,16 +220,80 @@ def test_a_job_that_fails_has_no_video(generate: Command) -> None:
     assert "--job" not in made.stderr
 
 
-def test_a_job_goes_on_after_ctrl_c(generate: Command, service: Running) -> None:
-    program = subprocess.Popen(
-        generate.command("-p", "A cat", *LONG),
+def start(generate: Command, *words: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        generate.command(*words),
         cwd=generate.folder,
         env=environment(generate.url),
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=hear_ctrl_c,
     )
-    with program:
+
+
+def pasted(told: str, start: str) -> list[str]:
+    """The words of the command that a line of the output recommends."""
+    line = next(line for line in told.splitlines() if line.startswith(start))
+    words = shlex.split(line.removeprefix(start))
+    assert words[:3] == ["npx", "tsx", "scripts/generate-video-modal.ts"]
+    return words[3:]
+
+
+def test_a_submit_without_an_answer_says_how_it_is_repeated(
+    generate: Command, service: Running
+) -> None:
+    before = service.client.get("/v1/jobs", params={"limit": 100}).json()["data"]
+    with faulty_proxy(generate.url or "", Fault("^POST", "lost", times=5)) as proxy:
+        lost = generate("-p", "A cat's boat", *TINY, "-o", "boat.mp4", "--url", proxy.url)
+        words = pasted(lost.stderr, "this creates no second job: ")
+        again = generate(*words)
+        keys = {seen.headers["idempotency-key"] for seen in proxy.requests("^POST")}
+
+    jobs = service.client.get("/v1/jobs", params={"limit": 100}).json()["data"]
+    assert lost.returncode == Exit.UNREACHABLE
+    assert again.stdout.startswith("saved boat.mp4"), again.stderr
+    assert len(keys) == 1
+    assert len(jobs) == len(before) + 1
+
+
+def test_ctrl_c_before_the_answer_shows_the_command_without_the_api_key(
+    generate: Command,
+) -> None:
+    with faulty_proxy(generate.url or "", Fault("^POST", "lost", times=5)) as proxy:
+        words = ["-p", "A cat", "--url", proxy.url, "--key=secret", "--idempotency-key", "cat-1"]
+        with start(generate, *words) as program:
+            assert program.stderr is not None
+            first = program.stderr.readline()
+            program.send_signal(signal.SIGINT)
+            rest = program.stderr.read()
+
+    assert "trying again in" in first
+    assert program.returncode == Exit.INTERRUPTED
+    assert "interrupted before the service answered" in rest
+    shown = [word.replace("secret", "KEY") for word in words]
+    assert pasted(rest, "this creates no second job: ") == shown
+
+
+def test_ctrl_c_shows_how_to_go_on_with_the_same_file(generate: Command, service: Running) -> None:
+    (generate.folder / "my clips").mkdir()
+    kept = generate.folder / "my clips" / "cat.mp4"
+    kept.write_text("old")
+    words = ["--url", generate.url or "", "-o", "my clips/cat.mp4", "--force", "--json"]
+    with start(generate, "-p", "A cat", *SECONDS, *words) as program:
+        assert program.stderr is not None
+        job_id = next(line.split()[1] for line in program.stderr if line.startswith("job "))
+        program.send_signal(signal.SIGINT)
+        rest = program.stderr.read()
+
+    made = generate(*pasted(rest, "continue with: "))
+
+    assert json.loads(made.stdout)["id"] == job_id, made.stderr
+    assert kept.read_bytes()[4:8] == b"ftyp"
+    assert service.job(job_id)["status"] == "succeeded"
+
+
+def test_a_job_goes_on_after_ctrl_c(generate: Command, service: Running) -> None:
+    with start(generate, "-p", "A cat", *LONG) as program:
         assert program.stderr is not None
         job_id = next(line.split()[1] for line in program.stderr if line.startswith("job "))
         program.send_signal(signal.SIGINT)
@@ -228,7 +301,7 @@ def test_a_job_goes_on_after_ctrl_c(generate: Command, service: Running) -> None
 
     assert program.returncode == Exit.INTERRUPTED
     assert f"job {job_id} goes on" in rest
-    assert f"--job {job_id}" in rest
+    assert pasted(rest, "continue with: ") == ["--job", job_id]
     assert service.job(job_id)["status"] in ("queued", "starting", "running")
     canceled = service.client.post(f"/v1/jobs/{job_id}/cancel")
     assert canceled.is_success
@@ -243,7 +316,7 @@ def test_an_earlier_job_is_waited_for_and_saved(generate: Command, service: Runn
 
 
 def test_the_health_of_the_service_is_shown(generate: Command) -> None:
-    shown = generate("--health")
+    shown = generate("--health", "--url", f"{generate.url}/v1/")
     assert shown.returncode == 0
     assert shown.stdout.startswith("healthy: Rushes 0.")
     assert json.loads(generate("--health", "--json").stdout)["status"] == "healthy"
@@ -316,13 +389,14 @@ def test_nobody_at_the_address_is_said(tmp_path: Path) -> None:
     assert made.returncode == Exit.UNREACHABLE
     assert f"no answer: connect ECONNREFUSED {address}" in made.stderr
     assert "start a service with `make up`" in made.stderr
+    assert "no second job" not in made.stderr  # nobody can have heard it
 
 
 def test_help_lists_every_flag(generate: Command) -> None:
     shown = generate("--help").stdout
     source = (ROOT / "scripts" / "command" / "flags.ts").read_text()
     table = source.partition("const OPTIONS = {")[2].partition("} as const")[0]
-    flags = [line.split(":")[0].strip() for line in table.splitlines() if ":" in line]
+    flags = [line.split(":")[0].strip(' "') for line in table.splitlines() if ":" in line]
 
     assert len(flags) > 20
     assert [flag for flag in flags if f"--{flag} " not in shown] == []
