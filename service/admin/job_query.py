@@ -1,19 +1,23 @@
 """Filters of jobs in the URL of a page."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import Depends, Query, Request
-from pydantic import BaseModel, Field, field_validator
+from fastapi import Depends, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from service.domain import ids
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.ids import JobId, KeyId
 from service.domain.job import JobFilter, JobState, Scope
 from service.domain.text import Text, nearest
+
+# The filters of a list by name: in a URL each may stand several times.
+Fields = Mapping[str, Sequence[str]]
 
 _MAX_WORDS = 16
 OPEN = ("queued", "starting", "running")
@@ -139,7 +143,7 @@ class Chip:
     url: str
 
 
-def check_names(names: Iterable[str]) -> None:
+def _check_names(names: Iterable[str]) -> None:
     """Raise RequestRefused for a name that is no filter: without it, all jobs would be selected."""
     fields = JobQuery.model_fields
     for name in sorted(set(names) - set(fields)):
@@ -147,9 +151,46 @@ def check_names(names: Iterable[str]) -> None:
         raise RequestRefused([FieldError(f"?{name[:64]}", detail, "unknown_field")])
 
 
-async def _read_query(request: Request, query: Annotated[JobQuery, Query()]) -> JobQuery:
-    check_names(set(request.query_params) - _NO_FILTERS)
-    return query
+# What a filter that cannot be raises.
+REFUSALS = (RequestRefused, RequestValidationError)
+
+
+def parse_query(fields: Fields) -> JobQuery:
+    """Parse the filters of a list. Raises one of REFUSALS."""
+    _check_names(fields)
+    try:
+        return JobQuery.model_validate(_values(fields))
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        raise RequestValidationError(
+            [{**each, "loc": ("query", *each["loc"])} for each in errors]
+        ) from None
+
+
+def valid_part(fields: Fields, refused: Collection[str]) -> JobQuery:
+    """Parse those filters of a list that can be; `refused` are none of them."""
+    names = JobQuery.model_fields.keys() - refused
+    values = _values({name: fields[name] for name in fields if name in names})
+    try:
+        return JobQuery.model_validate(values)
+    except ValidationError as error:
+        invalid = {each["loc"][0] for each in error.errors(include_url=False)}
+        return JobQuery.model_validate({n: v for n, v in values.items() if n not in invalid})
+
+
+def _values(fields: Fields) -> dict[str, Any]:
+    """Return the fields as they are parsed: states and ids may be several."""
+    return {n: list(v) if n in ("state", "id") else v[-1] for n, v in fields.items()}
+
+
+def filter_fields(request: Request) -> dict[str, list[str]]:
+    """Return the filters in the URL of a page, as they were typed."""
+    params = request.query_params
+    return {name: params.getlist(name) for name in params if name not in _NO_FILTERS}
+
+
+async def _read_query(request: Request) -> JobQuery:
+    return parse_query(filter_fields(request))
 
 
 JobQueryDep = Annotated[JobQuery, Depends(_read_query)]

@@ -17,6 +17,7 @@ from service.admin.errors import AdminRoute, LoginNeeded
 from service.admin.pages import media_origin, render
 from service.api.deps import runtime_of
 from service.api.forwarded import base_path, base_url
+from service.api.problems import problem_of
 from service.api.signed_links import SignedLinks
 from service.domain.errors import Forbidden
 from service.domain.ids import KeyId
@@ -88,6 +89,11 @@ class Visit:
     async def key_names(self) -> dict[KeyId, str]:
         return await self.read(keys.names)
 
+    def refusals(self, error: Exception) -> dict[str, str]:
+        """Return what is wrong with each field that an error names."""
+        problem, _ = problem_of(self.request, error)
+        return {each.pointer.removeprefix("?"): each.detail for each in problem.errors}
+
     async def page(self, name: str, **values: Any) -> HTMLResponse:
         """Render a page with its frame: who is logged in, and the counts on every page."""
         counts = await self.read(
@@ -99,11 +105,11 @@ class Visit:
         )
         return self.part(name, counts=counts, **values)
 
-    def part(self, name: str, **values: Any) -> HTMLResponse:
+    def part(self, name: str, *, status: int = 200, **values: Any) -> HTMLResponse:
         """Render a part of a page."""
         shared = {"visit": self, "now": self.runtime.clock(), "version": self.runtime.version}
         media = media_origin(self.runtime.artifacts)
-        return render(self.request, name, {**shared, **values}, media=media)
+        return render(self.request, name, {**shared, **values}, status=status, media=media)
 
     def redirect(self, path: str) -> Response:
         """Lead the browser to another page, after a change."""

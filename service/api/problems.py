@@ -263,6 +263,8 @@ def _message(kind: str, location: Sequence[Any], error: Mapping[str, Any]) -> st
     if kind == "extra_forbidden":
         fields = error.get("fields", ()) if len(location) == 2 else None
         return _unknown_field(str(location[-1]), fields)
+    if kind == "too_long" and isinstance(error.get("input"), str):
+        kind = "string_too_long"  # of a text that is checked in other ways first
     if kind in _PLAIN:
         context = {name: _plain(v) for name, v in error.get("ctx", {}).items()}
         return _PLAIN[kind].format(**context)

@@ -101,11 +101,35 @@ def test_the_filters_that_are_set_are_shown_as_they_are(admin: Person) -> None:
     ]
 
 
-def test_filters_that_mean_nothing_are_named(admin: Person) -> None:
-    for query in ("label=scene", "state=sleeping", "created_from=yesterday"):
-        answer = admin.get(f"/admin/jobs?{query}")
-        assert answer.status_code == 422
-        assert "role=" in answer.text or "<h1>" in answer.text
+@pytest.mark.parametrize(
+    ("query", "field", "detail"),
+    [
+        ("label=scene", 'name="label" value="scene"', "write a label and its text"),
+        ("state=sleeping", 'class="checks"', "state: must be"),
+        ("created_from=yesterday", 'name="created_from" value="yesterday"', "created_from: "),
+        ("text=a%00b", 'name="text" value="ab"', "text: "),
+        ("model=" + "m" * 65, "<select", "model: must have at most 64 characters"),
+    ],
+)
+def test_a_filter_that_means_nothing_is_named_beside_its_field(
+    admin: Person, query: str, field: str, detail: str
+) -> None:
+    admin.world.submit(prompt="a red ball")
+
+    answer = admin.get(f"/admin/jobs?{query}&error=worker_lost")
+
+    assert answer.status_code == 422
+    name = query.partition("=")[0]
+    refusal = re.search(rf'<span class="refusal" id="refusal-{name}">(.*?)</span>', answer.text)
+    assert refusal is not None
+    assert detail in refusal[1]
+    if name != "state":
+        assert re.search(rf'name="{name}"[^>]*aria-describedby="refusal-{name}"', answer.text)
+    # The form is as it was typed; no list is shown for it, and one is a click away.
+    assert field in answer.text
+    assert 'name="error" value="worker_lost"' in answer.text
+    assert "a red ball" not in answer.text
+    assert 'href="?error=worker_lost"' in answer.text
 
 
 @pytest.mark.parametrize("path", ["jobs?", "bulk/new?act=cancel&"], ids=["list", "bulk"])

@@ -5,10 +5,9 @@ from typing import Annotated, get_args
 from urllib.parse import parse_qs
 
 from fastapi import Query
-from pydantic import ValidationError
 from starlette.responses import Response
 
-from service.admin.job_query import JobQuery, JobQueryDep, check_names
+from service.admin.job_query import JobQueryDep, parse_query
 from service.admin.visit import ActorDep, AdminVisitDep, Visit, VisitDep, page_router
 from service.domain.bulk import (
     MAX_JOBS,
@@ -81,7 +80,8 @@ async def confirm(visit: AdminVisitDep, query: JobQueryDep, act: BulkAct) -> Res
 async def start(visit: ActorDep) -> Response:
     form = await visit.request.form()
     text = str(form.get("query", ""))
-    query, act = _parse(text), _act(str(form.get("act")))
+    query = parse_query(parse_qs(text.removeprefix("?")))
+    act = _act(str(form.get("act")))
     number = _number(str(form.get("jobs")))
     id_ = _id(str(form.get("id", "")))
     order = Order(act, query.scope, query.to_filter(), query.url(), number, id_)
@@ -162,15 +162,3 @@ def _act(text: str) -> BulkAct:
 
 def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
-
-
-def _parse(text: str) -> JobQuery:
-    """Parse the query of a list, in which states and ids may be several. Raises RequestRefused."""
-    parsed = parse_qs(text.removeprefix("?"))
-    check_names(parsed)
-    values = {k: v if k in ("state", "id") else v[0] for k, v in parsed.items()}
-    try:
-        return JobQuery.model_validate(values)
-    except ValidationError:
-        detail = "the filter is not one of a list of jobs"
-        raise RequestRefused([FieldError("/query", detail, "invalid_filter")]) from None

@@ -1,15 +1,15 @@
 """The list of jobs, and one job: its video, its progress, and what can be done with it."""
 
 import logging
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Query
 from starlette.responses import Response
 
 from service.admin import code_samples
-from service.admin.job_query import OPEN, JobQueryDep
+from service.admin.job_query import OPEN, REFUSALS, JobQuery, filter_fields, parse_query, valid_part
 from service.admin.job_view import JobView, read_job
-from service.admin.visit import ALL_JOBS, ActorDep, VisitDep, page_router
+from service.admin.visit import ALL_JOBS, ActorDep, Visit, VisitDep, page_router
 from service.api.event_stream import ChangeStream
 from service.domain.ids import job_id_of
 from service.domain.job import JobState
@@ -23,26 +23,36 @@ _PAGE = 50
 
 
 @router.get("")
-async def list_jobs(
-    visit: VisitDep, query: JobQueryDep, after: Annotated[str, Query(max_length=40)] = ""
-) -> Response:
-    filters = query.to_filter()
+async def list_jobs(visit: VisitDep, after: Annotated[str, Query(max_length=40)] = "") -> Response:
+    fields = filter_fields(visit.request)
+    try:
+        query = parse_query(fields)
+        filters = query.to_filter()
+    except REFUSALS as error:
+        refusals = visit.refusals(error)
+        texts = {name: fields.get(name, [""])[-1].replace("\0", "") for name in refusals}
+        valid = valid_part(fields, refusals)
+        return await _list(visit, valid, refusals=refusals, texts=texts, status=422)
     start = job_id_of(after) if after else None
     page = await visit.read(
         lambda tx: job_lists.page(tx, query.scope, size=_PAGE, after=start, filters=filters)
     )
+    return await _list(visit, query, jobs=page.jobs, next=page.next_after, after=after)
+
+
+async def _list(visit: Visit, query: JobQuery, **values: Any) -> Response:
+    """Show the filters, with the jobs or with what is wrong with a filter."""
     key_names = await visit.key_names()
+    context = {"jobs": (), "next": None, "after": "", "refusals": {}, "texts": {}, **values}
     return await visit.page(
         "jobs.html",
-        jobs=page.jobs,
-        next=page.next_after,
-        after=after,
         query=query,
         chips=query.chips(key_names),
         states=list(JobState),
         models=list(visit.runtime.cards),
         key_names=key_names,
         open_states=OPEN,
+        **context,
     )
 
 
