@@ -2,13 +2,24 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
-LENGTHS: dict[str, timedelta] = {
-    "1h": timedelta(hours=1),
-    "24h": timedelta(hours=24),
-    "7d": timedelta(days=7),
-    "30d": timedelta(days=30),
-}
+
+class Length(StrEnum):
+    """How long a window is: as a URL has it, its time, and how a sentence names it."""
+
+    HOUR = "1h", timedelta(hours=1), "the last hour"
+    DAY = "24h", timedelta(hours=24), "the last 24 hours"
+    WEEK = "7d", timedelta(days=7), "the last 7 days"
+    MONTH = "30d", timedelta(days=30), "the last 30 days"
+
+    time: timedelta
+    words: str
+
+    def __new__(cls, text: str, time: timedelta, words: str) -> "Length":
+        member = str.__new__(cls, text)
+        member._value_, member.time, member.words = text, time, words
+        return member
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from service.domain.limits import Limits
 from service.domain.price import Rate, Rates
 from service.domain.service_level import percentile
 from service.domain.terms import Terms
-from service.domain.window import LENGTHS, Window
+from service.domain.window import Length, Window
 from service.lifecycle import report
 from service.lifecycle.jobs import request_cancel
 from service.store import jobs, moves, statistics
@@ -33,6 +33,7 @@ from service.store.database import Database
 from service.store.job_rows import job_table
 from service.store.transaction import Transaction
 from tests import make
+from tests.admin.person import Person
 
 MIDNIGHT = datetime(2026, 11, 24, tzinfo=UTC)
 RATES = Rates(table={"L40S": Rate(0.0005, "test", "L40S")}, gpus={"slate": ("L40S",)})
@@ -144,7 +145,7 @@ WINDOWS = {
     "ends with a job": Window(MIDNIGHT - timedelta(hours=1), MIDNIGHT),
     "begins with a job": Window(MIDNIGHT - timedelta(minutes=60), MIDNIGHT + timedelta(hours=23)),
     "cuts through jobs": Window(MIDNIGHT - timedelta(minutes=2), MIDNIGHT + timedelta(seconds=65)),
-    "a month": Window.until(MIDNIGHT + timedelta(days=1), LENGTHS["30d"]),
+    "a month": Window.until(MIDNIGHT + timedelta(days=1), Length.MONTH.time),
     "only failures": Window(MIDNIGHT + timedelta(hours=29), MIDNIGHT + timedelta(hours=31)),
     "nothing": Window(MIDNIGHT + timedelta(days=2), MIDNIGHT + timedelta(days=3)),
 }
@@ -219,6 +220,21 @@ def _seconds(row: dict[str, Any]) -> float:
     """The length of a video; a placeholder has none."""
     result = _from_json(row["result"])
     return 0.0 if result["sandbox"] else float(result["num_frames"] / result["fps"])
+
+
+@pytest.mark.parametrize("length", Length)
+def test_each_window_is_named_in_words(admin: Person, length: Length) -> None:
+    page = admin.get(f"/admin?window={length.value}").text
+
+    assert f"Ended in {length.words}" in page
+    assert f"Nothing has succeeded in {length.words}." in page
+    assert f'href="?window={length.value}" aria-current="true"' in page
+
+
+def test_the_promise_that_no_job_is_lost_is_told_in_plain_words(admin: Person) -> None:
+    page = admin.get("/admin").text
+
+    assert "of the 0 that run · promise: no job is lost" in page
 
 
 def test_money_that_made_no_video_breaks_the_promise_of_the_price(past: Past) -> None:

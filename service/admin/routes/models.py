@@ -16,7 +16,7 @@ from service.admin.routes.overview import (
 from service.admin.visit import ActorDep, Visit, VisitDep, page_router
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.models.card import ModelCard
-from service.domain.window import LENGTHS, Window
+from service.domain.window import Length, Window
 from service.lifecycle import pause
 from service.lifecycle.workers import ModelWorkers
 from service.store import jobs, statistics
@@ -55,8 +55,8 @@ class UnservedModel:
 
 
 @router.get("")
-async def show_models(visit: VisitDep, window: LengthQuery = "24h") -> Response:
-    past = Window.until(visit.runtime.clock(), LENGTHS[window])
+async def show_models(visit: VisitDep, window: LengthQuery = Length.DAY) -> Response:
+    past = Window.until(visit.runtime.clock(), window.time)
     views = await visit.read(lambda tx: _read(tx, visit, past))
     unserved = await visit.read(lambda tx: _read_unserved(tx, visit))
     return await visit.page(
@@ -64,7 +64,7 @@ async def show_models(visit: VisitDep, window: LengthQuery = "24h") -> Response:
         views=views,
         unserved=unserved,
         length=window,
-        lengths=list(LENGTHS),
+        lengths=list(Length),
         max_warm=visit.runtime.workers.max_warm,
     )
 

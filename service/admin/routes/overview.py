@@ -17,7 +17,7 @@ from service.domain import service_level
 from service.domain.ids import JobId, KeyId
 from service.domain.job import JobState
 from service.domain.service_level import FinishedJob, Promise, StageTimes
-from service.domain.window import LENGTHS, Window
+from service.domain.window import Length, Window
 from service.runtime.diagnosis import Reason, read_situation, why_waiting
 from service.store import jobs, keys, statistics
 from service.store.keys import Total
@@ -34,7 +34,6 @@ PARTS_OF_MODEL = 24
 # A lease is over, and a tick should have settled its job long ago.
 _FORSAKEN_AFTER = timedelta(minutes=2)
 
-Length = Literal["1h", "24h", "7d", "30d"]
 LengthQuery = Annotated[Length, Query(alias="window")]
 
 
@@ -145,10 +144,10 @@ class Costs:
 
 @router.get("")
 async def show_overview(
-    visit: VisitDep, window: LengthQuery = "24h", model: Annotated[str, Query()] = ""
+    visit: VisitDep, window: LengthQuery = Length.DAY, model: Annotated[str, Query()] = ""
 ) -> Response:
     chosen = model if model in visit.runtime.cards else None
-    past = Window.until(visit.runtime.clock(), LENGTHS[window])
+    past = Window.until(visit.runtime.clock(), window.time)
     now = await visit.read(lambda tx: read_now(tx, visit))
     return await visit.page(
         "overview.html",
@@ -156,7 +155,7 @@ async def show_overview(
         past=await visit.read(lambda tx: read_past(tx, past, chosen)),
         costs=await visit.read(lambda tx: read_costs(tx, past.end.date())),
         length=window,
-        lengths=list(LENGTHS),
+        lengths=list(Length),
         model=chosen,
         models=list(visit.runtime.cards),
     )
