@@ -4,13 +4,13 @@ import json
 import shlex
 
 from service.domain.job import Job
-from service.domain.request import JobOptions
+from service.domain.kinds import KINDS
 from service.domain.resubmit import params_again
 
 
 def of_job(job: Job, url: str) -> dict[str, str]:
     """Return the samples by language. The key is read from RUSHES_API_KEY, and never shown."""
-    route = "/generate-avatar" if job.request.kind == "avatar" else "/generate-video"
+    route = KINDS[job.request.kind].route
     body = json.dumps(_body(job), indent=2, ensure_ascii=False)
     return {
         "curl": _curl(url + route, body),
@@ -21,7 +21,7 @@ def of_job(job: Job, url: str) -> dict[str, str]:
 
 def _body(job: Job) -> dict[str, object]:
     """Return the body; what a URL may tell a stranger is replaced, and so are stored inputs."""
-    params = params_again(job, JobOptions())
+    params = params_again(job, KINDS[job.request.kind].options())
     params = params.with_media_texts({role: f"<your {role}>" for role in params.media_texts})
     body = params.model_dump(mode="json", exclude_none=True)
     if params.webhook_url is not None:

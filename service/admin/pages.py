@@ -14,6 +14,7 @@ from starlette.types import Scope
 from service.admin import charts, words
 from service.api.forwarded import base_path
 from service.domain.attempt import ArtifactStore
+from service.domain.kinds import KINDS
 
 _HEADERS = {
     "X-Frame-Options": "DENY",
@@ -42,7 +43,7 @@ def templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(words.FILTERS)
-    environment.globals.update(charts.GLOBALS)
+    environment.globals.update(charts.GLOBALS, kinds=tuple(KINDS))
     return environment
 
 

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, Protocol, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from service.domain.artifact import ARTIFACT_RULES, Variant
-from service.domain.avatar import AnyRequest
 from service.domain.ids import JobId
+from service.domain.kinds import AnyRequest
 from service.domain.media import Role
 from service.domain.models.card import ModelCard
 from service.domain.text import Text

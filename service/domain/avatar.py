@@ -1,13 +1,13 @@
 """The parameters of a talking avatar, and the resolved request inside its job."""
 
 from math import ceil
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from service.domain.artifact import CaptionFormat
 from service.domain.media import MediaRef, Role
-from service.domain.request import JobOptions, JobRequest, MediaText, VideoParams, VideoRequest
+from service.domain.request import JobKind, JobOptions, JobRequest, MediaText
 from service.domain.speech import LONGEST, SHORTEST, speaking_seconds
 from service.domain.text import Label, Prompt, _not_blank, _storable
 
@@ -39,6 +39,8 @@ class Captions(CaptionSettings):
 
 class AvatarOptions(JobOptions):
     """All parameters of an avatar, each optional: those of a retry."""
+
+    kind: ClassVar[JobKind] = "avatar"
 
     text: (
         Annotated[
@@ -150,8 +152,3 @@ class AvatarRequest(JobRequest):
     def media(self) -> dict[Role, MediaRef]:
         refs = {"audio": self.audio, "reference_image": self.reference_image}
         return {role: ref for role, ref in refs.items() if ref is not None}
-
-
-# The body of a submit, and the request inside a job, by its kind.
-JobParams = VideoParams | AvatarParams
-AnyRequest = Annotated[VideoRequest | AvatarRequest, Field(discriminator="kind")]

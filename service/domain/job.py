@@ -9,10 +9,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from service.domain import ids
 from service.domain.attempt import FailureKind, Profile, Stage, VideoFacts, artifact_prefix
-from service.domain.avatar import AnyRequest
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.event import EventKind
 from service.domain.ids import JobId, KeyId
+from service.domain.kinds import AnyRequest
 from service.domain.price import Rate, cost_usd
 from service.domain.request import JobRequest, Priority
 from service.domain.speech import JobSpeech

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -10,6 +10,7 @@ from service.domain.event import EventKinds
 from service.domain.media import MAX_KEYFRAMES, Fit, MediaRef, Role, keyframe_role
 from service.domain.text import Label, MetadataLabel, Prompt, Value, _storable
 
+JobKind = Literal["video", "avatar"]
 Priority = Literal["low", "normal", "high"]
 MAX_SEED = 2**32 - 1  # the largest that every generator (numpy, torch, JavaScript) takes exactly
 
@@ -49,6 +50,8 @@ class JobOptions(MediaBody):
 
     `null` has the same effect as leaving a field out.
     """
+
+    kind: ClassVar[JobKind]
 
     model: Label | None = Field(
         default=None,
@@ -130,6 +133,8 @@ class VideoOptions(JobOptions):
 
     `null` has the same effect as leaving a field out.
     """
+
+    kind: ClassVar[JobKind] = "video"
 
     prompt: Prompt | None = Field(
         default=None,
@@ -269,7 +274,7 @@ class JobRequest(BaseModel):
     # Rows of an older or newer release are read too: unknown fields are ignored.
     model_config = ConfigDict(frozen=True)
 
-    kind: str
+    kind: JobKind
     model: str
     prompt: str
     width: int
@@ -284,6 +289,11 @@ class JobRequest(BaseModel):
         """Return `num_frames`, or about how many there will be."""
         assert self.num_frames is not None, "a kind without it estimates"
         return self.num_frames
+
+    @property
+    def seconds_range(self) -> tuple[float, float] | None:
+        """Return what the length is most likely between; None where it is known."""
+        return None
 
     @property
     def media(self) -> dict[Role, MediaRef]:

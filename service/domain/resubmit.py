@@ -6,11 +6,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.domain.attempt import input_key
-from service.domain.avatar import AvatarParams, AvatarRequest, JobParams
+from service.domain.avatar import AvatarRequest
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.job import Job
+from service.domain.kinds import KINDS, JobParams
 from service.domain.media import MEDIA_RULES, Role, keyframe_role
-from service.domain.request import JobOptions, VideoParams, VideoRequest
+from service.domain.request import JobOptions, VideoRequest
 
 # Kept for another model, which has its own sizes, steps and strength.
 _PORTABLE = ("prompt", "seed", *MEDIA_RULES, "keep_audio", "fit")
@@ -31,14 +32,13 @@ def params_again(
         "webhook_url": old.webhook_url,
         "webhook_events": old.webhook_events,
     }
-    model: type[JobParams] = VideoParams
     if isinstance(old.request, AvatarRequest):
-        model, fields = AvatarParams, _avatar_fields(old, old.request, changes)
+        fields = _avatar_fields(old, old.request, changes)
     else:
         fields = _video_fields(old, changes)
     fields = {name: value for name, value in fields.items() if name not in without}
     try:
-        return model(**{**common, **fields, **changes})
+        return KINDS[old.request.kind].params(**{**common, **fields, **changes})
     except ValidationError as error:
         raise RequestRefused(
             [

@@ -1,27 +1,29 @@
 """The models that may generate a video, with the request resolved for each."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from service.domain.avatar import AnyRequest, AvatarParams
 from service.domain.errors import FieldError, RequestRefused
 from service.domain.job import ModelChoice
+from service.domain.kinds import AnyRequest, JobParams
 from service.domain.media import MediaRef, Role
 from service.domain.models.card import ModelCard
 from service.domain.models.catalog import CARDS
 from service.domain.price import Rates
-from service.domain.request import MAX_SEED, VideoParams
+from service.domain.request import MAX_SEED, JobKind
 from service.domain.resolve.avatars import resolve_avatar
 from service.domain.resolve.resolve import resolve
 from service.installation import install_command
+
+_RESOLVERS: dict[JobKind, Callable[..., AnyRequest]] = {"video": resolve, "avatar": resolve_avatar}
 
 
 def choose_models(
     cards: Mapping[str, ModelCard],
     rates: Rates,
-    params: AvatarParams | VideoParams,
+    params: JobParams,
     media: Mapping[Role, MediaRef],
 ) -> list[ModelChoice]:
     """List the models of `cards` that can make the video, the first to try in front.
@@ -37,12 +39,12 @@ def choose_models(
         )
     if params.model is not None:
         return [resolver.resolve_one(_card(cards, params.model, "/model"))]
-    default = _default(cards, "avatar" if isinstance(params, AvatarParams) else "video")
+    default = _default(cards, params.kind)
     fallbacks = [cards[name] for name in default.fallbacks if name in cards]
     return [resolver.resolve_one(default), *resolver.resolve_capable(fallbacks)]
 
 
-def _default(cards: Mapping[str, ModelCard], kind: str) -> ModelCard:
+def _default(cards: Mapping[str, ModelCard], kind: JobKind) -> ModelCard:
     """Return the first served model for jobs of this kind."""
     default = next((card for card in cards.values() if card.kind == kind), None)
     if default is None:
@@ -75,7 +77,7 @@ class _Resolver:
 
     cards: Mapping[str, ModelCard]
     rates: Rates
-    params: AvatarParams | VideoParams
+    params: JobParams
     media: Mapping[Role, MediaRef]
     seed: int
 
@@ -85,11 +87,7 @@ class _Resolver:
             "media": self.media,
             "served_cards": list(self.cards.values()),
         }
-        request: AnyRequest = (
-            resolve_avatar(self.params, card, **options)
-            if isinstance(self.params, AvatarParams)
-            else resolve(self.params, card, **options)
-        )
+        request = _RESOLVERS[self.params.kind](self.params, card, **options)
         rate = self.rates.expected(card.name)
         return ModelChoice(
             request=request,

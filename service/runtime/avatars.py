@@ -12,7 +12,7 @@ from anyio import to_thread
 
 from service.domain import ids
 from service.domain.attempt import AttemptFailed, FailureKind
-from service.domain.avatar import AvatarParams, AvatarRequest, JobParams
+from service.domain.avatar import AvatarParams, AvatarRequest
 from service.domain.errors import (
     Conflict,
     FieldError,
@@ -25,6 +25,7 @@ from service.domain.errors import (
 from service.domain.ids import KeyId
 from service.domain.job import Idempotency, Job, Submission
 from service.domain.key import Key
+from service.domain.kinds import JobParams
 from service.domain.likeness import (
     AVATAR_PREFIX,
     AvatarId,

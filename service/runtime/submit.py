@@ -10,7 +10,6 @@ from anyio import to_thread
 
 from service.domain import ids
 from service.domain.attempt import input_key
-from service.domain.avatar import AvatarOptions, AvatarParams, AvatarRequest, JobParams
 from service.domain.errors import (
     Conflict,
     FieldError,
@@ -21,10 +20,11 @@ from service.domain.errors import (
 )
 from service.domain.ids import JobId, KeyId
 from service.domain.job import OWN_API, Idempotency, Job, JobState, Scope, Submission, new_id
+from service.domain.kinds import KINDS, JobParams
 from service.domain.limits import Limits
 from service.domain.media import MediaRef, Role, kept_bytes, rule_of
 from service.domain.price import microusd, month_of
-from service.domain.request import JobOptions, JobRequest, VideoOptions, VideoParams
+from service.domain.request import JobOptions, JobRequest
 from service.domain.resubmit import input_reference, params_again
 from service.failpoint import failpoint
 from service.lifecycle.inputs import Input, StoredInput, delete_inputs, store_inputs
@@ -100,10 +100,9 @@ async def create_job(runtime: Runtime, request: SubmitRequest) -> Accepted:
 def retry_again(runtime: Runtime, job: Job, name: str) -> Job:
     """Submit a final job again for its key, from another thread; once for each `name`. Raises what
     `create_job` does, and Unavailable where it takes too long."""
-    options = AvatarOptions() if job.request.kind == "avatar" else VideoOptions()
     request = SubmitRequest(
         key_id=job.key_id,
-        params=options,
+        params=KINDS[job.request.kind].options(),
         api_url=job.api_url or "",
         api=job.api,
         idempotency=Idempotency(name, hashlib.sha256(name.encode()).digest()),
@@ -228,7 +227,7 @@ async def _job_to_retry(runtime: Runtime, request: SubmitRequest) -> Job | None:
 def _params(request: SubmitRequest, old_job: Job | None) -> JobParams:
     if old_job is not None:
         return params_again(old_job, request.params, request.without)
-    assert isinstance(request.params, VideoParams | AvatarParams), "only a retry leaves things out"
+    assert isinstance(request.params, JobParams), "only a retry leaves things out"
     return request.params
 
 
@@ -319,7 +318,7 @@ def _request_warnings(runtime: Runtime, params: JobOptions, request: JobRequest)
             f"the size of the input is not known yet: {request.width}x{request.height} is the "
             "model's default; set width and height for another aspect ratio"
         )
-    if isinstance(request, AvatarRequest) and request.seconds_range is not None:
+    if request.seconds_range is not None:
         shortest, longest = request.seconds_range
         texts.append(
             f"the video will be as long as what is spoken, which is not known yet: {shortest:.1f} "

@@ -10,8 +10,8 @@ import numpy as np
 
 from service.domain.artifact import ARTIFACT_RULES, CAPTION_RULES, ArtifactRule, Variant
 from service.domain.attempt import ArtifactStore, Outcome, Stage, Ticket, VideoFacts
-from service.domain.avatar import AnyRequest, AvatarRequest
-from service.domain.request import VideoRequest
+from service.domain.avatar import AvatarRequest
+from service.domain.request import JobRequest, VideoRequest
 from service.domain.resolve.segments import Segment, plan
 from service.workers.adapters.base import Adapter, Audio, Conditions, OnStep
 from service.workers.checkpoints import Checkpoints
@@ -153,7 +153,7 @@ def _conditions(
 
 
 def _measures(
-    video: Path, request: AnyRequest, conditions: Conditions, on_step: OnStep
+    video: Path, request: JobRequest, conditions: Conditions, on_step: OnStep
 ) -> dict[str, Any]:
     """Measure the finished video of an avatar, or of a loop."""
     if conditions.speech is not None:
@@ -241,7 +241,7 @@ def _upload_all(
     )
 
 
-def _rules(request: AnyRequest) -> dict[Variant, ArtifactRule]:
+def _rules(request: JobRequest) -> dict[Variant, ArtifactRule]:
     if not isinstance(request, AvatarRequest) or request.captions is None:
         return ARTIFACT_RULES
     return {**ARTIFACT_RULES, "captions": CAPTION_RULES[request.captions.format]}

@@ -3,7 +3,7 @@ change."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import Query
 from starlette.responses import Response
@@ -12,19 +12,15 @@ from service.admin import offer
 from service.admin.job_view import diff
 from service.admin.routes.voices import own_avatars
 from service.admin.visit import ALL_JOBS, AdminVisitDep, Visit, page_router
-from service.domain.avatar import AvatarOptions, AvatarParams
 from service.domain.errors import Conflict
 from service.domain.ids import job_id_of
 from service.domain.job import Job
+from service.domain.kinds import KINDS
 from service.domain.models.card import ModelCard
-from service.domain.request import JobOptions, VideoOptions, VideoParams
+from service.domain.request import JobKind, JobOptions
 from service.runtime.voices import list_voices
 
 router = page_router("")
-
-Kind = Literal["video", "avatar"]
-_PARAMS: dict[Kind, type[JobOptions]] = {"video": VideoParams, "avatar": AvatarParams}
-_EDITS: dict[Kind, type[JobOptions]] = {"video": VideoOptions, "avatar": AvatarOptions}
 
 
 @router.get("/new")
@@ -34,7 +30,7 @@ async def show_default_form(visit: AdminVisitDep) -> Response:
 
 @router.get("/new/{kind}")
 async def show_form(
-    kind: Kind, visit: AdminVisitDep, model: Annotated[str, Query(max_length=64)] = ""
+    kind: JobKind, visit: AdminVisitDep, model: Annotated[str, Query(max_length=64)] = ""
 ) -> Response:
     cards = _cards(visit, kind)
     voices: Sequence[Any] = ()
@@ -54,15 +50,15 @@ async def show_form(
 
 
 @router.post("/new/{kind}")
-async def make(kind: Kind, visit: AdminVisitDep) -> Response:
+async def make(kind: JobKind, visit: AdminVisitDep) -> Response:
     """Submit the form; the browser goes on to the page of the job."""
-    return await _submit(visit, _PARAMS[kind])
+    return await _submit(visit, KINDS[kind].params)
 
 
 @router.post("/new/{kind}/estimate")
-async def show_estimate(kind: Kind, visit: AdminVisitDep) -> Response:
+async def show_estimate(kind: JobKind, visit: AdminVisitDep) -> Response:
     """Say what the job would cost, or why there is nothing to say yet."""
-    return await _estimate(visit, _PARAMS[kind])
+    return await _estimate(visit, KINDS[kind].params)
 
 
 @router.get("/jobs/{job_id}/retry")
@@ -84,14 +80,14 @@ async def show_retry(job_id: str, visit: AdminVisitDep) -> Response:
 async def retry(job_id: str, visit: AdminVisitDep) -> Response:
     """Submit the job again; the browser goes on to the page of the new one."""
     parent = await _parent(visit, job_id)
-    return await _submit(visit, _EDITS[parent.request.kind], parent)
+    return await _submit(visit, KINDS[parent.request.kind].options, parent)
 
 
 @router.post("/jobs/{job_id}/retry/estimate")
 async def show_retry_estimate(job_id: str, visit: AdminVisitDep) -> Response:
     """Say what the edits change, and what the new job would cost."""
     parent = await _parent(visit, job_id)
-    return await _estimate(visit, _EDITS[parent.request.kind], parent)
+    return await _estimate(visit, KINDS[parent.request.kind].options, parent)
 
 
 @offer.explain_refusal()
@@ -113,7 +109,7 @@ async def _estimate(visit: Visit, params: type[JobOptions], parent: Job | None =
     return visit.part("retry_estimate.html", offer=replace(estimate, changes=changes))
 
 
-def _cards(visit: Visit, kind: Kind) -> dict[str, ModelCard]:
+def _cards(visit: Visit, kind: JobKind) -> dict[str, ModelCard]:
     return {name: card for name, card in visit.runtime.cards.items() if card.kind == kind}
 
 

@@ -20,9 +20,10 @@ from service.api.body.large_json import Span, extract_long_strings
 from service.api.body.multipart import is_form, read_form
 from service.api.body.stream import receive
 from service.api.deps import ContextDep, JobPath, RequestContext, recheck_key
-from service.domain.avatar import AvatarOptions, AvatarParams
+from service.domain.avatar import AvatarParams
 from service.domain.errors import FieldError, NotFound, RequestRefused, TooLarge
 from service.domain.ids import job_id_of
+from service.domain.kinds import KINDS
 from service.domain.likeness import NewAvatar, NewVoice
 from service.domain.media import MAX_PIXELS, MEDIA_RULES, SAMPLES, MediaRef, Role, kind_of
 from service.domain.request import JobOptions, MediaBody, VideoOptions, VideoParams
@@ -36,11 +37,9 @@ from service.runtime.uploads import UploadArea, Uploads
 P = TypeVar("P", bound=MediaBody)
 P_co = TypeVar("P_co", bound=MediaBody, covariant=True)
 
-_OPTIONAL: set[type[MediaBody]] = {VideoOptions, AvatarOptions}  # bodies of a retry
-# Fields that tell a body for an avatar from one for a video.
-_OF_AVATARS = AvatarOptions.model_fields.keys() - VideoOptions.model_fields.keys()
+_OPTIONAL: set[type[MediaBody]] = {rule.options for rule in KINDS.values()}
 _BODIES: tuple[type[MediaBody], ...] = (
-    *(VideoParams, VideoOptions, AvatarParams, AvatarOptions),
+    *(model for rule in KINDS.values() for model in (rule.params, rule.options)),
     *(NewAvatar, NewVoice),
 )
 
@@ -77,14 +76,16 @@ async def retry_body(
     kind: type[JobOptions] = VideoOptions
     with suppress(NotFound):  # reported where it is retried
         job = await context.runtime.find_job(job_id_of(job_id), context.scope)
-        kind = AvatarOptions if job.request.kind == "avatar" else VideoOptions
+        kind = KINDS[job.request.kind].options
     with context.runtime.uploads.area(context.key.id) as area:
         yield await _parse(request, context, area, kind)
 
 
 VideoParamsDep = Annotated[ParsedBody[VideoParams], Depends(body_parser(VideoParams))]
 AvatarParamsDep = Annotated[ParsedBody[AvatarParams], Depends(body_parser(AvatarParams))]
-EstimateDep = Annotated[ParsedBody[JobOptions], Depends(body_parser(VideoParams, AvatarParams))]
+EstimateDep = Annotated[
+    ParsedBody[JobOptions], Depends(body_parser(*(rule.params for rule in KINDS.values())))
+]
 NewAvatarDep = Annotated[ParsedBody[NewAvatar], Depends(body_parser(NewAvatar))]
 NewVoiceDep = Annotated[ParsedBody[NewVoice], Depends(body_parser(NewVoice))]
 RetryDep = Annotated[ParsedBody[JobOptions], Depends(retry_body)]
@@ -203,10 +204,11 @@ def _json(request: Request, body: bytes, models: tuple[type[MediaBody], ...]) ->
 
 
 def _validate(models: tuple[type[P], ...], values: Any, *, lenient: bool = False) -> P:
-    """Validate as the last of `models` where a field of avatars is given, else as the first;
-    leniently for a form, whose values are all text: `"24"` may be a number."""
-    is_avatar = isinstance(values, Mapping) and not _OF_AVATARS.isdisjoint(values)
-    model = models[-1 if is_avatar else 0]
+    """Validate as the first of `models`, or as another with a field that the first has not, where
+    one is given; leniently for a form, whose values are all text: `"24"` may be a number."""
+    first, *others = models
+    names = values.keys() - first.model_fields.keys() if isinstance(values, Mapping) else ()
+    model = next((each for each in others if not each.model_fields.keys().isdisjoint(names)), first)
     try:
         return model.model_validate(values, strict=not lenient)
     except ValidationError as error:

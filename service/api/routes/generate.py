@@ -17,12 +17,14 @@ from service.api.schemas.jobs import (
 )
 from service.api.schemas.responses import OF_SUBMIT, header_docs, problem_docs
 from service.api.submit import SUBMIT, IdempotencyKey, Prefer, submit, submit_request
-from service.domain.avatar import AnyRequest, AvatarParams, AvatarRequest
 from service.domain.job import Submission
-from service.domain.request import VideoParams
+from service.domain.kinds import KINDS
+from service.domain.request import JobRequest
 from service.runtime.submit import prepare, warnings
 
 router = APIRouter()
+
+_VIDEO, _AVATAR = KINDS["video"], KINDS["avatar"]
 
 
 def _responses(final: Any) -> dict[int | str, dict[str, Any]]:
@@ -39,12 +41,12 @@ def _responses(final: Any) -> dict[int | str, dict[str, Any]]:
 
 
 @router.post(
-    "/generate-video",
+    _VIDEO.route,
     tags=["videos"],
     status_code=202,
     response_model=AnyJob,
     responses=_responses(AnyJob | InlineVideo),
-    openapi_extra=body_of(VideoParams),
+    openapi_extra=body_of(_VIDEO.params),
 )
 async def generate_video(
     body: VideoParamsDep,
@@ -58,12 +60,12 @@ async def generate_video(
 
 
 @router.post(
-    "/generate-avatar",
+    _AVATAR.route,
     tags=["avatars"],
     status_code=202,
     response_model=AnyJob,
     responses=_responses(AnyJob | InlineAvatar),
-    openapi_extra=body_of(AvatarParams),
+    openapi_extra=body_of(_AVATAR.params),
 )
 async def generate_avatar(
     body: AvatarParamsDep,
@@ -81,7 +83,7 @@ async def generate_avatar(
     "/v1/estimate",
     tags=["videos"],
     responses=problem_docs(400, "invalid_form", 401, "read_only_key", 413, 415, 422, 429, 503, 507),
-    openapi_extra=body_of(VideoParams, AvatarParams),
+    openapi_extra=body_of(*(rule.params for rule in KINDS.values())),
 )
 async def estimate(body: EstimateDep, request: Request, context: ContextDep) -> Estimate:
     """Dry run of a submit: resolved parameters, length, cost, expected seconds and warnings.
@@ -107,15 +109,15 @@ async def estimate(body: EstimateDep, request: Request, context: ContextDep) -> 
     )
 
 
-def _seconds(request: AnyRequest) -> float | None:
+def _seconds(request: JobRequest) -> float | None:
     """Return the length of the video where it is known before it is made."""
     if _seconds_range(request) is not None:
         return None
     return round(request.expected_frames / request.fps, 6)
 
 
-def _seconds_range(request: AnyRequest) -> SecondsRange | None:
-    if not isinstance(request, AvatarRequest) or request.seconds_range is None:
+def _seconds_range(request: JobRequest) -> SecondsRange | None:
+    if request.seconds_range is None:
         return None
     shortest, longest = request.seconds_range
     return SecondsRange(shortest=round(shortest, 1), longest=round(longest, 1))

@@ -28,7 +28,7 @@ from service.domain.avatar import AvatarOptions
 from service.domain.errors import FieldError, NotFound, RequestRefused
 from service.domain.ids import JobId, job_id_of
 from service.domain.job import JobFilter, JobState
-from service.domain.request import VideoOptions
+from service.domain.request import JobKind, VideoOptions
 from service.domain.text import METADATA_LABEL, METADATA_LABEL_WORDS, Label
 from service.lifecycle.jobs import cancel, check_final, remove
 from service.store import job_lists
@@ -69,7 +69,7 @@ class ListQuery(BaseModel):
     status: list[_State] | None = Field(
         default=None, description="Several as `queued,running`, or repeated."
     )
-    kind: Literal["video", "avatar"] | None = None
+    kind: JobKind | None = None
     model: Label | None = None
     ids: list[str] | None = Field(
         default=None,

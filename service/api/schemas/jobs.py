@@ -9,10 +9,10 @@ from typing_extensions import TypeAliasType
 from service.api.schemas.costs import Cost
 from service.api.signed_links import SignedLinks
 from service.domain.attempt import LipSync, LoopSeam, Profile, Stage
-from service.domain.avatar import AnyRequest
 from service.domain.job import FallbackRecord, Job, JobError, JobState, ModelChoice
+from service.domain.kinds import AnyRequest
 from service.domain.models.card import ModelCard
-from service.domain.request import Priority
+from service.domain.request import JobKind, Priority
 
 
 class Result(BaseModel):
@@ -106,7 +106,7 @@ class JobOut(BaseModel):
     id: str
     object: Literal["job"] = "job"
     job_id: str = Field(description="The same as `id`.")
-    kind: Literal["video", "avatar"]
+    kind: JobKind
     model: str = Field(description="The model that is tried now, or that made the video.")
     profile: Profile = Field(description="`small`: in less memory, after an `oom`.")
     fallbacks: list[FallbackOut] = Field(description="Models to try if this one fails, in order.")

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from service.domain.media import Feature
-from service.domain.request import JobRequest
+from service.domain.request import JobKind, JobRequest
 
 
 class _Facts(BaseModel):
@@ -95,7 +95,7 @@ class ModelCard(_Facts):
 
     name: str
     title: str
-    kind: Literal["video", "avatar"] = "video"  # of the jobs that it makes
+    kind: JobKind = "video"  # of the jobs that it makes
     sandbox: bool = False  # draws a placeholder and generates nothing
     description: str
     licence: Licence

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from service.domain.errors import FieldError, RequestRefused
+from service.domain.kinds import KINDS
 from service.domain.media import MediaRef, Role, keyframe_role
 from service.domain.models.card import IntRange, ModelCard
 from service.domain.request import JobRequest, PlacedImage, VideoParams, VideoRequest
@@ -61,7 +62,7 @@ def resolve(
         *check_conditions(params, request, card, served_cards),
     ]
     if card.kind != "video":
-        detail = f"{card.name} makes avatars: use POST /generate-avatar"
+        detail = f"{card.name} makes {card.kind}s: use POST {KINDS[card.kind].route}"
         errors = [FieldError("/model", detail, "not_supported")]
     if errors:
         raise RequestRefused(errors)

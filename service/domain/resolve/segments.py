@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from service.domain.avatar import AnyRequest
+from service.domain.kinds import AnyRequest
 from service.domain.models.card import ModelCard
 from service.domain.request import MAX_SEED, VideoRequest
 
