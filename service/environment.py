@@ -5,7 +5,7 @@ import os
 from difflib import get_close_matches
 
 from dotenv import dotenv_values
-from pydantic import SecretStr
+from pydantic import AliasChoices, SecretStr
 
 from service.domain.models.tuning import Tuning
 from service.settings import ClientSettings, Settings
@@ -25,7 +25,13 @@ def unknown_settings() -> dict[str, str]:
     return {name: next(iter(get_close_matches(name, names, n=1)), "") for name in unknown}
 
 
-_SECRETS = frozenset({"ELEVENLABS_API_KEY"})  # that are read by a name of their own
+# Settings that are read by a name of their own, too: secrets of providers.
+_OWN_NAMES = frozenset(
+    name
+    for field in Settings.model_fields.values()
+    if isinstance(field.validation_alias, AliasChoices)
+    for name in field.validation_alias.choices
+)
 
 # Settings of a worker. It runs the models' code, so it gets no secret but its own.
 _FOR_WORKERS = {
@@ -54,7 +60,7 @@ def tool_environment() -> dict[str, str]:
 
 def _is_foreign(name: str) -> bool:
     # OTEL_EXPORTER_OTLP_HEADERS holds the key of a collector, which the API alone needs.
-    return not name.startswith(("RUSHES_", "OTEL_")) and name not in _SECRETS
+    return not name.startswith(("RUSHES_", "OTEL_")) and name not in _OWN_NAMES
 
 
 def wants_traces() -> bool:

@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 from openapi_spec_validator import validate
 
+from service.api.middleware import _MEDIA
 from service.api.openapi import Audience
 from service.api.schemas.responses import CODES, MEDIA_TYPE
 from tests.contract.openapi import document
@@ -195,3 +196,12 @@ def test_headers_of_answers_are_declared(
     operation = dict(operations(documents["clients"]))[route]
 
     assert operation["responses"][status]["headers"].keys() >= names | {"X-Request-Id"}
+
+
+def test_a_route_that_takes_files_has_the_room_and_the_time_for_them(
+    documents: dict[str, Document],
+) -> None:
+    for path, methods in documents["clients"]["paths"].items():
+        content = methods.get("post", {}).get("requestBody", {}).get("content", {})
+        is_media = _MEDIA.fullmatch(path.replace("{job_id}", "job_1")) is not None
+        assert is_media == ("multipart/form-data" in content), path
