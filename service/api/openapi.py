@@ -10,10 +10,12 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import RouteContext, iter_route_contexts
+from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from service.api.body.parse import body_schemas
 from service.api.examples import examples
+from service.api.schemas.events import OMITTED, WebhookEvent
 from service.api.schemas.responses import (
     HEADERS,
     header_docs,
@@ -34,6 +36,16 @@ _HEADERS_OF_STATUS = {
     "507": ("Retry-After",),
 }
 
+_WEBHOOK = {
+    "summary": "An event, sent to a `webhook_url` or an endpoint",
+    "operationId": "receive_event",
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": _REF + "WebhookEvent"}}},
+    },
+    "responses": {"2XX": {"description": "Received; else the event is sent again later."}},
+}
+
 
 def describe(app: FastAPI, audience: Audience, server: str) -> Document:
     """Return the document for this audience; `server` is the service's address."""
@@ -49,6 +61,9 @@ def describe(app: FastAPI, audience: Audience, server: str) -> Document:
         _complete(operation)
     components = document["components"]
     components["schemas"] |= body_schemas() | _problem_schemas()
+    if audience == "clients":
+        document["webhooks"] = {"event": {"post": _WEBHOOK}}
+        components["schemas"] = _webhook_schemas() | components["schemas"]
     components["headers"] = HEADERS
     _require_fields_of_answers(document)
     _drop_unused_schemas(document)
@@ -102,18 +117,26 @@ def _problem_schemas() -> Document:
     return definitions
 
 
+def _webhook_schemas() -> Document:
+    adapter: TypeAdapter[Any] = TypeAdapter(WebhookEvent)
+    schema = adapter.json_schema(mode="serialization", ref_template=_REF + "{model}")
+    return {**schema.pop("$defs"), WebhookEvent.__name__: schema}
+
+
 def _require_fields_of_answers(document: Document) -> None:
-    """Mark every field of a response as required: defaults are always sent."""
+    """Mark every field of what is sent as required, but for `omitted`: defaults are always sent."""
     schemas = document["components"]["schemas"]
     answers = [operation["responses"] for operation in _operations(document)]
-    for name in _reachable(answers, schemas):
+    for name in _reachable([answers, document.get("webhooks")], schemas):
         if "properties" in schemas[name]:
-            schemas[name]["required"] = list(schemas[name]["properties"])
+            schemas[name]["required"] = [
+                key for key in schemas[name]["properties"] if key != OMITTED
+            ]
 
 
 def _drop_unused_schemas(document: Document) -> None:
     schemas = document["components"]["schemas"]
-    names = _reachable(document["paths"], schemas)
+    names = _reachable([document["paths"], document.get("webhooks")], schemas)
     document["components"]["schemas"] = {name: schemas[name] for name in sorted(names)}
 
 

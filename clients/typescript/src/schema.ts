@@ -792,7 +792,25 @@ export interface paths {
         trace?: never;
     };
 }
-export type webhooks = Record<string, never>;
+export interface webhooks {
+    event: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** An event, sent to a `webhook_url` or an endpoint */
+        post: operations["receive_event"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
 export interface components {
     schemas: {
         AnyJob: components["schemas"]["OpenJob"] | components["schemas"]["SucceededJob"] | components["schemas"]["FailedJob"] | components["schemas"]["CanceledJob"] | components["schemas"]["ExpiredJob"];
@@ -1520,6 +1538,20 @@ export interface components {
             errors: components["schemas"]["FieldProblem"][];
             shortfall: components["schemas"]["Shortfall"];
         };
+        /** CanceledEvent */
+        CanceledEvent: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "job.canceled";
+            /**
+             * Timestamp
+             * Format: date-time
+             */
+            timestamp: string;
+            data: components["schemas"]["CanceledJobSnapshot"];
+        };
         /**
          * CanceledJob
          * @description A job that was canceled.
@@ -1651,6 +1683,146 @@ export interface components {
              */
             expires_at: string | null;
             urls: components["schemas"]["Urls"];
+        };
+        /**
+         * CanceledJobSnapshot
+         * @description The job at the time of an event; of `job.queued` and `job.progress`, as it is now.
+         */
+        CanceledJobSnapshot: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default job
+             * @constant
+             */
+            object: "job";
+            /**
+             * Job Id
+             * @description The same as `id`.
+             */
+            job_id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "video" | "avatar";
+            /**
+             * Model
+             * @description The model that is tried now, or that made the video.
+             */
+            model: string;
+            /** @description `small`: in less memory, after an `oom`. */
+            profile: components["schemas"]["Profile"];
+            /**
+             * Fallbacks
+             * @description Models to try if this one fails, in order.
+             */
+            fallbacks: components["schemas"]["FallbackOut"][];
+            /**
+             * Fell Back
+             * @description Models that have failed and why, in order.
+             */
+            fell_back: components["schemas"]["FallbackRecord"][];
+            /**
+             * Sandbox
+             * @description True when the model only draws a placeholder.
+             */
+            sandbox: boolean;
+            /**
+             * Status
+             * @constant
+             */
+            status: "canceled";
+            /** @description The worker's current stage. */
+            stage: components["schemas"]["Stage"] | null;
+            /**
+             * Stage Detail
+             * @description The step of the stage; of a queued job, what its voice waits for.
+             */
+            stage_detail: string | null;
+            /**
+             * Progress
+             * @description Percent, never decreasing; 100 on success.
+             */
+            progress: number;
+            /**
+             * Queue Position
+             * @description Jobs ahead of this one; null when it is not queued.
+             */
+            queue_position: number | null;
+            /**
+             * Eta Seconds
+             * @description Estimated seconds until the video is there; null while its model is paused.
+             */
+            eta_seconds: number | null;
+            /**
+             * Priority
+             * @enum {string}
+             */
+            priority: "low" | "normal" | "high";
+            /** Attempts */
+            attempts: number;
+            /**
+             * Cancel Requested At
+             * Format: date-time
+             */
+            cancel_requested_at: string;
+            /**
+             * Input
+             * @description Null if `omitted` names it.
+             */
+            input: (components["schemas"]["VideoRequest"] | components["schemas"]["AvatarRequest"]) | null;
+            /** Seed */
+            seed: number;
+            result: components["schemas"]["Result"] | null;
+            /**
+             * Generation Time Ms
+             * @description From begin to finish on the worker.
+             */
+            generation_time_ms: number | null;
+            /** Timings Ms */
+            timings_ms: {
+                [key: string]: number;
+            } | null;
+            /** Gpu */
+            gpu: string | null;
+            cost: components["schemas"]["Cost"];
+            error: components["schemas"]["JobError"] | null;
+            /** Retry Of */
+            retry_of: string | null;
+            /**
+             * Metadata
+             * @description Null if `omitted` names it.
+             */
+            metadata: {
+                [key: string]: string;
+            } | null;
+            /** Webhook Url */
+            webhook_url: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Started At */
+            started_at: string | null;
+            /**
+             * Finished At
+             * Format: date-time
+             */
+            finished_at: string;
+            /**
+             * Expires At
+             * @description Until when the video is kept.
+             */
+            expires_at: string | null;
+            urls: components["schemas"]["Urls"];
+            /**
+             * Omitted
+             * @description What was dropped to keep the event below 20,000 bytes.
+             */
+            omitted?: ("input" | "metadata")[];
         };
         /**
          * CaptionSettings
@@ -1829,6 +2001,19 @@ export interface components {
             errors: components["schemas"]["FieldProblem"][];
         };
         /**
+         * EndpointRef
+         * @description The endpoint that is tested.
+         */
+        EndpointRef: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @constant
+             */
+            object: "webhook_endpoint";
+        };
+        /**
          * Estimate
          * @description A dry run of a submit: resolved input, cost and warnings. No job is created.
          */
@@ -1864,6 +2049,20 @@ export interface components {
             cost: components["schemas"]["Cost"];
             /** Warnings */
             warnings: string[];
+        };
+        /** ExpiredEvent */
+        ExpiredEvent: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "job.expired";
+            /**
+             * Timestamp
+             * Format: date-time
+             */
+            timestamp: string;
+            data: components["schemas"]["ExpiredJobSnapshot"];
         };
         /**
          * ExpiredJob
@@ -1995,6 +2194,157 @@ export interface components {
             urls: components["schemas"]["Urls"];
         };
         /**
+         * ExpiredJobSnapshot
+         * @description The job at the time of an event; of `job.queued` and `job.progress`, as it is now.
+         */
+        ExpiredJobSnapshot: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default job
+             * @constant
+             */
+            object: "job";
+            /**
+             * Job Id
+             * @description The same as `id`.
+             */
+            job_id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "video" | "avatar";
+            /**
+             * Model
+             * @description The model that is tried now, or that made the video.
+             */
+            model: string;
+            /** @description `small`: in less memory, after an `oom`. */
+            profile: components["schemas"]["Profile"];
+            /**
+             * Fallbacks
+             * @description Models to try if this one fails, in order.
+             */
+            fallbacks: components["schemas"]["FallbackOut"][];
+            /**
+             * Fell Back
+             * @description Models that have failed and why, in order.
+             */
+            fell_back: components["schemas"]["FallbackRecord"][];
+            /**
+             * Sandbox
+             * @description True when the model only draws a placeholder.
+             */
+            sandbox: boolean;
+            /**
+             * Status
+             * @constant
+             */
+            status: "expired";
+            /** @description The worker's current stage. */
+            stage: components["schemas"]["Stage"] | null;
+            /**
+             * Stage Detail
+             * @description The step of the stage; of a queued job, what its voice waits for.
+             */
+            stage_detail: string | null;
+            /**
+             * Progress
+             * @description Percent, never decreasing; 100 on success.
+             */
+            progress: number;
+            /**
+             * Queue Position
+             * @description Jobs ahead of this one; null when it is not queued.
+             */
+            queue_position: number | null;
+            /**
+             * Eta Seconds
+             * @description Estimated seconds until the video is there; null while its model is paused.
+             */
+            eta_seconds: number | null;
+            /**
+             * Priority
+             * @enum {string}
+             */
+            priority: "low" | "normal" | "high";
+            /** Attempts */
+            attempts: number;
+            /** Cancel Requested At */
+            cancel_requested_at: string | null;
+            /**
+             * Input
+             * @description Null if `omitted` names it.
+             */
+            input: (components["schemas"]["VideoRequest"] | components["schemas"]["AvatarRequest"]) | null;
+            /** Seed */
+            seed: number;
+            result: components["schemas"]["Result"] | null;
+            /**
+             * Generation Time Ms
+             * @description From begin to finish on the worker.
+             */
+            generation_time_ms: number | null;
+            /** Timings Ms */
+            timings_ms: {
+                [key: string]: number;
+            } | null;
+            /** Gpu */
+            gpu: string | null;
+            cost: components["schemas"]["Cost"];
+            error: components["schemas"]["JobError"] | null;
+            /** Retry Of */
+            retry_of: string | null;
+            /**
+             * Metadata
+             * @description Null if `omitted` names it.
+             */
+            metadata: {
+                [key: string]: string;
+            } | null;
+            /** Webhook Url */
+            webhook_url: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Started At */
+            started_at: string | null;
+            /**
+             * Finished At
+             * Format: date-time
+             */
+            finished_at: string;
+            /**
+             * Expires At
+             * @description Until when the video is kept.
+             */
+            expires_at: string | null;
+            urls: components["schemas"]["Urls"];
+            /**
+             * Omitted
+             * @description What was dropped to keep the event below 20,000 bytes.
+             */
+            omitted?: ("input" | "metadata")[];
+        };
+        /** FailedEvent */
+        FailedEvent: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "job.failed";
+            /**
+             * Timestamp
+             * Format: date-time
+             */
+            timestamp: string;
+            data: components["schemas"]["FailedJobSnapshot"];
+        };
+        /**
          * FailedJob
          * @description A job that failed; `error` says why.
          */
@@ -2122,6 +2472,143 @@ export interface components {
              */
             expires_at: string | null;
             urls: components["schemas"]["Urls"];
+        };
+        /**
+         * FailedJobSnapshot
+         * @description The job at the time of an event; of `job.queued` and `job.progress`, as it is now.
+         */
+        FailedJobSnapshot: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default job
+             * @constant
+             */
+            object: "job";
+            /**
+             * Job Id
+             * @description The same as `id`.
+             */
+            job_id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "video" | "avatar";
+            /**
+             * Model
+             * @description The model that is tried now, or that made the video.
+             */
+            model: string;
+            /** @description `small`: in less memory, after an `oom`. */
+            profile: components["schemas"]["Profile"];
+            /**
+             * Fallbacks
+             * @description Models to try if this one fails, in order.
+             */
+            fallbacks: components["schemas"]["FallbackOut"][];
+            /**
+             * Fell Back
+             * @description Models that have failed and why, in order.
+             */
+            fell_back: components["schemas"]["FallbackRecord"][];
+            /**
+             * Sandbox
+             * @description True when the model only draws a placeholder.
+             */
+            sandbox: boolean;
+            /**
+             * Status
+             * @constant
+             */
+            status: "failed";
+            /** @description The worker's current stage. */
+            stage: components["schemas"]["Stage"] | null;
+            /**
+             * Stage Detail
+             * @description The step of the stage; of a queued job, what its voice waits for.
+             */
+            stage_detail: string | null;
+            /**
+             * Progress
+             * @description Percent, never decreasing; 100 on success.
+             */
+            progress: number;
+            /**
+             * Queue Position
+             * @description Jobs ahead of this one; null when it is not queued.
+             */
+            queue_position: number | null;
+            /**
+             * Eta Seconds
+             * @description Estimated seconds until the video is there; null while its model is paused.
+             */
+            eta_seconds: number | null;
+            /**
+             * Priority
+             * @enum {string}
+             */
+            priority: "low" | "normal" | "high";
+            /** Attempts */
+            attempts: number;
+            /** Cancel Requested At */
+            cancel_requested_at: string | null;
+            /**
+             * Input
+             * @description Null if `omitted` names it.
+             */
+            input: (components["schemas"]["VideoRequest"] | components["schemas"]["AvatarRequest"]) | null;
+            /** Seed */
+            seed: number;
+            result: components["schemas"]["Result"] | null;
+            /**
+             * Generation Time Ms
+             * @description From begin to finish on the worker.
+             */
+            generation_time_ms: number | null;
+            /** Timings Ms */
+            timings_ms: {
+                [key: string]: number;
+            } | null;
+            /** Gpu */
+            gpu: string | null;
+            cost: components["schemas"]["Cost"];
+            error: components["schemas"]["JobError"];
+            /** Retry Of */
+            retry_of: string | null;
+            /**
+             * Metadata
+             * @description Null if `omitted` names it.
+             */
+            metadata: {
+                [key: string]: string;
+            } | null;
+            /** Webhook Url */
+            webhook_url: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Started At */
+            started_at: string | null;
+            /**
+             * Finished At
+             * Format: date-time
+             */
+            finished_at: string;
+            /**
+             * Expires At
+             * @description Until when the video is kept.
+             */
+            expires_at: string | null;
+            urls: components["schemas"]["Urls"];
+            /**
+             * Omitted
+             * @description What was dropped to keep the event below 20,000 bytes.
+             */
+            omitted?: ("input" | "metadata")[];
         };
         /**
          * FailureKind
@@ -2569,25 +3056,7 @@ export interface components {
             /** Attempt */
             attempt: number;
         };
-        /**
-         * JobEvent
-         * @description An event of a job. `job.queued` and `job.progress` show the job as it is now; the others are
-         *     changes of its state.
-         */
-        JobEvent: {
-            /**
-             * Type
-             * @enum {string}
-             */
-            type: "job.queued" | "job.started" | "job.progress" | "job.succeeded" | "job.failed" | "job.canceled" | "job.expired";
-            /**
-             * Timestamp
-             * Format: date-time
-             */
-            timestamp: string;
-            /** @description The job then. Above 20,000 bytes `input`, and if necessary `metadata`, are null, and `omitted` names them. */
-            data: components["schemas"]["AnyJob"];
-        };
+        JobEvent: components["schemas"]["QueuedEvent"] | components["schemas"]["ProgressEvent"] | components["schemas"]["SucceededEvent"] | components["schemas"]["FailedEvent"] | components["schemas"]["CanceledEvent"] | components["schemas"]["ExpiredEvent"];
         /**
          * JobList
          * @description A page of jobs; continue with `?after=<last_id>` while `has_more`.
@@ -3578,6 +4047,140 @@ export interface components {
             urls: components["schemas"]["Urls"];
         };
         /**
+         * OpenJobSnapshot
+         * @description The job at the time of an event; of `job.queued` and `job.progress`, as it is now.
+         */
+        OpenJobSnapshot: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default job
+             * @constant
+             */
+            object: "job";
+            /**
+             * Job Id
+             * @description The same as `id`.
+             */
+            job_id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "video" | "avatar";
+            /**
+             * Model
+             * @description The model that is tried now, or that made the video.
+             */
+            model: string;
+            /** @description `small`: in less memory, after an `oom`. */
+            profile: components["schemas"]["Profile"];
+            /**
+             * Fallbacks
+             * @description Models to try if this one fails, in order.
+             */
+            fallbacks: components["schemas"]["FallbackOut"][];
+            /**
+             * Fell Back
+             * @description Models that have failed and why, in order.
+             */
+            fell_back: components["schemas"]["FallbackRecord"][];
+            /**
+             * Sandbox
+             * @description True when the model only draws a placeholder.
+             */
+            sandbox: boolean;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "queued" | "starting" | "running";
+            /** @description The worker's current stage. */
+            stage: components["schemas"]["Stage"] | null;
+            /**
+             * Stage Detail
+             * @description The step of the stage; of a queued job, what its voice waits for.
+             */
+            stage_detail: string | null;
+            /**
+             * Progress
+             * @description Percent, never decreasing; 100 on success.
+             */
+            progress: number;
+            /**
+             * Queue Position
+             * @description Jobs ahead of this one; null when it is not queued.
+             */
+            queue_position: number | null;
+            /**
+             * Eta Seconds
+             * @description Estimated seconds until the video is there; null while its model is paused.
+             */
+            eta_seconds: number | null;
+            /**
+             * Priority
+             * @enum {string}
+             */
+            priority: "low" | "normal" | "high";
+            /** Attempts */
+            attempts: number;
+            /** Cancel Requested At */
+            cancel_requested_at: string | null;
+            /**
+             * Input
+             * @description Null if `omitted` names it.
+             */
+            input: (components["schemas"]["VideoRequest"] | components["schemas"]["AvatarRequest"]) | null;
+            /** Seed */
+            seed: number;
+            result: components["schemas"]["Result"] | null;
+            /**
+             * Generation Time Ms
+             * @description From begin to finish on the worker.
+             */
+            generation_time_ms: number | null;
+            /** Timings Ms */
+            timings_ms: {
+                [key: string]: number;
+            } | null;
+            /** Gpu */
+            gpu: string | null;
+            cost: components["schemas"]["Cost"];
+            error: components["schemas"]["JobError"] | null;
+            /** Retry Of */
+            retry_of: string | null;
+            /**
+             * Metadata
+             * @description Null if `omitted` names it.
+             */
+            metadata: {
+                [key: string]: string;
+            } | null;
+            /** Webhook Url */
+            webhook_url: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Started At */
+            started_at: string | null;
+            /** Finished At */
+            finished_at: string | null;
+            /**
+             * Expires At
+             * @description Until when the video is kept.
+             */
+            expires_at: string | null;
+            urls: components["schemas"]["Urls"];
+            /**
+             * Omitted
+             * @description What was dropped to keep the event below 20,000 bytes.
+             */
+            omitted?: ("input" | "metadata")[];
+        };
+        /**
          * PlacedImage
          * @description A keyframe inside a job.
          */
@@ -3674,6 +4277,20 @@ export interface components {
          * @enum {string}
          */
         Profile: "full" | "small";
+        /** ProgressEvent */
+        ProgressEvent: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "job.progress" | "job.started";
+            /**
+             * Timestamp
+             * Format: date-time
+             */
+            timestamp: string;
+            data: components["schemas"]["OpenJobSnapshot"];
+        };
         /** Queue */
         Queue: {
             /** Queued */
@@ -3715,6 +4332,20 @@ export interface components {
             retryable: boolean;
             /** Errors */
             errors: components["schemas"]["FieldProblem"][];
+        };
+        /** QueuedEvent */
+        QueuedEvent: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "job.queued";
+            /**
+             * Timestamp
+             * Format: date-time
+             */
+            timestamp: string;
+            data: components["schemas"]["OpenJobSnapshot"];
         };
         /**
          * RateLimitedProblem
@@ -3972,6 +4603,20 @@ export interface components {
             /** Errors */
             errors: components["schemas"]["FieldProblem"][];
         };
+        /** SucceededEvent */
+        SucceededEvent: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "job.succeeded";
+            /**
+             * Timestamp
+             * Format: date-time
+             */
+            timestamp: string;
+            data: components["schemas"]["SucceededJobSnapshot"];
+        };
         /**
          * SucceededJob
          * @description A job whose video is available.
@@ -4103,6 +4748,144 @@ export interface components {
             urls: components["schemas"]["Urls"];
         };
         /**
+         * SucceededJobSnapshot
+         * @description The job at the time of an event; of `job.queued` and `job.progress`, as it is now.
+         */
+        SucceededJobSnapshot: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default job
+             * @constant
+             */
+            object: "job";
+            /**
+             * Job Id
+             * @description The same as `id`.
+             */
+            job_id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "video" | "avatar";
+            /**
+             * Model
+             * @description The model that is tried now, or that made the video.
+             */
+            model: string;
+            /** @description `small`: in less memory, after an `oom`. */
+            profile: components["schemas"]["Profile"];
+            /**
+             * Fallbacks
+             * @description Models to try if this one fails, in order.
+             */
+            fallbacks: components["schemas"]["FallbackOut"][];
+            /**
+             * Fell Back
+             * @description Models that have failed and why, in order.
+             */
+            fell_back: components["schemas"]["FallbackRecord"][];
+            /**
+             * Sandbox
+             * @description True when the model only draws a placeholder.
+             */
+            sandbox: boolean;
+            /**
+             * Status
+             * @constant
+             */
+            status: "succeeded";
+            /** @description The worker's current stage. */
+            stage: components["schemas"]["Stage"] | null;
+            /**
+             * Stage Detail
+             * @description The step of the stage; of a queued job, what its voice waits for.
+             */
+            stage_detail: string | null;
+            /**
+             * Progress
+             * @description Percent, never decreasing; 100 on success.
+             */
+            progress: number;
+            /**
+             * Queue Position
+             * @description Jobs ahead of this one; null when it is not queued.
+             */
+            queue_position: number | null;
+            /**
+             * Eta Seconds
+             * @description Estimated seconds until the video is there; null while its model is paused.
+             */
+            eta_seconds: number | null;
+            /**
+             * Priority
+             * @enum {string}
+             */
+            priority: "low" | "normal" | "high";
+            /** Attempts */
+            attempts: number;
+            /** Cancel Requested At */
+            cancel_requested_at: string | null;
+            /**
+             * Input
+             * @description Null if `omitted` names it.
+             */
+            input: (components["schemas"]["VideoRequest"] | components["schemas"]["AvatarRequest"]) | null;
+            /** Seed */
+            seed: number;
+            result: components["schemas"]["Result"];
+            /**
+             * Generation Time Ms
+             * @description From begin to finish on the worker.
+             */
+            generation_time_ms: number | null;
+            /** Timings Ms */
+            timings_ms: {
+                [key: string]: number;
+            } | null;
+            /** Gpu */
+            gpu: string | null;
+            cost: components["schemas"]["Cost"];
+            error: components["schemas"]["JobError"] | null;
+            /** Retry Of */
+            retry_of: string | null;
+            /**
+             * Metadata
+             * @description Null if `omitted` names it.
+             */
+            metadata: {
+                [key: string]: string;
+            } | null;
+            /** Webhook Url */
+            webhook_url: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Started At */
+            started_at: string | null;
+            /**
+             * Finished At
+             * Format: date-time
+             */
+            finished_at: string;
+            /**
+             * Expires At
+             * Format: date-time
+             * @description Until when the video is kept.
+             */
+            expires_at: string;
+            urls: components["schemas"]["Urls"];
+            /**
+             * Omitted
+             * @description What was dropped to keep the event below 20,000 bytes.
+             */
+            omitted?: ("input" | "metadata")[];
+        };
+        /**
          * Sums
          * @description The number of `jobs` that ended, and GPU seconds and US dollars of all ended attempts
          *     and of speech.
@@ -4114,6 +4897,20 @@ export interface components {
             gpu_seconds: number;
             /** Cost Usd */
             cost_usd: number;
+        };
+        /** TestEvent */
+        TestEvent: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "webhook.test";
+            /**
+             * Timestamp
+             * Format: date-time
+             */
+            timestamp: string;
+            data: components["schemas"]["EndpointRef"];
         };
         /**
          * TimeoutProblem
@@ -5475,6 +6272,7 @@ export interface components {
             /** Data */
             data: components["schemas"]["WebhookEndpoint"][];
         };
+        WebhookEvent: components["schemas"]["ProgressEvent"] | components["schemas"]["SucceededEvent"] | components["schemas"]["FailedEvent"] | components["schemas"]["CanceledEvent"] | components["schemas"]["ExpiredEvent"] | components["schemas"]["TestEvent"];
         /**
          * WebhookSecret
          * @description A signing secret. After a rotation `old_secret` signs too, until `old_secret_until`.
@@ -10736,6 +11534,28 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["UnavailableProblem"];
                 };
+            };
+        };
+    };
+    receive_event: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WebhookEvent"];
+            };
+        };
+        responses: {
+            /** @description Received; else the event is sent again later. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

@@ -3,7 +3,12 @@ import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { EventEmitter, once } from "node:events";
 import { test } from "node:test";
-import { toFetch, verifyWebhook, WebhookVerificationError } from "../src/webhooks/index.js";
+import {
+  toFetch,
+  verifyWebhook,
+  WebhookSecretError,
+  WebhookVerificationError,
+} from "../src/webhooks/index.js";
 
 const KEY = Buffer.from("a secret of thirty-two characters");
 const secret = `whsec_${KEY.toString("base64")}`;
@@ -37,6 +42,32 @@ test("a webhook of another time, past or future, is refused", async () => {
 
 test("a body that is signed but no JSON is refused", async () => {
   await assert.rejects(verifyWebhook("{", signed("{"), secret), WebhookVerificationError);
+});
+
+test("an event is narrowed by its type, and may lack its input", async () => {
+  const data = { result: { sha256: "ab" }, input: null, omitted: ["input"] };
+  const body = JSON.stringify({ type: "job.succeeded", timestamp: "", data });
+
+  const event = await verifyWebhook(body, signed(body), secret);
+
+  assert(event.type === "job.succeeded");
+  assert.equal(event.data.result.sha256, "ab");
+  assert.deepEqual(event.data.omitted, ["input"]);
+  // @ts-expect-error: it is null where it would make the body too large
+  assert.throws(() => event.data.input.prompt, TypeError);
+});
+
+test("without a secret that can be one, nothing is called genuine or forged", async () => {
+  const forged = createHmac("sha256", "").update(`dlv_1.0.${BODY}`).digest("base64");
+  const headers = { ...signed(BODY), "webhook-signature": `v1,${forged}` };
+  for (const wrong of ["", "whsec_", "whsec_?", "whsec_c2hvcnQ=", [], [secret, ""]]) {
+    const receive = toFetch({ secret: wrong, onEvent() {} });
+
+    await assert.rejects(verifyWebhook(BODY, signed(BODY), wrong), WebhookSecretError);
+    await assert.rejects(receive(request(BODY, headers)), WebhookSecretError);
+    await assert.rejects(verifyWebhook(BODY, {}, wrong), WebhookSecretError);
+  }
+  await assert.rejects(verifyWebhook(BODY, {}, ""), /is empty: GET \/v1\/webhook-secret/);
 });
 
 /** Send a webhook, and again while it is being handled, which ends with the error or well. */

@@ -6,5 +6,6 @@ export {
   verifyWebhook,
   type WebhookEvent,
   type WebhookHeaders,
+  WebhookSecretError,
   WebhookVerificationError,
 } from "./verify.js";

@@ -1,30 +1,13 @@
 /** Verify webhooks by Standard Webhooks 1.0.0, with WebCrypto. */
 
 import { RushesError } from "../errors.js";
-import type { CanceledJob, ExpiredJob, FailedJob, Job, OpenJob, SucceededJob } from "../types.js";
-
-/** A job at the moment of an event. `omitted` names what was left out to keep the body small. */
-export type JobSnapshot<Kind extends Job> = Omit<Kind, "input" | "metadata"> & {
-  input: Kind["input"] | null;
-  metadata: Kind["metadata"] | null;
-  omitted?: ("input" | "metadata")[];
-};
-
-interface Event<Type extends string, Data> {
-  type: Type;
-  /** When it happened, in ISO 8601. */
-  timestamp: string;
-  data: Data;
-}
+import type { components } from "../schema.js";
 
 /** What a webhook tells; its `type` tells which job `data` is. */
-export type WebhookEvent =
-  | Event<"job.started" | "job.progress", JobSnapshot<OpenJob>>
-  | Event<"job.succeeded", JobSnapshot<SucceededJob>>
-  | Event<"job.failed", JobSnapshot<FailedJob>>
-  | Event<"job.canceled", JobSnapshot<CanceledJob>>
-  | Event<"job.expired", JobSnapshot<ExpiredJob>>
-  | Event<"webhook.test", { id: string; object: "webhook_endpoint" }>;
+export type WebhookEvent = components["schemas"]["WebhookEvent"];
+
+/** A job at the moment of an event. `omitted` names what was left out to keep the body small. */
+export type JobSnapshot = Exclude<WebhookEvent, { type: "webhook.test" }>["data"];
 
 /** As fetch or as Node gives them. */
 export type WebhookHeaders = Headers | Record<string, string | string[] | undefined>;
@@ -34,25 +17,32 @@ export class WebhookVerificationError extends RushesError {
   override name = "WebhookVerificationError";
 }
 
+/** The receiver has no secret, or one that is none: it can tell of no webhook whether it is genuine. */
+export class WebhookSecretError extends RushesError {
+  override name = "WebhookSecretError";
+}
+
 const TOLERANCE_SECONDS = 5 * 60;
+const MIN_KEY_BYTES = 24; // Standard Webhooks 1.0.0; the service's have 32
 
 /**
  * Return the event of a webhook that was signed with the secret, or with one of several. The body
  * must be as it came: JSON that was parsed and written again has another signature.
- * Throws a WebhookVerificationError.
+ * Throws a WebhookVerificationError, or a WebhookSecretError if a secret is none.
  */
 export async function verifyWebhook(
   rawBody: string | Uint8Array | ArrayBuffer,
   headers: WebhookHeaders,
   secret: string | readonly string[],
 ): Promise<WebhookEvent> {
+  const keys = await Promise.all([secret].flat().map(importKey));
+  if (keys.length === 0) throw new WebhookSecretError("no webhook secret was given");
   const id = header(headers, "webhook-id");
   const timestamp = header(headers, "webhook-timestamp");
   const signatures = header(headers, "webhook-signature");
   checkTime(timestamp);
   const content = bytesOf(`${id}.${timestamp}.`, rawBody);
-  for (const each of typeof secret === "string" ? [secret] : secret) {
-    const key = await importKey(each);
+  for (const key of keys) {
     for (const signature of signatures.split(" ")) {
       if (await isSignature(key, signature, content)) {
         return parse(rawBody);
@@ -87,7 +77,10 @@ function checkTime(timestamp: string): void {
 
 async function importKey(secret: string): Promise<CryptoKey> {
   const bytes = decodeBase64(secret.replace(/^whsec_/, ""));
-  if (bytes === null) throw new TypeError("a webhook secret is whsec_ and base64");
+  if (bytes === null || bytes.length < MIN_KEY_BYTES) {
+    const kind = secret === "" ? "is empty" : "is not whsec_ and base64";
+    throw new WebhookSecretError(`the webhook secret ${kind}: GET /v1/webhook-secret returns it`);
+  }
   const algorithm = { name: "HMAC", hash: "SHA-256" };
   return crypto.subtle.importKey("raw", bytes, algorithm, false, ["verify"]);
 }
