@@ -240,9 +240,13 @@ def test_the_list_of_bulk_actions_reads_as_much_for_many_as_for_one(admin: Perso
         bulk.insert(tx, action, ALL_JOBS, JobFilter(), [job])
 
     def statements() -> int:
-        with plans() as found:
-            assert admin.get("/admin/bulk").status_code == 200
-        return len(found)
+        """The fewest of several readings: the ticker's statements fall into some."""
+        counts = []
+        for _ in range(5):
+            with plans() as found:
+                assert admin.get("/admin/bulk").status_code == 200
+            counts.append(len(found))
+        return min(counts)
 
     world.runtime.db.write(lambda tx: insert(tx, ids[0])).result()
     for_one = statements()
