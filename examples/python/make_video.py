@@ -16,9 +16,10 @@ import httpx
 RETRIED = {429, 502, 503, 504}  # the service is busy, restarting, or behind a proxy that says so
 MAX_TRIES = 60
 
+key = os.environ.get("RUSHES_API_KEY") or sys.exit("set RUSHES_API_KEY to a key of the service")
 service = httpx.Client(
     base_url=os.environ.get("RUSHES_URL", "http://127.0.0.1:8787"),
-    headers={"Authorization": f"Bearer {os.environ['RUSHES_API_KEY']}"},
+    headers={"Authorization": f"Bearer {key}"},
     timeout=70,  # longer than a poll waits
     follow_redirects=True,  # to the bucket, if the service keeps its videos in one
 )

@@ -5,6 +5,7 @@ Needs standardwebhooks (`pip install standardwebhooks`), and in RUSHES_WEBHOOK_S
 """
 
 import os
+import re
 import sqlite3
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,7 +14,10 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 MAX_BODY_BYTES = 20_000  # the service sends no more
 
-webhook = Webhook(os.environ["RUSHES_WEBHOOK_SECRET"])
+secret = os.environ.get("RUSHES_WEBHOOK_SECRET", "")
+if not re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,}={0,2}", secret):  # an empty one verifies forgeries
+    sys.exit("set RUSHES_WEBHOOK_SECRET to what GET /v1/webhook-secret returns: whsec_…")
+webhook = Webhook(secret)
 inbox = sqlite3.connect(sys.argv[1])
 inbox.execute("CREATE TABLE IF NOT EXISTS inbox (webhook_id TEXT PRIMARY KEY, event TEXT)")
 

@@ -3,6 +3,10 @@
 import { openFile } from "rushes/node";
 import type { ClipRequest } from "rushes-remotion/node";
 
+if (!process.env.RUSHES_API_KEY) {
+  console.error("set RUSHES_API_KEY to a key of the service");
+  process.exit(1);
+}
 const FACE = process.env.FACE ?? "face.jpg";
 
 export async function briefOf(film: string): Promise<ClipRequest[]> {

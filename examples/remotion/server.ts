@@ -18,8 +18,12 @@ const [folder = "."] = process.argv.slice(2);
 const due = join(folder, "due");
 await mkdir(due, { recursive: true });
 
-const { data: secret } = await createClient().api.GET("/v1/webhook-secret");
-if (secret === undefined) throw new Error("the service tells no webhook secret");
+if (!process.env.RUSHES_API_KEY) {
+  console.error("set RUSHES_API_KEY to a key of the service");
+  process.exit(1);
+}
+const { data: secret, error } = await createClient().api.GET("/v1/webhook-secret");
+if (secret === undefined) throw new Error(`no webhook secret: ${error.detail}`);
 
 const handle = toExpress({ secret: secret.secret, onEvent });
 const server = createServer((request, response) => {

@@ -2,6 +2,10 @@
 
 import { createClient, JobFailedError, ResponseError } from "rushes/node";
 
+if (!process.env.RUSHES_API_KEY) {
+  console.error("set RUSHES_API_KEY to a key of the service");
+  process.exit(1);
+}
 const [prompt = "a paper boat on a river", path = "boat.mp4"] = process.argv.slice(2);
 const rushes = createClient(); // RUSHES_URL and RUSHES_API_KEY
 

@@ -11,12 +11,17 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { toExpress } from "rushes/webhooks";
 
+const secret = process.env.RUSHES_WEBHOOK_SECRET;
+if (!secret) {
+  console.error("set RUSHES_WEBHOOK_SECRET to what GET /v1/webhook-secret returns: whsec_…");
+  process.exit(1);
+}
 const [inbox = "inbox"] = process.argv.slice(2);
 await mkdir(inbox, { recursive: true });
 const pathOf = (webhookId: string) => join(inbox, `${webhookId}.json`);
 
 const handle = toExpress({
-  secret: process.env.RUSHES_WEBHOOK_SECRET ?? "",
+  secret,
   // The files are there after a restart too.
   handled: { has: (id) => existsSync(pathOf(id)), add: () => undefined },
   async onEvent(event, webhookId) {
@@ -26,8 +31,10 @@ const handle = toExpress({
 });
 
 const server = createServer((request, response) => {
-  // What fails is answered 500, and comes again.
-  handle(request, response, () => response.writeHead(500).end());
+  handle(request, response, (error) => {
+    console.error(error);
+    response.writeHead(500).end(); // the service sends it again
+  });
 });
 server.listen(Number(process.env.PORT ?? 8000), "127.0.0.1", () => {
   console.log("listening on", (server.address() as AddressInfo).port);
