@@ -1,7 +1,7 @@
 # The images of docker-compose.yml: `docker build --target api .`, or worker, or worker-gpu.
 # Their packages have the versions of constraints.txt, with which the tests run.
 
-FROM python:3.11-slim-bookworm AS base
+FROM python:3.11.14-slim-bookworm AS base
 RUN useradd --uid 10001 --home-dir /data --no-create-home rushes \
     && install --directory --owner rushes --group rushes --mode 700 /data
 ENV PATH=/opt/rushes/bin:$PATH HOME=/data RUSHES_DATA_DIR=/data

@@ -7,6 +7,8 @@ from pathlib import Path
 
 ENV = Path(__file__).resolve().parents[1] / ".env"
 HEADING = "# Secrets of docker-compose.yml; keep them as long as its volumes.\n"
+# As it was written once; not every reader of the file expands it.
+_REFERENCE = "RUSHES_API_KEY=${RUSHES_BOOTSTRAP_KEY}"
 RUN = """\
 docker compose up --build --detach --wait
 
@@ -29,8 +31,10 @@ def port(env: Path) -> str:
 def write_missing(env: Path) -> list[str]:
     """Append a new value for each secret that the file does not set; return their names."""
     text = env.read_text() if env.exists() else ""
+    if (key := value_of("RUSHES_BOOTSTRAP_KEY", text)) and _REFERENCE in text:
+        text = text.replace(_REFERENCE, f"RUSHES_API_KEY={key}")
+        env.write_text(text)
     values = new_values()
-    # For the command lines: not every reader of the file expands a reference.
     values["RUSHES_API_KEY"] = (
         value_of("RUSHES_BOOTSTRAP_KEY", text) or values["RUSHES_BOOTSTRAP_KEY"]
     )

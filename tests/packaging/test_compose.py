@@ -97,6 +97,17 @@ def test_a_file_that_others_may_read_is_closed_and_its_key_is_kept(tmp_path: Pat
     assert dotenv_values(env)["RUSHES_API_KEY"] == "rsh_mine"
 
 
+def test_a_reference_to_the_key_becomes_the_key(tmp_path: Path) -> None:
+    """Of an earlier release; Node and systemd expand none."""
+    env = tmp_path / ".env"
+    env.write_text("RUSHES_BOOTSTRAP_KEY=rsh_mine\nRUSHES_API_KEY=${RUSHES_BOOTSTRAP_KEY}\n")
+
+    compose_env.write_missing(env)
+
+    assert dotenv_values(env, interpolate=False)["RUSHES_API_KEY"] == "rsh_mine"
+    assert env.stat().st_mode & 0o777 == 0o600
+
+
 def test_without_secrets_nothing_starts_and_the_reason_is_told(tmp_path: Path) -> None:
     (tmp_path / ".env").touch()
 
@@ -153,7 +164,8 @@ def test_workers_are_told_their_settings_and_no_secret_of_others(
     fixed = {"data_dir", "compiled_dir", "failpoint", "s3_links"}
     told = {f"RUSHES_{name.upper()}" for name in _FOR_WORKERS - fixed} | {"RUSHES_URL"}
     for name in ("worker", "worker-gpu"):
-        assert services[name]["environment"].keys() == told
+        gpu = {"HF_TOKEN"} if name == "worker-gpu" else set()
+        assert services[name]["environment"].keys() == told | gpu
     assert (
         services["api"]["environment"].items()
         >= {name: text for name, text in values.items() if name not in _FIXED_OF_API}.items()
@@ -197,6 +209,22 @@ def test_the_dockerfile_has_no_fault_that_hadolint_finds() -> None:
     done = subprocess.run([program, ROOT / "Dockerfile"], capture_output=True, text=True)
 
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_images_are_of_a_full_version(services: dict[str, Any]) -> None:
+    (base,) = re.findall(r"^FROM (\S+:\S+) ", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", base)
+    for name in ("postgres", "s3"):
+        assert re.fullmatch(r"\S+:\d+\.\d+", services[name]["image"]), name
+
+
+def test_weights_are_kept_in_the_volume_of_the_gpu_worker(services: dict[str, Any]) -> None:
+    (volume,) = services["worker-gpu"]["volumes"]
+    (kept,) = re.findall(r"HF_HOME=(\S+)", (ROOT / "Dockerfile").read_text())
+
+    assert volume["type"] == "volume"
+    assert Path(kept).is_relative_to(volume["target"])
 
 
 def test_only_what_is_copied_is_sent_to_the_builder() -> None:
