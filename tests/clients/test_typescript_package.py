@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -82,6 +83,25 @@ def test_the_packages_work_in_a_project_that_has_what_they_depend_on(tmp_path: P
     )
 
     assert run("node", "use.mjs", folder=tmp_path).stdout == "true\ntrue\n"
+
+
+def test_a_package_is_packed_without_a_build_before(tmp_path: Path) -> None:
+    """As in a fresh clone."""
+    for name in ("package.json", "tsconfig.json", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    built = shutil.ignore_patterns("dist", "node_modules", "LICENSE")
+    shutil.copytree(ROOT / "clients", tmp_path / "clients", ignore=built)
+    for place in (Path("node_modules"), Path("clients/remotion/node_modules")):
+        (tmp_path / place).mkdir()
+        for each in (ROOT / place).iterdir():
+            ours = each.readlink() if each.is_symlink() else each  # such as ../clients/typescript
+            (tmp_path / place / each.name).symlink_to(ours)
+
+    run("npm", "pack", "-w", "rushes-remotion", "--pack-destination", tmp_path, folder=tmp_path)
+
+    with tarfile.open(*tmp_path.glob("*.tgz")) as package:
+        names = package.getnames()
+    assert {"package/LICENSE", "package/dist/index.js", "package/dist/node/index.d.ts"} < {*names}
 
 
 def pack(folder: Path, target: Path) -> tuple[Path, set[str]]:
