@@ -56,7 +56,7 @@ class EventStream(StreamingResponse):
     """The events of a key's jobs, or of one job, behind a position; None begins at now.
 
     A client that takes nothing of a block for `write_seconds` is disconnected. The stream holds a
-    slot of `viewer`, the key that asked for it: by default `key_id`.
+    slot of `viewer`, the key that asked for it: by default `key_id`. It ends when that is revoked.
     """
 
     media_type = "text/event-stream"
@@ -88,7 +88,9 @@ class EventStream(StreamingResponse):
                     "too many event streams are open; close one, or follow all jobs by one",
                     retry_after_seconds=_FULL_RETRY_SECONDS,
                 )
-            subscribe = runtime.event_feed.subscribe(self._key_id, self._job_id, self._position)
+            subscribe = runtime.event_feed.subscribe(
+                self._key_id, self._job_id, self._position, self._viewer
+            )
             async with subscribe as subscription:
                 self.body_iterator = self._blocks(subscription)
                 await super().__call__(scope, receive, self._in_time(send))

@@ -93,10 +93,10 @@ class EventFeed:
 
     @asynccontextmanager
     async def subscribe(
-        self, key_id: KeyId, job_id: JobId | None, position: EventId | None
+        self, key_id: KeyId, job_id: JobId | None, position: EventId | None, viewer: KeyId
     ) -> AsyncIterator[Subscription]:
-        """Register a stream, for `follow`. Raises Unavailable."""
-        subscription = Subscription(key_id, job_id, position)
+        """Register a stream, for `follow`; it ends with the key `viewer`. Raises Unavailable."""
+        subscription = Subscription(key_id, job_id, position, viewer)
         async with self._lock:
             if self._is_closed or self._notifier.closed:
                 raise Unavailable("the service is stopping")
@@ -217,9 +217,11 @@ class EventFeed:
         newcomers, self._newcomers = self._newcomers, defaultdict(list)
         job_ids = [*newcomers, *self._jobs_due()]
         key_ids = list(self._subscriptions)
-        view = await self._read(partial(_view, key_ids, job_ids, self._cursor))
-        for key_id in view.revoked_keys:
-            for subscription in self._subscriptions.get(key_id, ()):
+        subscriptions = [each for key_id in key_ids for each in self._subscriptions[key_id]]
+        viewers = list({each.viewer for each in subscriptions})
+        view = await self._read(partial(_view, key_ids, viewers, job_ids, self._cursor))
+        for subscription in subscriptions:
+            if subscription.viewer in view.revoked_keys:
                 subscription.close()
         jobs_with_events = await self._send_events(key_ids, view.events)
         self._cursor = max(self._cursor, view.newest)
@@ -302,9 +304,15 @@ class _View:
     events: list[Event]
 
 
-def _view(key_ids: list[KeyId], job_ids: list[JobId], after: EventId, tx: Transaction) -> _View:
+def _view(
+    key_ids: list[KeyId],
+    viewers: list[KeyId],
+    job_ids: list[JobId],
+    after: EventId,
+    tx: Transaction,
+) -> _View:
     return _View(
-        revoked_keys=keys.revoked_among(tx, key_ids),
+        revoked_keys=keys.revoked_among(tx, viewers),
         newest=events.newest(tx),
         jobs=jobs.get_of_keys(tx, job_ids, key_ids) if job_ids else [],
         events=events.page(tx, key_ids, after=after, size=_PAGE),

@@ -21,12 +21,14 @@ class Message:
 
 @dataclass(eq=False)
 class Subscription:
-    """One stream: of all jobs of a key, or of one job. `position` is the last id it has sent; None
-    begins at now. `is_behind`: messages are not collected, as it has to read the table first."""
+    """One stream: of all jobs of a key, or of one job, for the key `viewer`. `position` is the last
+    id it has sent; None begins at now. `is_behind`: messages are not collected, as it has to read
+    the table first."""
 
     key_id: KeyId
     job_id: JobId | None
     position: EventId | None
+    viewer: KeyId
     is_behind: bool = True
     is_closed: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)

@@ -10,7 +10,9 @@ import httpx
 import pytest
 
 from service.domain.ids import JobId, KeyId
+from service.domain.job import Scope
 from service.domain.speech import SpeechUsage
+from service.lifecycle.jobs import cancel
 from service.settings import Settings
 from service.store import jobs, keys, statistics
 from tests.admin.person import Person
@@ -373,6 +375,29 @@ def test_a_customer_whose_streams_are_all_open_does_not_stop_the_page(settings: 
             with client.stream("GET", f"/admin/jobs/{job}/events") as response:
                 assert response.status_code == 200
                 assert any(line == "data: {}" for line in response.iter_lines())
+
+
+def test_a_stream_of_changes_ends_with_the_key_of_the_session_not_with_that_of_the_job(
+    settings: Settings,
+) -> None:
+    with live(settings) as world, ExitStack() as stack:
+        made = world.client.post("/v1/keys", json={"name": "editor", "role": "admin"}).json()
+        editor = {"Authorization": f"Bearer {made['secret']}"}
+        bodies = {"json": {"prompt": "a scene"}, "headers": editor}
+        job = world.client.post("/generate-video", **bodies).json()["id"]
+        lines = []
+        for secret in (KEY, made["secret"]):
+            client = stack.enter_context(httpx.Client(base_url=world.client.base_url, timeout=60))
+            client.post("/admin/login", data={"key": secret})
+            stream = stack.enter_context(client.stream("GET", f"/admin/jobs/{job}/events"))
+            lines.append(line for line in stream.iter_lines() if line.startswith("data"))
+            assert next(lines[-1]) == "data: {}"
+        world.client.delete(f"/v1/keys/{made['key']['id']}").raise_for_status()
+
+        assert list(lines[1]) == []
+        runtime = world.runtime
+        cancel(runtime.db, runtime.workers, JobId(job), Scope(None), runtime.clock())
+        assert list(lines[0])
 
 
 def test_a_stream_of_changes_says_nothing_of_the_job(settings: Settings) -> None:
