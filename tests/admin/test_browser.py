@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, Route, expect
 from tests.admin.browser import SCHEMES, Visitor, chromium, needs_chromium
 from tests.admin.pages import sections
 from tests.admin.receiver import receiver
+from tests.api.world import WORKER_TOKEN
 from tests.journey.service import KEY, Running, running
 from tests.workers.inputs.pictures import png
 
@@ -20,6 +21,7 @@ HOSTILE = '"><script>document.title="taken"</script><img src=x onerror=alert(2)>
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("service")
     settings = {"running_lease_seconds": 5, "webhooks_allow_loopback": True}
+    settings |= {"worker_token": WORKER_TOKEN}
     with running(folder, models=["slate"], **settings) as service:
         yield service
 
@@ -128,6 +130,19 @@ def test_a_running_job_is_canceled(admin: Visitor, service: Running) -> None:
 
     expect(page.locator("#live .state").first).to_have_text("canceled", timeout=120_000)
     assert service.job(job_id)["status"] == "canceled"
+
+
+def test_a_phone_names_the_cells_of_a_worker_that_is_unfit(
+    admin: Visitor, service: Running
+) -> None:
+    told = {"worker": "unfit-1", "models": ["slate"], "reason": "no space is left"}
+    headers = {"Authorization": f"Bearer {WORKER_TOKEN}"}
+    service.client.post("/internal/unfit", json=told, headers=headers).raise_for_status()
+    row = admin.go("/workers").locator("tr", has_text="takes no job: no space is left")
+
+    labels = row.locator("td").evaluate_all("cells => cells.map(cell => cell.dataset.label)")
+
+    assert labels == ["Worker", "Does", "Last heard"]
 
 
 def test_a_video_is_made_by_the_form(admin: Visitor, service: Running) -> None:

@@ -358,6 +358,16 @@ def test_a_video_that_is_no_longer_kept_is_not_asked_for(
     assert "is deleted" in text
 
 
+def test_the_seam_of_a_loop_is_told_in_words(admin: Person) -> None:
+    for seam in (None, {"difference": 3.25, "neighbours": 2.0}):
+        admin.world.submit()
+        text = admin.get(f"/admin/jobs/{admin.world.finish(loop_seam=seam)}").text
+
+        words = "its last and first frames differ by 3.2 of 255 (neighbouring ones by 2.0)"
+        assert (words in text) is (seam is not None)
+        assert ("frames differ" in text) is (seam is not None)
+
+
 def test_a_customer_whose_streams_are_all_open_does_not_stop_the_page(settings: Settings) -> None:
     with live(settings) as world:
         customer = {"Authorization": f"Bearer {world.other_key()}"}

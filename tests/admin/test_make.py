@@ -46,6 +46,22 @@ def test_the_form_has_the_limits_of_the_model(admin: Person) -> None:
     assert tuple(map(int, width.groups())) == (card.side.low, card.side.high, card.side.step)
 
 
+def test_a_loop_is_offered_by_models_that_place_a_last_image(
+    admin: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cards = admin.world.runtime.cards
+    assert '<select name="loop">' in admin.get("/admin/new/video?model=slate").text
+    features = tuple(each for each in cards["slate"].features if each != "last-image")
+    other = cards["slate"].model_copy(update={"features": features})
+    monkeypatch.setitem(cards, "slate", other)  # type: ignore[arg-type]
+
+    page = admin.get("/admin/new/video?model=slate").text
+
+    assert 'name="loop"' not in page
+    assert 'name="last_image"' not in page
+    assert 'name="image"' in page
+
+
 def test_a_kind_without_a_model_says_so(admin: Person) -> None:
     page = admin.get("/admin/new/avatar").text
     assert "no model that makes avatars" in page

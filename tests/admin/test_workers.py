@@ -1,12 +1,17 @@
 """The page of the workers."""
 
+import base64
 import re
+
+import pytest
 
 from tests.admin.person import Person
 from tests.admin.test_acts import until
+from tests.admin.test_make import serve_puppet as serve_puppet
 from tests.api.test_warm import Counting
 from tests.api.test_warm import modal as modal
 from tests.api.world import WORKER_TOKEN, World
+from tests.workers.inputs.pictures import png
 
 
 def _rows(html: str) -> list[list[str]]:
@@ -32,6 +37,18 @@ def test_each_worker_is_shown_with_what_it_does(world: World, admin: Person) -> 
     assert rows[2][:2] == ["unfit-1", "takes no job: no space is left on &lt;its&gt; disk"]
     assert ["idle-1", "slate, puppet"] in rows
     assert f'href="/admin/jobs/{job["id"]}"' in html
+
+
+@pytest.mark.usefixtures("serve_puppet")
+def test_an_avatar_is_shown_by_its_words(world: World, admin: Person) -> None:
+    face = base64.b64encode(png(64, 64)).decode()
+    body = {"text": "Good morning.", "reference_image": face}
+    world.client.post("/generate-avatar", json=body).raise_for_status()
+    until(lambda: world.claim(worker="gpu-1", models=["puppet"]).status_code == 200)
+
+    for path in ("/admin", "/admin/workers"):
+        rows = _rows(admin.get(path).text)
+        assert ["gpu-1", "Good morning. puppet"] in [row[:2] for row in rows]
 
 
 def test_a_worker_that_another_process_hears_is_shown(world: World, admin: Person) -> None:

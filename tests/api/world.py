@@ -1,6 +1,6 @@
 """The service in this process, and a worker that a test plays by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,7 @@ class World:
         *,
         seams: Sequence[float] = (),
         has_audio: bool = False,
+        loop_seam: Mapping[str, float] | None = None,
         **stages_ms: int,
     ) -> str:
         """Take the next job and finish it with `content` as its video; answers its id."""
@@ -77,7 +78,7 @@ class World:
         facts: dict[str, Any] = {
             name: asked[name] for name in ("width", "height", "fps", "num_frames")
         }
-        facts |= {"seams": list(seams), "has_audio": has_audio}
+        facts |= {"seams": list(seams), "has_audio": has_audio, "loop_seam": loop_seam}
         for variant, (name, media_type) in names.items():
             # Where the artifacts of this world lie is its own business; a scratch file will do.
             scratch = artifacts._root.parent / name  # type: ignore[attr-defined]
