@@ -177,10 +177,17 @@ def test_an_image_is_dropped_on_its_field(admin: Visitor, service: Running) -> N
 
     page.locator("[name=image]").set_input_files(picture)
     expect(page.locator(".drop img")).to_be_visible()
+    page.get_by_text("More parameters").click()
+    page.get_by_label("Loop").select_option("true")
+    page.get_by_label("Seconds").fill("2")
+    # The estimate does without the image, whose bytes are sent once, with the form.
+    expect(page.locator("#estimate")).to_contain_text("48 frames")
+    expect(page.locator("#estimate")).not_to_contain_text("needs")
     page.get_by_role("button", name="Make the video").click()
 
     page.wait_for_url("**/admin/jobs/job_*")
     assert "image/png, 64x64" in page.inner_text("main")
+    assert service.job(page.url.rpartition("/")[2])["input"]["loop"] is True
 
 
 def test_a_chosen_file_is_taken_away_by_the_keyboard(admin: Visitor) -> None:
