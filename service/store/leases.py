@@ -1,4 +1,4 @@
-"""The turns table: named leases on work that one process at a time may do."""
+"""Named leases on work that one process at a time may do, in the table `turns`."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -9,34 +9,34 @@ from sqlalchemy.dialects import postgresql, sqlite
 from service.store.tables import LeaseRow
 from service.store.transaction import Transaction
 
-_turns: sa.Table = LeaseRow.__table__  # type: ignore[attr-defined]
+_leases: sa.Table = LeaseRow.__table__  # type: ignore[attr-defined]
 
 
 def acquire(tx: Transaction, name: str, holder: str, *, now: datetime, lease: timedelta) -> bool:
     """Acquire or renew a lease; False while another holder has it."""
     insert = sqlite.insert if tx.connection.dialect.name == "sqlite" else postgresql.insert
-    statement = insert(_turns).values(name=name, holder=holder, until=now + lease)
+    statement = insert(_leases).values(name=name, holder=holder, until=now + lease)
     statement = statement.on_conflict_do_update(
-        index_elements=[_turns.c.name],
+        index_elements=[_leases.c.name],
         set_={"holder": statement.excluded.holder, "until": statement.excluded.until},
         where=sa.or_(
-            _turns.c.holder == holder,
-            _turns.c.until < now,
-            _turns.c.until > now + 2 * lease,  # longer than any lease: the clock was set back
+            _leases.c.holder == holder,
+            _leases.c.until < now,
+            _leases.c.until > now + 2 * lease,  # longer than any lease: the clock was set back
         ),
     )
-    return tx.execute(statement.returning(_turns.c.holder)).first() is not None
+    return tx.execute(statement.returning(_leases.c.holder)).first() is not None
 
 
 def extend(tx: Transaction, names: Sequence[str], holder: str, *, until: datetime) -> None:
     """Set the expiry of each lease, whoever holds it."""
     insert = sqlite.insert if tx.connection.dialect.name == "sqlite" else postgresql.insert
-    statement = insert(_turns).values(
+    statement = insert(_leases).values(
         [{"name": n, "holder": holder, "until": until} for n in names]
     )
     tx.execute(
         statement.on_conflict_do_update(
-            index_elements=[_turns.c.name],
+            index_elements=[_leases.c.name],
             set_={"holder": statement.excluded.holder, "until": statement.excluded.until},
         )
     )
@@ -44,7 +44,7 @@ def extend(tx: Transaction, names: Sequence[str], holder: str, *, until: datetim
 
 def expiries(tx: Transaction, names: Sequence[str]) -> dict[str, datetime]:
     """Return when the leases with these names expire, leaving out names that never had one."""
-    statement = sa.select(_turns.c.name, _turns.c.until).where(_turns.c.name.in_(names))
+    statement = sa.select(_leases.c.name, _leases.c.until).where(_leases.c.name.in_(names))
     return {row.name: row.until for row in tx.execute(statement)}
 
 
@@ -59,4 +59,4 @@ def try_lock(tx: Transaction, name: str) -> bool:
 
 def release(tx: Transaction, name: str, holder: str) -> None:
     """Give the lease up before it expires."""
-    tx.execute(sa.delete(_turns).where(_turns.c.name == name, _turns.c.holder == holder))
+    tx.execute(sa.delete(_leases).where(_leases.c.name == name, _leases.c.holder == holder))

@@ -11,7 +11,7 @@ import pytest
 from anyio import to_thread
 from httpx import Response
 
-from service.admin import offer
+from service.admin import job_form
 from service.lifecycle.likenesses import Voices
 from service.settings import Settings
 from service.store import audit, statistics
@@ -163,7 +163,7 @@ def test_a_session_that_ends_during_the_upload_makes_nothing(
     world = admin.world
     other = Person(world).log_in(world.other_key(admin=True))
     keys = {key["name"]: key["id"] for key in world.client.get("/v1/keys").json()["data"]}
-    read = offer.read_form_body
+    read = job_form.read_form_body
 
     async def read_slowly(*values: Any, **options: Any) -> Any:
         body = await read(*values, **options)
@@ -172,7 +172,7 @@ def test_a_session_that_ends_during_the_upload_makes_nothing(
         assert (await to_thread.run_sync(person.post, end)).status_code == 303
         return body
 
-    monkeypatch.setattr(offer, "read_form_body", read_slowly)
+    monkeypatch.setattr(job_form, "read_form_body", read_slowly)
     other.client.headers["HX-Request"] = "true"
     answer = send(other, "/admin/new/video", prompt="a ball")
 

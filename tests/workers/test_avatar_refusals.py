@@ -225,7 +225,7 @@ def check(failure: AttemptFailed, code: str, way_out: str) -> None:
 
 
 def test_a_voice_in_a_loud_room_is_taken() -> None:
-    from service.workers.stages.voice import check_speech_heard
+    from service.workers.stages.voice_activity import check_speech_heard
     from tests.workers.puppet.faces import syllables
 
     voice = np.repeat(syllables(6.0), 3)  # 48 kHz

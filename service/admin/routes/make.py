@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import Query
 from starlette.responses import Response
 
-from service.admin import offer
+from service.admin import job_form
 from service.admin.job_view import diff
 from service.admin.routes.voices import own_avatars
 from service.admin.visit import ALL_JOBS, AdminVisitDep, Visit, page_router
@@ -90,23 +90,23 @@ async def show_retry_estimate(job_id: str, visit: AdminVisitDep) -> Response:
     return await _estimate(visit, KINDS[parent.request.kind].options, parent)
 
 
-@offer.explain_refusal()
+@job_form.explain_refusal()
 async def _submit(visit: Visit, params: type[JobOptions], parent: Job | None = None) -> Response:
-    async with offer.form_of(visit, params) as form:
-        job = await offer.submit(visit, form, parent)
+    async with job_form.form_of(visit, params) as form:
+        job = await job_form.submit(visit, form, parent)
     return Response(headers={"HX-Redirect": f"{visit.base}/admin/jobs/{job.id}"})
 
 
-@offer.explain_refusal(quiet=True)
+@job_form.explain_refusal(quiet=True)
 async def _estimate(visit: Visit, params: type[JobOptions], parent: Job | None = None) -> Response:
-    async with offer.form_of(visit, params) as form:
-        estimate = await offer.estimate(visit, form, parent)
+    async with job_form.form_of(visit, params) as form:
+        estimate = await job_form.estimate(visit, form, parent)
     if parent is None:
-        return visit.part("estimate.html", offer=estimate)
+        return visit.part("estimate.html", estimate=estimate)
     changes = diff(parent.request, estimate.submission.request)
     if form.params.seed is None:  # each estimate has another one
         changes = [replace(c, after="random") if c.name == "seed" else c for c in changes]
-    return visit.part("retry_estimate.html", offer=replace(estimate, changes=changes))
+    return visit.part("retry_estimate.html", estimate=replace(estimate, changes=changes))
 
 
 def _cards(visit: Visit, kind: JobKind) -> dict[str, ModelCard]:

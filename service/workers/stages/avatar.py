@@ -30,7 +30,7 @@ from service.workers.stages.captions import burn_in, write_captions
 from service.workers.stages.fetch import Sources, fetch, stored_input
 from service.workers.stages.inputs.media import decode_speech
 from service.workers.stages.portrait import read_face
-from service.workers.stages.voice import check_speech_heard, speech_stretches
+from service.workers.stages.voice_activity import check_speech_heard, speech_stretches
 
 if TYPE_CHECKING:
     from service.workers.burn_in import BurnIn

@@ -15,7 +15,7 @@ from service.domain.models.catalog import CARDS
 from service.programs import failure_line
 from service.workers.stages.inputs.media import decode_speech
 from service.workers.stages.portrait import read_face
-from service.workers.stages.voice import check_speech_heard
+from service.workers.stages.voice_activity import check_speech_heard
 
 _MAX_BYTES = 1 << 32  # the limit of an upload is lower
 

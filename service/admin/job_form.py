@@ -45,7 +45,7 @@ class JobForm:
 
 
 @dataclass(frozen=True)
-class Offer:
+class JobEstimate:
     """A job that is not submitted yet: its request, its time, its price, and warnings."""
 
     submission: Submission
@@ -105,11 +105,11 @@ async def submit(visit: Visit, form: JobForm, parent: Job | None = None) -> Job:
     return (await create_job(visit.runtime, submit_request(visit, form, parent))).job
 
 
-async def estimate(visit: Visit, form: JobForm, parent: Job | None = None) -> Offer:
+async def estimate(visit: Visit, form: JobForm, parent: Job | None = None) -> JobEstimate:
     """Resolve a form without submitting it. Raises what would refuse it."""
     submission, _ = await prepare(visit.runtime, submit_request(visit, form, parent))
     card = visit.runtime.cards[submission.request.model]
-    return Offer(
+    return JobEstimate(
         submission,
         card.expected_seconds(submission.request),
         await warnings(visit.runtime, form.params, submission),
