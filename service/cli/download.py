@@ -34,15 +34,15 @@ def command_for(
 ) -> str:
     """Return the line for a shell that waits for a job and saves its files as this command does."""
     file = to.output
-    line = _line(job_id, file, to, connection, variant) + " --json" * connection.as_json
+    line = _command(job_id, file, to, connection, variant) + " --json" * connection.as_json
     if captions is None:
         return line
     if file is not None and not file.is_dir():
         file = beside(file, captions)
-    return f"{line} && {_line(job_id, file, to, connection, 'captions')}"
+    return f"{line} && {_command(job_id, file, to, connection, 'captions')}"
 
 
-def _line(
+def _command(
     job_id: str, file: Path | None, to: Output, connection: Connection, variant: Variant
 ) -> str:
     words = ["rushes", "download", "--wait", job_id]

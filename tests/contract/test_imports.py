@@ -93,6 +93,11 @@ PLANTS = [
         "service/admin/routes/jobs.py",
         "from service.store import moves",
     ),
+    Plant(
+        "Providers of voices are known to the catalog alone",
+        "service/runtime/wait_slots.py",
+        "from service.speech.elevenlabs import PREFIX",
+    ),
     Plant("HTTP stays in the API", "service/runtime/wait_slots.py", "import fastapi"),
     Plant(
         "Only the roots and wiring read settings",
