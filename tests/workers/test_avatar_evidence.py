@@ -1,8 +1,8 @@
 """Evidence on finished videos: sound in place, mouth in time, lips closed, and a score that tells.
 
-Each video is made by the whole recipe, of a drawn face and the offline voice: as a text, whose lips
-follow its own sounds, and as a deeper recording, whose lips follow what is heard. It is one voice,
-as no second one is installed wherever the tests run.
+Each video is made by the whole recipe, of a drawn face and one of two voices: the offline one as a
+text, whose lips follow its own sounds, and espeak-ng as a recording, whose lips follow what is
+heard.
 """
 
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from service.workers.puppet.photo import frame_portrait
 from service.workers.stages.avatar import _to_speech_rate
 from service.workers.stages.inputs.images import read_image
 from service.workers.stages.mp4_index import read_index
+from tests.speech import formant
 from tests.speech.sound import levels
 from tests.workers.avatars import FACES, heard, keep, make, speak, video_of, write_wav
 from tests.workers.puppet.test_lip_sync import write
@@ -49,9 +50,9 @@ CLOSED = 0.012  # above the lips at rest, in eye distances
 
 
 def recording(text: str, file: Path) -> Path:
-    """A deeper voice: the offline one, spoken faster and played slower. It tells no sounds."""
-    spoken = speak(text)
-    return write_wav(levels(spoken), round(spoken.rate * 0.8), file)
+    """Another voice, by another program. The service knows no times of it."""
+    spoken = formant.speak(text)
+    return write_wav(levels(spoken), spoken.rate, file)
 
 
 @dataclass(frozen=True)
@@ -140,15 +141,9 @@ def test_the_mouth_moves_with_the_voice_within_two_frames(made: Made) -> None:
 
 
 def sounds(made: Made, names: str) -> list[Phone]:
-    """The sounds of these names, as the offline voice times them; a recording is slower."""
-    slower = 1 / 0.8 if made.voice == "recording" else 1.0
-    phones = speak(TEXT).phones
-    assert phones is not None
-    return [
-        Phone(phone.start * slower, phone.end * slower, phone.name)
-        for phone in phones
-        if phone.name in names
-    ]
+    """The sounds of these names, as the voice itself times them."""
+    spoken = formant.speak(TEXT) if made.voice == "recording" else speak(TEXT)
+    return [phone for phone in spoken.phones or () if phone.name in names]
 
 
 def around(gaps: Reals, phone: Phone, frames: int) -> Reals:
