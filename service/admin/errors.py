@@ -47,7 +47,7 @@ def _explain(request: Request, error: Exception) -> Response:
         place = {"method": request.method, "path": request.scope["path"]}
         log.error("request failed", exc_info=error, extra=place)
     name = "problem_part.html" if is_part(request) else "problem.html"
-    title = HTTPStatus(problem.status).phrase
+    title = HTTPStatus(problem.status).phrase.capitalize()
     values = {"problem": problem, "title": title, "came_from": _came_from(request)}
     response = render(request, name, values, status=problem.status)
     response.headers.update(headers)

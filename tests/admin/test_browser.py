@@ -145,6 +145,18 @@ def test_a_phone_names_the_cells_of_a_worker_that_is_unfit(
     assert labels == ["Worker", "Does", "Last heard"]
 
 
+def test_a_name_that_is_cut_off_is_shown_where_one_points(admin: Visitor, service: Running) -> None:
+    name = "a key with a name that is far too long for its column, of a customer"
+    service.client.post("/v1/keys", json={"name": name}).raise_for_status()
+    cell = admin.go("/keys").locator("td.cut", has_text=name)
+    short = admin.page.locator("td.cut", has_text="first key")
+
+    cell.hover()
+    expect(cell).to_have_attribute("title", name)
+    short.hover()
+    assert short.get_attribute("title") is None
+
+
 def test_a_video_is_made_by_the_form(admin: Visitor, service: Running) -> None:
     page = admin.go("")
     page.get_by_role("link", name="New video").click()

@@ -249,7 +249,8 @@ def test_a_page_that_does_not_exist_says_so(admin: Person) -> None:
     answer = admin.get("/admin/nothing")
 
     assert answer.status_code == 404
-    assert "there is no page" in answer.text
+    assert "<h1>Not found</h1>" in answer.text
+    assert "<p>There is no page" in answer.text
 
 
 def test_a_refusal_leads_back_to_where_one_came_from(admin: Person) -> None:

@@ -48,6 +48,12 @@ document.addEventListener("mouseover", (event) => {
   thumb.addEventListener("mouseleave", () => video.remove(), { once: true });
 });
 
+// A cell that is cut off shows all of its text where one points.
+document.addEventListener("mouseover", (event) => {
+  const cell = event.target.closest(".cut");
+  if (cell && !cell.title && cell.scrollWidth > cell.clientWidth) cell.title = cell.textContent.trim();
+});
+
 // An open menu closes by Escape, and by a click beside it.
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
