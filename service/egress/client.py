@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -31,6 +32,9 @@ USER_AGENT = "Rushes"
 _MAX_HEADER_CHARACTERS = 200
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
+
+# Read once: the certificates of the authorities take longer to read than a call.
+_default_tls = cache(httpcore.default_ssl_context)
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Egress:
         self._rules = rules
         self._resolver = DnsResolver(resolve)
         self._connect = connect
-        self._ssl_context = ssl_context or httpcore.default_ssl_context()
+        self._ssl_context = ssl_context or _default_tls()
         self._ssl_context.set_alpn_protocols(["http/1.1"])
 
     def post(
