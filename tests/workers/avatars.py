@@ -2,6 +2,7 @@
 
 import os
 import wave
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,10 @@ def write_wav(samples: np.ndarray, rate: int, file: Path) -> Path:
     return file
 
 
+@cache
 def speak(text: str, seed: int = 3) -> Spoken:
-    """The offline voice, as a job of this seed hears it."""
+    """The offline voice, as a job of this seed hears it. Each text is spoken once: the program that
+    speaks takes seconds to start."""
     return VOICES.find(None).speak(text, seed=seed, speed=1.0)
 
 
