@@ -25,7 +25,7 @@ Metadata = Annotated[
 
 @dataclass(frozen=True)
 class Sending:
-    """How a request for a job is sent."""
+    """The flags for sending a request for a job."""
 
     no_wait: Annotated[bool, Option("--no-wait", help="Print the job's id and exit.")] = False
     idempotency_key: Annotated[

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Length(StrEnum):
-    """How long a window is: as a URL has it, its time, and how a sentence names it."""
+    """The lengths of a window: for each its name in a URL, its time, and its name in a sentence."""
 
     HOUR = "1h", timedelta(hours=1), "the last hour"
     DAY = "24h", timedelta(hours=24), "the last 24 hours"
