@@ -171,7 +171,9 @@ def test_links_between_documents_lead_somewhere(name: str) -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_files_that_documents_name_are_there(name: str) -> None:
-    named = re.findall(r"`((?:service|tests|docs|clients|benchmarks)/[\w/.]+)`", read(name))
+    named = re.findall(
+        r"`((?:service|tests|docs|clients|benchmarks|scripts|packaging)/[\w/.]+)`", read(name)
+    )
 
     assert [path for path in named if not (ROOT / path).exists()] == []
 
@@ -200,3 +202,14 @@ def test_the_cheapest_gpu_is_quick_enough_and_none_that_is_costs_less() -> None:
     assert write.usd_for_ten(CARDS["ltx-2b"], CARDS["ltx-2b"].speeds[0]) == pytest.approx(
         2.7 / (121 / 24) * 10 * 0.000542
     )
+
+
+def test_names_in_the_table_of_changes_are_in_the_files_of_their_rows() -> None:
+    for row in section(read("docs/architecture.md"), "## Where a change goes").splitlines():
+        paths = [ROOT / path for path in re.findall(r"`(\w+/[\w./-]*)`", row)]
+        files = [
+            file for path in paths for file in ([path] if path.is_file() else path.rglob("*.*"))
+        ]
+        texts = [file.read_text(errors="ignore") for file in files]
+        for name in re.findall(r"`(\w+)`", row):
+            assert any(re.search(rf"\b{name}\b", text) for text in texts), (name, row[:40])
