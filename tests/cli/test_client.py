@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -17,6 +17,8 @@ from service.cli.exits import CliError, Exit
 from service.cli.flags import Output
 from service.cli.values import flags_of
 from service.cli.video import VideoOptions
+from service.domain.kinds import KINDS
+from service.domain.request import JobKind
 
 JOB: dict[str, Any] = {
     "id": "job_1", "status": "running", "stage": "generate", "stage_detail": "step 3 of 8",
@@ -193,6 +195,24 @@ def test_wrong_bytes_leave_no_file_and_the_key_stays_here(
 )  # fmt: skip
 def test_the_end_of_a_job_is_told_in_a_sentence(changes: dict[str, Any], sentence: str) -> None:
     assert phrases.failure(JOB | changes) == sentence
+
+
+def choices(hint: Any) -> set[str]:
+    """The texts that a value may be, however deep they are named in its type."""
+    if get_origin(hint) is Literal:
+        return set(get_args(hint))
+    return set[str]().union(*map(choices, get_args(hint)))
+
+
+@pytest.mark.parametrize(("kind", "flags"), [("video", VideoOptions), ("avatar", AvatarOptions)])
+def test_the_choices_of_a_flag_are_those_of_the_api(kind: JobKind, flags: type[Any]) -> None:
+    offers = {name: choices(hint) for name, hint in get_type_hints(flags).items()}
+    offers.pop("captions", None)  # of its own type in the API; the names are one list
+    fields = get_type_hints(KINDS[kind].params)
+
+    assert any(offers.values())
+    for name, texts in offers.items():
+        assert not texts or texts == choices(fields[name]), name
 
 
 FLAGS = (
