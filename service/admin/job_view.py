@@ -127,7 +127,7 @@ def diff(before: JobRequest, after: JobRequest) -> list[Change]:
 
 
 def _flat(request: JobRequest) -> dict[str, Any]:
-    """Return the parameters that are set; files by their type and size."""
+    """Return the parameters that are set, as people read them; files by their type and size."""
     values = request.model_dump(mode="json", exclude_none=True)
     media = {
         name: f"{ref.media_type or ref.source}"
@@ -135,5 +135,6 @@ def _flat(request: JobRequest) -> dict[str, Any]:
         + (f", {ref.size_bytes:,} bytes" if ref.size_bytes else "")
         for name, ref in request.media.items()
     }
-    plain = {k: v for k, v in values.items() if k not in ("keyframes", *media)}
-    return plain | media
+    plain = {k: v for k, v in values.items() if k not in ("keyframes", *media) and v != ""}
+    words = {k: ("no", "yes")[v] for k, v in plain.items() if isinstance(v, bool)}
+    return plain | words | media

@@ -78,6 +78,13 @@ def percent(share: float) -> str:
     return f"{min(round(share * 100, 1), 99.9):.1f} %"
 
 
+def file_size(size: int) -> str:
+    """Return `3.2 MB`, or `64 kB` or `154 bytes` for less."""
+    if size >= 1_000_000:
+        return f"{size / 1e6:.1f} MB"
+    return f"{size / 1e3:.0f} kB" if size >= 1000 else f"{size} byte{'' if size == 1 else 's'}"
+
+
 def bare_url(url: str) -> str:
     """Return a URL without its query and password, which may be secrets."""
     parts = urlsplit(url)
@@ -100,6 +107,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "dollars": dollars,
     "count": count,
     "percent": percent,
+    "file_size": file_size,
     "bare_url": bare_url,
     "filter_words": filter_words,
 }

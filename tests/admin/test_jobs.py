@@ -358,6 +358,35 @@ def test_a_video_that_is_no_longer_kept_is_not_asked_for(
     assert "is deleted" in text
 
 
+@pytest.mark.parametrize(
+    ("size", "text"), [(1, "1 byte"), (154, "154 bytes"), (64_200, "64 kB"), (3_210_000, "3.2 MB")]
+)
+def test_the_facts_of_a_job_are_told_as_people_read_them(
+    admin: Person, size: int, text: str
+) -> None:
+    admin.world.submit()
+
+    page = admin.get(f"/admin/jobs/{admin.world.finish(b'x' * size)}").text
+
+    assert f"fps, {text} ·" in page
+    assert "<dt>loop</dt><dd>no</dd>" in page
+    assert "<dt>negative_prompt</dt>" not in page
+
+
+def test_a_failed_job_says_why_and_how_long_each_stage_took(admin: Person) -> None:
+    admin.world.submit()
+    ticket, begun = admin.world.begin()
+    failure = {"kind": "user", "code": "media_format", "message": "is no image"}
+    told = {**failure, "stage": "load", "timings_ms": {"preprocess": 40, "load": 320}}
+    admin.world.report(ticket, "fail", fence=begun["fence"], failure=told)
+
+    page = admin.get(f"/admin/jobs/{ticket['job_id']}").text
+
+    assert "cause: user · stage: load · attempt 1" in page
+    assert "preprocess 40 ms" in page
+    assert "load 320 ms" in page
+
+
 def test_the_seam_of_a_loop_is_told_in_words(admin: Person) -> None:
     for seam in (None, {"difference": 3.25, "neighbours": 2.0}):
         admin.world.submit()
