@@ -6,6 +6,7 @@ the CPU time of this process:
 """
 
 import argparse
+import re
 import statistics
 import sys
 import tempfile
@@ -79,6 +80,9 @@ def _pages(client: TestClient) -> list[str]:
         *("label=scene%3D7", "label=scene%3Dnone", "text=ball", "text=zeppelin", f"text={job}"),
         *(f"created_{within}&created_{before}", f"ended_{within}&ended_{before}"),
     ]
+    found = re.search(r"/admin/bulk/(blk_\w+)", client.get("/admin/bulk").text)
+    assert found is not None
+    bulk = found[1]
     windows = ("1h", "24h", "7d", "30d")
     return [
         *(f"/admin?window={window}" for window in windows),
@@ -89,7 +93,8 @@ def _pages(client: TestClient) -> list[str]:
         f"/admin/jobs/{job}",
         "/admin/workers",
         *("/admin/webhooks", "/admin/webhooks?state=dead", "/admin/webhooks?state=disabled"),
-        *("/admin/keys", "/admin/audit", "/admin/bulk", "/admin/new/video"),
+        *("/admin/keys", "/admin/audit", "/admin/new/video", "/admin/voices"),
+        *("/admin/bulk", f"/admin/bulk/{bulk}", f"/admin/bulk/{bulk}/live"),
         *("/admin/bulk/new?act=cancel&state=queued", "/admin/bulk/new?act=retry&state=failed"),
     ]
 

@@ -10,12 +10,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.domain import ids
+from service.domain.bulk import MAX_JOBS, BulkState
 from service.domain.event import DeliveryState
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobState
 from service.domain.key import Key, new_key, new_secret
 from service.domain.request import VideoRequest
 from service.store import keys
+from service.store.admin_tables import BulkActionRow, BulkItemRow
 from service.store.attempts import attempt_table
 from service.store.database import Database
 from service.store.engine import make_engine
@@ -33,6 +35,8 @@ URL = "https://hooks.example.com/rushes"
 _BATCH = 5_000
 _deliveries: sa.Table = DeliveryRow.__table__  # type: ignore[attr-defined]
 _ledger: sa.Table = LedgerRow.__table__  # type: ignore[attr-defined]
+_bulk_actions: sa.Table = BulkActionRow.__table__  # type: ignore[attr-defined]
+_bulk_items: sa.Table = BulkItemRow.__table__  # type: ignore[attr-defined]
 _MINUTE = 60_000_000  # in the unit of an Instant
 
 
@@ -61,6 +65,7 @@ def fill(db: Database, url: str, count: int, *, now: datetime | None = None) -> 
         _insert_attempts(connection)
         _insert_deliveries(connection)
         _insert_ledger(connection, [owner.id for owner in owners], end)
+        _insert_bulk_actions(connection, owners[0].id, count, end)
         _count_queued(connection)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if connection.dialect.name == "postgresql":
@@ -134,6 +139,7 @@ _NO_END = {
     **dict.fromkeys(
         ("started_at", "finished_at", "actual_microusd", "expires_at", "result", "timings_ms")
     ),
+    "cancel_requested_at": None,
     **dict.fromkeys(("error_kind", "error_message", "error_code")),
 }
 
@@ -152,6 +158,7 @@ def _end(draw: random.Random, created_at: datetime) -> dict[str, Any]:
         "fence": 2,
         "started_at": created_at + timedelta(seconds=50),
         "finished_at": ended_at,
+        "cancel_requested_at": ended_at if state is JobState.CANCELED else None,
         "actual_microusd": 20_000,
         "gpu_ms": 9_400,
         "expires_at": ended_at + SPAN if state is JobState.SUCCEEDED else None,
@@ -218,6 +225,39 @@ def _insert_ledger(connection: sa.Connection, owners: list[KeyId], now: datetime
         for owner in owners for n in range(SPAN.days) for model in MODELS
     ]  # fmt: skip
     connection.execute(sa.insert(_ledger), rows)
+
+
+def _insert_bulk_actions(
+    connection: sa.Connection, owner: KeyId, count: int, now: datetime
+) -> None:
+    """More actions than a page of their list has: of a thousandth of all jobs each, and the newest
+    of as many as there may be."""
+    job = job_table.c
+    for number, size in enumerate([count // 1_000 + 1] * 59 + [MAX_JOBS]):
+        at = now - SPAN + timedelta(minutes=number)
+        final = sa.select(job.id).where(job.finished_at.is_not(None)).limit(size)
+        total = connection.execute(
+            sa.select(sa.func.count()).select_from(final.subquery())
+        ).scalar()
+        action = {
+            "id": f"{ids.first_at('blk', at)[:14]}{number:016d}",
+            "key_id": owner,
+            "act": "retry",
+            "query": "?state=failed",
+            "total": total,
+            "state": BulkState.DONE,
+            "created_at": at,
+            "ended_at": at,
+        }
+        connection.execute(sa.insert(_bulk_actions), action)
+        values = {
+            "bulk_id": sa.literal(action["id"]),
+            "job_id": job.id,
+            "is_changed": job.state != JobState.FAILED,
+            "outcome": sa.literal("retried as ").concat(job.id),
+        }
+        chosen = final.with_only_columns(*values.values())
+        connection.execute(sa.insert(_bulk_items).from_select(list(values), chosen))
 
 
 def _count_queued(connection: sa.Connection) -> None:
