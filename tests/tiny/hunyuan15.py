@@ -78,7 +78,7 @@ def _transformer() -> Any:
     from diffusers import HunyuanVideo15Transformer3DModel
 
     return HunyuanVideo15Transformer3DModel(
-        num_attention_heads=2,
+        num_attention_heads=1,
         attention_head_dim=16,
         num_layers=2,
         num_refiner_layers=1,
@@ -94,4 +94,4 @@ def _transformer() -> Any:
 def _vae() -> Any:
     from diffusers import AutoencoderKLHunyuanVideo15
 
-    return AutoencoderKLHunyuanVideo15(block_out_channels=(16, 16, 32, 32, 64), layers_per_block=1)
+    return AutoencoderKLHunyuanVideo15(block_out_channels=(8, 8, 16, 32, 64), layers_per_block=1)
