@@ -66,6 +66,7 @@ def fill(db: Database, url: str, count: int, *, now: datetime | None = None) -> 
         _insert_deliveries(connection)
         _insert_ledger(connection, [owner.id for owner in owners], end)
         _insert_bulk_actions(connection, owners[0].id, count, end)
+        count_ended(connection)
         _count_queued(connection)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if connection.dialect.name == "postgresql":
@@ -258,6 +259,17 @@ def _insert_bulk_actions(
         }
         chosen = final.with_only_columns(*values.values())
         connection.execute(sa.insert(_bulk_items).from_select(list(values), chosen))
+
+
+def count_ended(connection: sa.Connection) -> None:
+    """Let the hours be those of the jobs, which were inserted past the service."""
+    connection.exec_driver_sql("DELETE FROM hours")
+    connection.exec_driver_sql(
+        "INSERT INTO hours (hour, model, state, error_code, jobs, users)"
+        " SELECT finished_at / 3600000000 * 3600000000, model, state,"
+        " coalesce(error_code, ''), count(*), count(CASE WHEN error_kind = 'user' THEN 1 END)"
+        " FROM jobs WHERE finished_at IS NOT NULL GROUP BY 1, 2, 3, 4"
+    )
 
 
 def _count_queued(connection: sa.Connection) -> None:

@@ -58,7 +58,7 @@ def postgres_url(kept_postgres_url: str) -> Iterator[str]:
     with connected(kept_postgres_url) as connection:
         connection.exec_driver_sql(
             "TRUNCATE keys, jobs, labels, attempts, idempotency, endpoints, events, deliveries,"
-            " ledger, turns, totals, timeline, sessions, paused_models, warm_models, audit,"
+            " ledger, turns, totals, hours, timeline, sessions, paused_models, warm_models, audit,"
             " bulk_actions, bulk_items, avatars, voices"
         )
 

@@ -105,6 +105,7 @@ def empty(db: Database) -> None:
     def delete(tx: Transaction) -> None:
         for table in (
             "totals",
+            "hours",
             "deliveries",
             "events",
             "endpoints",

@@ -164,6 +164,11 @@ class JobError(BaseModel):
     stage: Stage | None = None
     attempt: int
 
+    @property
+    def is_users(self) -> bool:
+        """Tell whether it is for the job's owner to mend, not for the service."""
+        return self.kind is FailureKind.USER
+
 
 class Job(BaseModel):
     """A job: an immutable copy of its row."""

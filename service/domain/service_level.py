@@ -66,13 +66,25 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[max(0, ceil(share * len(ordered)) - 1)]
 
 
-def stage_times(jobs: Sequence[FinishedJob], share: float) -> StageTimes | None:
-    """Return a percentile of the stages of these jobs; None without a job."""
+def stage_times(jobs: Sequence[FinishedJob], *shares: float) -> list[StageTimes | None]:
+    """Return these percentiles of the stages of the jobs; None without a job."""
     if not jobs:
-        return None
+        return [None for _ in shares]
     times = [job.stages_ms() for job in jobs]
-    stages = {name: percentile([each[name] for each in times], share) for name in STAGES}
-    return StageTimes(stages, percentile([job.total_ms for job in jobs], share))
+    columns = {name: [each[name] for each in times] for name in STAGES}
+    totals = [job.total_ms for job in jobs]
+    return [
+        StageTimes(
+            {name: percentile(values, share) for name, values in columns.items()},
+            percentile(totals, share),
+        )
+        for share in shares
+    ]
+
+
+def total_ms(jobs: Sequence[FinishedJob], share: float) -> float | None:
+    """Return a percentile of the time from submit to end; None without a job."""
+    return percentile([job.total_ms for job in jobs], share) if jobs else None
 
 
 def cold_start_ms(jobs: Sequence[FinishedJob]) -> float | None:

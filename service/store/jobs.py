@@ -3,6 +3,7 @@ models that are paused, and those that are kept warm."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from service.domain import topics
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobState, left_ms
 from service.domain.queue_order import Waiting
-from service.store import deliveries, events, labels
+from service.store import deliveries, events, labels, totals
 from service.store.admin_tables import PausedModelRow, WarmModelRow
 from service.store.columns import micros
 from service.store.job_rows import job_table, to_job, to_row
@@ -288,7 +289,9 @@ def delete(tx: Transaction, job: Job) -> None:
     deliveries.delete_settled_of_job(tx, job.id)
     events.erase_job(tx, job.id)
     labels.delete(tx, job)
-    tx.execute(sa.delete(job_table).where(job_table.c.id == job.id))
+    result = tx.execute(sa.delete(job_table).where(job_table.c.id == job.id))
+    if result.rowcount and job.state.final:
+        tx.before_commit.append(partial(totals.discount_end, tx, job))
     tx.notify(topics.of_job(job.id))
 
 

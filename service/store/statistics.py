@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from service.domain.attempt import FailureKind
 from service.domain.ids import JobId, KeyId
 from service.domain.job import FINAL, Job, JobState
 from service.domain.service_level import FinishedJob
@@ -23,7 +22,7 @@ from service.store.transaction import Transaction
 _QUEUED = sa.text(QUEUED)
 _ACTIVE = sa.text(ACTIVE_STATES)
 _MAX_ATTEMPTS = 200  # in a list
-_MAX_STEP = 20  # so many index entries are read for each job of a sample
+_MAX_STEP = 8  # so many index entries are read for each job of a sample
 
 
 class WaitingGroup(NamedTuple):
@@ -108,58 +107,6 @@ def forsaken(tx: Transaction, before: datetime) -> list[JobId]:
     return list(tx.execute(statement.order_by(in_order).limit(100)).scalars())
 
 
-def ended(
-    tx: Transaction, window: Window, parts: int, model: str | None = None
-) -> list[Counter[JobState]]:
-    """Count the jobs that ended within each of so many equal parts of the window, by state."""
-    width = micros(window.end) - micros(window.start)
-    bounds = {"start": micros(window.start), "width": width // parts, "last": parts - 1}
-    values = {**bounds, "end": micros(window.end), "model": model}
-    counts = [Counter[JobState]() for _ in range(parts)]
-    for row in tx.execute(_ENDED if model is None else _ENDED_OF_MODEL, values):
-        if row.jobs:
-            counts[row.part][JobState(row.state)] = row.jobs
-    return counts
-
-
-def _count_ended(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """Build a query that counts each part and state by itself, from the index alone: grouping all
-    jobs of a month would sort them."""
-    number = sa.bindparam
-    first = sa.select(sa.literal_column("0").label("part")).cte("parts", recursive=True)
-    is_last = first.c.part >= number("last", type_=sa.BigInteger)
-    parts = first.union_all(sa.select(first.c.part + 1).where(sa.not_(is_last)))
-    states = sa.union_all(
-        *(sa.select(sa.literal_column(f"'{state}'").label("state")) for state in sorted(FINAL))
-    ).subquery("states")
-    start = number("start", type_=sa.BigInteger)
-    width = number("width", type_=sa.BigInteger)
-    last = parts.c.part >= number("last", type_=sa.BigInteger)
-    until = sa.case(
-        (last, number("end", type_=sa.BigInteger)), else_=start + (parts.c.part + 1) * width
-    )
-    ended_at = sa.type_coerce(job_table.c.finished_at, sa.BigInteger)
-    counted = (
-        sa.select(sa.func.count())
-        .select_from(job_table)
-        .where(
-            sa.type_coerce(job_table.c.state, sa.String) == states.c.state,
-            ended_at >= start + parts.c.part * width,
-            ended_at < until,
-            *conditions,
-        )
-        .correlate(parts, states)
-        .scalar_subquery()
-    )
-    return sa.select(parts.c.part, states.c.state, counted.label("jobs")).select_from(
-        parts.join(states, sa.true())
-    )
-
-
-_ENDED = _count_ended()
-_ENDED_OF_MODEL = _count_ended(job_table.c.model == sa.bindparam("model"))
-
-
 class Failures(NamedTuple):
     """The jobs that ended with one error, and those of them that their users must mend. Jobs that
     expired have no code."""
@@ -170,17 +117,106 @@ class Failures(NamedTuple):
     users: int
 
 
-def failures(tx: Transaction, window: Window, model: str | None = None) -> list[Failures]:
-    """Count the jobs that failed or expired within the window by their errors, the most first."""
-    job, number = job_table.c, sa.func.count()
-    users = sa.func.sum(sa.case((job.error_kind == FailureKind.USER, 1), else_=0))
-    statement = (
-        sa.select(job.state, job.error_code, number, users)
-        .where(*_ended_in(window, model), job.state.in_((JobState.FAILED, JobState.EXPIRED)))
-        .group_by(job.state, job.error_code)
-        .order_by(number.desc(), job.error_code)
+def ended(tx: Transaction, window: Window, parts: int) -> dict[str, list[Counter[JobState]]]:
+    """Count the jobs of each model that ended within each of so many equal parts of the window, by
+    state."""
+    start, end = micros(window.start), micros(window.end)
+    values = {"start": start, "end": end, "width": (end - start) // parts, "last": parts - 1}
+    counts: dict[str, list[Counter[JobState]]] = {}
+    rows: list[Any] = list(tx.execute(_ENDED, values))
+    for part, model, state, number in rows:
+        if model not in counts:
+            counts[model] = [Counter() for _ in range(parts)]
+        counts[model][part][JobState(state)] += number
+    return counts
+
+
+def failures(tx: Transaction, window: Window) -> dict[str, list[Failures]]:
+    """Count the jobs of each model that failed or expired within the window by their errors."""
+    start, end = micros(window.start), micros(window.end)
+    first_hour = min(-(-start // _HOUR) * _HOUR, end)
+    end_hour = max(end // _HOUR * _HOUR, first_hour)
+    values = {"start": start, "first_hour": first_hour, "end_hour": end_hour, "end": end}
+    found: dict[str, list[Failures]] = {}
+    rows: list[Any] = list(tx.execute(_FAILURES, values))
+    for model, state, code, number, users in rows:
+        failure = Failures(JobState(state), code or None, number, users)
+        found.setdefault(model, []).append(failure)
+    return found
+
+
+_HOUR = 3_600_000_000  # in the unit of an Instant
+
+
+def _query(text: str, numbers: str, **columns: Any) -> sa.TextualSelect:
+    parameters = [sa.bindparam(name, type_=sa.BigInteger) for name in numbers.split()]
+    return sa.text(text).bindparams(*parameters).columns(**columns)
+
+
+# The whole hours within each part of a window are sums of the hours table. Its edges, of less than
+# an hour each, are counted by model and state, from the index alone: to group them, all would be
+# sorted. One statement reads both, so that they fit together.
+_ENDED = _query(
+    """
+    WITH RECURSIVE numbers(part) AS (
+        SELECT 0 UNION ALL SELECT part + 1 FROM numbers WHERE part < :last
+    ),
+    parts AS (
+        SELECT part, :start + part * :width AS since,
+            CASE WHEN part < :last THEN :start + (part + 1) * :width ELSE :end END AS until
+        FROM numbers
+    ),
+    rounded AS (
+        SELECT part, since, until, (since + 3599999999) / 3600000000 * 3600000000 AS first_hour,
+            until / 3600000000 * 3600000000 AS end_hour
+        FROM parts
+    ),
+    edges AS (
+        SELECT part, since, CASE WHEN first_hour < until THEN first_hour ELSE until END AS until
+        FROM rounded
+        UNION ALL SELECT part, end_hour, until FROM rounded WHERE first_hour <= end_hour
+    ),
+    kinds AS (
+        SELECT DISTINCT model, state FROM hours WHERE hour > :start - 3600000000 AND hour < :end
+    ),
+    counted AS (
+        SELECT part, model, state, jobs FROM rounded CROSS JOIN hours
+        WHERE hour >= first_hour AND hour < end_hour
+        UNION ALL SELECT part, model, state, (
+            SELECT count(*) FROM jobs WHERE jobs.model = kinds.model AND jobs.state = kinds.state
+            AND finished_at >= since AND finished_at < until
+        ) FROM edges CROSS JOIN kinds
     )
-    return [Failures._make(row) for row in tx.execute(statement)]
+    SELECT part, model, state, CAST(sum(jobs) AS BIGINT) FROM counted
+    GROUP BY part, model, state HAVING sum(jobs) > 0
+    """,
+    "start end width last",
+    part=sa.Integer,
+    model=sa.String,
+    state=sa.String,
+    jobs=sa.BigInteger,
+)
+_FAILURES = _query(
+    """
+    SELECT model, state, code, CAST(sum(jobs) AS BIGINT), CAST(sum(users) AS BIGINT) FROM (
+        SELECT model, state, error_code AS code, jobs, users FROM hours
+        WHERE hour >= :first_hour AND hour < :end_hour AND state IN ('failed', 'expired')
+        UNION ALL
+        SELECT model, state, coalesce(error_code, ''), 1,
+            CASE WHEN error_kind = 'user' THEN 1 ELSE 0 END
+        FROM jobs WHERE state IN ('failed', 'expired') AND (
+            finished_at >= :start AND finished_at < :first_hour
+            OR finished_at >= :end_hour AND finished_at < :end
+        )
+    ) AS failed GROUP BY model, state, code
+    """,
+    "start first_hour end_hour end",
+    model=sa.String,
+    state=sa.String,
+    code=sa.String,
+    jobs=sa.BigInteger,
+    users=sa.BigInteger,
+)
 
 
 def mean_costs(

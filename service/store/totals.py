@@ -1,17 +1,22 @@
-"""The totals table: sums that grow with every job that ends, and outlast it."""
+"""What the end of a job adds to: the totals table, whose sums outlast the job, and the hours table,
+which counts it until it is deleted."""
 
 import json
 from collections.abc import Mapping
+from datetime import UTC
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from service.domain.job import Job
 from service.domain.metrics import Series, Sums
+from service.store.admin_tables import HourRow
 from service.store.tables import TotalRow
 from service.store.transaction import Transaction
 
 _totals: sa.Table = TotalRow.__table__  # type: ignore[attr-defined]
+_hours: sa.Table = HourRow.__table__  # type: ignore[attr-defined]
 
 
 def add(tx: Transaction, sums: Mapping[Series, int]) -> None:
@@ -31,12 +36,40 @@ def read(tx: Transaction) -> Sums:
     return Sums({Series(row.name, tuple(json.loads(row.labels))): row.value for row in rows})
 
 
-def _upsert(insert: Any) -> Any:
-    statement = insert(_totals)
+def count_end(tx: Transaction, job: Job) -> None:
+    """Count a final job in the hour of its end."""
+    tx.execute(_COUNT[tx.connection.dialect.name], _of_hour(job))
+
+
+def discount_end(tx: Transaction, job: Job) -> None:
+    """Count a final job no longer: it is deleted."""
+    row = _of_hour(job)
+    same = [_hours.c[column.name] == row[column.name] for column in _hours.primary_key]
+    less = {name: _hours.c[name] - row[name] for name in ("jobs", "users")}
+    tx.execute(sa.update(_hours).where(*same).values(less))
+    tx.execute(sa.delete(_hours).where(*same, _hours.c.jobs <= 0))
+
+
+def _of_hour(job: Job) -> dict[str, Any]:
+    assert job.finished_at is not None, "final"
+    return {
+        "hour": job.finished_at.astimezone(UTC).replace(minute=0, second=0, microsecond=0),
+        "model": job.request.model,
+        "state": job.state.value,
+        "error_code": job.error.code if job.error else "",
+        "jobs": 1,
+        "users": int(job.error is not None and job.error.is_users),
+    }
+
+
+def _upsert(insert: Any, table: sa.Table, *names: str) -> Any:
+    statement = insert(table)
     return statement.on_conflict_do_update(
-        index_elements=list(_totals.primary_key),
-        set_={"value": _totals.c.value + statement.excluded.value},
+        index_elements=list(table.primary_key),
+        set_={name: table.c[name] + statement.excluded[name] for name in names},
     )
 
 
-_ADD = {"sqlite": _upsert(sqlite.insert), "postgresql": _upsert(postgresql.insert)}
+_INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_ADD = {name: _upsert(insert, _totals, "value") for name, insert in _INSERTS.items()}
+_COUNT = {name: _upsert(insert, _hours, "jobs", "users") for name, insert in _INSERTS.items()}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from benchmarks.store import count_ended
 from service.admin.pages import templates
 from service.admin.routes.overview import (
     PARTS_OF_MODEL,
@@ -16,6 +17,7 @@ from service.admin.routes.overview import (
     Costs,
     read_costs,
     read_past,
+    read_pasts,
 )
 from service.domain.attempt import FailureKind, Stage
 from service.domain.ids import KeyId
@@ -172,6 +174,53 @@ def test_the_figures_of_a_window_are_those_of_its_jobs(past: Past, name: str) ->
     assert {(each.state, each.code): each.jobs for each in shown.failures} == Counter(
         (row["state"], row["error_code"]) for row in ended if row["state"] in ("failed", "expired")
     )
+
+
+def test_each_model_has_its_own_figures(past: Past) -> None:
+    window = WINDOWS["a month"]
+    update = "UPDATE jobs SET model = 'ltx-2b' WHERE state IN ('failed', 'canceled')"
+    make.do(past.db, lambda tx: tx.execute(sa.text(update)))
+    make.do(past.db, lambda tx: count_ended(tx.connection))
+    ended = rows(past.db, f"SELECT * FROM jobs WHERE finished_at < {micros(window.end)}")
+    models = ["slate", "ltx-2b", "mochi"]
+
+    pasts = past.db.read(lambda tx: read_pasts(tx, window, models, sample=9, parts=7))
+
+    assert {past.counts.total() > 0 for past in pasts[:2]} == {True}
+    for model, shown in zip(models, pasts, strict=True):
+        of_model = [row for row in ended if row["model"] == model]
+        assert shown.counts == Counter(row["state"] for row in of_model)
+        assert {(each.state, each.code): each.jobs for each in shown.failures} == Counter(
+            (row["state"], row["error_code"])
+            for row in of_model
+            if row["state"] in ("failed", "expired")
+        )
+        assert len(shown.sample) == shown.counts[JobState.SUCCEEDED]
+
+
+def test_a_deleted_job_is_counted_no_longer(past: Past) -> None:
+    window = WINDOWS["a month"]
+    ended = rows(past.db, "SELECT id FROM jobs WHERE finished_at IS NOT NULL ORDER BY finished_at")
+
+    for left, row in reversed(list(enumerate(ended))):
+        job = past.db.read(lambda tx, id_=row["id"]: jobs.get(tx, id_))
+        for _ in range(2):  # another process may have deleted it just before
+            make.do(past.db, lambda tx, job=job: jobs.delete(tx, job))
+
+        shown = past.db.read(lambda tx: read_past(tx, window, None))
+        kept = rows(
+            past.db,
+            "SELECT state, error_code FROM jobs WHERE state IN ('failed', 'expired')"
+            f" AND finished_at < {micros(window.end)}",
+        )
+        assert shown.total == len(rows(past.db, _ENDED_BEFORE.format(micros(window.end)))) <= left
+        assert {(each.state, each.code): each.jobs for each in shown.failures} == Counter(
+            (row["state"], row["error_code"]) for row in kept
+        )
+    assert not rows(past.db, "SELECT * FROM hours")
+
+
+_ENDED_BEFORE = "SELECT id FROM jobs WHERE finished_at < {}"
 
 
 @pytest.mark.parametrize("name", WINDOWS)
@@ -334,6 +383,7 @@ def _copy_jobs(db: Database, number: int, window: Window) -> None:
         attempts.append({**attempt, "job_id": id_, "call_id": id_, **begun})
     make.do(db, lambda tx: tx.execute(sa.insert(job_table), copies))
     make.do(db, lambda tx: tx.execute(sa.insert(attempt_table), attempts))
+    make.do(db, lambda tx: count_ended(tx.connection))
 
 
 def test_costs_are_those_of_the_attempts_by_the_day_on_which_they_ended(

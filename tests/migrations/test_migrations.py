@@ -1,8 +1,10 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from datetime import date, timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -23,11 +25,22 @@ from service.domain.key import KeyRole
 from service.domain.limits import Limits
 from service.domain.price import Balance, Charge, month_of
 from service.domain.speech import SpeechUsage
+from service.domain.window import Window
 from service.lifecycle.jobs import request_cancel
 from service.lifecycle.report import settle
 from service.lifecycle.submit import find_earlier
 from service.settings import Settings
-from service.store import attempts, deliveries, events, job_lists, jobs, keys, moves, speeches
+from service.store import (
+    attempts,
+    deliveries,
+    events,
+    job_lists,
+    jobs,
+    keys,
+    moves,
+    speeches,
+    statistics,
+)
 from service.store.database import Database
 from service.store.engine import make_engine
 from service.store.keys import Total
@@ -112,7 +125,7 @@ def test_a_database_that_is_up_to_date_is_told_so_without_alembic(url: str) -> N
 
 
 def test_every_revision_but_the_newest_has_rows_to_be_upgraded() -> None:
-    assert sorted(RELEASED)[:-1] == [f"{n:04}" for n in range(1, 14)]
+    assert sorted(RELEASED)[:-1] == [f"{n:04}" for n in range(1, 15)]
 
 
 def test_a_database_of_the_first_release_goes_on_with_all_its_rows(url: str) -> None:
@@ -295,6 +308,32 @@ def test_jobs_of_the_seventh_release_are_found_by_their_ends_and_errors(url: str
         db.close()
 
 
+def test_jobs_of_the_first_release_are_counted_in_the_hours_of_their_ends(url: str) -> None:
+    command.upgrade(alembic_config(url), "0001")
+    written = write_rows(url)
+    execute(url, "UPDATE jobs SET error_kind = 'user' WHERE state = 'failed'")
+
+    migrate(url)
+
+    db = Database(url, lambda topics: None)
+    try:
+        ended = [job for job in jobs_of(db, KeyId(written.key_id)) if job.state.final]
+        window = Window(make.START - timedelta(days=999), make.START + timedelta(days=999))
+        counts = db.read(lambda tx: statistics.ended(tx, window, 1))
+        by_state = sum((parts[0] for parts in counts.values()), Counter[JobState]())
+        assert by_state == Counter(job.state for job in ended)
+        failed = [job.error.code for job in ended if job.state is JobState.FAILED and job.error]
+        failures = db.read(lambda tx: statistics.failures(tx, window))
+        assert [(each.code, each.users) for each in chain(*failures.values())] == [
+            (code, number) for code, number in Counter(failed).items()
+        ]
+        for job in ended:
+            make.do(db, lambda tx, job=job: jobs.delete(tx, job))
+        assert db.read(lambda tx: tx.execute(sa.text("SELECT * FROM hours")).all()) == []
+    finally:
+        db.close()
+
+
 def test_texts_of_the_tenth_release_are_spoken_before_a_worker_gets_their_jobs(url: str) -> None:
     command.upgrade(alembic_config(url), "0009")
     key_id = KeyId(rows_0010.write_rows(url).key_id)
@@ -452,7 +491,7 @@ def test_a_database_of_a_newer_release_is_refused(url: str) -> None:
 def test_a_database_of_an_older_release_is_refused_with_the_way_out(url: str) -> None:
     command.upgrade(alembic_config(url), "0001")
 
-    with pytest.raises(Unavailable, match="needs 0014; run `rushes migrate`"):
+    with pytest.raises(Unavailable, match="needs 0015; run `rushes migrate`"):
         check_schema(url)
 
 

@@ -11,7 +11,7 @@ from service.admin.routes.overview import (
     SAMPLE_OF_MODEL,
     LengthQuery,
     Past,
-    read_past,
+    read_pasts,
 )
 from service.admin.visit import ActorDep, Visit, VisitDep, page_router
 from service.domain.errors import FieldError, RequestRefused
@@ -105,7 +105,8 @@ def _containers(text: str) -> int:
 
 def _read(tx: Transaction, visit: Visit, window: Window) -> list[ModelView]:
     groups, paused_since = statistics.waiting_groups(tx), jobs.paused_models(tx)
-    warm = jobs.warm_containers(tx)
+    warm, cards = jobs.warm_containers(tx), visit.runtime.cards
+    pasts = read_pasts(tx, window, list(cards), sample=SAMPLE_OF_MODEL, parts=PARTS_OF_MODEL)
     return [
         ModelView(
             card=card,
@@ -115,9 +116,9 @@ def _read(tx: Transaction, visit: Visit, window: Window) -> list[ModelView]:
             paused_at=paused_since.get(name),
             warm=warm.get(name),
             usd_per_hour=visit.runtime.terms.rates.expected(name).usd_per_second * 3600,
-            past=read_past(tx, window, name, sample=SAMPLE_OF_MODEL, parts=PARTS_OF_MODEL),
+            past=past,
         )
-        for name, card in visit.runtime.cards.items()
+        for (name, card), past in zip(cards.items(), pasts, strict=True)
     ]
 
 

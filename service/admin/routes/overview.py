@@ -1,7 +1,7 @@
 """The overview: what waits, runs, fails and costs."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Literal
@@ -31,6 +31,7 @@ _BARS = 48
 # Where there is a window for each model.
 SAMPLE_OF_MODEL = 250
 PARTS_OF_MODEL = 24
+_SHARES = {"p50": 0.50, "p95": 0.95}
 # A lease is over, and a tick should have settled its job long ago.
 _FORSAKEN_AFTER = timedelta(minutes=2)
 
@@ -87,10 +88,14 @@ class Past:
 
     @property
     def times(self) -> dict[str, StageTimes | None]:
-        return {
-            "p50": service_level.stage_times(self.sample, 0.50),
-            "p95": service_level.stage_times(self.sample, 0.95),
-        }
+        return dict(
+            zip(_SHARES, service_level.stage_times(self.sample, *_SHARES.values()), strict=True)
+        )
+
+    @property
+    def totals_ms(self) -> dict[str, float | None]:
+        """Return what `times` says of the whole, without the stages."""
+        return {name: service_level.total_ms(self.sample, share) for name, share in _SHARES.items()}
 
     @property
     def promises(self) -> dict[str, Promise]:
@@ -182,16 +187,46 @@ def read_now(tx: Transaction, visit: Visit) -> Now:
 
 
 def read_past(
+    tx: Transaction, window: Window, model: str | None, *, sample: int = _SAMPLE, parts: int = _BARS
+) -> Past:
+    """Count the jobs that ended within the window, in so many parts, and time a sample of them."""
+    (past,) = read_pasts(tx, window, [model], sample=sample, parts=parts)
+    return past
+
+
+def read_pasts(
+    tx: Transaction, window: Window, models: Sequence[str | None], *, sample: int, parts: int
+) -> list[Past]:
+    """Read the past of each of these models; None: of all of them together."""
+    ended, failures = statistics.ended(tx, window, parts), statistics.failures(tx, window)
+    pasts = []
+    for model in models:
+        names = list(ended) if model is None else [model]
+        of_names = [ended[name] for name in names if name in ended]
+        counts = [sum((each[n] for each in of_names), Counter[JobState]()) for n in range(parts)]
+        pasts.append(_past(tx, window, model, counts, _merge(failures, names), sample))
+    return pasts
+
+
+def _merge(failures: Mapping[str, list[Failures]], models: list[str]) -> list[Failures]:
+    """Add up the failures of these models by their errors, the most first."""
+    jobs, users = Counter[tuple[JobState, str | None]](), Counter[tuple[JobState, str | None]]()
+    for model in models:
+        for each in failures.get(model, []):
+            jobs[each.state, each.code] += each.jobs
+            users[each.state, each.code] += each.users
+    return [Failures(*error, number, users[error]) for error, number in jobs.most_common()]
+
+
+def _past(
     tx: Transaction,
     window: Window,
     model: str | None,
-    *,
-    sample: int = _SAMPLE,
-    parts: int = _BARS,
+    ended: list[Counter[JobState]],
+    failures: list[Failures],
+    sample: int,
 ) -> Past:
-    """Count the jobs that ended within the window, in so many parts, and time a sample of them."""
-    width = window.length / parts
-    ended = statistics.ended(tx, window, parts, model)
+    width = window.length / len(ended)
     total = sum(ended, Counter[JobState]())
     costs = statistics.mean_costs(tx, window, model, size=sample)
     return Past(
@@ -199,7 +234,7 @@ def read_past(
         model=model,
         counts=total,
         bars=[_bar(window.start + n * width, width, counts) for n, counts in enumerate(ended)],
-        failures=statistics.failures(tx, window, model),
+        failures=failures,
         sample=statistics.finished_jobs(
             tx, window, [counts[JobState.SUCCEEDED] for counts in ended], model, size=sample
         ),
