@@ -81,9 +81,9 @@ def cues(transcript: Transcript) -> list[Cue]:
     for begin, end in pairwise(cuts):
         start, last = words[begin].start, words[end - 1].end
         following = words[end].start if end < len(words) else max(transcript.seconds, last)
-        shown = min(max(last, start + MIN_SECONDS), max(following, last), start + MAX_SECONDS)
-        shown = max(shown, start + _EPSILON)
-        result.append(Cue(_rows([word.text for word in words[begin:end]]), start, shown))
+        until = min(max(last, start + MIN_SECONDS), max(following, last), start + MAX_SECONDS)
+        until = max(until, start + _EPSILON)
+        result.append(Cue(_rows([word.text for word in words[begin:end]]), start, until))
     return result
 
 

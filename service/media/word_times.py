@@ -31,14 +31,16 @@ def place_words(text: str, stretches: Sequence[Stretch], seconds: float) -> Tran
     if len(words) < len(stretches):
         start, end = stretches[0][0], stretches[-1][1]
         spread = spread_words(text, end - start)
-        moved = (Word(one.text, start + one.start, start + one.end) for one in spread.words)
-        return Transcript(tuple(moved), seconds, spread.confidence)
+        timed_words = (
+            Word(word.text, start + word.start, start + word.end) for word in spread.words
+        )
+        return Transcript(tuple(timed_words), seconds, spread.confidence)
     loads = [_WORD_START + letters_of(word) for word in words]
     cuts = _cuts(words, loads, stretches)
-    placed: list[Word] = []
+    result: list[Word] = []
     for (begin, end), stretch in zip(pairwise(cuts), stretches, strict=True):
-        placed += _within(words[begin:end], loads[begin:end], stretch)
-    return Transcript(tuple(placed), seconds, PLACED)
+        result += _within(words[begin:end], loads[begin:end], stretch)
+    return Transcript(tuple(result), seconds, PLACED)
 
 
 def _cuts(words: Sequence[str], loads: Sequence[float], stretches: Sequence[Stretch]) -> list[int]:
@@ -52,9 +54,9 @@ def _cuts(words: Sequence[str], loads: Sequence[float], stretches: Sequence[Stre
     # Of each possible bound after the stretches so far: the cost, and the bound before.
     best: dict[int, tuple[float, int]] = {0: (0.0, 0)}
     steps = []
-    for number, reached in enumerate(accumulate(lengths), start=1):
+    for number, time in enumerate(accumulate(lengths), start=1):
         is_last = number == len(lengths)
-        ends = range(len(words), len(words) + 1) if is_last else _near(times, reached)
+        ends = range(len(words), len(words) + 1) if is_last else _near(times, time)
         best = {
             end: min(
                 (cost + _cost(times[end] - times[begin], lengths[number - 1]), begin)
@@ -76,15 +78,15 @@ def _cuts(words: Sequence[str], loads: Sequence[float], stretches: Sequence[Stre
     return cuts[::-1]
 
 
-def _near(times: Sequence[float], reached: float) -> range:
+def _near(times: Sequence[float], time: float) -> range:
     """Return words before which about so many seconds were spoken: 1 to _MAX_BOUNDS of them."""
-    first = max(0, bisect_left(times, reached - _DRIFT) - 1)
-    last = min(len(times), bisect_right(times, reached + _DRIFT) + 1)
+    first = max(0, bisect_left(times, time - _DRIFT) - 1)
+    last = min(len(times), bisect_right(times, time + _DRIFT) + 1)
     return range(first, last, ceil((last - first) / _MAX_BOUNDS))
 
 
-def _cost(spoken: float, length: float) -> float:
-    return (spoken - length) ** 2 / (0.1 + length)
+def _cost(seconds: float, length: float) -> float:
+    return (seconds - length) ** 2 / (0.1 + length)
 
 
 def _within(words: Sequence[str], loads: Sequence[float], stretch: Stretch) -> Iterator[Word]:

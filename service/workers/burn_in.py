@@ -107,5 +107,5 @@ def _layout(rows: Sequence[str], side: int, safe_width: int, safe_height: int) -
     width = safe_width - 2 * round(min_size * _PADDING)
     if width < min_size or max_rows < 1:
         return _Layout((), min_size)
-    wrapped, _ = paragraph(" ".join(texts), min_size, width, max_rows)
-    return _Layout(tuple(wrapped), min_size)
+    rows, _ = paragraph(" ".join(texts), min_size, width, max_rows)
+    return _Layout(tuple(rows), min_size)

@@ -39,9 +39,9 @@ def frame_face(photo: Frame, points: Points, width: int, height: int) -> tuple[F
     is_extended = max(beside.max(), above.max()) > 1
     if is_extended:
         image = _soften(image, beside, above)
-    framed = points * scale
-    framed[:, :2] += matrix[:, 2]
-    return image, framed, is_extended
+    face_points = points * scale
+    face_points[:, :2] += matrix[:, 2]
+    return image, face_points, is_extended
 
 
 def crop_around(photo: Frame, face: Reals | None, width: int, height: int) -> Frame:
@@ -123,5 +123,5 @@ def _soften(image: Frame, beside: Reals, above: Reals) -> Frame:
         kernel = (size, 1) if axis == 0 else (1, size)
         soft = cv2.GaussianBlur(result, kernel, sigma, borderType=cv2.BORDER_REPLICATE)
         result += (soft - result) * np.clip(distance / fade, 0, 1).astype(np.float32)
-    mixed: Frame = (result + 0.5).astype(np.uint8)
-    return mixed
+    frame: Frame = (result + 0.5).astype(np.uint8)
+    return frame

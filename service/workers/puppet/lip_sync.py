@@ -141,8 +141,8 @@ def _voice_level(sound: Waveform, count: int) -> Reals:
 
 def _clean(values: Reals) -> Reals:
     """Fill gaps, and take out what stands alone."""
-    (known,) = np.nonzero(np.isfinite(values))
-    full = np.interp(np.arange(len(values)), known, values[known])
+    (places,) = np.nonzero(np.isfinite(values))
+    full = np.interp(np.arange(len(values)), places, values[places])
     wide = np.pad(full, 1, mode="edge")
     middle = np.median(np.lib.stride_tricks.sliding_window_view(wide, 3), axis=1)
     result: Reals = np.clip(middle, *np.percentile(middle, [2, 98]))

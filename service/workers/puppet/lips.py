@@ -83,8 +83,8 @@ def log_mel(sound: Waveform) -> Floats:
 def stack(mel: Floats, rows: NDArray[np.intp]) -> Floats:
     """Return what the network sees at each of `rows`: (rows, BANDS * contexts)."""
     around = np.clip(rows[:, None] + np.array(CONTEXT), 0, len(mel) - 1)
-    scaled: Floats = mel[around] / np.float32(4) + np.float32(1)
-    return scaled.reshape(len(rows), -1)
+    values: Floats = mel[around] / np.float32(4) + np.float32(1)
+    return values.reshape(len(rows), -1)
 
 
 def _mel_filters() -> Floats:

@@ -82,10 +82,10 @@ _WANDERINGS = ((1, 1.6), (2, 0.7), (3, 1.3), (4, 2.0), (5, 2.2), (6, 1.8), (7, 1
 def loudness(sound: Waveform, count: int) -> Reals:
     """Return the level in each of `count` frames, 0 to 1: loud speech of this sound is about 1."""
     samples = np.zeros(count * _HOP, np.float32)
-    used = min(len(sound), len(samples))
-    samples[:used] = sound[:used]
+    length = min(len(sound), len(samples))
+    samples[:length] = sound[:length]
     decibels = 10 * np.log10((samples.reshape(count, _HOP) ** 2).mean(1) + 1e-10)
-    speech = decibels[: max(1, -(-used // _HOP))]
+    speech = decibels[: max(1, -(-length // _HOP))]
     top = max(float(np.percentile(speech, 95)), -60.0)
     result: Reals = np.clip((decibels - top) / _RANGE + 1, 0, 1).astype(float)
     return result

@@ -80,8 +80,8 @@ def frame_photo(
     """
     try:
         mesh = _find_in(photo, finder)
-    except AttemptFailed as refused:
-        if refused.code != "face_not_found":
+    except AttemptFailed as failure:
+        if failure.code != "face_not_found":
             raise
         warning = "no human face was found in the photo: look whether the right one speaks"
         return crop_around(photo, None, width, height), (warning,)
@@ -121,8 +121,8 @@ def _find_one(photo: Frame, finder: FaceFinder) -> Mesh:
             "with all of the face, or crop it to head and shoulders; most drawings, masks and "
             "animals are not recognised",
         )
-    upright, turned = meshes[0]
-    if turned.evidence > upright.evidence:
+    upright, upside_down = meshes[0]
+    if upside_down.evidence > upright.evidence:
         raise _upside_down()
     rivals = [pair for pair, _ in meshes[1:] if pair.eye_distance > _RIVAL * upright.eye_distance]
     if rivals:
@@ -205,15 +205,15 @@ def _check_edges(photo: Frame, points: Points) -> None:
 
 
 def _check_mouth(photo: Frame, mesh: Mesh) -> list[str]:
-    covered = _cover(photo, mesh.points)
-    if covered > _MAX_COVER:
+    share = _cover(photo, mesh.points)
+    if share > _MAX_COVER:
         raise _refused(
             "mouth_covered",
             "something covers the mouth, such as a hand, a microphone or a mask; send a photo "
             "with a free mouth",
         )
     warnings = []
-    if covered > _WARN_COVER:
+    if share > _WARN_COVER:
         warnings.append("something seems to be in front of the mouth or chin: it will bend")
     upper, lower = mesh.points[list(INNER_LIPS), :2]
     if np.linalg.norm(lower - upper) > _WARN_GAP * mesh.eye_distance:

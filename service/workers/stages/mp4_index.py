@@ -54,8 +54,8 @@ def _track(content: bytes) -> Track:
     (samples,) = struct.unpack_from(">I", _inside(media, "minf", "stbl", "stsz"), 8)
     # AAC begins with an encoder delay, which the edit list skips. Video is shown whole: there the
     # list only says at which time stamp its first frame lies.
-    skipped = _edit_start(content) if handler == "soun" else 0
-    return Track(handler, timescale, duration - skipped, samples)
+    delay = _edit_start(content) if handler == "soun" else 0
+    return Track(handler, timescale, duration - delay, samples)
 
 
 def _edit_start(content: bytes) -> int:
