@@ -56,8 +56,8 @@ const RETRYABLE: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
 function describe(problem: Problem): string {
   const fields = problem.errors.map(({ pointer, detail }) => {
     const names = [`${pointer.split("/").at(-1)}: `, `${pointer} `];
-    const isNamed = pointer === "" || names.some((name) => detail.startsWith(name));
-    return isNamed ? detail : `${pointer}: ${detail}`;
+    const name = names.find((start) => detail.startsWith(start)) ?? "";
+    return pointer === "" ? detail : `${pointer}: ${detail.slice(name.length)}`;
   });
   return `${fields.length > 0 ? fields.join("; ") : problem.detail} (${problem.code})`;
 }

@@ -15,7 +15,7 @@ test("a refusal names each field once", () => {
 
   assert.equal(
     message,
-    "/width: 65 is not possible; seed: must be a whole number; /video must be base64; " +
+    "/width: 65 is not possible; /seed: must be a whole number; /video: must be base64; " +
       "the request: give `text` or `audio` (x)",
   );
 });
