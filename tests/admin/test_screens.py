@@ -46,6 +46,7 @@ def paths(service: Running, browser: Browser) -> dict[str, str]:
     return {
         "overview": "",
         "jobs": "/jobs",
+        "jobs_refused": "/jobs?label=scene&text=corgi",
         "job": f"/jobs/{done}",
         "job_failed": f"/jobs/{failed}",
         "new": "/new/video",
