@@ -1,8 +1,10 @@
 """The admin pages in a real browser, against a real service."""
 
+import random
 from collections.abc import Iterator
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Route, expect
 
 from tests.admin.browser import SCHEMES, Visitor, chromium, needs_chromium
@@ -10,7 +12,7 @@ from tests.admin.pages import sections
 from tests.admin.receiver import receiver
 from tests.api.world import WORKER_TOKEN
 from tests.journey.service import KEY, Running, running
-from tests.workers.inputs.pictures import png
+from tests.workers.inputs.pictures import png, saved
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 
@@ -192,7 +194,6 @@ def test_an_image_is_dropped_on_its_field(admin: Visitor, service: Running) -> N
     page.get_by_text("More parameters").click()
     page.get_by_label("Loop").select_option("true")
     page.get_by_label("Seconds").fill("2")
-    # The estimate does without the image, whose bytes are sent once, with the form.
     expect(page.locator("#estimate")).to_contain_text("48 frames")
     expect(page.locator("#estimate")).not_to_contain_text("needs")
     page.get_by_role("button", name="Make the video").click()
@@ -200,6 +201,26 @@ def test_an_image_is_dropped_on_its_field(admin: Visitor, service: Running) -> N
     page.wait_for_url("**/admin/jobs/job_*")
     assert "image/png, 64x64" in page.inner_text("main")
     assert service.job(page.url.rpartition("/")[2])["input"]["loop"] is True
+
+
+def test_an_estimate_is_sent_only_the_head_of_a_picture(admin: Visitor, service: Running) -> None:
+    noise = Image.frombytes("RGB", (1200, 600), random.Random(7).randbytes(1200 * 600 * 3))
+    picture = saved(noise, "PNG")
+    page = admin.go("/new/video")
+    page.get_by_label("Prompt", exact=True).fill("it moves")
+    expect(page.locator("#estimate")).to_contain_text("768\N{MULTIPLICATION SIGN}512")
+    file = {"name": "photo.png", "mimeType": "image/png", "buffer": picture}
+
+    with page.expect_request_finished(lambda it: it.url.endswith("/estimate")) as estimate:
+        page.locator("[name=image]").set_input_files(file)
+
+    expect(page.locator("#estimate")).not_to_contain_text("768\N{MULTIPLICATION SIGN}512")
+    expect(page.locator("#estimate")).to_contain_text("costs about")
+    assert int(estimate.value.all_headers()["content-length"]) < 300_000 < len(picture)
+    page.get_by_role("button", name="Make the video").click()
+    page.wait_for_url("**/admin/jobs/job_*")
+    image = service.job(page.url.rpartition("/")[2])["input"]["image"]
+    assert image["size_bytes"] == len(picture)
 
 
 def test_a_chosen_file_is_taken_away_by_the_keyboard(admin: Visitor) -> None:

@@ -112,6 +112,15 @@ document.addEventListener("click", (event) => {
   input.focus();
 });
 
+// An estimate needs only the head of a picture or video, which tells its size; all of a sound.
+document.addEventListener("htmx:configRequest", (event) => {
+  const { elt, formData } = event.detail;
+  if (!("heads" in elt.dataset)) return;
+  for (const [name, file] of [...formData]) {
+    if (file instanceof File && name !== "audio") formData.set(name, file.slice(0, 1 << 18), file.name);
+  }
+});
+
 // A number out of its field's bounds costs nothing: the field says what it may be.
 document.addEventListener("htmx:beforeRequest", (event) => {
   const part = event.target;
