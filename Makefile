@@ -35,8 +35,9 @@ up-modal: .venv/.test ## The whole deployment on this machine, on an emulator of
 smoke-modal: .venv/.ok ## Try a deployed service: make smoke-modal URL=https://… ARGS="--key …"
 	@$(RUN)/python scripts/smoke_modal.py $(or $(URL),$(error which service? make smoke-modal URL=https://… ARGS="--key rsh_…")) $(ARGS)
 
+# The slow files come first (tests/conftest.py). xdist would put them last: they have fewer tests.
 test: .venv/.test ## Install what the tests need and run all of them
-	$(RUN)/pytest -q -n 2 --dist loadfile -m 'not gpu'
+	$(RUN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not gpu'
 
 test-fast: .venv/.test ## The inner loop: starts no service, runs no torch
 	$(RUN)/pytest -q -x -n 2 -m 'not slow and not gpu'
