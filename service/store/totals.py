@@ -43,11 +43,9 @@ def count_end(tx: Transaction, job: Job) -> None:
 
 def discount_end(tx: Transaction, job: Job) -> None:
     """Count a final job no longer: it is deleted."""
-    row = _of_hour(job)
-    same = [_hours.c[column.name] == row[column.name] for column in _hours.primary_key]
-    less = {name: _hours.c[name] - row[name] for name in ("jobs", "users")}
-    tx.execute(sa.update(_hours).where(*same).values(less))
-    tx.execute(sa.delete(_hours).where(*same, _hours.c.jobs <= 0))
+    values = {f"of_{name}": value for name, value in _of_hour(job).items()}
+    tx.execute(_DISCOUNT, values)
+    tx.execute(_DELETE_EMPTY, values)
 
 
 def _of_hour(job: Job) -> dict[str, Any]:
@@ -73,3 +71,16 @@ def _upsert(insert: Any, table: sa.Table, *names: str) -> Any:
 _INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _ADD = {name: _upsert(insert, _totals, "value") for name, insert in _INSERTS.items()}
 _COUNT = {name: _upsert(insert, _hours, "jobs", "users") for name, insert in _INSERTS.items()}
+
+
+def _of(column: sa.Column[Any]) -> sa.BindParameter[Any]:
+    return sa.bindparam(f"of_{column.name}", type_=column.type)
+
+
+_SAME = [column == _of(column) for column in _hours.primary_key]
+_DISCOUNT = (
+    sa.update(_hours)
+    .where(*_SAME)
+    .values({column: column - _of(column) for column in (_hours.c.jobs, _hours.c.users)})
+)
+_DELETE_EMPTY = sa.delete(_hours).where(*_SAME, _hours.c.jobs <= 0)

@@ -351,7 +351,7 @@ def test_times_of_many_jobs_are_those_of_the_whole_window(past: Past) -> None:
     )
     took = [row["took"] / 1000 for row in joined]
 
-    for model, sample, parts in ((None, 1_000, 48), ("slate", SAMPLE_OF_MODEL, PARTS_OF_MODEL)):
+    for model, sample, parts in ((None, 600, 48), ("slate", SAMPLE_OF_MODEL, PARTS_OF_MODEL)):
         sizes = {"sample": sample, "parts": parts}
         shown = past.db.read(lambda tx, m=model, s=sizes: read_past(tx, window, m, **s))
 

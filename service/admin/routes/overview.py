@@ -26,10 +26,10 @@ from service.store.transaction import Transaction
 
 router = page_router("")
 
-_SAMPLE = 1_000  # jobs of a window whose times are read
+_SAMPLE = 600  # jobs of a window whose times are read
 _BARS = 48
 # Where there is a window for each model.
-SAMPLE_OF_MODEL = 250
+SAMPLE_OF_MODEL = 150
 PARTS_OF_MODEL = 24
 _SHARES = {"p50": 0.50, "p95": 0.95}
 # A lease is over, and a tick should have settled its job long ago.
