@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from threading import Event as Flag
 from threading import Thread
 
 import httpx
@@ -28,6 +29,7 @@ class Listener:
         self.position: int | None = None
         self.heard: list[Event] = []
         self.cuts = 0
+        self.is_connected = Flag()
 
     def connect(self) -> None:
         """Get a position."""
@@ -42,6 +44,7 @@ class Listener:
             assert time.monotonic() < deadline, f"{len(self.heard)} of {number}"
             try:
                 with self._stream() as reader:
+                    self.is_connected.set()
                     for event in reader.changes():
                         self.heard.append(event)
                         self.position = reader.position
@@ -49,6 +52,8 @@ class Listener:
                             return
             except (httpx.TransportError, httpx.HTTPStatusError):
                 time.sleep(0.05)
+            finally:
+                self.is_connected.clear()
             self.cuts += 1
 
     def ids(self) -> list[int]:
@@ -92,6 +97,7 @@ def test_a_listener_misses_nothing_while_the_api_is_killed(
             thread = Thread(target=listener.hear, args=[20 * (number + 1)])
             thread.start()
             made += [cancel(patient, f"{number}.{each}") for each in range(10)]
+            assert listener.is_connected.wait(120)
             api.kill()
             made += [cancel(patient, f"{number}.{each}") for each in range(10, 20)]
             thread.join(180)
