@@ -21,6 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from benchmarks.store import count_ended
 from service.artifacts.files import Files
 from service.domain.attempt import Failure, FailureKind
 from service.domain.errors import BudgetExceeded, Lost, NotFound
@@ -207,6 +208,15 @@ class Books(RuleBasedStateMachine):
             self.ledger_has_every_end_once(owner)
             for job in page:
                 self.job_costs_what_its_attempts_did(job)
+
+    @invariant()
+    def hours_count_the_jobs_that_are_there(self) -> None:
+        query = sa.text("SELECT hour, model, state, error_code, jobs, users FROM hours")
+        kept = self.db.read(lambda tx: set(tx.execute(query).all()))
+
+        make.do(self.db, lambda tx: count_ended(tx.connection))
+
+        assert kept == self.db.read(lambda tx: set(tx.execute(query).all()))
 
     def balance_is_right(self, owner: KeyId, page: list[Job]) -> None:
         balance = self.balance(owner)
