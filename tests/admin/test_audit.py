@@ -257,5 +257,5 @@ def test_an_endpoint_has_no_other_act(acts: Acts) -> None:
     answer = acts.admin.post(f"/admin/webhooks/endpoints/{endpoint}/explode")
 
     assert answer.status_code == 404
-    assert "there is no page" in answer.text
+    assert "There is no page" in answer.text
     assert len(acts.rows()) == before
