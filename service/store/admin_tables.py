@@ -96,8 +96,8 @@ class BulkItemRow(SQLModel, table=True):
 
 
 class HourRow(SQLModel, table=True):
-    """How many jobs ended within an hour, of one model, state and error; no longer those that are
-    deleted. The figures of a month are sums of these."""
+    """The number of jobs that ended within an hour, of one model, state and error, less those that
+    are deleted since. The figures of a month are sums of these."""
 
     __tablename__ = "hours"
 

@@ -1,5 +1,5 @@
-"""What the end of a job adds to: the totals table, whose sums outlast the job, and the hours table,
-which counts it until it is deleted."""
+"""The tables that the end of a job adds to: the totals, whose sums outlast the job, and the hours,
+which count it until it is deleted."""
 
 import json
 from collections.abc import Mapping
