@@ -25,7 +25,6 @@ from service.domain.errors import (
 from service.domain.ids import KeyId
 from service.domain.job import Idempotency, Job, Submission
 from service.domain.key import Key
-from service.domain.kinds import JobParams
 from service.domain.likeness import (
     AVATAR_PREFIX,
     AvatarId,
@@ -37,7 +36,7 @@ from service.domain.likeness import (
 )
 from service.domain.media import Role
 from service.domain.models.catalog import PUPPET
-from service.domain.request import JobRequest
+from service.domain.request import JobOptions, JobRequest
 from service.lifecycle import likenesses
 from service.lifecycle.inputs import Input, StoredInput
 from service.runtime.runtime import Runtime
@@ -46,6 +45,7 @@ from service.store import likenesses as store
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+P = TypeVar("P", bound=JobOptions)
 _WORDS = ("text", "audio", "prompt")
 
 
@@ -89,9 +89,7 @@ async def create_avatar(
     return await _store(runtime, avatar, path, idempotency)
 
 
-async def use_avatar(
-    runtime: Runtime, key_id: KeyId, params: JobParams
-) -> tuple[JobParams, dict[Role, Input]]:
+async def use_avatar(runtime: Runtime, key_id: KeyId, params: P) -> tuple[P, dict[Role, Input]]:
     """Return the params with the avatar's voice where they name none, and its photo as an input;
     nothing changes without an avatar. Raises RequestRefused for an unknown one."""
     if not isinstance(params, AvatarParams) or params.avatar is None:
