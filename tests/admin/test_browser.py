@@ -148,7 +148,7 @@ def test_a_phone_names_the_cells_of_a_worker_that_is_unfit(
 
 
 def test_a_name_that_is_cut_off_is_shown_where_one_points(admin: Visitor, service: Running) -> None:
-    name = "a key with a name that is far too long for its column, of a customer"
+    name = "the key of a customer in Reykjavik, which is far too long for its column"
     service.client.post("/v1/keys", json={"name": name}).raise_for_status()
     cell = admin.go("/keys").locator("td.cut", has_text=name)
     short = admin.page.locator("td.cut", has_text="first key")
