@@ -1,7 +1,7 @@
 """Submit a final job's request again, with changes."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, assert_never
 
 from pydantic import ValidationError
 
@@ -32,10 +32,13 @@ def params_again(
         "webhook_url": old.webhook_url,
         "webhook_events": old.webhook_events,
     }
-    if isinstance(old.request, AvatarRequest):
-        fields = _avatar_fields(old, old.request, changes)
-    else:
-        fields = _video_fields(old, changes)
+    match old.request:
+        case AvatarRequest() as request:
+            fields = _avatar_fields(old, request, changes)
+        case VideoRequest():
+            fields = _video_fields(old, changes)
+        case _ as unknown:
+            assert_never(unknown)
     fields = {name: value for name, value in fields.items() if name not in without}
     try:
         return KINDS[old.request.kind].params(**{**common, **fields, **changes})

@@ -6,6 +6,7 @@ import pytest
 from service.domain.job import ACTIVE, FINAL, MOVES, JobState, sources
 from service.domain.kinds import KINDS, AnyRequest, JobParams
 from service.domain.request import JobKind
+from service.lifecycle.model_choices import _RESOLVERS
 
 
 @pytest.mark.parametrize(("current", "target"), list(product(JobState, JobState)))
@@ -34,4 +35,5 @@ def test_every_kind_of_job_has_its_params_and_its_request() -> None:
     assert list(get_args(JobKind)) == list(KINDS)
     assert [request.model_fields["kind"].default for request in requests] == list(KINDS)
     assert [rule.params for rule in KINDS.values()] == list(get_args(JobParams))
+    assert list(_RESOLVERS) == list(KINDS)
     assert all(rule.params.kind == kind == rule.options.kind for kind, rule in KINDS.items())

@@ -279,7 +279,8 @@ export interface paths {
         };
         /**
          * Get Content
-         * @description The video, its thumbnail or its last frame. Supports byte ranges.
+         * @description A file of the finished job: its video, thumbnail, last frame or captions. Supports byte
+         *     ranges.
          */
         get: operations["get_content"];
         put?: never;

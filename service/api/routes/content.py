@@ -64,7 +64,8 @@ async def get_content(
     expires: Annotated[int | None, Query(description="Part of a signed link.")] = None,
     signature: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
-    """The video, its thumbnail or its last frame. Supports byte ranges."""
+    """A file of the finished job: its video, thumbnail, last frame or captions. Supports byte
+    ranges."""
     id_ = job_id_of(job_id)
     if expires is not None and signature is not None:
         job = await _job_by_link(runtime, links(request, runtime), id_, variant, expires, signature)
