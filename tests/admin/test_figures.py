@@ -342,7 +342,10 @@ def test_stage_times_are_those_of_the_rows(past: Past) -> None:
 def test_times_of_many_jobs_are_those_of_the_whole_window(past: Past) -> None:
     """Of 2,000 jobs, the newest took longer by far, and were dearer."""
     window = Window(MIDNIGHT, MIDNIGHT + timedelta(days=30))
-    _copy_jobs(past.db, 2_000, window)
+    ends = [window.start + window.length * (n / 2_000) ** 0.5 for n in range(2_000)]  # ever more
+    quick = [(end, timedelta(seconds=10 + n * 37 % 50), 1_000) for n, end in enumerate(ends[:-50])]
+    slow = [(end, timedelta(hours=2), 3_000) for end in ends[-50:]]
+    _copy_jobs(past.db, quick + slow)
     joined = rows(
         past.db,
         "SELECT j.finished_at - j.created_at AS took, j.actual_microusd AS cost"
@@ -355,7 +358,7 @@ def test_times_of_many_jobs_are_those_of_the_whole_window(past: Past) -> None:
         sizes = {"sample": sample, "parts": parts}
         shown = past.db.read(lambda tx, m=model, s=sizes: read_past(tx, window, m, **s))
 
-        assert len(shown.sample) == pytest.approx(sample, abs=2)  # two may have ended at once
+        assert len(shown.sample) == pytest.approx(sample, abs=4 * sample**0.5)
         for name, share in (("p50", 0.50), ("p95", 0.95)):
             times = shown.times[name]
             assert times is not None
@@ -365,18 +368,35 @@ def test_times_of_many_jobs_are_those_of_the_whole_window(past: Past) -> None:
         assert sampled == pytest.approx(whole, rel=0.05)
 
 
-def _copy_jobs(db: Database, number: int, window: Window) -> None:
-    """Insert copies of a job that succeeded: ever more a day, and the last 50 took two hours."""
+def test_times_within_a_bar_are_not_those_of_its_last_jobs(past: Past) -> None:
+    """Of each half hour, the jobs of the last eight minutes were quick."""
+    window = Window(MIDNIGHT + timedelta(days=3), MIDNIGHT + timedelta(days=4))
+    every = timedelta(seconds=9)
+    half_hours = [n * every % timedelta(minutes=30) for n in range(window.length // every)]
+    seconds = [600 if since < timedelta(minutes=22) else 10 for since in half_hours]
+    _copy_jobs(
+        past.db,
+        [(window.start + n * every, timedelta(seconds=s), 1_000) for n, s in enumerate(seconds)],
+    )
+
+    for model, sample, parts in ((None, 600, 48), ("slate", SAMPLE_OF_MODEL, PARTS_OF_MODEL)):
+        sizes = {"sample": sample, "parts": parts}
+        shown = past.db.read(lambda tx, m=model, s=sizes: read_past(tx, window, m, **s))
+
+        quick = sum(job.total_ms < 20_000 for job in shown.sample) / len(shown.sample)
+        assert quick == pytest.approx(8 / 30, abs=0.1)
+        assert shown.counts[JobState.SUCCEEDED] > 9_000 > len(shown.sample)
+
+
+def _copy_jobs(db: Database, jobs: list[tuple[datetime, timedelta, int]]) -> None:
+    """Insert copies of a job that succeeded: when each ended, how long it took and its cost."""
     of_model = sa.select(job_table).where(job_table.c.state == "succeeded").limit(1)
     job = db.read(lambda tx: dict(tx.execute(of_model).mappings().one()))
     of_job = sa.select(attempt_table).where(attempt_table.c.job_id == job["id"])
     attempt = db.read(lambda tx: dict(tx.execute(of_job).mappings().one()))
     copies, attempts = [], []
-    for n in range(number):
-        id_, at = f"job_{n:026d}", window.start + window.length * (n / number) ** 0.5
-        is_slow = n >= number - 50
-        took = timedelta(seconds=7_200 if is_slow else 10 + n * 37 % 50)
-        cost = 3_000 if is_slow else 1_000
+    for n, (at, took, cost) in enumerate(jobs):
+        id_ = f"job_{n:026d}"
         times = {"created_at": at - took, "finished_at": at, "actual_microusd": cost}
         copies.append({**job, "id": id_, **times})
         begun = {"created_at": at - took / 2, "started_at": at - took / 2, "ended_at": at}
