@@ -1,4 +1,4 @@
-"""A thin HTTP client of the API: JSON in, JSON out, a `Problem` for every error response."""
+"""A thin HTTP client of the API: JSON in, JSON out, a `Problem` for every other response."""
 
 import hashlib
 import json
@@ -45,10 +45,12 @@ class Unreachable(CliError):
 
 
 class Problem(CliError):
-    """An error response of the service (RFC 9457 problem details)."""
+    """An error response of the service (RFC 9457 problem details), or one of another server.
+    `may_have_arrived`: as of Unreachable."""
 
     def __init__(self, status: int, body: Json, hint: str = "") -> None:
         self.status = status
+        self.may_have_arrived = status >= 500
         self.code = str(body.get("code", "http_error"))
         self.detail = str(body.get("detail", f"the service responded with {status}"))
         self.errors: list[Json] = body.get("errors") or []
@@ -162,11 +164,11 @@ class Client:
         while True:
             try:
                 return self._submit(path, body, files or {}, headers)
-            except Unreachable as error:
+            except (Unreachable, Problem) as error:
                 error.may_have_arrived |= may_have_arrived  # of any try
                 may_have_arrived = error.may_have_arrived
                 pause = next(pauses, None)
-                if pause is None or not may_have_arrived:
+                if isinstance(error, Problem) or pause is None or not may_have_arrived:
                     raise
             time.sleep(pause)
 
@@ -229,7 +231,9 @@ class Client:
         except ValueError:
             body = None
         if not isinstance(body, dict):
-            raise CliError(Exit.UNREACHABLE, f"the server at {self.url} is not a Rushes service")
+            detail = "the response is not that of a Rushes service"
+            hint = f"is {self.url} its address? --url or RUSHES_URL names another"
+            raise Problem(response.status_code, {"detail": detail}, hint)
         return body
 
 

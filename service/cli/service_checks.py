@@ -15,8 +15,6 @@ def check_service(client: Client) -> list[Finding]:
         return [_key(client), Finding("service", "warning", detail)]
     except Problem as problem:
         return [_key(client), Finding("service", "fault", f"{client.url}: {problem.detail}")]
-    except CliError as error:
-        return [_key(client), Finding("service", "fault", str(error))]
     return [_check_key(client), _health(client.url, health)]
 
 

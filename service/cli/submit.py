@@ -75,7 +75,7 @@ def _post(client: "Client", request: Request, sending: Sending, connection: Conn
         with named_by(request.flags | {"Idempotency-Key": "--idempotency-key"}):
             return client.submit(request.path, request.body, request.files, key)
     except (Unreachable, Problem) as error:
-        if error.status < 500 if isinstance(error, Problem) else not error.may_have_arrived:
+        if not error.may_have_arrived:
             raise
         raise CliError(error.exit_code, str(error), again) from None
     except KeyboardInterrupt:

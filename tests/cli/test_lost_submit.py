@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cli.conftest import TINY, Rushes
-from tests.clients.faulty_proxy import Fault, FaultyProxy, faulty_proxy
+from tests.clients.faulty_proxy import Fault, FaultyProxy, Kind, faulty_proxy
 
 pytestmark = pytest.mark.slow
 
@@ -32,13 +32,13 @@ def keys_of(proxy: FaultyProxy) -> set[str]:
     return {seen.headers["idempotency-key"] for seen in proxy.requests("^POST")}
 
 
-@pytest.mark.parametrize("kind", ["lost", "503"])
+@pytest.mark.parametrize("kind", ["lost", "200", "404", "429", "503"])
 def test_a_submit_without_an_answer_says_how_it_is_repeated(
-    rushes: Rushes, proxy: FaultyProxy, kind: str
+    rushes: Rushes, proxy: FaultyProxy, kind: Kind
 ) -> None:
     command = ("video", "A cat's boat", *TINY, "-o", "clip.mp4", "--url", proxy.url)
-    proxy.faults = [Fault("^POST", "lost", times=1 if kind == "503" else TRIES)]
-    proxy.faults += [Fault("^POST", "503")] if kind == "503" else []
+    last = Fault("^POST", kind, times=TRIES - 1 if kind == "lost" else 1)
+    proxy.faults = [Fault("^POST", "lost"), last]
     before = _ids(rushes)
 
     lost = rushes(*command)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 # `lost`: the service hears the request, the client no answer. `refused`: closed unheard.
 # `cut`: the answer ends after `bytes`, or with the first chunk that holds `text`.
 # The numbers are answers of the proxy itself.
-Kind = Literal["lost", "refused", "cut", "404", "429", "503"]
+Kind = Literal["lost", "refused", "cut", "200", "404", "429", "503"]
 _CHUNK_BYTES = 16_384
 
 
@@ -91,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = proxy.take(f"{self.command} {self.path}")
         self.sent = 0
         try:
-            if fault is not None and fault.kind in ("404", "429", "503"):
+            if fault is not None and fault.kind.isdigit():
                 self._answer(int(fault.kind))
             elif fault is None or fault.kind != "refused":
                 self._forward(service, body, fault)
