@@ -54,6 +54,8 @@ def _command(
         words.append("--force")
     if connection.url is not None:
         words += ["--url", connection.url]
+    if connection.api_key is not None:
+        words += ["--api-key", "KEY"]  # not shown
     return shlex.join(words)
 
 

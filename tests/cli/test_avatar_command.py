@@ -35,7 +35,9 @@ def test_captions_are_saved_beside_the_video(rushes: Rushes) -> None:
 def test_the_line_that_ctrl_c_tells_saves_the_video_and_its_captions(rushes: Rushes) -> None:
     flags = ["--captions", "srt", "--width", "256", "--height", "256", "-o", "my clip.mp4"]
     (rushes.folder / "my clip.srt").write_text("an earlier one")
-    with rushes.start(*AVATAR, *flags, "--force", "--url", rushes.settings["url"]) as avatar:
+    key = (rushes.settings["data_dir"] / "api-key").read_text().strip()
+    flags += ["--force", "--url", rushes.settings["url"], "--api-key", key]
+    with rushes.start(*AVATAR, *flags) as avatar:
         job_id = wait_for(avatar.stderr, "job ").split()[1]
         wait_for(avatar.stderr, "0 %")
         avatar.send_signal(signal.SIGINT)
@@ -43,9 +45,11 @@ def test_the_line_that_ctrl_c_tells_saves_the_video_and_its_captions(rushes: Rus
     line = re.search(r"fetch it: `(.*)`", told)
     assert line is not None, told
 
+    assert key not in told
+
     for command in line[1].split(" && "):
-        program, *words = shlex.split(command)
-        ran = rushes(*words, url="http://127.0.0.1:9")
+        program, *words = (key if word == "KEY" else word for word in shlex.split(command))
+        ran = rushes(*words, url="http://127.0.0.1:9", data_dir="none")
         assert (program, ran.returncode) == ("rushes", 0), ran.stderr
 
     assert job_id in line[1]
