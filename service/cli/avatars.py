@@ -1,5 +1,6 @@
 """`rushes avatars`: list, add and delete faces that stay."""
 
+import uuid
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +39,7 @@ def add(
     fields = {"name": name, "consent": consent, "consent_by": consent_by, "voice": voice}
     body = {field: text for field, text in fields.items() if text is not None}
     with connect(connection) as client:
-        avatar = client.submit("/v1/avatars", body, {"image": image})
+        avatar = client.submit("/v1/avatars", body, {"image": image}, str(uuid.uuid4()))
     if connection.as_json:
         output.as_json(avatar)
         return

@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -153,17 +152,17 @@ class Client:
         self,
         path: str,
         body: Json,
-        files: Mapping[str, Path] | None = None,
-        idempotency_key: str | None = None,
+        files: Mapping[str, Path],
+        idempotency_key: str,
     ) -> Json:
-        """Post as JSON, or as a form if there are `files`. Lost responses are retried under one
+        """Post as JSON, or as a form if there are `files`. Lost responses are retried under the
         Idempotency-Key, so that the job is created once."""
-        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        headers = {"Idempotency-Key": idempotency_key}
         may_have_arrived = False
         pauses = iter(_RETRY_SECONDS)
         while True:
             try:
-                return self._submit(path, body, files or {}, headers)
+                return self._submit(path, body, files, headers)
             except (Unreachable, Problem) as error:
                 error.may_have_arrived |= may_have_arrived  # of any try
                 may_have_arrived = error.may_have_arrived
