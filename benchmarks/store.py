@@ -265,7 +265,7 @@ def count_ended(connection: sa.Connection) -> None:
     """Let the hours be those of the jobs, which were inserted past the service."""
     connection.exec_driver_sql("DELETE FROM hours")
     connection.exec_driver_sql(
-        "INSERT INTO hours (hour, model, state, error_code, jobs, users)"
+        "INSERT INTO hours (hour, model, state, error_code, jobs, user_failures)"
         " SELECT finished_at / 3600000000 * 3600000000, model, state,"
         " coalesce(error_code, ''), count(*), count(CASE WHEN error_kind = 'user' THEN 1 END)"
         " FROM jobs WHERE finished_at IS NOT NULL GROUP BY 1, 2, 3, 4"

@@ -165,7 +165,7 @@ class JobError(BaseModel):
     attempt: int
 
     @property
-    def is_users(self) -> bool:
+    def is_user_failure(self) -> bool:
         """Tell whether it is for the job's owner to mend, not for the service."""
         return self.kind is FailureKind.USER
 

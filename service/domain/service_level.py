@@ -117,11 +117,11 @@ def warm_five_seconds(jobs: Sequence[FinishedJob]) -> Promise:
     return Promise(value, MAX_WARM_SECONDS, len(seconds), value is None or value < MAX_WARM_SECONDS)
 
 
-def success(counts: Mapping[JobState, int], *, users_faults: int) -> Promise:
+def success(counts: Mapping[JobState, int], *, user_failures: int) -> Promise:
     """Measure the share of jobs that succeed, among those that ended by themselves. A failure that
     the user must mend is none of the service's."""
     good = counts.get(JobState.SUCCEEDED, 0)
-    bad = counts.get(JobState.FAILED, 0) + counts.get(JobState.EXPIRED, 0) - users_faults
+    bad = counts.get(JobState.FAILED, 0) + counts.get(JobState.EXPIRED, 0) - user_failures
     rate = good / (good + bad) if good + bad else None
     return Promise(rate, MIN_SUCCESS, good + bad, rate is None or rate >= MIN_SUCCESS)
 

@@ -106,7 +106,7 @@ class HourRow(SQLModel, table=True):
     state: str = Field(max_length=16, primary_key=True)
     error_code: str = Field(max_length=64, primary_key=True)  # empty: none
     jobs: int = Field(sa_type=sa.BigInteger)
-    users: int = Field(sa_type=sa.BigInteger)  # of those jobs: for their users to mend
+    user_failures: int = Field(sa_type=sa.BigInteger)  # of those jobs: for their users to mend
 
     __table_args__ = ({"sqlite_with_rowid": False},)
 

@@ -114,7 +114,7 @@ class Failures(NamedTuple):
     state: JobState
     code: str | None
     jobs: int
-    users: int
+    user_failures: int
 
 
 def ended(tx: Transaction, window: Window, parts: int) -> dict[str, list[Counter[JobState]]]:
@@ -139,8 +139,8 @@ def failures(tx: Transaction, window: Window) -> dict[str, list[Failures]]:
     values = {"start": start, "first_hour": first_hour, "end_hour": end_hour, "end": end}
     found: dict[str, list[Failures]] = {}
     rows: list[Any] = list(tx.execute(_FAILURES, values))
-    for model, state, code, number, users in rows:
-        failure = Failures(JobState(state), code or None, number, users)
+    for model, state, code, number, user_failures in rows:
+        failure = Failures(JobState(state), code or None, number, user_failures)
         found.setdefault(model, []).append(failure)
     return found
 
@@ -198,8 +198,8 @@ _ENDED = _query(
 )
 _FAILURES = _query(
     """
-    SELECT model, state, code, CAST(sum(jobs) AS BIGINT), CAST(sum(users) AS BIGINT) FROM (
-        SELECT model, state, error_code AS code, jobs, users FROM hours
+    SELECT model, state, code, CAST(sum(jobs) AS BIGINT), CAST(sum(user_failures) AS BIGINT) FROM (
+        SELECT model, state, error_code AS code, jobs, user_failures FROM hours
         WHERE hour >= :first_hour AND hour < :end_hour AND state IN ('failed', 'expired')
         UNION ALL
         SELECT model, state, coalesce(error_code, ''), 1,
@@ -215,7 +215,7 @@ _FAILURES = _query(
     state=sa.String,
     code=sa.String,
     jobs=sa.BigInteger,
-    users=sa.BigInteger,
+    user_failures=sa.BigInteger,
 )
 
 

@@ -56,7 +56,7 @@ def _of_hour(job: Job) -> dict[str, Any]:
         "state": job.state.value,
         "error_code": job.error.code if job.error else "",
         "jobs": 1,
-        "users": int(job.error is not None and job.error.is_users),
+        "user_failures": int(job.error is not None and job.error.is_user_failure),
     }
 
 
@@ -70,7 +70,9 @@ def _upsert(insert: Any, table: sa.Table, *names: str) -> Any:
 
 _INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _ADD = {name: _upsert(insert, _totals, "value") for name, insert in _INSERTS.items()}
-_COUNT = {name: _upsert(insert, _hours, "jobs", "users") for name, insert in _INSERTS.items()}
+_COUNT = {
+    name: _upsert(insert, _hours, "jobs", "user_failures") for name, insert in _INSERTS.items()
+}
 
 
 def _of(column: sa.Column[Any]) -> sa.BindParameter[Any]:
@@ -81,6 +83,6 @@ _SAME = [column == _of(column) for column in _hours.primary_key]
 _DISCOUNT = (
     sa.update(_hours)
     .where(*_SAME)
-    .values({column: column - _of(column) for column in (_hours.c.jobs, _hours.c.users)})
+    .values({column: column - _of(column) for column in (_hours.c.jobs, _hours.c.user_failures)})
 )
 _DELETE_EMPTY = sa.delete(_hours).where(*_SAME, _hours.c.jobs <= 0)

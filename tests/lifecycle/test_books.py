@@ -211,7 +211,7 @@ class Books(RuleBasedStateMachine):
 
     @invariant()
     def hours_count_the_jobs_that_are_there(self) -> None:
-        query = sa.text("SELECT hour, model, state, error_code, jobs, users FROM hours")
+        query = sa.text("SELECT hour, model, state, error_code, jobs, user_failures FROM hours")
         kept = self.db.read(lambda tx: set(tx.execute(query).all()))
 
         make.do(self.db, lambda tx: count_ended(tx.connection))

@@ -324,7 +324,7 @@ def test_jobs_of_the_first_release_are_counted_in_the_hours_of_their_ends(url: s
         assert by_state == Counter(job.state for job in ended)
         failed = [job.error.code for job in ended if job.state is JobState.FAILED and job.error]
         failures = db.read(lambda tx: statistics.failures(tx, window))
-        assert [(each.code, each.users) for each in chain(*failures.values())] == [
+        assert [(each.code, each.user_failures) for each in chain(*failures.values())] == [
             (code, number) for code, number in Counter(failed).items()
         ]
         for job in ended:

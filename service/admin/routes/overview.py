@@ -35,6 +35,7 @@ _SHARES = {"p50": 0.50, "p95": 0.95}
 # A lease is over, and a tick should have settled its job long ago.
 _FORSAKEN_AFTER = timedelta(minutes=2)
 
+_Error = tuple[JobState, str | None]  # and its code
 LengthQuery = Annotated[Length, Query(alias="window")]
 
 
@@ -83,8 +84,8 @@ class Past:
         return self.counts[JobState.SUCCEEDED] / (self.window.length / timedelta(hours=1))
 
     @property
-    def users_faults(self) -> int:
-        return sum(each.users for each in self.failures)
+    def user_failures(self) -> int:
+        return sum(each.user_failures for each in self.failures)
 
     @property
     def times(self) -> dict[str, StageTimes | None]:
@@ -101,7 +102,7 @@ class Past:
     def promises(self) -> dict[str, Promise]:
         return {
             "warm": service_level.warm_five_seconds(self.sample),
-            "success": service_level.success(self.counts, users_faults=self.users_faults),
+            "success": service_level.success(self.counts, user_failures=self.user_failures),
             "price": service_level.price_of_ten_seconds(
                 self.sample, self.counts[JobState.SUCCEEDED], self.lost_usd
             ),
@@ -210,12 +211,12 @@ def read_pasts(
 
 def _merge(failures: Mapping[str, list[Failures]], models: list[str]) -> list[Failures]:
     """Add up the failures of these models by their errors, the most first."""
-    jobs, users = Counter[tuple[JobState, str | None]](), Counter[tuple[JobState, str | None]]()
+    jobs, user_failures = Counter[_Error](), Counter[_Error]()
     for model in models:
         for each in failures.get(model, []):
             jobs[each.state, each.code] += each.jobs
-            users[each.state, each.code] += each.users
-    return [Failures(*error, number, users[error]) for error, number in jobs.most_common()]
+            user_failures[each.state, each.code] += each.user_failures
+    return [Failures(*error, number, user_failures[error]) for error, number in jobs.most_common()]
 
 
 def _past(
