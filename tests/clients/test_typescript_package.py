@@ -91,7 +91,8 @@ def test_a_package_is_packed_without_a_build_before(tmp_path: Path) -> None:
         shutil.copy(ROOT / name, tmp_path)
     built = shutil.ignore_patterns("dist", "node_modules", "LICENSE")
     shutil.copytree(ROOT / "clients", tmp_path / "clients", ignore=built)
-    for place in (Path("node_modules"), Path("clients/remotion/node_modules")):
+    places = [Path("node_modules"), Path("clients/remotion/node_modules")]
+    for place in filter(lambda place: (ROOT / place).exists(), places):  # npm decides where
         (tmp_path / place).mkdir()
         for each in (ROOT / place).iterdir():
             ours = each.readlink() if each.is_symlink() else each  # such as ../clients/typescript
