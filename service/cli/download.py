@@ -52,11 +52,7 @@ def _command(
         words += ["-o", str(file)]
     if to.force:
         words.append("--force")
-    if connection.url is not None:
-        words += ["--url", connection.url]
-    if connection.api_key is not None:
-        words += ["--api-key", "KEY"]  # not shown
-    return shlex.join(words)
+    return shlex.join([*words, *connection.words])
 
 
 def download(client: Client, job: Json, to: Output, variant: Variant = "video") -> Path:

@@ -51,6 +51,12 @@ class Connection:
         bool, Option("--json", help="Print the API's JSON, nothing else, to standard output.")
     ] = False
 
+    @property
+    def words(self) -> list[str]:
+        """The address and the key as they were given, for a line that is shown: without the key."""
+        address = [] if self.url is None else ["--url", self.url]
+        return address if self.api_key is None else [*address, "--api-key", "KEY"]
+
 
 @dataclass(frozen=True)
 class Output:

@@ -128,6 +128,6 @@ def download(
         body = client.get(job_path(job_id))
         if wait:
             fetch = downloads.command_for(job_id, to, connection, variant)
-            body = watch(client, body, fetch)
+            body = watch(client, body, fetch, connection)
         file = downloads.download(client, body, to, variant)
     output.as_json(body) if connection.as_json else output.print_line(f"saved {file}")

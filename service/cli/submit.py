@@ -1,5 +1,6 @@
 """Submit a job from the command line: watch it and download its video."""
 
+import re
 import shlex
 import sys
 import uuid
@@ -46,7 +47,7 @@ def submit(request: Request, to: Output, sending: Sending, connection: Connectio
             return
         output.notice(f"job {job['id']}")
         fetch = command_for(job["id"], to, connection, captions=request.captions)
-        job = watch(client, job, fetch)
+        job = watch(client, job, fetch, connection)
         if connection.as_json:
             output.as_json(job)
         file = download(client, job, to)
@@ -66,9 +67,13 @@ def _post(client: "Client", request: Request, sending: Sending, connection: Conn
     from service.cli.client import Problem, Unreachable, named_by
     from service.cli.exits import CliError, Exit
 
-    key = sending.idempotency_key or str(uuid.uuid4())
-    # A second --idempotency-key would override the first.
-    flags = [] if sending.idempotency_key else ["--idempotency-key", key]
+    key, flags = sending.idempotency_key, list[str]()
+    if key is None:  # a second --idempotency-key would override the first
+        key = str(uuid.uuid4())
+        flags = ["--idempotency-key", key]
+    elif not re.fullmatch(r"[!-~]{1,255}", key):  # other letters cannot be sent
+        problem = "--idempotency-key: must be 1 to 255 visible ASCII characters"
+        raise CliError(Exit.INVALID, problem)
     command, *words = [word.replace(connection.api_key or "\0", "KEY") for word in sys.argv[1:]]
     again = f"this creates no second job: `{shlex.join(['rushes', command, *flags, *words])}`"
     try:

@@ -1,5 +1,6 @@
 """Poll a job until it is final, through lost connections and Ctrl-C."""
 
+import shlex
 import sys
 import time
 from typing import Literal
@@ -8,6 +9,7 @@ import typer
 
 from service.cli.client import Client, Problem, Unreachable, job_path
 from service.cli.exits import CliError, Exit
+from service.cli.flags import Connection
 from service.cli.phrases import Json, is_final
 from service.cli.progress import Meter, meter
 
@@ -18,7 +20,7 @@ _QUEUED_PAUSE_SECONDS = 2.0  # progress is slow in the queue
 _MAX_OFFLINE_SECONDS = 60.0
 
 
-def watch(client: Client, job: Json, fetch: str) -> Json:
+def watch(client: Client, job: Json, fetch: str, connection: Connection) -> Json:
     """Return the job once it is final. `fetch` is the command line that does what follows.
 
     Raises CliError on Ctrl-C or when the service is gone.
@@ -26,14 +28,14 @@ def watch(client: Client, job: Json, fetch: str) -> Json:
     bar = meter()
     while True:
         try:
-            return _until_final(client, job, bar, fetch)
+            return _until_final(client, job, bar, fetch, connection)
         except KeyboardInterrupt:
             choice = _ask(job["id"])
         if choice != "watch":
-            _leave(client, job["id"], choice, fetch)
+            _leave(client, job["id"], choice, fetch, connection)
 
 
-def _until_final(client: Client, job: Json, bar: Meter, fetch: str) -> Json:
+def _until_final(client: Client, job: Json, bar: Meter, fetch: str, connection: Connection) -> Json:
     pause = _FIRST_PAUSE_SECONDS
     try:
         bar.start()  # inside `try`: Ctrl-C may come while it starts
@@ -42,14 +44,14 @@ def _until_final(client: Client, job: Json, bar: Meter, fetch: str) -> Json:
             time.sleep(pause)
             is_queued = job["status"] == "queued"
             pause = min(pause * 1.2, _QUEUED_PAUSE_SECONDS if is_queued else _MAX_PAUSE_SECONDS)
-            job = _poll(client, job["id"], bar, fetch)
+            job = _poll(client, job["id"], bar, fetch, connection)
             bar.show(job)
         return job
     finally:
         bar.stop()
 
 
-def _poll(client: Client, job_id: str, bar: Meter, fetch: str) -> Json:
+def _poll(client: Client, job_id: str, bar: Meter, fetch: str, connection: Connection) -> Json:
     """Get the job; retry for a minute while the service is down."""
     deadline = time.monotonic() + _MAX_OFFLINE_SECONDS
     while True:
@@ -59,7 +61,9 @@ def _poll(client: Client, job_id: str, bar: Meter, fetch: str) -> Json:
             if isinstance(error, Problem) and error.status < 500:
                 raise
             if time.monotonic() > deadline:
-                raise CliError(error.exit_code, str(error), _next_steps(job_id, fetch)) from None
+                raise CliError(
+                    error.exit_code, str(error), _next_steps(job_id, fetch, connection)
+                ) from None
             bar.offline(str(error).partition("\n")[0])
             time.sleep(1)
 
@@ -78,9 +82,15 @@ def _ask(job_id: str) -> Literal["cancel", "leave", "watch"]:
     return "cancel" if answer.startswith("y") else "leave"
 
 
-def _leave(client: Client, job_id: str, choice: Literal["cancel", "leave"], fetch: str) -> None:
+def _leave(
+    client: Client,
+    job_id: str,
+    choice: Literal["cancel", "leave"],
+    fetch: str,
+    connection: Connection,
+) -> None:
     if choice == "leave":
-        raise CliError(Exit.INTERRUPTED, "the job goes on", _next_steps(job_id, fetch))
+        raise CliError(Exit.INTERRUPTED, "the job goes on", _next_steps(job_id, fetch, connection))
     job = client.post(job_path(job_id, "/cancel"))
     if job["status"] == "succeeded":
         message = f"job {job_id} had already finished"
@@ -90,7 +100,7 @@ def _leave(client: Client, job_id: str, choice: Literal["cancel", "leave"], fetc
     )
 
 
-def _next_steps(job_id: str, fetch: str) -> str:
-    return (
-        f"see it: `rushes status {job_id}`; stop it: `rushes cancel {job_id}`; fetch it: `{fetch}`"
-    )
+def _next_steps(job_id: str, fetch: str, connection: Connection) -> str:
+    see = shlex.join(["rushes", "status", job_id, *connection.words])
+    stop = shlex.join(["rushes", "cancel", job_id, *connection.words])
+    return f"see it: `{see}`; stop it: `{stop}`; fetch it: `{fetch}`"

@@ -77,8 +77,9 @@ def test_ctrl_c_before_the_answer_says_so_and_never_shows_the_api_key(
     ]
 
 
-def test_a_key_that_is_none_is_refused_by_its_flag(rushes: Rushes) -> None:
-    refused = rushes("video", "A cat", "--idempotency-key", "a b")
+@pytest.mark.parametrize("key", ["a b", " ", "", "ключ"])
+def test_a_key_that_is_none_is_refused_by_its_flag(rushes: Rushes, key: str) -> None:
+    refused = rushes("video", "A cat", "--idempotency-key", key)
 
     assert refused.returncode == 2
     assert refused.stderr == "--idempotency-key: must be 1 to 255 visible ASCII characters\n"

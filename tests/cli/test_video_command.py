@@ -172,7 +172,9 @@ def test_wrong_flags_are_told_apart(rushes: Rushes, flags: list[str], code: int,
 
 
 def test_ctrl_c_without_a_terminal_leaves_the_job_running(rushes: Rushes) -> None:
-    with rushes.start("video", "Long", *LONG) as video:
+    url, key_file = rushes.settings["url"], rushes.settings["data_dir"] / "api-key"
+    address = ("--url", url, "--api-key", key_file.read_text().strip())
+    with rushes.start("video", "Long", *LONG, *address) as video:
         job_id = wait_for(video.stderr, "job ").split()[1]
         wait_for(video.stderr, "0 %")
 
@@ -180,9 +182,10 @@ def test_ctrl_c_without_a_terminal_leaves_the_job_running(rushes: Rushes) -> Non
 
         _, told = video.communicate(timeout=20)
     assert video.returncode == 130
-    assert f"rushes status {job_id}" in told
-    assert f"`rushes cancel {job_id}`" in told
-    assert f"`rushes download --wait {job_id}`" in told
+    where = f"--url {url} --api-key KEY"
+    assert f"`rushes status {job_id} {where}`" in told
+    assert f"`rushes cancel {job_id} {where}`" in told
+    assert f"`rushes download --wait {job_id} {where}`" in told
     assert json.loads(rushes("cancel", job_id, "--json").stdout)["cancel_requested_at"]
 
 
