@@ -141,12 +141,20 @@ def past(db: Database, key_id: KeyId) -> Past:
     return past
 
 
+def _at(minutes: float) -> datetime:
+    return MIDNIGHT + timedelta(minutes=minutes)
+
+
 WINDOWS = {
     "an hour after midnight": Window(MIDNIGHT, MIDNIGHT + timedelta(hours=1)),
     "around midnight": Window(MIDNIGHT - timedelta(hours=1), MIDNIGHT + timedelta(minutes=5)),
     "ends with a job": Window(MIDNIGHT - timedelta(hours=1), MIDNIGHT),
     "begins with a job": Window(MIDNIGHT - timedelta(minutes=60), MIDNIGHT + timedelta(hours=23)),
     "cuts through jobs": Window(MIDNIGHT - timedelta(minutes=2), MIDNIGHT + timedelta(seconds=65)),
+    # Jobs of states that ended in no other hour of the window end in the broken hour at its edge.
+    "begins within an hour": Window(_at(-16), _at(62)),
+    "ends within an hour": Window(_at(-100), _at(-9)),
+    "within one hour": Window(_at(-18), _at(-9)),
     "a month": Window.until(MIDNIGHT + timedelta(days=1), Length.MONTH.time),
     "only failures": Window(MIDNIGHT + timedelta(hours=29), MIDNIGHT + timedelta(hours=31)),
     "nothing": Window(MIDNIGHT + timedelta(days=2), MIDNIGHT + timedelta(days=3)),
@@ -196,6 +204,23 @@ def test_each_model_has_its_own_figures(past: Past) -> None:
             if row["state"] in ("failed", "expired")
         )
         assert len(shown.sample) == shown.counts[JobState.SUCCEEDED]
+
+
+def test_as_many_jobs_of_several_errors_are_listed_by_their_codes(past: Past) -> None:
+    update = "UPDATE jobs SET model = '{}', error_code = '{}' WHERE state = 'failed' AND {}"
+    for where in (
+        ("ltx-2b", "c", "error_kind = 'user'"),
+        ("slate", "b", f"finished_at > {micros(_at(60))}"),
+        ("mochi", "a", f"error_kind != 'user' AND finished_at < {micros(_at(60))}"),
+    ):
+        text = sa.text(update.format(*where))
+        make.do(past.db, lambda tx, text=text: tx.execute(text))
+    make.do(past.db, lambda tx: count_ended(tx.connection))
+    window = Window(_at(-60), _at(60 * 48))
+
+    shown = past.db.read(lambda tx: read_past(tx, window, None)).failures
+
+    assert [(each.jobs, each.code) for each in shown] == [(2, "c"), (1, None), (1, "a"), (1, "b")]
 
 
 def test_a_deleted_job_is_counted_no_longer(past: Past) -> None:

@@ -210,13 +210,14 @@ def read_pasts(
 
 
 def _merge(failures: Mapping[str, list[Failures]], models: list[str]) -> list[Failures]:
-    """Add up the failures of these models by their errors, the most first."""
+    """Add up the failures of these models by their errors: the most first, then by code."""
     jobs, user_failures = Counter[_Error](), Counter[_Error]()
     for model in models:
         for each in failures.get(model, []):
             jobs[each.state, each.code] += each.jobs
             user_failures[each.state, each.code] += each.user_failures
-    return [Failures(*error, number, user_failures[error]) for error, number in jobs.most_common()]
+    merged = [Failures(*error, number, user_failures[error]) for error, number in jobs.items()]
+    return sorted(merged, key=lambda each: (-each.jobs, each.code or "", each.state))
 
 
 def _past(
