@@ -20,9 +20,10 @@ from service.workers.puppet.lip_sync import track_mouth
 from service.workers.stages.mp4_index import read_index
 from tests import make
 from tests.journey.service import KEY, Running, running
-from tests.workers.avatars import FACES, heard
+from tests.speech.sound import levels
+from tests.workers.avatars import FACES, heard, speak, write_wav
 from tests.workers.puppet.faces import presenter
-from tests.workers.test_avatar_evidence import CLOSED, TWISTER, delay, recording
+from tests.workers.test_avatar_evidence import CLOSED, TWISTER, delay
 from tests.workers.test_avatar_refusals import two_silent_hours
 from tests.workers.test_encode import decode
 
@@ -69,7 +70,9 @@ def test_a_text_becomes_a_file_on_the_command_line(service: Running, tmp_path: P
 
 
 def test_a_recording_is_kept_and_the_lips_move_with_it(service: Running, tmp_path: Path) -> None:
-    voice = recording(TWISTER, tmp_path / "voice.wav")
+    spoken = speak(TWISTER)
+    deeper = round(spoken.rate * 0.8)  # and slower
+    voice = write_wav(levels(spoken), deeper, tmp_path / "voice.wav")
     source = heard(voice)
 
     job = service.wait(submit(service, FACE.read_bytes(), audio=voice.read_bytes()))
