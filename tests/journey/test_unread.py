@@ -1,13 +1,14 @@
 """A service whose output nobody reads, and an API that hangs."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -39,10 +40,13 @@ def answers(client: httpx.Client) -> bool:
 
 
 def free_port() -> int:
+    """One that no connection is given meanwhile: the system gives those from 32768 on."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        while True:
+            port = random.randrange(20_000, 32_000)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
 
 
 def pipe_without_reader() -> tuple[int, list[int]]:
@@ -82,7 +86,8 @@ def unread(folder: Path, output: int) -> Iterator[Running]:
     headers = {"Authorization": f"Bearer {KEY}"}
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers) as client:
-            until(lambda: answers(client))
+            until(lambda: process.poll() is not None or answers(client))
+            assert process.poll() is None
             yield Running(process, client, folder)
     finally:
         if process.poll() is None:
