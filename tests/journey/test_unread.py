@@ -102,6 +102,8 @@ def test_a_service_whose_output_nobody_reads_outlives_its_children(
     output, ends = broken()
     try:
         with unread(tmp_path, output) as service:
+            # Workers start once the API is ready: one that dies before that ends the service.
+            until(lambda: len(service.children("worker")) == 1)
             for command in ("api", "worker"):
                 until(lambda command=command: len(service.children(command)) == 1)
                 (child,) = service.children(command)
