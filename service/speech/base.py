@@ -128,10 +128,7 @@ class Clone:
 
 
 class VoiceProvider(Protocol):
-    """An account with a provider of voices, whose ids begin with `prefix`. Thread-safe.
-
-    A new provider is a class of this kind, a row in catalog.py, and its prefix in OF_PROVIDERS.
-    """
+    """An account with a provider of voices, whose ids begin with `prefix`. Thread-safe."""
 
     name: str
     prefix: str
