@@ -23,7 +23,7 @@ from service.settings import Settings
 from service.store.database import Database
 from service.store.schema import migrate
 
-ROUNDS = 20
+ROUNDS = 100
 MAX_P95_MS = 150.0
 
 
