@@ -107,21 +107,6 @@ def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> N
     assert value(scrape(world), "rushes_jobs_total", **labels) == 1
 
 
-def test_a_job_is_counted_at_its_end_and_not_at_a_later_event(world: World) -> None:
-    world.submit()
-    runtime, job_id = world.runtime, JobId(world.finish()["id"])
-
-    def add_event(tx: Transaction) -> None:
-        job = jobs.get_for_update(tx, job_id)
-        assert job is not None
-        outbox.enqueue(tx, "job.progress", job, runtime.clock())
-
-    runtime.db.write(add_event).result()
-
-    labels = {"kind": "video", "model": "slate", "status": "succeeded", "error_code": ""}
-    assert value(scrape(world), "rushes_jobs_total", **labels) == 1
-
-
 def test_what_can_be_counted_begins_at_0(world: World) -> None:
     samples = scrape(world)
 
