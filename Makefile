@@ -147,7 +147,7 @@ $(UV):
 	@$(INSTALL) -e '.[modal,postgres]'
 	@touch $@
 
-.venv/.test: .venv/.ok .tools/client-generator/.ok node_modules/.ok tests/admin/node_modules/.ok | chromium .tools/promtool
+.venv/.test: .venv/.ok .tools/client-generator/.ok .tools/syncnet/.ok node_modules/.ok tests/admin/node_modules/.ok | chromium .tools/promtool
 	@echo "Installing all that the tests and the emulator of Modal need, once …"
 	@TORCH_BACKEND=cpu $(MAKE) --no-print-directory .venv/.torch
 	@$(INSTALL) -e '.[torch,quantize,postgres,s3,modal,avatar,traces]' --group test --group lint --group bench
@@ -157,6 +157,11 @@ $(UV):
 .tools/client-generator/.ok: tests/contract/clients/python.txt | $(UV)
 	@$(UV) venv --quiet --allow-existing --python '>=3.11' .tools/client-generator
 	@$(UV) pip install --quiet --python .tools/client-generator -r $<
+	@touch $@
+
+# So is the network that scores lips, with made-up weights.
+.tools/syncnet/.ok: tests/workers/syncnet/python.txt | .venv/.ok
+	@$(UV) pip install --quiet --python .venv --target .tools/syncnet --no-deps -r $<
 	@touch $@
 
 # Remotion's tests render in a browser; where none can be had they say so.

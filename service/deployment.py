@@ -16,7 +16,7 @@ WEIGHTS = Path("/weights")  # mount point of the weights Volume
 # Settings of this machine only, or passed by a Secret.
 _NOT_DEPLOYED = {
     *("host", "port", "data_dir", "database_url", "workers", "dispatch", "log_format", "failpoint"),
-    *("compiled_dir", "hung_after_seconds"),
+    *("compiled_dir", "hung_after_seconds", "syncnet"),
     "modal_environment",  # containers use the environment they were deployed to
     *(name for name in Settings.model_fields if name.startswith("s3_")),
 }

@@ -36,7 +36,7 @@ _OWN_NAMES = frozenset(
 # Settings of a worker. It runs the models' code, so it gets no secret but its own.
 _FOR_WORKERS = {
     *("data_dir", "models", "accept_licences", "weights", "worker_token"),
-    *(*Tuning.model_fields, "compiled_dir", "ahead_bytes"),
+    *(*Tuning.model_fields, "compiled_dir", "ahead_bytes", "syncnet"),
     *("max_image_bytes", "max_video_bytes", "egress_ports", "webhooks_allow_loopback"),
     *("log_level", "log_format", "failpoint"),
     *(name for name in Settings.model_fields if name.startswith("s3_")),

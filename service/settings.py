@@ -224,6 +224,10 @@ class Settings(BaseSettings, Tuning):
         "`make deploy` installs.",
     )
 
+    syncnet: Path | None = Field(
+        None,
+        description="Folder with SyncNet, by which a worker here scores lips: docs/avatars.md.",
+    )
     compiled_dir: Path | None = Field(
         None, description="Where compiled code is kept. Default: torch's own, in /tmp."
     )

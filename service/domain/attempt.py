@@ -225,7 +225,8 @@ class LipSync(BaseModel):
     """A measure of how well the mouth of the finished video moves with its sound. Experimental.
 
     `score` is 0 to 1, None where it cannot be told, with the `reason`. `offset_ms` is how much
-    later the sound is than the mouth; `r` is their correlation at this offset, -1 to 1.
+    later the sound is than the mouth. By the method `envelope`, `r` is their correlation at this
+    offset, -1 to 1; by `syncnet`, `lse_c` and `lse_d` are SyncNet's confidence and distance.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -236,6 +237,8 @@ class LipSync(BaseModel):
     offset_ms: int | None = None
     r: float | None = None
     face_coverage: float | None = None
+    lse_c: float | None = None
+    lse_d: float | None = None
 
 
 class LoopSeam(BaseModel):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from service.domain.attempt import ArtifactStore
 from service.egress.client import Egress
+from service.environment import tool_environment
 from service.settings import Settings
 from service.wiring.rules import egress_rules, tuning
 from service.workers.stages.fetch import Sources
@@ -29,8 +30,15 @@ def build_worker_environment(
     """Build the environment of a worker, local or on Modal."""
     # It imports numpy, which the API does not need.
     from service.workers.recipe import WorkerEnvironment
+    from service.workers.syncnet import SyncNet
 
-    return WorkerEnvironment(artifacts, scratch, sources(settings), settings.ahead_bytes)
+    return WorkerEnvironment(
+        artifacts,
+        scratch,
+        sources(settings),
+        settings.ahead_bytes,
+        None if settings.syncnet is None else SyncNet(settings.syncnet, tool_environment()),
+    )
 
 
 def warm(settings: Settings) -> "ModelCache":

@@ -1,5 +1,6 @@
 """One attempt from ticket to stored video: the order of its stages."""
 
+import logging
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from service.domain.artifact import ARTIFACT_RULES, CAPTION_RULES, ArtifactRule, Variant
-from service.domain.attempt import ArtifactStore, Outcome, Stage, Ticket, VideoFacts
+from service.domain.attempt import (
+    ArtifactStore,
+    AttemptFailed,
+    LipSync,
+    Outcome,
+    Stage,
+    Ticket,
+    VideoFacts,
+)
 from service.domain.avatar import AvatarRequest
 from service.domain.request import JobRequest, VideoRequest
 from service.domain.resolve.segments import Segment, plan
@@ -27,6 +36,11 @@ from service.workers.stages.stills import frame_at, write_last_frame, write_thum
 from service.workers.stages.stitch import join
 from service.workers.stages.upload import upload, upload_manifest
 from service.workers.stopwatch import Stopwatch
+from service.workers.syncnet import SyncNet
+
+log = logging.getLogger(__name__)
+
+_SYNCNET_FAILED = "SyncNet could not score the lips (the worker's log says why): envelope did"
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,7 @@ class WorkerEnvironment:
     sources: Sources = field(default_factory=Sources)
     # Memory for frames that wait to be encoded: about five seconds of 720p.
     ahead_bytes: int = 512 << 20
+    syncnet: SyncNet | None = None  # else lips are scored by `envelope`
 
 
 def make_video(
@@ -101,7 +116,7 @@ def make_video(
             video = _finish_video(clips, ticket, target, steps.check_cancel)
             has_audio = clips[-1].audio is not None
             check(video.path, ticket.request.shape, has_audio=has_audio)
-            measures = _measures(video.path, ticket.request, conditions, steps)
+            measures = _measures(video.path, ticket.request, conditions, steps, environment.syncnet)
             steps(Stage.ENCODE, 1, 1)
         with watch.time("upload"):
             steps(Stage.UPLOAD, 0, 1)
@@ -153,21 +168,40 @@ def _conditions(
 
 
 def _measures(
-    video: Path, request: JobRequest, conditions: Conditions, on_step: OnStep
+    video: Path,
+    request: JobRequest,
+    conditions: Conditions,
+    steps: "_Steps",
+    syncnet: SyncNet | None,
 ) -> dict[str, Any]:
     """Measure the finished video of an avatar, or of a loop."""
     if conditions.speech is not None:
-        from service.workers.puppet.lip_sync import score
-
-        total = request.shape.num_frames
-
-        def on_frame(number: int) -> None:
-            on_step(Stage.ENCODE, number, total)
-
-        return {"lip_sync": score(video, conditions.speech.samples, on_frame)}
+        if syncnet is None:
+            return {"lip_sync": _envelope(video, request, conditions, steps)}
+        try:
+            total = request.shape.num_frames
+            return {"lip_sync": syncnet.score(video, total, video.parent, steps.check_cancel)}
+        except AttemptFailed as failure:
+            log.warning("SyncNet failed", extra={"reason": failure.message})
+            return {
+                "lip_sync": _envelope(video, request, conditions, steps),
+                "warnings": (*conditions.warnings, _SYNCNET_FAILED),
+            }
     if isinstance(request, VideoRequest) and request.loop:
         return {"loop_seam": loop_seam(video, request.shape)}
     return {}
+
+
+def _envelope(video: Path, request: JobRequest, conditions: Conditions, on_step: OnStep) -> LipSync:
+    from service.workers.puppet.lip_sync import score
+
+    assert conditions.speech is not None, "it is an avatar"
+    total = request.shape.num_frames
+
+    def on_frame(number: int) -> None:
+        on_step(Stage.ENCODE, number, total)
+
+    return score(video, conditions.speech.samples, on_frame)
 
 
 class _Steps:

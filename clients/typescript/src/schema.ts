@@ -3265,7 +3265,8 @@ export interface components {
          * @description A measure of how well the mouth of the finished video moves with its sound. Experimental.
          *
          *     `score` is 0 to 1, None where it cannot be told, with the `reason`. `offset_ms` is how much
-         *     later the sound is than the mouth; `r` is their correlation at this offset, -1 to 1.
+         *     later the sound is than the mouth. By the method `envelope`, `r` is their correlation at this
+         *     offset, -1 to 1; by `syncnet`, `lse_c` and `lse_d` are SyncNet's confidence and distance.
          */
         LipSync: {
             /** Score */
@@ -3280,6 +3281,10 @@ export interface components {
             r: number | null;
             /** Face Coverage */
             face_coverage: number | null;
+            /** Lse C */
+            lse_c: number | null;
+            /** Lse D */
+            lse_d: number | null;
         };
         /** Liveness */
         Liveness: {

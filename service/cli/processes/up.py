@@ -16,6 +16,7 @@ from service.installation import rushes_command
 from service.log import configure
 from service.settings import KEY_FILE, Settings
 from service.wiring import rules
+from service.workers.syncnet import missing_files
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +112,10 @@ def with_models(settings: Settings) -> Settings:
 
 
 def check_packages(settings: Settings) -> None:
-    """Raise CannotStart if a worker here could not load one of the models."""
+    """Raise CannotStart if a worker here could not load one of the models, or score lips."""
     if sentences := missing_packages(settings.models):
         raise CannotStart("; ".join(sentences))
+    if settings.syncnet is not None and (missing := missing_files(settings.syncnet)):
+        raise CannotStart(
+            f"RUSHES_SYNCNET: {settings.syncnet} lacks {', '.join(missing)}; see docs/avatars.md"
+        )
