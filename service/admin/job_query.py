@@ -44,8 +44,14 @@ class JobQuery(BaseModel):
 
     @field_validator("created_from", "created_before", "ended_from", "ended_before", mode="before")
     @classmethod
-    def _no_date(cls, value: Any) -> Any:
-        return value or None
+    def _read_time(cls, value: Any) -> Any:
+        """Leave out an empty time, and say how one is written."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return datetime.fromisoformat(value) if value else None
+        except ValueError:
+            raise ValueError("write a time such as 2026-11-30T14:00, in UTC") from None
 
     @field_validator("created_from", "created_before", "ended_from", "ended_before")
     @classmethod

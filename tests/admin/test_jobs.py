@@ -108,7 +108,11 @@ def test_the_filters_that_are_set_are_shown_as_they_are(admin: Person) -> None:
     [
         ("label=scene", 'name="label" value="scene"', "write a label and its text"),
         ("state=sleeping", 'class="checks"', "state: must be"),
-        ("created_from=yesterday", 'name="created_from" value="yesterday"', "created_from: "),
+        (
+            "created_from=yesterday",
+            'name="created_from" value="yesterday"',
+            "2026-11-30T14:00, in UTC",
+        ),
         ("text=a%00b", 'name="text" value="ab"', "text: "),
         ("model=" + "m" * 65, "<select", "model: must have at most 64 characters"),
     ],
