@@ -7,7 +7,7 @@ from sqlalchemy.types import TypeDecorator
 from sqlmodel import SQLModel
 
 from service.settings import Settings
-from service.store import admin_tables, likeness_tables, tables  # noqa: F401 - fill SQLModel.metadata
+from service.store import admin_tables, hours, likeness_tables, tables  # noqa: F401 - fill SQLModel.metadata
 from service.store.engine import make_engine
 
 

@@ -95,22 +95,6 @@ class BulkItemRow(SQLModel, table=True):
     )
 
 
-class HourRow(SQLModel, table=True):
-    """The number of jobs that ended within an hour, of one model, state and error, less those that
-    are deleted since. The figures of a month are sums of these."""
-
-    __tablename__ = "hours"
-
-    hour: datetime = Field(sa_type=Instant, primary_key=True)  # its begin
-    model: str = Field(max_length=64, primary_key=True)
-    state: str = Field(max_length=16, primary_key=True)
-    error_code: str = Field(max_length=64, primary_key=True)  # empty: none
-    jobs: int = Field(sa_type=sa.BigInteger)
-    user_failures: int = Field(sa_type=sa.BigInteger)  # of those jobs: for their users to mend
-
-    __table_args__ = ({"sqlite_with_rowid": False},)
-
-
 # All that the overview counts of ended jobs, so that it reads no row, and the same of one model.
 _jobs: sa.Table = JobRow.__table__  # type: ignore[attr-defined]
 _ENDED = sa.text("finished_at IS NOT NULL")

@@ -13,7 +13,7 @@ from service.domain import topics
 from service.domain.ids import JobId, KeyId
 from service.domain.job import Job, JobState, left_ms
 from service.domain.queue_order import Waiting
-from service.store import deliveries, events, labels, totals
+from service.store import deliveries, events, hours, labels
 from service.store.admin_tables import PausedModelRow, WarmModelRow
 from service.store.columns import micros
 from service.store.job_rows import job_table, to_job, to_row
@@ -291,7 +291,7 @@ def delete(tx: Transaction, job: Job) -> None:
     labels.delete(tx, job)
     result = tx.execute(sa.delete(job_table).where(job_table.c.id == job.id))
     if result.rowcount and job.state.final:
-        tx.before_commit.append(partial(totals.discount_end, tx, job))
+        tx.before_commit.append(partial(hours.discount_end, tx, job))
     tx.notify(topics.of_job(job.id))
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from service.domain import topics
 from service.domain.event import Secrets
@@ -16,6 +15,7 @@ from service.domain.job import Job
 from service.domain.key import Key, KeyRole
 from service.domain.price import Balance, Charge, microusd, month_of
 from service.domain.speech import SpeechUsage
+from service.store.sums import adding
 from service.store.tables import KeyRow, LedgerRow
 from service.store.transaction import Transaction
 
@@ -286,17 +286,4 @@ def totals(
 
 
 _SUMMED = ("jobs", "gpu_ms", "microusd")
-
-
-def _upsert_ledger(insert: Any) -> Any:
-    statement = insert(_ledger)
-    return statement.on_conflict_do_update(
-        index_elements=list(_ledger.primary_key),
-        set_={name: _ledger.c[name] + statement.excluded[name] for name in _SUMMED},
-    )
-
-
-_ADD_TO_LEDGER = {
-    "sqlite": _upsert_ledger(sqlite.insert),
-    "postgresql": _upsert_ledger(postgresql.insert),
-}
+_ADD_TO_LEDGER = adding(_ledger, *_SUMMED)

@@ -17,7 +17,7 @@ from service.domain.job import ACTIVE, EVENT_OF, Job, JobState, sources
 from service.domain.price import Charge, microusd, month_of
 from service.domain.retention import SETTLE
 from service.domain.speech import JobSpeech, SpeechUsage
-from service.store import keys, outbox, totals
+from service.store import hours, keys, outbox, totals
 from service.store.job_rows import job_table, to_job, to_row
 from service.store.transaction import Transaction
 
@@ -152,7 +152,7 @@ def _finish(tx: Transaction, job: Job, to: JobState, charge: Charge, **values: A
     outbox.enqueue(tx, EVENT_OF[to], final_job, now)
     # After the event, so that its lock comes before those of the sums, in every process.
     tx.before_commit.append(partial(totals.add, tx, metrics.of_end(final_job)))
-    tx.before_commit.append(partial(totals.count_end, tx, final_job))
+    tx.before_commit.append(partial(hours.count_end, tx, final_job))
     tx.notify(topics.of_end(job.id))
     return final_job
 

@@ -1,7 +1,6 @@
 """Counts and times of jobs, for the overview: of those that wait or run now, and by when they
 ended."""
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
@@ -105,118 +104,6 @@ def forsaken(tx: Transaction, before: datetime) -> list[JobId]:
     statement = sa.select(job_table.c.id).where(_ACTIVE, job_table.c.lease_until < before)
     in_order = job_table.c.id.concat("")  # of the id itself, SQLite would read all jobs in order
     return list(tx.execute(statement.order_by(in_order).limit(100)).scalars())
-
-
-class Failures(NamedTuple):
-    """The jobs that ended with one error, and those of them that their users must mend. Jobs that
-    expired have no code."""
-
-    state: JobState
-    code: str | None
-    jobs: int
-    user_failures: int
-
-
-def ended(tx: Transaction, window: Window, parts: int) -> dict[str, list[Counter[JobState]]]:
-    """Count the jobs of each model that ended within each of so many equal parts of the window, by
-    state."""
-    start, end = micros(window.start), micros(window.end)
-    values = {"start": start, "end": end, "width": (end - start) // parts, "last": parts - 1}
-    counts: dict[str, list[Counter[JobState]]] = {}
-    rows: list[Any] = list(tx.execute(_ENDED, values))
-    for part, model, state, number in rows:
-        if model not in counts:
-            counts[model] = [Counter() for _ in range(parts)]
-        counts[model][part][JobState(state)] += number
-    return counts
-
-
-def failures(tx: Transaction, window: Window) -> dict[str, list[Failures]]:
-    """Count the jobs of each model that failed or expired within the window by their errors."""
-    start, end = micros(window.start), micros(window.end)
-    first_hour = min(-(-start // _HOUR) * _HOUR, end)
-    end_hour = max(end // _HOUR * _HOUR, first_hour)
-    values = {"start": start, "first_hour": first_hour, "end_hour": end_hour, "end": end}
-    found: dict[str, list[Failures]] = {}
-    rows: list[Any] = list(tx.execute(_FAILURES, values))
-    for model, state, code, number, user_failures in rows:
-        failure = Failures(JobState(state), code or None, number, user_failures)
-        found.setdefault(model, []).append(failure)
-    return found
-
-
-_HOUR = 3_600_000_000  # in the unit of an Instant
-
-
-def _query(text: str, numbers: str, **columns: Any) -> sa.TextualSelect:
-    parameters = [sa.bindparam(name, type_=sa.BigInteger) for name in numbers.split()]
-    return sa.text(text).bindparams(*parameters).columns(**columns)
-
-
-# The whole hours within each part of a window are sums of the hours table. Its edges, of less than
-# an hour each, are counted by model and state, from the index alone: to group them, all would be
-# sorted. One statement reads both, so that they fit together.
-_ENDED = _query(
-    """
-    WITH RECURSIVE numbers(part) AS (
-        SELECT 0 UNION ALL SELECT part + 1 FROM numbers WHERE part < :last
-    ),
-    parts AS (
-        SELECT part, :start + part * :width AS since,
-            CASE WHEN part < :last THEN :start + (part + 1) * :width ELSE :end END AS until
-        FROM numbers
-    ),
-    rounded AS (
-        SELECT part, since, until, (since + 3599999999) / 3600000000 * 3600000000 AS first_hour,
-            until / 3600000000 * 3600000000 AS end_hour
-        FROM parts
-    ),
-    edges AS (
-        SELECT part, since, CASE WHEN first_hour < until THEN first_hour ELSE until END AS until
-        FROM rounded
-        UNION ALL SELECT part, end_hour, until FROM rounded WHERE first_hour <= end_hour
-    ),
-    kinds AS (
-        SELECT DISTINCT model, state FROM hours WHERE hour > :start - 3600000000 AND hour < :end
-    ),
-    counted AS (
-        SELECT part, model, state, jobs FROM rounded CROSS JOIN hours
-        WHERE hour >= first_hour AND hour < end_hour
-        UNION ALL SELECT part, model, state, (
-            SELECT count(*) FROM jobs WHERE jobs.model = kinds.model AND jobs.state = kinds.state
-            AND finished_at >= since AND finished_at < until
-        ) FROM edges CROSS JOIN kinds
-    )
-    SELECT part, model, state, CAST(sum(jobs) AS BIGINT) FROM counted
-    GROUP BY part, model, state HAVING sum(jobs) > 0
-    """,
-    "start end width last",
-    part=sa.Integer,
-    model=sa.String,
-    state=sa.String,
-    jobs=sa.BigInteger,
-)
-_FAILURES = _query(
-    """
-    SELECT model, state, code, CAST(sum(jobs) AS BIGINT), CAST(sum(user_failures) AS BIGINT) FROM (
-        SELECT model, state, error_code AS code, jobs, user_failures FROM hours
-        WHERE hour >= :first_hour AND hour < :end_hour AND state IN ('failed', 'expired')
-        UNION ALL
-        SELECT model, state, coalesce(error_code, ''), 1,
-            CASE WHEN error_kind = 'user' THEN 1 ELSE 0 END
-        FROM jobs WHERE state IN ('failed', 'expired') AND (
-            finished_at >= :start AND finished_at < :first_hour
-            OR finished_at >= :end_hour AND finished_at < :end
-        )
-    ) AS failed GROUP BY model, state, code
-    """,
-    "start first_hour end_hour end",
-    model=sa.String,
-    state=sa.String,
-    code=sa.String,
-    jobs=sa.BigInteger,
-    user_failures=sa.BigInteger,
-)
 
 
 def mean_costs(

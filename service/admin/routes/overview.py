@@ -19,9 +19,10 @@ from service.domain.job import JobState
 from service.domain.service_level import FinishedJob, Promise, StageTimes
 from service.domain.window import Length, Window
 from service.runtime.diagnosis import Reason, read_situation, why_waiting
-from service.store import jobs, keys, statistics
+from service.store import hours, jobs, keys, statistics
+from service.store.hours import Failures
 from service.store.keys import Total
-from service.store.statistics import Failures, WaitingGroup
+from service.store.statistics import WaitingGroup
 from service.store.transaction import Transaction
 
 router = page_router("")
@@ -199,7 +200,7 @@ def read_pasts(
     tx: Transaction, window: Window, models: Sequence[str | None], *, sample: int, parts: int
 ) -> list[Past]:
     """Read the past of each of these models; None: of all of them together."""
-    ended, failures = statistics.ended(tx, window, parts), statistics.failures(tx, window)
+    ended, failures = hours.ended(tx, window, parts), hours.failures(tx, window)
     pasts = []
     for model in models:
         names = list(ended) if model is None else [model]
