@@ -46,7 +46,10 @@ export function explain(error: unknown, flags: ReadonlyMap<string, string>): Com
   if (error instanceof CommandError) return error;
   if (error instanceof ResponseError) return explainResponse(error, flags);
   if (error instanceof ConnectionError) {
-    const hint = "start a service with `make up`, or name another with --url or RUSHES_URL";
+    const hint =
+      error.cause instanceof SyntaxError
+        ? "is that a Rushes service? --url or RUSHES_URL names another"
+        : "start a service with `make up`, or name another with --url or RUSHES_URL";
     return new CommandError(Exit.unreachable, error.message, hint);
   }
   const isNoVideo = [JobFailedError, JobCanceledError, JobExpiredError].some(
@@ -59,7 +62,11 @@ export function explain(error: unknown, flags: ReadonlyMap<string, string>): Com
 function explainResponse(error: ResponseError, flags: ReadonlyMap<string, string>): CommandError {
   const { problem, status, fields } = error;
   if (problem === null) {
-    return new CommandError(Exit.unreachable, error.message, "is that a Rushes service?");
+    return new CommandError(
+      Exit.unreachable,
+      error.message,
+      "is that a Rushes service? --url or RUSHES_URL names another",
+    );
   }
   const lines = fields.map((field) => inFlags(field, flags));
   if (lines.length === 0) lines.push(problem.detail);

@@ -11,7 +11,9 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -40,12 +42,8 @@ class Command:
 
     def command(self, *words: str) -> list[str]:
         # tsx is installed in the repository, and `folder` is elsewhere.
-        (
-            node,
-            *_,
-        ) = TSX
         return [
-            node,
+            TSX[0],
             "--import",
             str(ROOT / "node_modules/tsx/dist/loader.mjs"),
             str(SCRIPT),
@@ -390,6 +388,26 @@ def test_nobody_at_the_address_is_said(tmp_path: Path) -> None:
     assert f"no answer: connect ECONNREFUSED {address}" in made.stderr
     assert "start a service with `make up`" in made.stderr
     assert "no second job" not in made.stderr  # nobody can have heard it
+
+
+def test_another_program_at_the_address_is_said(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), WebSite) as site:
+        Thread(target=site.serve_forever, daemon=True).start()
+        answered = Command(tmp_path, f"http://127.0.0.1:{site.server_port}")("--health")
+        site.shutdown()
+
+    assert answered.returncode == Exit.UNREACHABLE
+    assert "the answer is not JSON: " in answered.stderr
+    assert "is that a Rushes service? --url or RUSHES_URL names another" in answered.stderr
+    assert "make up" not in answered.stderr
+
+
+class WebSite(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<html>welcome</html>")
 
 
 def test_help_lists_every_flag(generate: Command) -> None:

@@ -76,7 +76,9 @@ async function attempt<Data>(
   } catch (cause) {
     rules.signal?.throwIfAborted();
     const { jobId, idempotencyKey } = rules;
-    return new ConnectionError(`no answer: ${reason(cause)}`, { cause, jobId, idempotencyKey });
+    // A proxy's page, or an answer that was cut off.
+    const fault = cause instanceof SyntaxError ? "the answer is not JSON" : "no answer";
+    return new ConnectionError(`${fault}: ${reason(cause)}`, { cause, jobId, idempotencyKey });
   }
 }
 
