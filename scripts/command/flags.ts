@@ -89,13 +89,24 @@ export const FLAG_NAMES: ReadonlyMap<string, string> = new Map([
   ["reference_image", "--image"],
 ]);
 
-/** Throws a CommandError for an unknown flag, or one without its value. */
+// All that --job goes with: the rest makes a new job.
+const WITH_JOB: ReadonlySet<string> = new Set(
+  "job output force json url key health help".split(" "),
+);
+
+/** Throws a CommandError for an unknown flag, one without its value, or one that --job would drop. */
 export function parseFlags(words: string[]): Flags {
+  let flags: Flags;
   try {
-    return parseArgs({ args: words, options: OPTIONS }).values;
+    flags = parseArgs({ args: words, options: OPTIONS }).values;
   } catch (error) {
     throw new CommandError(Exit.invalid, (error as Error).message, "--help lists the flags");
   }
+  const alien = Object.keys(flags).find((name) => !WITH_JOB.has(name));
+  if (flags.job !== undefined && alien) {
+    throw new CommandError(Exit.invalid, `--${alien} is for a new job, not for --job`);
+  }
+  return flags;
 }
 
 /** Throws a CommandError for a value that is no number, or names no file. */

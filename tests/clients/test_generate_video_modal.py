@@ -410,6 +410,14 @@ class WebSite(BaseHTTPRequestHandler):
         self.wfile.write(b"<html>welcome</html>")
 
 
+@pytest.mark.parametrize("flag", ["--prompt=A cat", "--idempotency-key=film", "--avatar"])
+def test_a_flag_for_a_new_job_is_not_dropped(generate: Command, flag: str) -> None:
+    refused = generate("--job", "job_0", flag)
+
+    assert refused.returncode == Exit.INVALID
+    assert f"{flag.partition('=')[0]} is for a new job, not for --job" in refused.stderr
+
+
 def test_help_lists_every_flag(generate: Command) -> None:
     shown = generate("--help").stdout
     source = (ROOT / "scripts" / "command" / "flags.ts").read_text()
