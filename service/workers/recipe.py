@@ -12,7 +12,6 @@ import numpy as np
 from service.domain.artifact import ARTIFACT_RULES, CAPTION_RULES, ArtifactRule, Variant
 from service.domain.attempt import (
     ArtifactStore,
-    AttemptFailed,
     LipSync,
     Outcome,
     Stage,
@@ -36,7 +35,7 @@ from service.workers.stages.stills import frame_at, write_last_frame, write_thum
 from service.workers.stages.stitch import join
 from service.workers.stages.upload import upload, upload_manifest
 from service.workers.stopwatch import Stopwatch
-from service.workers.syncnet import SyncNet
+from service.workers.syncnet import SyncNet, SyncNetFailed
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +180,7 @@ def _measures(
         try:
             total = request.shape.num_frames
             return {"lip_sync": syncnet.score(video, total, video.parent, steps.check_cancel)}
-        except AttemptFailed as failure:
+        except SyncNetFailed as failure:
             log.warning("SyncNet failed", extra={"reason": failure.message})
             return {
                 "lip_sync": _envelope(video, request, conditions, steps),

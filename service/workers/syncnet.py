@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from subprocess import SubprocessError
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from service.domain.attempt import AttemptFailed, LipSync
+from service.domain.attempt import AttemptFailed, FailureKind, LipSync
 from service.domain.avatar import FPS
-from service.programs import machine_failure, run
+from service.programs import ProgramTimeout, run
 from service.workers.ffmpeg import ffmpeg_path, run_ffmpeg
 
 METHOD = "syncnet"
@@ -27,12 +29,16 @@ _TIMEOUT = timedelta(minutes=10)
 _MIN_FRAMES = 51  # of a face that the package follows
 _MIN_COVERAGE = 0.6
 _NO_SYNC, _FULL_SYNC = 1.5, 7.5  # LSE-C: chance, and what real speakers on television reach
-_IN_SYNC, _OUT_OF_SYNC = 80, 200  # milliseconds: no loss, and from there to no score
+_IN_SYNC, _OUT_OF_SYNC = 80, 280  # milliseconds: no loss, and no score
 
 
 def missing_files(folder: Path) -> list[str]:
     """Return what is not in the folder of the setting `syncnet` and must be."""
     return [name for name in (PYTHON, DETECTOR, NETWORK) if not (folder / name).exists()]
+
+
+class SyncNetFailed(AttemptFailed):
+    """Raised when SyncNet cannot score a video; the video itself is good."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +54,26 @@ class SyncNet:
     ) -> LipSync:
         """Measure the first MAX_SECONDS of a finished video of `num_frames` at FPS with sound.
 
-        Raises AttemptFailed (machine) if the program fails, and what `check_cancel` raises, which
-        is called about once a second.
+        Raises SyncNetFailed, and what `check_cancel` raises, which is called about once a second.
         """
         count = min(num_frames, MAX_SECONDS * FPS)
         if count < _MIN_FRAMES:
             return LipSync(score=None, method=METHOD, reason="the video is too short")
-        folder = scratch / METHOD
-        folder.mkdir()
+        try:
+            with TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as name:
+                output = self._measure(video, Path(name), check_cancel)
+            if not output["tracks"]:
+                raise _failure("follows no face")
+            return judge(output["tracks"], output["frames"] / count)
+        except ProgramTimeout as failure:
+            raise _failure(failure.message) from None
+        except (OSError, ValueError, KeyError, TypeError) as fault:
+            raise _failure(f"writes no score: {fault!r}") from fault
+
+    def _measure(self, video: Path, folder: Path, check_cancel: Callable[[], object]) -> Any:
+        """Return what the program writes about the start of a video; `folder` is for its files."""
         start = folder / "start.mp4"
-        cut = f"-t {MAX_SECONDS} -map 0:v:0 -map 0:a:0 -c copy".split()
-        run_ffmpeg(["-i", f"file:{video}", *cut, f"file:{start}"], "cut the video", "cut_failed")
+        _cut(video, start)
 
         def is_wanted() -> bool:
             check_cancel()
@@ -75,21 +90,33 @@ class SyncNet:
         (folder / "ffmpeg").symlink_to(ffmpeg_path())
         environment = {**self.environment, "PATH": f"{folder}{os.pathsep}{os.defpath}"}
         run(command, b"", _TIMEOUT, environment, _failure, is_wanted)
-        output = json.loads(target.read_text())
-        return judge(output["tracks"], output["frames"] / count)
+        return json.loads(target.read_text(), parse_constant=_refuse_constant)
+
+
+def _cut(video: Path, target: Path) -> None:
+    options = f"-t {MAX_SECONDS} -map 0:v:0 -map 0:a:0 -c copy".split()
+    try:
+        run_ffmpeg(["-i", f"file:{video}", *options, f"file:{target}"], "cut it", "cut_failed")
+    except (AttemptFailed, SubprocessError) as fault:
+        raise _failure(f"gets no video: {fault}") from fault
+
+
+def _refuse_constant(name: str) -> None:
+    """Refuse NaN and the infinities, which are no scores."""
+    raise ValueError(name)
 
 
 def judge(tracks: Sequence[dict[str, Any]], coverage: float) -> LipSync:
     """Return the score of the face that fits the sound best, of all that were followed."""
     coverage = round(min(coverage, 1.0), 3)
-    if not tracks or coverage < _MIN_COVERAGE:
+    if coverage < _MIN_COVERAGE:
         reason = "too few frames show a face"
         return LipSync(score=None, method=METHOD, reason=reason, face_coverage=coverage)
     best = max(tracks, key=lambda track: float(track["lse_c"]))
     # SyncNet counts how many frames the sound is ahead.
     offset_ms = round(-best["offset"] * 1000 / FPS)
     strength = _share((best["lse_c"] - _NO_SYNC) / (_FULL_SYNC - _NO_SYNC))
-    sync = _share(1 - (abs(offset_ms) - _IN_SYNC) / _OUT_OF_SYNC)
+    sync = _share((_OUT_OF_SYNC - abs(offset_ms)) / (_OUT_OF_SYNC - _IN_SYNC))
     return LipSync(
         score=round(strength * sync, 3),
         method=METHOD,
@@ -104,5 +131,5 @@ def _share(value: float) -> float:
     return min(1.0, max(0.0, value))
 
 
-def _failure(reason: str) -> AttemptFailed:
-    return machine_failure(f"the program of SyncNet {reason}")
+def _failure(reason: str) -> SyncNetFailed:
+    return SyncNetFailed(FailureKind.INTERNAL, "syncnet_failed", f"SyncNet {reason}")
