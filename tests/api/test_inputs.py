@@ -5,6 +5,7 @@ import base64
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -867,9 +868,10 @@ def test_a_job_that_commits_after_its_submit_was_canceled_keeps_its_image(
 
     world.client.portal.call(cancel_it)  # type: ignore[union-attr]
 
-    (job,) = [
-        job
-        for job in world.client.get("/v1/jobs").json()["data"]
-        if job["input"]["prompt"] == "late"
-    ]
-    assert kept(world, job["id"]) == content
+    def late_jobs() -> list[dict[str, Any]]:
+        listed = world.client.get("/v1/jobs").json()["data"]
+        return [job for job in listed if job["input"]["prompt"] == "late"]
+
+    while not (found_jobs := late_jobs()):  # it commits when it may, and nobody waits for it
+        time.sleep(0.01)
+    assert kept(world, found_jobs[0]["id"]) == content

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
         ("queue --jobs 3", "p50"),
         ("events --rounds 1 --seconds 1 --listeners 12", "with 12 listeners"),
         ("lists --jobs 3000", "a word that nobody wrote"),
-        ("pages --jobs 3000", "/admin/now"),
+        ("pages --jobs 3000 --rounds 3", "/admin/now"),
         ("viewers --jobs 3000 --rounds 1 --seconds 2", "with 10 viewers"),
         ("encode --rounds 1 --sizes 64x64x12", "64x64x12"),
         ("avatar --rounds 1 --sizes 256x256 --seconds 1 2", "draw ÷ encode"),

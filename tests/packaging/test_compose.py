@@ -160,8 +160,8 @@ def test_workers_are_told_their_settings_and_no_secret_of_others(
 
     services = configuration(tmp_path, "--profile", "gpu")["services"]
 
-    # They are the container's or the image's own, or only for tests.
-    fixed = {"data_dir", "compiled_dir", "failpoint", "s3_links"}
+    # They are the container's or the image's own, or only for tests; no image has SyncNet.
+    fixed = {"data_dir", "compiled_dir", "failpoint", "s3_links", "syncnet"}
     told = {f"RUSHES_{name.upper()}" for name in _FOR_WORKERS - fixed} | {"RUSHES_URL"}
     for name in ("worker", "worker-gpu"):
         gpu = {"HF_TOKEN"} if name == "worker-gpu" else set()
