@@ -41,6 +41,8 @@ export class CommandError extends Error {
   }
 }
 
+const IS_IT_RUSHES = "is that a Rushes service? --url or RUSHES_URL names another";
+
 /** Say what any error means to whoever runs the command; `flags` are the names of the API's fields. */
 export function explain(error: unknown, flags: ReadonlyMap<string, string>): CommandError {
   if (error instanceof CommandError) return error;
@@ -48,7 +50,7 @@ export function explain(error: unknown, flags: ReadonlyMap<string, string>): Com
   if (error instanceof ConnectionError) {
     const hint =
       error.cause instanceof SyntaxError
-        ? "is that a Rushes service? --url or RUSHES_URL names another"
+        ? IS_IT_RUSHES
         : "start a service with `make up`, or name another with --url or RUSHES_URL";
     return new CommandError(Exit.unreachable, error.message, hint);
   }
@@ -62,11 +64,7 @@ export function explain(error: unknown, flags: ReadonlyMap<string, string>): Com
 function explainResponse(error: ResponseError, flags: ReadonlyMap<string, string>): CommandError {
   const { problem, status, fields } = error;
   if (problem === null) {
-    return new CommandError(
-      Exit.unreachable,
-      error.message,
-      "is that a Rushes service? --url or RUSHES_URL names another",
-    );
+    return new CommandError(Exit.unreachable, error.message, IS_IT_RUSHES);
   }
   const lines = fields.map((field) => inFlags(field, flags));
   if (lines.length === 0) lines.push(problem.detail);

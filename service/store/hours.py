@@ -11,8 +11,8 @@ from sqlmodel import Field, SQLModel
 from service.domain.job import Job, JobState
 from service.domain.window import Window
 from service.store.columns import Instant, micros
-from service.store.sums import adding
 from service.store.transaction import Transaction
+from service.store.upsert import adding_upsert
 
 _HOUR = 3_600_000_000  # in the unit of an Instant
 
@@ -43,7 +43,7 @@ class Failures(NamedTuple):
     user_failures: int
 
 
-def ended(tx: Transaction, window: Window, parts: int) -> dict[str, list[Counter[JobState]]]:
+def count_ended(tx: Transaction, window: Window, parts: int) -> dict[str, list[Counter[JobState]]]:
     """Count the jobs of each model that ended within each of so many equal parts of the window, by
     state."""
     start, end = micros(window.start), micros(window.end)
@@ -58,26 +58,26 @@ def ended(tx: Transaction, window: Window, parts: int) -> dict[str, list[Counter
     return counts
 
 
-def failures(tx: Transaction, window: Window) -> dict[str, list[Failures]]:
+def count_failures(tx: Transaction, window: Window) -> dict[str, list[Failures]]:
     """Count the jobs of each model that failed or expired within the window by their errors."""
     start, end = micros(window.start), micros(window.end)
     first_hour = min(-(-start // _HOUR) * _HOUR, end)
     end_hour = max(end // _HOUR * _HOUR, first_hour)
     values = {"start": start, "first_hour": first_hour, "end_hour": end_hour, "end": end}
-    found: dict[str, list[Failures]] = {}
+    by_model: dict[str, list[Failures]] = {}
     rows: list[Any] = list(tx.execute(_FAILURES, values))
     for model, state, code, number, user_failures in rows:
         failure = Failures(JobState(state), code or None, number, user_failures)
-        found.setdefault(model, []).append(failure)
-    return found
+        by_model.setdefault(model, []).append(failure)
+    return by_model
 
 
-def count_end(tx: Transaction, job: Job) -> None:
+def add(tx: Transaction, job: Job) -> None:
     """Count a final job in the hour of its end."""
     tx.execute(_COUNT[tx.connection.dialect.name], _of_hour(job))
 
 
-def discount_end(tx: Transaction, job: Job) -> None:
+def remove(tx: Transaction, job: Job) -> None:
     """Count a final job no longer: it is deleted."""
     values = {f"of_{name}": value for name, value in _of_hour(job).items()}
     tx.execute(_DISCOUNT, values)
@@ -97,7 +97,7 @@ def _of_hour(job: Job) -> dict[str, Any]:
 
 
 _hours: sa.Table = HourRow.__table__  # type: ignore[attr-defined]
-_COUNT = adding(_hours, "jobs", "user_failures")
+_COUNT = adding_upsert(_hours, "jobs", "user_failures")
 
 
 def _of(column: sa.Column[Any]) -> sa.BindParameter[Any]:

@@ -291,7 +291,7 @@ def delete(tx: Transaction, job: Job) -> None:
     labels.delete(tx, job)
     result = tx.execute(sa.delete(job_table).where(job_table.c.id == job.id))
     if result.rowcount and job.state.final:
-        tx.before_commit.append(partial(hours.discount_end, tx, job))
+        tx.before_commit.append(partial(hours.remove, tx, job))
     tx.notify(topics.of_job(job.id))
 
 

@@ -15,9 +15,9 @@ from service.domain.job import Job
 from service.domain.key import Key, KeyRole
 from service.domain.price import Balance, Charge, microusd, month_of
 from service.domain.speech import SpeechUsage
-from service.store.sums import adding
 from service.store.tables import KeyRow, LedgerRow
 from service.store.transaction import Transaction
+from service.store.upsert import adding_upsert
 
 key_table: sa.Table = KeyRow.__table__  # type: ignore[attr-defined]
 
@@ -286,4 +286,4 @@ def totals(
 
 
 _SUMMED = ("jobs", "gpu_ms", "microusd")
-_ADD_TO_LEDGER = adding(_ledger, *_SUMMED)
+_ADD_TO_LEDGER = adding_upsert(_ledger, *_SUMMED)

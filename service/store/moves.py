@@ -152,7 +152,7 @@ def _finish(tx: Transaction, job: Job, to: JobState, charge: Charge, **values: A
     outbox.enqueue(tx, EVENT_OF[to], final_job, now)
     # After the event, so that its lock comes before those of the sums, in every process.
     tx.before_commit.append(partial(totals.add, tx, metrics.of_end(final_job)))
-    tx.before_commit.append(partial(hours.count_end, tx, final_job))
+    tx.before_commit.append(partial(hours.add, tx, final_job))
     tx.notify(topics.of_end(job.id))
     return final_job
 

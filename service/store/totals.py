@@ -6,12 +6,12 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 
 from service.domain.metrics import Series, Sums
-from service.store.sums import adding
 from service.store.tables import TotalRow
 from service.store.transaction import Transaction
+from service.store.upsert import adding_upsert
 
 _totals: sa.Table = TotalRow.__table__  # type: ignore[attr-defined]
-_ADD = adding(_totals, "value")
+_ADD = adding_upsert(_totals, "value")
 
 
 def add(tx: Transaction, sums: Mapping[Series, int]) -> None:

@@ -9,6 +9,7 @@ from service.environment import tool_environment
 from service.settings import Settings
 from service.wiring.rules import egress_rules, tuning
 from service.workers.stages.fetch import Sources
+from service.workers.syncnet import SyncNet
 
 if TYPE_CHECKING:
     from service.workers.attempt import ModelCache
@@ -30,7 +31,6 @@ def build_worker_environment(
     """Build the environment of a worker, local or on Modal."""
     # It imports numpy, which the API does not need.
     from service.workers.recipe import WorkerEnvironment
-    from service.workers.syncnet import SyncNet
 
     return WorkerEnvironment(
         artifacts,

@@ -10,18 +10,11 @@ from typing import Any
 import numpy as np
 
 from service.domain.artifact import ARTIFACT_RULES, CAPTION_RULES, ArtifactRule, Variant
-from service.domain.attempt import (
-    ArtifactStore,
-    LipSync,
-    Outcome,
-    Stage,
-    Ticket,
-    VideoFacts,
-)
+from service.domain.attempt import ArtifactStore, LipSync, Outcome, Stage, Ticket, VideoFacts
 from service.domain.avatar import AvatarRequest
 from service.domain.request import JobRequest, VideoRequest
 from service.domain.resolve.segments import Segment, plan
-from service.workers.adapters.base import Adapter, Audio, Conditions, OnStep
+from service.workers.adapters.base import Adapter, Audio, Conditions, OnStep, Speech
 from service.workers.checkpoints import Checkpoints
 from service.workers.stages.avatar import prepare_avatar
 from service.workers.stages.check import check, loop_seam
@@ -39,7 +32,7 @@ from service.workers.syncnet import SyncNet, SyncNetFailed
 
 log = logging.getLogger(__name__)
 
-_SYNCNET_FAILED = "SyncNet could not score the lips (the worker's log says why): envelope did"
+_SYNCNET_FAILED = "SyncNet could not score the lips, so envelope did; the worker's log says why"
 
 
 @dataclass(frozen=True)
@@ -173,17 +166,17 @@ def _measures(
     steps: "_Steps",
     syncnet: SyncNet | None,
 ) -> dict[str, Any]:
-    """Measure the finished video of an avatar, or of a loop."""
+    """Return what is measured on the finished video of an avatar, or of a loop."""
     if conditions.speech is not None:
+        speech, total = conditions.speech, request.shape.num_frames
         if syncnet is None:
-            return {"lip_sync": _envelope(video, request, conditions, steps)}
+            return {"lip_sync": _score_by_envelope(video, total, speech, steps)}
         try:
-            total = request.shape.num_frames
             return {"lip_sync": syncnet.score(video, total, video.parent, steps.check_cancel)}
         except SyncNetFailed as failure:
             log.warning("SyncNet failed", extra={"reason": failure.message})
             return {
-                "lip_sync": _envelope(video, request, conditions, steps),
+                "lip_sync": _score_by_envelope(video, total, speech, steps),
                 "warnings": (*conditions.warnings, _SYNCNET_FAILED),
             }
     if isinstance(request, VideoRequest) and request.loop:
@@ -191,16 +184,13 @@ def _measures(
     return {}
 
 
-def _envelope(video: Path, request: JobRequest, conditions: Conditions, on_step: OnStep) -> LipSync:
+def _score_by_envelope(video: Path, total: int, speech: Speech, on_step: OnStep) -> LipSync:
     from service.workers.puppet.lip_sync import score
-
-    assert conditions.speech is not None, "it is an avatar"
-    total = request.shape.num_frames
 
     def on_frame(number: int) -> None:
         on_step(Stage.ENCODE, number, total)
 
-    return score(video, conditions.speech.samples, on_frame)
+    return score(video, speech.samples, on_frame)
 
 
 class _Steps:

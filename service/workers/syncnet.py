@@ -8,7 +8,7 @@ package syncnet-python has; that package and ours need different versions of oth
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from subprocess import SubprocessError
@@ -20,9 +20,9 @@ from service.domain.avatar import FPS
 from service.programs import ProgramTimeout, run
 from service.workers.ffmpeg import ffmpeg_path, run_ffmpeg
 
-METHOD = "syncnet"
-PYTHON = "bin/python"
-DETECTOR, NETWORK = "sfd_face.pth", "syncnet_v2.model"
+_METHOD = "syncnet"
+_PYTHON = "bin/python"
+_DETECTOR, _NETWORK = "sfd_face.pth", "syncnet_v2.model"
 MAX_SECONDS = 30  # of the video: the package holds all its frames in memory, 50 MB a second
 _PROGRAM = Path(__file__).with_name("syncnet_program.py")
 _TIMEOUT = timedelta(minutes=10)
@@ -34,7 +34,7 @@ _IN_SYNC, _OUT_OF_SYNC = 80, 280  # milliseconds: no loss, and no score
 
 def missing_files(folder: Path) -> list[str]:
     """Return what is not in the folder of the setting `syncnet` and must be."""
-    return [name for name in (PYTHON, DETECTOR, NETWORK) if not (folder / name).exists()]
+    return [name for name in (_PYTHON, _DETECTOR, _NETWORK) if not (folder / name).exists()]
 
 
 class SyncNetFailed(AttemptFailed):
@@ -47,7 +47,7 @@ class SyncNet:
     program has the variables of `environment`."""
 
     folder: Path
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str]
 
     def score(
         self, video: Path, num_frames: int, scratch: Path, check_cancel: Callable[[], object]
@@ -58,7 +58,7 @@ class SyncNet:
         """
         count = min(num_frames, MAX_SECONDS * FPS)
         if count < _MIN_FRAMES:
-            return LipSync(score=None, method=METHOD, reason="the video is too short")
+            return LipSync(score=None, method=_METHOD, reason="the video is too short")
         try:
             with TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as name:
                 output = self._measure(video, Path(name), check_cancel)
@@ -81,9 +81,9 @@ class SyncNet:
 
         target = folder / "score.json"
         command = [
-            str(self.folder / PYTHON),
+            str(self.folder / _PYTHON),
             *("-I", str(_PROGRAM), str(start)),
-            *(str(self.folder / DETECTOR), str(self.folder / NETWORK)),
+            *(str(self.folder / _DETECTOR), str(self.folder / _NETWORK)),
             *(str(folder / "work"), str(target)),
         ]
         # The package calls `ffmpeg`: it gets ours.
@@ -111,7 +111,7 @@ def judge(tracks: Sequence[dict[str, Any]], coverage: float) -> LipSync:
     coverage = round(min(coverage, 1.0), 3)
     if coverage < _MIN_COVERAGE:
         reason = "too few frames show a face"
-        return LipSync(score=None, method=METHOD, reason=reason, face_coverage=coverage)
+        return LipSync(score=None, method=_METHOD, reason=reason, face_coverage=coverage)
     best = max(tracks, key=lambda track: float(track["lse_c"]))
     # SyncNet counts how many frames the sound is ahead.
     offset_ms = round(-best["offset"] * 1000 / FPS)
@@ -119,7 +119,7 @@ def judge(tracks: Sequence[dict[str, Any]], coverage: float) -> LipSync:
     sync = _share((_OUT_OF_SYNC - abs(offset_ms)) / (_OUT_OF_SYNC - _IN_SYNC))
     return LipSync(
         score=round(strength * sync, 3),
-        method=METHOD,
+        method=_METHOD,
         offset_ms=offset_ms,
         face_coverage=coverage,
         lse_c=round(best["lse_c"], 3),

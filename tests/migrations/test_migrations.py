@@ -319,11 +319,11 @@ def test_jobs_of_the_first_release_are_counted_in_the_hours_of_their_ends(url: s
     try:
         ended = [job for job in jobs_of(db, KeyId(written.key_id)) if job.state.final]
         window = Window(make.START - timedelta(days=999), make.START + timedelta(days=999))
-        counts = db.read(lambda tx: hours.ended(tx, window, 1))
+        counts = db.read(lambda tx: hours.count_ended(tx, window, 1))
         by_state = sum((parts[0] for parts in counts.values()), Counter[JobState]())
         assert by_state == Counter(job.state for job in ended)
         failed = [job.error.code for job in ended if job.state is JobState.FAILED and job.error]
-        failures = db.read(lambda tx: hours.failures(tx, window))
+        failures = db.read(lambda tx: hours.count_failures(tx, window))
         assert [(each.code, each.user_failures) for each in chain(*failures.values())] == [
             (code, number) for code, number in Counter(failed).items()
         ]

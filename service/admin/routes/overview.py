@@ -200,7 +200,7 @@ def read_pasts(
     tx: Transaction, window: Window, models: Sequence[str | None], *, sample: int, parts: int
 ) -> list[Past]:
     """Read the past of each of these models; None: of all of them together."""
-    ended, failures = hours.ended(tx, window, parts), hours.failures(tx, window)
+    ended, failures = hours.count_ended(tx, window, parts), hours.count_failures(tx, window)
     pasts = []
     for model in models:
         names = list(ended) if model is None else [model]

@@ -46,7 +46,7 @@ def score_with(artifacts: Files, folder: Path, text: str, **changes: object) -> 
     return make_video(
         ticket(artifacts, text=text, **changes),
         Puppet(PUPPET),
-        replace(environment(artifacts), syncnet=SyncNet(folder)),
+        replace(environment(artifacts), syncnet=SyncNet(folder, {})),
         f"jobs/{JOB}/2",
         lambda *_: None,
     )
@@ -107,7 +107,9 @@ def test_a_program_that_fails_leaves_the_score_to_the_envelope(
     assert reason in str(caplog.records[-1].__dict__["reason"])
 
 
-def test_a_canceled_job_ends_its_program(artifacts: Files, tmp_path: Path) -> None:
+def test_a_canceled_job_ends_its_program(
+    artifacts: Files, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     canceled = AttemptFailed(FailureKind.CANCELED, "canceled", "canceled on request")
     started = tmp_path / "pid"
     folder = stand_in(tmp_path / "syncnet", f"echo $$ > {started}; exec sleep 600")
@@ -120,11 +122,12 @@ def test_a_canceled_job_ends_its_program(artifacts: Files, tmp_path: Path) -> No
         make_video(
             ticket(artifacts, text=TEXT),
             Puppet(PUPPET),
-            replace(environment(artifacts), syncnet=SyncNet(folder)),
+            replace(environment(artifacts), syncnet=SyncNet(folder, {})),
             f"jobs/{JOB}/2",
             cancel_when_started,
         )
 
+    assert "SyncNet failed" not in caplog.text
     with pytest.raises(ProcessLookupError):
         os.kill(int(started.read_text()), 0)
 
@@ -146,7 +149,7 @@ def test_only_the_start_of_a_long_video_is_measured(artifacts: Files, tmp_path: 
     options = f"-v error -stream_loop -1 -i {video} -t {MAX_SECONDS + 5} -preset ultrafast {longer}"
     subprocess.run([ffmpeg_path(), *options.split()], check=True)
 
-    SyncNet(folder).score(longer, (MAX_SECONDS + 5) * 25, tmp_path, lambda: None)
+    SyncNet(folder, {}).score(longer, (MAX_SECONDS + 5) * 25, tmp_path, lambda: None)
 
     found = read_index(seen).track("vide")
     assert found is not None
@@ -157,14 +160,8 @@ def test_only_the_start_of_a_long_video_is_measured(artifacts: Files, tmp_path: 
 @pytest.mark.parametrize(
     ("lse_c", "offset", "score"),
     [
-        *(
-            (9.0, 0, 1.0),
-            (7.5, 2, 1.0),
-            (7.5, -2, 1.0),
-            (4.5, 0, 0.5),
-            (1.5, 0, 0.0),
-            (0.2, 0, 0.0),
-        ),
+        *((9.0, 0, 1.0), (7.5, 2, 1.0), (7.5, -2, 1.0)),
+        *((4.5, 0, 0.5), (1.5, 0, 0.0), (0.2, 0, 0.0)),
         *((7.5, 3, 0.8), (7.5, -5, 0.4), (7.5, 7, 0.0), (7.5, 15, 0.0)),
     ],
 )

@@ -1,4 +1,4 @@
-"""Statements that add to the sums in a table."""
+"""Statements that insert a row, or add to the one that is there."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 
-def adding(table: sa.Table, *names: str) -> dict[str, Any]:
+def adding_upsert(table: sa.Table, *names: str) -> dict[str, Any]:
     """Return the statement of each dialect that inserts a row, or adds these columns of it to the
     row that has its primary key."""
     return {
